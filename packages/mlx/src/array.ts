@@ -1,0 +1,139 @@
+import { native } from "./load.js";
+import { MlxError } from "./errors.js";
+
+/** Element types, named as MLX names them. */
+export type DType =
+  | "bool"
+  | "uint8"
+  | "uint16"
+  | "uint32"
+  | "uint64"
+  | "int8"
+  | "int16"
+  | "int32"
+  | "int64"
+  | "float16"
+  | "bfloat16"
+  | "float32"
+  | "float64"
+  | "complex64";
+
+export type TypedArray =
+  | Uint8Array
+  | Uint8ClampedArray
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+/**
+ * A handle on an MLX array: a node of a lazy graph until it is evaluated, a buffer after that.
+ * Free it with `dispose()`, `using` or a surrounding {@link scope}; the garbage collector is only the net.
+ */
+export interface MxArray {
+  /** Sizes of the axes; `[]` for a scalar. */
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** Number of elements. */
+  readonly size: number;
+  /** Number of axes. */
+  readonly ndim: number;
+  /** Bytes of the elements (`size` times the width of one). */
+  readonly nbytes: number;
+  readonly disposed: boolean;
+  /** Releases the reference. Arrays computed from this one keep what they need. Idempotent. */
+  dispose(): void;
+  [Symbol.dispose](): void;
+  /**
+   * The elements in row-major order, evaluating first when needed (synchronously).
+   * bfloat16 and float16 come as their raw bits in a `Uint16Array`, bool as `Uint8Array`, complex64 as
+   * interleaved `Float32Array`.
+   * @throws {MlxError} when the array is disposed or its evaluation fails.
+   */
+  toTypedArray(): TypedArray;
+  /** The value of an array of one element. @throws {MlxError} when there is not exactly one. */
+  item(): number | bigint | boolean;
+  /** MLX's own rendering, `array([1, 2], dtype=float32)`; evaluates. */
+  toString(): string;
+}
+
+/** What an elementwise operation takes: numbers adopt the dtype of the array beside them. */
+export type Operand = MxArray | number | boolean;
+
+type Nested = number | boolean | readonly Nested[];
+
+type TypedArrayConstructor = new (length: number) => TypedArray;
+
+/** The typed array that holds a dtype's elements; the first of a dtype is the one that lists are filled into. */
+const containers: readonly [TypedArrayConstructor, DType][] = [
+  [Uint8Array, "uint8"],
+  [Uint8ClampedArray, "uint8"],
+  [Uint16Array, "uint16"],
+  [Uint32Array, "uint32"],
+  [BigUint64Array, "uint64"],
+  [Int8Array, "int8"],
+  [Int16Array, "int16"],
+  [Int32Array, "int32"],
+  [BigInt64Array, "int64"],
+  [Float32Array, "float32"],
+  [Float64Array, "float64"],
+];
+
+/**
+ * Makes an array from a typed array (copied; `shape` defaults to one axis), a number, or nested lists of numbers
+ * (float32 unless `dtype` says otherwise).
+ *
+ * A `Uint16Array` with dtype "bfloat16" or "float16" is taken as raw bits; any other difference between the
+ * data's type and `dtype` converts the values.
+ * @throws {MlxError} when the data does not fill the shape, or lists are ragged.
+ */
+export function array(
+  data: TypedArray | Nested,
+  options: { shape?: readonly number[]; dtype?: DType } = {},
+): MxArray {
+  if (ArrayBuffer.isView(data)) {
+    const natural = containers.find(([type]) => data instanceof type)?.[1];
+    if (!natural) throw new MlxError("array", `cannot read a ${(data as object).constructor.name}`);
+    const dtype = options.dtype ?? natural;
+    const shape = options.shape ?? [data.length];
+    const rawBits = data instanceof Uint16Array && (dtype === "bfloat16" || dtype === "float16");
+    const boolean = data instanceof Uint8Array && dtype === "bool";
+    if (rawBits || boolean || dtype === natural) return native.fromTypedArray(data, [...shape], dtype);
+    using plain = native.fromTypedArray(data, [...shape], natural);
+    return native.astype(plain, dtype);
+  }
+  const shape: number[] = [];
+  for (let level: Nested | undefined = data; Array.isArray(level); level = level[0]) shape.push(level.length);
+  const dtype = options.dtype ?? (typeof data === "boolean" ? "bool" : "float32");
+  const [Container, held] = containers.find(([, name]) => name === dtype) ?? [
+    dtype === "bool" ? Uint8Array : Float32Array,
+    dtype === "bool" ? "bool" : "float32",
+  ];
+  const values = new Container(shape.reduce((product, n) => product * n, 1));
+  const wide = values instanceof BigInt64Array || values instanceof BigUint64Array;
+  let filled = 0;
+  const fill = (part: Nested, axis: number): void => {
+    if (Array.isArray(part)) {
+      if (part.length !== shape[axis]) throw new MlxError("array", "the nested lists are ragged");
+      for (const inner of part) fill(inner, axis + 1);
+    } else {
+      if (axis !== shape.length) throw new MlxError("array", "the nested lists are ragged");
+      values[filled++] = wide ? BigInt(Number(part)) : Number(part);
+    }
+  };
+  fill(data, 0);
+  const exact = native.fromTypedArray(values, [...(options.shape ?? shape)], held as DType);
+  if (held === dtype) return exact;
+  using source = exact;
+  return native.astype(source, dtype);
+}
+
+/** Whether `value` is an array of this library. */
+export function isArray(value: unknown): value is MxArray {
+  return native.isArray(value);
+}

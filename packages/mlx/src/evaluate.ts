@@ -1,0 +1,110 @@
+import type { MxArray } from "./array.js";
+import { MlxError } from "./errors.js";
+import { native } from "./load.js";
+import { arraysIn } from "./scope.js";
+
+/** Arrays, or structures (lists, maps, plain objects) that hold them. */
+export type ArrayTree = unknown;
+
+let lastEvaluation: Promise<unknown> = Promise.resolve();
+
+/**
+ * Computes the arrays, off the event loop. Evaluations of one thread run one after another.
+ *
+ * @param signal ends a running evaluation within milliseconds: the promise rejects with the signal's reason, and
+ *   arrays that were not known good before can no longer be read.
+ * @throws {MlxError} when the computation fails; as on cancel, handles of unfinished arrays are then poisoned.
+ */
+export async function evaluate(tree: ArrayTree, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+  const { signal } = options;
+  const arrays = arraysIn(tree);
+  // The queue goes on after a failure: each caller hears only of its own.
+  const run = lastEvaluation.then(async () => {
+    signal?.throwIfAborted();
+    const cancel = (): void => native.cancelEvaluation();
+    signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      await native.evaluateAsync(arrays);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+    }
+  });
+  lastEvaluation = run.catch(() => undefined);
+  return run;
+}
+
+/**
+ * Computes the arrays on this thread, which blocks until they are done: for small things.
+ * @throws {MlxError} when the computation fails.
+ */
+export function evaluateSync(...trees: ArrayTree[]): void {
+  native.evaluateSync(arraysIn(trees));
+}
+
+// ---------------------------------------------------------------- function transformations
+
+/** A function of arrays to one array or a list of them. */
+export type ArrayFunction = (...args: MxArray[]) => MxArray | MxArray[];
+
+const listOf = (result: MxArray | MxArray[]): MxArray[] => (Array.isArray(result) ? result : [result]);
+
+/**
+ * Returns a function that gives the value of `fn` and its gradients with respect to the arguments `argnums`.
+ * `fn` must return a scalar first (what follows is passed through).
+ */
+export function valueAndGrad(
+  fn: ArrayFunction,
+  argnums: readonly number[] = [0],
+): (...args: MxArray[]) => { values: MxArray[]; grads: MxArray[] } {
+  return (...args) => {
+    const [values, grads] = native.valueAndGrad((inputs) => listOf(fn(...inputs)), [...argnums], args);
+    return { values: values!, grads: grads! };
+  };
+}
+
+/** The gradient of a scalar function with respect to the arguments `argnums`. */
+export function grad(fn: ArrayFunction, argnums: readonly number[] = [0]): (...args: MxArray[]) => MxArray[] {
+  const both = valueAndGrad(fn, argnums);
+  return (...args) => {
+    const { values, grads } = both(...args);
+    for (const value of values) value.dispose();
+    return grads;
+  };
+}
+
+/** The outputs of `fn`, and the product of `cotangents` with its Jacobian. */
+export function vjp(
+  fn: ArrayFunction,
+  primals: readonly MxArray[],
+  cotangents: readonly MxArray[],
+): { outputs: MxArray[]; vjps: MxArray[] } {
+  const [outputs, vjps] = native.vjp((inputs) => listOf(fn(...inputs)), [...primals], [...cotangents]);
+  return { outputs: outputs!, vjps: vjps! };
+}
+
+/** The outputs of `fn`, and the product of its Jacobian with `tangents`. */
+export function jvp(
+  fn: ArrayFunction,
+  primals: readonly MxArray[],
+  tangents: readonly MxArray[],
+): { outputs: MxArray[]; jvps: MxArray[] } {
+  const [outputs, jvps] = native.jvp((inputs) => listOf(fn(...inputs)), [...primals], [...tangents]);
+  return { outputs: outputs!, jvps: jvps! };
+}
+
+/**
+ * Traces `fn` once for each combination of shapes and dtypes and fuses its elementwise operations.
+ * On the CPU backend `fn` runs as it is: fusing gains nothing there, and MLX would load whatever library lies in a
+ * shared temporary folder.
+ * Arrays that `fn` takes from outside count as constants of the trace.
+ */
+export function compile(fn: ArrayFunction, options: { shapeless?: boolean } = {}): (...args: MxArray[]) => MxArray[] {
+  const compiled = native.compile((inputs) => listOf(fn(...inputs)), options.shapeless ?? false);
+  return (...args) => {
+    if (!args.every((arg) => native.isArray(arg))) throw new MlxError("compile", "arguments must be arrays");
+    return compiled(args);
+  };
+}

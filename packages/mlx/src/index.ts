@@ -1,0 +1,10 @@
+export * from "./array.js";
+export * from "./device.js";
+export * from "./errors.js";
+export * from "./evaluate.js";
+export * as fast from "./fast.js";
+export * from "./io.js";
+export * as memory from "./memory.js";
+export * from "./ops.js";
+export * as random from "./random.js";
+export { arraysIn, scope } from "./scope.js";

@@ -1,0 +1,484 @@
+import type { DType, MxArray, Operand } from "./array.js";
+import { MlxError } from "./errors.js";
+import { native } from "./load.js";
+
+/*
+ * Every operation is lazy: it adds a node to a graph that `evaluate` computes. Each throws an MlxError that names
+ * the operation when shapes or dtypes do not fit, or when an operand is disposed. Axes may be negative.
+ * Semantics are MLX's (ml-explore/mlx, mlx/ops.h), where numpy's names differ MLX's win.
+ */
+
+/** One axis, several, or (absent) all. */
+export type Axes = number | readonly number[];
+
+export interface ReduceOptions {
+  /** The axes to reduce; all when absent. */
+  axis?: Axes;
+  /** Keep the reduced axes with size 1. */
+  keepDims?: boolean;
+}
+
+const axesOf = (a: MxArray, axis: Axes | undefined): number[] =>
+  axis === undefined ? a.shape.map((_, i) => i) : typeof axis === "number" ? [axis] : [...axis];
+
+// ---------------------------------------------------------------- making arrays
+
+/** An array of zeros (lazy: it takes no memory before it is evaluated). */
+export const zeros = (shape: readonly number[], dtype: DType = "float32"): MxArray => native.zeros([...shape], dtype);
+export const ones = (shape: readonly number[], dtype: DType = "float32"): MxArray => native.ones([...shape], dtype);
+export const zerosLike = (a: MxArray): MxArray => native.zerosLike(a);
+export const onesLike = (a: MxArray): MxArray => native.onesLike(a);
+
+/** An array filled with one value. */
+export const full = (shape: readonly number[], value: Operand, dtype: DType = "float32"): MxArray =>
+  native.full([...shape], value, dtype);
+
+/** `start, start + step, …` below `stop`. */
+export function arange(stop: number, options?: { start?: number; step?: number; dtype?: DType }): MxArray {
+  return native.arange(options?.start ?? 0, stop, options?.step ?? 1, options?.dtype ?? "float32");
+}
+
+/** `count` values from `start` to `stop`, both included. */
+export const linspace = (start: number, stop: number, count: number, dtype: DType = "float32"): MxArray =>
+  native.linspace(start, stop, count, dtype);
+
+/** A matrix with ones on diagonal `k`. */
+export const eye = (rows: number, options?: { columns?: number; k?: number; dtype?: DType }): MxArray =>
+  native.eye(rows, options?.columns ?? rows, options?.k ?? 0, options?.dtype ?? "float32");
+
+/** The lower triangle, up to diagonal `k`. */
+export const tril = (a: MxArray, k = 0): MxArray => native.tril(a, k);
+/** The upper triangle, from diagonal `k`. */
+export const triu = (a: MxArray, k = 0): MxArray => native.triu(a, k);
+
+// ---------------------------------------------------------------- one operand
+
+export const abs = (a: MxArray): MxArray => native.abs(a);
+export const negative = (a: MxArray): MxArray => native.negative(a);
+export const sign = (a: MxArray): MxArray => native.sign(a);
+export const reciprocal = (a: MxArray): MxArray => native.reciprocal(a);
+export const square = (a: MxArray): MxArray => native.square(a);
+export const sqrt = (a: MxArray): MxArray => native.sqrt(a);
+export const rsqrt = (a: MxArray): MxArray => native.rsqrt(a);
+export const exp = (a: MxArray): MxArray => native.exp(a);
+export const expm1 = (a: MxArray): MxArray => native.expm1(a);
+export const log = (a: MxArray): MxArray => native.log(a);
+export const log2 = (a: MxArray): MxArray => native.log2(a);
+export const log10 = (a: MxArray): MxArray => native.log10(a);
+export const log1p = (a: MxArray): MxArray => native.log1p(a);
+export const sin = (a: MxArray): MxArray => native.sin(a);
+export const cos = (a: MxArray): MxArray => native.cos(a);
+export const tan = (a: MxArray): MxArray => native.tan(a);
+export const arcsin = (a: MxArray): MxArray => native.arcsin(a);
+export const arccos = (a: MxArray): MxArray => native.arccos(a);
+export const arctan = (a: MxArray): MxArray => native.arctan(a);
+export const sinh = (a: MxArray): MxArray => native.sinh(a);
+export const cosh = (a: MxArray): MxArray => native.cosh(a);
+export const tanh = (a: MxArray): MxArray => native.tanh(a);
+export const arcsinh = (a: MxArray): MxArray => native.arcsinh(a);
+export const arccosh = (a: MxArray): MxArray => native.arccosh(a);
+export const arctanh = (a: MxArray): MxArray => native.arctanh(a);
+/** `1 / (1 + exp(-a))`. */
+export const sigmoid = (a: MxArray): MxArray => native.sigmoid(a);
+export const erf = (a: MxArray): MxArray => native.erf(a);
+export const erfinv = (a: MxArray): MxArray => native.erfinv(a);
+export const floor = (a: MxArray): MxArray => native.floor(a);
+export const ceil = (a: MxArray): MxArray => native.ceil(a);
+/** Rounds half to even. */
+export const round = (a: MxArray, decimals = 0): MxArray => native.round(a, decimals);
+export const logicalNot = (a: MxArray): MxArray => native.logicalNot(a);
+export const isnan = (a: MxArray): MxArray => native.isnan(a);
+export const isinf = (a: MxArray): MxArray => native.isinf(a);
+export const isfinite = (a: MxArray): MxArray => native.isfinite(a);
+/** The same values, through which no gradient flows. */
+export const stopGradient = (a: MxArray): MxArray => native.stopGradient(a);
+
+// ---------------------------------------------------------------- two operands, broadcast together
+
+export const add = (a: Operand, b: Operand): MxArray => native.add(a, b);
+export const subtract = (a: Operand, b: Operand): MxArray => native.subtract(a, b);
+export const multiply = (a: Operand, b: Operand): MxArray => native.multiply(a, b);
+export const divide = (a: Operand, b: Operand): MxArray => native.divide(a, b);
+export const floorDivide = (a: Operand, b: Operand): MxArray => native.floorDivide(a, b);
+export const remainder = (a: Operand, b: Operand): MxArray => native.remainder(a, b);
+export const power = (a: Operand, b: Operand): MxArray => native.power(a, b);
+export const maximum = (a: Operand, b: Operand): MxArray => native.maximum(a, b);
+export const minimum = (a: Operand, b: Operand): MxArray => native.minimum(a, b);
+export const arctan2 = (a: Operand, b: Operand): MxArray => native.arctan2(a, b);
+export const logaddexp = (a: Operand, b: Operand): MxArray => native.logaddexp(a, b);
+export const equal = (a: Operand, b: Operand): MxArray => native.equal(a, b);
+export const notEqual = (a: Operand, b: Operand): MxArray => native.notEqual(a, b);
+export const less = (a: Operand, b: Operand): MxArray => native.less(a, b);
+export const lessEqual = (a: Operand, b: Operand): MxArray => native.lessEqual(a, b);
+export const greater = (a: Operand, b: Operand): MxArray => native.greater(a, b);
+export const greaterEqual = (a: Operand, b: Operand): MxArray => native.greaterEqual(a, b);
+export const logicalAnd = (a: Operand, b: Operand): MxArray => native.logicalAnd(a, b);
+export const logicalOr = (a: Operand, b: Operand): MxArray => native.logicalOr(a, b);
+export const bitwiseAnd = (a: Operand, b: Operand): MxArray => native.bitwiseAnd(a, b);
+export const bitwiseOr = (a: Operand, b: Operand): MxArray => native.bitwiseOr(a, b);
+export const bitwiseXor = (a: Operand, b: Operand): MxArray => native.bitwiseXor(a, b);
+export const leftShift = (a: Operand, b: Operand): MxArray => native.leftShift(a, b);
+export const rightShift = (a: Operand, b: Operand): MxArray => native.rightShift(a, b);
+
+/** Elementwise `condition ? a : b`. */
+export const where = (condition: Operand, a: Operand, b: Operand): MxArray => native.where(condition, a, b);
+
+/** Limits values to `[min, max]`; a null side is open. */
+export const clip = (a: MxArray, min: Operand | null, max: Operand | null): MxArray => native.clip(a, min, max);
+
+/** Replaces NaN and the infinities (by the largest finite values of the dtype unless given). */
+export const nanToNum = (
+  a: MxArray,
+  options?: { nan?: number; positiveInfinity?: number; negativeInfinity?: number },
+): MxArray =>
+  native.nanToNum(a, options?.nan ?? 0, options?.positiveInfinity ?? null, options?.negativeInfinity ?? null);
+
+/** Whether all elements are equal within `atol + rtol * |b|`, as a bool scalar. */
+export const allclose = (
+  a: MxArray,
+  b: MxArray,
+  options?: { rtol?: number; atol?: number; equalNan?: boolean },
+): MxArray => native.allclose(a, b, options?.rtol ?? 1e-5, options?.atol ?? 1e-8, options?.equalNan ?? false);
+
+/** Whether shapes and all elements are equal, as a bool scalar. */
+export const arrayEqual = (a: MxArray, b: MxArray, options?: { equalNan?: boolean }): MxArray =>
+  native.arrayEqual(a, b, options?.equalNan ?? false);
+
+// ---------------------------------------------------------------- reductions
+
+export const sum = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.sum(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const mean = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.mean(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+/** `ddof` is subtracted from the divisor (0: population, 1: sample). */
+export const variance = (a: MxArray, o?: ReduceOptions & { ddof?: number }): MxArray =>
+  native.variance(a, axesOf(a, o?.axis), o?.keepDims ?? false, o?.ddof ?? 0);
+export const std = (a: MxArray, o?: ReduceOptions & { ddof?: number }): MxArray =>
+  native.std(a, axesOf(a, o?.axis), o?.keepDims ?? false, o?.ddof ?? 0);
+export const prod = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.prod(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const max = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.max(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const min = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.min(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const all = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.all(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const any = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.any(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+export const logsumexp = (a: MxArray, o?: ReduceOptions): MxArray =>
+  native.logsumexp(a, axesOf(a, o?.axis), o?.keepDims ?? false);
+/** Index of the largest element (the first of equals) along an axis, or of the flattened array. */
+export const argmax = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): MxArray =>
+  native.argmax(a, o?.axis ?? null, o?.keepDims ?? false);
+export const argmin = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): MxArray =>
+  native.argmin(a, o?.axis ?? null, o?.keepDims ?? false);
+export const cumsum = (
+  a: MxArray,
+  o?: { axis?: number; reverse?: boolean; inclusive?: boolean },
+): MxArray => native.cumsum(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
+export const cumprod = (
+  a: MxArray,
+  o?: { axis?: number; reverse?: boolean; inclusive?: boolean },
+): MxArray => native.cumprod(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
+
+/** Softmax over `axis` (the last by default); `precise` accumulates 16-bit input in float32. */
+export const softmax = (a: MxArray, o?: { axis?: Axes; precise?: boolean }): MxArray =>
+  native.softmax(a, axesOf(a, o?.axis ?? -1), o?.precise ?? false);
+
+// ---------------------------------------------------------------- shape
+
+/** One size may be -1: it follows from the rest. */
+export const reshape = (a: MxArray, shape: readonly number[]): MxArray => native.reshape(a, [...shape]);
+export const flatten = (a: MxArray, startAxis = 0, endAxis = -1): MxArray =>
+  native.flatten(a, startAxis, endAxis);
+export const unflatten = (a: MxArray, axis: number, shape: readonly number[]): MxArray =>
+  native.unflatten(a, axis, [...shape]);
+/** Drops axes of size 1 (all of them when no axis is named). */
+export const squeeze = (a: MxArray, axis?: Axes): MxArray =>
+  native.squeeze(
+    a,
+    axis === undefined ? a.shape.flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis),
+  );
+export const expandDims = (a: MxArray, axis: Axes): MxArray => native.expandDims(a, axesOf(a, axis));
+/** Reverses the axes, or puts them in the order given. */
+export const transpose = (a: MxArray, axes?: readonly number[]): MxArray =>
+  native.transpose(a, axes ? [...axes] : a.shape.map((_, i) => a.ndim - 1 - i));
+export const swapaxes = (a: MxArray, first: number, second: number): MxArray =>
+  native.swapaxes(a, first, second);
+export const moveaxis = (a: MxArray, source: number, destination: number): MxArray =>
+  native.moveaxis(a, source, destination);
+export const broadcastTo = (a: Operand, shape: readonly number[]): MxArray =>
+  native.broadcastTo(a, [...shape]);
+export const concatenate = (arrays: readonly MxArray[], axis = 0): MxArray =>
+  native.concatenate([...arrays], axis);
+export const stack = (arrays: readonly MxArray[], axis = 0): MxArray => native.stack([...arrays], axis);
+/** Splits into a number of equal parts, or at the given indices. */
+export const split = (a: MxArray, parts: number | readonly number[], axis = 0): MxArray[] =>
+  typeof parts === "number" ? native.split(a, parts, axis) : native.splitAt(a, [...parts], axis);
+/** Repeats each element `times` times along `axis`. */
+export const repeat = (a: MxArray, times: number, axis: number): MxArray => native.repeat(a, times, axis);
+/** Repeats the whole array, `times[i]` times along axis `i`. */
+export const tile = (a: MxArray, times: readonly number[]): MxArray => native.tile(a, [...times]);
+/** `widths[i]` is `[before, after]` of axis `i`. */
+export const pad = (
+  a: MxArray,
+  widths: readonly (readonly [number, number])[],
+  options?: { value?: number; mode?: "constant" | "edge" },
+): MxArray =>
+  native.pad(
+    a,
+    widths.map(([before]) => before),
+    widths.map(([, after]) => after),
+    options?.value ?? 0,
+    options?.mode ?? "constant",
+  );
+export const flip = (a: MxArray, axis?: Axes): MxArray => native.flip(a, axesOf(a, axis));
+export const roll = (a: MxArray, shift: number, axis: number): MxArray => native.roll(a, shift, axis);
+export const astype = (a: MxArray, dtype: DType): MxArray => native.astype(a, dtype);
+/** The same bytes under another dtype; the last axis changes its size accordingly. */
+export const view = (a: MxArray, dtype: DType): MxArray => native.view(a, dtype);
+/** The same array with its elements in row-major order without gaps. */
+export const contiguous = (a: MxArray): MxArray => native.contiguous(a);
+/** A new array with the same elements. */
+export const copy = (a: MxArray): MxArray => native.copy(a);
+
+// ---------------------------------------------------------------- indexing
+
+/**
+ * What {@link slice} takes of one axis: everything (null), one index (the axis goes), or a range `[start, stop]` or
+ * `[start, stop, step]`. Negative positions count from the end; a null stop is the end.
+ */
+export type Range =
+  | null
+  | number
+  | readonly [start: number, stop: number | null]
+  | readonly [start: number, stop: number | null, step: number];
+
+interface Bounds {
+  start: number[];
+  stop: number[];
+  step: number[];
+  dropped: number[];
+}
+
+function boundsOf(operation: string, a: MxArray, ranges: readonly Range[]): Bounds {
+  if (ranges.length > a.ndim)
+    throw new MlxError(operation, `${ranges.length} ranges for an array of shape [${a.shape}]`);
+  const bounds: Bounds = { start: [], stop: [], step: [], dropped: [] };
+  for (const [axis, size] of a.shape.entries()) {
+    const range = ranges[axis] ?? null;
+    const fromEnd = (i: number): number => (i < 0 ? i + size : i);
+    if (typeof range === "number") {
+      const index = fromEnd(range);
+      if (!Number.isInteger(index) || index < 0 || index >= size)
+        throw new MlxError(operation, `index ${range} is outside axis ${axis} of shape [${a.shape}]`);
+      bounds.start.push(index);
+      bounds.stop.push(index + 1);
+      bounds.step.push(1);
+      bounds.dropped.push(axis);
+    } else {
+      const [start, stop, step = 1] = range ?? [0, null];
+      if (step < 1)
+        throw new MlxError(operation, `step ${step} of axis ${axis}: steps are 1 and up; flip the array first`);
+      bounds.start.push(Math.min(Math.max(fromEnd(start), 0), size));
+      bounds.stop.push(stop === null ? size : Math.min(Math.max(fromEnd(stop), 0), size));
+      bounds.step.push(step);
+    }
+  }
+  return bounds;
+}
+
+/** A part of the array: one {@link Range} an axis, missing ones take everything. */
+export function slice(a: MxArray, ranges: readonly Range[]): MxArray {
+  const { start, stop, step, dropped } = boundsOf("slice", a, ranges);
+  const part = native.slice(a, start, stop, step);
+  if (dropped.length === 0) return part;
+  using kept = part;
+  return native.squeeze(kept, dropped);
+}
+
+/** A copy of `a` with the part named by `ranges` replaced by `update` (broadcast to it). */
+export function sliceUpdate(a: MxArray, update: Operand, ranges: readonly Range[]): MxArray {
+  const { start, stop, step, dropped } = boundsOf("sliceUpdate", a, ranges);
+  if (typeof update !== "object" || dropped.length === 0 || update.ndim === 0)
+    return native.sliceUpdate(a, update, start, stop, step);
+  using whole = native.expandDims(update, dropped);
+  return native.sliceUpdate(a, whole, start, stop, step);
+}
+
+/** Elements of `a` at integer `indices`, along `axis` or of the flattened array. */
+export const take = (a: MxArray, indices: MxArray, axis?: number): MxArray =>
+  native.take(a, indices, axis ?? null);
+export const takeAlongAxis = (a: MxArray, indices: MxArray, axis: number): MxArray =>
+  native.takeAlongAxis(a, indices, axis);
+export const putAlongAxis = (a: MxArray, indices: MxArray, values: Operand, axis: number): MxArray =>
+  native.putAlongAxis(a, indices, values, axis);
+/** General gather: index arrays for `axes`, and the size of the slice taken at each position. */
+export const gather = (
+  a: MxArray,
+  indices: readonly MxArray[],
+  axes: readonly number[],
+  sliceSizes: readonly number[],
+): MxArray => native.gather(a, [...indices], [...axes], [...sliceSizes]);
+/** General scatter: writes `updates` at the positions that index arrays name for `axes`. */
+export const scatter = (
+  a: MxArray,
+  indices: readonly MxArray[],
+  updates: MxArray,
+  axes: readonly number[],
+): MxArray => native.scatter(a, [...indices], updates, [...axes]);
+/** As {@link scatter}, adding instead of replacing. */
+export const scatterAdd = (
+  a: MxArray,
+  indices: readonly MxArray[],
+  updates: MxArray,
+  axes: readonly number[],
+): MxArray => native.scatterAdd(a, [...indices], updates, [...axes]);
+
+// ---------------------------------------------------------------- order
+
+export const sort = (a: MxArray, axis = -1): MxArray => native.sort(a, axis);
+export const argsort = (a: MxArray, axis = -1): MxArray => native.argsort(a, axis);
+/** The `k` largest elements along an axis, in no particular order. */
+export const topk = (a: MxArray, k: number, axis = -1): MxArray => native.topk(a, k, axis);
+/** The element at `kth` is where a sort would put it; smaller ones stand before. */
+export const partition = (a: MxArray, kth: number, axis = -1): MxArray => native.partition(a, kth, axis);
+export const argpartition = (a: MxArray, kth: number, axis = -1): MxArray =>
+  native.argpartition(a, kth, axis);
+
+// ---------------------------------------------------------------- linear algebra
+
+/** Matrix product over the last two axes, broadcasting the others. */
+export const matmul = (a: MxArray, b: MxArray): MxArray => native.matmul(a, b);
+/** `beta * c + alpha * (a @ b)`. */
+export const addmm = (c: MxArray, a: MxArray, b: MxArray, options?: { alpha?: number; beta?: number }): MxArray =>
+  native.addmm(c, a, b, options?.alpha ?? 1, options?.beta ?? 1);
+export const outer = (a: MxArray, b: MxArray): MxArray => native.outer(a, b);
+export const inner = (a: MxArray, b: MxArray): MxArray => native.inner(a, b);
+export const tensordot = (a: MxArray, b: MxArray, axesA: readonly number[], axesB: readonly number[]): MxArray =>
+  native.tensordot(a, b, [...axesA], [...axesB]);
+/** Einstein summation, `einsum("bhqd,bhkd->bhqk", q, k)`. */
+export const einsum = (subscripts: string, ...operands: readonly MxArray[]): MxArray =>
+  native.einsum(subscripts, [...operands]);
+
+// ---------------------------------------------------------------- convolution (channels last)
+
+/** One size for all spatial axes, or one each. */
+export type Spatial = number | readonly number[];
+
+const spatial = (value: Spatial | undefined, axes: number, fallback: number): number[] =>
+  value === undefined || typeof value === "number"
+    ? new Array<number>(axes).fill(value ?? fallback)
+    : [...value];
+
+export interface ConvOptions {
+  stride?: Spatial;
+  padding?: Spatial;
+  dilation?: Spatial;
+  groups?: number;
+}
+
+/** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
+export const conv1d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
+  native.convGeneral(
+    input, weight, spatial(o.stride, 1, 1), spatial(o.padding, 1, 0), spatial(o.padding, 1, 0),
+    spatial(o.dilation, 1, 1), [1], o.groups ?? 1, false,
+  );
+
+/** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
+export const conv2d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
+  native.convGeneral(
+    input, weight, spatial(o.stride, 2, 1), spatial(o.padding, 2, 0), spatial(o.padding, 2, 0),
+    spatial(o.dilation, 2, 1), [1, 1], o.groups ?? 1, false,
+  );
+
+/** `input [N, D, H, W, C]`, `weight [O, KD, KH, KW, C / groups]` → `[N, D', H', W', O]`. */
+export const conv3d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
+  native.convGeneral(
+    input, weight, spatial(o.stride, 3, 1), spatial(o.padding, 3, 0), spatial(o.padding, 3, 0),
+    spatial(o.dilation, 3, 1), [1, 1, 1], o.groups ?? 1, false,
+  );
+
+/** Convolution with separate padding before and after, input dilation and kernel flip. */
+export const convGeneral = (
+  input: MxArray,
+  weight: MxArray,
+  o: {
+    stride?: readonly number[];
+    paddingBefore?: readonly number[];
+    paddingAfter?: readonly number[];
+    kernelDilation?: readonly number[];
+    inputDilation?: readonly number[];
+    groups?: number;
+    flip?: boolean;
+  } = {},
+): MxArray =>
+  native.convGeneral(
+    input, weight, [...(o.stride ?? [])], [...(o.paddingBefore ?? [])], [...(o.paddingAfter ?? [])],
+    [...(o.kernelDilation ?? [])], [...(o.inputDilation ?? [])], o.groups ?? 1, o.flip ?? false,
+  );
+
+/** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
+export const convTranspose1d = (
+  input: MxArray,
+  weight: MxArray,
+  o: { stride?: number; padding?: number; dilation?: number; outputPadding?: number; groups?: number } = {},
+): MxArray =>
+  native.convTranspose1d(
+    input, weight, o.stride ?? 1, o.padding ?? 0, o.dilation ?? 1, o.outputPadding ?? 0, o.groups ?? 1,
+  );
+
+/** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
+export const convTranspose2d = (
+  input: MxArray,
+  weight: MxArray,
+  o: ConvOptions & { outputPadding?: Spatial } = {},
+): MxArray =>
+  native.convTranspose2d(
+    input, weight, spatial(o.stride, 2, 1), spatial(o.padding, 2, 0), spatial(o.dilation, 2, 1),
+    spatial(o.outputPadding, 2, 0), o.groups ?? 1,
+  );
+
+// ---------------------------------------------------------------- quantization
+
+/** Bit widths that MLX's affine quantization has. */
+export type Bits = 2 | 3 | 4 | 5 | 6 | 8;
+
+export interface QuantizedMatrix {
+  /** Packed integers, `[rows, columns * bits / 32]` uint32. */
+  weight: MxArray;
+  /** `[rows, columns / groupSize]`. */
+  scales: MxArray;
+  /** `[rows, columns / groupSize]`. */
+  biases: MxArray;
+}
+
+export interface QuantizationOptions {
+  /** Neighbouring columns that share a scale and a bias (default 64). */
+  groupSize?: number;
+  /** Bits an element (default 4). */
+  bits?: Bits;
+}
+
+/** Affine quantization of a matrix whose columns `groupSize` divides. */
+export function quantize(w: MxArray, o: QuantizationOptions = {}): QuantizedMatrix {
+  const [weight, scales, biases] = native.quantize(w, o.groupSize ?? 64, o.bits ?? 4);
+  return { weight: weight!, scales: scales!, biases: biases! };
+}
+
+/** The matrix that {@link quantize} stands for, in the dtype of its scales. */
+export const dequantize = (q: QuantizedMatrix, o: QuantizationOptions = {}): MxArray =>
+  native.dequantize(q.weight, q.scales, q.biases, o.groupSize ?? 64, o.bits ?? 4);
+
+/** `x @ dequantize(q).T` (or without the transposition), without the dense matrix. */
+export const quantizedMatmul = (
+  x: MxArray,
+  q: QuantizedMatrix,
+  o: QuantizationOptions & { transpose?: boolean } = {},
+): MxArray =>
+  native.quantizedMatmul(x, q.weight, q.scales, q.biases, o.transpose ?? true, o.groupSize ?? 64, o.bits ?? 4);
+
+/** float8 (e4m3) in uint8 to a floating dtype. */
+export const fromFp8 = (a: MxArray, dtype: DType): MxArray => native.fromFp8(a, dtype);
+/** A floating array to float8 (e4m3) in uint8. */
+export const toFp8 = (a: MxArray): MxArray => native.toFp8(a);
