@@ -1,0 +1,42 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+// What stands between Node and MLX's CPU backend: matrix products, allocation, the end of the process.
+// Each part has its own file; off Linux all but the declarations fall away.
+namespace runtime {
+
+// Thrown inside an evaluation whose cancel flag is set; derives from runtime_error because MLX's stream threads
+// pass on only std::exception.
+struct Cancelled : std::runtime_error {
+  Cancelled() : std::runtime_error("the evaluation was cancelled") {}
+};
+
+// blas.cc: cblas_{s,d,c}gemm for MLX, over OpenBLAS and a thread pool of ours.
+struct BlasInfo {
+  std::string name;
+  int threads;
+  uint64_t calls;
+};
+BlasInfo blas_info();
+// Sets the flag that matrix products started on the calling thread look at (the thread of an MLX stream).
+void bind_cancel_flag(const std::atomic<bool>* flag);
+// Throws Cancelled when the calling thread's flag is set.
+void check_cancelled();
+
+// allocator.cc: MLX's CPU allocator with a hard limit and with errors where the original crashes.
+size_t set_memory_limit(size_t bytes);
+// Hands free memory of the C heap back to the system.
+void trim_heap();
+
+// lifecycle.cc: which MLX this is, and the last word at process end.
+std::string library_path();
+// Throws when the addon is bound to another MLX than the one it was built for.
+void verify_library();
+void install_process_exit();
+
+}  // namespace runtime
