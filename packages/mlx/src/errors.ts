@@ -3,7 +3,7 @@
  * dtypes of its operands in the message.
  */
 export class MlxError extends Error {
-  override readonly name = "MlxError";
+  override readonly name: string = "MlxError";
 
   constructor(
     /** The operation that failed, as it is called in this library: "matmul", "evaluate". */

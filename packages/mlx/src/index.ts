@@ -7,4 +7,5 @@ export * from "./io.js";
 export * as memory from "./memory.js";
 export * from "./ops.js";
 export * as random from "./random.js";
+export * from "./safetensors.js";
 export { arraysIn, scope } from "./scope.js";
