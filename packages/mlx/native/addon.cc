@@ -1,0 +1,159 @@
+#include <algorithm>
+
+#include "convert.h"
+#include "runtime.h"
+
+namespace {
+
+// One table for the process: its functions keep no state of an environment.
+const Table& table() {
+  static const Table rows = [] {
+    Table all;
+    for (auto part : {array_table, math_table, shape_table, evaluation_table, io_table}) {
+      for (auto& row : part()) all.push_back(std::move(row));
+    }
+    return all;
+  }();
+  return rows;
+}
+
+// "a float32 [2,3], b float32 [4,5]": the arrays among the arguments of a call that failed.
+std::string operands(const Napi::CallbackInfo& info) {
+  std::string text;
+  auto mention = [&](const Napi::Value& value) {
+    ArrayObject* object = ArrayObject::from(value);
+    if (object && object->handle->value) text += (text.empty() ? "" : ", ") + describe(*object->handle->value);
+  };
+  for (size_t i = 0; i < info.Length(); i++) {
+    if (info[i].IsArray()) {
+      auto list = info[i].As<Napi::Array>();
+      for (uint32_t j = 0; j < std::min<uint32_t>(list.Length(), 8); j++) mention(list.Get(j));
+    } else {
+      mention(info[i]);
+    }
+  }
+  return text.empty() ? "" : " (operands: " + text + ")";
+}
+
+Napi::Value call_row(const Napi::CallbackInfo& info) {
+  auto& row = *static_cast<const Row*>(info.Data());
+  auto& environment = Environment::of(info.Env());
+  try {
+    return row.call(info, environment);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    environment.raise(row.name, error.what() + operands(info));
+  } catch (...) {
+    environment.raise(row.name, "an error that is not a C++ exception" + operands(info));
+  }
+}
+
+std::string describe_addon() {
+  std::string text =
+      "// Printed by the addon from its table of functions; a test fails when the two differ.\n"
+      "import type { DType, MxArray, Operand } from \"./array.js\";\n\n"
+      "export interface Native {\n";
+  for (auto& row : table()) text += "  " + row.name + ": " + row.signature + ";\n";
+  return text + "}\n";
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  // Before anything of MLX runs: a wrong library must not get as far as an evaluation.
+  try {
+    runtime::verify_library();
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+  static std::once_flag once;
+  std::call_once(once, runtime::install_process_exit);
+
+  auto environment = std::make_shared<Environment>(env);
+  // Handles hold the environment as well: V8 may collect them after this reference is gone.
+  env.SetInstanceData(new std::shared_ptr<Environment>(environment));
+  env.AddCleanupHook([](Environment* e) { e->close(); }, environment.get());
+  environment->adopt_thread();
+
+  auto array_class = ArrayObject::define(env);
+  environment->array_class = Napi::Persistent(array_class);
+  exports.Set("MxArray", array_class);
+  for (auto& row : table()) {
+    exports.Set(row.name, Napi::Function::New(env, call_row, row.name, const_cast<Row*>(&row)));
+  }
+  exports.Set("describe", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), describe_addon());
+  }));
+  return exports;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- Environment
+
+Environment& Environment::of(Napi::Env env) {
+  return **env.GetInstanceData<std::shared_ptr<Environment>>();
+}
+
+Napi::Error Environment::error(const std::string& operation, const std::string& reason) {
+  if (error_class.IsEmpty()) return Napi::Error::New(env, operation + ": " + reason);
+  auto made = error_class.New({Napi::String::New(env, operation), Napi::String::New(env, reason)});
+  return Napi::Error(env, made);
+}
+
+void Environment::raise(const std::string& operation, const std::string& reason) {
+  throw error(operation, reason);
+}
+
+Napi::Value Environment::wrap(mx::array a) {
+  auto handle = std::make_shared<Handle>(std::move(a));
+  handle->good = handle->value->status() == mx::array::Status::available;
+  live_.insert(handle.get());
+  if (scopes_.empty()) {
+    report(*handle);
+  } else {
+    scopes_.back().push_back(handle);
+  }
+  auto external = Napi::External<std::shared_ptr<Handle>>::New(env, &handle);
+  return array_class.New({external});
+}
+
+// V8 collects by what it knows of. What a scope will free it need not know.
+void Environment::report(Handle& handle) {
+  handle.reported = static_cast<int64_t>(std::min<size_t>(handle.value->nbytes(), size_t{1} << 40));
+  Napi::MemoryManagement::AdjustExternalMemory(env, handle.reported);
+}
+
+void Environment::release(Handle& handle) {
+  if (!handle.value) return;
+  live_.erase(&handle);
+  if (in_flight_) graveyard_.push_back(*handle.value);
+  handle.value.reset();
+  if (handle.reported && !closing_) Napi::MemoryManagement::AdjustExternalMemory(env, -handle.reported);
+  handle.reported = 0;
+}
+
+uint32_t Environment::scope_enter() {
+  scopes_.emplace_back();
+  return static_cast<uint32_t>(scopes_.size());
+}
+
+void Environment::scope_exit(uint32_t depth, const std::vector<std::shared_ptr<Handle>>& kept) {
+  if (depth != scopes_.size()) throw std::logic_error("scopes must end in the reverse order of their beginning");
+  auto made = std::move(scopes_.back());
+  scopes_.pop_back();
+  std::unordered_set<Handle*> keep;
+  for (auto& handle : kept) keep.insert(handle.get());
+  for (auto& handle : made) {
+    if (!keep.count(handle.get())) {
+      release(*handle);
+    } else if (!handle->value) {
+      continue;
+    } else if (scopes_.empty()) {
+      report(*handle);
+    } else {
+      scopes_.back().push_back(handle);
+    }
+  }
+}
+
+NODE_API_MODULE(mlx, initialize)

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include <napi.h>
+
+#include "mlx/mlx.h"
+
+namespace mx = mlx::core;
+
+class Environment;
+
+// The native side of one MxArray. Shared by the JavaScript object and the scope it was made in, whichever lets go
+// last; `value` goes when the array is disposed.
+struct Handle {
+  explicit Handle(mx::array a) : value(std::move(a)) {}
+  std::optional<mx::array> value;
+  // Computed and sound. After a failed evaluation MLX marks unfinished arrays as evaluated too, so only what was
+  // known good before may be read.
+  bool good = false;
+  // Why the array cannot be read any more; empty while it can.
+  std::string poison;
+  // Bytes of it that V8 has been told of.
+  int64_t reported = 0;
+};
+
+// The streams of one environment. They are pooled for the life of the process, because MLX never gives back a
+// stream or its thread.
+struct Streams {
+  mx::Stream cpu;
+  std::optional<mx::Stream> gpu;
+  std::atomic<bool> cancel{false};
+};
+
+// All state of one JavaScript environment (the main thread, or one worker).
+class Environment : public std::enable_shared_from_this<Environment> {
+ public:
+  static Environment& of(Napi::Env env);
+  explicit Environment(Napi::Env env);
+
+  Napi::Env env;
+  Napi::FunctionReference array_class;
+  Napi::FunctionReference error_class;
+  Streams* streams;
+
+  // arrays
+  Napi::Value wrap(mx::array a);
+  void release(Handle& handle);
+  size_t live_handles() const {
+    return live_.size();
+  }
+
+  // scopes
+  uint32_t scope_enter();
+  void scope_exit(uint32_t depth, const std::vector<std::shared_ptr<Handle>>& kept);
+
+  // evaluation
+  void evaluate(std::vector<mx::array> arrays);
+  Napi::Value evaluate_async(std::vector<mx::array> arrays);
+  void cancel_evaluation();
+  // Makes this environment's streams the ones that the calling thread evaluates with.
+  void adopt_thread();
+  void close();
+
+  // Throws a JavaScript MlxError.
+  [[noreturn]] void raise(const std::string& operation, const std::string& reason);
+  Napi::Error error(const std::string& operation, const std::string& reason);
+
+ private:
+  friend class EvaluateWorker;
+  void settle();
+  void poison_unfinished(const std::string& reason);
+  void run(std::vector<mx::array>& arrays);
+  void report(Handle& handle);
+
+  std::unordered_set<Handle*> live_;
+  std::vector<std::vector<std::shared_ptr<Handle>>> scopes_;
+  // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
+  std::vector<mx::array> graveyard_;
+  bool in_flight_ = false;
+  std::mutex evaluation_;
+  std::atomic<bool> closing_{false};
+};
+
+// The JavaScript class.
+class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit ArrayObject(const Napi::CallbackInfo& info);
+  ~ArrayObject() override;
+
+  // The array behind a value, or null when it is something else.
+  static ArrayObject* from(const Napi::Value& value);
+  // The array itself; throws std::invalid_argument when it is disposed or poisoned.
+  const mx::array& get() const;
+
+  std::shared_ptr<Handle> handle;
+
+ private:
+  Napi::Value shape(const Napi::CallbackInfo& info);
+  Napi::Value dtype(const Napi::CallbackInfo& info);
+  Napi::Value size(const Napi::CallbackInfo& info);
+  Napi::Value ndim(const Napi::CallbackInfo& info);
+  Napi::Value nbytes(const Napi::CallbackInfo& info);
+  Napi::Value disposed(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  Napi::Value to_typed_array(const Napi::CallbackInfo& info);
+  Napi::Value item(const Napi::CallbackInfo& info);
+  Napi::Value to_string(const Napi::CallbackInfo& info);
+  mx::array computed(const char* operation, Environment& environment);
+  template <typename F>
+  Napi::Value guarded(const Napi::CallbackInfo& info, const char* operation, F&& body);
+
+  std::shared_ptr<Environment> environment_;
+};
+
+const char* dtype_name(mx::Dtype dtype);
+std::optional<mx::Dtype> dtype_of(const std::string& name);
+// "float32 [2,3]"
+std::string describe(const mx::array& a);

@@ -1,0 +1,92 @@
+#include "convert.h"
+
+using mx::array;
+
+Table shape_table() {
+  return {
+      row("zeros", "shape dtype", [](mx::Shape shape, mx::Dtype dtype) { return mx::zeros(shape, dtype); }),
+      row("ones", "shape dtype", [](mx::Shape shape, mx::Dtype dtype) { return mx::ones(shape, dtype); }),
+      row("zerosLike", "a", [](array a) { return mx::zeros_like(a); }),
+      row("onesLike", "a", [](array a) { return mx::ones_like(a); }),
+      row("full", "shape value dtype", [](mx::Shape shape, Operand value, mx::Dtype dtype) {
+        return mx::full(shape, value.beside(dtype), dtype);
+      }),
+      row("arange", "start stop step dtype", [](double start, double stop, double step, mx::Dtype dtype) {
+        return mx::arange(start, stop, step, dtype);
+      }),
+      row("linspace", "start stop count dtype", [](double start, double stop, int count, mx::Dtype dtype) {
+        return mx::linspace(start, stop, count, dtype);
+      }),
+      row("eye", "rows columns k dtype",
+          [](int rows, int columns, int k, mx::Dtype dtype) { return mx::eye(rows, columns, k, dtype); }),
+      row("tril", "a k", [](array a, int k) { return mx::tril(a, k); }),
+      row("triu", "a k", [](array a, int k) { return mx::triu(a, k); }),
+
+      row("reshape", "a shape", [](array a, mx::Shape shape) { return mx::reshape(a, shape); }),
+      row("flatten", "a startAxis endAxis",
+          [](array a, int start_axis, int end_axis) { return mx::flatten(a, start_axis, end_axis); }),
+      row("unflatten", "a axis shape", [](array a, int axis, mx::Shape shape) { return mx::unflatten(a, axis, shape); }),
+      row("squeeze", "a axes", [](array a, std::vector<int> axes) { return mx::squeeze(a, axes); }),
+      row("expandDims", "a axes", [](array a, std::vector<int> axes) { return mx::expand_dims(a, axes); }),
+      row("transpose", "a axes", [](array a, std::vector<int> axes) { return mx::transpose(a, axes); }),
+      row("swapaxes", "a first second", [](array a, int first, int second) { return mx::swapaxes(a, first, second); }),
+      row("moveaxis", "a source destination",
+          [](array a, int source, int destination) { return mx::moveaxis(a, source, destination); }),
+      row("broadcastTo", "a shape", [](Operand a, mx::Shape shape) { return mx::broadcast_to(a.beside({}), shape); }),
+      row("concatenate", "arrays axis",
+          [](std::vector<array> arrays, int axis) { return mx::concatenate(arrays, axis); }),
+      row("stack", "arrays axis", [](std::vector<array> arrays, int axis) { return mx::stack(arrays, axis); }),
+      row("split", "a parts axis", [](array a, int parts, int axis) {
+        if (parts < 1) throw std::invalid_argument("parts must be 1 or more, got " + std::to_string(parts));
+        return mx::split(a, parts, axis);
+      }),
+      row("splitAt", "a indices axis",
+          [](array a, mx::Shape indices, int axis) { return mx::split(a, indices, axis); }),
+      row("repeat", "a times axis", [](array a, int times, int axis) { return mx::repeat(a, times, axis); }),
+      row("tile", "a times", [](array a, std::vector<int> times) { return mx::tile(a, times); }),
+      row("pad", "a before after value mode",
+          [](array a, mx::Shape before, mx::Shape after, Operand value, std::string mode) {
+            if (before.size() != a.ndim()) {
+              throw std::invalid_argument(
+                  "widths for " + std::to_string(before.size()) + " axes, the array has " + std::to_string(a.ndim()));
+            }
+            std::vector<int> axes(a.ndim());
+            for (size_t i = 0; i < axes.size(); i++) axes[i] = static_cast<int>(i);
+            return mx::pad(a, axes, before, after, value.beside(a.dtype()), mode);
+          }),
+      row("flip", "a axes", [](array a, std::vector<int> axes) { return mx::flip(a, axes); }),
+      row("roll", "a shift axis", [](array a, int shift, int axis) { return mx::roll(a, shift, axis); }),
+      row("astype", "a dtype", [](array a, mx::Dtype dtype) { return mx::astype(a, dtype); }),
+      row("view", "a dtype", [](array a, mx::Dtype dtype) { return mx::view(a, dtype); }),
+      row("contiguous", "a", [](array a) { return mx::contiguous(a); }),
+      row("copy", "a", [](array a) { return mx::copy(a); }),
+
+      row("slice", "a start stop step", [](array a, mx::Shape start, mx::Shape stop, mx::Shape step) {
+        return mx::slice(a, start, stop, step);
+      }),
+      row("sliceUpdate", "a update start stop step",
+          [](array a, Operand update, mx::Shape start, mx::Shape stop, mx::Shape step) {
+            return mx::slice_update(a, update.beside(a.dtype()), start, stop, step);
+          }),
+      row("take", "a indices axis", [](array a, array indices, std::optional<int> axis) {
+        return axis ? mx::take(a, indices, *axis) : mx::take(a, indices);
+      }),
+      row("takeAlongAxis", "a indices axis",
+          [](array a, array indices, int axis) { return mx::take_along_axis(a, indices, axis); }),
+      row("putAlongAxis", "a indices values axis", [](array a, array indices, Operand values, int axis) {
+        return mx::put_along_axis(a, indices, values.beside(a.dtype()), axis);
+      }),
+      row("gather", "a indices axes sliceSizes",
+          [](array a, std::vector<array> indices, std::vector<int> axes, mx::Shape slice_sizes) {
+            return mx::gather(a, indices, axes, slice_sizes);
+          }),
+      row("scatter", "a indices updates axes",
+          [](array a, std::vector<array> indices, array updates, std::vector<int> axes) {
+            return mx::scatter(a, indices, updates, axes);
+          }),
+      row("scatterAdd", "a indices updates axes",
+          [](array a, std::vector<array> indices, array updates, std::vector<int> axes) {
+            return mx::scatter_add(a, indices, updates, axes);
+          }),
+  };
+}
