@@ -1,0 +1,114 @@
+import { array, type MxArray } from "../array.js";
+import { defaultDevice } from "../device.js";
+import * as fast from "../fast.js";
+import {
+  add,
+  arange,
+  astype,
+  concatenate,
+  expandDims,
+  greaterEqual,
+  matmul,
+  multiply,
+  type Range,
+  slice,
+  softmax,
+  swapaxes,
+  where,
+} from "../ops.js";
+import { after, scratchBytes } from "./order.js";
+
+/** What a masked score becomes: finite, so that a row that is masked as a whole is no NaN. */
+const masked = -3.4028234663852886e38;
+
+export interface AttentionOptions {
+  /** Factor of the scores, as a rule `1 / sqrt(head_dim)`. */
+  scale: number;
+  /** Added to the scores, or boolean (true: attend); broadcast to `[batch, heads, queries, keys]`; or "causal". */
+  mask?: MxArray | "causal" | null;
+}
+
+/**
+ * `softmax(scale · q kᵀ + mask) v` with `q [batch, heads, queries, head_dim]` and `k, v [batch, heads, keys, head_dim]`
+ * → `[batch, heads, queries, head_dim]`; scores and softmax in float32.
+ *
+ * On the CPU, where MLX would make the scores of all heads at once, groups of heads (and blocks of queries where one
+ * head is too large) follow one another.
+ */
+export function attention(q: MxArray, k: MxArray, v: MxArray, options: AttentionOptions): MxArray {
+  const { scale, mask = null } = options;
+  if (defaultDevice() === "gpu") return fast.scaledDotProductAttention(q, k, v, { scale, mask });
+
+  const [batch, heads, queries] = q.shape as [number, number, number];
+  const keys = k.shape[2]!;
+  const { headsAtOnce, queriesAtOnce } = parts(batch, heads, queries, keys);
+  const [wideQ, keysOnRight, wideV] = [
+    astype(q, "float32"),
+    swapaxes(astype(k, "float32"), 2, 3),
+    astype(v, "float32"),
+  ];
+  const factor = array(scale);
+
+  const groups: MxArray[] = [];
+  let previous: MxArray | null = null;
+  for (let head = 0; head < heads; head += headsAtOnce) {
+    const headRange = [head, Math.min(head + headsAtOnce, heads)] as const;
+    const blocks: MxArray[] = [];
+    for (let query = 0; query < queries; query += queriesAtOnce) {
+      const queryRange = [query, Math.min(query + queriesAtOnce, queries)] as const;
+      const scaled = multiply(
+        slice(wideQ, [null, headRange, queryRange]),
+        previous ? after(factor, previous) : factor,
+      );
+      const scores = applyMask(
+        matmul(scaled, slice(keysOnRight, [null, headRange])),
+        mask,
+        headRange,
+        queryRange,
+        queries,
+      );
+      previous = matmul(softmax(scores), slice(wideV, [null, headRange]));
+      blocks.push(previous);
+    }
+    groups.push(blocks.length === 1 ? blocks[0]! : concatenate(blocks, 2));
+  }
+  const result = groups.length === 1 ? groups[0]! : concatenate(groups, 1);
+  return astype(result, q.dtype);
+}
+
+/** How many heads, and queries of them, are attended at once so that their scores fit the scratch memory. */
+function parts(
+  batch: number,
+  heads: number,
+  queries: number,
+  keys: number,
+): { headsAtOnce: number; queriesAtOnce: number } {
+  const bytesOfQuery = 4 * batch * keys;
+  const headsAtOnce = Math.min(heads, Math.floor(scratchBytes / (bytesOfQuery * queries)));
+  if (headsAtOnce >= 1) return { headsAtOnce, queriesAtOnce: queries };
+  return { headsAtOnce: 1, queriesAtOnce: Math.max(1, Math.floor(scratchBytes / bytesOfQuery)) };
+}
+
+function applyMask(
+  scores: MxArray,
+  mask: MxArray | "causal" | null,
+  headRange: readonly [number, number],
+  queryRange: readonly [number, number],
+  queries: number,
+): MxArray {
+  if (mask === null) return scores;
+  if (mask === "causal") return where(causal(queryRange, queries, scores.shape[3]!), scores, masked);
+  const [maskHeads, maskQueries] = [mask.shape.at(-3), mask.shape.at(-2)];
+  const ranges: Range[] = mask.shape.map(() => null);
+  if (maskHeads !== undefined && maskHeads > 1) ranges[mask.ndim - 3] = headRange;
+  if (maskQueries !== undefined && maskQueries > 1) ranges[mask.ndim - 2] = queryRange;
+  const part = slice(mask, ranges);
+  return mask.dtype === "bool" ? where(part, scores, masked) : add(scores, astype(part, "float32"));
+}
+
+/** Rows `start` to `stop` of the causal mask; as in MLX, the last of all queries sees all keys. */
+function causal([start, stop]: readonly [number, number], queries: number, keys: number): MxArray {
+  const offset = keys - queries;
+  const lastSeen = expandDims(arange(stop + offset, { start: start + offset, dtype: "int32" }), 1);
+  return greaterEqual(lastSeen, arange(keys, { dtype: "int32" }));
+}

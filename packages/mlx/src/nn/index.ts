@@ -1,0 +1,15 @@
+export * from "./activations.js";
+export * from "./attention.js";
+export { Conv2d, ConvTranspose2d } from "./conv.js";
+export { Embedding } from "./embedding.js";
+export { Linear } from "./linear.js";
+export {
+  type LayerQuantization,
+  LoadError,
+  type LoadOptions,
+  type Misfit,
+  Module,
+  propertyPath,
+} from "./module.js";
+export { GroupNorm, LayerNorm, RMSNorm } from "./norm.js";
+export { randomize } from "./randomize.js";

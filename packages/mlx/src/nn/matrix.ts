@@ -1,0 +1,103 @@
+import type { MxArray } from "../array.js";
+import { evaluateSync } from "../evaluate.js";
+import { astype, type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
+import { scope } from "../scope.js";
+import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
+
+export const defaultGroupSize = 64;
+
+/** What MLX's affine quantization has. */
+const bitWidths: ReadonlySet<number> = new Set<Bits>([2, 3, 4, 5, 6, 8]);
+const groupSizes: ReadonlySet<number> = new Set([32, 64, 128]);
+
+/**
+ * A layer around one matrix `weight [rows, columns]`, dense or in MLX's affine quantization. When quantized, `weight`
+ * holds packed integers and `scales` and `biases` are set (the names that MLX's own files have).
+ */
+export abstract class MatrixLayer extends Module {
+  weight: MxArray;
+  scales: MxArray | null = null;
+  biases: MxArray | null = null;
+  readonly rows: number;
+  readonly columns: number;
+
+  constructor(rows: number, columns: number) {
+    super();
+    this.rows = rows;
+    this.columns = columns;
+    this.weight = zeros([rows, columns]);
+  }
+
+  /** How the matrix is quantized; null when it is dense. */
+  get quantization(): Required<LayerQuantization> | null {
+    if (!this.scales) return null;
+    return quantizationOf(this.columns, this.weight, this.scales);
+  }
+
+  /** The quantized matrix; null when it is dense. */
+  protected get quantized(): QuantizedMatrix | null {
+    const { weight, scales, biases } = this;
+    return scales && biases ? { weight, scales, biases } : null;
+  }
+
+  protected override slots(stored: (name: string) => MxArray | undefined): Slot[] {
+    const others = super.slots(stored).filter(({ name }) => !["weight", "scales", "biases"].includes(name));
+    const packed = stored("weight");
+    const scales = stored("scales");
+    const shape = [this.rows, this.columns];
+    if (!packed || !scales) return [{ name: "weight", shape, kind: "floating" }, ...others];
+    const { bits, groupSize } = quantizationOf(this.columns, packed, scales);
+    if (!bitWidths.has(bits) || !groupSizes.has(groupSize))
+      return [{ name: "weight", shape, kind: "floating" }, ...others];
+    const groups = [this.rows, this.columns / groupSize];
+    return [
+      { name: "weight", shape: [this.rows, (this.columns * bits) / 32], kind: "uint32" },
+      { name: "scales", shape: groups, kind: "floating" },
+      { name: "biases", shape: groups, kind: "floating" },
+      ...others,
+    ];
+  }
+
+  protected override adopt(name: string, tensor: MxArray, options: LoadOptions): void {
+    const { quantization, dtype } = options;
+    const dense = name === "weight" && tensor.dtype !== "uint32";
+    if (dense && quantization && this.columns % (quantization.groupSize ?? defaultGroupSize) === 0) {
+      this.setQuantized(
+        tensor,
+        scope(() => quantize(dtype ? astype(tensor, dtype) : tensor, quantization)),
+      );
+      return;
+    }
+    if (dense) {
+      this.replace("scales", null);
+      this.replace("biases", null);
+    }
+    super.adopt(name, tensor, options);
+  }
+
+  protected override quantizable(options: LayerQuantization): boolean {
+    return !this.scales && this.columns % (options.groupSize ?? defaultGroupSize) === 0;
+  }
+
+  protected override quantizeParameters(options: LayerQuantization): void {
+    this.setQuantized(
+      this.weight,
+      scope(() => quantize(this.weight, options)),
+    );
+  }
+
+  private setQuantized(source: MxArray, matrix: QuantizedMatrix): void {
+    this.replace("weight", matrix.weight);
+    this.replace("scales", matrix.scales);
+    this.replace("biases", matrix.biases);
+    source.dispose();
+    evaluateSync(matrix);
+  }
+}
+
+function quantizationOf(columns: number, packed: MxArray, scales: MxArray): Required<LayerQuantization> {
+  return {
+    bits: (((packed.shape.at(-1) ?? 0) * 32) / columns) as Bits,
+    groupSize: columns / (scales.shape.at(-1) ?? 1),
+  };
+}

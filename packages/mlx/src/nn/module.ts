@@ -1,0 +1,250 @@
+import { type DType, isArray, type MxArray } from "../array.js";
+import { MlxError } from "../errors.js";
+import { evaluateSync } from "../evaluate.js";
+import { astype, type Bits, contiguous, transpose } from "../ops.js";
+import { scope } from "../scope.js";
+
+export interface LayerQuantization {
+  /** Bits an element. */
+  bits: Bits;
+  /** Neighbouring inputs that share a scale and a bias (default 64). */
+  groupSize?: number;
+}
+
+export interface LoadOptions {
+  /** What floating tensors are cast to; as stored when absent. */
+  dtype?: DType;
+  /** Quantizes every Linear and Embedding whose input width the group size divides, as it is read. */
+  quantization?: LayerQuantization;
+  /** Whether a key of the file (as spelled there) is known to be of no use here. */
+  ignore?: (key: string) => boolean;
+}
+
+/** What a layer wants from a file for one of its parameters. */
+export interface Slot {
+  name: string;
+  /** In the layout of the file. */
+  shape: readonly number[];
+  kind: "floating" | "uint32";
+}
+
+export interface Misfit {
+  /** The tensor's key in the file. */
+  name: string;
+  expected: string;
+  found: string;
+}
+
+/** The tensors of a checkpoint do not fit the module. */
+export class LoadError extends MlxError {
+  /** Paths of the parameters that no tensor was found for. */
+  readonly missing: readonly string[];
+  /** Keys that no parameter wants, or that name a parameter a second time. */
+  readonly unexpected: readonly string[];
+  /** Tensors of another shape or dtype. */
+  readonly misshapen: readonly Misfit[];
+
+  constructor(problems: { missing: string[]; unexpected: string[]; misshapen: Misfit[] }) {
+    const { missing, unexpected, misshapen } = problems;
+    const parts = [
+      listed("missing", missing),
+      listed("unexpected", unexpected),
+      listed(
+        "misshapen",
+        misshapen.map((one) => `${one.name} is ${one.found}, expected ${one.expected}`),
+      ),
+    ];
+    super("load", `the tensors do not fit the module: ${parts.filter(Boolean).join("; ")}`);
+    this.missing = missing;
+    this.unexpected = unexpected;
+    this.misshapen = misshapen;
+  }
+}
+
+const shownInMessages = 5;
+
+function listed(what: string, names: readonly string[]): string {
+  if (names.length === 0) return "";
+  const shown = names.slice(0, shownInMessages).join(", ");
+  const rest = names.length > shownInMessages ? `, and ${names.length - shownInMessages} more` : "";
+  return `${names.length} ${what} (${shown}${rest})`;
+}
+
+const floating: ReadonlySet<DType> = new Set(["float16", "bfloat16", "float32", "float64"]);
+
+/** `to_out.0.weight` → `toOut.0.weight`: the rule from keys of files to property paths. It has no inverse. */
+export const propertyPath = (key: string): string =>
+  key.replaceAll(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+
+/**
+ * A layer, or a tree of layers. Parameters and children are plain properties: arrays, modules, lists of modules
+ * (null where a list has a gap). Parameters start as zeros that take no memory until they are used.
+ *
+ * Forward passes are plain methods of the subclasses.
+ */
+export abstract class Module {
+  /** This module (path "") and all below it, with their paths: `["transformerBlocks.0.attn", …]`. */
+  *modules(path = ""): Generator<[path: string, module: Module]> {
+    yield [path, this];
+    for (const [name, value] of Object.entries(this)) {
+      const here = path ? `${path}.${name}` : name;
+      if (value instanceof Module) yield* value.modules(here);
+      else if (Array.isArray(value))
+        for (const [index, item] of value.entries())
+          if (item instanceof Module) yield* item.modules(`${here}.${index}`);
+    }
+  }
+
+  /** The arrays of this module and all below it by their paths, `transformerBlocks.0.attn.toQ.weight`. */
+  parameters(): Map<string, MxArray> {
+    const all = new Map<string, MxArray>();
+    for (const [path, module] of this.modules())
+      for (const [name, value] of module.ownParameters()) all.set(path ? `${path}.${name}` : name, value);
+    return all;
+  }
+
+  /**
+   * Takes the parameters from the tensors of a checkpoint, whose keys map to paths by {@link propertyPath} and whose
+   * layout is PyTorch's. Names and shapes are checked, both ways, before anything is read; then one tensor at a time
+   * is converted, evaluated and its source released. Matrices that come quantized (`weight` uint32 with `scales`
+   * and `biases`) stay so, their bits following from the shapes.
+   *
+   * Owns the tensors from the call on: all are disposed. After an error the module is disposed too.
+   * Call it outside of scopes that end before the module's use.
+   * @throws {LoadError} when tensors are missing, unexpected or of another shape.
+   * @throws {MlxError} when a tensor cannot be read.
+   */
+  load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
+    const sources: MxArray[] = [];
+    try {
+      const found = new Map<string, { key: string; tensor: MxArray }>();
+      const unexpected: string[] = [];
+      for (const [key, tensor] of tensors) {
+        sources.push(tensor);
+        if (options.ignore?.(key)) continue;
+        const path = propertyPath(key);
+        if (found.has(path)) unexpected.push(key);
+        else found.set(path, { key, tensor });
+      }
+
+      const missing: string[] = [];
+      const misshapen: Misfit[] = [];
+      const plan: { layer: Module; name: string; path: string }[] = [];
+      const wanted = new Set<string>();
+      for (const [prefix, layer] of this.modules()) {
+        const pathOf = (name: string): string => (prefix ? `${prefix}.${name}` : name);
+        for (const slot of layer.slots((name) => found.get(pathOf(name))?.tensor)) {
+          const path = pathOf(slot.name);
+          const source = found.get(path);
+          wanted.add(path);
+          if (!source) missing.push(path);
+          else if (!fits(source.tensor, slot)) misshapen.push(misfit(source.key, source.tensor, slot));
+          plan.push({ layer, name: slot.name, path });
+        }
+      }
+      for (const [path, { key }] of found) if (!wanted.has(path)) unexpected.push(key);
+      if (missing.length + unexpected.length + misshapen.length > 0)
+        throw new LoadError({ missing, unexpected, misshapen });
+
+      for (const { layer, name, path } of plan) layer.adopt(name, found.get(path)!.tensor, options);
+    } catch (error) {
+      this.dispose();
+      for (const source of sources) source.dispose();
+      throw error;
+    }
+    const kept = new Set(this.parameters().values());
+    for (const source of sources) if (!kept.has(source)) source.dispose();
+  }
+
+  /**
+   * Quantizes every Linear and Embedding whose input width the group size divides, in place, one after another.
+   * Those that are quantized already stay as they are.
+   * @param predicate chooses among them.
+   */
+  quantize(
+    options: LayerQuantization,
+    predicate: (path: string, layer: Module) => boolean = () => true,
+  ): void {
+    for (const [path, layer] of this.modules())
+      if (layer.quantizable(options) && predicate(path, layer)) layer.quantizeParameters(options);
+  }
+
+  /** Releases all parameters. The module is of no use afterwards. */
+  dispose(): void {
+    for (const parameter of this.parameters().values()) parameter.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** The arrays that are properties of this module itself. */
+  ownParameters(): [name: string, value: MxArray][] {
+    return Object.entries(this).filter((entry): entry is [string, MxArray] => isArray(entry[1]));
+  }
+
+  /** The order that takes a parameter's axes in a file to those it is held with; null when they are the same. */
+  protected axesInFile(_name: string): readonly number[] | null {
+    return null;
+  }
+
+  /** What this layer wants from a file; `stored` gives the tensor that the file has under a name of this layer. */
+  protected slots(_stored: (name: string) => MxArray | undefined): Slot[] {
+    return this.ownParameters().map(([name, held]) => {
+      const axes = this.axesInFile(name);
+      const shape = [...held.shape];
+      axes?.forEach((fileAxis, axis) => {
+        shape[fileAxis] = held.shape[axis]!;
+      });
+      return { name, shape, kind: "floating" };
+    });
+  }
+
+  /** Makes a tensor of a file the parameter `name`: laid out, cast and evaluated. */
+  protected adopt(name: string, tensor: MxArray, options: LoadOptions): void {
+    const axes = this.axesInFile(name);
+    const { dtype } = options;
+    const cast = dtype !== undefined && dtype !== tensor.dtype && floating.has(tensor.dtype);
+    this.replace(
+      name,
+      scope(() => {
+        const laidOut = axes ? contiguous(transpose(tensor, axes)) : tensor;
+        return cast ? astype(laidOut, dtype) : laidOut;
+      }),
+    );
+    if (axes || cast) tensor.dispose();
+    evaluateSync((this as unknown as Record<string, MxArray>)[name]);
+  }
+
+  /** Puts another array (or null) into a parameter's place and releases the old one. */
+  replace(name: string, value: MxArray | null): void {
+    const held = this as unknown as Record<string, MxArray | null>;
+    const old = held[name];
+    held[name] = value;
+    if (old !== value) old?.dispose();
+  }
+
+  /** Whether {@link quantizeParameters} would do something. */
+  protected quantizable(_options: LayerQuantization): boolean {
+    return false;
+  }
+
+  protected quantizeParameters(_options: LayerQuantization): void {}
+}
+
+function fits(tensor: MxArray, slot: Slot): boolean {
+  const kind = slot.kind === "uint32" ? tensor.dtype === "uint32" : floating.has(tensor.dtype);
+  return (
+    kind &&
+    tensor.shape.length === slot.shape.length &&
+    slot.shape.every((n, axis) => n === tensor.shape[axis])
+  );
+}
+
+function misfit(name: string, tensor: MxArray, slot: Slot): Misfit {
+  return {
+    name,
+    expected: `${slot.kind} [${slot.shape.join(", ")}]`,
+    found: `${tensor.dtype} [${tensor.shape.join(", ")}]`,
+  };
+}

@@ -1,0 +1,20 @@
+import type { MxArray } from "../array.js";
+import { astype, reshape, slice, where } from "../ops.js";
+
+/**
+ * The same values as `a`, computed only after `earlier`: makes parts that share nothing run one after another, so
+ * that their intermediate results do not live at the same time. MLX itself goes breadth first.
+ */
+export function after(a: MxArray, earlier: MxArray): MxArray {
+  const first = reshape(
+    slice(
+      earlier,
+      earlier.shape.map(() => [0, 1] as const),
+    ),
+    [],
+  );
+  return where(false, astype(first, a.dtype), a);
+}
+
+/** Scratch memory that a layer may use at once on the CPU, in bytes. */
+export const scratchBytes = 64 * 2 ** 20;
