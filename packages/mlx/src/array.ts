@@ -1,5 +1,5 @@
-import { native } from "./load.js";
 import { MlxError } from "./errors.js";
+import { native } from "./load.js";
 
 /** Element types, named as MLX names them. */
 export type DType =

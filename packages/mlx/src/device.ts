@@ -1,5 +1,5 @@
-import { native } from "./load.js";
 import { MlxError } from "./errors.js";
+import { native } from "./load.js";
 
 export type DeviceType = "cpu" | "gpu";
 
@@ -29,7 +29,8 @@ export const newStream = (device: DeviceType = defaultDevice()): Stream => nativ
 export const defaultStream = (device: DeviceType = defaultDevice()): Stream =>
   native.defaultStream(device) as Stream;
 /** Makes the stream the one that this thread's next operations go to. */
-export const setDefaultStream = (stream: Stream): void => native.setDefaultStream(stream.index, stream.device);
+export const setDefaultStream = (stream: Stream): void =>
+  native.setDefaultStream(stream.index, stream.device);
 /** Waits until everything queued on the default stream is done. */
 export const synchronize = (): void => native.synchronize();
 

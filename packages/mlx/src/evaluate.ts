@@ -15,9 +15,14 @@ let lastEvaluation: Promise<unknown> = Promise.resolve();
  *   arrays that were not known good before can no longer be read.
  * @throws {MlxError} when the computation fails; as on cancel, handles of unfinished arrays are then poisoned.
  */
-export async function evaluate(tree: ArrayTree, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+export async function evaluate(
+  tree: ArrayTree,
+  options: { signal?: AbortSignal | undefined } = {},
+): Promise<void> {
   const { signal } = options;
   const arrays = arraysIn(tree);
+  const caller = { stack: "" };
+  Error.captureStackTrace(caller, evaluate);
   // The queue goes on after a failure: each caller hears only of its own.
   const run = lastEvaluation.then(async () => {
     signal?.throwIfAborted();
@@ -27,10 +32,13 @@ export async function evaluate(tree: ArrayTree, options: { signal?: AbortSignal 
       await native.evaluateAsync(arrays);
     } catch (error) {
       signal?.throwIfAborted();
+      // The error was made outside any call of the caller's; the frames that help are where it asked.
+      if (error instanceof Error) error.stack = `${error}\n${caller.stack.split("\n").slice(1).join("\n")}`;
       throw error;
     } finally {
       signal?.removeEventListener("abort", cancel);
     }
+    signal?.throwIfAborted();
   });
   lastEvaluation = run.catch(() => undefined);
   return run;
@@ -101,7 +109,10 @@ export function jvp(
  * shared temporary folder.
  * Arrays that `fn` takes from outside count as constants of the trace.
  */
-export function compile(fn: ArrayFunction, options: { shapeless?: boolean } = {}): (...args: MxArray[]) => MxArray[] {
+export function compile(
+  fn: ArrayFunction,
+  options: { shapeless?: boolean } = {},
+): (...args: MxArray[]) => MxArray[] {
   const compiled = native.compile((inputs) => listOf(fn(...inputs)), options.shapeless ?? false);
   return (...args) => {
     if (!args.every((arg) => native.isArray(arg))) throw new MlxError("compile", "arguments must be arrays");

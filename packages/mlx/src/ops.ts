@@ -24,8 +24,10 @@ const axesOf = (a: MxArray, axis: Axes | undefined): number[] =>
 // ---------------------------------------------------------------- making arrays
 
 /** An array of zeros (lazy: it takes no memory before it is evaluated). */
-export const zeros = (shape: readonly number[], dtype: DType = "float32"): MxArray => native.zeros([...shape], dtype);
-export const ones = (shape: readonly number[], dtype: DType = "float32"): MxArray => native.ones([...shape], dtype);
+export const zeros = (shape: readonly number[], dtype: DType = "float32"): MxArray =>
+  native.zeros([...shape], dtype);
+export const ones = (shape: readonly number[], dtype: DType = "float32"): MxArray =>
+  native.ones([...shape], dtype);
 export const zerosLike = (a: MxArray): MxArray => native.zerosLike(a);
 export const onesLike = (a: MxArray): MxArray => native.onesLike(a);
 
@@ -124,7 +126,8 @@ export const rightShift = (a: Operand, b: Operand): MxArray => native.rightShift
 export const where = (condition: Operand, a: Operand, b: Operand): MxArray => native.where(condition, a, b);
 
 /** Limits values to `[min, max]`; a null side is open. */
-export const clip = (a: MxArray, min: Operand | null, max: Operand | null): MxArray => native.clip(a, min, max);
+export const clip = (a: MxArray, min: Operand | null, max: Operand | null): MxArray =>
+  native.clip(a, min, max);
 
 /** Replaces NaN and the infinities (by the largest finite values of the dtype unless given). */
 export const nanToNum = (
@@ -172,14 +175,10 @@ export const argmax = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): M
   native.argmax(a, o?.axis ?? null, o?.keepDims ?? false);
 export const argmin = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): MxArray =>
   native.argmin(a, o?.axis ?? null, o?.keepDims ?? false);
-export const cumsum = (
-  a: MxArray,
-  o?: { axis?: number; reverse?: boolean; inclusive?: boolean },
-): MxArray => native.cumsum(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
-export const cumprod = (
-  a: MxArray,
-  o?: { axis?: number; reverse?: boolean; inclusive?: boolean },
-): MxArray => native.cumprod(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
+export const cumsum = (a: MxArray, o?: { axis?: number; reverse?: boolean; inclusive?: boolean }): MxArray =>
+  native.cumsum(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
+export const cumprod = (a: MxArray, o?: { axis?: number; reverse?: boolean; inclusive?: boolean }): MxArray =>
+  native.cumprod(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
 
 /** Softmax over `axis` (the last by default); `precise` accumulates 16-bit input in float32. */
 export const softmax = (a: MxArray, o?: { axis?: Axes; precise?: boolean }): MxArray =>
@@ -195,10 +194,7 @@ export const unflatten = (a: MxArray, axis: number, shape: readonly number[]): M
   native.unflatten(a, axis, [...shape]);
 /** Drops axes of size 1 (all of them when no axis is named). */
 export const squeeze = (a: MxArray, axis?: Axes): MxArray =>
-  native.squeeze(
-    a,
-    axis === undefined ? a.shape.flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis),
-  );
+  native.squeeze(a, axis === undefined ? a.shape.flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis));
 export const expandDims = (a: MxArray, axis: Axes): MxArray => native.expandDims(a, axesOf(a, axis));
 /** Reverses the axes, or puts them in the order given. */
 export const transpose = (a: MxArray, axes?: readonly number[]): MxArray =>
@@ -279,7 +275,10 @@ function boundsOf(operation: string, a: MxArray, ranges: readonly Range[]): Boun
     } else {
       const [start, stop, step = 1] = range ?? [0, null];
       if (step < 1)
-        throw new MlxError(operation, `step ${step} of axis ${axis}: steps are 1 and up; flip the array first`);
+        throw new MlxError(
+          operation,
+          `step ${step} of axis ${axis}: steps are 1 and up; flip the array first`,
+        );
       bounds.start.push(Math.min(Math.max(fromEnd(start), 0), size));
       bounds.stop.push(stop === null ? size : Math.min(Math.max(fromEnd(stop), 0), size));
       bounds.step.push(step);
@@ -351,12 +350,20 @@ export const argpartition = (a: MxArray, kth: number, axis = -1): MxArray =>
 /** Matrix product over the last two axes, broadcasting the others. */
 export const matmul = (a: MxArray, b: MxArray): MxArray => native.matmul(a, b);
 /** `beta * c + alpha * (a @ b)`. */
-export const addmm = (c: MxArray, a: MxArray, b: MxArray, options?: { alpha?: number; beta?: number }): MxArray =>
-  native.addmm(c, a, b, options?.alpha ?? 1, options?.beta ?? 1);
+export const addmm = (
+  c: MxArray,
+  a: MxArray,
+  b: MxArray,
+  options?: { alpha?: number; beta?: number },
+): MxArray => native.addmm(c, a, b, options?.alpha ?? 1, options?.beta ?? 1);
 export const outer = (a: MxArray, b: MxArray): MxArray => native.outer(a, b);
 export const inner = (a: MxArray, b: MxArray): MxArray => native.inner(a, b);
-export const tensordot = (a: MxArray, b: MxArray, axesA: readonly number[], axesB: readonly number[]): MxArray =>
-  native.tensordot(a, b, [...axesA], [...axesB]);
+export const tensordot = (
+  a: MxArray,
+  b: MxArray,
+  axesA: readonly number[],
+  axesB: readonly number[],
+): MxArray => native.tensordot(a, b, [...axesA], [...axesB]);
 /** Einstein summation, `einsum("bhqd,bhkd->bhqk", q, k)`. */
 export const einsum = (subscripts: string, ...operands: readonly MxArray[]): MxArray =>
   native.einsum(subscripts, [...operands]);
@@ -381,22 +388,43 @@ export interface ConvOptions {
 /** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
 export const conv1d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
   native.convGeneral(
-    input, weight, spatial(o.stride, 1, 1), spatial(o.padding, 1, 0), spatial(o.padding, 1, 0),
-    spatial(o.dilation, 1, 1), [1], o.groups ?? 1, false,
+    input,
+    weight,
+    spatial(o.stride, 1, 1),
+    spatial(o.padding, 1, 0),
+    spatial(o.padding, 1, 0),
+    spatial(o.dilation, 1, 1),
+    [1],
+    o.groups ?? 1,
+    false,
   );
 
 /** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
 export const conv2d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
   native.convGeneral(
-    input, weight, spatial(o.stride, 2, 1), spatial(o.padding, 2, 0), spatial(o.padding, 2, 0),
-    spatial(o.dilation, 2, 1), [1, 1], o.groups ?? 1, false,
+    input,
+    weight,
+    spatial(o.stride, 2, 1),
+    spatial(o.padding, 2, 0),
+    spatial(o.padding, 2, 0),
+    spatial(o.dilation, 2, 1),
+    [1, 1],
+    o.groups ?? 1,
+    false,
   );
 
 /** `input [N, D, H, W, C]`, `weight [O, KD, KH, KW, C / groups]` → `[N, D', H', W', O]`. */
 export const conv3d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
   native.convGeneral(
-    input, weight, spatial(o.stride, 3, 1), spatial(o.padding, 3, 0), spatial(o.padding, 3, 0),
-    spatial(o.dilation, 3, 1), [1, 1, 1], o.groups ?? 1, false,
+    input,
+    weight,
+    spatial(o.stride, 3, 1),
+    spatial(o.padding, 3, 0),
+    spatial(o.padding, 3, 0),
+    spatial(o.dilation, 3, 1),
+    [1, 1, 1],
+    o.groups ?? 1,
+    false,
   );
 
 /** Convolution with separate padding before and after, input dilation and kernel flip. */
@@ -414,8 +442,15 @@ export const convGeneral = (
   } = {},
 ): MxArray =>
   native.convGeneral(
-    input, weight, [...(o.stride ?? [])], [...(o.paddingBefore ?? [])], [...(o.paddingAfter ?? [])],
-    [...(o.kernelDilation ?? [])], [...(o.inputDilation ?? [])], o.groups ?? 1, o.flip ?? false,
+    input,
+    weight,
+    [...(o.stride ?? [])],
+    [...(o.paddingBefore ?? [])],
+    [...(o.paddingAfter ?? [])],
+    [...(o.kernelDilation ?? [])],
+    [...(o.inputDilation ?? [])],
+    o.groups ?? 1,
+    o.flip ?? false,
   );
 
 /** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
@@ -425,7 +460,13 @@ export const convTranspose1d = (
   o: { stride?: number; padding?: number; dilation?: number; outputPadding?: number; groups?: number } = {},
 ): MxArray =>
   native.convTranspose1d(
-    input, weight, o.stride ?? 1, o.padding ?? 0, o.dilation ?? 1, o.outputPadding ?? 0, o.groups ?? 1,
+    input,
+    weight,
+    o.stride ?? 1,
+    o.padding ?? 0,
+    o.dilation ?? 1,
+    o.outputPadding ?? 0,
+    o.groups ?? 1,
   );
 
 /** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
@@ -435,8 +476,13 @@ export const convTranspose2d = (
   o: ConvOptions & { outputPadding?: Spatial } = {},
 ): MxArray =>
   native.convTranspose2d(
-    input, weight, spatial(o.stride, 2, 1), spatial(o.padding, 2, 0), spatial(o.dilation, 2, 1),
-    spatial(o.outputPadding, 2, 0), o.groups ?? 1,
+    input,
+    weight,
+    spatial(o.stride, 2, 1),
+    spatial(o.padding, 2, 0),
+    spatial(o.dilation, 2, 1),
+    spatial(o.outputPadding, 2, 0),
+    o.groups ?? 1,
   );
 
 // ---------------------------------------------------------------- quantization
@@ -476,7 +522,15 @@ export const quantizedMatmul = (
   q: QuantizedMatrix,
   o: QuantizationOptions & { transpose?: boolean } = {},
 ): MxArray =>
-  native.quantizedMatmul(x, q.weight, q.scales, q.biases, o.transpose ?? true, o.groupSize ?? 64, o.bits ?? 4);
+  native.quantizedMatmul(
+    x,
+    q.weight,
+    q.scales,
+    q.biases,
+    o.transpose ?? true,
+    o.groupSize ?? 64,
+    o.bits ?? 4,
+  );
 
 /** float8 (e4m3) in uint8 to a floating dtype. */
 export const fromFp8 = (a: MxArray, dtype: DType): MxArray => native.fromFp8(a, dtype);

@@ -18,16 +18,13 @@ export const seed = (value: number | bigint): void => native.randomSeed(BigInt(v
 /** `count` independent keys, `[count, 2]`. */
 export const split = (k: MxArray, count = 2): MxArray => native.randomSplit(k, count);
 /** Standard normal, or with the mean `loc` and deviation `scale`. */
-export const normal = (
-  shape: readonly number[],
-  o: Draw & { loc?: number; scale?: number } = {},
-): MxArray => native.randomNormal([...shape], o.dtype ?? "float32", o.loc ?? 0, o.scale ?? 1, o.key ?? null);
+export const normal = (shape: readonly number[], o: Draw & { loc?: number; scale?: number } = {}): MxArray =>
+  native.randomNormal([...shape], o.dtype ?? "float32", o.loc ?? 0, o.scale ?? 1, o.key ?? null);
 /** Uniform in `[low, high)`. */
 export const uniform = (
   shape: readonly number[],
   o: Draw & { low?: Operand; high?: Operand } = {},
-): MxArray =>
-  native.randomUniform(o.low ?? 0, o.high ?? 1, [...shape], o.dtype ?? "float32", o.key ?? null);
+): MxArray => native.randomUniform(o.low ?? 0, o.high ?? 1, [...shape], o.dtype ?? "float32", o.key ?? null);
 /** Integers in `[low, high)`. */
 export const randint = (low: Operand, high: Operand, shape: readonly number[], o: Draw = {}): MxArray =>
   native.randomInt(low, high, [...shape], o.dtype ?? "int32", o.key ?? null);

@@ -1,6 +1,6 @@
-import { type MxArray, isArray } from "./array.js";
-import { native } from "./load.js";
+import { isArray, type MxArray } from "./array.js";
 import { MlxError } from "./errors.js";
+import { native } from "./load.js";
 
 /**
  * Runs `fn` and frees every array made inside it, except those found in what it returns (an array, or arrays
