@@ -1,0 +1,143 @@
+/*
+ * Resizing as the references do it, on float values, any number of interleaved channels. Image libraries differ
+ * here by up to 8 levels of 255, so these kernels are ours.
+ *
+ * Pillow: src/libImaging/Resample.c, in its mode F (coefficients and sums in double precision, float32 between the
+ * passes). PyTorch: aten/native/cpu/UpSampleKernel.cpp, `interpolate(mode="bilinear",
+ * align_corners=False, antialias=False)`.
+ */
+
+/** Pixels, row by row, channels interleaved. */
+export interface Pixels {
+  readonly data: Float32Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+}
+
+/** A reconstruction filter: its value at a distance in source pixels, zero beyond `support`. */
+export interface Filter {
+  readonly support: number;
+  readonly at: (distance: number) => number;
+}
+
+const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+
+/** Three lobes. */
+export const lanczos: Filter = {
+  support: 3,
+  at: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0),
+};
+
+/** A triangle. */
+export const bilinear: Filter = { support: 1, at: (x) => Math.max(1 - Math.abs(x), 0) };
+
+/**
+ * Resizes with a filter that widens when the picture shrinks (antialiasing), as Pillow's `resize` does. Values may
+ * leave the range of the source by a filter's negative lobes: clamping is the caller's.
+ * @returns width × height pixels; the source itself when the size is the same.
+ */
+export function resize(source: Pixels, width: number, height: number, filter: Filter): Pixels {
+  const rows = (p: Pixels) => (p.width === width ? p : resizeRows(p, width, filter));
+  const columns = (p: Pixels) => (p.height === height ? p : resizeColumns(p, height, filter));
+  // The axis that shrinks more goes first, as in Pillow 13 (before, the horizontal one; the last bit differs).
+  const columnsFirst = height / source.height < width / source.width;
+  return columnsFirst ? rows(columns(source)) : columns(rows(source));
+}
+
+/** For each output pixel: the first source pixel it sees, and their weights. */
+function weightsOf(from: number, to: number, filter: Filter): { first: number; weights: Float64Array }[] {
+  const scale = from / to;
+  const widening = Math.max(scale, 1);
+  const support = filter.support * widening;
+  const inverse = 1 / widening;
+  return Array.from({ length: to }, (_, i) => {
+    const center = (i + 0.5) * scale;
+    const first = Math.max(Math.trunc(center - support + 0.5), 0);
+    const end = Math.min(Math.trunc(center + support + 0.5), from);
+    const weights = new Float64Array(end - first);
+    let sum = 0;
+    for (let x = 0; x < weights.length; x++)
+      sum += weights[x] = filter.at((x + first - center + 0.5) * inverse);
+    if (sum !== 0) for (let x = 0; x < weights.length; x++) weights[x] = weights[x]! / sum;
+    return { first, weights };
+  });
+}
+
+function resizeRows(source: Pixels, width: number, filter: Filter): Pixels {
+  const { data, height, channels } = source;
+  const columns = weightsOf(source.width, width, filter);
+  const out = new Float32Array(width * height * channels);
+  let o = 0;
+  for (let y = 0; y < height; y++) {
+    const row = y * source.width * channels;
+    for (const { first, weights } of columns)
+      for (let c = 0; c < channels; c++) {
+        let sum = 0;
+        let i = row + first * channels + c;
+        for (let k = 0; k < weights.length; k++, i += channels) sum += data[i]! * weights[k]!;
+        out[o++] = sum;
+      }
+  }
+  return { data: out, width, height, channels };
+}
+
+function resizeColumns(source: Pixels, height: number, filter: Filter): Pixels {
+  const { data, width, channels } = source;
+  const stride = width * channels;
+  const out = new Float32Array(stride * height);
+  const sums = new Float64Array(stride);
+  for (const [y, { first, weights }] of weightsOf(source.height, height, filter).entries()) {
+    sums.fill(0);
+    for (let k = 0; k < weights.length; k++) {
+      const weight = weights[k]!;
+      const row = (first + k) * stride;
+      for (let x = 0; x < stride; x++) sums[x] = sums[x]! + data[row + x]! * weight;
+    }
+    out.set(sums, y * stride);
+  }
+  return { data: out, width, height, channels };
+}
+
+/**
+ * Resizes by interpolating the four nearest pixels, half-pixel centres, without antialiasing, as PyTorch does; all
+ * in float32.
+ */
+export function interpolate(source: Pixels, width: number, height: number): Pixels {
+  const { data, channels } = source;
+  const columns = neighbours(source.width, width);
+  const rows = neighbours(source.height, height);
+  const stride = source.width * channels;
+  const out = new Float32Array(width * height * channels);
+  const f32 = Math.fround;
+  let o = 0;
+  for (const { low: top, high: bottom, share: down } of rows) {
+    const up = f32(1 - down);
+    for (const { low: left, high: right, share: east } of columns) {
+      const west = f32(1 - east);
+      for (let c = 0; c < channels; c++) {
+        const upper = top * stride + c;
+        const lower = bottom * stride + c;
+        const a = f32(
+          f32(west * data[upper + left * channels]!) + f32(east * data[upper + right * channels]!),
+        );
+        const b = f32(
+          f32(west * data[lower + left * channels]!) + f32(east * data[lower + right * channels]!),
+        );
+        out[o++] = f32(up * a) + f32(down * b);
+      }
+    }
+  }
+  return { data: out, width, height, channels };
+}
+
+/** For each output pixel: the source pixels below and above its centre, and the share of the upper one. */
+function neighbours(from: number, to: number): { low: number; high: number; share: number }[] {
+  const f32 = Math.fround;
+  const scale = f32(from / to);
+  return Array.from({ length: to }, (_, i) => {
+    const at = Math.max(f32(f32(scale * f32(i + 0.5)) - 0.5), 0);
+    const low = Math.min(Math.trunc(at), from - 1);
+    return { low, high: Math.min(low + 1, from - 1), share: Math.min(Math.max(f32(at - low), 0), 1) };
+  });
+}
