@@ -1,8 +1,45 @@
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { MlxError } from "./errors.js";
 import type { Native } from "./native-types.js";
 
 const require = createRequire(import.meta.url);
-export const native: Native = require("../../build/Release/mlx.node");
-// Errors of the addon are made of this class.
-native.initialize(MlxError);
+
+interface Manifest {
+  version: string;
+}
+
+const manifest = (path: string): Manifest => JSON.parse(readFileSync(path, "utf8")) as Manifest;
+
+/** Where the addon may be, in order: a platform package made by native/pack.mjs, then this package's own build. */
+const candidates: readonly (() => Native)[] = [
+  () => {
+    const backend = process.env["MFLUX_DEPTH_BACKEND"] ?? "";
+    const variant = backend.startsWith("cuda") ? `-${backend}` : "";
+    const name = `@mflux-depth/mlx-${process.platform}-${process.arch}${variant}`;
+    const found = require.resolve(`${name}/package.json`);
+    const { version } = manifest(found);
+    const needed = manifest(require.resolve("../../package.json")).version;
+    if (version !== needed) throw new Error(`${name} is ${version}, and ${needed} is needed`);
+    return require(name) as Native;
+  },
+  () => require("../../build/Release/mlx.node") as Native,
+];
+
+function load(): Native {
+  const failures: string[] = [];
+  for (const candidate of candidates) {
+    try {
+      return candidate();
+    } catch (error) {
+      failures.push((error as Error).message.split("\n", 1)[0] ?? "");
+    }
+  }
+  throw new MlxError(
+    "load",
+    `MLX's addon cannot be loaded on ${process.platform}-${process.arch}:\n${failures.map((line) => `  - ${line}`).join("\n")}\n` +
+      `Install the platform package, or build the addon: npm rebuild @mflux-depth/mlx --foreground-scripts`,
+  );
+}
+
+export const native: Native = load();

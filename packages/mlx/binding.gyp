@@ -1,0 +1,82 @@
+{
+  "variables": {
+    # A folder with MLX's include/ and lib/. The addon finds the fetched one from its own place; one that stands
+    # elsewhere (MLX_ROOT) by its absolute path.
+    "mlx_root%": "<(module_root_dir)/vendor/mlx",
+    "mlx_elsewhere%": 0,
+    "openblas_root": "<(module_root_dir)/vendor/scipy_openblas32"
+  },
+  "targets": [
+    {
+      "target_name": "mlx",
+      "sources": [
+        "native/addon.cc",
+        "native/array.cc",
+        "native/ops_math.cc",
+        "native/ops_shape.cc",
+        "native/eval.cc",
+        "native/io.cc",
+        "native/blas.cc",
+        "native/allocator.cc",
+        "native/lifecycle.cc"
+      ],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      # MLX's folder is a system one, so that warnings in its headers are not ours.
+      "conditions": [
+        ["mlx_elsewhere==1", {
+          "defines": ["MLX_LIBRARY_FOLDER=\"<(mlx_root)/lib\""]
+        }, {
+          "defines": ["MLX_LIBRARY_FOLDER=\"../../vendor/mlx/lib\""]
+        }],
+        ["OS=='linux'", {
+          "cflags!": ["-O3"],
+          "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-O3"],
+          "cflags_cc": [
+            "-std=c++20", "-O2", "-fexceptions", "-frtti", "-fvisibility=hidden",
+            "-isystem", "<(mlx_root)/include"
+          ],
+          "ldflags": [
+            "-L<(mlx_root)/lib",
+            "-L<(openblas_root)/lib",
+            # Before LD_LIBRARY_PATH: another MLX there would not fit.
+            "-Wl,--disable-new-dtags",
+            "-Wl,-rpath,'$$ORIGIN/../../vendor/scipy_openblas32/lib'",
+            # Threads of MLX run this code until the process ends.
+            "-Wl,-z,nodelete"
+          ],
+          "libraries": ["-lmlx", "-lscipy_openblas", "-ldl", "-pthread"],
+          "conditions": [
+            ["mlx_elsewhere==1", {
+              "ldflags": ["-Wl,-rpath,<(mlx_root)/lib"]
+            }, {
+              "ldflags": ["-Wl,-rpath,'$$ORIGIN/../../vendor/mlx/lib'"]
+            }]
+          ]
+        }],
+        ["OS=='mac'", {
+          "xcode_settings": {
+            "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
+            "CLANG_CXX_LIBRARY": "libc++",
+            "GCC_ENABLE_CPP_EXCEPTIONS": "YES",
+            "GCC_ENABLE_CPP_RTTI": "YES",
+            "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
+            "GCC_OPTIMIZATION_LEVEL": "2",
+            # The oldest that MLX's wheels are built for.
+            "MACOSX_DEPLOYMENT_TARGET": "14.0",
+            "OTHER_CFLAGS": ["-Wall", "-Wextra", "-isystem", "<(mlx_root)/include"],
+            "OTHER_LDFLAGS": ["-L<(mlx_root)/lib"]
+          },
+          "libraries": ["-lmlx"],
+          "conditions": [
+            ["mlx_elsewhere==1", {
+              "xcode_settings": { "OTHER_LDFLAGS": ["-Wl,-rpath,<(mlx_root)/lib"] }
+            }, {
+              "xcode_settings": { "OTHER_LDFLAGS": ["-Wl,-rpath,@loader_path/../../vendor/mlx/lib"] }
+            }]
+          ]
+        }]
+      ]
+    }
+  ]
+}

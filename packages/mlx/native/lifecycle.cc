@@ -1,0 +1,82 @@
+#include "runtime.h"
+
+#include <dlfcn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "mlx/version.h"
+
+namespace runtime {
+
+namespace {
+
+std::string file_of(const void* address) {
+  Dl_info info;
+  if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return "";
+  return info.dli_fname;
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat first, second;
+  return stat(a.c_str(), &first) == 0 && stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+      first.st_ino == second.st_ino;
+}
+
+// The MLX that the addon was built for.
+std::string expected_library() {
+#ifdef __APPLE__
+  const std::string name = "libmlx.dylib";
+#else
+  const std::string name = "libmlx.so";
+#endif
+  const std::string folder = MLX_LIBRARY_FOLDER;
+  if (folder.starts_with('/')) return folder + '/' + name;
+  const std::string addon = file_of(reinterpret_cast<const void*>(&file_of));
+  return addon.substr(0, addon.rfind('/') + 1) + folder + '/' + name;
+}
+
+#ifdef __linux__
+// Runs after the handlers that were registered later than it, and ends the process before static destructors, which
+// would free MLX's state under its running threads.
+void end_process(int status, void*) {
+  fflush(nullptr);
+  _exit(status);
+}
+#endif
+
+}  // namespace
+
+std::string library_path() {
+  char* real = realpath(file_of(reinterpret_cast<const void*>(&mlx::core::version)).c_str(), nullptr);
+  if (real == nullptr) return "";
+  std::string path = real;
+  free(real);
+  return path;
+}
+
+void verify_library() {
+  const std::string built = std::to_string(MLX_VERSION_MAJOR) + '.' + std::to_string(MLX_VERSION_MINOR) + '.' +
+      std::to_string(MLX_VERSION_PATCH);
+  const std::string found = mlx::core::version();
+  const std::string path = library_path();
+  if (!found.starts_with(built))
+    throw std::runtime_error("the addon was built for MLX " + built + " but is bound to MLX " + found + " in " + path);
+  const std::string expected = expected_library();
+  if (!same_file(path, expected))
+    throw std::runtime_error(
+        "the addon is bound to " + path + ", which another module of this process loaded, instead of " + expected +
+        "; load @mflux-depth/mlx first");
+}
+
+void install_process_exit() {
+#ifdef __linux__
+  static const bool installed = on_exit(end_process, nullptr) == 0;
+  if (!installed) throw std::runtime_error("cannot register a handler for the end of the process");
+#endif
+}
+
+}  // namespace runtime
