@@ -43,3 +43,5 @@ function load(): Native {
 }
 
 export const native: Native = load();
+// Errors of the addon are made of this class.
+native.initialize(MlxError);
