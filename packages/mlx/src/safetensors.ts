@@ -8,7 +8,8 @@ export class SafetensorsError extends MlxError {
   constructor(
     /** The file. */
     readonly path: string,
-    reason: string,
+    /** The message without the file. */
+    readonly reason: string,
     options?: ErrorOptions,
   ) {
     super("safetensors", `${path}: ${reason}`, options);

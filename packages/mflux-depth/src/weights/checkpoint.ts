@@ -1,0 +1,277 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import {
+  type Bits,
+  type DType,
+  fromFp8,
+  loadSafetensors,
+  MlxError,
+  type MxArray,
+  readSafetensorsHeader,
+  SafetensorsError,
+  type SafetensorsHeader,
+} from "@mflux-depth/mlx";
+import { LoadError, type Module } from "@mflux-depth/mlx/nn";
+import { ModelError } from "../errors.js";
+
+/** The weights of one component: a folder of a repository in the layout of diffusers. */
+export interface Checkpoint {
+  /** The file or, for shards, their folder. */
+  readonly source: string;
+  /** The files that hold tensors. */
+  readonly files: readonly string[];
+  /** Which of them holds a tensor. */
+  readonly fileOf: ReadonlyMap<string, string>;
+  /** What the files and their index say about themselves. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Size of all tensors in the files. */
+  readonly bytes: number;
+  /**
+   * The tensors with their names, lazy, file by file in the order of their bytes. What is yielded belongs to the
+   * consumer; what it does not take is freed when the iteration ends.
+   */
+  tensors(): Generator<readonly [string, MxArray], void>;
+}
+
+/** File names without extension that diffusers and transformers give to weights. */
+const stems = ["diffusion_pytorch_model", "model"];
+
+/**
+ * Opens the weights in `folder`: one safetensors file, or an index with the shards it names. Headers are checked,
+ * no tensor is read.
+ * @param variant the middle of `model.fp16.safetensors`.
+ * @throws {ModelError} when there are none, when a file is damaged, when the index and the shards disagree.
+ */
+export function openCheckpoint(folder: string, options: { variant?: string | undefined } = {}): Checkpoint {
+  const { files, metadata, listed } = findFiles(folder, options.variant);
+  const fileOf = new Map<string, string>();
+  let bytes = 0;
+  for (const file of files) {
+    const header = readHeader(file);
+    for (const [key, value] of header.metadata) metadata.set(key, value);
+    for (const [name, { start, end }] of header.tensors) {
+      const other = fileOf.get(name);
+      if (other !== undefined) throw new ModelError(file, `tensor "${name}" is also in ${basename(other)}`);
+      fileOf.set(name, file);
+      bytes += end - start;
+    }
+  }
+  for (const [name, file] of listed)
+    if (fileOf.get(name) !== file)
+      throw new ModelError(file, `tensor "${name}" is missing, although the index says that it is here`);
+  return {
+    source: files.length === 1 ? files[0]! : folder,
+    files,
+    fileOf,
+    metadata,
+    bytes,
+    *tensors() {
+      for (const file of files) yield* tensorsOf(file);
+    },
+  };
+}
+
+function* tensorsOf(file: string): Generator<readonly [string, MxArray], void> {
+  const { tensors } = readHeader(file);
+  const { arrays } = loadSafetensors(file);
+  try {
+    for (const [name, { dtype }] of tensors) {
+      const stored = arrays.get(name);
+      if (!stored) throw new ModelError(file, `MLX did not read tensor "${name}"`);
+      arrays.delete(name);
+      if (dtype !== "F8_E4M3") {
+        yield [name, stored];
+        continue;
+      }
+      using float8 = stored;
+      yield [name, fromFp8(float8, "float32")];
+    }
+  } finally {
+    for (const array of arrays.values()) array.dispose();
+  }
+}
+
+function readHeader(file: string): SafetensorsHeader {
+  try {
+    return readSafetensorsHeader(file);
+  } catch (error) {
+    throw asModelError(file, error);
+  }
+}
+
+interface WeightFiles {
+  files: string[];
+  metadata: Map<string, string>;
+  /** The file of each tensor, where an index says it. */
+  listed: Map<string, string>;
+}
+
+function findFiles(folder: string, variant: string | undefined): WeightFiles {
+  const names = listFolder(folder);
+  const middle = variant === undefined ? "" : `.${variant}`;
+  const plain = (file: string): WeightFiles => ({
+    files: [join(folder, file)],
+    metadata: new Map(),
+    listed: new Map(),
+  });
+  for (const stem of stems) {
+    const single = `${stem}${middle}.safetensors`;
+    if (names.includes(single)) return plain(single);
+    // diffusers has written the variant on either side of "index".
+    for (const index of [
+      `${stem}.safetensors.index${middle}.json`,
+      `${stem}.safetensors${middle}.index.json`,
+    ])
+      if (names.includes(index)) return readIndex(folder, index);
+  }
+  const others = names.filter((name) => name.endsWith(".safetensors"));
+  if (variant === undefined && others.length === 1) return plain(others[0]!);
+  const expected = `expected ${stems.map((stem) => `${stem}${middle}.safetensors`).join(" or ")}, or an index with shards`;
+  if (others.length > 0) throw new ModelError(folder, `${expected}; found ${others.join(", ")}`);
+  const pickled = names.filter((name) => /\.(bin|pt|pth|ckpt|pkl)$/.test(name));
+  if (pickled.length > 0)
+    throw new ModelError(
+      folder,
+      `${pickled[0]} is a pickle file, which can run code and is never opened; get the safetensors version of these weights (${expected})`,
+    );
+  throw new ModelError(folder, `there are no weights; ${expected}`);
+}
+
+function readIndex(folder: string, index: string): WeightFiles {
+  const path = join(folder, index);
+  const content = readConfig(folder, index);
+  const map = content.weight_map;
+  if (!isRecord(map) || Object.keys(map).length === 0)
+    throw new ModelError(path, "this is not an index of weights: there is no weight_map");
+  const listed = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file))
+      throw new ModelError(
+        path,
+        `tensor "${name}" should be in ${JSON.stringify(file)}; expected a safetensors file beside the index`,
+      );
+    listed.set(name, join(folder, file));
+  }
+  const files = [...new Set(listed.values())].sort();
+  for (const file of files)
+    if (!existsSync(file))
+      throw new ModelError(file, `this shard is missing; ${index} names it, so the download is incomplete`);
+  const metadata = new Map<string, string>();
+  if (isRecord(content.metadata))
+    for (const [key, value] of Object.entries(content.metadata)) metadata.set(key, String(value));
+  return { files, metadata, listed };
+}
+
+/**
+ * Loads a component's weights into its module, strictly both ways.
+ * @param options.rename gives the name under which the module knows a tensor, null for one that it does not use.
+ * @throws {ModelError} that names the file and the tensor when they do not fit. The module is then disposed.
+ */
+export function loadWeights(
+  module: Module,
+  checkpoint: Checkpoint,
+  options: {
+    dtype?: DType;
+    quantization?: { bits: Bits; groupSize?: number } | undefined;
+    rename?: (name: string) => string | null;
+  } = {},
+): void {
+  const { dtype, quantization, rename = (name) => name } = options;
+  /** What the file calls a tensor that the module has under another name. */
+  const storedNames = new Map<string, string>();
+  function* renamed(): Generator<readonly [string, MxArray], void> {
+    for (const [name, tensor] of checkpoint.tensors()) {
+      const key = rename(name);
+      if (key === null) {
+        tensor.dispose();
+        continue;
+      }
+      storedNames.set(key, name);
+      yield [key, tensor];
+    }
+  }
+  try {
+    module.load(renamed(), { ...(dtype && { dtype }), ...(quantization && { quantization }) });
+  } catch (error) {
+    if (error instanceof LoadError) throw misfit(error, checkpoint, storedNames);
+    throw asModelError(checkpoint.source, error);
+  }
+}
+
+/** The first problem of a strict load, with the file's own name of the tensor. */
+function misfit(
+  error: LoadError,
+  { fileOf, source }: Checkpoint,
+  storedNames: ReadonlyMap<string, string>,
+): ModelError {
+  const because = (tensor: string | undefined, problem: string, others: number): ModelError =>
+    new ModelError(
+      (tensor !== undefined && fileOf.get(tensor)) || source,
+      `${problem}${others > 0 ? ` (as ${others} more ${others > 1 ? "are" : "is"})` : ""}`,
+      { cause: error },
+    );
+  const { misshapen, missing, unexpected } = error;
+  if (misshapen[0]) {
+    const { name, expected, found } = misshapen[0];
+    const stored = storedNames.get(name) ?? name;
+    return because(
+      stored,
+      `tensor "${stored}" is ${found}, not ${expected} as the config says`,
+      misshapen.length - 1,
+    );
+  }
+  if (missing[0] !== undefined)
+    return because(undefined, `tensor "${missing[0]}" is missing`, missing.length - 1);
+  const stored = storedNames.get(unexpected[0] ?? "") ?? unexpected[0] ?? "";
+  return because(stored, `tensor "${stored}" is no part of this model`, unexpected.length - 1);
+}
+
+function asModelError(file: string, error: unknown): unknown {
+  if (error instanceof SafetensorsError) return new ModelError(error.path, error.reason, { cause: error });
+  if (!(error instanceof MlxError)) return error;
+  return new ModelError(file, `the weights cannot be read (${error.message})`, { cause: error });
+}
+
+/**
+ * Reads a JSON file of a repository.
+ * @throws {ModelError} when it is missing or is not a JSON object.
+ */
+export function readConfig(folder: string, file: string): Record<string, unknown> {
+  const path = join(folder, file);
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new ModelError(
+      path,
+      missing ? "this file is missing" : `it cannot be read (${(error as Error).message})`,
+      {
+        cause: error,
+      },
+    );
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new ModelError(path, `this is not valid JSON (${(error as Error).message})`, { cause: error });
+  }
+  if (!isRecord(value)) throw new ModelError(path, "expected a JSON object");
+  return value;
+}
+
+function listFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch (error) {
+    throw new ModelError(folder, "there is no such folder", { cause: error });
+  }
+}
+
+/** Whether `path` leads to a folder. */
+export const isFolder = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
