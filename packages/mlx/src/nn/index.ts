@@ -13,3 +13,4 @@ export {
 } from "./module.js";
 export { GroupNorm, LayerNorm, RMSNorm } from "./norm.js";
 export { randomize } from "./randomize.js";
+export { inParts, lazily, type Stages } from "./stages.js";

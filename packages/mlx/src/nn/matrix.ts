@@ -1,4 +1,4 @@
-import type { MxArray } from "../array.js";
+import type { DType, MxArray } from "../array.js";
 import { evaluateSync } from "../evaluate.js";
 import { astype, type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
@@ -26,6 +26,11 @@ export abstract class MatrixLayer extends Module {
     this.rows = rows;
     this.columns = columns;
     this.weight = zeros([rows, columns]);
+  }
+
+  /** The floating dtype that the layer computes with. */
+  get dtype(): DType {
+    return (this.scales ?? this.weight).dtype;
   }
 
   /** How the matrix is quantized; null when it is dense. */

@@ -1,0 +1,561 @@
+import {
+  add,
+  array,
+  astype,
+  clip,
+  concatenate,
+  type DType,
+  type MxArray,
+  multiply,
+  reshape,
+  scope,
+  slice,
+  split,
+  stack,
+  subtract,
+  swapaxes,
+} from "@mflux-depth/mlx";
+import {
+  attention,
+  geluTanh,
+  LayerNorm,
+  Linear,
+  lazily,
+  Module,
+  RMSNorm,
+  type Stages,
+  silu,
+} from "@mflux-depth/mlx/nn";
+import { ConfigReader } from "./config.js";
+
+/*
+ * The FLUX.1 transformer (Black Forest Labs: flux/model.py; diffusers: models/transformers/transformer_flux.py, whose
+ * names the properties have): double blocks, where image and text have weights of their own and attend jointly, then
+ * single blocks on text and image as one sequence.
+ * Notation: B batch, N image tokens, T text tokens, D = heads · head_dim.
+ */
+
+// ---------------------------------------------------------------- config
+
+export interface FluxTransformerConfig {
+  /** Channels of an image token: the latents', and for FLUX.1 Depth as many of the control picture. */
+  inChannels: number;
+  outChannels: number;
+  numLayers: number;
+  numSingleLayers: number;
+  attentionHeadDim: number;
+  numAttentionHeads: number;
+  jointAttentionDim: number;
+  pooledProjectionDim: number;
+  guidanceEmbeds: boolean;
+  /** How many channels of a head encode each axis of a position: (0 for all), row, column. */
+  axesDimsRope: number[];
+}
+
+/**
+ * Reads a `transformer/config.json`.
+ * @param source the file, for messages
+ * @throws {ModelError} when it is another model's, or its values do not fit together.
+ */
+export function fluxTransformerConfig(
+  json: unknown,
+  source = "transformer/config.json",
+): FluxTransformerConfig {
+  const reader = new ConfigReader(json, "a FLUX transformer", source);
+  reader.className("FluxTransformer2DModel");
+  reader.only("patch_size", 1);
+  const inChannels = reader.count("in_channels", 64);
+  const config: FluxTransformerConfig = {
+    inChannels,
+    outChannels: reader.count("out_channels", null) ?? inChannels,
+    numLayers: reader.count("num_layers", 19),
+    numSingleLayers: reader.count("num_single_layers", 38),
+    attentionHeadDim: reader.count("attention_head_dim", 128),
+    numAttentionHeads: reader.count("num_attention_heads", 24),
+    jointAttentionDim: reader.count("joint_attention_dim", 4096),
+    pooledProjectionDim: reader.count("pooled_projection_dim", 768),
+    guidanceEmbeds: reader.flag("guidance_embeds", false),
+    axesDimsRope: reader.counts("axes_dims_rope", [16, 56, 56]),
+  };
+  const { axesDimsRope, attentionHeadDim } = config;
+  if (axesDimsRope.length !== 3 || axesDimsRope.some((dims) => dims % 2 !== 0))
+    reader.fail(`"axes_dims_rope" is ${JSON.stringify(axesDimsRope)}; three even numbers are needed`);
+  const sum = axesDimsRope.reduce((total, dims) => total + dims, 0);
+  if (sum !== attentionHeadDim)
+    reader.fail(
+      `"axes_dims_rope" adds up to ${sum}, "attention_head_dim" is ${attentionHeadDim}; they must be equal`,
+    );
+  return config;
+}
+
+// ---------------------------------------------------------------- positions
+
+/** Cosines and sines of the rotary position embedding, float32 `[T + N, head_dim / 2]`. Dispose both after use. */
+export interface RotaryTables {
+  cos: MxArray;
+  sin: MxArray;
+}
+
+/**
+ * The tables of a picture of `rows × columns` tokens after `textTokens` text tokens: text lies at (0, 0, 0), the image
+ * token of a row and column at (0, row, column). They serve all steps of a run.
+ * (diffusers: models/embeddings.py, FluxPosEmbed: theta 10000, float64 until the end.)
+ */
+export function rotaryTables(
+  config: Pick<FluxTransformerConfig, "axesDimsRope" | "attentionHeadDim">,
+  size: { rows: number; columns: number; textTokens: number },
+): RotaryTables {
+  const { rows, columns, textTokens } = size;
+  const pairs = config.attentionHeadDim / 2;
+  const tokens = textTokens + rows * columns;
+  const frequencies = config.axesDimsRope.map((dims) =>
+    Array.from({ length: dims / 2 }, (_, i) => 10000 ** ((-2 * i) / dims)),
+  );
+  const cos = new Float32Array(tokens * pairs);
+  const sin = new Float32Array(tokens * pairs);
+  for (let token = 0; token < tokens; token++) {
+    const place = token - textTokens;
+    const position = place < 0 ? [0, 0, 0] : [0, Math.floor(place / columns), place % columns];
+    let at = token * pairs;
+    for (const [axis, ofAxis] of frequencies.entries())
+      for (const frequency of ofAxis) {
+        const angle = position[axis]! * frequency;
+        cos[at] = Math.cos(angle);
+        sin[at] = Math.sin(angle);
+        at++;
+      }
+  }
+  const shape = [tokens, pairs];
+  return { cos: array(cos, { shape }), sin: array(sin, { shape }) };
+}
+
+/** Rotates each pair of adjacent channels of `x [B, heads, tokens, head_dim]` by its angle, in float32. */
+function rotate(x: MxArray, { cos, sin }: RotaryTables): MxArray {
+  const [batch, heads, tokens, dims] = x.shape as [number, number, number, number];
+  const pairs = reshape(astype(x, "float32"), [batch, heads, tokens, dims / 2, 2]);
+  const first = slice(pairs, [null, null, null, null, 0]);
+  const second = slice(pairs, [null, null, null, null, 1]);
+  const turned = stack(
+    [subtract(multiply(first, cos), multiply(second, sin)), add(multiply(second, cos), multiply(first, sin))],
+    -1,
+  );
+  return astype(reshape(turned, x.shape), x.dtype);
+}
+
+// ---------------------------------------------------------------- time, guidance, pooled text
+
+const sinusoidChannels = 256;
+
+/**
+ * Cosines, then sines of `value` at 128 frequencies, `[256]` float32 (diffusers: models/embeddings.py,
+ * get_timestep_embedding with flip_sin_to_cos). Each step is rounded to float32 as there: at guidance 10 the angles
+ * reach 10000, and a more exact frequency would be a different one.
+ */
+export function sinusoid(value: number): Float32Array {
+  const half = sinusoidChannels / 2;
+  const embedding = new Float32Array(sinusoidChannels);
+  const slope = Math.fround(-Math.log(10000));
+  for (let i = 0; i < half; i++) {
+    const exponent = Math.fround(Math.fround(slope * i) / half);
+    const angle = Math.fround(Math.fround(value) * Math.fround(Math.exp(exponent)));
+    embedding[i] = Math.cos(angle);
+    embedding[half + i] = Math.sin(angle);
+  }
+  return embedding;
+}
+
+/** `value` as the nearest number of the dtype. */
+function rounded(value: number, dtype: DType): number {
+  if (dtype === "float32") return Math.fround(value);
+  return scope(() => astype(array(value, { dtype }), "float32").item() as number);
+}
+
+/** The timestep as the embedding sees it, 0 to 1000; 16-bit dtypes round it at each step of diffusers' pipeline. */
+export function embeddedTimestep(timestep: number, dtype: DType): number {
+  if (dtype === "float32") return Math.fround(Math.fround(timestep) * 1000);
+  const scheduled = rounded(Math.fround(timestep) * 1000, dtype);
+  return rounded(rounded(scheduled / 1000, dtype) * 1000, dtype);
+}
+
+/** The guidance as the embedding sees it. */
+export const embeddedGuidance = (guidance: number, dtype: DType): number =>
+  rounded(rounded(guidance, dtype) * 1000, dtype);
+
+/** Two layers with SiLU between. */
+class Mlp extends Module {
+  readonly linear1: Linear;
+  readonly linear2: Linear;
+
+  constructor(inChannels: number, dims: number) {
+    super();
+    this.linear1 = new Linear(inChannels, dims);
+    this.linear2 = new Linear(dims, dims);
+  }
+
+  forward(x: MxArray): MxArray {
+    return this.linear2.forward(silu(this.linear1.forward(x)));
+  }
+}
+
+class TimeTextEmbed extends Module {
+  readonly timestepEmbedder: Mlp;
+  readonly guidanceEmbedder: Mlp | null;
+  readonly textEmbedder: Mlp;
+
+  constructor(dims: number, config: FluxTransformerConfig) {
+    super();
+    this.timestepEmbedder = new Mlp(sinusoidChannels, dims);
+    this.guidanceEmbedder = config.guidanceEmbeds ? new Mlp(sinusoidChannels, dims) : null;
+    this.textEmbedder = new Mlp(config.pooledProjectionDim, dims);
+  }
+
+  /** `pooled [B, pooled]` → `[B, D]`. A model without guidance embedder ignores `guidance`. */
+  forward(timestep: number, guidance: number, pooled: MxArray): MxArray {
+    const { dtype } = pooled;
+    const waves = (value: number): MxArray =>
+      astype(array(sinusoid(value), { shape: [1, sinusoidChannels] }), dtype);
+    const time = this.timestepEmbedder.forward(waves(embeddedTimestep(timestep, dtype)));
+    const text = this.textEmbedder.forward(pooled);
+    if (!this.guidanceEmbedder) return add(time, text);
+    const guided = this.guidanceEmbedder.forward(waves(embeddedGuidance(guidance, dtype)));
+    return add(add(time, guided), text);
+  }
+}
+
+// ---------------------------------------------------------------- layers
+
+/** `modulation [B, parts · D]` → `parts` arrays `[B, 1, D]`. */
+const chunks = (modulation: MxArray, parts: number): MxArray[] =>
+  split(reshape(modulation, [modulation.shape[0]!, 1, -1]), parts, -1);
+
+const modulate = (x: MxArray, shift: MxArray, scale: MxArray): MxArray =>
+  add(multiply(x, add(scale, 1)), shift);
+
+/** float16 cannot hold what the text stream grows to. */
+const withinFloat16 = (x: MxArray): MxArray => (x.dtype === "float16" ? clip(x, -65504, 65504) : x);
+
+const plainNorm = (dims: number): LayerNorm => new LayerNorm(dims, { eps: 1e-6, affine: false });
+
+/** What a block gets from time, guidance and pooled text: `linear(condition)`, with `condition = silu(embedding)`. */
+class Modulation extends Module {
+  readonly linear: Linear;
+
+  constructor(
+    dims: number,
+    private readonly parts: number,
+  ) {
+    super();
+    this.linear = new Linear(dims, parts * dims);
+  }
+
+  /** `[B, D]` → `parts` arrays `[B, 1, D]`. */
+  forward(condition: MxArray): MxArray[] {
+    return chunks(this.linear.forward(condition), this.parts);
+  }
+}
+
+class GeluProjection extends Module {
+  readonly proj: Linear;
+
+  constructor(dims: number, hidden: number) {
+    super();
+    this.proj = new Linear(dims, hidden);
+  }
+
+  forward(x: MxArray): MxArray {
+    return geluTanh(this.proj.forward(x));
+  }
+}
+
+/** `[B, tokens, D]` → the same shape. The gap is diffusers' dropout. */
+class FeedForward extends Module {
+  readonly net: readonly [GeluProjection, null, Linear];
+
+  constructor(dims: number) {
+    super();
+    this.net = [new GeluProjection(dims, 4 * dims), null, new Linear(4 * dims, dims)];
+  }
+
+  forward(x: MxArray): MxArray {
+    return this.net[2].forward(this.net[0].forward(x));
+  }
+}
+
+/** `[B, tokens, D]` → `[B, heads, tokens, head_dim]`. */
+const intoHeads = (x: MxArray, heads: number): MxArray =>
+  swapaxes(reshape(x, [x.shape[0]!, x.shape[1]!, heads, -1]), 1, 2);
+
+/** `[B, heads, tokens, head_dim]` → `[B, tokens, D]`. */
+const outOfHeads = (x: MxArray): MxArray =>
+  reshape(swapaxes(x, 1, 2), [x.shape[0]!, x.shape[2]!, x.shape[1]! * x.shape[3]!]);
+
+const qkEps = 1e-6;
+
+class SingleAttention extends Module {
+  readonly normQ: RMSNorm;
+  readonly normK: RMSNorm;
+  readonly toQ: Linear;
+  readonly toK: Linear;
+  readonly toV: Linear;
+  protected readonly heads: number;
+  protected readonly scale: number;
+
+  constructor(config: FluxTransformerConfig) {
+    super();
+    const { numAttentionHeads: heads, attentionHeadDim: headDim } = config;
+    const dims = heads * headDim;
+    this.normQ = new RMSNorm(headDim, { eps: qkEps });
+    this.normK = new RMSNorm(headDim, { eps: qkEps });
+    this.toQ = new Linear(dims, dims);
+    this.toK = new Linear(dims, dims);
+    this.toV = new Linear(dims, dims);
+    this.heads = heads;
+    this.scale = headDim ** -0.5;
+  }
+
+  /** `[B, T + N, D]` → the same shape. */
+  forward(x: MxArray, rotary: RotaryTables): MxArray {
+    const q = this.normQ.forward(intoHeads(this.toQ.forward(x), this.heads));
+    const k = this.normK.forward(intoHeads(this.toK.forward(x), this.heads));
+    const v = intoHeads(this.toV.forward(x), this.heads);
+    return outOfHeads(attention(rotate(q, rotary), rotate(k, rotary), v, { scale: this.scale }));
+  }
+}
+
+class JointAttention extends Module {
+  readonly normQ: RMSNorm;
+  readonly normK: RMSNorm;
+  readonly toQ: Linear;
+  readonly toK: Linear;
+  readonly toV: Linear;
+  readonly toOut: readonly [Linear];
+  readonly addQProj: Linear;
+  readonly addKProj: Linear;
+  readonly addVProj: Linear;
+  readonly normAddedQ: RMSNorm;
+  readonly normAddedK: RMSNorm;
+  readonly toAddOut: Linear;
+  private readonly heads: number;
+  private readonly scale: number;
+
+  constructor(config: FluxTransformerConfig) {
+    super();
+    const { numAttentionHeads: heads, attentionHeadDim: headDim } = config;
+    const dims = heads * headDim;
+    this.normQ = new RMSNorm(headDim, { eps: qkEps });
+    this.normK = new RMSNorm(headDim, { eps: qkEps });
+    this.toQ = new Linear(dims, dims);
+    this.toK = new Linear(dims, dims);
+    this.toV = new Linear(dims, dims);
+    this.toOut = [new Linear(dims, dims)];
+    this.addQProj = new Linear(dims, dims);
+    this.addKProj = new Linear(dims, dims);
+    this.addVProj = new Linear(dims, dims);
+    this.normAddedQ = new RMSNorm(headDim, { eps: qkEps });
+    this.normAddedK = new RMSNorm(headDim, { eps: qkEps });
+    this.toAddOut = new Linear(dims, dims);
+    this.heads = heads;
+    this.scale = headDim ** -0.5;
+  }
+
+  /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
+  forward(image: MxArray, text: MxArray, rotary: RotaryTables): { image: MxArray; text: MxArray } {
+    const heads = (projected: MxArray): MxArray => intoHeads(projected, this.heads);
+    const textQ = this.normAddedQ.forward(heads(this.addQProj.forward(text)));
+    const textK = this.normAddedK.forward(heads(this.addKProj.forward(text)));
+    const textV = heads(this.addVProj.forward(text));
+    const imageQ = this.normQ.forward(heads(this.toQ.forward(image)));
+    const imageK = this.normK.forward(heads(this.toK.forward(image)));
+    const imageV = heads(this.toV.forward(image));
+
+    const q = rotate(concatenate([textQ, imageQ], 2), rotary);
+    const k = rotate(concatenate([textK, imageK], 2), rotary);
+    const v = concatenate([textV, imageV], 2);
+    const attended = outOfHeads(attention(q, k, v, { scale: this.scale }));
+
+    const [ofText, ofImage] = split(attended, [text.shape[1]!], 1) as [MxArray, MxArray];
+    return { image: this.toOut[0].forward(ofImage), text: this.toAddOut.forward(ofText) };
+  }
+}
+
+// ---------------------------------------------------------------- blocks
+
+class DoubleBlock extends Module {
+  readonly norm1: Modulation;
+  readonly norm1Context: Modulation;
+  readonly attn: JointAttention;
+  readonly ff: FeedForward;
+  readonly ffContext: FeedForward;
+  /** The LayerNorms have no weights and share one module. */
+  private readonly norm: LayerNorm;
+
+  constructor(dims: number, config: FluxTransformerConfig) {
+    super();
+    this.norm1 = new Modulation(dims, 6);
+    this.norm1Context = new Modulation(dims, 6);
+    this.attn = new JointAttention(config);
+    this.ff = new FeedForward(dims);
+    this.ffContext = new FeedForward(dims);
+    this.norm = plainNorm(dims);
+  }
+
+  /** `image [B, N, D]`, `text [B, T, D]`, `condition [B, D]` → image and text. */
+  forward(
+    image: MxArray,
+    text: MxArray,
+    condition: MxArray,
+    rotary: RotaryTables,
+  ): { image: MxArray; text: MxArray } {
+    const [shift, scale, gate, mlpShift, mlpScale, mlpGate] = this.norm1.forward(condition) as Six;
+    const [textShift, textScale, textGate, textMlpShift, textMlpScale, textMlpGate] =
+      this.norm1Context.forward(condition) as Six;
+
+    const attended = this.attn.forward(
+      modulate(this.norm.forward(image), shift, scale),
+      modulate(this.norm.forward(text), textShift, textScale),
+      rotary,
+    );
+
+    const image1 = add(image, multiply(gate, attended.image));
+    const imageFf = this.ff.forward(modulate(this.norm.forward(image1), mlpShift, mlpScale));
+    const text1 = add(text, multiply(textGate, attended.text));
+    const textFf = this.ffContext.forward(modulate(this.norm.forward(text1), textMlpShift, textMlpScale));
+    return {
+      image: add(image1, multiply(mlpGate, imageFf)),
+      text: withinFloat16(add(text1, multiply(textMlpGate, textFf))),
+    };
+  }
+}
+
+type Six = [MxArray, MxArray, MxArray, MxArray, MxArray, MxArray];
+
+class SingleBlock extends Module {
+  readonly norm: Modulation;
+  readonly projMlp: Linear;
+  readonly projOut: Linear;
+  readonly attn: SingleAttention;
+  private readonly layerNorm: LayerNorm;
+
+  constructor(dims: number, config: FluxTransformerConfig) {
+    super();
+    this.norm = new Modulation(dims, 3);
+    this.projMlp = new Linear(dims, 4 * dims);
+    this.projOut = new Linear(5 * dims, dims);
+    this.attn = new SingleAttention(config);
+    this.layerNorm = plainNorm(dims);
+  }
+
+  /** `x [B, T + N, D]`, `condition [B, D]` → the shape of `x`. */
+  forward(x: MxArray, condition: MxArray, rotary: RotaryTables): MxArray {
+    const [shift, scale, gate] = this.norm.forward(condition) as [MxArray, MxArray, MxArray];
+    const normed = modulate(this.layerNorm.forward(x), shift, scale);
+    const mlp = geluTanh(this.projMlp.forward(normed));
+    const attended = this.attn.forward(normed, rotary);
+    const out = this.projOut.forward(concatenate([attended, mlp], -1));
+    return withinFloat16(add(x, multiply(gate, out)));
+  }
+}
+
+// ---------------------------------------------------------------- the transformer
+
+export interface FluxTransformerInputs {
+  /** Image tokens, `[B, N, inChannels]`: latents, for FLUX.1 Depth joined with the control on the last axis. */
+  hiddenStates: MxArray;
+  /** T5's output, `[B, T, jointAttentionDim]`. */
+  encoderHiddenStates: MxArray;
+  /** CLIP's pooled output, `[B, pooledProjectionDim]`. */
+  pooledProjections: MxArray;
+  /** The noise level, 0 to 1, of the whole batch. */
+  timestep: number;
+  /** Guidance scale; models without guidance embedding ignore it. */
+  guidance: number;
+  /** Of {@link rotaryTables} for the picture and the text length. */
+  rotary: RotaryTables;
+}
+
+export class FluxTransformer extends Module {
+  readonly xEmbedder: Linear;
+  readonly contextEmbedder: Linear;
+  readonly timeTextEmbed: TimeTextEmbed;
+  readonly transformerBlocks: readonly DoubleBlock[];
+  readonly singleTransformerBlocks: readonly SingleBlock[];
+  readonly normOut: Modulation;
+  readonly projOut: Linear;
+  readonly config: FluxTransformerConfig;
+  private readonly norm: LayerNorm;
+
+  constructor(config: FluxTransformerConfig) {
+    super();
+    const dims = config.numAttentionHeads * config.attentionHeadDim;
+    this.xEmbedder = new Linear(config.inChannels, dims);
+    this.contextEmbedder = new Linear(config.jointAttentionDim, dims);
+    this.timeTextEmbed = new TimeTextEmbed(dims, config);
+    this.transformerBlocks = Array.from({ length: config.numLayers }, () => new DoubleBlock(dims, config));
+    this.singleTransformerBlocks = Array.from(
+      { length: config.numSingleLayers },
+      () => new SingleBlock(dims, config),
+    );
+    this.normOut = new Modulation(dims, 2);
+    this.projOut = new Linear(dims, config.outChannels);
+    this.config = config;
+    this.norm = plainNorm(dims);
+  }
+
+  /** Blocks that {@link stages} yields after. */
+  get blocks(): number {
+    return this.transformerBlocks.length + this.singleTransformerBlocks.length;
+  }
+
+  /** The velocity at every image token, lazily: `[B, N, outChannels]` in the dtype of the weights. */
+  forward(inputs: FluxTransformerInputs): MxArray {
+    return lazily(this.stages(inputs));
+  }
+
+  /** {@link forward} block by block: yields after each of the {@link blocks}. The inputs must outlive it. */
+  *stages(inputs: FluxTransformerInputs): Stages {
+    const { rotary } = inputs;
+    const start = scope(() => this.embed(inputs));
+    const { condition } = start;
+    let { image, text } = start;
+    let joint: MxArray | null = null;
+    try {
+      for (const block of this.transformerBlocks) {
+        const next = scope(() => block.forward(image, text, condition, rotary));
+        image.dispose();
+        text.dispose();
+        ({ image, text } = next);
+        yield [image, text, condition];
+      }
+      joint = concatenate([text, image], 1);
+      const textTokens = text.shape[1]!;
+      text.dispose();
+      image.dispose();
+      for (const block of this.singleTransformerBlocks) {
+        const current: MxArray = joint;
+        joint = scope(() => block.forward(current, condition, rotary));
+        current.dispose();
+        yield [joint, condition];
+      }
+      const last = joint;
+      return scope(() => this.unembed(slice(last, [null, [textTokens, null]]), condition));
+    } finally {
+      for (const held of [image, text, condition, joint]) held?.dispose();
+    }
+  }
+
+  private embed(inputs: FluxTransformerInputs): { image: MxArray; text: MxArray; condition: MxArray } {
+    const { dtype } = this.xEmbedder;
+    const image = this.xEmbedder.forward(astype(inputs.hiddenStates, dtype));
+    const text = this.contextEmbedder.forward(astype(inputs.encoderHiddenStates, dtype));
+    const pooled = astype(inputs.pooledProjections, dtype);
+    // Every modulation begins with the same SiLU of the embedding.
+    const condition = silu(this.timeTextEmbed.forward(inputs.timestep, inputs.guidance, pooled));
+    return { image, text, condition };
+  }
+
+  /** `image [B, N, D]` → `[B, N, outChannels]`. */
+  private unembed(image: MxArray, condition: MxArray): MxArray {
+    const [scale, shift] = this.normOut.forward(condition) as [MxArray, MxArray];
+    return this.projOut.forward(modulate(this.norm.forward(image), shift, scale));
+  }
+}
