@@ -1,0 +1,404 @@
+import {
+  add,
+  astype,
+  broadcastTo,
+  divide,
+  type MxArray,
+  multiply,
+  pad,
+  reshape,
+  scope,
+  slice,
+  subtract,
+} from "@mflux-depth/mlx";
+import {
+  attention,
+  Conv2d,
+  GroupNorm,
+  Linear,
+  type LoadOptions,
+  lazily,
+  Module,
+  type Stages,
+  silu,
+} from "@mflux-depth/mlx/nn";
+import { ConfigReader } from "./config.js";
+
+/*
+ * The variational autoencoder of latent diffusion (Rombach et al., 2022; diffusers: models/autoencoders/
+ * autoencoder_kl.py and vae.py, models/unets/unet_2d_blocks.py, whose names the properties have).
+ * Pictures and feature maps are `[batch, height, width, channels]`.
+ */
+
+// ---------------------------------------------------------------- config
+
+export interface AutoencoderConfig {
+  inChannels: number;
+  outChannels: number;
+  latentChannels: number;
+  /** Channels of each level, from the picture's size down; each but the last halves height and width. */
+  blockOutChannels: number[];
+  layersPerBlock: number;
+  normNumGroups: number;
+  midBlockAddAttention: boolean;
+  useQuantConv: boolean;
+  usePostQuantConv: boolean;
+  /** The transformer sees `(latents - shiftFactor) * scalingFactor`. */
+  scalingFactor: number;
+  shiftFactor: number;
+}
+
+/**
+ * Reads a `vae/config.json`.
+ * @param source the file, for messages
+ * @throws {ModelError} when it is another model's, or its values do not fit together.
+ */
+export function autoencoderConfig(json: unknown, source = "vae/config.json"): AutoencoderConfig {
+  const reader = new ConfigReader(json, "a FLUX autoencoder", source);
+  reader.className("AutoencoderKL");
+  const config: AutoencoderConfig = {
+    inChannels: reader.count("in_channels", 3),
+    outChannels: reader.count("out_channels", 3),
+    latentChannels: reader.count("latent_channels", 4),
+    blockOutChannels: reader.counts("block_out_channels", [64]),
+    layersPerBlock: reader.count("layers_per_block", 1),
+    normNumGroups: reader.count("norm_num_groups", 32),
+    midBlockAddAttention: reader.flag("mid_block_add_attention", true),
+    useQuantConv: reader.flag("use_quant_conv", true),
+    usePostQuantConv: reader.flag("use_post_quant_conv", true),
+    scalingFactor: reader.number("scaling_factor", 0.18215),
+    shiftFactor: reader.number("shift_factor", 0),
+  };
+  const { blockOutChannels, normNumGroups, scalingFactor } = config;
+  reader.only("act_fn", "silu");
+  reader.onlyItems("down_block_types", "DownEncoderBlock2D", blockOutChannels.length);
+  reader.onlyItems("up_block_types", "UpDecoderBlock2D", blockOutChannels.length);
+  if (scalingFactor === 0) reader.fail(`"scaling_factor" is 0; another number is needed`);
+  for (const channels of blockOutChannels)
+    if (channels % normNumGroups !== 0)
+      reader.fail(
+        `"norm_num_groups" is ${normNumGroups}, which does not divide the ${channels} channels of a block`,
+      );
+  return config;
+}
+
+/** How many pixels one latent stands for, along each side. */
+export const reductionOf = (config: AutoencoderConfig): number => 2 ** (config.blockOutChannels.length - 1);
+
+/** Latents of the autoencoder → latents as the transformer sees them. */
+export const scaleLatents = (latents: MxArray, config: AutoencoderConfig): MxArray =>
+  scope(() => multiply(subtract(latents, config.shiftFactor), config.scalingFactor));
+
+/** The inverse of {@link scaleLatents}. */
+export const unscaleLatents = (latents: MxArray, config: AutoencoderConfig): MxArray =>
+  scope(() => add(divide(latents, config.scalingFactor), config.shiftFactor));
+
+// ---------------------------------------------------------------- layers
+
+const normEps = 1e-6;
+
+/** A layer that feature maps pass through, `[b, h, w, c]`. */
+interface Layer {
+  forward(x: MxArray): MxArray;
+}
+
+class ResnetBlock extends Module {
+  readonly norm1: GroupNorm;
+  readonly conv1: Conv2d;
+  readonly norm2: GroupNorm;
+  readonly conv2: Conv2d;
+  readonly convShortcut: Conv2d | null;
+
+  constructor(inChannels: number, outChannels: number, groups: number) {
+    super();
+    this.norm1 = new GroupNorm(groups, inChannels, { eps: normEps });
+    this.conv1 = new Conv2d(inChannels, outChannels, { kernelSize: 3, padding: 1 });
+    this.norm2 = new GroupNorm(groups, outChannels, { eps: normEps });
+    this.conv2 = new Conv2d(outChannels, outChannels, { kernelSize: 3, padding: 1 });
+    this.convShortcut =
+      inChannels === outChannels ? null : new Conv2d(inChannels, outChannels, { kernelSize: 1 });
+  }
+
+  forward(x: MxArray): MxArray {
+    const h1 = this.conv1.forward(silu(this.norm1.forward(x)));
+    const h2 = this.conv2.forward(silu(this.norm2.forward(h1)));
+    return add(this.convShortcut ? this.convShortcut.forward(x) : x, h2);
+  }
+}
+
+/** Attention of every position to every other, with one head. */
+class SpatialAttention extends Module {
+  readonly groupNorm: GroupNorm;
+  readonly toQ: Linear;
+  readonly toK: Linear;
+  readonly toV: Linear;
+  readonly toOut: readonly [Linear];
+
+  constructor(channels: number, groups: number) {
+    super();
+    this.groupNorm = new GroupNorm(groups, channels, { eps: normEps });
+    this.toQ = new Linear(channels, channels);
+    this.toK = new Linear(channels, channels);
+    this.toV = new Linear(channels, channels);
+    this.toOut = [new Linear(channels, channels)];
+  }
+
+  forward(x: MxArray): MxArray {
+    const [batch, height, width, channels] = x.shape as [number, number, number, number];
+    const normed = reshape(this.groupNorm.forward(x), [batch, 1, height * width, channels]);
+    const [q, k, v] = [this.toQ.forward(normed), this.toK.forward(normed), this.toV.forward(normed)];
+    const attended = attention(q, k, v, { scale: channels ** -0.5 });
+    return add(x, reshape(this.toOut[0].forward(attended), x.shape));
+  }
+}
+
+class MidBlock extends Module {
+  readonly resnets: readonly [ResnetBlock, ResnetBlock];
+  readonly attentions: readonly [SpatialAttention | null];
+
+  constructor(channels: number, config: AutoencoderConfig) {
+    super();
+    const groups = config.normNumGroups;
+    this.resnets = [new ResnetBlock(channels, channels, groups), new ResnetBlock(channels, channels, groups)];
+    this.attentions = [config.midBlockAddAttention ? new SpatialAttention(channels, groups) : null];
+  }
+
+  layers(): Layer[] {
+    const [attentionLayer] = this.attentions;
+    return [this.resnets[0], ...(attentionLayer ? [attentionLayer] : []), this.resnets[1]];
+  }
+}
+
+/** Half the size. The padding is on the right and below only. */
+class Downsample extends Module {
+  readonly conv: Conv2d;
+
+  constructor(channels: number) {
+    super();
+    this.conv = new Conv2d(channels, channels, { kernelSize: 3, stride: 2 });
+  }
+
+  forward(x: MxArray): MxArray {
+    const padded = pad(x, [
+      [0, 0],
+      [0, 1],
+      [0, 1],
+      [0, 0],
+    ]);
+    return this.conv.forward(padded);
+  }
+}
+
+/** Twice the size, by nearest neighbour and a convolution. */
+class Upsample extends Module {
+  readonly conv: Conv2d;
+
+  constructor(channels: number) {
+    super();
+    this.conv = new Conv2d(channels, channels, { kernelSize: 3, padding: 1 });
+  }
+
+  forward(x: MxArray): MxArray {
+    const [b, h, w, c] = x.shape as [number, number, number, number];
+    const doubled = broadcastTo(reshape(x, [b, h, 1, w, 1, c]), [b, h, 2, w, 2, c]);
+    return this.conv.forward(reshape(doubled, [b, 2 * h, 2 * w, c]));
+  }
+}
+
+/** `count` residual blocks, the first of which changes the number of channels. */
+const resnetsOf = (count: number, inChannels: number, outChannels: number, groups: number): ResnetBlock[] =>
+  Array.from(
+    { length: count },
+    (_, i) => new ResnetBlock(i === 0 ? inChannels : outChannels, outChannels, groups),
+  );
+
+class DownBlock extends Module {
+  readonly resnets: readonly ResnetBlock[];
+  readonly downsamplers: readonly Downsample[];
+
+  constructor(inChannels: number, outChannels: number, last: boolean, config: AutoencoderConfig) {
+    super();
+    this.resnets = resnetsOf(config.layersPerBlock, inChannels, outChannels, config.normNumGroups);
+    this.downsamplers = last ? [] : [new Downsample(outChannels)];
+  }
+
+  layers(): Layer[] {
+    return [...this.resnets, ...this.downsamplers];
+  }
+}
+
+class UpBlock extends Module {
+  readonly resnets: readonly ResnetBlock[];
+  readonly upsamplers: readonly Upsample[];
+
+  constructor(inChannels: number, outChannels: number, last: boolean, config: AutoencoderConfig) {
+    super();
+    this.resnets = resnetsOf(config.layersPerBlock + 1, inChannels, outChannels, config.normNumGroups);
+    this.upsamplers = last ? [] : [new Upsample(outChannels)];
+  }
+
+  layers(): Layer[] {
+    return [...this.resnets, ...this.upsamplers];
+  }
+}
+
+// ---------------------------------------------------------------- encoder and decoder
+
+/** Pictures `[b, h, w, inChannels]` → mean and log variance of the latents, `[b, h/8, w/8, 2 · latentChannels]`. */
+class Encoder extends Module {
+  readonly convIn: Conv2d;
+  readonly downBlocks: readonly DownBlock[];
+  readonly midBlock: MidBlock;
+  readonly convNormOut: GroupNorm;
+  readonly convOut: Conv2d;
+
+  constructor(config: AutoencoderConfig) {
+    super();
+    const { blockOutChannels: channels, inChannels, latentChannels } = config;
+    const deepest = channels.at(-1)!;
+    this.convIn = new Conv2d(inChannels, channels[0]!, { kernelSize: 3, padding: 1 });
+    this.downBlocks = channels.map(
+      (out, i) => new DownBlock(channels[Math.max(i - 1, 0)]!, out, i === channels.length - 1, config),
+    );
+    this.midBlock = new MidBlock(deepest, config);
+    this.convNormOut = new GroupNorm(config.normNumGroups, deepest, { eps: normEps });
+    this.convOut = new Conv2d(deepest, 2 * latentChannels, { kernelSize: 3, padding: 1 });
+  }
+
+  layers(): Layer[] {
+    const out = { forward: (x: MxArray) => this.convOut.forward(silu(this.convNormOut.forward(x))) };
+    return [
+      this.convIn,
+      ...this.downBlocks.flatMap((block) => block.layers()),
+      ...this.midBlock.layers(),
+      out,
+    ];
+  }
+}
+
+/** Latents `[b, h/8, w/8, latentChannels]` → pictures `[b, h, w, outChannels]`. */
+class Decoder extends Module {
+  readonly convIn: Conv2d;
+  readonly midBlock: MidBlock;
+  readonly upBlocks: readonly UpBlock[];
+  readonly convNormOut: GroupNorm;
+  readonly convOut: Conv2d;
+
+  constructor(config: AutoencoderConfig) {
+    super();
+    const { latentChannels, outChannels } = config;
+    const channels = config.blockOutChannels.toReversed();
+    const [deepest, shallowest] = [channels[0]!, channels.at(-1)!];
+    this.convIn = new Conv2d(latentChannels, deepest, { kernelSize: 3, padding: 1 });
+    this.midBlock = new MidBlock(deepest, config);
+    this.upBlocks = channels.map(
+      (out, i) => new UpBlock(channels[Math.max(i - 1, 0)]!, out, i === channels.length - 1, config),
+    );
+    this.convNormOut = new GroupNorm(config.normNumGroups, shallowest, { eps: normEps });
+    this.convOut = new Conv2d(shallowest, outChannels, { kernelSize: 3, padding: 1 });
+  }
+
+  layers(): Layer[] {
+    const out = { forward: (x: MxArray) => this.convOut.forward(silu(this.convNormOut.forward(x))) };
+    return [this.convIn, ...this.midBlock.layers(), ...this.upBlocks.flatMap((block) => block.layers()), out];
+  }
+}
+
+// ---------------------------------------------------------------- the autoencoder
+
+export class Autoencoder extends Module {
+  readonly encoder: Encoder;
+  readonly decoder: Decoder;
+  readonly quantConv: Conv2d | null;
+  readonly postQuantConv: Conv2d | null;
+  readonly config: AutoencoderConfig;
+
+  constructor(config: AutoencoderConfig) {
+    super();
+    const { latentChannels } = config;
+    this.encoder = new Encoder(config);
+    this.decoder = new Decoder(config);
+    this.quantConv = config.useQuantConv
+      ? new Conv2d(2 * latentChannels, 2 * latentChannels, { kernelSize: 1 })
+      : null;
+    this.postQuantConv = config.usePostQuantConv
+      ? new Conv2d(latentChannels, latentChannels, { kernelSize: 1 })
+      : null;
+    this.config = config;
+  }
+
+  /** As {@link Module.load}; the attention's old names (`query`, `proj_attn`) are understood too. */
+  override load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
+    super.load(withNewAttentionNames(tensors), options);
+  }
+
+  /**
+   * Pictures `[b, h, w, 3]` in −1 to 1 → the mode of the posterior, lazily: latents `[b, h/8, w/8, latentChannels]`,
+   * not yet scaled. (8 being {@link reductionOf} the config.)
+   */
+  encode(pictures: MxArray): MxArray {
+    return lazily(this.encodeStages(pictures));
+  }
+
+  /** Unscaled latents `[b, h/8, w/8, latentChannels]` → pictures `[b, h, w, 3]`, about −1 to 1, lazily. */
+  decode(latents: MxArray): MxArray {
+    return lazily(this.decodeStages(latents));
+  }
+
+  /** {@link encode} layer by layer. The pictures must outlive it. */
+  *encodeStages(pictures: MxArray): Stages {
+    const { quantConv, config } = this;
+    // The mode of a normal distribution is its mean, the first half of the channels.
+    const mode = {
+      forward: (x: MxArray) =>
+        slice(quantConv ? quantConv.forward(x) : x, [null, null, null, [0, config.latentChannels]]),
+    };
+    return yield* this.through([...this.encoder.layers(), mode], pictures);
+  }
+
+  /** {@link decode} layer by layer. The latents must outlive it. */
+  *decodeStages(latents: MxArray): Stages {
+    const { postQuantConv } = this;
+    return yield* this.through(
+      [...(postQuantConv ? [postQuantConv] : []), ...this.decoder.layers()],
+      latents,
+    );
+  }
+
+  private *through(layers: readonly Layer[], input: MxArray): Stages {
+    let x = astype(input, this.encoder.convIn.weight.dtype);
+    let finished = false;
+    try {
+      for (const layer of layers) {
+        const current = x;
+        x = scope(() => layer.forward(current));
+        current.dispose();
+        yield [x];
+      }
+      finished = true;
+      return x;
+    } finally {
+      if (!finished) x.dispose();
+    }
+  }
+}
+
+const oldAttentionNames: ReadonlyMap<string, string> = new Map([
+  ["query", "to_q"],
+  ["key", "to_k"],
+  ["value", "to_v"],
+  ["proj_attn", "to_out.0"],
+]);
+
+function* withNewAttentionNames(
+  tensors: Iterable<readonly [string, MxArray]>,
+): Generator<readonly [string, MxArray]> {
+  for (const [key, tensor] of tensors)
+    yield [
+      key.replace(
+        /(\.attentions\.\d+\.)(query|key|value|proj_attn)\./,
+        (_, prefix: string, name: string) => `${prefix}${oldAttentionNames.get(name)}.`,
+      ),
+      tensor,
+    ];
+}
