@@ -68,8 +68,6 @@ export interface LoadOptions {
   /** A Hub repository, a folder, or "tiny-world" for the bundled checkpoint. */
   readonly model?: string | null | undefined;
   readonly revision?: string | null | undefined;
-  /** A folder or repository with the configs, for folders saved without them. */
-  readonly configFrom?: string | null | undefined;
   readonly depthModel?: string | null | undefined;
   /** `null` or "none": not quantized. */
   readonly quantize?: Bits | "none" | null | undefined;
@@ -84,7 +82,6 @@ export interface LoadOptions {
 export interface ResolvedLoadOptions {
   readonly model: string;
   readonly revision: string | undefined;
-  readonly configFrom: string | undefined;
   readonly depthModel: string | undefined;
   readonly quantize: Bits | null;
   readonly dtype: DTypeName | undefined;
@@ -215,12 +212,6 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
     text: "The branch, tag or commit of the repository.",
     defaultText: "main",
     flags: ["--revision"],
-    value: "NAME",
-  },
-  configFrom: {
-    kind: { type: "text" },
-    text: "A folder or repository with the configs, for models saved without them.",
-    flags: ["--config-from"],
     value: "NAME",
   },
   depthModel: {
@@ -449,7 +440,6 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
   return {
     model: value("model"),
     revision: value("revision"),
-    configFrom: value("configFrom"),
     depthModel: value("depthModel"),
     quantize: quantize === "none" ? null : quantize,
     dtype: value("dtype"),

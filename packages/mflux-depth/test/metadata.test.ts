@@ -60,7 +60,9 @@ test("a prompt too long for EXIF is cut there and whole beside it", async () => 
     assert.equal(read.prompt_cut, true);
     assert.equal(read.seed, parameters.seed);
     const prompt = read.prompt as string;
-    assert.ok(prompt.length > 8_000 && long.prompt.startsWith(prompt) && prompt.isWellFormed());
+    assert.ok(prompt.length > 8_000 && long.prompt.startsWith(prompt));
+    // Throws for half a surrogate pair.
+    encodeURIComponent(prompt);
   }
   assert.deepEqual(JSON.parse(toSidecar(long)), long);
 });

@@ -1,0 +1,75 @@
+import { inspectMachine, type MachineReport } from "../machine.js";
+import type { OptionSpec } from "../options.js";
+import type { Command } from "./command.js";
+import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+
+const flags = {
+  json: { kind: { type: "boolean" }, text: "Print JSON.", flags: ["--json"] },
+  help: helpFlag,
+} as const satisfies Record<string, OptionSpec>;
+
+export const doctor: Command = {
+  name: "doctor",
+  summary: "Say what this machine offers, what is missing, and how to fix it",
+  usage: `Usage: mflux-depth doctor [--json]
+
+Says what this machine offers: platform, MLX, its device and its BLAS, memory, the picture codec, and where models are
+looked for; then what is missing and how to fix it. The exit code is 1 when no picture can be made.
+
+${describeFlags("Flags", flags)}`,
+  async run(argv, io) {
+    const { values, positionals } = parseFlags(flags, argv);
+    refusePositionals(positionals);
+    const report = await inspectMachine(io.env);
+    io.stdout.write(values.json ? `${JSON.stringify(report)}\n` : print(report));
+    return report.problems.some(({ essential }) => essential) ? 1 : 0;
+  },
+};
+
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
+
+function print({
+  version,
+  node,
+  platform,
+  processor,
+  memory,
+  mlx,
+  codec,
+  models,
+  problems,
+}: MachineReport): string {
+  const limit = memory.limitBytes === null ? "" : `, this process may use ${gigabytes(memory.limitBytes)}`;
+  const rows: [string, string][] = [
+    ["mflux-depth", version],
+    ["Node.js", node],
+    ["Platform", platform],
+    ["Processor", `${processor.model}, ${processor.cores} cores`],
+    ["Memory", `${gigabytes(memory.totalBytes)}, ${gigabytes(memory.freeBytes)} free${limit}`],
+  ];
+  if (mlx) {
+    const { name, threads, proof, gflops } = mlx.blas;
+    rows.push(
+      ["MLX", `${mlx.version}, ${mlx.backend} backend, ${mlx.library}`],
+      ["Device", `${mlx.device.type}, ${mlx.device.name}`],
+      [
+        "BLAS",
+        `${name}, ${threads} threads, ${gflops.toFixed(0)} GFLOP/s; ${proof.calls} of ${proof.multiplications} multiplications went through it`,
+      ],
+    );
+  } else rows.push(["MLX", "does not work"]);
+  rows.push(["Pictures", codec ? `sharp ${codec.sharp}, libvips ${codec.vips}` : "sharp does not load"]);
+  if (models) {
+    rows.push(["Models in", models.cache]);
+    for (const [name, value] of Object.entries(models.environment))
+      if (value) rows.push([`  ${name}`, value]);
+    for (const { name, folder } of models.found) rows.push([`  ${name}`, folder ?? "not there"]);
+  }
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const facts = rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+  if (problems.length === 0) return `${facts}\nEverything is there.\n`;
+  const list = problems.map(
+    ({ what, fix, essential }) => `${essential ? "Broken" : "Missing"}: ${what}\n  Fix: ${fix}\n`,
+  );
+  return `${facts}\n${list.join("")}`;
+}

@@ -1,0 +1,146 @@
+import type { Io } from "./command.js";
+
+/** Shows where a run is: a bar that is redrawn on a terminal, a line for each event elsewhere. */
+export interface Progress {
+  /** A part of the run begins; what came before has ended. */
+  stage(name: string): void;
+  /** A step of the current stage is done. */
+  step(index: number, total: number, seconds: number): void;
+  /** What the current stage is busy with, until its next step. */
+  status(text: string): void;
+  /** A sentence that stays. */
+  note(text: string): void;
+  /** Ends the last stage. */
+  finish(): void;
+  /** Leaves the terminal clean after a failure. */
+  abandon(): void;
+}
+
+export const silent = (io: Io): Progress => ({
+  stage() {},
+  step() {},
+  status() {},
+  note: (text) => void io.stderr.write(`${text}\n`),
+  finish() {},
+  abandon() {},
+});
+
+export const progressOn = (io: Io): Progress => (io.stderr.isTTY ? new Bar(io.stderr) : new Lines(io.stderr));
+
+/** "0.42 s", "12 s", "3 min 5 s". */
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const [minutes, rest] = [Math.floor(whole / 60), whole % 60];
+  return minutes < 60 ? `${minutes} min ${rest} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** The time that the remaining steps will take; the middle step counts, so that a slow first one does not mislead. */
+class Pace {
+  readonly #times: number[] = [];
+
+  add(seconds: number): void {
+    this.#times.push(seconds);
+  }
+
+  get step(): number {
+    const sorted = this.#times.toSorted((a, b) => a - b);
+    return sorted[sorted.length >> 1] ?? 0;
+  }
+
+  left(steps: number): string {
+    return duration(this.step * steps);
+  }
+}
+
+class Lines implements Progress {
+  readonly #out: Io["stderr"];
+  #stage: { name: string; began: number; pace: Pace } | null = null;
+
+  constructor(out: Io["stderr"]) {
+    this.#out = out;
+  }
+
+  stage(name: string): void {
+    this.finish();
+    this.#stage = { name, began: performance.now(), pace: new Pace() };
+  }
+
+  step(index: number, total: number, seconds: number): void {
+    const pace = this.#stage?.pace;
+    pace?.add(seconds);
+    this.note(
+      `${this.#stage?.name ?? "step"} ${index}/${total}: ${duration(seconds)}, ${pace?.left(total - index)} left`,
+    );
+  }
+
+  status(text: string): void {
+    this.note(text);
+  }
+
+  note(text: string): void {
+    this.#out.write(`${text}\n`);
+  }
+
+  finish(): void {
+    if (this.#stage)
+      this.note(`${this.#stage.name}: ${duration((performance.now() - this.#stage.began) / 1000)}`);
+    this.#stage = null;
+  }
+
+  abandon(): void {
+    this.#stage = null;
+  }
+}
+
+const erase = "\r\x1b[2K";
+
+class Bar implements Progress {
+  readonly #out: Io["stderr"];
+  #stage: { name: string; began: number; pace: Pace } | null = null;
+
+  constructor(out: Io["stderr"]) {
+    this.#out = out;
+  }
+
+  stage(name: string): void {
+    this.finish();
+    this.#stage = { name, began: performance.now(), pace: new Pace() };
+    this.#draw(`${name} …`);
+  }
+
+  step(index: number, total: number, seconds: number): void {
+    if (!this.#stage) return;
+    const { name, pace } = this.#stage;
+    pace.add(seconds);
+    const numbers = `${index}/${total}  ${duration(pace.step)} a step  ${pace.left(total - index)} left`;
+    const room = Math.min((this.#out.columns ?? 80) - name.length - numbers.length - 5, 40);
+    const filled = Math.round((room * index) / total);
+    const bar = room >= 8 ? `${"█".repeat(filled)}${"░".repeat(room - filled)}  ` : "";
+    this.#draw(`${name}  ${bar}${numbers}`);
+  }
+
+  status(text: string): void {
+    this.#draw(`${this.#stage ? `${this.#stage.name}: ` : ""}${text} …`);
+  }
+
+  note(text: string): void {
+    this.#out.write(`${erase}${text}\n`);
+  }
+
+  finish(): void {
+    if (this.#stage)
+      this.note(`${this.#stage.name}: ${duration((performance.now() - this.#stage.began) / 1000)}`);
+    this.#stage = null;
+  }
+
+  abandon(): void {
+    if (this.#stage) this.#out.write(erase);
+    this.#stage = null;
+  }
+
+  #draw(line: string): void {
+    this.#out.write(erase + line.slice(0, (this.#out.columns ?? 80) - 1));
+  }
+}
