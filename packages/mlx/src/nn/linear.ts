@@ -54,9 +54,10 @@ export function quantizedProduct(
   if (defaultDevice() !== "cpu" || rows < rowsWorthDequantizing)
     return quantizedMatmul(x, q, { ...quantization, transpose: true });
 
-  // Panels of output features, one after another, so that the dense matrix never exists as a whole.
+  // Panels of output features, one after another, so that the dense matrix never exists as a whole. MLX dequantizes
+  // in several steps on the CPU, with up to four arrays of the panel's size at once.
   const outputs = q.scales.shape[0]!;
-  const panel = Math.max(1, Math.floor(scratchBytes / (4 * features)));
+  const panel = Math.max(1, Math.floor(scratchBytes / (4 * 4 * features)));
   const products: MxArray[] = [];
   for (let start = 0; start < outputs; start += panel) {
     const part = (a: MxArray): MxArray => slice(a, [[start, Math.min(start + panel, outputs)]]);

@@ -1,5 +1,6 @@
 import type { MxArray } from "../array.js";
 import { evaluate } from "../evaluate.js";
+import { arraysIn } from "../scope.js";
 
 /**
  * A long computation in parts: yields what the rest depends on after each part, and returns the result. What a part
@@ -32,7 +33,12 @@ export async function inParts<T>(
       signal?.throwIfAborted();
       const step = stages.next();
       if (step.done) {
-        await evaluate(step.value, { signal });
+        try {
+          await evaluate(step.value, { signal });
+        } catch (error) {
+          for (const one of arraysIn(step.value)) one.dispose();
+          throw error;
+        }
         return step.value;
       }
       if (part % every === 0) await evaluate(step.value, { signal });
