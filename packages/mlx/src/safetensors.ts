@@ -93,6 +93,8 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
       tensors.push([name, readEntry(name, entry, dataOffset, fail)]);
       continue;
     }
+    // MLX writes null where there is none.
+    if (entry === null) continue;
     if (!isRecord(entry)) return fail("__metadata__ is not an object");
     for (const [key, value] of Object.entries(entry)) {
       if (typeof value !== "string") return fail(`metadata "${key}" is not a string`);
