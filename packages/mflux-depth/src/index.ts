@@ -1,0 +1,24 @@
+/** Depth-guided pictures with FLUX.1 Depth on MLX. */
+
+export * from "./errors.js";
+export type { PictureParameters } from "./metadata.js";
+export type {
+  DeviceName,
+  DTypeName,
+  GenerateRequest,
+  ImageInput,
+  LoadOptions,
+  MemoryPolicy,
+  RawImage,
+} from "./options.js";
+export {
+  FluxDepth,
+  type FluxDepthOptions,
+  type GenerateOptions,
+  type GenerationEvent,
+  type Stage,
+  type StepEvent,
+} from "./pipeline.js";
+export { GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
+export type { LoadProgress } from "./weights/component.js";
+export type { Repository } from "./weights/repository.js";

@@ -1,0 +1,638 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  add,
+  array,
+  arraysIn,
+  astype,
+  backend,
+  concatenate,
+  type DeviceType,
+  type DType,
+  defaultDevice,
+  evaluate,
+  isAvailable,
+  type MxArray,
+  memory,
+  multiply,
+  scope,
+  setDefaultDevice,
+  subtract,
+} from "@mflux-depth/mlx";
+import { inParts, type Module } from "@mflux-depth/mlx/nn";
+import { OptionError } from "./errors.js";
+import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
+import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
+import type { PictureParameters } from "./metadata.js";
+import {
+  Autoencoder,
+  autoencoderConfig,
+  reductionOf,
+  scaleLatents,
+  unscaleLatents,
+} from "./models/autoencoder.js";
+import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
+import {
+  FluxTransformer,
+  fluxTransformerConfig,
+  type RotaryTables,
+  rotaryTables,
+} from "./models/flux-transformer.js";
+import { T5Encoder, t5Config } from "./models/t5.js";
+import {
+  type GenerateRequest,
+  type LoadOptions,
+  loadOptions,
+  type ResolvedLoadOptions,
+  type ResolvedRequest,
+  refuseUnknown,
+  requestOptions,
+  resolveLoadOptions,
+  resolveRequest,
+} from "./options.js";
+import { GenerationResult, type Picture } from "./result.js";
+import {
+  modelTime,
+  type SchedulerConfig,
+  schedulerConfig,
+  sigmas,
+  startIndex,
+  stepSize,
+} from "./schedule.js";
+import { ClipTokenizer } from "./tokenizers/clip.js";
+import { T5Tokenizer } from "./tokenizers/t5.js";
+import { readConfig } from "./weights/checkpoint.js";
+import { Component, type LoadProgress } from "./weights/component.js";
+import { type Repository, requireFluxDepth, resolveRepository } from "./weights/repository.js";
+
+/** The parts of a generation, in their order. "image" encodes the photo that the run starts from. */
+export type Stage = "text" | "depth" | "control" | "image" | "denoise" | "decode";
+
+/** What {@link FluxDepth.steps} reports. */
+export type GenerationEvent =
+  | { readonly type: "stage"; readonly stage: Stage; readonly state: "start" }
+  | { readonly type: "stage"; readonly stage: Stage; readonly state: "end"; readonly seconds: number }
+  | StepEvent
+  | { readonly type: "result"; readonly result: GenerationResult };
+
+/** One denoising step is done. */
+export interface StepEvent {
+  readonly type: "step";
+  /** From 1 to `total`. */
+  readonly index: number;
+  /** Steps that this run takes: fewer than asked for when it starts from a photo. */
+  readonly total: number;
+  /** The noise level that the step began at. */
+  readonly sigma: number;
+  readonly seconds: number;
+  /** The picture as the model sees it coming. */
+  readonly preview?: Picture;
+}
+
+export interface FluxDepthOptions extends LoadOptions {
+  /** Told when weights begin and end being read, during generations too. */
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GenerateOptions extends GenerateRequest {
+  /** Ends the generation within milliseconds; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * FLUX.1 Depth: pictures from a prompt and a depth map.
+ *
+ * Weights are read when a stage first needs them. Generations of one instance run one after another, in the order
+ * of the calls.
+ */
+export class FluxDepth {
+  /** Where the weights are. */
+  readonly model: Repository;
+  readonly options: ResolvedLoadOptions;
+  readonly #parts: Parts;
+  readonly #lifetime = new AbortController();
+  /** Ends when the last generation asked for has ended. */
+  #queue: Promise<void> = Promise.resolve();
+  /** What the last prompt became, kept when memory is "resident". */
+  #prompt: { readonly key: string; readonly encoded: EncodedText } | null = null;
+
+  private constructor(model: Repository, options: ResolvedLoadOptions, parts: Parts) {
+    this.model = model;
+    this.options = options;
+    this.#parts = parts;
+  }
+
+  /**
+   * Finds a model and checks that it is FLUX.1 Depth. Its weights are read later.
+   * @throws {OptionError} for an option's value, or a device that is not here.
+   * @throws {ModelError} when the model is not there, is another one, or its configs are damaged.
+   */
+  static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
+    const { onProgress, signal, ...rest } = given;
+    refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
+    const options = resolveLoadOptions(rest);
+    signal?.throwIfAborted();
+    const model = resolveRepository(options.model, { revision: options.revision });
+    requireFluxDepth(model.folder);
+    const device = chooseDevice(options.device);
+    if (options.cacheLimitGb !== undefined) memory.setCacheLimit(options.cacheLimitGb * 1e9);
+    return new FluxDepth(model, options, openParts(model.folder, options, device, onProgress));
+  }
+
+  /**
+   * Makes a picture.
+   * @param given.onStep told after each denoising step.
+   * @throws {OptionError} for a value that cannot be, before any work.
+   * @throws {ImageError} when a picture cannot be read.
+   * @throws {ModelError} when weights do not load.
+   */
+  async generate(
+    given: GenerateOptions & { readonly onStep?: ((step: StepEvent) => void) | undefined },
+  ): Promise<GenerationResult> {
+    const { onStep, ...request } = given;
+    for await (const event of this.steps(request)) {
+      if (event.type === "step") onStep?.(event);
+      if (event.type === "result") return event.result;
+    }
+    throw new Error("the generation ended without a result");
+  }
+
+  /**
+   * Makes a picture and reports each stage and step; the last event has the result. Leaving the loop early ends the
+   * generation.
+   * @param given.previewEvery how many steps apart events carry a preview, the picture as far as the model knows it;
+   * 0, the default, for none. Each costs a decoding.
+   * @throws as {@link generate}.
+   */
+  async *steps(
+    given: GenerateOptions & { readonly previewEvery?: number | undefined },
+  ): AsyncGenerator<GenerationEvent, void, void> {
+    const { signal, previewEvery = 0, ...rest } = given;
+    refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
+    const request = resolveRequest(rest);
+    const ended = AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
+    const leave = await this.#enter(ended);
+    const arrays = new Held();
+    try {
+      yield* this.#run(request, arrays, ended, previewEvery);
+    } finally {
+      arrays[Symbol.dispose]();
+      if (this.options.memory === "low") this.#free();
+      memory.clearCache();
+      leave();
+    }
+  }
+
+  /** Releases all weights; a generation in progress ends with an error. */
+  dispose(): void {
+    this.#lifetime.abort(new Error("this FluxDepth has been disposed"));
+    this.#free();
+    memory.clearCache();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Waits for the generations before; returns what lets the next one in. */
+  async #enter(signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    const before = this.#queue;
+    let leave = (): void => {};
+    const mine = new Promise<void>((resolve) => {
+      leave = resolve;
+    });
+    this.#queue = before.then(() => mine);
+    let giveUp = (): void => {};
+    const aborted = new Promise<never>((_, reject) => {
+      giveUp = () => reject(signal.reason);
+      signal.addEventListener("abort", giveUp, { once: true });
+    });
+    try {
+      await Promise.race([before, aborted]);
+    } catch (error) {
+      leave();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+    return leave;
+  }
+
+  #free(): void {
+    for (const part of [this.#parts.clip, this.#parts.t5, this.#parts.autoencoder, this.#parts.transformer])
+      part.free();
+    if (this.#prompt) for (const one of arraysIn(this.#prompt.encoded)) one.dispose();
+    this.#prompt = null;
+  }
+
+  async *#run(
+    request: ResolvedRequest,
+    arrays: Held,
+    signal: AbortSignal,
+    previewEvery: number,
+  ): AsyncGenerator<GenerationEvent, void, void> {
+    const clock = new StageClock(this.#parts);
+    const warnings = [...request.warnings];
+    const { steps, width, height, guidance, imageStrength } = request;
+    const grid = gridOf(request, this.#parts);
+    checkLatents(request, grid);
+
+    const map = await this.#readMap(request);
+    const photo = imageStrength > 0 && request.image !== undefined ? await readPhoto(request.image) : null;
+    warnings.push(...map.warnings, ...(photo?.warnings ?? []));
+
+    yield clock.start("text");
+    const text = await this.#encodeText(request, arrays, signal);
+    warnings.push(...text.warnings);
+    yield clock.end("text");
+
+    yield clock.start("control");
+    const control = await this.#encodePicture(map, width, height, grid, arrays, signal);
+    yield clock.end("control");
+
+    const first = photo ? startIndex(steps, imageStrength) : 0;
+    const levels = sigmas(steps, grid.rows * grid.columns, this.#parts.schedule);
+    let latents = arrays.keep(
+      request.latents ? packData(request.latents, grid) : noiseOf(request.seed, grid),
+    );
+    if (photo) {
+      yield clock.start("image");
+      const start = await this.#encodePicture(photo, width, height, grid, arrays, signal);
+      const noise = latents;
+      latents = arrays.keep(noised(start, noise, levels[first]!));
+      await evaluate(latents, { signal });
+      arrays.free([start, noise]);
+      yield clock.end("image");
+    }
+    if (this.options.memory === "low" && previewEvery === 0) this.#parts.autoencoder.free();
+
+    yield clock.start("denoise");
+    const textTokens = text.encoded.prompt.shape[1]!;
+    const rotary = arrays.keep(rotaryTables(this.#parts.transformerConfig, { ...grid, textTokens }));
+    for (let step = first; step < steps; step++) {
+      const started = performance.now();
+      const [sigma, next] = [levels[step]!, levels[step + 1]!];
+      const velocity = arrays.keep(
+        await this.#velocity({ latents, control, ...text.encoded, rotary }, sigma, guidance, signal),
+      );
+      const moved = arrays.keep(scope(() => add(latents, multiply(velocity, stepSize(sigma, next)))));
+      await evaluate(moved, { signal });
+      arrays.free([latents]);
+      latents = moved;
+      const seconds = (performance.now() - started) / 1000;
+
+      const index = step - first + 1;
+      let preview: Picture | undefined;
+      if (previewEvery > 0 && index % previewEvery === 0 && step + 1 < steps) {
+        const expected = arrays.keep(scope(() => subtract(latents, multiply(velocity, next))));
+        preview = await this.#decode(expected, grid, arrays, signal);
+        arrays.free([expected]);
+      }
+      arrays.free([velocity]);
+      yield { type: "step", index, total: steps - first, sigma, seconds, ...(preview && { preview }) };
+    }
+    arrays.free([control, rotary]);
+    if (this.options.memory === "low") this.#parts.transformer.free();
+    yield clock.end("denoise");
+
+    yield clock.start("decode");
+    const image = await this.#decode(latents, grid, arrays, signal);
+    const data = await this.#toFloats(unpackChannelsFirst(latents, grid), signal);
+    yield clock.end("decode");
+
+    const shape = [1, grid.channels, 2 * grid.rows, 2 * grid.columns] as const;
+    const timings = clock.seconds;
+    const metadata = this.#metadata(request, { map, photo, textTokens, timings });
+    yield {
+      type: "result",
+      result: new GenerationResult({ image, latents: { data, shape }, metadata, timings, warnings }),
+    };
+  }
+
+  /** A part with its weights, unless the generation has ended. */
+  #use<M extends Module>(part: Component<M>, signal: AbortSignal): M {
+    signal.throwIfAborted();
+    return part.get();
+  }
+
+  /** CLIP's pooled `[1, channels]` and T5's `[1, tokens, channels]`. */
+  async #encodeText(
+    { prompt, maxSequenceLength }: ResolvedRequest,
+    arrays: Held,
+    signal: AbortSignal,
+  ): Promise<{ encoded: EncodedText; warnings: string[] }> {
+    const { folder } = this.model;
+    const clipTokens = (await ClipTokenizer.load(join(folder, "tokenizer"))).encode(prompt);
+    const t5Tokens = (await T5Tokenizer.load(join(folder, "tokenizer_2"), { maxSequenceLength })).encode(
+      prompt,
+    );
+    const warnings: string[] = [];
+    for (const [name, { ids, truncated }] of [
+      ["CLIP", clipTokens],
+      ["T5", t5Tokens],
+    ] as const)
+      if (truncated !== null)
+        warnings.push(
+          `The prompt is longer than the ${ids.length} tokens that ${name} reads; cut: "${truncated}".`,
+        );
+
+    const key = JSON.stringify([prompt, t5Tokens.ids.length]);
+    if (this.#prompt?.key === key) return { encoded: this.#prompt.encoded, warnings };
+
+    const { clip, t5 } = this.#parts;
+    const low = this.options.memory === "low";
+    const pooled = arrays.keep(await inParts(this.#use(clip, signal).stages(clipTokens.ids), { signal }));
+    if (low) clip.free();
+    const embedded = arrays.keep(await inParts(this.#use(t5, signal).stages(t5Tokens.ids), { signal }));
+    if (low) t5.free();
+    const encoded = { pooled, prompt: embedded };
+    if (!low) {
+      if (this.#prompt) for (const one of arraysIn(this.#prompt.encoded)) one.dispose();
+      this.#prompt = { key, encoded: arrays.release(encoded) };
+    }
+    return { encoded, warnings };
+  }
+
+  async #readMap({ depthImage }: ResolvedRequest): Promise<DecodedImage> {
+    return readDepthMap(depthImage!);
+  }
+
+  /** A picture at the target's size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
+  async #encodePicture(
+    picture: DecodedImage,
+    width: number,
+    height: number,
+    grid: Grid,
+    arrays: Held,
+    signal: AbortSignal,
+  ): Promise<MxArray> {
+    const autoencoder = this.#use(this.#parts.autoencoder, signal);
+    using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
+    using mode = await inParts(autoencoder.encodeStages(pixels), { signal });
+    const tokens = arrays.keep(
+      scope(() => pack(scaleLatents(astype(mode, "float32"), autoencoder.config), grid)),
+    );
+    await evaluate(tokens, { signal });
+    return tokens;
+  }
+
+  /** What the transformer says at a noise level, float32 `[1, rows·columns, 4·channels]`. */
+  async #velocity(
+    inputs: { latents: MxArray; control: MxArray; rotary: RotaryTables } & EncodedText,
+    sigma: number,
+    guidance: number,
+    signal: AbortSignal,
+  ): Promise<MxArray> {
+    const { latents, control, pooled, prompt, rotary } = inputs;
+    using hiddenStates = concatenate([latents, control], -1);
+    using velocity = await inParts(
+      this.#use(this.#parts.transformer, signal).stages({
+        hiddenStates,
+        encoderHiddenStates: prompt,
+        pooledProjections: pooled,
+        timestep: modelTime(sigma, this.#parts.schedule),
+        guidance,
+        rotary,
+      }),
+      { signal },
+    );
+    return astype(velocity, "float32");
+  }
+
+  /** Tokens as the transformer sees them → the picture. */
+  async #decode(tokens: MxArray, grid: Grid, arrays: Held, signal: AbortSignal): Promise<Picture> {
+    const autoencoder = this.#use(this.#parts.autoencoder, signal);
+    const latents = arrays.keep(scope(() => unscaleLatents(unpack(tokens, grid), autoencoder.config)));
+    const pixels = await inParts(autoencoder.decodeStages(latents), { signal });
+    arrays.free([latents]);
+    const [, height, width] = pixels.shape as [number, number, number, number];
+    return { data: toBytes(await this.#toFloats(pixels, signal)), width, height };
+  }
+
+  /** The values of an array, which is released. */
+  async #toFloats(values: MxArray, signal: AbortSignal): Promise<Float32Array> {
+    using source = values;
+    using floats = astype(source, "float32");
+    await evaluate(floats, { signal });
+    return floats.toTypedArray() as Float32Array;
+  }
+
+  #metadata(
+    request: ResolvedRequest,
+    run: {
+      map: DecodedImage;
+      photo: DecodedImage | null;
+      textTokens: number;
+      timings: Readonly<Record<string, number>>;
+    },
+  ): PictureParameters {
+    const { map, photo, textTokens, timings } = run;
+    const { load: _, ...stages } = timings;
+    return {
+      mflux_depth_version: packageVersion(),
+      model: this.model.name,
+      revision: this.model.revision ?? null,
+      prompt: request.prompt,
+      seed: request.latents ? null : request.seed,
+      steps: request.steps,
+      guidance: request.guidance,
+      width: request.width,
+      height: request.height,
+      max_sequence_length: textTokens,
+      quantize: this.options.quantize,
+      precision: this.#parts.dtype,
+      device: defaultDevice(),
+      image_path: photo && typeof request.image === "string" ? request.image : null,
+      image_sha256: photo?.sha256 ?? null,
+      image_strength: photo ? request.imageStrength : null,
+      depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
+      depth_image_sha256: map.sha256,
+      depth_source: "map",
+      depth_model: null,
+      mlx_version: backend().version,
+      generation_time_seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
+      stage_seconds: stages,
+      created_at: new Date().toISOString(),
+    };
+  }
+}
+
+// ---------------------------------------------------------------- parts
+
+interface EncodedText {
+  /** `[1, channels]`. */
+  readonly pooled: MxArray;
+  /** `[1, tokens, channels]`. */
+  readonly prompt: MxArray;
+}
+
+/** The model's parts, their weights not yet read. */
+interface Parts {
+  readonly clip: Component<ClipTextEncoder>;
+  readonly t5: Component<T5Encoder>;
+  readonly autoencoder: Component<Autoencoder>;
+  readonly transformer: Component<FluxTransformer>;
+  readonly autoencoderConfig: ReturnType<typeof autoencoderConfig>;
+  readonly transformerConfig: ReturnType<typeof fluxTransformerConfig>;
+  readonly schedule: SchedulerConfig;
+  readonly dtype: DType;
+  /** Seconds spent on reading weights so far. */
+  readonly loading: { seconds: number };
+}
+
+function openParts(
+  folder: string,
+  options: ResolvedLoadOptions,
+  device: DeviceType,
+  onProgress: ((progress: LoadProgress) => void) | undefined,
+): Parts {
+  const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
+  const loading = { seconds: 0 };
+  const config = <C>(part: string, file: string, read: (json: unknown, source: string) => C): C =>
+    read(readConfig(join(folder, part), file), join(folder, part, file));
+  const shared = {
+    bits: options.quantize,
+    onProgress: (progress: LoadProgress): void => {
+      loading.seconds += progress.seconds ?? 0;
+      onProgress?.(progress);
+    },
+  };
+  const clip = config("text_encoder", "config.json", clipTextConfig);
+  const t5 = config("text_encoder_2", "config.json", t5Config);
+  const autoencoder = config("vae", "config.json", autoencoderConfig);
+  const transformer = config("transformer", "config.json", fluxTransformerConfig);
+  return {
+    clip: new Component({
+      ...shared,
+      name: "text_encoder",
+      folder: join(folder, "text_encoder"),
+      build: () => new ClipTextEncoder(clip),
+      rename: ClipTextEncoder.sanitize,
+      dtype,
+    }),
+    t5: new Component({
+      ...shared,
+      name: "text_encoder_2",
+      folder: join(folder, "text_encoder_2"),
+      build: () => new T5Encoder(t5),
+      rename: T5Encoder.sanitize,
+      dtype,
+    }),
+    autoencoder: new Component({
+      ...shared,
+      name: "vae",
+      folder: join(folder, "vae"),
+      build: () => new Autoencoder(autoencoder),
+      // The decoder's values outgrow float16.
+      dtype: dtype === "float16" ? "float32" : dtype,
+    }),
+    transformer: new Component({
+      ...shared,
+      name: "transformer",
+      folder: join(folder, "transformer"),
+      build: () => new FluxTransformer(transformer),
+      dtype,
+    }),
+    autoencoderConfig: autoencoder,
+    transformerConfig: transformer,
+    schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
+    dtype,
+    loading,
+  };
+}
+
+/** @throws {OptionError} when this machine has no such device. */
+function chooseDevice(asked: DeviceType | undefined): DeviceType {
+  if (asked === undefined) return defaultDevice();
+  if (!isAvailable(asked))
+    throw new OptionError(
+      "device",
+      `device is ${asked}, which this MLX (${backend().name}) does not have here.`,
+    );
+  setDefaultDevice(asked);
+  return asked;
+}
+
+function gridOf({ width, height }: ResolvedRequest, { autoencoderConfig: config }: Parts): Grid {
+  const pixelsOfToken = 2 * reductionOf(config);
+  for (const [name, pixels] of Object.entries({ width, height }))
+    if (pixels % pixelsOfToken !== 0)
+      throw new OptionError(name, `${name} is ${pixels}; this model needs a multiple of ${pixelsOfToken}.`);
+  return { rows: height / pixelsOfToken, columns: width / pixelsOfToken, channels: config.latentChannels };
+}
+
+function checkLatents({ latents }: ResolvedRequest, { rows, columns, channels }: Grid): void {
+  const shape = [1, channels, 2 * rows, 2 * columns];
+  const expected = shape.reduce((product, n) => product * n, 1);
+  if (latents && latents.length !== expected)
+    throw new OptionError(
+      "latents",
+      `latents has ${latents.length} values; for this size it needs ${expected}, [${shape.join(", ")}].`,
+    );
+}
+
+/** The version of this package. */
+function packageVersion(): string {
+  const file = new URL("../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+// ---------------------------------------------------------------- bookkeeping
+
+/** The arrays of one generation: however it ends, all are freed. */
+class Held {
+  readonly #arrays = new Set<MxArray>();
+
+  /** Owns the arrays in `tree` from now on. */
+  keep<T>(tree: T): T {
+    for (const one of arraysIn(tree)) this.#arrays.add(one);
+    return tree;
+  }
+
+  /** Gives the arrays in `tree` to another owner. */
+  release<T>(tree: T): T {
+    for (const one of arraysIn(tree)) this.#arrays.delete(one);
+    return tree;
+  }
+
+  free(tree: unknown): void {
+    for (const one of arraysIn(this.release(tree))) one.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.free([...this.#arrays]);
+  }
+}
+
+/** Times stages; reading weights counts for itself. */
+class StageClock {
+  readonly #seconds: Record<string, number> = {};
+  readonly #loading: { seconds: number };
+  readonly #loadedBefore: number;
+  #started = 0;
+  #loaded = 0;
+
+  constructor({ loading }: Parts) {
+    this.#loading = loading;
+    this.#loadedBefore = loading.seconds;
+  }
+
+  start(stage: Stage): GenerationEvent {
+    this.#started = performance.now();
+    this.#loaded = this.#loading.seconds;
+    return { type: "stage", stage, state: "start" };
+  }
+
+  end(stage: Stage): GenerationEvent {
+    const seconds = (performance.now() - this.#started) / 1000 - (this.#loading.seconds - this.#loaded);
+    this.#seconds[stage] = seconds;
+    return { type: "stage", stage, state: "end", seconds };
+  }
+
+  /** By stage, and under `load` what reading weights took. */
+  get seconds(): Record<string, number> {
+    return { ...this.#seconds, load: this.#loading.seconds - this.#loadedBefore };
+  }
+}

@@ -1,0 +1,71 @@
+import { type Bits, type DType, memory } from "@mflux-depth/mlx";
+import type { Module } from "@mflux-depth/mlx/nn";
+import { loadWeights, openCheckpoint } from "./checkpoint.js";
+
+/** Weights are being read, or have been. */
+export interface LoadProgress {
+  /** The repository's folder of the component: "transformer". */
+  readonly component: string;
+  readonly state: "start" | "end";
+  /** Size of the weights as stored. */
+  readonly bytes: number;
+  /** How long reading took, at the end. */
+  readonly seconds?: number;
+}
+
+export interface ComponentOptions<M extends Module> {
+  /** The folder that holds the weights. */
+  readonly folder: string;
+  /** What messages call it. */
+  readonly name: string;
+  /** Makes the module without weights. */
+  readonly build: () => M;
+  /** The module's name of a tensor of the file; null for one that it has no use for. */
+  readonly rename?: (key: string) => string | null;
+  readonly dtype: DType;
+  readonly bits: Bits | null;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** A part of the model whose weights are read when it is first needed, and can be freed in between. */
+export class Component<M extends Module> {
+  readonly #options: ComponentOptions<M>;
+  #module: M | null = null;
+
+  constructor(options: ComponentOptions<M>) {
+    this.#options = options;
+  }
+
+  /**
+   * The module with its weights.
+   * @throws {ModelError} when they are missing, damaged or do not fit the config.
+   */
+  get(): M {
+    this.#module ??= this.#load();
+    return this.#module;
+  }
+
+  /** Releases the weights; the next {@link get} reads them again. */
+  free(): void {
+    if (!this.#module) return;
+    this.#module.dispose();
+    this.#module = null;
+    memory.clearCache();
+  }
+
+  #load(): M {
+    const { folder, name, build, rename, dtype, bits, onProgress } = this.#options;
+    const checkpoint = openCheckpoint(folder);
+    const { bytes } = checkpoint;
+    onProgress?.({ component: name, state: "start", bytes });
+    const started = performance.now();
+    const module = build();
+    loadWeights(module, checkpoint, {
+      dtype,
+      ...(bits && { quantization: { bits } }),
+      ...(rename && { rename }),
+    });
+    onProgress?.({ component: name, state: "end", bytes, seconds: (performance.now() - started) / 1000 });
+    return module;
+  }
+}
