@@ -88,8 +88,9 @@ const containers: readonly [TypedArrayConstructor, DType][] = [
  * Makes an array from a typed array (copied; `shape` defaults to one axis), a number, or nested lists of numbers
  * (float32 unless `dtype` says otherwise).
  *
- * A `Uint16Array` with dtype "bfloat16" or "float16" is taken as raw bits; any other difference between the
- * data's type and `dtype` converts the values.
+ * A `Uint16Array` with dtype "bfloat16" or "float16" is taken as raw bits, a `Float32Array` with "complex64" as
+ * pairs of real and imaginary part, as `toTypedArray` gives them; any other difference between the data's type and
+ * `dtype` converts the values.
  * @throws {MlxError} when the data does not fill the shape, or lists are ragged.
  */
 export function array(
@@ -100,10 +101,10 @@ export function array(
     const natural = containers.find(([type]) => data instanceof type)?.[1];
     if (!natural) throw new MlxError("array", `cannot read a ${(data as object).constructor.name}`);
     const dtype = options.dtype ?? natural;
-    const shape = options.shape ?? [data.length];
+    const pairs = data instanceof Float32Array && dtype === "complex64";
+    const shape = options.shape ?? [pairs ? data.length / 2 : data.length];
     const rawBits = data instanceof Uint16Array && (dtype === "bfloat16" || dtype === "float16");
-    const boolean = data instanceof Uint8Array && dtype === "bool";
-    if (rawBits || boolean || dtype === natural) return native.fromTypedArray(data, [...shape], dtype);
+    if (rawBits || pairs || dtype === natural) return native.fromTypedArray(data, [...shape], dtype);
     using plain = native.fromTypedArray(data, [...shape], natural);
     return native.astype(plain, dtype);
   }
@@ -123,7 +124,14 @@ export function array(
       for (const inner of part) fill(inner, axis + 1);
     } else {
       if (axis !== shape.length) throw new MlxError("array", "the nested lists are ragged");
-      values[filled++] = wide ? BigInt(Number(part)) : Number(part);
+      const number = typeof part === "boolean" ? Number(part) : part;
+      if (typeof number !== "number") throw new MlxError("array", `expected a number, got ${String(part)}`);
+      if (wide && !Number.isSafeInteger(number))
+        throw new MlxError(
+          "array",
+          `${number} is no integer that a number holds exactly; give a typed array`,
+        );
+      values[filled++] = wide ? BigInt(number) : number;
     }
   };
   fill(data, 0);
