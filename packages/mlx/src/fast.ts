@@ -1,19 +1,24 @@
 import type { MxArray } from "./array.js";
+import { MlxError } from "./errors.js";
 import { native } from "./load.js";
 
 /**
  * `softmax(scale * q @ kᵀ + mask) @ v`; `q [B, H, Tq, D]`, `k, v [B, Hkv, Tk, D]` → `[B, H, Tq, D]`.
  * `mask` is additive, or boolean (true: attend), broadcast to `[B, H, Tq, Tk]`, or "causal".
  */
-export const scaledDotProductAttention = (
+export function scaledDotProductAttention(
   q: MxArray,
   k: MxArray,
   v: MxArray,
   options: { scale: number; mask?: MxArray | "causal" | null },
-): MxArray =>
-  options.mask === "causal"
+): MxArray {
+  // MLX takes the number of q's heads modulo that of k's.
+  if (!k.disposed && k.shape[1] === 0)
+    throw new MlxError("scaledDotProductAttention", `no heads in keys of shape [${k.shape}]`);
+  return options.mask === "causal"
     ? native.scaledDotProductAttention(q, k, v, options.scale, "causal", null)
     : native.scaledDotProductAttention(q, k, v, options.scale, "", options.mask ?? null);
+}
 
 /** `x / rms(x) * weight` over the last axis. */
 export const rmsNorm = (x: MxArray, weight: MxArray | null, eps: number): MxArray =>

@@ -18,8 +18,11 @@ export interface ReduceOptions {
   keepDims?: boolean;
 }
 
+/** The shape; `[]` of an array that cannot be used any more, which the native function then says under its name. */
+const shapeOf = (a: MxArray): readonly number[] => (a.disposed ? [] : a.shape);
+
 const axesOf = (a: MxArray, axis: Axes | undefined): number[] =>
-  axis === undefined ? a.shape.map((_, i) => i) : typeof axis === "number" ? [axis] : [...axis];
+  axis === undefined ? shapeOf(a).map((_, i) => i) : typeof axis === "number" ? [axis] : [...axis];
 
 // ---------------------------------------------------------------- making arrays
 
@@ -186,19 +189,34 @@ export const softmax = (a: MxArray, o?: { axis?: Axes; precise?: boolean }): MxA
 
 // ---------------------------------------------------------------- shape
 
+/** MLX reads any negative size as it stands, except one -1, and divides by the product of the others. */
+function checkInferred(operation: string, a: MxArray, shape: readonly number[]): void {
+  if (shape.some((n) => n < -1) || (shape.includes(-1) && shape.includes(0)))
+    throw new MlxError(operation, `no sizes for [${shape}] from an array of shape [${shapeOf(a)}]`);
+}
+
 /** One size may be -1: it follows from the rest. */
-export const reshape = (a: MxArray, shape: readonly number[]): MxArray => native.reshape(a, [...shape]);
+export function reshape(a: MxArray, shape: readonly number[]): MxArray {
+  checkInferred("reshape", a, shape);
+  return native.reshape(a, [...shape]);
+}
 export const flatten = (a: MxArray, startAxis = 0, endAxis = -1): MxArray =>
   native.flatten(a, startAxis, endAxis);
-export const unflatten = (a: MxArray, axis: number, shape: readonly number[]): MxArray =>
-  native.unflatten(a, axis, [...shape]);
+/** Splits an axis into several; one of their sizes may be -1. */
+export function unflatten(a: MxArray, axis: number, shape: readonly number[]): MxArray {
+  checkInferred("unflatten", a, shape);
+  return native.unflatten(a, axis, [...shape]);
+}
 /** Drops axes of size 1 (all of them when no axis is named). */
 export const squeeze = (a: MxArray, axis?: Axes): MxArray =>
-  native.squeeze(a, axis === undefined ? a.shape.flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis));
+  native.squeeze(
+    a,
+    axis === undefined ? shapeOf(a).flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis),
+  );
 export const expandDims = (a: MxArray, axis: Axes): MxArray => native.expandDims(a, axesOf(a, axis));
 /** Reverses the axes, or puts them in the order given. */
 export const transpose = (a: MxArray, axes?: readonly number[]): MxArray =>
-  native.transpose(a, axes ? [...axes] : a.shape.map((_, i) => a.ndim - 1 - i));
+  native.transpose(a, axes ? [...axes] : shapeOf(a).map((_, i) => a.ndim - 1 - i));
 export const swapaxes = (a: MxArray, first: number, second: number): MxArray =>
   native.swapaxes(a, first, second);
 export const moveaxis = (a: MxArray, source: number, destination: number): MxArray =>
@@ -258,10 +276,10 @@ interface Bounds {
 }
 
 function boundsOf(operation: string, a: MxArray, ranges: readonly Range[]): Bounds {
-  if (ranges.length > a.ndim)
+  if (!a.disposed && ranges.length > a.ndim)
     throw new MlxError(operation, `${ranges.length} ranges for an array of shape [${a.shape}]`);
   const bounds: Bounds = { start: [], stop: [], step: [], dropped: [] };
-  for (const [axis, size] of a.shape.entries()) {
+  for (const [axis, size] of shapeOf(a).entries()) {
     const range = ranges[axis] ?? null;
     const fromEnd = (i: number): number => (i < 0 ? i + size : i);
     if (typeof range === "number") {
@@ -299,7 +317,7 @@ export function slice(a: MxArray, ranges: readonly Range[]): MxArray {
 /** A copy of `a` with the part named by `ranges` replaced by `update` (broadcast to it). */
 export function sliceUpdate(a: MxArray, update: Operand, ranges: readonly Range[]): MxArray {
   const { start, stop, step, dropped } = boundsOf("sliceUpdate", a, ranges);
-  if (typeof update !== "object" || dropped.length === 0 || update.ndim === 0)
+  if (typeof update !== "object" || dropped.length === 0 || shapeOf(update).length === 0)
     return native.sliceUpdate(a, update, start, stop, step);
   using whole = native.expandDims(update, dropped);
   return native.sliceUpdate(a, whole, start, stop, step);
@@ -373,10 +391,22 @@ export const einsum = (subscripts: string, ...operands: readonly MxArray[]): MxA
 /** One size for all spatial axes, or one each. */
 export type Spatial = number | readonly number[];
 
-const spatial = (value: Spatial | undefined, axes: number, fallback: number): number[] =>
-  value === undefined || typeof value === "number"
-    ? new Array<number>(axes).fill(value ?? fallback)
-    : [...value];
+function spatial(operation: string, value: Spatial | undefined, axes: number, fallback: number): number[] {
+  if (value === undefined || typeof value === "number")
+    return new Array<number>(axes).fill(value ?? fallback);
+  if (value.length !== axes) throw new MlxError(operation, `[${value}] for ${axes} spatial axes`);
+  return [...value];
+}
+
+/** MLX divides by the groups, by the channels and by the kernel's sizes without looking. */
+function checkDivisors(operation: string, input: MxArray, weight: MxArray, groups: number): void {
+  if (groups < 1) throw new MlxError(operation, `groups must be 1 or more, got ${groups}`);
+  if (shapeOf(weight).includes(0) || shapeOf(input).at(-1) === 0)
+    throw new MlxError(
+      operation,
+      `nothing to sum over in input [${input.shape}] and weight [${weight.shape}]`,
+    );
+}
 
 export interface ConvOptions {
   stride?: Spatial;
@@ -385,50 +415,29 @@ export interface ConvOptions {
   groups?: number;
 }
 
+function convolve(operation: string, axes: number, input: MxArray, weight: MxArray, o: ConvOptions): MxArray {
+  const groups = o.groups ?? 1;
+  checkDivisors(operation, input, weight, groups);
+  const stride = spatial(operation, o.stride, axes, 1);
+  const padding = spatial(operation, o.padding, axes, 0);
+  const dilation = spatial(operation, o.dilation, axes, 1);
+  return native.convGeneral(input, weight, stride, padding, padding, dilation, [], groups, false);
+}
+
 /** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
 export const conv1d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
-  native.convGeneral(
-    input,
-    weight,
-    spatial(o.stride, 1, 1),
-    spatial(o.padding, 1, 0),
-    spatial(o.padding, 1, 0),
-    spatial(o.dilation, 1, 1),
-    [1],
-    o.groups ?? 1,
-    false,
-  );
+  convolve("conv1d", 1, input, weight, o);
 
 /** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
 export const conv2d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
-  native.convGeneral(
-    input,
-    weight,
-    spatial(o.stride, 2, 1),
-    spatial(o.padding, 2, 0),
-    spatial(o.padding, 2, 0),
-    spatial(o.dilation, 2, 1),
-    [1, 1],
-    o.groups ?? 1,
-    false,
-  );
+  convolve("conv2d", 2, input, weight, o);
 
 /** `input [N, D, H, W, C]`, `weight [O, KD, KH, KW, C / groups]` → `[N, D', H', W', O]`. */
 export const conv3d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
-  native.convGeneral(
-    input,
-    weight,
-    spatial(o.stride, 3, 1),
-    spatial(o.padding, 3, 0),
-    spatial(o.padding, 3, 0),
-    spatial(o.dilation, 3, 1),
-    [1, 1, 1],
-    o.groups ?? 1,
-    false,
-  );
+  convolve("conv3d", 3, input, weight, o);
 
 /** Convolution with separate padding before and after, input dilation and kernel flip. */
-export const convGeneral = (
+export function convGeneral(
   input: MxArray,
   weight: MxArray,
   o: {
@@ -440,8 +449,10 @@ export const convGeneral = (
     groups?: number;
     flip?: boolean;
   } = {},
-): MxArray =>
-  native.convGeneral(
+): MxArray {
+  const groups = o.groups ?? 1;
+  checkDivisors("convGeneral", input, weight, groups);
+  return native.convGeneral(
     input,
     weight,
     [...(o.stride ?? [])],
@@ -449,41 +460,42 @@ export const convGeneral = (
     [...(o.paddingAfter ?? [])],
     [...(o.kernelDilation ?? [])],
     [...(o.inputDilation ?? [])],
-    o.groups ?? 1,
+    groups,
     o.flip ?? false,
   );
+}
 
 /** `input [N, L, C]`, `weight [O, K, C / groups]` → `[N, L', O]`. */
-export const convTranspose1d = (
+export function convTranspose1d(
   input: MxArray,
   weight: MxArray,
   o: { stride?: number; padding?: number; dilation?: number; outputPadding?: number; groups?: number } = {},
-): MxArray =>
-  native.convTranspose1d(
-    input,
-    weight,
-    o.stride ?? 1,
-    o.padding ?? 0,
-    o.dilation ?? 1,
-    o.outputPadding ?? 0,
-    o.groups ?? 1,
-  );
+): MxArray {
+  const groups = o.groups ?? 1;
+  checkDivisors("convTranspose1d", input, weight, groups);
+  const [stride, padding, dilation] = [o.stride ?? 1, o.padding ?? 0, o.dilation ?? 1];
+  return native.convTranspose1d(input, weight, stride, padding, dilation, o.outputPadding ?? 0, groups);
+}
 
 /** `input [N, H, W, C]`, `weight [O, KH, KW, C / groups]` → `[N, H', W', O]`. */
-export const convTranspose2d = (
+export function convTranspose2d(
   input: MxArray,
   weight: MxArray,
   o: ConvOptions & { outputPadding?: Spatial } = {},
-): MxArray =>
-  native.convTranspose2d(
+): MxArray {
+  const operation = "convTranspose2d";
+  const groups = o.groups ?? 1;
+  checkDivisors(operation, input, weight, groups);
+  return native.convTranspose2d(
     input,
     weight,
-    spatial(o.stride, 2, 1),
-    spatial(o.padding, 2, 0),
-    spatial(o.dilation, 2, 1),
-    spatial(o.outputPadding, 2, 0),
-    o.groups ?? 1,
+    spatial(operation, o.stride, 2, 1),
+    spatial(operation, o.padding, 2, 0),
+    spatial(operation, o.dilation, 2, 1),
+    spatial(operation, o.outputPadding, 2, 0),
+    groups,
   );
+}
 
 // ---------------------------------------------------------------- quantization
 
@@ -508,7 +520,10 @@ export interface QuantizationOptions {
 
 /** Affine quantization of a matrix whose columns `groupSize` divides. */
 export function quantize(w: MxArray, o: QuantizationOptions = {}): QuantizedMatrix {
-  const [weight, scales, biases] = native.quantize(w, o.groupSize ?? 64, o.bits ?? 4);
+  const groupSize = o.groupSize ?? 64;
+  // MLX divides by it before it looks.
+  if (groupSize < 1) throw new MlxError("quantize", `groupSize must be 32, 64 or 128, got ${groupSize}`);
+  const [weight, scales, biases] = native.quantize(w, groupSize, o.bits ?? 4);
   return { weight: weight!, scales: scales!, biases: biases! };
 }
 
