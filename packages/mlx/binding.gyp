@@ -18,6 +18,7 @@
         "native/io.cc",
         "native/blas.cc",
         "native/allocator.cc",
+        "native/scheduler.cc",
         "native/lifecycle.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

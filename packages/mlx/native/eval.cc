@@ -56,6 +56,7 @@ class EvaluateWorker : public Napi::AsyncWorker {
   void Execute() override {
     try {
       environment_->adopt_thread();
+      runtime::bind_cancel_flag(&environment_->streams->cancel);
       environment_->run(arrays_);
     } catch (const std::exception& error) {
       SetError(error.what());
@@ -95,7 +96,6 @@ Environment::Environment(Napi::Env e) : env(e), streams(borrow_streams()) {}
 void Environment::adopt_thread() {
   mx::set_default_stream(streams->cpu);
   if (streams->gpu) mx::set_default_stream(*streams->gpu);
-  runtime::bind_cancel_flag(&streams->cancel);
 }
 
 // Notes which live arrays are sound, so that a failure later tells them from those it left unfinished. Called when
@@ -174,7 +174,6 @@ void Environment::close() {
     if (streams->gpu) mx::synchronize(*streams->gpu);
   } catch (const std::exception&) {
   }
-  runtime::bind_cancel_flag(nullptr);
   return_streams(streams);
 }
 
