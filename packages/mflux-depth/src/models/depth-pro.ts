@@ -29,6 +29,7 @@ import {
   silu,
 } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
+import { ConfigReader } from "./config.js";
 
 /*
  * Depth Pro (Bochkovskii et al., "Depth Pro: Sharp Monocular Metric Depth in Less Than a Second", arXiv:2410.02073),
@@ -77,118 +78,56 @@ export interface DepthProConfig {
   fovModelConfig: Dinov2Config;
 }
 
-type Json = Record<string, unknown>;
-
 /**
  * Reads a `config.json` of Depth Pro. What is left out has the default of transformers.
  * @param source the file, for messages
  * @throws {ModelError} when it is another model's, or its values do not fit together.
  */
 export function depthProConfig(json: unknown, source = "config.json"): DepthProConfig {
-  const fail = (reason: string): never => {
-    throw new ModelError(source, reason);
-  };
-  const record = (value: unknown, what: string): Json =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Json)
-      : fail(`${what} is not a JSON object; a Depth Pro config.json is needed`);
-  const number = (from: Json, key: string, fallback: number, valid: (n: number) => boolean): number => {
-    const value = from[key] ?? fallback;
-    return typeof value === "number" && valid(value)
-      ? value
-      : fail(`"${key}" is ${JSON.stringify(value)}, which Depth Pro cannot have`);
-  };
-  const count = (from: Json, key: string, fallback: number): number =>
-    number(from, key, fallback, (n) => Number.isInteger(n) && n > 0 && n < 2 ** 24);
-  const positive = (from: Json, key: string, fallback: number): number =>
-    number(from, key, fallback, (n) => n > 0 && Number.isFinite(n));
-  const flag = (from: Json, key: string, fallback: boolean): boolean => {
-    const value = from[key] ?? fallback;
-    return typeof value === "boolean"
-      ? value
-      : fail(`"${key}" is ${JSON.stringify(value)}; true or false expected`);
-  };
-  const numbers = (from: Json, key: string, fallback: number[], valid: (n: number) => boolean): number[] => {
-    const value = from[key] ?? fallback;
+  const config = new ConfigReader(json, "Depth Pro", source);
+  const values = json as Record<string, unknown>;
+  if (values.model_type !== "depth_pro")
+    config.fail(
+      `this is a config of ${JSON.stringify(values.model_type ?? "another kind of model")}; "depth_pro" expected`,
+    );
+  const numbers = (key: string, fallback: number[], expected: string, valid: (n: number) => boolean) => {
+    const value = values[key] ?? fallback;
     return Array.isArray(value) && value.length > 0 && value.every((n) => typeof n === "number" && valid(n))
       ? (value as number[])
-      : fail(`"${key}" is ${JSON.stringify(value)}, which Depth Pro cannot have`);
+      : config.fail(`"${key}" is ${JSON.stringify(value)}; Depth Pro needs a list of ${expected}`);
+  };
+  const natural = (key: string, fallback: number): number => {
+    const value = config.number(key, fallback);
+    return Number.isInteger(value) && value >= 0 && value < 1024
+      ? value
+      : config.fail(`"${key}" is ${value}; Depth Pro needs a small whole number`);
   };
 
-  const config = record(json, "it");
-  if (config.model_type !== "depth_pro")
-    fail(
-      `this is a config of ${JSON.stringify(config.model_type ?? "another kind of model")}; "depth_pro" expected`,
-    );
-  const patchSize = count(config, "patch_size", 384);
-
-  const encoder = (key: string): Dinov2Config => {
-    const part = record(config[key] ?? {}, `"${key}"`);
-    const model = part.model_type ?? "dinov2";
-    if (model !== "dinov2")
-      fail(`"${key}" is a ${JSON.stringify(model)}; only "dinov2" encoders are supported`);
-    const activation = part.hidden_act ?? "gelu";
-    if (activation !== "gelu")
-      fail(`"${key}" has the activation ${JSON.stringify(activation)}; only "gelu" is supported`);
-    const dinov2: Dinov2Config = {
-      hiddenSize: count(part, "hidden_size", 768),
-      numHiddenLayers: count(part, "num_hidden_layers", 12),
-      numAttentionHeads: count(part, "num_attention_heads", 12),
-      mlpRatio: positive(part, "mlp_ratio", 4),
-      layerNormEps: positive(part, "layer_norm_eps", 1e-6),
-      // An encoder sees whole patches: transformers overrides an image_size that says otherwise.
-      imageSize: patchSize,
-      patchSize: count(part, "patch_size", 14),
-      numChannels: count(part, "num_channels", 3),
-      qkvBias: flag(part, "qkv_bias", true),
-      useSwigluFfn: flag(part, "use_swiglu_ffn", false),
-    };
-    if (dinov2.hiddenSize % dinov2.numAttentionHeads !== 0)
-      fail(
-        `"${key}" has ${dinov2.numAttentionHeads} heads, which do not divide the ${dinov2.hiddenSize} channels`,
-      );
-    if (dinov2.patchSize > patchSize)
-      fail(
-        `"${key}" has a patch_size of ${dinov2.patchSize}, more than the ${patchSize} pixels that it is given`,
-      );
-    if (dinov2.numChannels !== 3) fail(`"${key}" takes ${dinov2.numChannels} channels; 3 expected`);
-    return dinov2;
-  };
-
-  const batchNorm = flag(config, "use_batch_norm_in_fusion_residual", false);
-  const isCount = (n: number): boolean => Number.isInteger(n) && n > 0 && n < 2 ** 24;
+  const patchSize = config.count("patch_size", 384);
+  const batchNorm = config.flag("use_batch_norm_in_fusion_residual", false);
+  const encoder = (key: string): Dinov2Config => dinov2Config(values[key] ?? {}, key, patchSize, source);
   const result: DepthProConfig = {
-    fusionHiddenSize: count(config, "fusion_hidden_size", 256),
+    fusionHiddenSize: config.count("fusion_hidden_size", 256),
     patchSize,
-    intermediateHookIds: numbers(
-      config,
-      "intermediate_hook_ids",
-      [11, 5],
-      (n) => Number.isInteger(n) && n >= 0,
-    ),
-    intermediateFeatureDims: numbers(config, "intermediate_feature_dims", [256, 256], isCount),
-    scaledImagesRatios: numbers(config, "scaled_images_ratios", [0.25, 0.5, 1], (n) => n > 0 && n <= 1),
+    intermediateHookIds: numbers("intermediate_hook_ids", [11, 5], "block numbers", isNatural),
+    intermediateFeatureDims: config.counts("intermediate_feature_dims", [256, 256]),
+    scaledImagesRatios: numbers("scaled_images_ratios", [0.25, 0.5, 1], "ratios", (n) => n > 0 && n <= 1),
     scaledImagesOverlapRatios: numbers(
-      config,
       "scaled_images_overlap_ratios",
       [0, 0.5, 0.25],
+      "shares below 1",
       (n) => n >= 0 && n < 1,
     ),
-    scaledImagesFeatureDims: numbers(config, "scaled_images_feature_dims", [1024, 1024, 512], isCount),
-    mergePaddingValue: number(config, "merge_padding_value", 3, (n) => Number.isInteger(n) && n >= 0),
+    scaledImagesFeatureDims: config.counts("scaled_images_feature_dims", [1024, 1024, 512]),
+    mergePaddingValue: natural("merge_padding_value", 3),
     useBatchNormInFusionResidual: batchNorm,
     // An explicit null means: a bias where there is no batch norm.
-    useBiasInFusionResidual:
-      config.use_bias_in_fusion_residual === null
-        ? !batchNorm
-        : flag(config, "use_bias_in_fusion_residual", true),
-    useFovModel: flag(config, "use_fov_model", false),
-    numFovHeadLayers: number(
-      config,
-      "num_fov_head_layers",
-      2,
-      (n) => Number.isInteger(n) && n >= 0 && n < 16,
+    useBiasInFusionResidual: config.flag(
+      "use_bias_in_fusion_residual",
+      values.use_bias_in_fusion_residual !== null || !batchNorm,
     ),
+    useFovModel: config.flag("use_fov_model", false),
+    numFovHeadLayers: natural("num_fov_head_layers", 2),
     imageModelConfig: encoder("image_model_config"),
     patchModelConfig: encoder("patch_model_config"),
     fovModelConfig: encoder("fov_model_config"),
@@ -199,19 +138,52 @@ export function depthProConfig(json: unknown, source = "config.json"): DepthProC
     result.scaledImagesOverlapRatios.length !== ratios.length ||
     result.scaledImagesFeatureDims.length !== ratios.length
   )
-    fail(
+    config.fail(
       "scaled_images_ratios, scaled_images_overlap_ratios and scaled_images_feature_dims differ in length",
     );
   if (ratios.some((ratio, i) => i > 0 && ratio < ratios[i - 1]!))
-    fail("scaled_images_ratios are not sorted from low to high");
+    config.fail("scaled_images_ratios are not sorted from low to high");
   if (result.intermediateFeatureDims.length !== hooks.length)
-    fail("intermediate_hook_ids and intermediate_feature_dims differ in length");
+    config.fail("intermediate_hook_ids and intermediate_feature_dims differ in length");
   const blocks = result.patchModelConfig.numHiddenLayers;
   if (hooks.some((id) => id >= blocks))
-    fail(`intermediate_hook_ids ${hooks} name more than the ${blocks} blocks there are`);
+    config.fail(`intermediate_hook_ids ${hooks} name more than the ${blocks} blocks there are`);
   if (result.fusionHiddenSize < 2 ** result.numFovHeadLayers)
-    fail(
+    config.fail(
       `fusion_hidden_size ${result.fusionHiddenSize} is too small for ${result.numFovHeadLayers} FOV head layers`,
+    );
+  return result;
+}
+
+const isNatural = (n: number): boolean => Number.isInteger(n) && n >= 0;
+
+function dinov2Config(json: unknown, key: string, imageSize: number, source: string): Dinov2Config {
+  const config = new ConfigReader(json, `the encoder of ${key}`, source);
+  config.only("model_type", "dinov2");
+  config.only("hidden_act", "gelu");
+  config.only("num_channels", 3);
+  const mlpRatio = config.number("mlp_ratio", 4);
+  const result: Dinov2Config = {
+    hiddenSize: config.count("hidden_size", 768),
+    numHiddenLayers: config.count("num_hidden_layers", 12),
+    numAttentionHeads: config.count("num_attention_heads", 12),
+    mlpRatio:
+      mlpRatio > 0 ? mlpRatio : config.fail(`"mlp_ratio" of ${key} is ${mlpRatio}; it must be positive`),
+    layerNormEps: config.number("layer_norm_eps", 1e-6),
+    // An encoder sees whole patches: transformers overrides an image_size that says otherwise.
+    imageSize,
+    patchSize: config.count("patch_size", 14),
+    numChannels: 3,
+    qkvBias: config.flag("qkv_bias", true),
+    useSwigluFfn: config.flag("use_swiglu_ffn", false),
+  };
+  if (result.hiddenSize % result.numAttentionHeads !== 0)
+    config.fail(
+      `${key} has ${result.numAttentionHeads} heads, which do not divide the ${result.hiddenSize} channels`,
+    );
+  if (result.patchSize > imageSize)
+    config.fail(
+      `${key} has a patch_size of ${result.patchSize}, more than the ${imageSize} pixels that it is given`,
     );
   return result;
 }
