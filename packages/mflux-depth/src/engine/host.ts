@@ -1,0 +1,80 @@
+/*
+ * The engine's process: holds one model and makes one picture at a time. Its owner talks to it over the channel
+ * that `fork` opens; when the channel closes, the process ends.
+ */
+import type { FluxDepth } from "../pipeline.js";
+import {
+  type EngineJob,
+  type EngineResult,
+  type FromEngine,
+  type LoadProgress,
+  type ToEngine,
+  toPlain,
+} from "./protocol.js";
+
+const send = (message: FromEngine): void => {
+  process.send?.(message);
+};
+
+let running: { readonly id: number; readonly controller: AbortController } | null = null;
+let held: FluxDepth | null = null;
+/** Whom to tell of weights being read: the job that needs them. */
+let onLoad: (progress: LoadProgress) => void = () => {};
+
+process.on("message", (message: ToEngine) => {
+  if (message.type === "generate") void run(message.id, message.job);
+  else if (running?.id === message.id) running.controller.abort();
+});
+process.on("disconnect", () => process.exit(0));
+// Ctrl-C reaches every process of a terminal; the owner decides what it means.
+process.on("SIGINT", () => {});
+
+async function run(id: number, job: EngineJob): Promise<void> {
+  const controller = new AbortController();
+  running = { id, controller };
+  send({ type: "event", id, event: { type: "started" } });
+  onLoad = (progress) => send({ type: "event", id, event: { type: "load", ...progress } });
+  try {
+    const result = await generate(id, job, controller.signal);
+    send({ type: "result", id, result, residentBytes: process.memoryUsage.rss() });
+  } catch (error) {
+    send({ type: "error", id, error: toPlain(error), residentBytes: process.memoryUsage.rss() });
+  } finally {
+    running = null;
+  }
+}
+
+async function generate(id: number, job: EngineJob, signal: AbortSignal): Promise<EngineResult> {
+  const { load, request, previewEvery = 0, format = "png" } = job;
+  const flux = await modelFor(load, signal);
+  for await (const event of flux.steps({ ...request, previewEvery, signal })) {
+    if (event.type !== "result") {
+      send({ type: "event", id, event });
+      continue;
+    }
+    const { image, seed, metadata, timings, warnings } = event.result;
+    const { width, height } = image;
+    const encoded = await event.result.encode(format);
+    return { image: encoded, format, width, height, seed, metadata, timings, warnings };
+  }
+  throw new Error("the generation ended without a result");
+}
+
+/**
+ * The model held, if it is what these options mean today; else the one they mean, in its place. Finding a model is
+ * cheap, its weights are read later: so a repository that has a new revision, or a folder in its place, is noticed.
+ */
+async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<FluxDepth> {
+  const { FluxDepth } = await import("../pipeline.js");
+  const found = await FluxDepth.load({ ...load, signal, onProgress: (progress) => onLoad(progress) });
+  if (held && keyOf(held) === keyOf(found)) {
+    found.dispose();
+    return held;
+  }
+  held?.dispose();
+  held = found;
+  return found;
+}
+
+const keyOf = ({ model, options }: FluxDepth): string =>
+  JSON.stringify([model.folder, model.revision, Object.entries(options).sort()]);
