@@ -1,0 +1,123 @@
+import { join } from "node:path";
+import { ModelError, OptionError } from "../errors.js";
+import { precompiledCharsmap } from "./charsmap.js";
+import { readJson, readSettings, specialTokens } from "./files.js";
+import { Unigram } from "./library.js";
+import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
+
+/** What FLUX was trained with and diffusers takes (`max_sequence_length`). */
+const trainedLength = 512;
+
+const roles = { eos: "</s>", unk: "<unk>", pad: "<pad>" };
+
+/** SentencePiece's mark of a word's beginning, U+2581. */
+const mark = "▁";
+
+interface Vocabulary {
+  readonly vocab: readonly (readonly [string, number])[];
+  readonly unknown: number;
+  readonly normalize: (text: string) => string;
+}
+
+/** The normalization rules of a `tokenizer.json`, wherever its normalizer has them; the identity without. */
+function readNormalizer(source: string, normalizer: unknown): (text: string) => string {
+  const parts = (normalizer as { normalizers?: unknown } | null)?.normalizers ?? [normalizer];
+  for (const part of Array.isArray(parts) ? parts : []) {
+    const rules: unknown = part?.type === "Precompiled" ? part.precompiled_charsmap : null;
+    if (typeof rules !== "string") continue;
+    try {
+      return precompiledCharsmap(Buffer.from(rules, "base64"));
+    } catch (error) {
+      throw new ModelError(source, (error as Error).message, { cause: error });
+    }
+  }
+  return (text) => text;
+}
+
+function readVocabulary(source: string, tokenizer: Readonly<Record<string, unknown>>): Vocabulary {
+  const model = tokenizer.model as { type?: unknown; vocab?: unknown; unk_id?: unknown } | undefined;
+  if ((model?.type ?? "Unigram") !== "Unigram" || !Array.isArray(model?.vocab) || model.vocab.length === 0)
+    throw new ModelError(source, "should hold T5's unigram tokenizer (pieces with scores), and does not");
+  for (const [index, entry] of model.vocab.entries())
+    if (!Array.isArray(entry) || typeof entry[0] !== "string" || !Number.isFinite(entry[1]))
+      throw new ModelError(source, `piece ${index} of the vocabulary is not a text with a score`);
+  const { vocab, unk_id: unknown } = model;
+  if (!Number.isInteger(unknown) || !((unknown as number) in vocab))
+    throw new ModelError(source, `unk_id is ${JSON.stringify(unknown)}, which is no piece of the vocabulary`);
+  return { vocab, unknown: unknown as number, normalize: readNormalizer(source, tokenizer.normalizer) };
+}
+
+/**
+ * T5's tokenizer: SentencePiece unigram (transformers: models/t5/tokenization_t5.py). Vocabulary and normalization
+ * rules come from the folder; the split into words is the class's own, whatever `tokenizer.json` says of it, so that
+ * several spaces count as one.
+ */
+export class T5Tokenizer {
+  readonly #encoder: PromptEncoder;
+
+  private constructor(encoder: PromptEncoder) {
+    this.#encoder = encoder;
+  }
+
+  /** Number of ids of every prompt. */
+  get length(): number {
+    return this.#encoder.length;
+  }
+
+  /**
+   * Reads a folder with `tokenizer.json` and `tokenizer_config.json`.
+   * @param options.maxSequenceLength number of ids of every prompt; `model_max_length`, at most 512, when absent.
+   * @throws {ModelError} that names the file which is missing or malformed.
+   * @throws {OptionError} when `maxSequenceLength` is not a positive integer.
+   */
+  static async load(
+    folder: string,
+    options: { maxSequenceLength?: number | undefined } = {},
+  ): Promise<T5Tokenizer> {
+    const asked = options.maxSequenceLength;
+    if (asked !== undefined && !(Number.isInteger(asked) && asked > 0))
+      throw new OptionError(
+        "maxSequenceLength",
+        `maxSequenceLength is ${asked}; it is a whole number from 1 up`,
+      );
+    const source = join(folder, "tokenizer.json");
+    const tokenizer = await readJson(source);
+    const { vocab, unknown, normalize } = readVocabulary(source, tokenizer);
+    const settings = await readSettings(folder, roles, tokenizer);
+    const ids = new Map(vocab.map(([piece], id) => [piece, id]));
+    const specials = specialTokens(settings.declared, (content) => ids.get(content), source);
+    const idOf = (content: string): number => specials.find((token) => token.content === content)!.id;
+
+    const unigram = new Unigram({ type: "Unigram", vocab, unk_id: unknown });
+    const tokenize = (text: string): number[] =>
+      (text.match(/\P{White_Space}+/gu) ?? [])
+        .map((word) => (word.startsWith(mark) ? word : mark + word))
+        .flatMap((word) => word.match(/▁[^▁]*/gu) ?? [])
+        .flatMap((word) =>
+          unigram
+            .tokenize(word)
+            .map((piece) => ids.get(piece) ?? unknown)
+            .filter(notRepeated),
+        );
+    /** A run of unknown characters is one token. */
+    const notRepeated = (id: number, index: number, all: readonly number[]): boolean =>
+      id !== unknown || all[index - 1] !== unknown;
+
+    return new T5Tokenizer(
+      new PromptEncoder({
+        specials,
+        normalize,
+        tokenize,
+        start: [],
+        end: idOf(settings.roles.eos),
+        padding: idOf(settings.roles.pad),
+        length: asked ?? Math.min(trainedLength, settings.maxLength ?? trainedLength),
+      }),
+    );
+  }
+
+  /** The prompt and the end token, truncated or padded to {@link length}. */
+  encode(prompt: string): EncodedPrompt {
+    return this.#encoder.encode(prompt);
+  }
+}
