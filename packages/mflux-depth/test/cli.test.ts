@@ -10,8 +10,10 @@ import sharp from "sharp";
 import { parseFlags } from "../src/cli/flags.js";
 import { duration, progressOn } from "../src/cli/progress.js";
 import { OptionError } from "../src/errors.js";
+import { readDepthMap } from "../src/image.js";
 import { loadOptions, requestOptions } from "../src/options.js";
 import { FluxDepth } from "../src/pipeline.js";
+import { lanczos, resize } from "../src/resample.js";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const bin = path("../../bin/mflux-depth.js");
@@ -377,6 +379,27 @@ describe("generate", () => {
     assert.deepEqual((await readdir(at("several"))).toSorted(), ["x_seed_3.jpg", "x_seed_4.jpg"]);
   });
 
+  test("the map that was used is written once, beside the first picture", async () => {
+    await mkdir(at("maps"));
+    const { code, stdout, stderr } = await run([
+      ...request,
+      ...["--seed", "3", "4", "--save-depth-map", "--json", "--output", at("maps/{seed}.webp")],
+    ]);
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).depth_map_path),
+      [at("maps/3_depth_map.png"), undefined],
+    );
+    assert.equal((await readdir(at("maps"))).length, 3);
+    const [written, given] = [await readDepthMap(at("maps/3_depth_map.png")), await readDepthMap(map)];
+    const { data } = resize(given, 64, 64, lanczos);
+    for (const [i, v] of written.data.entries())
+      assert.ok(Math.abs(v - Math.min(Math.max(data[i]!, 0), 255)) <= 0.5 / 257 + 1e-4, `${i}`);
+  });
+
   test("random seeds are drawn and said", async () => {
     await mkdir(at("random"));
     const { code, stdout, stderr } = await run([
@@ -433,6 +456,17 @@ describe("generate", () => {
     assert.match(stderr, /\nStopping …\n$/);
     assert.deepEqual(await readdir(at("stopped")), []);
   });
+});
+
+test("Ctrl-C ends the wait for a prompt on standard input", async () => {
+  const child = spawn(process.execPath, [bin, ...small, "--depth-image", map, "--prompt", "-"], {
+    stdio: "pipe",
+  });
+  // Give it time to get there; the pipe stays open.
+  const timer = setInterval(() => child.kill("SIGINT"), 1500);
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  clearInterval(timer);
+  assert.equal(code, 130);
 });
 
 describe("doctor", () => {

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { extname } from "node:path";
-import type { Readable } from "node:stream";
+import { addAbortSignal, type Readable } from "node:stream";
 import { OptionError } from "../errors.js";
 import { checkWritable, formatOf } from "../image.js";
 import { sidecarPath } from "../metadata.js";
@@ -57,6 +57,11 @@ const outputFlags = {
     text: "Write the parameters beside the picture too, as FILE.metadata.json.",
     flags: ["--metadata"],
   },
+  saveDepthMap: {
+    kind: { type: "boolean" },
+    text: "Write the depth map that was used beside the first picture, as FILE_depth_map.png.",
+    flags: ["--save-depth-map"],
+  },
   json: {
     kind: { type: "boolean" },
     text: "Print one JSON object for each picture instead of its path.",
@@ -98,6 +103,7 @@ interface Run {
   readonly output?: string;
   readonly overwrite?: boolean;
   readonly metadata?: boolean;
+  readonly saveDepthMap?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -153,13 +159,22 @@ export const generate: Command = {
           if (!warned.has(warning)) progress.note(`Note: ${warning}`);
           warned.add(warning);
         }
+        const overwrite = run.overwrite ?? false;
         const path = await result.save(placeOf(output, result.seed, seeds.length > 1), {
-          overwrite: run.overwrite ?? false,
+          overwrite,
           sidecar: run.metadata ?? false,
         });
+        // All seeds share it.
+        const map =
+          run.saveDepthMap && n === 0
+            ? await result.saveDepthMap(`${stemOf(path)}_depth_map.png`, { overwrite })
+            : undefined;
         if (run.seed === undefined && result.seed !== null && !run.json)
           progress.note(`Seed: ${result.seed}`);
-        io.stdout.write(run.json ? `${JSON.stringify(describe(result, path, run.metadata))}\n` : `${path}\n`);
+        if (map && !run.json) progress.note(`Depth map: ${map}`);
+        io.stdout.write(
+          run.json ? `${JSON.stringify(describe(result, path, map, run.metadata))}\n` : `${path}\n`,
+        );
       }
     } finally {
       progress.abandon();
@@ -227,18 +242,17 @@ async function readPrompt({ prompt, promptFile }: Run, io: Io): Promise<string> 
   if (prompt !== undefined && prompt !== "-") return prompt;
   const fromInput = prompt === "-" || promptFile === "-";
   const source = fromInput ? "standard input" : promptFile!;
-  const text = await readText(fromInput ? io.stdin : createReadStream(promptFile!)).catch(
-    (error: unknown) => {
-      const { code } = error as NodeJS.ErrnoException;
-      const reason =
-        code === "ENOENT"
-          ? "there is no such file"
-          : code === "EISDIR"
-            ? "is a folder"
-            : `cannot be read (${code ?? error})`;
-      throw new OptionError("promptFile", `--prompt-file ${source}: ${reason}.`, { cause: error });
-    },
-  );
+  const stream = addAbortSignal(io.signal, fromInput ? io.stdin : createReadStream(promptFile!));
+  const text = await readText(stream).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason =
+      code === "ENOENT"
+        ? "there is no such file"
+        : code === "EISDIR"
+          ? "is a folder"
+          : `cannot be read (${code ?? error})`;
+    throw new OptionError("promptFile", `--prompt-file ${source}: ${reason}.`, { cause: error });
+  });
   const trimmed = text.replace(/^\ufeff/, "").trim();
   if (trimmed === "") throw new OptionError("prompt", `The prompt in ${source} is blank.`);
   return trimmed;
@@ -254,12 +268,19 @@ async function readText(stream: Readable): Promise<string> {
 function placeOf(output: string, seed: number | null, several: boolean): string {
   if (output.includes("{seed}")) return output.replaceAll("{seed}", `${seed ?? "none"}`);
   if (!several) return output;
-  const extension = extname(output);
-  return `${output.slice(0, output.length - extension.length)}_seed_${seed}${extension}`;
+  return `${stemOf(output)}_seed_${seed}${extname(output)}`;
 }
 
-const describe = (result: GenerationResult, path: string, sidecar = false): object => ({
+const stemOf = (path: string): string => path.slice(0, path.length - extname(path).length);
+
+const describe = (
+  result: GenerationResult,
+  path: string,
+  map: string | undefined,
+  sidecar = false,
+): object => ({
   path,
+  ...(map !== undefined && { depth_map_path: map }),
   ...(sidecar && { metadata_path: sidecarPath(path) }),
   seed: result.seed,
   width: result.image.width,

@@ -115,7 +115,7 @@ class Bar implements Progress {
     const { name, pace } = this.#stage;
     pace.add(seconds);
     const numbers = `${index}/${total}  ${duration(pace.step)} a step  ${pace.left(total - index)} left`;
-    const room = Math.min((this.#out.columns ?? 80) - name.length - numbers.length - 5, 40);
+    const room = Math.min((this.#out.columns || 80) - name.length - numbers.length - 5, 40);
     const filled = Math.round((room * index) / total);
     const bar = room >= 8 ? `${"█".repeat(filled)}${"░".repeat(room - filled)}  ` : "";
     this.#draw(`${name}  ${bar}${numbers}`);
@@ -141,6 +141,6 @@ class Bar implements Progress {
   }
 
   #draw(line: string): void {
-    this.#out.write(erase + line.slice(0, (this.#out.columns ?? 80) - 1));
+    this.#out.write(erase + line.slice(0, (this.#out.columns || 80) - 1));
   }
 }
