@@ -82,6 +82,8 @@ class EvaluateWorker : public Napi::AsyncWorker {
  private:
   void finish() {
     environment_->in_flight_ = false;
+    // A cancel that came after the last operation must not end the next evaluation.
+    if (!environment_->closing_) environment_->streams->cancel = false;
     environment_->graveyard_.clear();
     environment_->settle();
   }
