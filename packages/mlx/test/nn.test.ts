@@ -315,36 +315,45 @@ describe("convolutions", () => {
     }
   });
 
-  it("ConvTranspose2d takes PyTorch's weights and spreads each input over its patch", () => {
-    const [kernelSize, stride, padding] = [3, 2, 1];
-    const conv = new ConvTranspose2d(3, 4, { kernelSize, stride, padding });
-    const weight = normal([3, 4, kernelSize, kernelSize], 15);
-    const bias = normal([4], 16);
-    const x = normal([1, 4, 5, 3], 17);
-    const [input, filter, offset] = [values(x), values(weight), values(bias)];
-    const [rows, columns] = [7, 9];
-    const expected = new Float64Array(rows * columns * 4);
-    for (let at = 0; at < rows * columns; at++) for (let o = 0; o < 4; o++) expected[at * 4 + o] = offset[o]!;
-    for (let iy = 0; iy < 4; iy++)
-      for (let ix = 0; ix < 5; ix++)
-        for (let dy = 0; dy < kernelSize; dy++)
-          for (let dx = 0; dx < kernelSize; dx++) {
-            const [row, column] = [iy * stride + dy - padding, ix * stride + dx - padding];
-            if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
-            for (let o = 0; o < 4; o++)
-              for (let i = 0; i < 3; i++)
-                expected[(row * columns + column) * 4 + o]! +=
-                  input[(iy * 5 + ix) * 3 + i]! * filter[((i * 4 + o) * kernelSize + dy) * kernelSize + dx]!;
-          }
-    conv.load([
-      ["weight", weight],
-      ["bias", bias],
-    ]);
-    const y = conv.forward(x);
-    assert.deepEqual(y.shape, [1, rows, columns, 4]);
-    assert.ok(relativeError(values(y), expected) <= 1e-6);
-    assertClose(y, add(convTranspose2d(x, conv.weight, { stride, padding }), conv.bias!), 1e-7);
-  });
+  for (const [kernelSize, stride, padding] of [
+    [3, 2, 1],
+    [2, 2, 0],
+    [3, 3, 0],
+  ] as const)
+    it(`ConvTranspose2d takes PyTorch's weights and spreads each input over its patch of ${kernelSize}, stride ${stride}`, () => {
+      const conv = new ConvTranspose2d(3, 4, { kernelSize, stride, padding });
+      const weight = normal([3, 4, kernelSize, kernelSize], 15);
+      const bias = normal([4], 16);
+      const x = normal([1, 4, 5, 3], 17);
+      const [input, filter, offset] = [values(x), values(weight), values(bias)];
+      const [rows, columns] = [4, 5].map((n) => (n - 1) * stride - 2 * padding + kernelSize) as [
+        number,
+        number,
+      ];
+      const expected = new Float64Array(rows * columns * 4);
+      for (let at = 0; at < rows * columns; at++)
+        for (let o = 0; o < 4; o++) expected[at * 4 + o] = offset[o]!;
+      for (let iy = 0; iy < 4; iy++)
+        for (let ix = 0; ix < 5; ix++)
+          for (let dy = 0; dy < kernelSize; dy++)
+            for (let dx = 0; dx < kernelSize; dx++) {
+              const [row, column] = [iy * stride + dy - padding, ix * stride + dx - padding];
+              if (row < 0 || row >= rows || column < 0 || column >= columns) continue;
+              for (let o = 0; o < 4; o++)
+                for (let i = 0; i < 3; i++)
+                  expected[(row * columns + column) * 4 + o]! +=
+                    input[(iy * 5 + ix) * 3 + i]! *
+                    filter[((i * 4 + o) * kernelSize + dy) * kernelSize + dx]!;
+            }
+      conv.load([
+        ["weight", weight],
+        ["bias", bias],
+      ]);
+      const y = conv.forward(x);
+      assert.deepEqual(y.shape, [1, rows, columns, 4]);
+      assert.ok(relativeError(values(y), expected) <= 1e-6);
+      assertClose(y, add(convTranspose2d(x, conv.weight, { stride, padding }), conv.bias!), 1e-6);
+    });
 });
 
 describe("attention", () => {

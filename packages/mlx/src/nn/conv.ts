@@ -1,6 +1,16 @@
 import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
-import { add, concatenate, convGeneral, convTranspose2d, slice, zeros } from "../ops.js";
+import {
+  add,
+  concatenate,
+  convGeneral,
+  convTranspose2d,
+  matmul,
+  reshape,
+  slice,
+  transpose,
+  zeros,
+} from "../ops.js";
 import { Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 
@@ -98,8 +108,22 @@ export class ConvTranspose2d extends Module {
   /** `[n, h, w, in]` → `[n, (h - 1) * stride - 2 * padding + kernelSize, …, out]`. */
   forward(x: MxArray): MxArray {
     const { weight, bias, stride, padding } = this;
-    const y = convTranspose2d(x, weight, { stride, padding });
+    const apart = weight.shape[1] === stride && padding === 0 && defaultDevice() === "cpu";
+    const y = apart ? this.spread(x) : convTranspose2d(x, weight, { stride, padding });
     return bias ? add(y, bias) : y;
+  }
+
+  /**
+   * Where the patches of neighbouring inputs do not overlap, the whole is one matrix product. On the CPU that is BLAS,
+   * a hundred times as fast as MLX's loops.
+   */
+  private spread(x: MxArray): MxArray {
+    const { weight, stride } = this;
+    const [n, height, width, channels] = x.shape as [number, number, number, number];
+    const out = weight.shape[0]!;
+    const rows = reshape(transpose(weight, [1, 2, 0, 3]), [stride * stride * out, channels]);
+    const patches = reshape(matmul(x, transpose(rows)), [n, height, width, stride, stride, out]);
+    return reshape(transpose(patches, [0, 1, 3, 2, 4, 5]), [n, height * stride, width * stride, out]);
   }
 
   protected override axesInFile(name: string): readonly number[] | null {
