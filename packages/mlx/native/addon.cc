@@ -65,14 +65,20 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   } catch (const std::exception& error) {
     throw Napi::Error::New(env, error.what());
   }
-  static std::once_flag once;
-  std::call_once(once, runtime::install_process_exit);
-
   auto environment = std::make_shared<Environment>(env);
   // Handles hold the environment as well: V8 may collect them after this reference is gone.
   env.SetInstanceData(new std::shared_ptr<Environment>(environment));
   env.AddCleanupHook([](Environment* e) { e->close(); }, environment.get());
   environment->adopt_thread();
+  try {
+    static std::once_flag once;
+    std::call_once(once, [] {
+      runtime::verify_blas();
+      runtime::install_process_exit();
+    });
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
 
   auto array_class = ArrayObject::define(env);
   environment->array_class = Napi::Persistent(array_class);

@@ -16,8 +16,378 @@ void check_cancelled() {
   if (cancel_flag != nullptr && cancel_flag->load(std::memory_order_relaxed)) throw Cancelled();
 }
 
+}  // namespace runtime
+
+#ifndef __linux__
+
+namespace runtime {
+
 BlasInfo blas_info() {
-  return {"reference", 1, 0};
+  return {"Accelerate", 0, 0};
 }
 
 }  // namespace runtime
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <sstream>
+#include <thread>
+
+#include "cgroup.h"
+
+// OpenBLAS, under the names of the wheel scipy-openblas32 (so that it never stands in for another BLAS by accident).
+extern "C" {
+void scipy_cblas_sgemm(
+    int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*, int);
+void scipy_cblas_dgemm(
+    int, int, int, int, int, int, double, const double*, int, const double*, int, double, double*, int);
+void scipy_cblas_cgemm(
+    int, int, int, int, int, int, const void*, const void*, int, const void*, int, const void*, void*, int);
+void scipy_openblas_set_num_threads(int);
+char* scipy_openblas_get_config();
+char* scipy_openblas_get_corename();
+}
+
+namespace runtime {
+
+namespace {
+
+using complex64 = std::complex<float>;
+
+// The values of the C interface's enumerations.
+constexpr int row_major = 101;
+constexpr int col_major = 102;
+constexpr int no_trans = 111;
+
+// A thread is worth waking for this many operations (0.1 ms of a core of 100 GFLOP/s).
+constexpr double smallest_task = 8e6;
+// Between two looks at the cancel flag.
+constexpr double largest_step = 1.5e9;
+// OpenBLAS adds up blocks of 384 terms or fewer anyway, so cuts there cost nothing.
+constexpr int terms = 384;
+// Edges of tiles fall on multiples of this, as the kernels' register blocks do.
+constexpr int alignment = 32;
+// OpenBLAS is built for this many callers at once.
+constexpr int most_threads = 64;
+
+std::atomic<uint64_t> calls{0};
+
+// ---------------------------------------------------------------- how many threads
+
+int count_threads() {
+  int count = 0;
+  if (const char* wish = std::getenv("MFLUX_DEPTH_THREADS")) count = std::atoi(wish);
+  if (count < 1) {
+    cpu_set_t allowed;
+    count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed)
+                                                                : static_cast<int>(std::thread::hardware_concurrency());
+    count = static_cast<int>(std::min<double>(count, std::ceil(cgroup_processors())));
+  }
+  return std::clamp(count, 1, most_threads);
+}
+
+int threads() {
+  static const int count = count_threads();
+  return count;
+}
+
+// ---------------------------------------------------------------- the gate
+
+// Once the process ends no product may run: OpenBLAS frees its buffers then.
+std::atomic<int> running{0};
+std::atomic<bool> closed{false};
+
+class Passage {
+ public:
+  Passage() {
+    running.fetch_add(1);
+    if (!closed.load()) return;
+    running.fetch_sub(1);
+    for (;;) pause();
+  }
+  ~Passage() {
+    running.fetch_sub(1);
+  }
+};
+
+// ---------------------------------------------------------------- the pool
+
+// A product cut into tasks, which the threads of the pool and the caller take one after another.
+class Job {
+ public:
+  virtual void run(int task) = 0;
+
+  Job(int tasks, const std::atomic<bool>* cancel) : tasks_(tasks), cancel_(cancel) {}
+
+  void work() {
+    while (!cancelled()) {
+      const int task = next_.fetch_add(1);
+      if (task >= tasks_) return;
+      run(task);
+    }
+  }
+
+  bool cancelled() const {
+    return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed);
+  }
+
+  bool exhausted() const {
+    return next_.load() >= tasks_ || cancelled();
+  }
+
+  int tasks() const {
+    return tasks_;
+  }
+
+  // Of the pool, under its lock.
+  int helpers = 0;
+  std::condition_variable left;
+
+ protected:
+  ~Job() = default;
+
+ private:
+  const int tasks_;
+  const std::atomic<bool>* const cancel_;
+  std::atomic<int> next_{0};
+};
+
+// Threads that sleep between products. OpenBLAS's own spin, and hang when the process forks or ends under them.
+class Pool {
+ public:
+  // Never destroyed: its threads live until the process ends.
+  static Pool& instance() {
+    static Pool& pool = *new Pool;
+    return pool;
+  }
+
+  // The caller does its share, so a product goes on even when every thread is busy with others.
+  void share(Job& job) {
+    {
+      std::lock_guard lock(mutex_);
+      start(std::min(job.tasks(), threads()) - 1);
+      jobs_.push_back(&job);
+    }
+    for (int i = 1; i < std::min(job.tasks(), threads()); i++) wake_.notify_one();
+    job.work();
+    std::unique_lock lock(mutex_);
+    std::erase(jobs_, &job);
+    job.left.wait(lock, [&] { return job.helpers == 0; });
+  }
+
+ private:
+  void start(int wanted) {
+    if (started_ >= wanted) return;
+    // Signals are for Node's threads.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (; started_ < wanted; started_++) {
+      try {
+        std::thread(&Pool::serve, this).detach();
+      } catch (const std::system_error&) {
+        break;  // No more threads to be had: those that there are do the work.
+      }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  void serve() {
+    pthread_setname_np(pthread_self(), "mlx-gemm");
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      Job* job = nullptr;
+      wake_.wait(lock, [&] { return (job = take()) != nullptr; });
+      job->helpers++;
+      lock.unlock();
+      job->work();
+      lock.lock();
+      if (--job->helpers == 0) job->left.notify_one();
+    }
+  }
+
+  // The job that has waited longest for a thread; it goes to the end of the queue.
+  Job* take() {
+    for (size_t i = jobs_.size(); i > 0; i--) {
+      Job* job = jobs_.front();
+      jobs_.pop_front();
+      jobs_.push_back(job);
+      if (!job->exhausted()) return job;
+    }
+    return nullptr;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job*> jobs_;
+  int started_ = 0;
+};
+
+// ---------------------------------------------------------------- products
+
+void openblas(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc) {
+  scipy_cblas_sgemm(row_major, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void openblas(int ta, int tb, int m, int n, int k, double alpha, const double* a, int lda, const double* b, int ldb, double beta, double* c, int ldc) {
+  scipy_cblas_dgemm(row_major, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void openblas(int ta, int tb, int m, int n, int k, complex64 alpha, const complex64* a, int lda, const complex64* b, int ldb, complex64 beta, complex64* c, int ldc) {
+  scipy_cblas_cgemm(row_major, ta, tb, m, n, k, &alpha, a, lda, b, ldb, &beta, c, ldc);
+}
+
+template <typename T>
+constexpr double flops_per_term = std::is_same_v<T, complex64> ? 8 : std::is_same_v<T, double> ? 4 : 2;
+
+// C = alpha op(A) op(B) + beta C, row by row, in tiles of C.
+template <typename T>
+class Product final : public Job {
+ public:
+  Product(int rows, int columns, int ta, int tb, int m, int n, int k, T alpha, const T* a, int lda, const T* b, int ldb, T beta, T* c, int ldc)
+      : Job(((m + rows - 1) / rows) * ((n + columns - 1) / columns), cancel_flag),
+        rows_(rows), columns_(columns), across_((n + columns - 1) / columns),
+        ta_(ta), tb_(tb), m_(m), n_(n), k_(k), alpha_(alpha), a_(a), lda_(lda), b_(b), ldb_(ldb), beta_(beta), c_(c), ldc_(ldc) {}
+
+  void run(int task) override {
+    const ptrdiff_t i = static_cast<ptrdiff_t>(task / across_) * rows_;
+    const ptrdiff_t j = static_cast<ptrdiff_t>(task % across_) * columns_;
+    const int m = std::min<ptrdiff_t>(rows_, m_ - i);
+    const int n = std::min<ptrdiff_t>(columns_, n_ - j);
+    const T* a = a_ + (ta_ == no_trans ? i * lda_ : i);
+    const T* b = b_ + (tb_ == no_trans ? j : j * ldb_);
+    const double steps = flops_per_term<T> * m * n * k_ / largest_step;
+    const int step = static_cast<int>(std::max(1.0, k_ / std::max(1.0, steps) / terms)) * terms;
+    ptrdiff_t p = 0;
+    do {
+      Passage passage;
+      openblas(
+          ta_, tb_, m, n, static_cast<int>(std::min<ptrdiff_t>(step, k_ - p)), alpha_,
+          a + (ta_ == no_trans ? p : p * lda_), lda_,
+          b + (tb_ == no_trans ? p * ldb_ : p), ldb_,
+          p == 0 ? beta_ : T(1), c_ + i * ldc_ + j, ldc_);
+      p += step;
+    } while (p < k_ && !cancelled());
+  }
+
+ private:
+  const int rows_, columns_, across_;
+  const int ta_, tb_, m_, n_, k_;
+  const T alpha_;
+  const T* const a_;
+  const int lda_;
+  const T* const b_;
+  const int ldb_;
+  const T beta_;
+  T* const c_;
+  const int ldc_;
+};
+
+int aligned_part(int whole, int parts) {
+  const int part = (whole + parts - 1) / parts;
+  return std::min(whole, (part + alignment - 1) / alignment * alignment);
+}
+
+struct Grid {
+  int down, across;
+};
+
+// How to cut C: in as many tiles as there are threads, in a multiple of that if there must be at least `least`, but
+// in no more than the work is worth (`most`). Each tile packs its rows of A and its columns of B anew, so of
+// the possible cuts the one with the squarest tiles.
+Grid cut(int m, int n, double least, double most) {
+  const double rounds = std::max(1.0, std::ceil(least / threads()));
+  for (int tiles = static_cast<int>(std::min(rounds * threads(), most)); tiles > 1; tiles--) {
+    Grid best{0, 0};
+    double packed = INFINITY;
+    for (int down = 1; down <= tiles; down++) {
+      const int across = tiles / down;
+      if (down * across != tiles || m / down < std::min(m, alignment) || n / across < std::min(n, alignment)) continue;
+      const double cost = static_cast<double>(down) * n + static_cast<double>(across) * m;
+      if (cost < packed) best = {down, across}, packed = cost;
+    }
+    if (packed < INFINITY) return best;
+  }
+  return {1, 1};
+}
+
+template <typename T>
+void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, int lda, const T* b, int ldb, T beta, T* c, int ldc) {
+  calls.fetch_add(1, std::memory_order_relaxed);
+  check_cancelled();
+  if (m <= 0 || n <= 0) return;
+  // Column by column is row by row of the transposes.
+  if (order == col_major) {
+    std::swap(ta, tb);
+    std::swap(m, n);
+    std::swap(a, b);
+    std::swap(lda, ldb);
+  }
+  const double per_term = flops_per_term<T> * m * n;
+  const Grid grid = cut(m, n, per_term * std::min(k, terms) / largest_step, per_term * k / smallest_task);
+  Product<T> product(
+      aligned_part(m, grid.down), aligned_part(n, grid.across), ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (product.tasks() == 1) {
+    product.work();
+  } else {
+    Pool::instance().share(product);
+  }
+  check_cancelled();
+}
+
+// OpenBLAS has one thread a caller from the start.
+[[maybe_unused]] const bool single_threaded = (scipy_openblas_set_num_threads(1), true);
+
+}  // namespace
+
+BlasInfo blas_info() {
+  std::istringstream config(scipy_openblas_get_config());
+  std::string name, version;
+  config >> name >> version;
+  return {name + ' ' + version + " (" + scipy_openblas_get_corename() + ')', threads(), calls.load()};
+}
+
+void close_gate() {
+  closed.store(true);
+  while (running.load() > 0) usleep(100);
+}
+
+}  // namespace runtime
+
+// MLX's calls land here: a library that is loaded with MLX as its dependency comes first in the order of symbols.
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED void cblas_sgemm(
+    int order, int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda, const float* b, int ldb,
+    float beta, float* c, int ldc) {
+  runtime::gemm(order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+EXPORTED void cblas_dgemm(
+    int order, int ta, int tb, int m, int n, int k, double alpha, const double* a, int lda, const double* b, int ldb,
+    double beta, double* c, int ldc) {
+  runtime::gemm(order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+EXPORTED void cblas_cgemm(
+    int order, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int lda, const void* b, int ldb,
+    const void* beta, void* c, int ldc) {
+  using Element = std::complex<float>;
+  runtime::gemm(
+      order, ta, tb, m, n, k, *static_cast<const Element*>(alpha), static_cast<const Element*>(a), lda,
+      static_cast<const Element*>(b), ldb, *static_cast<const Element*>(beta), static_cast<Element*>(c), ldc);
+}
+
+#endif

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "mlx/ops.h"
+#include "mlx/transforms.h"
 #include "mlx/version.h"
 
 namespace runtime {
@@ -43,6 +45,7 @@ std::string expected_library() {
 // Runs after the handlers that were registered later than it, and ends the process before static destructors, which
 // would free MLX's state under its running threads.
 void end_process(int status, void*) {
+  close_gate();
   fflush(nullptr);
   _exit(status);
 }
@@ -70,6 +73,17 @@ void verify_library() {
     throw std::runtime_error(
         "the addon is bound to " + path + ", which another module of this process loaded, instead of " + expected +
         "; load @mflux-depth/mlx first");
+}
+
+void verify_blas() {
+#ifdef __linux__
+  const auto before = blas_info().calls;
+  const auto ones = mlx::core::ones({4, 4});
+  mlx::core::eval(mlx::core::matmul(ones, ones, mlx::core::Device::cpu));
+  if (blas_info().calls == before)
+    throw std::runtime_error(
+        "MLX multiplies matrices with a BLAS that another module of this process brought; load @mflux-depth/mlx first");
+#endif
 }
 
 void install_process_exit() {

@@ -27,6 +27,8 @@ BlasInfo blas_info();
 void bind_cancel_flag(const std::atomic<bool>* flag);
 // Throws Cancelled when the calling thread's flag is set.
 void check_cancelled();
+// Waits for the products that run and lets no other begin, for the end of the process.
+void close_gate();
 
 // allocator.cc: MLX's CPU allocator with a hard limit and with errors where the original crashes.
 size_t set_memory_limit(size_t bytes);
@@ -37,6 +39,10 @@ void trim_heap();
 std::string library_path();
 // Throws when the addon is bound to another MLX than the one it was built for.
 void verify_library();
+// Multiplies two small matrices on the CPU and throws when that did not come to our BLAS. What MLX makes once a
+// process exists afterwards.
+void verify_blas();
+// To be called after that: handlers run in the reverse order, and MLX's destructors must not run at all.
 void install_process_exit();
 
 }  // namespace runtime

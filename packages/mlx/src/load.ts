@@ -14,7 +14,7 @@ const manifest = (path: string): Manifest => JSON.parse(readFileSync(path, "utf8
 /** Where the addon may be, in order: a platform package made by native/pack.mjs, then this package's own build. */
 const candidates: readonly (() => Native)[] = [
   () => {
-    const backend = process.env["MFLUX_DEPTH_BACKEND"] ?? "";
+    const backend = process.env.MFLUX_DEPTH_BACKEND ?? "";
     const variant = backend.startsWith("cuda") ? `-${backend}` : "";
     const name = `@mflux-depth/mlx-${process.platform}-${process.arch}${variant}`;
     const found = require.resolve(`${name}/package.json`);
