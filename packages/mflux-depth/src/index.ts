@@ -1,5 +1,11 @@
 /** Depth-guided pictures with FLUX.1 Depth on MLX. */
 
+export {
+  DepthEstimate,
+  type DepthFileOptions,
+  type EstimateOptions,
+  type MapAdjustments,
+} from "./depth.js";
 export * from "./errors.js";
 export type { PictureParameters } from "./metadata.js";
 export type {
@@ -19,6 +25,6 @@ export {
   type Stage,
   type StepEvent,
 } from "./pipeline.js";
-export { GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
+export { type DepthMap, GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
 export type { LoadProgress } from "./weights/component.js";
 export type { Repository } from "./weights/repository.js";

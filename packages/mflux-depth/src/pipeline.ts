@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   add,
@@ -20,6 +19,7 @@ import {
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts, type Module } from "@mflux-depth/mlx/nn";
+import { type DepthEstimate, DepthEstimator, type EstimateOptions, polarityWarning } from "./depth.js";
 import { OptionError } from "./errors.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
@@ -41,6 +41,7 @@ import {
 import { T5Encoder, t5Config } from "./models/t5.js";
 import {
   type GenerateRequest,
+  type ImageInput,
   type LoadOptions,
   loadOptions,
   type ResolvedLoadOptions,
@@ -50,6 +51,7 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "./options.js";
+import { lanczos, type Pixels, resize } from "./resample.js";
 import { GenerationResult, type Picture } from "./result.js";
 import {
   modelTime,
@@ -61,6 +63,7 @@ import {
 } from "./schedule.js";
 import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
+import { packageVersion } from "./version.js";
 import { readConfig } from "./weights/checkpoint.js";
 import { Component, type LoadProgress } from "./weights/component.js";
 import { type Repository, requireFluxDepth, resolveRepository } from "./weights/repository.js";
@@ -111,6 +114,8 @@ export class FluxDepth {
   readonly model: Repository;
   readonly options: ResolvedLoadOptions;
   readonly #parts: Parts;
+  /** Opened for the first photo without a map. */
+  #estimator: DepthEstimator | null = null;
   readonly #lifetime = new AbortController();
   /** Ends when the last generation asked for has ended. */
   #queue: Promise<void> = Promise.resolve();
@@ -171,14 +176,32 @@ export class FluxDepth {
     const { signal, previewEvery = 0, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const request = resolveRequest(rest);
-    const ended = AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
+    const ended = this.#untilDisposed(signal);
     const leave = await this.#enter(ended);
     const arrays = new Held();
     try {
       yield* this.#run(request, arrays, ended, previewEvery);
     } finally {
       arrays[Symbol.dispose]();
+      this.#estimator?.free();
       if (this.options.memory === "low") this.#free();
+      memory.clearCache();
+      leave();
+    }
+  }
+
+  /**
+   * Estimates the depth of a photo, with the field of view where the model can.
+   * @throws {ImageError} when the photo cannot be read.
+   * @throws {ModelError} when Depth Pro is not there or does not load.
+   */
+  async estimateDepth(photo: ImageInput, options: EstimateOptions = {}): Promise<DepthEstimate> {
+    const signal = this.#untilDisposed(options.signal);
+    const leave = await this.#enter(signal);
+    try {
+      return await this.#depthModel().estimate(photo, { ...options, signal });
+    } finally {
+      this.#estimator?.free();
       memory.clearCache();
       leave();
     }
@@ -193,6 +216,19 @@ export class FluxDepth {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #untilDisposed(signal: AbortSignal | undefined): AbortSignal {
+    return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
+  }
+
+  #depthModel(): DepthEstimator {
+    this.#estimator ??= DepthEstimator.open({
+      depthModel: this.options.depthModel,
+      fluxFolder: this.model.folder,
+      onLoad: this.#parts.onProgress,
+    });
+    return this.#estimator;
   }
 
   /** Waits for the generations before; returns what lets the next one in. */
@@ -223,6 +259,7 @@ export class FluxDepth {
   #free(): void {
     for (const part of [this.#parts.clip, this.#parts.t5, this.#parts.autoencoder, this.#parts.transformer])
       part.free();
+    this.#estimator?.free();
     if (this.#prompt) for (const one of arraysIn(this.#prompt.encoded)) one.dispose();
     this.#prompt = null;
   }
@@ -239,27 +276,44 @@ export class FluxDepth {
     const grid = gridOf(request, this.#parts);
     checkLatents(request, grid);
 
-    const map = await this.#readMap(request);
-    const photo = imageStrength > 0 && request.image !== undefined ? await readPhoto(request.image) : null;
-    warnings.push(...map.warnings, ...(photo?.warnings ?? []));
+    // Whatever is wrong with the pictures shows before anything long begins.
+    const photo = request.image !== undefined && (imageStrength > 0 || request.depthImage === undefined)
+        ? await readPhoto(request.image)
+        : null;
+    const map = request.depthImage === undefined ? null : await readDepthMap(request.depthImage);
+    const estimator = map ? null : this.#depthModel();
+    if (map) {
+      const inverted = polarityWarning(map, map.source);
+      warnings.push(...map.warnings, ...(inverted ? [inverted] : []));
+    }
+    if (photo) warnings.push(...photo.warnings);
 
     yield clock.start("text");
     const text = await this.#encodeText(request, arrays, signal);
     warnings.push(...text.warnings);
     yield clock.end("text");
 
+    let depth = map && depthAt(map, width, height);
+    if (!depth) {
+      yield clock.start("depth");
+      const estimate = await estimator!.estimate(photo!, { fieldOfView: false, signal });
+      depth = estimate.conditioningMap(width, height);
+      estimator!.free();
+      yield clock.end("depth");
+    }
+
     yield clock.start("control");
-    const control = await this.#encodePicture(map, width, height, grid, arrays, signal);
+    const control = await this.#encodePicture(depth, request, grid, arrays, signal);
     yield clock.end("control");
 
-    const first = photo ? startIndex(steps, imageStrength) : 0;
+    const first = startIndex(steps, imageStrength);
     const levels = sigmas(steps, grid.rows * grid.columns, this.#parts.schedule);
     let latents = arrays.keep(
       request.latents ? packData(request.latents, grid) : noiseOf(request.seed, grid),
     );
-    if (photo) {
+    if (photo && imageStrength > 0) {
       yield clock.start("image");
-      const start = await this.#encodePicture(photo, width, height, grid, arrays, signal);
+      const start = await this.#encodePicture(photo, request, grid, arrays, signal);
       const noise = latents;
       latents = arrays.keep(noised(start, noise, levels[first]!));
       await evaluate(latents, { signal });
@@ -305,9 +359,17 @@ export class FluxDepth {
     const shape = [1, grid.channels, 2 * grid.rows, 2 * grid.columns] as const;
     const timings = clock.seconds;
     const metadata = this.#metadata(request, { map, photo, textTokens, timings });
+    const depthMap = { data: depth.data.map((value) => value / 255), width, height };
     yield {
       type: "result",
-      result: new GenerationResult({ image, latents: { data, shape }, metadata, timings, warnings }),
+      result: new GenerationResult({
+        image,
+        latents: { data, shape },
+        depthMap,
+        metadata,
+        timings,
+        warnings,
+      }),
     };
   }
 
@@ -355,15 +417,10 @@ export class FluxDepth {
     return { encoded, warnings };
   }
 
-  async #readMap({ depthImage }: ResolvedRequest): Promise<DecodedImage> {
-    return readDepthMap(depthImage!);
-  }
-
-  /** A picture at the target's size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
+  /** A picture, stretched to the size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
   async #encodePicture(
-    picture: DecodedImage,
-    width: number,
-    height: number,
+    picture: Pixels,
+    { width, height }: { width: number; height: number },
     grid: Grid,
     arrays: Held,
     signal: AbortSignal,
@@ -422,7 +479,7 @@ export class FluxDepth {
   #metadata(
     request: ResolvedRequest,
     run: {
-      map: DecodedImage;
+      map: DecodedImage | null;
       photo: DecodedImage | null;
       textTokens: number;
       timings: Readonly<Record<string, number>>;
@@ -446,11 +503,11 @@ export class FluxDepth {
       device: defaultDevice(),
       image_path: photo && typeof request.image === "string" ? request.image : null,
       image_sha256: photo?.sha256 ?? null,
-      image_strength: photo ? request.imageStrength : null,
+      image_strength: request.imageStrength > 0 ? request.imageStrength : null,
       depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
-      depth_image_sha256: map.sha256,
-      depth_source: "map",
-      depth_model: null,
+      depth_image_sha256: map?.sha256 ?? null,
+      depth_source: map ? "map" : "photo",
+      depth_model: map ? null : (this.options.depthModel ?? this.#depthModel().folder),
       mlx_version: backend().version,
       generation_time_seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
       stage_seconds: stages,
@@ -480,6 +537,7 @@ interface Parts {
   readonly dtype: DType;
   /** Seconds spent on reading weights so far. */
   readonly loading: { seconds: number };
+  readonly onProgress: (progress: LoadProgress) => void;
 }
 
 function openParts(
@@ -540,6 +598,7 @@ function openParts(
     schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
     dtype,
     loading,
+    onProgress: shared.onProgress,
   };
 }
 
@@ -563,6 +622,12 @@ function gridOf({ width, height }: ResolvedRequest, { autoencoderConfig: config 
   return { rows: height / pixelsOfToken, columns: width / pixelsOfToken, channels: config.latentChannels };
 }
 
+/** A user's map at a size: one channel, 0 to 255. */
+function depthAt(map: Pixels, width: number, height: number): Pixels {
+  const resized = resize(map, width, height, lanczos);
+  return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
+}
+
 function checkLatents({ latents }: ResolvedRequest, { rows, columns, channels }: Grid): void {
   const shape = [1, channels, 2 * rows, 2 * columns];
   const expected = shape.reduce((product, n) => product * n, 1);
@@ -571,12 +636,6 @@ function checkLatents({ latents }: ResolvedRequest, { rows, columns, channels }:
       "latents",
       `latents has ${latents.length} values; for this size it needs ${expected}, [${shape.join(", ")}].`,
     );
-}
-
-/** The version of this package. */
-function packageVersion(): string {
-  const file = new URL("../../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 // ---------------------------------------------------------------- bookkeeping

@@ -1,3 +1,4 @@
+import { toLevels } from "./depth-map.js";
 import { encodeImage, formatOf, type ImageFormat, saveFile } from "./image.js";
 import { type PictureParameters, sidecarPath, toComment, toSidecar } from "./metadata.js";
 
@@ -16,6 +17,13 @@ export interface Latents {
   readonly shape: readonly [number, number, number, number];
 }
 
+/** The depth that a picture was made from, at its size: 0 to 1, near is 1. */
+export interface DepthMap {
+  readonly data: Float32Array;
+  readonly width: number;
+  readonly height: number;
+}
+
 export interface SaveOptions {
   /** Write the parameters beside the picture too, as `picture.metadata.json`. */
   readonly sidecar?: boolean;
@@ -27,6 +35,8 @@ export interface SaveOptions {
 export class GenerationResult {
   readonly image: Picture;
   readonly latents: Latents;
+  /** The map that was used: the one given, or the one inferred from the photo. */
+  readonly depthMap: DepthMap;
   /** The seed that was used; null when the noise was given. */
   readonly seed: number | null;
   /** What the picture was made from, as it is written into the file. */
@@ -39,12 +49,14 @@ export class GenerationResult {
   constructor(parts: {
     image: Picture;
     latents: Latents;
+    depthMap: DepthMap;
     metadata: PictureParameters;
     timings: Readonly<Record<string, number>>;
     warnings: readonly string[];
   }) {
     this.image = parts.image;
     this.latents = parts.latents;
+    this.depthMap = parts.depthMap;
     this.seed = parts.metadata.seed;
     this.metadata = parts.metadata;
     this.timings = parts.timings;
@@ -67,5 +79,20 @@ export class GenerationResult {
     const written = await saveFile(path, await this.encode(formatOf(path)), { overwrite });
     if (sidecar) await saveFile(sidecarPath(written), toSidecar(this.metadata));
     return written;
+  }
+
+  /**
+   * Writes the map that was used as a grey picture; 16 bits in PNG, 8 in other formats.
+   * @returns the path written.
+   * @throws as {@link save}.
+   */
+  async saveDepthMap(
+    path: string,
+    { overwrite = true }: { readonly overwrite?: boolean } = {},
+  ): Promise<string> {
+    const format = formatOf(path);
+    const { width, height } = this.depthMap;
+    const data = toLevels({ ...this.depthMap, channels: 1 }, format === "png" ? 16 : 8);
+    return saveFile(path, await encodeImage({ data, width, height, channels: 1 }, format), { overwrite });
   }
 }
