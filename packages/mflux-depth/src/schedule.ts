@@ -82,11 +82,7 @@ const f32 = Math.fround;
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;
   const shifted = shiftOf(imageTokens, config);
-  return Float32Array.from({ length: steps + 1 }, (_, i) => {
-    if (i === steps) return 0;
-    // The last is exactly 1 / steps, as numpy's linspace has it.
-    return shifted(f32(i === steps - 1 && i > 0 ? 1 / steps : 1 + i * stride));
-  });
+  return Float32Array.from({ length: steps + 1 }, (_, i) => (i === steps ? 0 : shifted(f32(1 + i * stride))));
 }
 
 function shiftOf(imageTokens: number, config: SchedulerConfig): (sigma: number) => number {
@@ -114,7 +110,7 @@ export const stepSize = (sigma: number, next: number): number => f32(next - sigm
  * @param imageStrength the share of steps to skip, 0 to 1. At 1 no step is left: the picture is decoded as encoded.
  */
 export function startIndex(steps: number, imageStrength: number): number {
-  // 1 − 0.7 is not 0.3 in binary; unrounded it would cost a step.
+  // 1 − 0.42 is not 0.58 in binary; unrounded it would cost a step of 50.
   const strength = Math.round((1 - imageStrength) * 1e12) / 1e12;
   return Math.trunc(Math.max(steps - Math.min(steps * strength, steps), 0));
 }

@@ -75,6 +75,9 @@ test("image to image starts where diffusers does", () => {
   assert.equal(startIndex(20, 0.3), 6);
   assert.equal(startIndex(25, 0.3), 7);
   assert.equal(startIndex(8, 0.3), 2);
+  // 1 − 0.42 is not 0.58 in binary; diffusers gives 21 for 0.58 and 29 for 0.42.
+  assert.equal(startIndex(50, 0.42), 21);
+  assert.equal(startIndex(50, 0.58), 29);
   assert.equal(startIndex(1, 0.99), 0);
   assert.equal(startIndex(1, 1), 1);
 });
