@@ -101,7 +101,8 @@ class Guarded final : public Allocator {
   static constexpr const char* exhausted = "the system has no more";
 
   static bool available(size_t size) {
-    void* trial = std::malloc(size);
+    // volatile: compilers leave out a pair of malloc and free.
+    void* volatile trial = std::malloc(size);
     std::free(trial);
     return trial != nullptr;
   }

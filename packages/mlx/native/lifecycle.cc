@@ -82,7 +82,7 @@ void verify_blas() {
   mlx::core::eval(mlx::core::matmul(ones, ones, mlx::core::Device::cpu));
   if (blas_info().calls == before)
     throw std::runtime_error(
-        "MLX multiplies matrices with a BLAS that another module of this process brought; load @mflux-depth/mlx first");
+        "MLX multiplies matrices with a BLAS that another module of this process brought; load @mflux-depth/mlx first, and leave BLAS out of LD_PRELOAD");
 #endif
 }
 
