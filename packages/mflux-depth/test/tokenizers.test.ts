@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ModelError, OptionError } from "../src/errors.js";
+import { precompiledCharsmap } from "../src/tokenizers/charsmap.js";
 import { ClipTokenizer } from "../src/tokenizers/clip.js";
 import { T5Tokenizer } from "../src/tokenizers/t5.js";
 
@@ -121,6 +122,20 @@ test("what did not fit is quoted as typed, from the beginning of a word", async 
   const kept = japanese.slice(0, japanese.length - truncated.length);
   assert.equal(clip.encode(kept).truncated, null);
   assert.deepEqual(clip.encode(`${kept}山、`).ids, ids);
+});
+
+test("a grapheme cluster is normalized as one wherever it lies", async () => {
+  const { normalizer } = await readBundled("tokenizer_2/tokenizer.json");
+  const normalize = precompiledCharsmap(
+    Buffer.from(
+      normalizer.normalizers?.[0].precompiled_charsmap ?? normalizer.precompiled_charsmap,
+      "base64",
+    ),
+  );
+  // The rule for the ligature replaces the whole cluster, accent and all.
+  assert.equal(normalize("\ufb01\u0301"), "fi");
+  for (let before = 250; before < 260; before++)
+    assert.equal(normalize(`${"x".repeat(before)}\ufb01\u0301y`), `${"x".repeat(before)}fiy`);
 });
 
 test("an endless word takes no endless time", () => {

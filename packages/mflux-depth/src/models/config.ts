@@ -60,6 +60,14 @@ export class ConfigReader {
     return typeof value === "boolean" ? value : this.wrong(key, "true or false");
   }
 
+  /** One of the words that this library knows. */
+  oneOf<Word extends string>(key: string, known: readonly Word[], fallback: Word): Word {
+    const value = this.values[key] ?? fallback;
+    return (
+      known.find((word) => word === value) ?? this.wrong(key, known.map((word) => `"${word}"`).join(" or "))
+    );
+  }
+
   /** @throws {ModelError} when the value is there and not the one this library computes with. */
   only(key: string, expected: unknown): void {
     const value = this.values[key] ?? expected;
