@@ -9,6 +9,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: "Make a picture from a prompt and a depth map",
     load: async () => (await import("./generate.js")).generate,
   },
+  depth: {
+    summary: "Infer depth maps from photos",
+    load: async () => (await import("./depth.js")).depth,
+  },
   info: {
     summary: "Print the parameters inside a picture",
     load: async () => (await import("./info.js")).info,
