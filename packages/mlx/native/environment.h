@@ -77,7 +77,9 @@ class Environment : public std::enable_shared_from_this<Environment> {
   friend class EvaluateWorker;
   void settle();
   void poison_unfinished(const std::string& reason);
-  void run(std::vector<mx::array>& arrays);
+  std::string judge();
+  void compute(std::vector<mx::array>& arrays);
+  void land();
   void report(Handle& handle);
 
   std::unordered_set<Handle*> live_;
@@ -85,7 +87,11 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
   std::vector<mx::array> graveyard_;
   bool in_flight_ = false;
+  // Held while arrays are evaluated, on whichever thread.
   std::mutex evaluation_;
+  // Of the evaluation in flight, under the lock: whether it has ended, and why it failed.
+  bool ended_ = true;
+  std::optional<std::string> failure_;
   std::atomic<bool> closing_{false};
 };
 

@@ -54,38 +54,35 @@ class EvaluateWorker : public Napi::AsyncWorker {
   }
 
   void Execute() override {
+    std::lock_guard lock(environment_->evaluation_);
     try {
       environment_->adopt_thread();
       runtime::bind_cancel_flag(&environment_->streams->cancel);
-      environment_->run(arrays_);
+      environment_->compute(arrays_);
     } catch (const std::exception& error) {
-      SetError(error.what());
+      fail(error.what());
     } catch (...) {
-      SetError("an error that is not a C++ exception");
+      fail("an error that is not a C++ exception");
     }
     runtime::bind_cancel_flag(nullptr);
     arrays_.clear();
+    environment_->ended_ = true;
   }
 
   void OnOK() override {
-    finish();
+    environment_->land();
     deferred_.Resolve(Env().Undefined());
   }
 
   void OnError(const Napi::Error& error) override {
-    std::string reason = error.Message();
-    finish();
-    environment_->poison_unfinished(reason);
-    deferred_.Reject(environment_->error("evaluate", reason).Value());
+    environment_->land();
+    deferred_.Reject(environment_->error("evaluate", error.Message()).Value());
   }
 
  private:
-  void finish() {
-    environment_->in_flight_ = false;
-    // A cancel that came after the last operation must not end the next evaluation.
-    if (!environment_->closing_) environment_->streams->cancel = false;
-    environment_->graveyard_.clear();
-    environment_->settle();
+  void fail(const std::string& reason) {
+    environment_->failure_ = reason;
+    SetError(reason);
   }
 
   Napi::Promise::Deferred deferred_;
@@ -100,8 +97,8 @@ void Environment::adopt_thread() {
   if (streams->gpu) mx::set_default_stream(*streams->gpu);
 }
 
-// Notes which live arrays are sound, so that a failure later tells them from those it left unfinished. Called when
-// no evaluation runs.
+// Notes which live arrays are sound, so that a failure later tells them from those it left unfinished. Called with
+// the lock: while another thread evaluates, the states of arrays are not ours to judge.
 void Environment::settle() {
   for (auto* handle : live_) {
     if (!handle->good && handle->poison.empty() && handle->value->status() != mx::array::Status::unscheduled) {
@@ -118,8 +115,19 @@ void Environment::poison_unfinished(const std::string& reason) {
   }
 }
 
-void Environment::run(std::vector<mx::array>& arrays) {
-  std::lock_guard lock(evaluation_);
+// Brings the handles up to date with what was evaluated. Called with the lock; returns why it failed, or "".
+std::string Environment::judge() {
+  auto failure = std::exchange(failure_, std::nullopt);
+  if (failure) {
+    poison_unfinished(*failure);
+  } else {
+    settle();
+  }
+  return failure.value_or("");
+}
+
+// Called with the lock.
+void Environment::compute(std::vector<mx::array>& arrays) {
   if (closing_) throw std::runtime_error("the environment is closing");
   try {
     mx::eval(arrays);
@@ -134,32 +142,49 @@ void Environment::run(std::vector<mx::array>& arrays) {
       } catch (const std::exception&) {
       }
     }
-    streams->cancel = false;
     throw;
   }
-  streams->cancel = false;
 }
 
 void Environment::evaluate(std::vector<mx::array> arrays) {
-  // While another thread evaluates, the states of arrays are not ours to judge; run() waits for it.
-  if (!in_flight_) settle();
+  std::lock_guard lock(evaluation_);
+  // When the evaluation in flight has failed just now, these arrays may depend on what it left.
+  if (auto reason = judge(); !reason.empty()) throw std::runtime_error(reason);
+  // A cancel is meant for the evaluation in flight, which may have ended or not begun.
+  const bool cancel = streams->cancel.exchange(false) && !ended_;
   try {
-    run(arrays);
+    compute(arrays);
   } catch (const std::exception& error) {
-    if (!in_flight_) poison_unfinished(error.what());
+    streams->cancel = cancel;
+    poison_unfinished(error.what());
     throw;
   }
-  if (!in_flight_) settle();
+  streams->cancel = cancel;
+  settle();
 }
 
 Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
   if (in_flight_) throw std::logic_error("an evaluation is running already");
-  settle();
+  {
+    std::lock_guard lock(evaluation_);
+    settle();
+    ended_ = false;
+  }
   in_flight_ = true;
   auto* worker = new EvaluateWorker(*this, std::move(arrays));
   auto promise = worker->promise();
   worker->Queue();
   return promise;
+}
+
+// The evaluation in flight has ended, and the event loop hears of it.
+void Environment::land() {
+  std::lock_guard lock(evaluation_);
+  judge();
+  in_flight_ = false;
+  // A cancel may have come too late for it.
+  streams->cancel = false;
+  graveyard_.clear();
 }
 
 void Environment::cancel_evaluation() {
@@ -218,7 +243,7 @@ Table evaluation_table() {
        [](const Napi::CallbackInfo&, Environment& e) -> Napi::Value {
          return Napi::Number::New(e.env, static_cast<double>(e.live_handles()));
        }},
-      {"evaluateAsync", "(arrays: MxArray[]) => Promise<void>",
+      {"evaluate", "(arrays: MxArray[]) => Promise<void>",
        [](const Napi::CallbackInfo& info, Environment& e) {
          return e.evaluate_async(Type<std::vector<mx::array>>::from(info[0], e));
        }},

@@ -29,7 +29,7 @@ export async function evaluate(
     const cancel = (): void => native.cancelEvaluation();
     signal?.addEventListener("abort", cancel, { once: true });
     try {
-      await native.evaluateAsync(arrays);
+      await native.evaluate(arrays);
     } catch (error) {
       signal?.throwIfAborted();
       // The error was made outside any call of the caller's; the frames that help are where it asked.

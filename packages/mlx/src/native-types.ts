@@ -162,7 +162,7 @@ export interface Native {
   scopeEnter: () => number;
   scopeExit: (depth: number, kept: MxArray[]) => void;
   liveHandles: () => number;
-  evaluateAsync: (arrays: MxArray[]) => Promise<void>;
+  evaluate: (arrays: MxArray[]) => Promise<void>;
   evaluateSync: (arrays: MxArray[]) => void;
   cancelEvaluation: () => void;
   valueAndGrad: (fn: (inputs: MxArray[]) => MxArray[], argnums: number[], inputs: MxArray[]) => [MxArray[], MxArray[]];
