@@ -389,7 +389,7 @@ describe("disposed arrays", () => {
     for (const [operation, use] of uses) refuses(use, operation, "disposed");
   });
 
-  test("evaluate rejects", () => rejects(mx.evaluate([mx.ones([1]), gone()]), "evaluateAsync", "disposed"));
+  test("evaluate rejects", () => rejects(mx.evaluate([mx.ones([1]), gone()]), "evaluate", "disposed"));
 
   test("the class makes nothing by itself", () => {
     const MxArray = mx.ones([]).constructor as new (...args: unknown[]) => unknown;
