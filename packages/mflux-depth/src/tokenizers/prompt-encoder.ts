@@ -43,8 +43,9 @@ function patternOf(contents: readonly string[]): RegExp | null {
 
 /**
  * What both tokenizers do around their vocabulary: special tokens are found in the prompt as typed, the rest is
- * normalized and tokenized by the spaces (they separate in both, and no normalization touches them), and the result is truncated and padded to one
- * length, the end token kept (tokenizers: AddedVocabulary, TemplateProcessing, truncation to the right).
+ * normalized and tokenized between its spaces (which separate in both, and which no normalization touches), and the
+ * result is truncated and padded to one length, the end token kept (tokenizers: AddedVocabulary, TemplateProcessing,
+ * truncation to the right).
  */
 export class PromptEncoder {
   readonly length: number;
@@ -78,7 +79,7 @@ export class PromptEncoder {
       ids.set(unit.ids.slice(0, room), filled);
       filled += Math.min(unit.ids.length, room);
       if (unit.ids.length > room) {
-        truncated = prompt.slice(unit.offset + (unit.special ? 0 : this.#fitting(unit.text, room))).trimEnd();
+        truncated = prompt.slice(unit.offset + (unit.special ? 0 : this.#fitting(unit.text, room))).trim();
         break;
       }
     }
