@@ -1,4 +1,5 @@
 import type { DType, MxArray, Operand } from "./array.js";
+import { MlxError } from "./errors.js";
 import { native } from "./load.js";
 
 /*
@@ -11,10 +12,16 @@ interface Draw {
   key?: MxArray | null;
 }
 
+function wholeNumber(operation: string, seed: number | bigint): bigint {
+  if (typeof seed === "number" && !Number.isSafeInteger(seed))
+    throw new MlxError(operation, `${seed} is no integer that a number holds exactly; a bigint may be larger`);
+  return BigInt(seed);
+}
+
 /** The key of a seed, an unsigned integer to 2^64-1. */
-export const key = (seed: number | bigint): MxArray => native.randomKey(BigInt(seed));
+export const key = (seed: number | bigint): MxArray => native.randomKey(wholeNumber("randomKey", seed));
 /** Restarts this thread's own sequence of keys. */
-export const seed = (value: number | bigint): void => native.randomSeed(BigInt(value));
+export const seed = (value: number | bigint): void => native.randomSeed(wholeNumber("randomSeed", value));
 /** `count` independent keys, `[count, 2]`. */
 export const split = (k: MxArray, count = 2): MxArray => native.randomSplit(k, count);
 /** Standard normal, or with the mean `loc` and deviation `scale`. */
