@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import * as mx from "../src/index.js";
+import { dense, noise, program, refuses, rejects, same, temporaryFolder, toArray } from "./support.js";
+
+const folder = temporaryFolder();
+const file = (name: string): string => join(folder, name);
+
+const dtypes: mx.DType[] = [
+  ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"],
+  ["float16", "bfloat16", "float32", "complex64"],
+].flat() as mx.DType[];
+
+/** How many descriptors of this process are open on a file. */
+const openOn = (path: string): number =>
+  readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path;
+    } catch {
+      return false;
+    }
+  }).length;
+
+describe("safetensors", () => {
+  test("every dtype, shape and the metadata come back", async () => {
+    const arrays = new Map<string, mx.MxArray>();
+    for (const dtype of dtypes) arrays.set(`of.${dtype}`, toArray(noise([3, 4], 300, 0, 90), dtype));
+    arrays.set("scalar", mx.array(2.5));
+    arrays.set("empty", mx.zeros([0, 3]));
+    arrays.set("lazy", mx.add(mx.ones([2]), 1));
+    arrays.set("transposed", mx.transpose(toArray(noise([2, 3], 301))));
+    arrays.set("repeated", mx.broadcastTo(mx.array([1, 2]), [3, 2]));
+    arrays.set('ключ 🔑 "x"', mx.ones([1]));
+    const metadata = new Map([
+      ["format", "mlx"],
+      ["text", 'über "alles"\n🖼'],
+      ["", "empty key"],
+    ]);
+    await mx.saveSafetensors(file("all.safetensors"), arrays, metadata);
+    const found = mx.loadSafetensors(file("all.safetensors"));
+    assert.deepEqual([...found.arrays.keys()].sort(), [...arrays.keys()].sort());
+    for (const [name, a] of arrays) {
+      const b = found.arrays.get(name)!;
+      assert.deepEqual([b.dtype, b.shape], [a.dtype, a.shape], name);
+      assert.deepEqual(b.toTypedArray(), a.toTypedArray(), name);
+    }
+    assert.deepEqual(new Map([...found.metadata].filter(([key]) => metadata.has(key))), metadata);
+  });
+
+  test("names without the extension are written as they are", async () => {
+    for (const name of ["plain", "other.bin", "dots.safetensors.bak"]) {
+      await mx.saveSafetensors(file(name), new Map([["a", mx.ones([2])]]));
+      assert.ok(existsSync(file(name)));
+    }
+  });
+
+  test("a written file replaces the old one whole, and leaves nothing beside it", async () => {
+    const inner = join(folder, "replace");
+    mkdirSync(inner);
+    const path = join(inner, "a.safetensors");
+    await mx.saveSafetensors(path, new Map([["a", mx.ones([1000])]]));
+    await mx.saveSafetensors(path, new Map([["b", mx.zeros([2])]]));
+    assert.deepEqual([...mx.loadSafetensors(path).arrays.keys()], ["b"]);
+    assert.deepEqual(readdirSync(inner), ["a.safetensors"]);
+  });
+
+  test("a write that fails leaves the old file and nothing else", async () => {
+    const inner = join(folder, "fails");
+    mkdirSync(inner);
+    const path = join(inner, "a.safetensors");
+    await mx.saveSafetensors(path, new Map([["a", mx.array([1, 2])]]));
+    const before = readFileSync(path);
+
+    const unsupported = new Map([["a", mx.zeros([2], "float64")]]);
+    await rejects(mx.saveSafetensors(path, unsupported), "saveSafetensors", "dtype");
+
+    // The arrays cannot be computed.
+    const source = join(folder, "source.safetensors");
+    await mx.saveSafetensors(source, new Map([["a", mx.ones([1000])]]));
+    const { arrays } = mx.loadSafetensors(source);
+    writeFileSync(source, readFileSync(source).subarray(0, 300));
+    await rejects(mx.saveSafetensors(path, arrays), "saveSafetensors", "read");
+    refuses(() => arrays.get("a")!.toTypedArray(), "toTypedArray", "not finished");
+
+    // A disposed array among them.
+    const gone = mx.ones([1]);
+    gone.dispose();
+    await rejects(mx.saveSafetensors(path, new Map([["a", gone]])), "saveSafetensors", "disposed");
+
+    assert.deepEqual(readdirSync(inner), ["a.safetensors"]);
+    assert.deepEqual(readFileSync(path), before);
+    same(mx.loadSafetensors(path).arrays.get("a")!, [1, 2]);
+  });
+
+  test("a full disk leaves the old file", { skip: process.platform !== "linux" }, async () => {
+    const inner = join(folder, "full");
+    mkdirSync(inner);
+    const path = join(inner, "a.safetensors");
+    await mx.saveSafetensors(path, new Map([["a", mx.array([1, 2])]]));
+    // A limit on file sizes stands in for the full disk: a shell sets it for the program that it becomes.
+    const printed = program(
+      `
+      import { spawnSync } from "node:child_process";
+      const code = ${JSON.stringify(`
+        const mx = await import(process.argv[1]);
+        process.on("SIGXFSZ", () => {});
+        await mx.saveSafetensors(process.argv[2], new Map([["a", mx.ones([2 ** 20])]])).then(
+          () => console.log("written"),
+          (error) => console.log(error.name, error.operation),
+        );`)};
+      const child = spawnSync("/bin/sh", ["-c", 'ulimit -f 64; exec "$0" "$@"', process.execPath, "--input-type=module", "-e", code,
+        ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)}, ${JSON.stringify(path)}], { encoding: "utf8" });
+      console.log(child.stdout + child.stderr);
+      `,
+    );
+    assert.equal(printed, "MlxError saveSafetensors");
+    assert.deepEqual(readdirSync(inner), ["a.safetensors"]);
+    same(mx.loadSafetensors(path).arrays.get("a")!, [1, 2]);
+  });
+
+  test("no folder, no file, no write", async () => {
+    await rejects(
+      mx.saveSafetensors(join(folder, "missing", "a.safetensors"), new Map([["a", mx.ones([1])]])),
+      "saveSafetensors",
+      "missing",
+    );
+    assert.ok(!existsSync(join(folder, "missing")));
+    assert.throws(
+      () => mx.loadSafetensors(file("missing.safetensors")),
+      (error) => {
+        assert.ok(error instanceof mx.SafetensorsError && error instanceof mx.MlxError);
+        assert.match(error.message, /missing\.safetensors/);
+        return true;
+      },
+    );
+    assert.throws(() => mx.loadSafetensors(folder), mx.SafetensorsError);
+  });
+
+  test("loading reads bytes only when a tensor is evaluated", async () => {
+    const path = file("large.safetensors");
+    const [megabyte, tensors] = [2 ** 20, 8];
+    const arrays = new Map(
+      Array.from({ length: tensors }, (_, i) => [`t${i}`, mx.full([megabyte / 4], i)] as const),
+    );
+    await mx.saveSafetensors(path, arrays);
+    for (const a of arrays.values()) a.dispose();
+    mx.memory.clearCache();
+    const before = mx.memory.activeMemory();
+    const loaded = mx.loadSafetensors(path).arrays;
+    assert.ok(mx.memory.activeMemory() - before < megabyte / 2);
+    const one = loaded.get("t3")!;
+    await mx.evaluate(one);
+    assert.equal(dense(one).values[megabyte / 8], 3);
+    const now = mx.memory.activeMemory() - before;
+    assert.ok(now > 0.9 * megabyte && now < 1.5 * megabyte, `${now} bytes for one of ${tensors} tensors`);
+    if (process.platform === "linux") {
+      assert.equal(openOn(path), 1);
+      unlinkSync(path);
+      assert.equal(dense(loaded.get("t5")!).values[0], 5, "works when the name is gone");
+    }
+    for (const a of loaded.values()) a.dispose();
+  });
+
+  test("the file is closed with its last tensor", { skip: process.platform !== "linux" }, async () => {
+    const path = file("closed.safetensors");
+    await mx.saveSafetensors(
+      path,
+      new Map([
+        ["a", mx.ones([4])],
+        ["b", mx.ones([4])],
+      ]),
+    );
+    for (let i = 0; i < 20; i++) {
+      const { arrays } = mx.loadSafetensors(path);
+      await mx.evaluate(arrays.get("a"));
+      for (const a of arrays.values()) a.dispose();
+    }
+    assert.equal(openOn(path), 0);
+  });
+});
