@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { describe, test } from "node:test";
+import { Worker } from "node:worker_threads";
+import * as mx from "../src/index.js";
+import { refuses, same } from "./support.js";
+
+describe("device", () => {
+  test("the backend says which MLX this is", () => {
+    const { name, version, library, blas } = mx.backend();
+    assert.match(version, /^\d+\.\d+\.\d+/);
+    assert.ok(existsSync(library), library);
+    assert.equal(name === "cpu", !mx.isAvailable("gpu"));
+    assert.ok(mx.isAvailable("cpu"));
+    assert.equal(mx.defaultDevice(), name === "cpu" ? "cpu" : "gpu");
+    assert.equal(typeof mx.deviceInfo("cpu").architecture, "string");
+    if (name === "cpu" && process.platform === "linux") {
+      using product = mx.matmul(mx.ones([8, 8]), mx.ones([8, 8]));
+      mx.evaluateSync(product);
+      assert.ok(mx.backend().blas.calls > blas.calls, "matrix products go through our entry point");
+      assert.ok(blas.threads >= 1);
+    }
+  });
+
+  test("what is not there is refused", () => {
+    if (!mx.isAvailable("gpu")) {
+      refuses(() => mx.setDefaultDevice("gpu"), "setDefaultDevice", "gpu", mx.backend().name);
+      refuses(() => mx.newStream("gpu"), "newStream", "gpu");
+    }
+    // @ts-expect-error: not a device
+    refuses(() => mx.newStream("tpu"), "newStream", "tpu");
+    refuses(() => mx.setDefaultStream({ index: 9999, device: "cpu" }), "setDefaultStream", "9999");
+    mx.setDefaultDevice("cpu");
+    assert.equal(mx.metal.isAvailable(), mx.backend().name === "metal");
+  });
+
+  test("streams", async () => {
+    const usual = mx.defaultStream("cpu");
+    const other = mx.newStream("cpu");
+    assert.notEqual(other.index, usual.index);
+    mx.setDefaultStream(other);
+    assert.deepEqual(mx.defaultStream("cpu"), other);
+    const a = mx.add(mx.ones([2]), 1);
+    mx.setDefaultStream(usual);
+    const b = mx.add(a, 1);
+    await mx.evaluate(b);
+    mx.synchronize();
+    same(b, [3, 3]);
+    same(a, [2, 2]);
+  });
+
+  test("memory counters", () => {
+    mx.memory.clearCache();
+    assert.equal(mx.memory.cacheMemory(), 0);
+    const before = mx.memory.activeMemory();
+    mx.memory.resetPeakMemory();
+    const a = mx.full([2 ** 18], 1);
+    mx.evaluateSync(a);
+    assert.equal(mx.memory.activeMemory() - before, 2 ** 20);
+    assert.ok(mx.memory.peakMemory() >= 2 ** 20);
+    a.dispose();
+    assert.equal(mx.memory.activeMemory(), before);
+    assert.ok(mx.memory.cacheMemory() >= 2 ** 20);
+    const limit = mx.memory.setCacheLimit(0);
+    assert.equal(mx.memory.setCacheLimit(limit), 0);
+    mx.memory.clearCache();
+    assert.equal(mx.memory.cacheMemory(), 0);
+    for (const wrong of [-1, 1.5, Number.NaN, 2 ** 60])
+      refuses(() => mx.memory.setCacheLimit(wrong), "setCacheLimit", String(wrong));
+  });
+});
+
+/** A worker that runs a module with the library as `mx`; settles with its last message. */
+async function inWorker(code: string): Promise<unknown> {
+  const library = new URL("../src/index.js", import.meta.url).href;
+  const source = `
+    import { parentPort } from "node:worker_threads";
+    import * as mx from ${JSON.stringify(library)};
+    ${code}`;
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+  let message: unknown;
+  worker.on("message", (value) => {
+    message = value;
+  });
+  const [status] = (await once(worker, "exit")) as [number];
+  assert.equal(status, 0);
+  return message;
+}
+
+describe("threads", () => {
+  test("several run the library at once", async () => {
+    const work = `
+      mx.random.seed(SEED);
+      const a = mx.full([128, 128], SEED / 128);
+      let b = mx.eye(128);
+      for (let i = 0; i < 20; i++) { b = mx.matmul(b, a); if (i % 5 === 4) await mx.evaluate(b); b = mx.divide(b, SEED); }
+      const sum = mx.scope(() => mx.sum(mx.sin(b)).item());
+      const [slope] = mx.grad((x) => mx.sum(mx.square(x)))(mx.array([SEED]));
+      let failure = "";
+      try { mx.matmul(mx.ones([2, 3]), mx.ones([SEED + 3, 5])); } catch (error) { failure = error instanceof mx.MlxError ? error.message : String(error); }
+      parentPort.postMessage({ sum, slope: slope.item(), failure });`;
+    const here = (async () => {
+      const a = mx.full([128, 128], 5 / 128);
+      let b = mx.eye(128);
+      for (let i = 0; i < 20; i++) {
+        b = mx.divide(mx.matmul(b, a), 5);
+        await mx.evaluate(b);
+      }
+      return mx.sum(mx.sin(b)).item();
+    })();
+    const results = await Promise.all(
+      [1, 2, 3, 4].map((seed) => inWorker(work.replaceAll("SEED", String(seed)))),
+    );
+    // The matrix of equal entries 1 / 128 is its own square.
+    const expected = 128 * 128 * Math.sin(1 / 128);
+    assert.ok(Math.abs(Number(await here) - expected) < 1e-2);
+    for (const [i, result] of results.entries()) {
+      const { sum, slope, failure } = result as { sum: number; slope: number; failure: string };
+      assert.ok(Math.abs(sum - expected) < 1e-2, `${sum}, expected ${expected}`);
+      assert.equal(slope, 2 * (i + 1));
+      assert.match(failure, /^matmul: .*\[2,3\]/);
+    }
+  });
+
+  test("scopes, handles and random sequences are a thread's own", async () => {
+    const draw = `mx.random.seed(3); parentPort.postMessage([mx.random.uniform([]).item(), mx.memory.liveHandles()]);`;
+    const [first, second] = (await Promise.all([inWorker(draw), inWorker(draw)])) as [number[], number[]];
+    assert.deepEqual(first, second);
+    assert.equal(first[1], 1);
+    mx.random.seed(3);
+    assert.equal(mx.random.uniform([]).item(), first[0]);
+  });
+
+  test("one after another use the same few threads", async () => {
+    const code = `await mx.evaluate(mx.add(mx.ones([4]), 1)); parentPort.postMessage(mx.defaultStream("cpu").index);`;
+    const streams = new Set<unknown>();
+    for (let i = 0; i < 6; i++) streams.add(await inWorker(code));
+    assert.equal(streams.size, 1);
+  });
+
+  test("arrays do not cross, values do", async () => {
+    const lazy = mx.add(mx.ones([2]), 1);
+    const clone: unknown = structuredClone(lazy);
+    assert.equal(mx.isArray(clone), false);
+    refuses(() => mx.add(clone as mx.MxArray, 1), "add", "expected an array");
+    same(lazy, [2, 2]);
+    const data = structuredClone(lazy.toTypedArray());
+    same(mx.array(data), [2, 2]);
+    assert.deepEqual(
+      await inWorker("parentPort.postMessage(mx.exp(mx.zeros([3])).toTypedArray());"),
+      new Float32Array([1, 1, 1]),
+    );
+  });
+});
