@@ -19,7 +19,13 @@ import {
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts, type Module } from "@mflux-depth/mlx/nn";
-import { type DepthEstimate, DepthEstimator, type EstimateOptions, polarityWarning } from "./depth.js";
+import {
+  type DepthEstimate,
+  DepthEstimator,
+  defaultDepthModel,
+  type EstimateOptions,
+  polarityWarning,
+} from "./depth.js";
 import { OptionError } from "./errors.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
@@ -52,7 +58,7 @@ import {
   resolveRequest,
 } from "./options.js";
 import { lanczos, type Pixels, resize } from "./resample.js";
-import { GenerationResult, type Picture } from "./result.js";
+import { GenerationResult, type Latents, type Picture } from "./result.js";
 import {
   modelTime,
   type SchedulerConfig,
@@ -90,6 +96,8 @@ export interface StepEvent {
   readonly seconds: number;
   /** The picture as the model sees it coming. */
   readonly preview?: Picture;
+  /** The latents after the step. */
+  readonly latents?: Latents;
 }
 
 export interface FluxDepthOptions extends LoadOptions {
@@ -168,19 +176,34 @@ export class FluxDepth {
    * generation.
    * @param given.previewEvery how many steps apart events carry a preview, the picture as far as the model knows it;
    * 0, the default, for none. Each costs a decoding.
+   * @param given.withLatents whether steps carry their latents; false by default.
    * @throws as {@link generate}.
    */
   async *steps(
-    given: GenerateOptions & { readonly previewEvery?: number | undefined },
+    given: GenerateOptions & {
+      readonly previewEvery?: number | undefined;
+      readonly withLatents?: boolean | undefined;
+    },
   ): AsyncGenerator<GenerationEvent, void, void> {
-    const { signal, previewEvery = 0, ...rest } = given;
+    const { signal, previewEvery = 0, withLatents = false, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const request = resolveRequest(rest);
+    const grid = gridOf(request, this.#parts);
+    checkLatents(request, grid);
     const ended = this.#untilDisposed(signal);
     const leave = await this.#enter(ended);
     const arrays = new Held();
     try {
-      yield* this.#run(request, arrays, ended, previewEvery);
+      yield* this.#run({
+        request,
+        grid,
+        previewEvery,
+        withLatents,
+        signal: ended,
+        arrays,
+        clock: new StageClock(this.#parts),
+        warnings: [...request.warnings],
+      });
     } finally {
       arrays[Symbol.dispose]();
       this.#estimator?.free();
@@ -231,6 +254,11 @@ export class FluxDepth {
     return this.#estimator;
   }
 
+  #depthModelName(): string {
+    const bundled = this.#depthModel().folder.startsWith(this.model.folder);
+    return this.options.depthModel ?? (bundled ? this.model.name : defaultDepthModel);
+  }
+
   /** Waits for the generations before; returns what lets the next one in. */
   async #enter(signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
@@ -260,117 +288,142 @@ export class FluxDepth {
     for (const part of [this.#parts.clip, this.#parts.t5, this.#parts.autoencoder, this.#parts.transformer])
       part.free();
     this.#estimator?.free();
-    if (this.#prompt) for (const one of arraysIn(this.#prompt.encoded)) one.dispose();
-    this.#prompt = null;
+    this.#forgetPrompt();
   }
 
-  async *#run(
-    request: ResolvedRequest,
-    arrays: Held,
-    signal: AbortSignal,
-    previewEvery: number,
-  ): AsyncGenerator<GenerationEvent, void, void> {
-    const clock = new StageClock(this.#parts);
-    const warnings = [...request.warnings];
-    const { steps, width, height, guidance, imageStrength } = request;
-    const grid = gridOf(request, this.#parts);
-    checkLatents(request, grid);
-
+  async *#run(run: Run): AsyncGenerator<GenerationEvent, void, void> {
+    const { request, grid, arrays, clock } = run;
+    const low = this.options.memory === "low";
     // Whatever is wrong with the pictures shows before anything long begins.
-    const photo = request.image !== undefined && (imageStrength > 0 || request.depthImage === undefined)
-        ? await readPhoto(request.image)
-        : null;
-    const map = request.depthImage === undefined ? null : await readDepthMap(request.depthImage);
-    const estimator = map ? null : this.#depthModel();
-    if (map) {
-      const inverted = polarityWarning(map, map.source);
-      warnings.push(...map.warnings, ...(inverted ? [inverted] : []));
-    }
-    if (photo) warnings.push(...photo.warnings);
+    const pictures = await this.#readPictures(run);
 
     yield clock.start("text");
-    const text = await this.#encodeText(request, arrays, signal);
-    warnings.push(...text.warnings);
+    const text = await this.#encodeText(run);
     yield clock.end("text");
 
-    let depth = map && depthAt(map, width, height);
-    if (!depth) {
-      yield clock.start("depth");
-      const estimate = await estimator!.estimate(photo!, { fieldOfView: false, signal });
-      depth = estimate.conditioningMap(width, height);
-      estimator!.free();
-      yield clock.end("depth");
-    }
+    const depth = yield* this.#depth(pictures, run);
 
     yield clock.start("control");
-    const control = await this.#encodePicture(depth, request, grid, arrays, signal);
+    const control = await this.#encodePicture(depth, run);
     yield clock.end("control");
 
-    const first = startIndex(steps, imageStrength);
-    const levels = sigmas(steps, grid.rows * grid.columns, this.#parts.schedule);
-    let latents = arrays.keep(
+    const first = startIndex(request.steps, request.imageStrength);
+    const levels = sigmas(request.steps, grid.rows * grid.columns, this.#parts.schedule);
+    const start = yield* this.#startLatents(pictures.photo, levels[first]!, run);
+    if (low && run.previewEvery === 0) this.#parts.autoencoder.free();
+
+    const latents = yield* this.#denoise({ start, control, text }, levels.subarray(first), run);
+    arrays.free([control]);
+    if (low) this.#parts.transformer.free();
+
+    yield clock.start("decode");
+    const image = await this.#decode(latents, run);
+    const finished = await this.#toLatents(latents, run);
+    yield clock.end("decode");
+
+    const timings = clock.seconds;
+    const result = new GenerationResult({
+      image,
+      latents: finished,
+      depthMap: { ...depth, data: depth.data.map((value) => value / 255) },
+      metadata: this.#metadata(pictures, text.prompt.shape[1]!, timings, request),
+      timings,
+      warnings: run.warnings,
+    });
+    yield { type: "result", result };
+  }
+
+  /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
+  async #readPictures({ request, warnings }: Run): Promise<Pictures> {
+    const { image, depthImage, imageStrength } = request;
+    const map = depthImage === undefined ? null : await readDepthMap(depthImage);
+    const photo = image !== undefined && (!map || imageStrength > 0) ? await readPhoto(image) : null;
+    for (const picture of [map, photo]) warnings.push(...(picture?.warnings ?? []));
+    const inverted = map && polarityWarning(map, map.source);
+    if (inverted) warnings.push(inverted);
+    if (!map) this.#depthModel();
+    return { map, photo };
+  }
+
+  /** The map at the picture's size: one channel, 0 to 255. */
+  async *#depth(
+    { map, photo }: Pictures,
+    { request: { width, height }, signal, clock }: Run,
+  ): AsyncGenerator<GenerationEvent, Pixels, void> {
+    if (map) {
+      const resized = resize(map, width, height, lanczos);
+      return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
+    }
+    yield clock.start("depth");
+    const estimator = this.#depthModel();
+    const estimate = await estimator.estimate(photo!, { fieldOfView: false, signal });
+    estimator.free();
+    yield clock.end("depth");
+    return estimate.conditioningMap(width, height);
+  }
+
+  /** Noise, or the photo under as much of it as the first step expects: `[1, rows·columns, 4·channels]` float32. */
+  async *#startLatents(
+    photo: Pixels | null,
+    sigma: number,
+    run: Run,
+  ): AsyncGenerator<GenerationEvent, MxArray, void> {
+    const { request, grid, arrays, signal, clock } = run;
+    const noise = arrays.keep(
       request.latents ? packData(request.latents, grid) : noiseOf(request.seed, grid),
     );
-    if (photo && imageStrength > 0) {
-      yield clock.start("image");
-      const start = await this.#encodePicture(photo, request, grid, arrays, signal);
-      const noise = latents;
-      latents = arrays.keep(noised(start, noise, levels[first]!));
-      await evaluate(latents, { signal });
-      arrays.free([start, noise]);
-      yield clock.end("image");
-    }
-    if (this.options.memory === "low" && previewEvery === 0) this.#parts.autoencoder.free();
+    if (!photo || request.imageStrength === 0) return noise;
+    yield clock.start("image");
+    const picture = await this.#encodePicture(photo, run);
+    const start = arrays.keep(noised(picture, noise, sigma));
+    await evaluate(start, { signal });
+    arrays.free([picture, noise]);
+    yield clock.end("image");
+    return start;
+  }
 
+  /** Euler's method from the first noise level to the last; frees the latents it starts from. */
+  async *#denoise(
+    { start, control, text }: { start: MxArray; control: MxArray; text: EncodedText },
+    levels: Float32Array,
+    run: Run,
+  ): AsyncGenerator<GenerationEvent, MxArray, void> {
+    const { grid, arrays, signal, clock, previewEvery, withLatents } = run;
     yield clock.start("denoise");
-    const textTokens = text.encoded.prompt.shape[1]!;
+    const textTokens = text.prompt.shape[1]!;
     const rotary = arrays.keep(rotaryTables(this.#parts.transformerConfig, { ...grid, textTokens }));
-    for (let step = first; step < steps; step++) {
+    let latents = start;
+    const total = levels.length - 1;
+    for (let step = 0; step < total; step++) {
       const started = performance.now();
       const [sigma, next] = [levels[step]!, levels[step + 1]!];
-      const velocity = arrays.keep(
-        await this.#velocity({ latents, control, ...text.encoded, rotary }, sigma, guidance, signal),
-      );
+      const velocity = arrays.keep(await this.#velocity({ latents, control, rotary, text }, sigma, run));
       const moved = arrays.keep(scope(() => add(latents, multiply(velocity, stepSize(sigma, next)))));
       await evaluate(moved, { signal });
       arrays.free([latents]);
       latents = moved;
       const seconds = (performance.now() - started) / 1000;
 
-      const index = step - first + 1;
       let preview: Picture | undefined;
-      if (previewEvery > 0 && index % previewEvery === 0 && step + 1 < steps) {
+      if (previewEvery > 0 && (step + 1) % previewEvery === 0 && step + 1 < total) {
         const expected = arrays.keep(scope(() => subtract(latents, multiply(velocity, next))));
-        preview = await this.#decode(expected, grid, arrays, signal);
+        preview = await this.#decode(expected, run);
         arrays.free([expected]);
       }
       arrays.free([velocity]);
-      yield { type: "step", index, total: steps - first, sigma, seconds, ...(preview && { preview }) };
+      yield {
+        type: "step",
+        index: step + 1,
+        total,
+        sigma,
+        seconds,
+        ...(preview && { preview }),
+        ...(withLatents && { latents: await this.#toLatents(latents, run) }),
+      };
     }
-    arrays.free([control, rotary]);
-    if (this.options.memory === "low") this.#parts.transformer.free();
+    arrays.free([rotary]);
     yield clock.end("denoise");
-
-    yield clock.start("decode");
-    const image = await this.#decode(latents, grid, arrays, signal);
-    const data = await this.#toFloats(unpackChannelsFirst(latents, grid), signal);
-    yield clock.end("decode");
-
-    const shape = [1, grid.channels, 2 * grid.rows, 2 * grid.columns] as const;
-    const timings = clock.seconds;
-    const metadata = this.#metadata(request, { map, photo, textTokens, timings });
-    const depthMap = { data: depth.data.map((value) => value / 255), width, height };
-    yield {
-      type: "result",
-      result: new GenerationResult({
-        image,
-        latents: { data, shape },
-        depthMap,
-        metadata,
-        timings,
-        warnings,
-      }),
-    };
+    return latents;
   }
 
   /** A part with its weights, unless the generation has ended. */
@@ -379,18 +432,14 @@ export class FluxDepth {
     return part.get();
   }
 
-  /** CLIP's pooled `[1, channels]` and T5's `[1, tokens, channels]`. */
-  async #encodeText(
-    { prompt, maxSequenceLength }: ResolvedRequest,
-    arrays: Held,
-    signal: AbortSignal,
-  ): Promise<{ encoded: EncodedText; warnings: string[] }> {
+  /** The prompt as the transformer takes it; in "resident" mode the last one is kept. */
+  async #encodeText({ request, arrays, signal, warnings }: Run): Promise<EncodedText> {
+    const { prompt, maxSequenceLength } = request;
     const { folder } = this.model;
     const clipTokens = (await ClipTokenizer.load(join(folder, "tokenizer"))).encode(prompt);
     const t5Tokens = (await T5Tokenizer.load(join(folder, "tokenizer_2"), { maxSequenceLength })).encode(
       prompt,
     );
-    const warnings: string[] = [];
     for (const [name, { ids, truncated }] of [
       ["CLIP", clipTokens],
       ["T5", t5Tokens],
@@ -401,7 +450,7 @@ export class FluxDepth {
         );
 
     const key = JSON.stringify([prompt, t5Tokens.ids.length]);
-    if (this.#prompt?.key === key) return { encoded: this.#prompt.encoded, warnings };
+    if (this.#prompt?.key === key) return this.#prompt.encoded;
 
     const { clip, t5 } = this.#parts;
     const low = this.options.memory === "low";
@@ -411,20 +460,20 @@ export class FluxDepth {
     if (low) t5.free();
     const encoded = { pooled, prompt: embedded };
     if (!low) {
-      if (this.#prompt) for (const one of arraysIn(this.#prompt.encoded)) one.dispose();
+      this.#forgetPrompt();
       this.#prompt = { key, encoded: arrays.release(encoded) };
     }
-    return { encoded, warnings };
+    return encoded;
+  }
+
+  #forgetPrompt(): void {
+    for (const one of arraysIn(this.#prompt?.encoded)) one.dispose();
+    this.#prompt = null;
   }
 
   /** A picture, stretched to the size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
-  async #encodePicture(
-    picture: Pixels,
-    { width, height }: { width: number; height: number },
-    grid: Grid,
-    arrays: Held,
-    signal: AbortSignal,
-  ): Promise<MxArray> {
+  async #encodePicture(picture: Pixels, { request, grid, arrays, signal }: Run): Promise<MxArray> {
+    const { width, height } = request;
     const autoencoder = this.#use(this.#parts.autoencoder, signal);
     using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
     using mode = await inParts(autoencoder.encodeStages(pixels), { signal });
@@ -437,20 +486,19 @@ export class FluxDepth {
 
   /** What the transformer says at a noise level, float32 `[1, rows·columns, 4·channels]`. */
   async #velocity(
-    inputs: { latents: MxArray; control: MxArray; rotary: RotaryTables } & EncodedText,
+    inputs: { latents: MxArray; control: MxArray; rotary: RotaryTables; text: EncodedText },
     sigma: number,
-    guidance: number,
-    signal: AbortSignal,
+    { request, signal }: Run,
   ): Promise<MxArray> {
-    const { latents, control, pooled, prompt, rotary } = inputs;
+    const { latents, control, rotary, text } = inputs;
     using hiddenStates = concatenate([latents, control], -1);
     using velocity = await inParts(
       this.#use(this.#parts.transformer, signal).stages({
         hiddenStates,
-        encoderHiddenStates: prompt,
-        pooledProjections: pooled,
+        encoderHiddenStates: text.prompt,
+        pooledProjections: text.pooled,
         timestep: modelTime(sigma, this.#parts.schedule),
-        guidance,
+        guidance: request.guidance,
         rotary,
       }),
       { signal },
@@ -459,13 +507,19 @@ export class FluxDepth {
   }
 
   /** Tokens as the transformer sees them → the picture. */
-  async #decode(tokens: MxArray, grid: Grid, arrays: Held, signal: AbortSignal): Promise<Picture> {
+  async #decode(tokens: MxArray, { grid, arrays, signal }: Run): Promise<Picture> {
     const autoencoder = this.#use(this.#parts.autoencoder, signal);
     const latents = arrays.keep(scope(() => unscaleLatents(unpack(tokens, grid), autoencoder.config)));
     const pixels = await inParts(autoencoder.decodeStages(latents), { signal });
     arrays.free([latents]);
     const [, height, width] = pixels.shape as [number, number, number, number];
     return { data: toBytes(await this.#toFloats(pixels, signal)), width, height };
+  }
+
+  /** Tokens in PyTorch's layout. */
+  async #toLatents(tokens: MxArray, { grid, signal }: Run): Promise<Latents> {
+    const data = await this.#toFloats(unpackChannelsFirst(tokens, grid), signal);
+    return { data, shape: [1, grid.channels, 2 * grid.rows, 2 * grid.columns] };
   }
 
   /** The values of an array, which is released. */
@@ -477,15 +531,11 @@ export class FluxDepth {
   }
 
   #metadata(
+    { map, photo }: Pictures,
+    textTokens: number,
+    timings: Readonly<Record<string, number>>,
     request: ResolvedRequest,
-    run: {
-      map: DecodedImage | null;
-      photo: DecodedImage | null;
-      textTokens: number;
-      timings: Readonly<Record<string, number>>;
-    },
   ): PictureParameters {
-    const { map, photo, textTokens, timings } = run;
     const { load: _, ...stages } = timings;
     return {
       mflux_depth_version: packageVersion(),
@@ -507,7 +557,7 @@ export class FluxDepth {
       depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
       depth_image_sha256: map?.sha256 ?? null,
       depth_source: map ? "map" : "photo",
-      depth_model: map ? null : (this.options.depthModel ?? this.#depthModel().folder),
+      depth_model: map ? null : this.#depthModelName(),
       mlx_version: backend().version,
       generation_time_seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
       stage_seconds: stages,
@@ -516,14 +566,37 @@ export class FluxDepth {
   }
 }
 
-// ---------------------------------------------------------------- parts
+// ---------------------------------------------------------------- what a generation works on
 
+/** One generation. */
+interface Run {
+  readonly request: ResolvedRequest;
+  readonly grid: Grid;
+  /** Steps between previews; 0 for none. */
+  readonly previewEvery: number;
+  readonly withLatents: boolean;
+  readonly signal: AbortSignal;
+  readonly arrays: Held;
+  readonly clock: StageClock;
+  /** Grows as the generation goes on. */
+  readonly warnings: string[];
+}
+
+/** Decoded pictures: a map, or a photo to infer one from; a photo to start from. */
+interface Pictures {
+  readonly map: DecodedImage | null;
+  readonly photo: DecodedImage | null;
+}
+
+/** A prompt as the transformer takes it. */
 interface EncodedText {
   /** `[1, channels]`. */
   readonly pooled: MxArray;
   /** `[1, tokens, channels]`. */
   readonly prompt: MxArray;
 }
+
+// ---------------------------------------------------------------- parts
 
 /** The model's parts, their weights not yet read. */
 interface Parts {
@@ -620,12 +693,6 @@ function gridOf({ width, height }: ResolvedRequest, { autoencoderConfig: config 
     if (pixels % pixelsOfToken !== 0)
       throw new OptionError(name, `${name} is ${pixels}; this model needs a multiple of ${pixelsOfToken}.`);
   return { rows: height / pixelsOfToken, columns: width / pixelsOfToken, channels: config.latentChannels };
-}
-
-/** A user's map at a size: one channel, 0 to 255. */
-function depthAt(map: Pixels, width: number, height: number): Pixels {
-  const resized = resize(map, width, height, lanczos);
-  return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
 }
 
 function checkLatents({ latents }: ResolvedRequest, { rows, columns, channels }: Grid): void {

@@ -1,0 +1,323 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, normalize, sep } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const root = fileURLToPath(new URL("../../../../", import.meta.url));
+
+/** A layer of a package: its files, and what they may import besides each other and Node's own modules. */
+interface Layer {
+  /** Files and folders (with a slash at the end) under `src`. */
+  files: readonly string[];
+  /** Layers of the same package. */
+  layers?: readonly string[];
+  /** Other packages, with their subpaths. */
+  packages?: readonly string[];
+}
+
+const mlx = ["@mflux-depth/mlx", "@mflux-depth/mlx/nn"];
+
+const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = {
+  mlx: {
+    nn: { files: ["nn/"], layers: ["arrays"] },
+    arrays: { files: [""] },
+  },
+  "mflux-depth": {
+    errors: { files: ["errors"] },
+    version: { files: ["version"] },
+    options: { files: ["options"], layers: ["errors"] },
+    schedule: { files: ["schedule"], layers: ["errors"] },
+    tokenizers: { files: ["tokenizers/"], layers: ["errors"], packages: ["@huggingface/tokenizers"] },
+    // Pictures and maps, in and out. Reads the types of pictures from the options.
+    image: {
+      files: ["image", "resample", "depth-map", "metadata"],
+      layers: ["errors", "options"],
+      packages: ["sharp", "exif-reader"],
+    },
+    models: { files: ["models/"], layers: ["errors"], packages: mlx },
+    weights: { files: ["weights/"], layers: ["errors"], packages: mlx },
+    pipeline: {
+      files: ["pipeline", "result", "depth", "latents", "latents-file"],
+      layers: ["errors", "version", "options", "schedule", "tokenizers", "image", "models", "weights"],
+      packages: [...mlx, "exif-reader"],
+    },
+    // What this machine has: asks everything that may be missing.
+    machine: { files: ["machine"], layers: ["version", "weights"], packages: ["@mflux-depth/mlx", "sharp"] },
+    index: { files: ["index"], layers: ["errors", "options", "image", "pipeline", "weights"] },
+    engine: { files: ["engine/"], layers: ["pipeline", "options", "errors"] },
+    cli: {
+      files: ["cli/", "server/"],
+      layers: ["pipeline", "engine", "options", "errors", "image", "machine", "version"],
+      packages: ["@mflux-depth/nodetool/worker"],
+    },
+  },
+};
+
+interface Import {
+  readonly specifier: string;
+  /** Whether it is there when the program runs. */
+  readonly value: boolean;
+}
+
+/** What a TypeScript module imports: statements, `export from`, `import()`, also in types. */
+function importsOf(text: string): Import[] {
+  const code = text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const statements =
+    /^\s*(?:import|export)\b(\s+type\b)?[\w$\s{},*]*?(?:\bfrom|(?<=\bimport))\s*["']([^"']+)["']\s*;/gm;
+  const calls = /(\btypeof\s+)?\bimport\(\s*["'`]([^"'`]+)["'`]\s*\)/g;
+  return [statements, calls].flatMap((pattern) =>
+    Array.from(code.matchAll(pattern), ([, type, specifier]) => ({ specifier: specifier!, value: !type })),
+  );
+}
+
+interface Source {
+  /** Under `src`, without extension, with slashes. */
+  readonly module: string;
+  readonly imports: readonly Import[];
+}
+
+function sourcesOf(packageName: string): Source[] {
+  const folder = join(root, "packages", packageName, "src");
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => ({
+      module: file.replace(/\.tsx?$/, "").replaceAll(sep, "/"),
+      imports: importsOf(readFileSync(join(folder, file), "utf8")),
+    }));
+}
+
+/** The module of the same package that a relative import means. */
+const target = (from: string, specifier: string): string =>
+  normalize(join(dirname(from), specifier.replace(/\.js$/, ""))).replaceAll(sep, "/");
+
+const layerOf = (module: string, layers: Readonly<Record<string, Layer>>): string | undefined =>
+  Object.keys(layers).find((name) =>
+    layers[name]!.files.some((file) =>
+      file === "" || file.endsWith("/") ? module.startsWith(file) : module === file,
+    ),
+  );
+
+/** One sentence for each import that the architecture does not allow. */
+function violations(sources: readonly Source[], layers: Readonly<Record<string, Layer>>): string[] {
+  const found: string[] = [];
+  for (const { module, imports } of sources) {
+    const name = layerOf(module, layers);
+    if (name === undefined) {
+      found.push(`${module} belongs to no layer`);
+      continue;
+    }
+    const { layers: ours = [], packages = [] } = layers[name]!;
+    for (const { specifier } of imports) {
+      if (specifier.startsWith("node:")) continue;
+      if (!specifier.startsWith(".")) {
+        if (!packages.includes(specifier)) found.push(`${module} (${name}) imports ${specifier}`);
+        continue;
+      }
+      const other = target(module, specifier);
+      const layer = layerOf(other, layers);
+      if (other.startsWith("../") || layer === undefined || (layer !== name && !ours.includes(layer)))
+        found.push(`${module} (${name}) imports ${other} (${layer ?? "no layer"})`);
+    }
+  }
+  return found;
+}
+
+/** A round of modules that need each other when they are loaded, or null. */
+function cycleOf(sources: readonly Source[]): string | null {
+  const graph = new Map(
+    sources.map(({ module, imports }) => [
+      module,
+      imports
+        .filter(({ specifier, value }) => value && specifier.startsWith("."))
+        .map(({ specifier }) => target(module, specifier)),
+    ]),
+  );
+  const done = new Set<string>();
+  const visit = (module: string, path: readonly string[]): string | null => {
+    if (path.includes(module)) return [...path.slice(path.indexOf(module)), module].join(" → ");
+    if (done.has(module)) return null;
+    for (const next of graph.get(module) ?? []) {
+      const cycle = visit(next, [...path, module]);
+      if (cycle) return cycle;
+    }
+    done.add(module);
+    return null;
+  };
+  for (const module of graph.keys()) {
+    const cycle = visit(module, []);
+    if (cycle) return cycle;
+  }
+  return null;
+}
+
+describe("imports", () => {
+  test("are read in every form", () => {
+    const text = `
+      import { a } from "./a.js";
+      import type { b } from "./b.js";
+      import c, {
+        type d,
+        e,
+      } from 'c';
+      import "./side-effect.js";
+      export * from "./f.js";
+      export { g } from "./g.js";
+      // import { no } from "./comment.js";
+      /* import { no } from "./comment.js"; */
+      const h = await import("./h.js");
+      let i: typeof import("./i.js");
+      export const text = "import";
+    `;
+    assert.deepEqual(importsOf(text), [
+      { specifier: "./a.js", value: true },
+      { specifier: "./b.js", value: false },
+      { specifier: "c", value: true },
+      { specifier: "./side-effect.js", value: true },
+      { specifier: "./f.js", value: true },
+      { specifier: "./g.js", value: true },
+      { specifier: "./h.js", value: true },
+      { specifier: "./i.js", value: false },
+    ]);
+  });
+
+  test("against the architecture are found", () => {
+    const layers = architecture["mflux-depth"]!;
+    const source = (module: string, ...specifiers: string[]): Source => ({
+      module,
+      imports: specifiers.map((specifier) => ({ specifier, value: true })),
+    });
+    assert.deepEqual(
+      violations(
+        [source("weights/hub", "../models/t5.js"), source("models/t5", "./config.js", "sharp")],
+        layers,
+      ),
+      ["weights/hub (weights) imports models/t5 (models)", "models/t5 (models) imports sharp"],
+    );
+    assert.deepEqual(violations([source("cli/main", "@mflux-depth/mlx"), source("utils")], layers), [
+      "cli/main (cli) imports @mflux-depth/mlx",
+      "utils belongs to no layer",
+    ]);
+    assert.equal(
+      cycleOf([source("a", "./b.js"), source("b", "./c/d.js"), source("c/d", "../a.js")]),
+      "a → b → c/d → a",
+    );
+  });
+
+  for (const [name, layers] of Object.entries(architecture))
+    test(`of ${name} keep to the architecture, without cycles`, () => {
+      const sources = sourcesOf(name);
+      assert.ok(sources.length >= 10);
+      assert.deepEqual(violations(sources, layers), []);
+      assert.equal(cycleOf(sources), null);
+    });
+});
+
+/** A strict program that uses the published types; each line marked must be an error. */
+const consumer = `
+import { array, evaluate, matmul, type MxArray, MlxError, scope } from "@mflux-depth/mlx";
+import { Linear, Module } from "@mflux-depth/mlx/nn";
+import { FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
+
+class Twice extends Module {
+  readonly linear = new Linear(4, 4);
+  forward(x: MxArray): MxArray {
+    return scope(() => this.linear.forward(this.linear.forward(x)));
+  }
+}
+
+export async function numbers(): Promise<number[]> {
+  using twice = new Twice();
+  using x = array([[1, 2, 3, 4]]);
+  using y = matmul(twice.forward(x), array(new Float32Array(16), { shape: [4, 4] }));
+  await evaluate(y, { signal: AbortSignal.timeout(1000) });
+  // @ts-expect-error a shape is numbers
+  array([1], { shape: "4" });
+  // @ts-expect-error no such dtype
+  array([1], { dtype: "float8" });
+  // @ts-expect-error shapes are read-only
+  y.shape[0] = 2;
+  const values = y.toTypedArray();
+  return values instanceof Float32Array ? [...values] : [];
+}
+
+export async function picture(signal?: AbortSignal): Promise<Picture> {
+  using flux = await FluxDepth.load({ model: "tiny-world", quantize: 8, memory: "low", signal });
+  const depthImage = { data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1 };
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, previewEvery: 5 })) report(event);
+  const depth = await flux.estimateDepth("photo.jpg");
+  const map: Float32Array = depth.data;
+  await depth.save("depth.png", { bits: 16 });
+  const result = await flux.generate({ prompt: "a cube", depthImage, image: null, seed: 3, onStep: ({ index }) => index });
+  const path: string = await result.save("cube.webp", { sidecar: true });
+  const [, channels, , width]: readonly [number, number, number, number] = result.latents.shape;
+  const seed: number | null = result.seed;
+  void [map, path, channels, width, seed, result.metadata.prompt, result.timings["denoise"]];
+  // @ts-expect-error no such option
+  await flux.generate({ prompt: "a cube", depthImage, step: 3 });
+  // @ts-expect-error the prompt is missing
+  await flux.generate({ depthImage });
+  // @ts-expect-error no such number of bits
+  await FluxDepth.load({ quantize: 7 });
+  // @ts-expect-error results are read-only
+  result.seed = 4;
+  // @ts-expect-error instances come from load
+  new FluxDepth();
+  return result.image;
+}
+
+function report(event: GenerationEvent): string {
+  switch (event.type) {
+    case "stage":
+      return event.state === "end" ? \`\${event.stage} \${event.seconds}\` : event.stage;
+    case "step":
+      return \`\${event.index} \${event.total} \${event.preview?.width}\`;
+    case "result":
+      return event.result instanceof GenerationResult ? event.result.warnings.join() : "";
+  }
+}
+
+export function exitCode(error: unknown): 1 | 2 {
+  if (error instanceof OptionError || error instanceof ModelError) return error.exitCode;
+  if (error instanceof MlxError) console.error(error.operation);
+  return 1;
+}
+`;
+
+describe("published types", () => {
+  const folder = mkdtempSync(join(tmpdir(), "consumer-"));
+  after(() => rmSync(folder, { recursive: true }));
+
+  test("serve a strict program, library checks included", async () => {
+    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
+    writeFileSync(join(folder, "main.ts"), consumer);
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: {
+          target: "es2022",
+          lib: ["es2023", "esnext.disposable"],
+          module: "nodenext",
+          types: ["node"],
+          strict: true,
+          exactOptionalPropertyTypes: true,
+          noUncheckedIndexedAccess: true,
+          noUnusedLocals: true,
+          skipLibCheck: false,
+          noEmit: true,
+        },
+        files: ["main.ts"],
+      }),
+    );
+    const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
+    const complaints = await promisify(execFile)(process.execPath, [compiler, "-p", folder]).then(
+      () => null,
+      ({ stdout, stderr }: { stdout: string; stderr: string }) => `${stdout}${stderr}`,
+    );
+    assert.equal(complaints, null);
+  });
+});
