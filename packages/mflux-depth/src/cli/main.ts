@@ -17,6 +17,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: "Print the parameters inside a picture",
     load: async () => (await import("./info.js")).info,
   },
+  worker: {
+    summary: "Serve the node MFlux Depth to NodeTool",
+    load: async () => (await import("./worker.js")).loadWorker(),
+  },
   doctor: {
     summary: "Say what this machine offers, what is missing, and how to fix it",
     load: async () => (await import("./doctor.js")).doctor,

@@ -1,0 +1,156 @@
+/*
+ * What a host sends for one run → what the engine makes. Values come as they were typed, stored or wired by people
+ * and older versions: forms that can only mean one thing are taken, the rest is refused by the property's name.
+ */
+import type { EngineJob } from "mflux-depth/engine";
+import { OptionError } from "mflux-depth/errors";
+import { checkOption, type LoadOptions } from "mflux-depth/options";
+import { defaultModel, defaultOf, definition, kindOf, type NumericProperty } from "./definition.js";
+
+export interface RunInputs {
+  /** Values by property; unknown ones are ignored, missing ones have their default. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** Pictures by property: the bytes of a file, or a list with one. */
+  readonly blobs: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Checks the inputs of one run.
+ * @throws {OptionError} naming the property.
+ */
+export function jobOf({ fields, blobs }: RunInputs): EngineJob {
+  const prompt = promptOf(fields.prompt);
+  const image = pictureOf("image", fields, blobs);
+  const depthImage = pictureOf("depth_image", fields, blobs);
+  if (!image && !depthImage)
+    throw new OptionError(
+      "depth_image",
+      "There is no picture: connect a depth map to depth_image, or a photo to image to infer depth from.",
+    );
+  return {
+    load: { ...modelOf(fields.model), quantize: quantizeOf(fields.quantize) },
+    request: {
+      prompt,
+      image,
+      depthImage,
+      steps: numberOf("steps", fields),
+      guidance: numberOf("guidance", fields),
+      width: numberOf("width", fields),
+      height: numberOf("height", fields),
+      seed: numberOf("seed", fields),
+    },
+    format: "png",
+  };
+}
+
+function promptOf(value: unknown): string {
+  const prompt = value ?? definition.properties.find(({ name }) => name === "prompt")?.default;
+  if (typeof prompt !== "string") throw new OptionError("prompt", "prompt must be a text.");
+  if (prompt.trim() === "")
+    throw new OptionError("prompt", "Prompt cannot be empty for depth-guided generation.");
+  return prompt;
+}
+
+function numberOf(name: Exclude<NumericProperty, "quantize">, fields: RunInputs["fields"]): number {
+  const value = fields[name] ?? defaultOf(name);
+  return checkOption(name, kindOf(name), numeric(value)) as number;
+}
+
+/** Absent: the default; null: not quantized. */
+function quantizeOf(value: unknown): NonNullable<LoadOptions["quantize"]> {
+  if (value === undefined) return defaultOf("quantize") as 4;
+  const bits = value === null ? "none" : numeric(value);
+  return checkOption("quantize", kindOf("quantize"), bits) as 4 | "none";
+}
+
+/** Numbers that went through a text field or a form are texts. */
+const numeric = (value: unknown): unknown =>
+  typeof value === "string" && /^-?\d+(\.\d+)?$/.test(value.trim()) ? Number(value) : value;
+
+// ---------------------------------------------------------------- model
+
+/**
+ * The `hf.flux_depth` value (also under its older type name), or a repository's name alone.
+ * `path` alone is a folder on this machine.
+ */
+function modelOf(value: unknown): Pick<LoadOptions, "model"> {
+  if (value === undefined || value === null || value === "") return { model: defaultModel };
+  if (typeof value === "string") return { model: value };
+  if (!isRecord(value)) throw new OptionError("model", "model must be a model with a repo_id.");
+  const part = (name: string): string => {
+    const text = value[name] ?? "";
+    if (typeof text !== "string") throw new OptionError("model", `model.${name} must be a text.`);
+    return text.trim();
+  };
+  const [repository, path, variant] = [part("repo_id"), part("path"), part("variant")];
+  if (variant !== "")
+    throw new OptionError(
+      "model",
+      `model.variant is ${JSON.stringify(variant)}; only weights without a variant are read: leave it empty.`,
+    );
+  if (repository !== "" && path !== "")
+    throw new OptionError(
+      "model",
+      `model.path is ${JSON.stringify(path)}; one file of a repository is not read: leave path empty for the whole of ${repository}.`,
+    );
+  return { model: repository || path || defaultModel };
+}
+
+// ---------------------------------------------------------------- pictures
+
+/**
+ * One picture: bytes among the blobs, else in the field itself (bytes, base64 or a data URI).
+ * @returns null when it is not set.
+ */
+function pictureOf(name: string, fields: RunInputs["fields"], blobs: RunInputs["blobs"]): Uint8Array | null {
+  const blob = single(name, blobs[name]);
+  if (blob !== null) return bytesOf(name, blob);
+  const field = single(name, fields[name]);
+  if (field === null || field === "") return null;
+  if (!isRecord(field)) return bytesOf(name, field);
+  const data = single(name, field.data);
+  if (data !== null && data !== "") return bytesOf(name, data);
+  const { uri } = field;
+  if (typeof uri === "string" && uri.startsWith("data:")) return bytesOf(name, uri);
+  if (typeof uri === "string" && uri !== "")
+    throw new OptionError(
+      name,
+      `${name} could not be loaded by NodeTool: ${JSON.stringify(uri.slice(0, 200))} came without its bytes.`,
+    );
+  return null;
+}
+
+/** A list with one picture is that picture. */
+function single(name: string, value: unknown): unknown {
+  if (!Array.isArray(value)) return value ?? null;
+  if (value.length > 1) throw new OptionError(name, `${name} holds ${value.length} pictures; give one.`);
+  return value[0] ?? null;
+}
+
+function bytesOf(name: string, value: unknown): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  if (typeof value !== "string")
+    throw new OptionError(name, `${name} must be a picture: its bytes, base64, or a data URI.`);
+  const uri = /^data:([^,]*),/.exec(value);
+  const encoded = uri ? value.slice(uri[0].length) : value;
+  if (uri && !/;base64$/i.test(uri[1]!)) return percentDecoded(name, encoded);
+  const text = encoded.replace(/\s+/g, "");
+  if (text === "" || text.length % 4 === 1 || !/^[\w+/-]*={0,2}$/.test(text))
+    throw new OptionError(name, `${name} holds a text that is neither base64 nor a data URI.`);
+  return Buffer.from(text, "base64");
+}
+
+function percentDecoded(name: string, text: string): Uint8Array {
+  try {
+    return Buffer.from(decodeURIComponent(text), "utf8");
+  } catch {
+    throw new OptionError(name, `${name} holds a data URI that is damaged.`);
+  }
+}
+
+export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+
+/** The property that an option of the pipeline is called in the node: "depthImage" → "depth_image". */
+export const propertyOf = (option: string): string =>
+  option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

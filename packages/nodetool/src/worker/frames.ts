@@ -1,0 +1,124 @@
+/*
+ * Frames of NodeTool's bridge: MessagePack maps with `type`, `request_id` and `data`. What comes in is measured
+ * before it is decoded: a few bytes may announce millions of elements, and decoders believe them.
+ */
+import { Decoder, Encoder, ExtensionCodec } from "@msgpack/msgpack";
+
+export interface Frame {
+  readonly type: string;
+  readonly request_id: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+/** A frame that cannot be read; `requestId` when it could still be found. */
+export class FrameError extends Error {
+  override readonly name = "FrameError";
+
+  constructor(
+    message: string,
+    readonly requestId: string | null,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Both ways, unless the environment says otherwise; the host's own default. */
+export const defaultFrameLimit = 256 * 1024 * 1024;
+
+const extensions = new ExtensionCodec();
+// The host's encoder writes `undefined` so.
+extensions.register({ type: 0, encode: () => null, decode: () => undefined });
+
+/** Views of the frame's memory stand for its bytes; whoever keeps them longer copies them. */
+const decoder = new Decoder({ extensionCodec: extensions, maxExtLength: 16 });
+
+export const encodeFrame = (type: string, requestId: string | null, data: object): Uint8Array =>
+  new Encoder({ ignoreUndefined: true }).encodeSharedRef({ type, request_id: requestId, data });
+
+/** @throws {FrameError} when the bytes are no frame. */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  const damaged = (reason: string, cause?: unknown): FrameError =>
+    new FrameError(`The frame cannot be read: ${reason}.`, findRequestId(bytes), { cause });
+  measure(bytes, damaged);
+  let value: unknown;
+  try {
+    value = decoder.decode(bytes);
+  } catch (error) {
+    throw damaged(error instanceof Error ? error.message : String(error), error);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value))
+    throw damaged("it is not a map");
+  const { type, request_id: id, data = {} } = value as Record<string, unknown>;
+  if (typeof id !== "string" || id === "") throw damaged("request_id is missing");
+  if (typeof type !== "string") throw damaged("type is missing");
+  if (typeof data !== "object" || data === null || Array.isArray(data) || ArrayBuffer.isView(data))
+    throw damaged("data is not a map");
+  return { type, request_id: id, data: data as Record<string, unknown> };
+}
+
+const mostDepth = 32;
+const mostElements = 100_000;
+
+/** Walks over the elements without making them, and refuses what is cut off, too deep or too many. */
+function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** Elements still to come, at each depth. */
+  const open = [1];
+  let elements = 0;
+  let at = 0;
+  const take = (count: number): number => {
+    const start = at;
+    at += count;
+    if (at > bytes.byteLength) throw damaged("it is cut off");
+    return start;
+  };
+  const length = (size: 1 | 2 | 4): number => {
+    const start = take(size);
+    return size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start) : view.getUint32(start);
+  };
+  const enter = (count: number): void => {
+    if (open.length >= mostDepth) throw damaged("it is nested too deeply");
+    open.push(count);
+  };
+  while (open.length > 0) {
+    const left = open.pop()!;
+    if (left === 0) continue;
+    open.push(left - 1);
+    if (++elements > mostElements) throw damaged("it has too many elements");
+    const head = view.getUint8(take(1));
+    if (head <= 0x7f || head >= 0xe0) continue;
+    if (head <= 0x8f) enter(2 * (head & 0x0f));
+    else if (head <= 0x9f) enter(head & 0x0f);
+    else if (head <= 0xbf) take(head & 0x1f);
+    else if (head === 0xc0 || head === 0xc2 || head === 0xc3) continue;
+    else if (head === 0xc1) throw damaged("it has a byte that means nothing");
+    else if (head <= 0xc6) take(length(sizes[head - 0xc4]!));
+    else if (head <= 0xc9) take(1 + length(sizes[head - 0xc7]!));
+    else if (head <= 0xd3) take(scalars[head - 0xca]!);
+    else if (head <= 0xd8) take(1 + 2 ** (head - 0xd4));
+    else if (head <= 0xdb) take(length(sizes[head - 0xd9]!));
+    else if (head <= 0xdd) enter(length(head === 0xdc ? 2 : 4));
+    else enter(2 * length(head === 0xde ? 2 : 4));
+  }
+  if (at < bytes.byteLength) throw damaged("more bytes follow it");
+}
+
+/** Bytes of the length of bin, ext and str. */
+const sizes = [1, 2, 4] as const;
+/** Bytes of float 32 and 64, uint 8 to 64, int 8 to 64. */
+const scalars = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8] as const;
+
+const idKey = Buffer.from("\u00aarequest_id", "latin1");
+
+/** The id in a frame that is otherwise unreadable, so that its sender need not wait for ever. */
+function findRequestId(bytes: Uint8Array): string | null {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const key = buffer.indexOf(idKey);
+  if (key < 0) return null;
+  let at = key + idKey.length;
+  const head = buffer[at++] ?? 0;
+  const length = head === 0xd9 ? (buffer[at++] ?? 0) : head >= 0xa0 && head <= 0xbf ? head & 0x1f : 0;
+  const id = buffer.subarray(at, at + length).toString("utf8");
+  return length > 0 && id.length === length ? id : null;
+}

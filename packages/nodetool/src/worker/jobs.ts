@@ -1,0 +1,61 @@
+/*
+ * Jobs of the host: a workflow's run, of which each of our runs is one node. A host may end a job without having
+ * begun it here, and sends nothing else when its user presses Stop.
+ */
+
+export interface JobRun {
+  readonly controller: AbortController;
+  /** The id of the node in its workflow; blank when the host gave none. */
+  readonly node: string;
+}
+
+interface Job {
+  readonly running: Set<JobRun>;
+  readonly nodes: Set<string>;
+}
+
+/** Jobs that a host never ended are forgotten, the oldest first. */
+const mostJobs = 10_000;
+
+export class Jobs {
+  readonly #jobs = new Map<string, Job>();
+
+  /** Answers `job.start`. @throws when there is no `job_id`. */
+  start(data: Readonly<Record<string, unknown>>): { job_id: string; started: true } {
+    const id = idOf(data);
+    this.#job(id);
+    return { job_id: id, started: true };
+  }
+
+  /** A run of a job begins to wait. @returns what says that it has ended. */
+  enter(id: string, run: JobRun): () => void {
+    const { running, nodes } = this.#job(id);
+    running.add(run);
+    if (run.node !== "") nodes.add(run.node);
+    return () => running.delete(run);
+  }
+
+  /** Answers `job.end`: what still runs or waits is cancelled. @throws when there is no `job_id`. */
+  end(data: Readonly<Record<string, unknown>>): { job_id: string; released_nodes: string[]; known: boolean } {
+    const id = idOf(data);
+    const job = this.#jobs.get(id);
+    this.#jobs.delete(id);
+    for (const { controller } of job?.running ?? []) controller.abort(new Error("cancelled"));
+    return { job_id: id, released_nodes: [...(job?.nodes ?? [])], known: job !== undefined };
+  }
+
+  #job(id: string): Job {
+    const job = this.#jobs.get(id) ?? { running: new Set(), nodes: new Set() };
+    this.#jobs.set(id, job);
+    for (const [oldest, { running }] of this.#jobs) {
+      if (this.#jobs.size <= mostJobs) break;
+      if (running.size === 0 && oldest !== id) this.#jobs.delete(oldest);
+    }
+    return job;
+  }
+}
+
+function idOf({ job_id: id }: Readonly<Record<string, unknown>>): string {
+  if (typeof id !== "string" || id === "") throw new Error("job_id must be a text that is not empty.");
+  return id;
+}

@@ -1,0 +1,83 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { type WebSocket, WebSocketServer } from "ws";
+import type { Worker } from "./worker.js";
+
+export interface WebSocketOptions {
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  /** What `Authorization: Bearer …` must hold; blank: anyone on this machine is served, but for web pages. */
+  readonly token: string;
+  readonly frameLimit: number;
+}
+
+export interface WebSocketEndpoint {
+  /** `ws://127.0.0.1:8787`. */
+  readonly url: string;
+  /** Closes all connections; their runs end. */
+  close(): Promise<void>;
+}
+
+/** Serves any number of hosts: each binary message is one frame. */
+export async function serveWebSocket(worker: Worker, options: WebSocketOptions): Promise<WebSocketEndpoint> {
+  const { host, port, token, frameLimit } = options;
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: frameLimit, perMessageDeflate: false });
+  const http = createServer((_, response) => {
+    response.writeHead(426, { "content-type": "text/plain", upgrade: "websocket", connection: "upgrade" });
+    response.end("This is a NodeTool worker; it speaks WebSocket.\n");
+  });
+  http.on("upgrade", (request, socket, head) => {
+    socket.on("error", () => socket.destroy());
+    if (mayEnter(request, token))
+      sockets.handleUpgrade(request, socket, head, (accepted) => serve(worker, accepted));
+    else refuse(socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    http.once("error", reject);
+    http.listen(port, host, () => resolve());
+  });
+  const { address, family, port: bound } = http.address() as AddressInfo;
+  return {
+    url: `ws://${family === "IPv6" ? `[${address}]` : address}:${bound}`,
+    async close() {
+      for (const socket of sockets.clients) socket.terminate();
+      http.closeAllConnections();
+      await new Promise((resolve) => http.close(resolve));
+    },
+  };
+}
+
+function serve(worker: Worker, socket: WebSocket): void {
+  const connection = worker.connect((payload) => socket.send(payload, () => {}));
+  socket.on("message", (payload, isBinary) => {
+    if (isBinary) connection.receive(payload as Buffer);
+  });
+  // What went wrong (too large, not WebSocket) has been told to the other end by the closing code.
+  socket.on("error", () => {});
+  socket.on("close", () => connection.close());
+}
+
+/**
+ * Without a token web pages are kept out by their origin: a browser lets any page connect to this machine. The host
+ * sends none.
+ */
+function mayEnter({ headers }: IncomingMessage, token: string): boolean {
+  if (token === "") return headers.origin === undefined;
+  return sameText(headers.authorization ?? "", `Bearer ${token}`);
+}
+
+/** In a time that does not depend on where they differ. */
+function sameText(given: string, expected: string): boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(expected));
+}
+
+function refuse(socket: Duplex): void {
+  const body = "Unauthorized\n";
+  socket.end(
+    `HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,248 @@
+/*
+ * The worker itself: answers the requests of any number of connections. Each request is answered exactly once.
+ */
+import type { Engine, EngineEvent, EngineJob, EngineResult } from "mflux-depth/engine";
+import { ImageError, MfluxDepthError } from "mflux-depth/errors";
+import { definition } from "../definition.js";
+import { isRecord, jobOf, propertyOf } from "../inputs.js";
+import { decodeFrame, defaultFrameLimit, encodeFrame, type Frame, FrameError } from "./frames.js";
+import { Jobs } from "./jobs.js";
+
+/** The bridge's version that all of this follows. */
+export const protocolVersion = 4;
+
+export type Transport = "stdio" | "websocket";
+
+export interface WorkerOptions {
+  readonly transport: Transport;
+  readonly engine: Engine;
+  /** Bytes of the largest frame, both ways. */
+  readonly frameLimit?: number;
+  /** Told one line about each run. */
+  readonly log?: (line: string) => void;
+}
+
+/** One host's end: what it sends goes into `receive`, what it shall get comes out of the `send` it was made with. */
+export interface Connection {
+  receive(payload: Uint8Array): void;
+  /** The host has gone: its runs end, nothing more is sent. */
+  close(): void;
+}
+
+type Answer = Readonly<Record<string, unknown>>;
+
+/** What a run holds until it is done. */
+interface Run {
+  readonly controller: AbortController;
+  readonly node: string;
+}
+
+/** Bytes of pictures that may wait for their runs. */
+const mostWaitingBytes = 1024 ** 3;
+
+export class Worker {
+  readonly #options: Required<WorkerOptions>;
+  readonly #jobs = new Jobs();
+  /** The node ids and jobs that the held model served. */
+  #users = { nodes: new Set<string>(), jobs: new Set<string>() };
+  #waitingBytes = 0;
+
+  constructor(options: WorkerOptions) {
+    this.#options = { frameLimit: defaultFrameLimit, log: () => {}, ...options };
+  }
+
+  connect(send: (payload: Uint8Array) => void): Connection {
+    /** Requests that are being worked on. */
+    const open = new Map<string, AbortController>();
+    let closed = false;
+    const tell = (type: string, id: string | null, data: object): void => {
+      if (closed) return;
+      const payload = encodeFrame(type, id, data);
+      const { frameLimit } = this.#options;
+      if (payload.byteLength <= frameLimit) {
+        send(payload);
+        return;
+      }
+      const error = `The answer has ${payload.byteLength} bytes; frames may have ${frameLimit} (NODETOOL_BRIDGE_MAX_FRAME_SIZE).`;
+      send(encodeFrame("error", id, { error }));
+    };
+
+    const serve = async (frame: Frame): Promise<void> => {
+      const { type, request_id: id } = frame;
+      if (type === "cancel") return open.get(id)?.abort(new Error("cancelled"));
+      if (open.has(id))
+        return tell("error", id, { error: `A request with the id ${id} is being worked on.` });
+      const controller = new AbortController();
+      open.set(id, controller);
+      try {
+        const progress = (data: Answer): void => tell("progress", id, data);
+        const answer = await this.#answer(frame, controller, progress);
+        tell(type === "discover" ? "discover" : "result", id, answer);
+      } catch (error) {
+        tell("error", id, describe(error));
+      } finally {
+        open.delete(id);
+      }
+    };
+
+    return {
+      receive: (payload) => {
+        let frame: Frame;
+        try {
+          frame = decodeFrame(payload);
+        } catch (error) {
+          if (!(error instanceof FrameError)) throw error;
+          tell("error", error.requestId, { error: error.message });
+          return;
+        }
+        void serve(frame);
+      },
+      close: () => {
+        closed = true;
+        for (const controller of open.values()) controller.abort(new Error("the connection was closed"));
+      },
+    };
+  }
+
+  async #answer(
+    { type, data }: Frame,
+    controller: AbortController,
+    progress: (data: Answer) => void,
+  ): Promise<Answer> {
+    switch (type) {
+      case "discover":
+        return { protocol_version: protocolVersion, nodes: [definition], load_errors: [] };
+      case "worker.status":
+        return {
+          protocol_version: protocolVersion,
+          node_count: 1,
+          provider_count: 0,
+          namespaces: ["mlx"],
+          load_errors: [],
+          transport: this.#options.transport,
+          max_frame_size: this.#options.frameLimit,
+        };
+      case "provider.list":
+        return { providers: [] };
+      // A node that gives one picture has nothing to stream: the result is all there is.
+      case "execute":
+      case "execute.stream":
+        return this.#execute(data, controller, progress);
+      case "models.evict":
+        return this.#evict(data);
+      case "job.start":
+        return this.#jobs.start(data);
+      case "job.end":
+        return this.#jobs.end(data);
+      default:
+        throw new Error(
+          type.startsWith("provider.")
+            ? `Unknown provider message type: ${type}`
+            : `Unknown message type: ${type}`,
+        );
+    }
+  }
+
+  async #execute(
+    data: Frame["data"],
+    controller: AbortController,
+    progress: (data: Answer) => void,
+  ): Promise<Answer> {
+    const { node_type: nodeType, fields = {}, blobs = {} } = data;
+    if (nodeType !== definition.node_type) throw new Error(`Unknown node type: ${String(nodeType)}`);
+    if (!isRecord(fields)) throw new Error("fields must be a map.");
+    if (!isRecord(blobs)) throw new Error("blobs must be a map.");
+    const job = jobOf({ fields, blobs });
+    const run: Run = { controller, node: textOf(data.node_id) ?? "" };
+    const jobId = textOf(data.job_id);
+    const leave = jobId === null ? () => {} : this.#jobs.enter(jobId, run);
+    const bytes = bytesOf(job);
+    if (this.#waitingBytes + bytes > mostWaitingBytes) {
+      leave();
+      throw new Error("Too many pictures wait for their turn; try again when some runs are done.");
+    }
+    this.#waitingBytes += bytes;
+    try {
+      return await this.#make(job, { run, jobId, progress });
+    } finally {
+      this.#waitingBytes -= bytes;
+      leave();
+    }
+  }
+
+  async #make(
+    job: EngineJob,
+    { run, jobId, progress }: { run: Run; jobId: string | null; progress: (data: Answer) => void },
+  ): Promise<Answer> {
+    const steps = job.request.steps ?? 0;
+    const onEvent = (event: EngineEvent): void => {
+      if (event.type === "step") progress({ progress: event.index, total: event.total });
+      if (event.type === "load" && event.state === "start")
+        progress({ progress: 0, total: steps, message: `Loading ${event.component}` });
+      if (event.type === "started") this.#use(run.node, jobId);
+    };
+    const { signal } = run.controller;
+    const result = await this.#options.engine.generate(job, { signal, onEvent }).catch((error: unknown) => {
+      throw signal.aborted ? new Error("cancelled") : named(error, job);
+    });
+    const { seed, timings, warnings } = result;
+    const seconds = Object.values(timings).reduce((sum, value) => sum + value, 0);
+    this.#options.log(
+      [`${result.width}×${result.height}, seed ${seed}, ${seconds.toFixed(1)} s`, ...warnings].join("; "),
+    );
+    return answerOf(result);
+  }
+
+  #use(node: string, jobId: string | null): void {
+    if (!this.#options.engine.held) this.#users = { nodes: new Set(), jobs: new Set() };
+    if (node !== "") this.#users.nodes.add(node);
+    if (jobId !== null) this.#users.jobs.add(jobId);
+  }
+
+  /** Lets the model go, if the nodes or the job named used it; if none are named, in any case. */
+  async #evict({ node_ids: nodes, job_id: jobId }: Frame["data"]): Promise<Answer> {
+    const nodeIds = Array.isArray(nodes) ? nodes.filter((id) => typeof id === "string") : [];
+    const scoped = Array.isArray(nodes) || typeof jobId === "string";
+    const meant =
+      !scoped ||
+      nodeIds.some((id) => this.#users.nodes.has(id)) ||
+      (typeof jobId === "string" && this.#users.jobs.has(jobId));
+    const gone = meant ? await this.#options.engine.evict() : null;
+    if (!gone) return { evicted: [], freed_vram_gb: 0 };
+    return { evicted: [gone.model], freed_vram_gb: gone.bytes / 1024 ** 3 };
+  }
+}
+
+const textOf = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
+
+const bytesOf = ({ request }: EngineJob): number =>
+  [request.image, request.depthImage].reduce(
+    (sum, picture) => sum + (picture instanceof Uint8Array ? picture.byteLength : 0),
+    0,
+  );
+
+/** The picture as the host takes it: its bytes beside what describes it. */
+function answerOf({ image, width, height, metadata }: EngineResult): Answer {
+  return {
+    outputs: { output: { type: "image", format: "png", width, height, metadata } },
+    blobs: { output: image },
+  };
+}
+
+/** An error of the pipeline in the node's words. */
+function named(error: unknown, { request }: EngineJob): unknown {
+  if (error instanceof ImageError) {
+    const given = (["image", "depthImage"] as const).filter((name) => request[name] instanceof Uint8Array);
+    const reason = error.message.slice(error.source.length + 2);
+    return new Error(`${given.map(propertyOf).join(" or ")}: ${reason}`, { cause: error });
+  }
+  return error;
+}
+
+/** The data of an error frame. A traceback says where a mistake of ours is; mistakes of others need none. */
+function describe(error: unknown): { error: string; traceback?: string } {
+  if (!(error instanceof Error)) return { error: String(error) };
+  const { message, stack } = error;
+  const expected = error instanceof MfluxDepthError || error.constructor === Error;
+  return { error: message, ...(!expected && stack !== undefined && { traceback: stack }) };
+}
