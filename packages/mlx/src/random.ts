@@ -14,7 +14,10 @@ interface Draw {
 
 function wholeNumber(operation: string, seed: number | bigint): bigint {
   if (typeof seed === "number" && !Number.isSafeInteger(seed))
-    throw new MlxError(operation, `${seed} is no integer that a number holds exactly; a bigint may be larger`);
+    throw new MlxError(
+      operation,
+      `${seed} is no integer that a number holds exactly; a bigint may be larger`,
+    );
   return BigInt(seed);
 }
 

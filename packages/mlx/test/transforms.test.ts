@@ -64,6 +64,14 @@ describe("gradients", () => {
       same(grads[0]!, [1, 1, 1]);
     }));
 
+  test("grad keeps nothing but the gradients", () => {
+    const a = x();
+    const before = mx.memory.liveHandles();
+    const [slope] = mx.grad((b) => mx.sum(mx.square(b)))(a);
+    assert.equal(mx.memory.liveHandles(), before + 1);
+    same(slope!, [1, -2, 4]);
+  });
+
   test("of matrix products, and of gradients", () =>
     leavesNothing(() => {
       const [a, b] = [noise([3, 4], 200), noise([4, 2], 201)];
