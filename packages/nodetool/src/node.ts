@@ -43,12 +43,12 @@ export interface NodeSdk {
   registerDeclaredProperty(nodeClass: object, name: string, options: PropertyOptions): void;
 }
 
-export type MFluxDepthClass = NodeBase & {
+export interface MFluxDepthClass {
   new (properties?: Properties): NodeInstance & { process(context?: NodeContext): Promise<Properties> };
   readonly nodeType: string;
   readonly title: string;
   readonly description: string;
-};
+}
 
 /** Made when the first node runs, and shared: a machine has one GPU. */
 let engine: Engine | null = null;

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { pack } from "msgpackr";
+import { definition } from "../src/definition.js";
+import { cli, engineOf, examples, execution, PipeHost, steps } from "./host.js";
+
+const run = promisify(execFile);
+const map = await readFile(new URL("room_depth.png", examples));
+const started = performance.now();
+const host = await PipeHost.start();
+const readyAfter = performance.now() - started;
+after(() => host.child.kill());
+
+const alive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+test("the executable is ready soon, as the host starts it, and answers", async () => {
+  assert.ok(readyAfter < 10_000);
+  const [discovered, status] = await Promise.all([host.ask("discover"), host.ask("worker.status")]);
+  assert.deepEqual(discovered.nodes, [definition]);
+  assert.equal(status.transport, "stdio");
+  await assert.rejects(host.ask("nonsense"), { message: "Unknown message type: nonsense" });
+});
+
+test("a run over pipes: standard output carries frames alone", async () => {
+  const pending = host.request("execute", execution({ steps: 1 }, { blobs: { depth_image: map } }));
+  const { blobs } = await pending.answer;
+  assert.deepEqual(steps(pending.progress), [[1, 1]]);
+  assert.deepEqual([...(blobs as { output: Uint8Array }).output.subarray(1, 4)], [...Buffer.from("PNG")]);
+  assert.match(host.errors, /256×256, seed 7/);
+});
+
+test("garbage between frames, and a frame of 100 MiB", async () => {
+  const error = host.next((frame) => frame.request_id === null);
+  host.raw(Buffer.alloc(500, 0xc1));
+  assert.match((await error).data.error as string, /cannot be read/);
+  const big = { depth_image: new Uint8Array(100 * 1024 ** 2) };
+  await assert.rejects(host.ask("execute", execution({}, { blobs: big })), {
+    message: /^depth_image: is not a picture/,
+  });
+  await assert.rejects(host.ask("nonsense"));
+});
+
+test("the host goes while a run is on: everything ends", async () => {
+  const pending = host.request("execute", execution({ steps: 50 }, { blobs: { depth_image: map } }));
+  await pending.until(({ progress }) => progress === 1);
+  const engine = engineOf(host.child.pid!)!;
+  assert.ok(alive(engine));
+  const whole = pack({ type: "discover", request_id: "cut", data: {} });
+  host.child.stdin!.end(Buffer.concat([Buffer.from([0, 0, 0, whole.byteLength]), whole.subarray(0, 5)]));
+  assert.equal(await host.exited, 0);
+  assert.match(host.errors, /last frame was cut off/);
+  for (let i = 0; i < 50 && alive(engine); i++) await sleep(20);
+  assert.ok(!alive(engine));
+});
+
+test("a length that no frame may have: an error, then the end", async () => {
+  const other = await PipeHost.start({ NODETOOL_BRIDGE_MAX_FRAME_SIZE: "65536" });
+  const refused = other.next((frame) => frame.type === "error");
+  other.raw(Buffer.alloc(65_537));
+  const { request_id: id, data } = await refused;
+  assert.equal(id, null);
+  assert.match(data.error as string, /65537 bytes was announced; frames may have 65536/);
+  assert.equal(await other.exited, 0);
+});
+
+test("the engine does not outlive a worker that is killed", async () => {
+  const other = await PipeHost.start();
+  const pending = other.request("execute", execution({ steps: 50 }, { blobs: { depth_image: map } }));
+  await pending.until(({ progress }) => progress === 1);
+  const engine = engineOf(other.child.pid!)!;
+  other.child.kill("SIGKILL");
+  await other.exited;
+  for (let i = 0; i < 100 && alive(engine); i++) await sleep(20);
+  assert.ok(!alive(engine));
+});
+
+test("wrong usage: one sentence, exit code 2", async () => {
+  const cases: [string[], RegExp][] = [
+    [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
+    [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or say --no-token/],
+    [["--frobnicate"], /--frobnicate/],
+    [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],
+  ];
+  for (const [args, message] of cases) {
+    const env = { ...process.env, NODETOOL_WORKER_TOKEN: "" };
+    await assert.rejects(run(process.execPath, [cli, "worker", ...args], { env }), (error) => {
+      const { code, stderr } = error as unknown as { code: number; stderr: string };
+      assert.equal(code, 2);
+      assert.match(stderr, message);
+      assert.doesNotMatch(stderr, /\bat .*:\d+/);
+      return true;
+    });
+  }
+  const { stdout } = await run(process.execPath, [cli, "worker", "--help"]);
+  assert.match(stdout, /--stdio/);
+});

@@ -1,0 +1,405 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { request as httpRequest } from "node:http";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pack } from "msgpackr";
+import sharp from "sharp";
+import { WebSocket } from "ws";
+import { definition } from "../src/definition.js";
+import { type Data, engineOf, examples, execution, SocketHost, startWorker, steps } from "./host.js";
+
+const map = await readFile(new URL("cube_depth.png", examples));
+const token = "a token of this test";
+const worker = await startWorker({ NODETOOL_WORKER_TOKEN: token });
+const connect = (): Promise<SocketHost> =>
+  SocketHost.connect(worker.url, { Authorization: `Bearer ${token}` });
+const host = await connect();
+after(async () => {
+  host.drop();
+  await worker.stop();
+});
+
+const withMap = (fields: Data = {}, identity: { node_id?: string; job_id?: string } = {}): Data =>
+  execution(fields, { blobs: { depth_image: map }, ...identity });
+
+const pictureOf = async (answer: Data): Promise<{ width: number; height: number; format: string }> => {
+  const { output } = answer.blobs as { output: Uint8Array };
+  const { width, height, format } = await sharp(output).metadata();
+  return { width: width!, height: height!, format: format! };
+};
+const seedOf = (answer: Data): unknown => {
+  const { output } = answer.outputs as { output: { metadata: Data } };
+  return output.metadata.seed;
+};
+
+/** A run of a host gets as far as its first step, which takes a working engine; the rest is cancelled. */
+async function works(
+  by: SocketHost = host,
+  identity: { node_id?: string; job_id?: string } = {},
+): Promise<void> {
+  const run = by.request("execute", withMap({ steps: 50 }, identity));
+  await run.until(({ progress }) => progress === 1);
+  by.send("cancel", {}, run.id);
+  await assert.rejects(run.answer, { message: "cancelled" });
+}
+
+/** How long it takes until a promise ends, in seconds. */
+async function seconds(promise: Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await promise.catch(() => {});
+  return (performance.now() - started) / 1000;
+}
+
+test("a host connects: discover, status, providers", async () => {
+  const [discovered, status, providers] = await Promise.all([
+    host.ask("discover"),
+    host.ask("worker.status"),
+    host.ask("provider.list"),
+  ]);
+  assert.deepEqual(discovered, { protocol_version: 4, nodes: [definition], load_errors: [] });
+  assert.deepEqual(status, {
+    protocol_version: 4,
+    node_count: 1,
+    provider_count: 0,
+    namespaces: ["mlx"],
+    load_errors: [],
+    transport: "websocket",
+    max_frame_size: 268_435_456,
+  });
+  assert.deepEqual(providers, { providers: [] });
+  assert.equal(host.received.find((frame) => "protocol_version" in frame.data)?.type, "discover");
+});
+
+test("anything else is answered with an error, without a traceback", async () => {
+  for (const type of [
+    "provider.text_to_image",
+    "comfy.execute",
+    "blender.run",
+    "models.prepare",
+    "",
+    "nonsense",
+  ]) {
+    const { id, answer } = host.request(type);
+    const family = type.startsWith("provider.") ? "Unknown provider message type" : "Unknown message type";
+    await assert.rejects(answer, { message: `${family}: ${type}` });
+    assert.deepEqual(Object.keys(host.terminal(id)[0]!.data), ["error"]);
+  }
+  await assert.rejects(host.ask("execute", { node_type: "mlx.text_to_image.MFlux" }), {
+    message: "Unknown node type: mlx.text_to_image.MFlux",
+  });
+  await assert.rejects(host.ask("job.end", { job_id: "" }), /job_id/);
+});
+
+test("a run: progress from 1 to all steps, the picture, its seed", async () => {
+  const run = host.request("execute", withMap({ width: 270, height: 300 }));
+  const answer = await run.answer;
+  assert.deepEqual(steps(run.progress), [
+    [1, 2],
+    [2, 2],
+  ]);
+  assert.ok(run.progress.some(({ progress, message }) => progress === 0 && /Loading/.test(String(message))));
+  assert.deepEqual(await pictureOf(answer), { width: 256, height: 288, format: "png" });
+  const { output } = answer.outputs as { output: Data };
+  assert.deepEqual([output.type, output.format, output.width, output.height], ["image", "png", 256, 288]);
+  assert.equal(seedOf(answer), 7);
+  assert.equal(host.terminal(run.id).length, 1);
+});
+
+test("seed 0 is drawn anew for each run, and reported", async () => {
+  const [first, second] = await Promise.all([
+    host.ask("execute", withMap({ seed: 0, steps: 1 })),
+    host.ask("execute.stream", withMap({ seed: 0, steps: 1 })),
+  ]);
+  assert.notEqual(seedOf(first), seedOf(second));
+  for (const answer of [first, second]) assert.ok(Number(seedOf(answer)) > 0);
+});
+
+test("a photo alone, as JPEG in a data URI; a map as WebP in a field", async () => {
+  const jpeg = await sharp(new URL("chelsea.jpg", examples).pathname).resize(200, 150).jpeg().toBuffer();
+  const photo = { type: "image", uri: "", data: `data:image/jpeg;base64,${jpeg.toString("base64")}` };
+  const answer = await host.ask("execute", execution({ image: photo, steps: 1 }));
+  const { output } = answer.outputs as { output: { metadata: Data } };
+  assert.equal(output.metadata.depth_source, "photo");
+
+  const webp = await sharp(map).webp({ lossless: true }).toBuffer();
+  const field = { type: "image", data: webp.toString("base64"), mimeType: "image/webp" };
+  const run = host.request("execute", execution({ depth_image: field }));
+  await run.until(({ progress }) => progress === 1);
+  host.send("cancel", {}, run.id);
+  await assert.rejects(run.answer, { message: "cancelled" });
+});
+
+test("refusals name the property", async () => {
+  const bomb = pngOf(30_000, 30_000);
+  const cases: [Data, RegExp][] = [
+    [withMap({ steps: 0 }), /^steps must be/],
+    [withMap({ prompt: " " }), /^Prompt cannot be empty/],
+    [execution(), /depth_image/],
+    [execution({}, { blobs: { depth_image: new Uint8Array(1000) } }), /^depth_image: is not a picture/],
+    [execution({}, { blobs: { depth_image: bomb } }), /^depth_image: has 30000 × 30000 pixels/],
+    [withMap({ model: { repo_id: "nobody/nothing" } }), /nobody\/nothing/],
+  ];
+  for (const [data, message] of cases) await assert.rejects(host.ask("execute", data), { message });
+});
+
+test("the worker answers at once while a picture is made", async () => {
+  const run = host.request("execute", withMap({ steps: 4 }));
+  let done = false;
+  void run.answer.finally(() => {
+    done = true;
+  });
+  const times: number[] = [];
+  while (!done) {
+    times.push(await seconds(host.ask("worker.status")));
+    await sleep(20);
+  }
+  await run.answer;
+  times.sort((a, b) => a - b);
+  assert.ok(times.length > 10);
+  // The system may let any process wait; it must not be the rule.
+  const usual = times[Math.floor(times.length * 0.95)]!;
+  assert.ok(usual < 0.1, `of ${times.length} answers one in twenty took ${usual} s or more`);
+});
+
+test("two runs, of two hosts: one after another, each answered once", async () => {
+  const other = await connect();
+  const first = host.request("execute", withMap());
+  await first.until(() => true);
+  const second = other.request("execute", withMap({ seed: 8 }));
+  const secondBegan = second.until(() => true).then(() => host.terminal(first.id).length);
+  const [one, two] = await Promise.all([first.answer, second.answer]);
+  assert.deepEqual([seedOf(one), seedOf(two)], [7, 8]);
+  assert.equal(await secondBegan, 1, "the second began before the first was answered");
+  assert.deepEqual(steps(second.progress), [
+    [1, 2],
+    [2, 2],
+  ]);
+  other.drop();
+});
+
+test("an id that is in use is refused, and its run goes on", async () => {
+  const run = host.request("execute", withMap());
+  await run.until(() => true);
+  host.send("execute", withMap(), run.id);
+  await assert.rejects(run.answer, /is being worked on/);
+  await host.next((frame) => frame.request_id === run.id && frame.type === "result");
+});
+
+test("cancel by frame: while it waits, at its first step, at its last; each is answered once", async () => {
+  const running = host.request("execute", withMap({ steps: 50 }));
+  const waiting = host.request("execute", withMap());
+  await running.until(({ progress }) => progress === 1);
+  for (const run of [waiting, running]) {
+    host.send("cancel", {}, run.id);
+    assert.ok((await seconds(run.answer)) < 1);
+    await assert.rejects(run.answer, { message: "cancelled" });
+  }
+  const last = host.request("execute", withMap());
+  await last.until(({ progress }) => progress === 2);
+  host.send("cancel", {}, last.id);
+  await assert.rejects(last.answer, { message: "cancelled" });
+  host.send("cancel", {}, "no such request");
+  await works();
+  for (const { id } of [running, waiting, last]) assert.equal(host.terminal(id).length, 1);
+});
+
+test("cancel by the job's end; jobs known and unknown", async () => {
+  assert.deepEqual(await host.ask("job.start", { job_id: "j1" }), { job_id: "j1", started: true });
+  const run = host.request("execute", withMap({ steps: 50 }, { job_id: "j1", node_id: "n1" }));
+  const other = host.request("execute", withMap({ steps: 50 }, { job_id: "j2", node_id: "n2" }));
+  await run.until(({ progress }) => progress === 1);
+  const ended = await host.ask("job.end", { job_id: "j1", reason: "cancelled" });
+  assert.deepEqual(ended, { job_id: "j1", released_nodes: ["n1"], known: true });
+  await assert.rejects(run.answer, { message: "cancelled" });
+  await other.until(({ progress }) => progress === 1);
+  host.send("cancel", {}, other.id);
+  assert.deepEqual(await host.ask("job.end", { job_id: "j3", reason: "whatever" }), {
+    job_id: "j3",
+    released_nodes: [],
+    known: false,
+  });
+});
+
+test("a dropped connection ends its runs and nobody else's", async () => {
+  const gone = await connect();
+  const lost = gone.request("execute", withMap({ steps: 50 }));
+  const waiting = gone.request("execute", withMap({ steps: 50 }));
+  await lost.until(({ progress }) => progress === 1);
+  const mine = works();
+  gone.drop();
+  // The fifty steps of each of the others would take longer than any machine may.
+  await mine;
+  assert.deepEqual([gone.terminal(lost.id), gone.terminal(waiting.id)], [[], []]);
+});
+
+test("the engine killed while it works: the run says so, the next one works", async () => {
+  const run = host.request("execute", withMap({ steps: 50 }));
+  await run.until(({ progress }) => progress === 1);
+  process.kill(engineOf(worker.child.pid!)!, "SIGKILL");
+  await assert.rejects(run.answer, /The engine ended .*SIGKILL.*next run/);
+  await works();
+});
+
+test("the model is let go on request: for those that used it, or for all", async () => {
+  await works(host, { node_id: "n7", job_id: "j7" });
+  const engine = engineOf(worker.child.pid!)!;
+  const nothing = { evicted: [], freed_vram_gb: 0 };
+  assert.deepEqual(await host.ask("models.evict", { job_id: "unknown" }), nothing);
+  assert.deepEqual(await host.ask("models.evict", { node_ids: ["unknown"] }), nothing);
+  assert.deepEqual(await host.ask("models.evict", { node_ids: [] }), nothing);
+  assert.equal(engineOf(worker.child.pid!), engine);
+  const { evicted, freed_vram_gb: freed } = await host.ask("models.evict", { node_ids: ["n7"] });
+  assert.deepEqual(evicted, ["tiny-world"]);
+  assert.ok(Number(freed) > 0.05);
+  assert.equal(engineOf(worker.child.pid!), undefined);
+  assert.deepEqual(await host.ask("models.evict", {}), nothing);
+});
+
+test("a frame of 100 MiB", async () => {
+  const run = host.request(
+    "execute",
+    execution({}, { blobs: { depth_image: new Uint8Array(100 * 1024 ** 2) } }),
+  );
+  await assert.rejects(run.answer, { message: /^depth_image: is not a picture/ });
+});
+
+test("garbage, cut off and text messages: errors or silence, and the connection lives", async () => {
+  const other = await connect();
+  const whole = pack({ type: "execute", request_id: "cut", data: withMap() });
+  const cut = other.next((frame) => frame.request_id === "cut");
+  other.raw(whole.subarray(0, whole.byteLength - 9));
+  assert.equal((await cut).type, "error");
+  for (const payload of [Buffer.alloc(0), Buffer.from("hello"), pack([1, 2]), Buffer.alloc(1000, 0xc1)]) {
+    const error = other.next((frame) => frame.request_id === null);
+    other.raw(payload);
+    assert.equal((await error).type, "error");
+  }
+  const before = other.received.length;
+  other.socket.send("a text");
+  await other.ask("worker.status");
+  assert.equal(other.received.length, before + 1);
+  other.drop();
+});
+
+test("50 connections at once", async () => {
+  const hosts = await Promise.all(Array.from({ length: 50 }, connect));
+  const took = await seconds(
+    Promise.all(
+      hosts.map(async (one) => {
+        const [, status] = await Promise.all([one.ask("discover"), one.ask("worker.status")]);
+        assert.equal(status.node_count, 1);
+        await assert.rejects(one.ask("execute", withMap({ steps: 99 })), /steps/);
+      }),
+    ),
+  );
+  assert.ok(took < 5, `${took} s`);
+  for (const one of hosts) one.drop();
+});
+
+test("without the token: 401 before the upgrade", async () => {
+  for (const authorization of [
+    undefined,
+    "",
+    token,
+    "Bearer wrong",
+    `Bearer ${token} `,
+    `Bearer ${token.slice(1)}`,
+  ])
+    assert.deepEqual(await refusal(worker.url, authorization === undefined ? {} : { authorization }), {
+      status: authorization?.trim() === `Bearer ${token}` ? 101 : 401,
+      body: authorization?.trim() === `Bearer ${token}` ? "" : "Unauthorized\n",
+    });
+});
+
+test("a worker without a token: hosts enter, web pages do not; frames have a limit both ways", async () => {
+  const other = await startWorker({ NODETOOL_WORKER_TOKEN: "", NODETOOL_BRIDGE_MAX_FRAME_SIZE: "32768" });
+  try {
+    assert.match(other.url, /^ws:\/\/127\.0\.0\.1:\d+$/);
+    assert.equal((await refusal(other.url, { origin: "https://example.com" })).status, 401);
+    const page = await fetch(other.url.replace("ws", "http"));
+    assert.equal(page.status, 426);
+
+    const small = await sharp(map).resize(32, 32).png().toBuffer();
+    const client = await SocketHost.connect(other.url);
+    const patient = await SocketHost.connect(other.url);
+    const run = client.request("execute", execution({ steps: 1 }, { blobs: { depth_image: small } }));
+    await assert.rejects(run.answer, /The answer has \d+ bytes; frames may have 32768/);
+    assert.equal(client.terminal(run.id).length, 1);
+    const closed = once(client.socket, "close");
+    client.raw(pack({ type: "discover", request_id: "big", data: { filler: new Uint8Array(40_000) } }));
+    assert.equal((await closed)[0], 1009);
+    assert.equal((await patient.ask("worker.status")).max_frame_size, 32_768);
+    patient.drop();
+  } finally {
+    await other.stop();
+  }
+});
+
+/** How the worker answers an upgrade: its status and, when it is none, its body. */
+function refusal(url: string, headers: Record<string, string>): Promise<{ status: number; body: string }> {
+  const upgrade = {
+    connection: "Upgrade",
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+  };
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(url.replace("ws", "http"), { headers: { ...upgrade, ...headers } });
+    sent.once("upgrade", (response, socket) => {
+      socket.destroy();
+      resolve({ status: response.statusCode!, body: "" });
+    });
+    sent.once("response", async (response) => {
+      let body = "";
+      for await (const chunk of response) body += chunk;
+      resolve({ status: response.statusCode!, body });
+    });
+    sent.once("error", reject);
+    sent.end();
+  });
+}
+
+/** A PNG that announces a size and holds almost nothing. */
+function pngOf(width: number, height: number): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
+    const frame = Buffer.alloc(8 + body.byteLength);
+    frame.writeUInt32BE(data.byteLength);
+    body.copy(frame, 4);
+    frame.writeUInt32BE(crc(body), 4 + body.byteLength);
+    return frame;
+  };
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 0, 0, 0, 0], 8);
+  return Buffer.concat([
+    Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+    chunk("IHDR", header),
+    chunk("IDAT", Buffer.from("789c030000000001", "hex")),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
+}
+
+function crc(bytes: Uint8Array): number {
+  let value = 0xffffffff;
+  for (const byte of bytes) {
+    value ^= byte;
+    for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? 0xedb88320 : 0);
+  }
+  return (value ^ 0xffffffff) >>> 0;
+}
+
+test("a socket that is not WebSocket at all is closed, and the worker lives", async () => {
+  const { port } = new URL(worker.url);
+  const { connect: open } = await import("node:net");
+  const socket = open(Number(port), "127.0.0.1");
+  socket.end("not even HTTP\r\n\r\n");
+  socket.resume();
+  await once(socket, "close");
+  const stale = new WebSocket(worker.url, { headers: { authorization: "Bearer no" } });
+  await once(stale, "error");
+  assert.equal((await host.ask("worker.status")).node_count, 1);
+});
