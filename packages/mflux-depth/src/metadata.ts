@@ -28,6 +28,8 @@ export interface PictureParameters {
   /** `null` when depth was inferred from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
+  /** Whether the map's near and far were exchanged. */
+  readonly depth_inverted: boolean;
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   readonly mlx_version: string;

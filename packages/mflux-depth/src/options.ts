@@ -30,6 +30,8 @@ export interface GenerateRequest {
   readonly image?: ImageInput | null | undefined;
   /** A depth map, near is white. */
   readonly depthImage?: ImageInput | null | undefined;
+  /** Whether far is white in `depthImage`. */
+  readonly invertDepth?: boolean | null | undefined;
   readonly imageStrength?: number | null | undefined;
   readonly steps?: number | null | undefined;
   readonly guidance?: number | null | undefined;
@@ -46,6 +48,7 @@ export interface ResolvedRequest {
   readonly prompt: string;
   readonly image: ImageInput | undefined;
   readonly depthImage: ImageInput | undefined;
+  readonly invertDepth: boolean;
   /** 0 when no picture guides content. */
   readonly imageStrength: number;
   readonly steps: number;
@@ -150,6 +153,12 @@ export const requestOptions: Readonly<Record<RequestOption, OptionSpec>> = {
     text: "A depth map, near is white; stretched to the size of the picture.",
     flags: ["--depth-image-path", "--depth-image"],
     value: "FILE",
+  },
+  invertDepth: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "The depth map has far in white: exchange near and far.",
+    flags: ["--invert-depth"],
   },
   imageStrength: {
     kind: { type: "number", min: 0, max: 1 },
@@ -394,6 +403,10 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
       "Give a depth map (depthImage) or a photo to infer one from (image).",
     );
 
+  const invertDepth = value<boolean>("invertDepth");
+  if (invertDepth && depthImage === undefined)
+    warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
+
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = value<number | undefined>("imageStrength") ?? (both ? 0.3 : 0);
   if (imageStrength > 0 && image === undefined)
@@ -418,6 +431,7 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
     prompt: value("prompt"),
     image,
     depthImage,
+    invertDepth,
     imageStrength,
     steps: value("steps"),
     guidance: value("guidance"),

@@ -26,6 +26,7 @@ import {
   type EstimateOptions,
   polarityWarning,
 } from "./depth.js";
+import { invertMap } from "./depth-map.js";
 import { OptionError } from "./errors.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
@@ -336,7 +337,8 @@ export class FluxDepth {
   /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
   async #readPictures({ request, warnings }: Run): Promise<Pictures> {
     const { image, depthImage, imageStrength } = request;
-    const map = depthImage === undefined ? null : await readDepthMap(depthImage);
+    const given = depthImage === undefined ? null : await readDepthMap(depthImage);
+    const map = given && (request.invertDepth ? invertMap(given) : given);
     const photo = image !== undefined && (!map || imageStrength > 0) ? await readPhoto(image) : null;
     for (const picture of [map, photo]) warnings.push(...(picture?.warnings ?? []));
     const inverted = map && polarityWarning(map, map.source);
@@ -556,6 +558,7 @@ export class FluxDepth {
       image_strength: request.imageStrength > 0 ? request.imageStrength : null,
       depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
       depth_image_sha256: map?.sha256 ?? null,
+      depth_inverted: map !== null && request.invertDepth,
       depth_source: map ? "map" : "photo",
       depth_model: map ? null : this.#depthModelName(),
       mlx_version: backend().version,

@@ -29,6 +29,7 @@ const parameters: PictureParameters = {
   image_strength: null,
   depth_image_path: "C:\\Übung\\karte.png",
   depth_image_sha256: "00ff",
+  depth_inverted: false,
   depth_source: "map",
   depth_model: null,
   mlx_version: "0.32.0",

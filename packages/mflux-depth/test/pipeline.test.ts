@@ -20,7 +20,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { loadSafetensors, type MxArray, memory, saveSafetensors, zeros } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../src/errors.js";
-import { inspectImage, readPhoto, toModelInput } from "../src/image.js";
+import { inspectImage, readDepthMap, readPhoto, toModelInput } from "../src/image.js";
 import {
   FluxDepth,
   type FluxDepthOptions,
@@ -353,6 +353,21 @@ describe("a generation", () => {
     assert.ok(warnings.some((warning) => /width 70/.test(warning)));
     assert.ok(warnings.some((warning) => /64 tokens that T5 reads; cut: ".*of the same"/.test(warning)));
     assert.ok(warnings.some((warning) => /77 tokens that CLIP reads; cut: ".*of the same"/.test(warning)));
+  });
+
+  test("takes an inverted map as what it means, and warns of one that seems to be", async () => {
+    using flux = await load();
+    const map = await readDepthMap(small.depthImage!);
+    const data = Uint8Array.from(map.data, (level) => 255 - level);
+    const depthImage = { data, width: map.width, height: map.height, channels: 1 };
+    const expected = await flux.generate(small);
+    assert.ok(!expected.warnings.some((warning) => /--invert-depth/.test(warning)));
+    const inverted = await flux.generate({ ...small, depthImage, invertDepth: true });
+    assert.deepEqual(inverted.depthMap, expected.depthMap);
+    assert.equal(inverted.metadata.depth_inverted, true);
+    assert.ok(!inverted.warnings.some((warning) => /--invert-depth/.test(warning)));
+    const wrong = await flux.generate({ ...small, depthImage, steps: 1 });
+    assert.ok(wrong.warnings.some((warning) => /--invert-depth/.test(warning)));
   });
 
   test("is saved with its parameters", async () => {
