@@ -204,7 +204,7 @@ describe("norms", () => {
     assert.equal(group.forward(reshape(x, [4, 8, 8, 8])).dtype, "bfloat16");
   });
 
-  const groupNorm = (norm: GroupNorm, x: MxArray): Float64Array => {
+  const groupNorm = (norm: GroupNorm, x: MxArray, eps: number): Float64Array => {
     const [n, h, w, c] = x.shape as [number, number, number, number];
     const [input, weight, bias] = [values(x), values(norm.weight), values(norm.bias)];
     const out = new Float64Array(input.length);
@@ -217,7 +217,7 @@ describe("norms", () => {
         const mean = places.reduce((sum, p) => sum + input[p]!, 0) / places.length;
         const variance = places.reduce((sum, p) => sum + (input[p]! - mean) ** 2, 0) / places.length;
         for (const p of places)
-          out[p] = ((input[p]! - mean) / Math.sqrt(variance + norm.eps)) * weight[p % c]! + bias[p % c]!;
+          out[p] = ((input[p]! - mean) / Math.sqrt(variance + eps)) * weight[p % c]! + bias[p % c]!;
       }
     return out;
   };
@@ -227,7 +227,7 @@ describe("norms", () => {
       const norm = new GroupNorm(3, 12, { eps });
       randomize(norm, random.key(5), 0.5);
       const x = normal([2, 5, 7, 12], 6, 1e-3, 5e-4);
-      const error = relativeError(values(norm.forward(x)), groupNorm(norm, x));
+      const error = relativeError(values(norm.forward(x)), groupNorm(norm, x, eps));
       assert.ok(error <= 1e-6, `eps ${eps}: ${error}`);
     }
   });
@@ -235,7 +235,7 @@ describe("norms", () => {
   it("GroupNorm keeps its digits over a large picture", () => {
     const norm = new GroupNorm(1, 4);
     const x = normal([1, 512, 512, 4], 7, 1, 3);
-    const error = relativeError(values(norm.forward(x)), groupNorm(norm, x));
+    const error = relativeError(values(norm.forward(x)), groupNorm(norm, x, 1e-5));
     assert.ok(error <= 2e-6, `${error}`);
   });
 
@@ -380,7 +380,7 @@ describe("attention", () => {
   });
 
   it("goes by groups of heads and by blocks of queries", onCpu, () => {
-    // 96 MB of scores: two groups. 100 MB for a head: blocks of its queries.
+    // 16 MB of scores a head: groups of heads. 100 MB: blocks of its queries.
     for (const [heads, tokens] of [
       [6, 2000],
       [2, 5000],
@@ -584,7 +584,7 @@ describe("memory on the CPU", () => {
       "const q = mx.random.normal([1, 24, 2048, 8]); mx.evaluateSync(q);",
       "nn.attention(q, q, q, { scale: 1 })",
     );
-    assert.ok(grown < 160, `${grown} MiB, where all scores have 384`);
+    assert.ok(grown < 120, `${grown} MiB, where all scores have 384`);
   });
 
   it("Conv2d holds the patches of one band", onLinuxCpu, () => {
@@ -593,7 +593,7 @@ describe("memory on the CPU", () => {
        const conv = new nn.Conv2d(64, 4, { kernelSize: 3, padding: 1 });`,
       "conv.forward(x)",
     );
-    assert.ok(grown < 160, `${grown} MiB, where all patches have 288`);
+    assert.ok(grown < 120, `${grown} MiB, where all patches have 288`);
   });
 
   it("quantized Linear holds one dense panel", onLinuxCpu, () => {
@@ -603,7 +603,7 @@ describe("memory on the CPU", () => {
        const x = mx.random.normal([32, 1024]); mx.evaluateSync(x);`,
       "linear.forward(x)",
     );
-    assert.ok(grown < 160, `${grown} MiB, where the dense matrix has 384`);
+    assert.ok(grown < 120, `${grown} MiB, where the dense matrix has 384`);
   });
 });
 

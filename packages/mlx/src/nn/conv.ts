@@ -12,7 +12,7 @@ import {
   zeros,
 } from "../ops.js";
 import { Module } from "./module.js";
-import { after, scratchBytes } from "./order.js";
+import { scratchBytes } from "./order.js";
 
 interface ConvOptions {
   kernelSize: number;
@@ -44,15 +44,14 @@ export class Conv2d extends Module {
 
   /** `[n, h, w, in]` → `[n, h', w', out]`. */
   forward(x: MxArray): MxArray {
-    const y =
-      defaultDevice() === "cpu" ? this.inBands(x) : this.convolve(x, this.weight, this.padding, this.padding);
+    const y = defaultDevice() === "cpu" ? this.inBands(x) : this.convolve(x, this.padding, this.padding);
     return this.bias ? add(y, this.bias) : y;
   }
 
   /** `above` and `below` are the rows of zeros around `x`. */
-  private convolve(x: MxArray, weight: MxArray, above: number, below: number): MxArray {
+  private convolve(x: MxArray, above: number, below: number): MxArray {
     const { stride, padding } = this;
-    return convGeneral(x, weight, {
+    return convGeneral(x, this.weight, {
       stride: [stride, stride],
       paddingBefore: [above, padding],
       paddingAfter: [below, padding],
@@ -70,16 +69,14 @@ export class Conv2d extends Module {
     const columns = Math.floor((width + 2 * padding - kernelSize) / stride) + 1;
     const bytesOfRow = 4 * n * columns * kernelSize ** 2 * channels;
     const band = Math.max(1, Math.floor(scratchBytes / bytesOfRow));
-    if (band >= rows) return this.convolve(x, this.weight, padding, padding);
+    if (band >= rows) return this.convolve(x, padding, padding);
 
     const bands: MxArray[] = [];
     for (let start = 0; start < rows; start += band) {
       const top = start * stride - padding;
       const bottom = (Math.min(start + band, rows) - 1) * stride - padding + kernelSize;
       const rowsInside = slice(x, [null, [Math.max(top, 0), Math.min(bottom, height)]]);
-      const previous = bands.at(-1);
-      const weight = previous ? after(this.weight, previous) : this.weight;
-      bands.push(this.convolve(rowsInside, weight, Math.max(-top, 0), Math.max(bottom - height, 0)));
+      bands.push(this.convolve(rowsInside, Math.max(-top, 0), Math.max(bottom - height, 0)));
     }
     return concatenate(bands, 1);
   }

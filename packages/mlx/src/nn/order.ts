@@ -16,5 +16,8 @@ export function after(a: MxArray, earlier: MxArray): MxArray {
   return where(false, astype(first, a.dtype), a);
 }
 
-/** Scratch memory that a layer may use at once on the CPU, in bytes. */
-export const scratchBytes = 64 * 2 ** 20;
+/**
+ * Scratch memory that a layer may use at once on the CPU, in bytes. More gains no speed, and as the backend allocates
+ * ahead of what it computes, several times as much may be accounted for.
+ */
+export const scratchBytes = 32 * 2 ** 20;
