@@ -19,10 +19,16 @@
         "native/blas.cc",
         "native/allocator.cc",
         "native/scheduler.cc",
-        "native/lifecycle.cc"
+        "native/lifecycle.cc",
+        "native/cpu/kernels_generic.cc",
+        "native/cpu/kernels_avx2.cc",
+        "native/cpu/kernels_avx512.cc",
+        "native/cpu/primitives.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_ADDON_API_DISABLE_DEPRECATED",
+        # In a worker that is being terminated nothing can be thrown into JavaScript; without this the process aborts.
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       # MLX's folder is a system one, so that warnings in its headers are not ours.
       "conditions": [
         ["mlx_elsewhere==1", {

@@ -9,7 +9,7 @@ namespace {
 const Table& table() {
   static const Table rows = [] {
     Table all;
-    for (auto part : {array_table, math_table, shape_table, evaluation_table, io_table}) {
+    for (auto part : {array_table, math_table, shape_table, evaluation_table, io_table, cpu_table}) {
       for (auto& row : part()) all.push_back(std::move(row));
     }
     return all;

@@ -359,6 +359,38 @@ BlasInfo blas_info() {
   return {name + ' ' + version + " (" + scipy_openblas_get_corename() + ')', threads(), calls.load()};
 }
 
+int thread_count() {
+  return threads();
+}
+
+void parallel(int tasks, const std::function<void(int)>& run) {
+  class Tasks final : public Job {
+   public:
+    Tasks(int tasks, const std::function<void(int)>& run) : Job(tasks, cancel_flag), run_(run) {}
+    void run(int task) override {
+      run_(task);
+    }
+
+   private:
+    const std::function<void(int)>& run_;
+  };
+  check_cancelled();
+  Tasks job(tasks, run);
+  if (tasks == 1) {
+    job.work();
+  } else if (tasks > 1) {
+    Pool::instance().share(job);
+  }
+  check_cancelled();
+}
+
+void sgemm_alone(
+    bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
+    int ldb, float beta, float* c, int ldc) {
+  scipy_cblas_sgemm(
+      row_major, no_trans + transpose_a, no_trans + transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
 void close_gate() {
   closed.store(true);
   while (running.load() > 0) usleep(100);

@@ -328,3 +328,4 @@ Table math_table();
 Table shape_table();
 Table evaluation_table();
 Table io_table();
+Table cpu_table();

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 
@@ -27,6 +28,15 @@ BlasInfo blas_info();
 void bind_cancel_flag(const std::atomic<bool>* flag);
 // Throws Cancelled when the calling thread's flag is set.
 void check_cancelled();
+// Runs tasks 0 to tasks-1 on the pool's threads and this one; throws Cancelled when the calling thread's flag is set.
+// Tasks must not throw.
+void parallel(int tasks, const std::function<void(int)>& run);
+// How many threads share the work.
+int thread_count();
+// C = alpha op(A) op(B) + beta C, row by row in memory, on the calling thread alone: for use inside tasks.
+void sgemm_alone(
+    bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
+    int ldb, float beta, float* c, int ldc);
 // Waits for the products that run and lets no other begin, for the end of the process.
 void close_gate();
 

@@ -191,4 +191,13 @@ export interface Native {
   metalAvailable: () => boolean;
   metalStartCapture: (path: string) => void;
   metalStopCapture: () => void;
+  fusible: (a: MxArray) => boolean;
+  instructionSet: () => string;
+  fusedActivation: (x: MxArray, kind: string) => MxArray;
+  fusedModulatedNorm: (x: MxArray, scale: MxArray, shift: MxArray, eps: number) => MxArray;
+  fusedGatedAdd: (x: MxArray, gate: MxArray, y: MxArray) => MxArray;
+  fusedNormRotate: (x: MxArray, weight: MxArray, cos: MxArray, sin: MxArray, heads: number, offset: number, eps: number) => MxArray;
+  fusedGroupNorm: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number, silu: boolean) => MxArray;
+  fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
+  fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
 }

@@ -20,7 +20,6 @@ import {
   lazily,
   Module,
   type Stages,
-  silu,
 } from "@mflux-depth/mlx/nn";
 import { ConfigReader } from "./config.js";
 
@@ -120,8 +119,8 @@ class ResnetBlock extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    const h1 = this.conv1.forward(silu(this.norm1.forward(x)));
-    const h2 = this.conv2.forward(silu(this.norm2.forward(h1)));
+    const h1 = this.conv1.forward(this.norm1.forward(x, "silu"));
+    const h2 = this.conv2.forward(this.norm2.forward(h1, "silu"));
     return add(this.convShortcut ? this.convShortcut.forward(x) : x, h2);
   }
 }
@@ -266,7 +265,7 @@ class Encoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(silu(this.convNormOut.forward(x))) };
+    const out = { forward: (x: MxArray) => this.convOut.forward(this.convNormOut.forward(x, "silu")) };
     return [
       this.convIn,
       ...this.downBlocks.flatMap((block) => block.layers()),
@@ -299,7 +298,7 @@ class Decoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(silu(this.convNormOut.forward(x))) };
+    const out = { forward: (x: MxArray) => this.convOut.forward(this.convNormOut.forward(x, "silu")) };
     return [this.convIn, ...this.midBlock.layers(), ...this.upBlocks.flatMap((block) => block.layers()), out];
   }
 }

@@ -6,23 +6,23 @@ import {
   concatenate,
   type DType,
   type MxArray,
-  multiply,
   reshape,
   scope,
   slice,
   split,
-  stack,
-  subtract,
   swapaxes,
 } from "@mflux-depth/mlx";
 import {
   attention,
+  gatedAdd,
   geluTanh,
   LayerNorm,
   Linear,
   lazily,
   Module,
   RMSNorm,
+  type RotaryTables,
+  rotaryHeads,
   type Stages,
   silu,
 } from "@mflux-depth/mlx/nn";
@@ -90,15 +90,11 @@ export function fluxTransformerConfig(
 
 // ---------------------------------------------------------------- positions
 
-/** Cosines and sines of the rotary position embedding, float32 `[T + N, head_dim / 2]`. Dispose both after use. */
-export interface RotaryTables {
-  cos: MxArray;
-  sin: MxArray;
-}
+export type { RotaryTables };
 
 /**
- * The tables of a picture of `rows × columns` tokens after `textTokens` text tokens: text lies at (0, 0, 0), the image
- * token of a row and column at (0, row, column). They serve all steps of a run.
+ * The tables of a picture of `rows × columns` tokens after `textTokens` text tokens, `[T + N, head_dim / 2]`: text lies
+ * at (0, 0, 0), the image token of a row and column at (0, row, column). They serve all steps of a run.
  * (diffusers: models/embeddings.py, FluxPosEmbed: theta 10000, float64 until the end.)
  */
 export function rotaryTables(
@@ -127,19 +123,6 @@ export function rotaryTables(
   }
   const shape = [tokens, pairs];
   return { cos: array(cos, { shape }), sin: array(sin, { shape }) };
-}
-
-/** Rotates each pair of adjacent channels of `x [B, heads, tokens, head_dim]` by its angle, in float32. */
-function rotate(x: MxArray, { cos, sin }: RotaryTables): MxArray {
-  const [batch, heads, tokens, dims] = x.shape as [number, number, number, number];
-  const pairs = reshape(astype(x, "float32"), [batch, heads, tokens, dims / 2, 2]);
-  const first = slice(pairs, [null, null, null, null, 0]);
-  const second = slice(pairs, [null, null, null, null, 1]);
-  const turned = stack(
-    [subtract(multiply(first, cos), multiply(second, sin)), add(multiply(second, cos), multiply(first, sin))],
-    -1,
-  );
-  return astype(reshape(turned, x.shape), x.dtype);
 }
 
 // ---------------------------------------------------------------- time, guidance, pooled text
@@ -228,9 +211,6 @@ class TimeTextEmbed extends Module {
 const chunks = (modulation: MxArray, parts: number): MxArray[] =>
   split(reshape(modulation, [modulation.shape[0]!, 1, -1]), parts, -1);
 
-const modulate = (x: MxArray, shift: MxArray, scale: MxArray): MxArray =>
-  add(multiply(x, add(scale, 1)), shift);
-
 /** float16 cannot hold what the text stream grows to. */
 const withinFloat16 = (x: MxArray): MxArray => (x.dtype === "float16" ? clip(x, -65504, 65504) : x);
 
@@ -315,10 +295,11 @@ class SingleAttention extends Module {
 
   /** `[B, T + N, D]` → the same shape. */
   forward(x: MxArray, rotary: RotaryTables): MxArray {
-    const q = this.normQ.forward(intoHeads(this.toQ.forward(x), this.heads));
-    const k = this.normK.forward(intoHeads(this.toK.forward(x), this.heads));
-    const v = intoHeads(this.toV.forward(x), this.heads);
-    return outOfHeads(attention(rotate(q, rotary), rotate(k, rotary), v, { scale: this.scale }));
+    const { heads, scale } = this;
+    const q = rotaryHeads(this.toQ.forward(x), this.normQ, heads, rotary, 0);
+    const k = rotaryHeads(this.toK.forward(x), this.normK, heads, rotary, 0);
+    const v = intoHeads(this.toV.forward(x), heads);
+    return outOfHeads(attention(q, k, v, { scale }));
   }
 }
 
@@ -360,20 +341,21 @@ class JointAttention extends Module {
 
   /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
   forward(image: MxArray, text: MxArray, rotary: RotaryTables): { image: MxArray; text: MxArray } {
-    const heads = (projected: MxArray): MxArray => intoHeads(projected, this.heads);
-    const textQ = this.normAddedQ.forward(heads(this.addQProj.forward(text)));
-    const textK = this.normAddedK.forward(heads(this.addKProj.forward(text)));
-    const textV = heads(this.addVProj.forward(text));
-    const imageQ = this.normQ.forward(heads(this.toQ.forward(image)));
-    const imageK = this.normK.forward(heads(this.toK.forward(image)));
-    const imageV = heads(this.toV.forward(image));
+    const { heads, scale } = this;
+    const textTokens = text.shape[1]!;
+    const textQ = rotaryHeads(this.addQProj.forward(text), this.normAddedQ, heads, rotary, 0);
+    const textK = rotaryHeads(this.addKProj.forward(text), this.normAddedK, heads, rotary, 0);
+    const textV = intoHeads(this.addVProj.forward(text), heads);
+    const imageQ = rotaryHeads(this.toQ.forward(image), this.normQ, heads, rotary, textTokens);
+    const imageK = rotaryHeads(this.toK.forward(image), this.normK, heads, rotary, textTokens);
+    const imageV = intoHeads(this.toV.forward(image), heads);
 
-    const q = rotate(concatenate([textQ, imageQ], 2), rotary);
-    const k = rotate(concatenate([textK, imageK], 2), rotary);
+    const q = concatenate([textQ, imageQ], 2);
+    const k = concatenate([textK, imageK], 2);
     const v = concatenate([textV, imageV], 2);
-    const attended = outOfHeads(attention(q, k, v, { scale: this.scale }));
+    const attended = outOfHeads(attention(q, k, v, { scale }));
 
-    const [ofText, ofImage] = split(attended, [text.shape[1]!], 1) as [MxArray, MxArray];
+    const [ofText, ofImage] = split(attended, [textTokens], 1) as [MxArray, MxArray];
     return { image: this.toOut[0].forward(ofImage), text: this.toAddOut.forward(ofText) };
   }
 }
@@ -411,18 +393,18 @@ class DoubleBlock extends Module {
       this.norm1Context.forward(condition) as Six;
 
     const attended = this.attn.forward(
-      modulate(this.norm.forward(image), shift, scale),
-      modulate(this.norm.forward(text), textShift, textScale),
+      this.norm.modulated(image, scale, shift),
+      this.norm.modulated(text, textScale, textShift),
       rotary,
     );
 
-    const image1 = add(image, multiply(gate, attended.image));
-    const imageFf = this.ff.forward(modulate(this.norm.forward(image1), mlpShift, mlpScale));
-    const text1 = add(text, multiply(textGate, attended.text));
-    const textFf = this.ffContext.forward(modulate(this.norm.forward(text1), textMlpShift, textMlpScale));
+    const image1 = gatedAdd(image, gate, attended.image);
+    const imageFf = this.ff.forward(this.norm.modulated(image1, mlpScale, mlpShift));
+    const text1 = gatedAdd(text, textGate, attended.text);
+    const textFf = this.ffContext.forward(this.norm.modulated(text1, textMlpScale, textMlpShift));
     return {
-      image: add(image1, multiply(mlpGate, imageFf)),
-      text: withinFloat16(add(text1, multiply(textMlpGate, textFf))),
+      image: gatedAdd(image1, mlpGate, imageFf),
+      text: withinFloat16(gatedAdd(text1, textMlpGate, textFf)),
     };
   }
 }
@@ -448,11 +430,11 @@ class SingleBlock extends Module {
   /** `x [B, T + N, D]`, `condition [B, D]` → the shape of `x`. */
   forward(x: MxArray, condition: MxArray, rotary: RotaryTables): MxArray {
     const [shift, scale, gate] = this.norm.forward(condition) as [MxArray, MxArray, MxArray];
-    const normed = modulate(this.layerNorm.forward(x), shift, scale);
+    const normed = this.layerNorm.modulated(x, scale, shift);
     const mlp = geluTanh(this.projMlp.forward(normed));
     const attended = this.attn.forward(normed, rotary);
     const out = this.projOut.forward(concatenate([attended, mlp], -1));
-    return withinFloat16(add(x, multiply(gate, out)));
+    return withinFloat16(gatedAdd(x, gate, out));
   }
 }
 
@@ -556,6 +538,6 @@ export class FluxTransformer extends Module {
   /** `image [B, N, D]` → `[B, N, outChannels]`. */
   private unembed(image: MxArray, condition: MxArray): MxArray {
     const [scale, shift] = this.normOut.forward(condition) as [MxArray, MxArray];
-    return this.projOut.forward(modulate(this.norm.forward(image), shift, scale));
+    return this.projOut.forward(this.norm.modulated(image, scale, shift));
   }
 }

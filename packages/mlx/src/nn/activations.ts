@@ -1,20 +1,24 @@
 import type { MxArray } from "../array.js";
+import { native } from "../load.js";
 import { add, astype, erf, maximum, multiply, sigmoid, tanh } from "../ops.js";
 
-/* Computed in float32 and rounded once to the dtype of `x`, as PyTorch does for 16-bit types. */
-const inFloat32 = (x: MxArray, f: (wide: MxArray) => MxArray): MxArray =>
-  astype(f(astype(x, "float32")), x.dtype);
+/**
+ * One pass on all threads where the CPU backend has it; else the plain operations, in float32 and rounded once to the
+ * dtype of `x`, as PyTorch does for 16-bit types.
+ */
+const activate = (x: MxArray, kind: string, plain: (wide: MxArray) => MxArray): MxArray =>
+  native.fusible(x) ? native.fusedActivation(x, kind) : astype(plain(astype(x, "float32")), x.dtype);
 
 /** `x · sigmoid(x)`. */
-export const silu = (x: MxArray): MxArray => inFloat32(x, (v) => multiply(v, sigmoid(v)));
+export const silu = (x: MxArray): MxArray => activate(x, "silu", (v) => multiply(v, sigmoid(v)));
 
 /** `x · Φ(x)` by the error function. */
 export const gelu = (x: MxArray): MxArray =>
-  inFloat32(x, (v) => multiply(multiply(v, 0.5), add(erf(multiply(v, Math.SQRT1_2)), 1)));
+  activate(x, "gelu", (v) => multiply(multiply(v, 0.5), add(erf(multiply(v, Math.SQRT1_2)), 1)));
 
 /** `x · Φ(x)` approximated by tanh (Hendrycks and Gimpel, 2016): `gelu_new`, `gelu_pytorch_tanh`. */
 export const geluTanh = (x: MxArray): MxArray =>
-  inFloat32(x, (v) => {
+  activate(x, "geluTanh", (v) => {
     const cubic = multiply(multiply(multiply(v, v), v), 0.044715);
     const inner = multiply(add(v, cubic), Math.sqrt(2 / Math.PI));
     return multiply(multiply(v, 0.5), add(tanh(inner), 1));
@@ -22,7 +26,7 @@ export const geluTanh = (x: MxArray): MxArray =>
 
 /** `x · sigmoid(1.702 x)`, CLIP's approximation. */
 export const quickGelu = (x: MxArray): MxArray =>
-  inFloat32(x, (v) => multiply(v, sigmoid(multiply(v, 1.702))));
+  activate(x, "quickGelu", (v) => multiply(v, sigmoid(multiply(v, 1.702))));
 
 /** `max(x, 0)`. */
 export const relu = (x: MxArray): MxArray => maximum(x, 0);

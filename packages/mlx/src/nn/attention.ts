@@ -1,6 +1,7 @@
 import { array, type MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
 import * as fast from "../fast.js";
+import { native } from "../load.js";
 import {
   add,
   arange,
@@ -11,6 +12,7 @@ import {
   matmul,
   multiply,
   type Range,
+  reshape,
   slice,
   softmax,
   swapaxes,
@@ -32,15 +34,17 @@ export interface AttentionOptions {
  * `softmax(scale · q kᵀ + mask) v` with `q [batch, heads, queries, head_dim]` and `k, v [batch, heads, keys, head_dim]`
  * → `[batch, heads, queries, head_dim]`; scores and softmax in float32.
  *
- * On the CPU, where MLX would make the scores of all heads at once, groups of heads (and blocks of queries where one
- * head is too large) follow one another.
+ * On the CPU, where MLX would make the scores of all heads at once, they are made by blocks, and without a mask in one
+ * pass on all threads; with one, groups of heads (and blocks of queries where one head is too large) follow one another.
  */
 export function attention(q: MxArray, k: MxArray, v: MxArray, options: AttentionOptions): MxArray {
   const { scale, mask = null } = options;
   if (defaultDevice() === "gpu") return fast.scaledDotProductAttention(q, k, v, { scale, mask });
 
-  const [batch, heads, queries] = q.shape as [number, number, number];
+  const [batch, heads, queries, dims] = q.shape as [number, number, number, number];
   const keys = k.shape[2]!;
+  if (!mask && [q, k, v].every((a) => native.fusible(a)))
+    return swapaxes(reshape(native.fusedAttention(q, k, v, scale), [batch, queries, heads, dims]), 1, 2);
   const { headsAtOnce, queriesAtOnce } = parts(batch, heads, queries, keys);
   const [wideQ, keysOnRight, wideV] = [
     astype(q, "float32"),

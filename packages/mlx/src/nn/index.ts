@@ -3,6 +3,7 @@ export * from "./attention.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
 export { Embedding } from "./embedding.js";
 export { Linear } from "./linear.js";
+export * from "./modulation.js";
 export {
   type LayerQuantization,
   LoadError,

@@ -1,5 +1,6 @@
 import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
+import { native } from "../load.js";
 import {
   add,
   addmm,
@@ -32,10 +33,19 @@ export class Linear extends MatrixLayer {
       const weight = transpose(this.weight);
       return bias ? addmm(bias, x, weight) : matmul(x, weight);
     }
+    if (native.fusible(x) && native.fusible(quantized.scales) && (!bias || native.fusible(bias)))
+      return fusedQuantized(x, quantized, bias, quantization);
     const product = quantizedProduct(x, quantized, quantization);
     return bias ? add(product, bias) : product;
   }
 }
+
+const fusedQuantized = (
+  x: MxArray,
+  { weight, scales, biases }: QuantizedMatrix,
+  bias: MxArray | null,
+  { groupSize, bits }: Required<LayerQuantization>,
+): MxArray => native.fusedQuantizedLinear(x, weight, scales, biases, bias, groupSize, bits);
 
 /**
  * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product is plain

@@ -1,6 +1,7 @@
 import type { MxArray } from "../array.js";
 import { MlxError } from "../errors.js";
 import * as fast from "../fast.js";
+import { native } from "../load.js";
 import {
   add,
   astype,
@@ -14,6 +15,7 @@ import {
   subtract,
   zeros,
 } from "../ops.js";
+import { silu } from "./activations.js";
 import { Module } from "./module.js";
 
 /** `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis; statistics in float32. */
@@ -34,6 +36,15 @@ export class LayerNorm extends Module {
   /** `[..., dims]` → the same shape. */
   forward(x: MxArray): MxArray {
     return fast.layerNorm(x, this.weight, this.bias, this.eps);
+  }
+
+  /**
+   * `norm(x) · (1 + scale) + shift`, the adaptive norm of diffusion transformers: `x [batch, tokens, dims]`, `scale`
+   * and `shift [batch, 1, dims]` → the shape of `x`.
+   */
+  modulated(x: MxArray, scale: MxArray, shift: MxArray): MxArray {
+    if (!this.weight && native.fusible(x)) return native.fusedModulatedNorm(x, scale, shift, this.eps);
+    return add(multiply(this.forward(x), add(scale, 1)), shift);
   }
 }
 
@@ -76,8 +87,16 @@ export class GroupNorm extends Module {
     this.eps = options.eps ?? 1e-5;
   }
 
-  /** `[n, h, w, channels]` → the same shape. */
-  forward(x: MxArray): MxArray {
+  /** `[n, h, w, channels]` → the same shape, through SiLU if asked. */
+  forward(x: MxArray, activation?: "silu"): MxArray {
+    const { weight, bias, groups, eps } = this;
+    if (native.fusible(x) && native.fusible(weight))
+      return native.fusedGroupNorm(x, weight, bias, groups, eps, activation === "silu");
+    const normalized = this.normalize(x);
+    return activation === "silu" ? silu(normalized) : normalized;
+  }
+
+  private normalize(x: MxArray): MxArray {
     const wide = astype(x, "float32");
     const centred = subtract(wide, this.groupMean(wide));
     const scale = rsqrt(add(this.groupMean(square(centred)), this.eps));

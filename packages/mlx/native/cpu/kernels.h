@@ -1,0 +1,63 @@
+#pragma once
+
+// The inner loops of the CPU backend's fused operations, compiled once for each instruction set. All float32,
+// contiguous, over a range of rows or elements that one thread takes.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cpu {
+
+enum class Activation { silu, gelu, gelu_tanh, quick_gelu };
+
+struct Kernels {
+  const char* name;
+
+  // out[i] = activation(in[i]); in may be out
+  void (*activate)(Activation activation, const float* in, float* out, size_t count);
+
+  // (x - mean) * rsqrt(var + eps) * (1 + scale) + shift for each row of `dims`
+  void (*modulated_norm)(
+      const float* x, const float* scale, const float* shift, float* out, size_t rows, size_t dims, float eps);
+
+  // out = x + gate * y for each row of `dims`; x may be out
+  void (*gated_add)(const float* x, const float* gate, const float* y, float* out, size_t rows, size_t dims);
+
+  // One head of one token: x * rsqrt(mean(x²) + eps) * weight, then adjacent pairs turned by cos and sin [dims / 2].
+  void (*norm_rotate)(
+      const float* x, const float* weight, const float* cos, const float* sin, float* out, size_t dims, float eps);
+
+  // One block of an online softmax: scores [rows, keys] with stride `stride` become exp(score - maximum); `maximum`
+  // and `sum` of each row are brought up to date, and `rescale` is what earlier results of the row must be multiplied
+  // with.
+  void (*softmax_block)(
+      float* scores, size_t rows, size_t keys, size_t stride, float* maximum, float* sum, float* rescale);
+
+  // row[i] *= factor
+  void (*scale)(float* row, float factor, size_t count);
+
+  // Sum of a row, and of squared differences from `centre`, of interleaved channels: x [positions, stride] at channels
+  // [0, size) → added up in double.
+  double (*group_sum)(const float* x, size_t positions, size_t stride, size_t size);
+  double (*group_squares)(const float* x, size_t positions, size_t stride, size_t size, float centre);
+
+  // out = x * factor + offset by channel for each row of `channels`, then SiLU if asked.
+  void (*affine)(
+      const float* x, const float* factor, const float* offset, float* out, size_t rows, size_t channels, bool silu);
+
+  // `count` values (a multiple of 8) of affine quantization with `bits` each, packed from the lowest bit on, in groups
+  // of `group` that share a scale and a bias.
+  void (*dequantize)(
+      const uint8_t* packed, const float* scales, const float* biases, float* out, size_t count, size_t group, int bits);
+};
+
+// The best set that this machine has; MFLUX_DEPTH_ISA (avx512, avx2, generic) names one.
+const Kernels& kernels();
+
+extern const Kernels generic_kernels;
+#ifdef __x86_64__
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;
+#endif
+
+}  // namespace cpu
