@@ -156,7 +156,6 @@ export const requestOptions: Readonly<Record<RequestOption, OptionSpec>> = {
   },
   invertDepth: {
     kind: { type: "boolean" },
-    default: false,
     text: "The depth map has far in white: exchange near and far.",
     flags: ["--invert-depth"],
   },
@@ -403,7 +402,7 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
       "Give a depth map (depthImage) or a photo to infer one from (image).",
     );
 
-  const invertDepth = value<boolean>("invertDepth");
+  const invertDepth = value<boolean | undefined>("invertDepth") ?? false;
   if (invertDepth && depthImage === undefined)
     warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
 

@@ -23,6 +23,7 @@ test("defaults", () => {
     prompt: "a cube",
     image: undefined,
     depthImage: "map.png",
+    invertDepth: false,
     imageStrength: 0,
     steps: 20,
     guidance: 10,
@@ -43,6 +44,15 @@ test("defaults", () => {
     memory: "resident",
     cacheLimitGb: undefined,
   });
+});
+
+test("inverting without a map has no effect, and says so", () => {
+  const inverted = resolveRequest(request({ invertDepth: true }));
+  assert.deepEqual([inverted.invertDepth, inverted.warnings], [true, []]);
+  const { warnings } = resolveRequest(
+    request({ depthImage: undefined, image: "photo.jpg", invertDepth: true }),
+  );
+  assert.match(warnings.join(), /invertDepth has no effect/);
 });
 
 test("values at the ends of their ranges are taken", () => {
