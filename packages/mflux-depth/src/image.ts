@@ -64,9 +64,12 @@ function luminance(rgb: Float32Array): { data: Float32Array; coloured: boolean }
   return { data, coloured: far > data.length / 100 };
 }
 
+/** What messages call a picture that did not come from a file. */
+const unnamed = { photo: "the photo", map: "the depth map" } as const;
+
 async function decode(input: ImageInput, as: "photo" | "map"): Promise<DecodedImage> {
   if (typeof input !== "string" && !(input instanceof Uint8Array)) return fromPixels(input, as);
-  const source = typeof input === "string" ? input : "the picture";
+  const source = typeof input === "string" ? input : unnamed[as];
   const bytes = typeof input === "string" ? await readImageFile(input) : input;
   if (bytes.byteLength === 0) throw new ImageError(source, "the file is empty.");
 
@@ -110,7 +113,7 @@ const pixelsOf = (opened: Sharp, deep: boolean) =>
     .toBuffer({ resolveWithObject: true });
 
 function fromPixels(raw: RawImage, as: "photo" | "map"): DecodedImage {
-  const source = "the picture";
+  const source = unnamed[as];
   checkSize(source, raw.width, raw.height);
   const { data, width, height, channels } = raw;
   if (![1, 2, 3, 4].includes(channels) || data.length !== width * height * channels)

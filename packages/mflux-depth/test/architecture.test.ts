@@ -55,6 +55,13 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["@mflux-depth/nodetool/worker"],
     },
   },
+  nodetool: {
+    // The public parts that do not load MLX: the worker's process stays small and cannot be brought down by it.
+    node: {
+      files: [""],
+      packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/options", "@msgpack/msgpack", "ws"],
+    },
+  },
 };
 
 interface Import {

@@ -150,7 +150,3 @@ function percentDecoded(name: string, text: string): Uint8Array {
 
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
-
-/** The property that an option of the pipeline is called in the node: "depthImage" → "depth_image". */
-export const propertyOf = (option: string): string =>
-  option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

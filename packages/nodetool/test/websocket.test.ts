@@ -139,6 +139,7 @@ test("refusals name the property", async () => {
     [execution(), /depth_image/],
     [execution({}, { blobs: { depth_image: new Uint8Array(1000) } }), /^depth_image: is not a picture/],
     [execution({}, { blobs: { depth_image: bomb } }), /^depth_image: has 30000 × 30000 pixels/],
+    [execution({}, { blobs: { depth_image: map, image: bomb } }), /^image: has 30000 × 30000 pixels/],
     [withMap({ model: { repo_id: "nobody/nothing" } }), /nobody\/nothing/],
   ];
   for (const [data, message] of cases) await assert.rejects(host.ask("execute", data), { message });

@@ -4,7 +4,7 @@
 import type { Engine, EngineEvent, EngineJob, EngineResult } from "mflux-depth/engine";
 import { ImageError, MfluxDepthError } from "mflux-depth/errors";
 import { definition } from "../definition.js";
-import { isRecord, jobOf, propertyOf } from "../inputs.js";
+import { isRecord, jobOf } from "../inputs.js";
 import { decodeFrame, defaultFrameLimit, encodeFrame, type Frame, FrameError } from "./frames.js";
 import { Jobs } from "./jobs.js";
 
@@ -183,7 +183,7 @@ export class Worker {
     };
     const { signal } = run.controller;
     const result = await this.#options.engine.generate(job, { signal, onEvent }).catch((error: unknown) => {
-      throw signal.aborted ? new Error("cancelled") : named(error, job);
+      throw signal.aborted ? new Error("cancelled") : named(error);
     });
     const { seed, timings, warnings } = result;
     const seconds = Object.values(timings).reduce((sum, value) => sum + value, 0);
@@ -229,14 +229,14 @@ function answerOf({ image, width, height, metadata }: EngineResult): Answer {
   };
 }
 
+/** What the pipeline calls pictures that have no file, and the property they came in. */
+const propertyOf: Readonly<Record<string, string>> = { "the photo": "image", "the depth map": "depth_image" };
+
 /** An error of the pipeline in the node's words. */
-function named(error: unknown, { request }: EngineJob): unknown {
-  if (error instanceof ImageError) {
-    const given = (["image", "depthImage"] as const).filter((name) => request[name] instanceof Uint8Array);
-    const reason = error.message.slice(error.source.length + 2);
-    return new Error(`${given.map(propertyOf).join(" or ")}: ${reason}`, { cause: error });
-  }
-  return error;
+function named(error: unknown): unknown {
+  const property = error instanceof ImageError ? propertyOf[error.source] : undefined;
+  if (!(error instanceof ImageError) || property === undefined) return error;
+  return new Error(`${property}: ${error.message.slice(error.source.length + 2)}`, { cause: error });
 }
 
 /** The data of an error frame. A traceback says where a mistake of ours is; mistakes of others need none. */
