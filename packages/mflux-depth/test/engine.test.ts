@@ -91,6 +91,7 @@ test("errors keep their class, their subject and their sentence", async () => {
     engine.generate(job({ depthImage: new Uint8Array(100) })),
     (error) => error instanceof ImageError && /not a picture that can be read/.test(error.message),
   );
+  const { model } = engine.held!;
   await assert.rejects(
     engine.generate({ ...job(), load: { model: "nobody/nothing" } }),
     (error) =>
@@ -98,6 +99,7 @@ test("errors keep their class, their subject and their sentence", async () => {
       error.source === "nobody/nothing" &&
       !/nothing: nobody/.test(error.message),
   );
+  assert.equal(engine.held?.model, model, "the model before is kept");
 });
 
 test("a cancel in any stage ends the job at once and gives the memory back", async () => {
@@ -165,6 +167,33 @@ test("a killed process costs its job and no other", async () => {
   process.kill(pid, "SIGKILL");
   assert.equal((await engine.generate(job())).seed, 7);
   assert.notEqual(engine.pid, pid);
+});
+
+test("a job that does not hear its cancel ends with its process", async () => {
+  const other = new Engine({ cancelSeconds: 0.2 });
+  const controller = new AbortController();
+  const { onEvent, seen } = when((event) => event.type === "stage");
+  const running = assert.rejects(
+    other.generate(job({ steps: 50 }), { signal: controller.signal, onEvent }),
+    /enough/,
+  );
+  await seen;
+  const stopped = other.pid!;
+  process.kill(stopped, "SIGSTOP");
+  controller.abort(new Error("enough"));
+  await running;
+  assert.ok(!alive(stopped));
+  await other.close();
+});
+
+test("an engine that cannot start says so, each time", async () => {
+  const other = new Engine({ env: { ...process.env, NODE_OPTIONS: "--import=file:///no/such/module.js" } });
+  for (let i = 0; i < 2; i++)
+    await assert.rejects(
+      other.generate(job()),
+      (error) => error instanceof EngineError && /could not be started/.test(error.message),
+    );
+  await other.close();
 });
 
 test("the model goes on request, after a time without jobs, and when memory is short; not while it is used", async () => {

@@ -9,6 +9,7 @@ import {
   type EngineResult,
   type FromEngine,
   fromPlain,
+  type HeldModel,
   type ToEngine,
 } from "./protocol.js";
 
@@ -80,8 +81,8 @@ export class Engine {
     return this.#process?.pid;
   }
 
-  /** What the last job left in memory, while its process lives: the model's name, and the memory of the process. */
-  get held(): { readonly model: string; readonly bytes: number } | null {
+  /** What the last job left for the next one. */
+  get held(): HeldModel | null {
     return this.#process?.held ?? null;
   }
 
@@ -115,7 +116,7 @@ export class Engine {
    * Lets the model go, unless a job runs or waits.
    * @returns what was held, or null when nothing was or it is in use.
    */
-  async evict(): Promise<{ readonly model: string; readonly bytes: number } | null> {
+  async evict(): Promise<HeldModel | null> {
     if (this.#running || this.#queue.length > 0) return null;
     const held = this.held;
     await this.#stop();
@@ -210,7 +211,7 @@ class EngineProcess {
   #settle: ((message: Exclude<FromEngine, { type: "event" }> | null) => void) | null = null;
   #onEvent: (event: EngineEvent) => void = () => {};
   #id = 0;
-  #held: { model: string; bytes: number } | null = null;
+  #held: HeldModel | null = null;
 
   constructor(env: NodeJS.ProcessEnv | undefined) {
     // What MLX or a library prints must not get into the results of the process here.
@@ -239,7 +240,7 @@ class EngineProcess {
     return this.#child.pid;
   }
 
-  get held(): { readonly model: string; readonly bytes: number } | null {
+  get held(): HeldModel | null {
     return this.#held;
   }
 
@@ -274,7 +275,7 @@ class EngineProcess {
         this.#send({ type: "generate", id, job });
         if (this.#end !== null) resolve(null);
       });
-      if (answer) this.#held = { model: resolveLoadOptions(job.load).model, bytes: answer.residentBytes };
+      if (answer) this.#held = answer.held;
       signal?.throwIfAborted();
       if (!answer && !taken && !this.#killed) return null;
       if (!answer) throw new EngineError(this.#end ?? "The engine ended.");

@@ -7,6 +7,7 @@ import {
   type EngineJob,
   type EngineResult,
   type FromEngine,
+  type HeldModel,
   type LoadProgress,
   type ToEngine,
   toPlain,
@@ -36,9 +37,9 @@ async function run(id: number, job: EngineJob): Promise<void> {
   onLoad = (progress) => send({ type: "event", id, event: { type: "load", ...progress } });
   try {
     const result = await generate(id, job, controller.signal);
-    send({ type: "result", id, result, residentBytes: process.memoryUsage.rss() });
+    send({ type: "result", id, result, held: whatIsHeld() });
   } catch (error) {
-    send({ type: "error", id, error: toPlain(error), residentBytes: process.memoryUsage.rss() });
+    send({ type: "error", id, error: toPlain(error), held: whatIsHeld() });
   } finally {
     running = null;
   }
@@ -75,6 +76,9 @@ async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<F
   held = found;
   return found;
 }
+
+const whatIsHeld = (): HeldModel | null =>
+  held && { model: held.model.name, bytes: process.memoryUsage.rss() };
 
 const keyOf = ({ model, options }: FluxDepth): string =>
   JSON.stringify([model.folder, model.revision, Object.entries(options).sort()]);

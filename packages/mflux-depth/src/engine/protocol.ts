@@ -51,19 +51,26 @@ export type ToEngine =
 
 export type FromEngine =
   | { readonly type: "event"; readonly id: number; readonly event: EngineEvent }
-  /** `residentBytes`: the memory of the process afterwards. */
   | {
       readonly type: "result";
       readonly id: number;
       readonly result: EngineResult;
-      readonly residentBytes: number;
+      readonly held: HeldModel | null;
     }
   | {
       readonly type: "error";
       readonly id: number;
       readonly error: PlainError;
-      readonly residentBytes: number;
+      readonly held: HeldModel | null;
     };
+
+/** What stays for the next job. */
+export interface HeldModel {
+  /** Its name, as it was asked for. */
+  readonly model: string;
+  /** Memory of the engine's process. */
+  readonly bytes: number;
+}
 
 /** An error as it crosses between processes. */
 export interface PlainError {

@@ -25,7 +25,8 @@ export interface WebSocketEndpoint {
 export async function serveWebSocket(worker: Worker, options: WebSocketOptions): Promise<WebSocketEndpoint> {
   const { host, port, token, frameLimit } = options;
   const sockets = new WebSocketServer({ noServer: true, maxPayload: frameLimit, perMessageDeflate: false });
-  const http = createServer((_, response) => {
+  // A host that vanished with its machine is noticed, and its runs end.
+  const http = createServer({ keepAlive: true, keepAliveInitialDelay: 30_000 }, (_, response) => {
     response.writeHead(426, { "content-type": "text/plain", upgrade: "websocket", connection: "upgrade" });
     response.end("This is a NodeTool worker; it speaks WebSocket.\n");
   });
