@@ -1,0 +1,354 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import {
+  array,
+  evaluateSync,
+  type MxArray,
+  quantize,
+  random,
+  scope,
+  slice,
+  transpose,
+} from "../src/index.js";
+import { native } from "../src/load.js";
+
+/*
+ * The fused operations of the Linux CPU against the formulas in double precision. The whole file runs once for each
+ * instruction set: by itself with the machine's best, which starts it again for the others.
+ */
+
+const linux = process.platform === "linux";
+const options = linux ? {} : { skip: "the fused operations exist on Linux only" };
+const sets = process.arch === "x64" ? ["avx512", "avx2", "generic"] : ["generic"];
+
+const numbers = (a: MxArray): number[] => Array.from(a.toTypedArray() as Float32Array);
+
+function near(actual: MxArray, expected: readonly number[], tolerance = 1e-6): void {
+  const values = numbers(actual);
+  assert.equal(values.length, expected.length);
+  let difference = 0;
+  let norm = 0;
+  for (const [i, value] of values.entries()) {
+    difference += (value - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  const error = Math.sqrt(difference / norm);
+  assert.ok(error <= tolerance, `relative error ${error}`);
+}
+
+/** The error function by its series, to 1e-15. */
+function erf(x: number): number {
+  if (Math.abs(x) > 5) return Math.sign(x);
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > 1e-18; n++) {
+    term *= -(x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+const activations: Record<string, (x: number) => number> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  quickGelu: (x) => x / (1 + Math.exp(-1.702 * x)),
+  gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
+  geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+test("the instruction set that was asked for is in use", options, () => {
+  const wished = process.env.MFLUX_DEPTH_ISA;
+  if (wished) assert.equal(native.instructionSet(), wished);
+  else assert.ok(sets.includes(native.instructionSet()));
+});
+
+test("activations", options, () => {
+  for (const [kind, formula] of Object.entries(activations))
+    for (const size of [1, 7, 16, 33, 70_001]) {
+      const x = random.normal([size], { key: random.key(size), scale: 3 });
+      near(native.fusedActivation(x, kind), numbers(x).map(formula));
+    }
+});
+
+test("activations carry NaN and infinity, and go to their limits far out", options, () => {
+  const x = array([Number.NaN, Number.POSITIVE_INFINITY, 200, -200, 0]);
+  for (const kind of Object.keys(activations)) {
+    const [nan, infinite, large, small, zero] = numbers(native.fusedActivation(x, kind));
+    assert.ok(Number.isNaN(nan!), `${kind}(NaN)`);
+    assert.equal(infinite, Number.POSITIVE_INFINITY, `${kind}(inf)`);
+    assert.equal(large, 200);
+    assert.ok(Math.abs(small!) < 1e-30, `${kind}(-200) is ${small}`);
+    assert.equal(zero, 0);
+  }
+});
+
+test("inputs that are not contiguous, and none at all", options, () => {
+  const x = random.normal([6, 10], { key: random.key(1) });
+  for (const view of [
+    transpose(x),
+    slice(x, [
+      [1, 5],
+      [0, null, 3],
+    ]),
+  ])
+    near(native.fusedActivation(view, "silu"), numbers(view).map(activations.silu!));
+  assert.deepEqual(numbers(native.fusedActivation(array([], { shape: [0] }), "silu")), []);
+});
+
+test("adaptive norm: norm(x) (1 + scale) + shift", options, () => {
+  for (const [batch, tokens, dims] of [
+    [1, 1, 5],
+    [2, 3, 16],
+    [2, 19, 100],
+    [1, 40, 3072],
+  ] as const) {
+    const key = random.key(dims);
+    const x = random.normal([batch, tokens, dims], { key, loc: 2, scale: 0.5 });
+    const scale = random.normal([batch, 1, dims], { key: random.key(dims + 1) });
+    const shift = random.normal([batch, 1, dims], { key: random.key(dims + 2) });
+    const [xs, scales, shifts] = [numbers(x), numbers(scale), numbers(shift)];
+    const expected: number[] = [];
+    for (let row = 0; row < batch * tokens; row++) {
+      const values = xs.slice(row * dims, (row + 1) * dims);
+      const mean = values.reduce((a, b) => a + b) / dims;
+      const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / dims;
+      const at = Math.floor(row / tokens) * dims;
+      for (const [i, v] of values.entries())
+        expected.push(((v - mean) / Math.sqrt(variance + 1e-6)) * (1 + scales[at + i]!) + shifts[at + i]!);
+    }
+    near(native.fusedModulatedNorm(x, scale, shift, 1e-6), expected);
+  }
+});
+
+test("adaptive norm: the eps shows where the input is small", options, () => {
+  const x = random.normal([1, 1, 64], { key: random.key(1), scale: 1e-3 });
+  const none = array(new Float32Array(64), { shape: [1, 1, 64] });
+  const values = numbers(x);
+  const mean = values.reduce((a, b) => a + b) / 64;
+  const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / 64;
+  near(
+    native.fusedModulatedNorm(x, none, none, 1e-6),
+    values.map((v) => (v - mean) / Math.sqrt(variance + 1e-6)),
+  );
+});
+
+test("x + gate y", options, () => {
+  const [batch, tokens, dims] = [2, 21, 77];
+  const x = random.normal([batch, tokens, dims], { key: random.key(1) });
+  const y = random.normal([batch, tokens, dims], { key: random.key(2) });
+  const gate = random.normal([batch, 1, dims], { key: random.key(3) });
+  const [xs, ys, gates] = [numbers(x), numbers(y), numbers(gate)];
+  near(
+    native.fusedGatedAdd(x, gate, y),
+    xs.map((v, at) => v + gates[Math.floor(at / (tokens * dims)) * dims + (at % dims)]! * ys[at]!),
+  );
+});
+
+test("heads, their norm and rotation", options, () => {
+  for (const [batch, tokens, heads, dims, offset] of [
+    [1, 1, 1, 2, 0],
+    [2, 5, 3, 12, 4],
+    [1, 33, 4, 128, 7],
+  ] as const) {
+    const x = random.normal([batch, tokens, heads * dims], { key: random.key(dims) });
+    const weight = random.normal([dims], { key: random.key(5) });
+    const angles = random.uniform([tokens + offset, dims / 2], { key: random.key(6), high: 6 });
+    const turns = numbers(angles);
+    const table = (f: (v: number) => number): MxArray =>
+      array(Float32Array.from(turns, f), { shape: angles.shape });
+    const [cos, sin] = [table(Math.cos), table(Math.sin)];
+    const [xs, weights] = [numbers(x), numbers(weight)];
+    const expected: number[] = [];
+    for (let b = 0; b < batch; b++)
+      for (let head = 0; head < heads; head++)
+        for (let token = 0; token < tokens; token++) {
+          const at = (b * tokens + token) * heads * dims + head * dims;
+          const v = xs.slice(at, at + dims);
+          const rms = Math.sqrt(v.reduce((a, e) => a + e * e, 0) / dims + 1e-6);
+          const n = v.map((e, i) => (e / rms) * weights[i]!);
+          for (let pair = 0; pair < dims / 2; pair++) {
+            const angle = turns[((offset + token) * dims) / 2 + pair]!;
+            expected.push(n[2 * pair]! * Math.cos(angle) - n[2 * pair + 1]! * Math.sin(angle));
+            expected.push(n[2 * pair + 1]! * Math.cos(angle) + n[2 * pair]! * Math.sin(angle));
+          }
+        }
+    near(native.fusedNormRotate(x, weight, cos, sin, heads, offset, 1e-6), expected);
+  }
+});
+
+test("group norm, with SiLU and without", options, () => {
+  for (const [n, h, w, channels, groups] of [
+    [1, 1, 1, 4, 2],
+    [2, 5, 7, 12, 3],
+    [1, 70, 65, 64, 2],
+  ] as const) {
+    const x = random.normal([n, h, w, channels], { key: random.key(channels), loc: 5 });
+    const weight = random.normal([channels], { key: random.key(1) });
+    const bias = random.normal([channels], { key: random.key(2) });
+    const [xs, weights, biases] = [numbers(x), numbers(weight), numbers(bias)];
+    const size = channels / groups;
+    const positions = h * w;
+    const plain = new Array<number>(xs.length);
+    for (let picture = 0; picture < n; picture++)
+      for (let group = 0; group < groups; group++) {
+        const members: number[] = [];
+        for (let p = 0; p < positions; p++)
+          for (let c = 0; c < size; c++)
+            members.push((picture * positions + p) * channels + group * size + c);
+        const mean = members.reduce((a, at) => a + xs[at]!, 0) / members.length;
+        const variance = members.reduce((a, at) => a + (xs[at]! - mean) ** 2, 0) / members.length;
+        for (const at of members)
+          plain[at] =
+            ((xs[at]! - mean) / Math.sqrt(variance + 1e-6)) * weights[at % channels]! +
+            biases[at % channels]!;
+      }
+    near(native.fusedGroupNorm(x, weight, bias, groups, 1e-6, false), plain, 2e-6);
+    near(native.fusedGroupNorm(x, weight, bias, groups, 1e-6, true), plain.map(activations.silu!), 2e-6);
+  }
+});
+
+test("attention by blocks", options, () => {
+  // Beyond a block of queries (128) and of keys (1024), and sizes that fill none.
+  for (const [batch, heads, queries, keys, dims] of [
+    [1, 1, 1, 1, 3],
+    [2, 3, 5, 9, 8],
+    [1, 2, 131, 1029, 16],
+  ] as const) {
+    const q = random.normal([batch, heads, queries, dims], { key: random.key(1), scale: 2 });
+    const k = random.normal([batch, heads, keys, dims], { key: random.key(2), scale: 2 });
+    const v = random.normal([batch, heads, keys, dims], { key: random.key(3) });
+    const [qs, ks, vs] = [numbers(q), numbers(k), numbers(v)];
+    const expected = new Array<number>(batch * queries * heads * dims);
+    for (let b = 0; b < batch; b++)
+      for (let head = 0; head < heads; head++)
+        for (let query = 0; query < queries; query++) {
+          const of = (values: number[], at: number): number[] => values.slice(at * dims, (at + 1) * dims);
+          const scores = Array.from({ length: keys }, (_, key) => {
+            const [left, right] = [
+              of(qs, (b * heads + head) * queries + query),
+              of(ks, (b * heads + head) * keys + key),
+            ];
+            return 0.3 * left.reduce((a, e, i) => a + e * right[i]!, 0);
+          });
+          const most = Math.max(...scores);
+          const weights = scores.map((score) => Math.exp(score - most));
+          const sum = weights.reduce((a, e) => a + e);
+          for (let i = 0; i < dims; i++)
+            expected[((b * queries + query) * heads + head) * dims + i] =
+              weights.reduce(
+                (a, weight, key) => a + weight * vs[((b * heads + head) * keys + key) * dims + i]!,
+                0,
+              ) / sum;
+        }
+    near(native.fusedAttention(q, k, v, 0.3), expected, 2e-6);
+  }
+});
+
+test("attention carries NaN, and large scores do not overflow", options, () => {
+  const ones = array(new Float32Array(32).fill(100), { shape: [1, 1, 4, 8] });
+  near(native.fusedAttention(ones, ones, ones, 1), new Array(32).fill(100));
+  const nan = array(
+    Float32Array.from({ length: 32 }, (_, i) => (i === 9 ? Number.NaN : 1)),
+    { shape: [1, 1, 4, 8] },
+  );
+  assert.ok(numbers(native.fusedAttention(ones, nan, ones, 1)).every(Number.isNaN));
+});
+
+test("quantized Linear at every bit width, with bias and without", options, () => {
+  for (const bits of [2, 3, 4, 5, 6, 8] as const)
+    for (const [rows, inputs, features, groupSize] of [
+      [1, 64, 1, 64],
+      [5, 640, 300, 64],
+      [3, 1088, 257, 32],
+    ] as const) {
+      const x = random.normal([rows, inputs], { key: random.key(rows) });
+      const matrix = quantize(random.normal([features, inputs], { key: random.key(bits) }), {
+        bits,
+        groupSize,
+      });
+      const bias = random.normal([features], { key: random.key(7) });
+      // Unpacked here, from the lowest bit on; not by MLX's own dequantize.
+      const packed = matrix.weight.toTypedArray() as Uint32Array;
+      const [scales, biases] = [numbers(matrix.scales), numbers(matrix.biases)];
+      const words = packed.length / features;
+      const weight = (feature: number, input: number): number => {
+        let value = 0;
+        for (let bit = 0; bit < bits; bit++) {
+          const at = input * bits + bit;
+          value |= ((packed[feature * words + (at >> 5)]! >>> (at & 31)) & 1) << bit;
+        }
+        const group = (feature * inputs) / groupSize + Math.floor(input / groupSize);
+        return value * scales[group]! + biases[group]!;
+      };
+      const xs = numbers(x);
+      const biasOf = numbers(bias);
+      const product = Array.from({ length: rows * features }, (_, at) => {
+        let sum = 0;
+        for (let i = 0; i < inputs; i++)
+          sum += xs[Math.floor(at / features) * inputs + i]! * weight(at % features, i);
+        return sum;
+      });
+      const args = [x, matrix.weight, matrix.scales, matrix.biases] as const;
+      near(native.fusedQuantizedLinear(...args, null, groupSize, bits), product);
+      near(
+        native.fusedQuantizedLinear(...args, bias, groupSize, bits),
+        product.map((v, at) => v + biasOf[at % features]!),
+      );
+    }
+});
+
+test("nothing but float32 on the CPU outside of a gradient is fusible", options, () => {
+  scope(() => {
+    assert.equal(native.fusible(array([1])), true);
+    assert.equal(native.fusible(array([1], { dtype: "bfloat16" })), false);
+    let traced = true;
+    native.valueAndGrad(
+      ([x]) => {
+        traced = native.fusible(x!);
+        return [x!];
+      },
+      [0],
+      [array(1)],
+    );
+    assert.equal(traced, false);
+  });
+});
+
+test("operands that do not fit are refused by name", options, () => {
+  const x = random.normal([1, 4, 6]);
+  const wrong = random.normal([1, 1, 5]);
+  assert.throws(
+    () => native.fusedGatedAdd(x, wrong, x),
+    /fusedGatedAdd: .*\[batch, 1, dims\].*float32 \[1,1,5\]/,
+  );
+  assert.throws(() => native.fusedActivation(x, "relu6"), /unknown activation "relu6"/);
+});
+
+test("the inputs of a fused operation stay as they are while something else needs them", options, () => {
+  const x = random.normal([4096], { key: random.key(3) });
+  evaluateSync(x);
+  const before = numbers(x);
+  const twice = native.add(native.fusedActivation(x, "silu"), native.fusedActivation(x, "gelu"));
+  near(
+    twice,
+    before.map((v) => activations.silu!(v) + activations.gelu!(v)),
+  );
+  assert.deepEqual(numbers(x), before);
+});
+
+if (linux && !process.env.MFLUX_DEPTH_ISA)
+  for (const set of sets.filter((name) => name !== native.instructionSet()))
+    test(`all of it with ${set}`, () => {
+      const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+      const run = spawnSync(process.execPath, ["--test", fileURLToPath(import.meta.url)], {
+        env: { ...env, MFLUX_DEPTH_ISA: set },
+        encoding: "utf8",
+      });
+      // A machine without the set falls back, and its first test says so.
+      if (run.stdout.includes("the instruction set that was asked for") && /not ok 1 /.test(run.stdout)) {
+        assert.equal(set.startsWith("avx"), true);
+        return;
+      }
+      assert.equal(run.status, 0, run.stdout);
+    });
