@@ -1,0 +1,31 @@
+import { parseArgs } from "node:util";
+import { backend } from "@mflux-depth/mlx";
+import { print, type Row } from "./measure.js";
+import { benchBlocks, benchPictures } from "./step.js";
+
+/*
+ * `npm run bench -- [--json] [NAME …]`: times and memory on this machine. Ratios are of figures measured in the same
+ * run. Each bench runs in this process, in the order below; name one alone for memory figures of its own.
+ */
+
+const benches: Record<string, { title: string; run: () => Promise<Row[]> }> = {
+  pictures: { title: "The bundled checkpoint", run: benchPictures },
+  blocks: { title: "Blocks at FLUX.1 size, float32", run: () => benchBlocks([1024, 4096]) },
+};
+
+const { values, positionals } = parseArgs({ options: { json: { type: "boolean" } }, allowPositionals: true });
+const unknown = positionals.find((name) => !(name in benches));
+if (unknown !== undefined) {
+  console.error(`no bench is called ${unknown}; there are ${Object.keys(benches).join(", ")}`);
+  process.exit(2);
+}
+const { name, version, blas } = backend();
+const machine = { mlx: `${version} (${name})`, blas: blas.name, threads: blas.threads };
+const results: Record<string, Row[]> = {};
+if (!values.json) console.log(`MLX ${machine.mlx}, ${machine.blas}, ${machine.threads} threads`);
+for (const key of positionals.length ? positionals : Object.keys(benches)) {
+  const { title, run } = benches[key]!;
+  results[key] = await run();
+  if (!values.json) print(title, results[key]);
+}
+if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));
