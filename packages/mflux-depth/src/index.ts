@@ -7,6 +7,7 @@ export {
   type MapAdjustments,
 } from "./depth.js";
 export * from "./errors.js";
+export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 export type { PictureParameters } from "./metadata.js";
 export type {
   DeviceName,
@@ -21,9 +22,6 @@ export {
   FluxDepth,
   type FluxDepthOptions,
   type GenerateOptions,
-  type GenerationEvent,
-  type Stage,
-  type StepEvent,
 } from "./pipeline.js";
 export { type DepthMap, GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
 export type { LoadProgress } from "./weights/component.js";

@@ -7,7 +7,6 @@ import {
   backend,
   concatenate,
   type DeviceType,
-  type DType,
   defaultDevice,
   evaluate,
   isAvailable,
@@ -28,24 +27,12 @@ import {
 } from "./depth.js";
 import { invertMap } from "./depth-map.js";
 import { OptionError } from "./errors.js";
+import { type GenerationEvent, Held, type Run, StageClock, type StepEvent } from "./generation.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
 import type { PictureParameters } from "./metadata.js";
-import {
-  Autoencoder,
-  autoencoderConfig,
-  reductionOf,
-  scaleLatents,
-  unscaleLatents,
-} from "./models/autoencoder.js";
-import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
-import {
-  FluxTransformer,
-  fluxTransformerConfig,
-  type RotaryTables,
-  rotaryTables,
-} from "./models/flux-transformer.js";
-import { T5Encoder, t5Config } from "./models/t5.js";
+import { reductionOf, scaleLatents, unscaleLatents } from "./models/autoencoder.js";
+import { type RotaryTables, rotaryTables } from "./models/flux-transformer.js";
 import {
   type GenerateRequest,
   type ImageInput,
@@ -58,48 +45,17 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "./options.js";
+import { openParts, type Parts } from "./parts.js";
 import { lanczos, type Pixels, resize } from "./resample.js";
 import { GenerationResult, type Latents, type Picture } from "./result.js";
-import {
-  modelTime,
-  type SchedulerConfig,
-  schedulerConfig,
-  sigmas,
-  startIndex,
-  stepSize,
-} from "./schedule.js";
+import { modelTime, sigmas, startIndex, stepSize } from "./schedule.js";
 import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
-import { readConfig } from "./weights/checkpoint.js";
-import { Component, type LoadProgress } from "./weights/component.js";
+import type { Component, LoadProgress } from "./weights/component.js";
 import { type Repository, requireFluxDepth, resolveRepository } from "./weights/repository.js";
 
-/** The parts of a generation, in their order. "image" encodes the photo that the run starts from. */
-export type Stage = "text" | "depth" | "control" | "image" | "denoise" | "decode";
-
-/** What {@link FluxDepth.steps} reports. */
-export type GenerationEvent =
-  | { readonly type: "stage"; readonly stage: Stage; readonly state: "start" }
-  | { readonly type: "stage"; readonly stage: Stage; readonly state: "end"; readonly seconds: number }
-  | StepEvent
-  | { readonly type: "result"; readonly result: GenerationResult };
-
-/** One denoising step is done. */
-export interface StepEvent {
-  readonly type: "step";
-  /** From 1 to `total`. */
-  readonly index: number;
-  /** Steps that this run takes: fewer than asked for when it starts from a photo. */
-  readonly total: number;
-  /** The noise level that the step began at. */
-  readonly sigma: number;
-  readonly seconds: number;
-  /** The picture as the model sees it coming. */
-  readonly preview?: Picture;
-  /** The latents after the step. */
-  readonly latents?: Latents;
-}
+export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
 export interface FluxDepthOptions extends LoadOptions {
   /** Told when weights begin and end being read, during generations too. */
@@ -569,22 +525,6 @@ export class FluxDepth {
   }
 }
 
-// ---------------------------------------------------------------- what a generation works on
-
-/** One generation. */
-interface Run {
-  readonly request: ResolvedRequest;
-  readonly grid: Grid;
-  /** Steps between previews; 0 for none. */
-  readonly previewEvery: number;
-  readonly withLatents: boolean;
-  readonly signal: AbortSignal;
-  readonly arrays: Held;
-  readonly clock: StageClock;
-  /** Grows as the generation goes on. */
-  readonly warnings: string[];
-}
-
 /** Decoded pictures: a map, or a photo to infer one from; a photo to start from. */
 interface Pictures {
   readonly map: DecodedImage | null;
@@ -597,85 +537,6 @@ interface EncodedText {
   readonly pooled: MxArray;
   /** `[1, tokens, channels]`. */
   readonly prompt: MxArray;
-}
-
-// ---------------------------------------------------------------- parts
-
-/** The model's parts, their weights not yet read. */
-interface Parts {
-  readonly clip: Component<ClipTextEncoder>;
-  readonly t5: Component<T5Encoder>;
-  readonly autoencoder: Component<Autoencoder>;
-  readonly transformer: Component<FluxTransformer>;
-  readonly autoencoderConfig: ReturnType<typeof autoencoderConfig>;
-  readonly transformerConfig: ReturnType<typeof fluxTransformerConfig>;
-  readonly schedule: SchedulerConfig;
-  readonly dtype: DType;
-  /** Seconds spent on reading weights so far. */
-  readonly loading: { seconds: number };
-  readonly onProgress: (progress: LoadProgress) => void;
-}
-
-function openParts(
-  folder: string,
-  options: ResolvedLoadOptions,
-  device: DeviceType,
-  onProgress: ((progress: LoadProgress) => void) | undefined,
-): Parts {
-  const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
-  const loading = { seconds: 0 };
-  const config = <C>(part: string, file: string, read: (json: unknown, source: string) => C): C =>
-    read(readConfig(join(folder, part), file), join(folder, part, file));
-  const shared = {
-    bits: options.quantize,
-    onProgress: (progress: LoadProgress): void => {
-      loading.seconds += progress.seconds ?? 0;
-      onProgress?.(progress);
-    },
-  };
-  const clip = config("text_encoder", "config.json", clipTextConfig);
-  const t5 = config("text_encoder_2", "config.json", t5Config);
-  const autoencoder = config("vae", "config.json", autoencoderConfig);
-  const transformer = config("transformer", "config.json", fluxTransformerConfig);
-  return {
-    clip: new Component({
-      ...shared,
-      name: "text_encoder",
-      folder: join(folder, "text_encoder"),
-      build: () => new ClipTextEncoder(clip),
-      rename: ClipTextEncoder.sanitize,
-      dtype,
-    }),
-    t5: new Component({
-      ...shared,
-      name: "text_encoder_2",
-      folder: join(folder, "text_encoder_2"),
-      build: () => new T5Encoder(t5),
-      rename: T5Encoder.sanitize,
-      dtype,
-    }),
-    autoencoder: new Component({
-      ...shared,
-      name: "vae",
-      folder: join(folder, "vae"),
-      build: () => new Autoencoder(autoencoder),
-      // The decoder's values outgrow float16.
-      dtype: dtype === "float16" ? "float32" : dtype,
-    }),
-    transformer: new Component({
-      ...shared,
-      name: "transformer",
-      folder: join(folder, "transformer"),
-      build: () => new FluxTransformer(transformer),
-      dtype,
-    }),
-    autoencoderConfig: autoencoder,
-    transformerConfig: transformer,
-    schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
-    dtype,
-    loading,
-    onProgress: shared.onProgress,
-  };
 }
 
 /** @throws {OptionError} when this machine has no such device. */
@@ -706,62 +567,4 @@ function checkLatents({ latents }: ResolvedRequest, { rows, columns, channels }:
       "latents",
       `latents has ${latents.length} values; for this size it needs ${expected}, [${shape.join(", ")}].`,
     );
-}
-
-// ---------------------------------------------------------------- bookkeeping
-
-/** The arrays of one generation: however it ends, all are freed. */
-class Held {
-  readonly #arrays = new Set<MxArray>();
-
-  /** Owns the arrays in `tree` from now on. */
-  keep<T>(tree: T): T {
-    for (const one of arraysIn(tree)) this.#arrays.add(one);
-    return tree;
-  }
-
-  /** Gives the arrays in `tree` to another owner. */
-  release<T>(tree: T): T {
-    for (const one of arraysIn(tree)) this.#arrays.delete(one);
-    return tree;
-  }
-
-  free(tree: unknown): void {
-    for (const one of arraysIn(this.release(tree))) one.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.free([...this.#arrays]);
-  }
-}
-
-/** Times stages; reading weights counts for itself. */
-class StageClock {
-  readonly #seconds: Record<string, number> = {};
-  readonly #loading: { seconds: number };
-  readonly #loadedBefore: number;
-  #started = 0;
-  #loaded = 0;
-
-  constructor({ loading }: Parts) {
-    this.#loading = loading;
-    this.#loadedBefore = loading.seconds;
-  }
-
-  start(stage: Stage): GenerationEvent {
-    this.#started = performance.now();
-    this.#loaded = this.#loading.seconds;
-    return { type: "stage", stage, state: "start" };
-  }
-
-  end(stage: Stage): GenerationEvent {
-    const seconds = (performance.now() - this.#started) / 1000 - (this.#loading.seconds - this.#loaded);
-    this.#seconds[stage] = seconds;
-    return { type: "stage", stage, state: "end", seconds };
-  }
-
-  /** By stage, and under `load` what reading weights took. */
-  get seconds(): Record<string, number> {
-    return { ...this.#seconds, load: this.#loading.seconds - this.#loadedBefore };
-  }
 }

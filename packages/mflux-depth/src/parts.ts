@@ -1,0 +1,91 @@
+import { join } from "node:path";
+import type { DeviceType, DType } from "@mflux-depth/mlx";
+import { Autoencoder, autoencoderConfig } from "./models/autoencoder.js";
+import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
+import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transformer.js";
+import { T5Encoder, t5Config } from "./models/t5.js";
+import type { ResolvedLoadOptions } from "./options.js";
+import { type SchedulerConfig, schedulerConfig } from "./schedule.js";
+import { readConfig } from "./weights/checkpoint.js";
+import { Component, type LoadProgress } from "./weights/component.js";
+
+/** The model's parts, their weights not yet read. */
+export interface Parts {
+  readonly clip: Component<ClipTextEncoder>;
+  readonly t5: Component<T5Encoder>;
+  readonly autoencoder: Component<Autoencoder>;
+  readonly transformer: Component<FluxTransformer>;
+  readonly autoencoderConfig: ReturnType<typeof autoencoderConfig>;
+  readonly transformerConfig: ReturnType<typeof fluxTransformerConfig>;
+  readonly schedule: SchedulerConfig;
+  readonly dtype: DType;
+  /** Seconds spent on reading weights so far. */
+  readonly loading: { seconds: number };
+  readonly onProgress: (progress: LoadProgress) => void;
+}
+
+/**
+ * Reads the configs of a repository; no weights.
+ * @throws {ModelError} when one is missing, damaged or of another model.
+ */
+export function openParts(
+  folder: string,
+  options: ResolvedLoadOptions,
+  device: DeviceType,
+  onProgress: ((progress: LoadProgress) => void) | undefined,
+): Parts {
+  const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
+  const loading = { seconds: 0 };
+  const config = <C>(part: string, file: string, read: (json: unknown, source: string) => C): C =>
+    read(readConfig(join(folder, part), file), join(folder, part, file));
+  const shared = {
+    bits: options.quantize,
+    onProgress: (progress: LoadProgress): void => {
+      loading.seconds += progress.seconds ?? 0;
+      onProgress?.(progress);
+    },
+  };
+  const clip = config("text_encoder", "config.json", clipTextConfig);
+  const t5 = config("text_encoder_2", "config.json", t5Config);
+  const autoencoder = config("vae", "config.json", autoencoderConfig);
+  const transformer = config("transformer", "config.json", fluxTransformerConfig);
+  return {
+    clip: new Component({
+      ...shared,
+      name: "text_encoder",
+      folder: join(folder, "text_encoder"),
+      build: () => new ClipTextEncoder(clip),
+      rename: ClipTextEncoder.sanitize,
+      dtype,
+    }),
+    t5: new Component({
+      ...shared,
+      name: "text_encoder_2",
+      folder: join(folder, "text_encoder_2"),
+      build: () => new T5Encoder(t5),
+      rename: T5Encoder.sanitize,
+      dtype,
+    }),
+    autoencoder: new Component({
+      ...shared,
+      name: "vae",
+      folder: join(folder, "vae"),
+      build: () => new Autoencoder(autoencoder),
+      // The decoder's values outgrow float16.
+      dtype: dtype === "float16" ? "float32" : dtype,
+    }),
+    transformer: new Component({
+      ...shared,
+      name: "transformer",
+      folder: join(folder, "transformer"),
+      build: () => new FluxTransformer(transformer),
+      dtype,
+    }),
+    autoencoderConfig: autoencoder,
+    transformerConfig: transformer,
+    schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
+    dtype,
+    loading,
+    onProgress: shared.onProgress,
+  };
+}
