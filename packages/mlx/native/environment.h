@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -74,7 +75,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Napi::Error error(const std::string& operation, const std::string& reason);
 
  private:
-  friend class EvaluateWorker;
+  friend class Evaluation;
   void settle();
   void poison_unfinished(const std::string& reason);
   std::string judge();
@@ -87,6 +88,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
   std::vector<mx::array> graveyard_;
   bool in_flight_ = false;
+  std::thread thread_;
   // Held while arrays are evaluated, on whichever thread.
   std::mutex evaluation_;
   // Of the evaluation in flight, under the lock: whether it has ended, and why it failed.

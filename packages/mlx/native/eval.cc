@@ -40,54 +40,78 @@ std::vector<std::shared_ptr<Handle>> handles_of(const Napi::Value& value) {
 
 }  // namespace
 
-// An evaluation on a thread of libuv's pool; the event loop goes on.
-class EvaluateWorker : public Napi::AsyncWorker {
+// An evaluation on a thread of its own; the event loop goes on. Node waits for work on libuv's pool before it tells an
+// ending environment to clean up, and at process.exit: neither could cancel it there.
+class Evaluation {
  public:
-  EvaluateWorker(Environment& environment, std::vector<mx::array> arrays)
-      : Napi::AsyncWorker(environment.env),
+  static Napi::Promise start(Environment& environment, std::vector<mx::array> arrays) {
+    auto evaluation = std::make_unique<Evaluation>(environment, std::move(arrays));
+    auto promise = evaluation->deferred_.Promise();
+    environment.thread_ = std::thread(&Evaluation::run, evaluation.get());
+    evaluation.release();
+    return promise;
+  }
+
+  Evaluation(Environment& environment, std::vector<mx::array> arrays)
+      : environment_(environment),
         deferred_(Napi::Promise::Deferred::New(environment.env)),
-        environment_(environment.shared_from_this()),
-        arrays_(std::move(arrays)) {}
-
-  Napi::Promise promise() const {
-    return deferred_.Promise();
+        arrays_(std::move(arrays)) {
+    auto name = Napi::String::New(environment.env, "evaluate");
+    auto status = napi_create_threadsafe_function(
+        environment.env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, &Evaluation::land, &landing_);
+    if (status != napi_ok) throw std::runtime_error("Node cannot start another thread");
   }
 
-  void Execute() override {
-    std::lock_guard lock(environment_->evaluation_);
-    try {
-      environment_->adopt_thread();
-      runtime::bind_cancel_flag(&environment_->streams->cancel);
-      environment_->compute(arrays_);
-    } catch (const std::exception& error) {
-      fail(error.what());
-    } catch (...) {
-      fail("an error that is not a C++ exception");
-    }
-    runtime::bind_cancel_flag(nullptr);
-    arrays_.clear();
-    environment_->ended_ = true;
-  }
-
-  void OnOK() override {
-    environment_->land();
-    deferred_.Resolve(Env().Undefined());
-  }
-
-  void OnError(const Napi::Error& error) override {
-    environment_->land();
-    deferred_.Reject(environment_->error("evaluate", error.Message()).Value());
+  ~Evaluation() {
+    if (landing_ != nullptr) napi_release_threadsafe_function(landing_, napi_tsfn_abort);
   }
 
  private:
-  void fail(const std::string& reason) {
-    environment_->failure_ = reason;
-    SetError(reason);
+  void run() {
+    {
+      std::lock_guard lock(environment_.evaluation_);
+      try {
+        environment_.adopt_thread();
+        runtime::bind_cancel_flag(&environment_.streams->cancel);
+        environment_.compute(arrays_);
+      } catch (const std::exception& error) {
+        environment_.failure_ = reason_ = error.what();
+      } catch (...) {
+        environment_.failure_ = reason_ = "an error that is not a C++ exception";
+      }
+      arrays_.clear();
+      environment_.ended_ = true;
+    }
+    auto landing = std::exchange(landing_, nullptr);
+    if (napi_call_threadsafe_function(landing, this, napi_tsfn_nonblocking) == napi_ok) {
+      napi_release_threadsafe_function(landing, napi_tsfn_release);
+    } else {
+      // The environment ends, and nobody hears of it.
+      delete this;
+    }
   }
 
+  // On the environment's thread; without an environment when that ends.
+  static void land(napi_env env, napi_value, void*, void* data) {
+    std::unique_ptr<Evaluation> self(static_cast<Evaluation*>(data));
+    if (env == nullptr) return;
+    self->environment_.land();
+    try {
+      if (self->reason_) {
+        self->deferred_.Reject(self->environment_.error("evaluate", *self->reason_).Value());
+      } else {
+        self->deferred_.Resolve(Napi::Env(env).Undefined());
+      }
+    } catch (const Napi::Error&) {
+      // A worker that is being terminated settles no promises.
+    }
+  }
+
+  Environment& environment_;
   Napi::Promise::Deferred deferred_;
-  std::shared_ptr<Environment> environment_;
   std::vector<mx::array> arrays_;
+  std::optional<std::string> reason_;
+  napi_threadsafe_function landing_ = nullptr;
 };
 
 Environment::Environment(Napi::Env e) : env(e), streams(borrow_streams()) {}
@@ -170,15 +194,19 @@ Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
     settle();
     ended_ = false;
   }
-  in_flight_ = true;
-  auto* worker = new EvaluateWorker(*this, std::move(arrays));
-  auto promise = worker->promise();
-  worker->Queue();
-  return promise;
+  try {
+    auto promise = Evaluation::start(*this, std::move(arrays));
+    in_flight_ = true;
+    return promise;
+  } catch (...) {
+    ended_ = true;
+    throw;
+  }
 }
 
 // The evaluation in flight has ended, and the event loop hears of it.
 void Environment::land() {
+  thread_.join();
   std::lock_guard lock(evaluation_);
   judge();
   in_flight_ = false;
@@ -195,6 +223,7 @@ void Environment::close() {
   closing_ = true;
   streams->cancel = true;
   // An evaluation in flight ends within milliseconds; its streams must be idle before another takes them.
+  if (thread_.joinable()) thread_.join();
   std::lock_guard lock(evaluation_);
   try {
     mx::synchronize(streams->cpu);
