@@ -57,10 +57,9 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return { type, request_id: id, data: data as Record<string, unknown> };
 }
 
-const mostDepth = 32;
 const mostElements = 100_000;
 
-/** Walks over the elements without making them, and refuses what is cut off, too deep or too many. */
+/** Walks over the elements without making them, and refuses what is cut off or too many. */
 function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** Elements still to come, at each depth. */
@@ -77,10 +76,6 @@ function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): vo
     const start = take(size);
     return size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start) : view.getUint32(start);
   };
-  const enter = (count: number): void => {
-    if (open.length >= mostDepth) throw damaged("it is nested too deeply");
-    open.push(count);
-  };
   while (open.length > 0) {
     const left = open.pop()!;
     if (left === 0) continue;
@@ -88,8 +83,8 @@ function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): vo
     if (++elements > mostElements) throw damaged("it has too many elements");
     const head = view.getUint8(take(1));
     if (head <= 0x7f || head >= 0xe0) continue;
-    if (head <= 0x8f) enter(2 * (head & 0x0f));
-    else if (head <= 0x9f) enter(head & 0x0f);
+    if (head <= 0x8f) open.push(2 * (head & 0x0f));
+    else if (head <= 0x9f) open.push(head & 0x0f);
     else if (head <= 0xbf) take(head & 0x1f);
     else if (head === 0xc0 || head === 0xc2 || head === 0xc3) continue;
     else if (head === 0xc1) throw damaged("it has a byte that means nothing");
@@ -98,8 +93,8 @@ function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): vo
     else if (head <= 0xd3) take(scalars[head - 0xca]!);
     else if (head <= 0xd8) take(1 + 2 ** (head - 0xd4));
     else if (head <= 0xdb) take(length(sizes[head - 0xd9]!));
-    else if (head <= 0xdd) enter(length(head === 0xdc ? 2 : 4));
-    else enter(2 * length(head === 0xde ? 2 : 4));
+    else if (head <= 0xdd) open.push(length(head === 0xdc ? 2 : 4));
+    else open.push(2 * length(head === 0xde ? 2 : 4));
   }
   if (at < bytes.byteLength) throw damaged("more bytes follow it");
 }
