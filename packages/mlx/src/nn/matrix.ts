@@ -1,8 +1,8 @@
 import type { DType, MxArray } from "../array.js";
 import { evaluateSync } from "../evaluate.js";
-import { astype, type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
+import { type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
-import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
+import { castTo, type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
 
 export const defaultGroupSize = 64;
 
@@ -64,20 +64,28 @@ export abstract class MatrixLayer extends Module {
   }
 
   protected override adopt(name: string, tensor: MxArray, options: LoadOptions): void {
-    const { quantization, dtype } = options;
-    const dense = name === "weight" && tensor.dtype !== "uint32";
-    if (dense && quantization && this.columns % (quantization.groupSize ?? defaultGroupSize) === 0) {
-      this.setQuantized(
-        tensor,
-        scope(() => quantize(dtype ? astype(tensor, dtype) : tensor, quantization)),
-      );
-      return;
-    }
-    if (dense) {
+    if (name === "weight" && tensor.dtype !== "uint32") {
       this.replace("scales", null);
       this.replace("biases", null);
     }
     super.adopt(name, tensor, options);
+  }
+
+  /**
+   * As every layer's; a dense weight becomes a quantized matrix where that is asked for and the group size divides
+   * its width. Quantized is what has the fewer bits, the tensor as stored or as cast, so that a 16-bit checkpoint
+   * gives the same integers whatever is computed with.
+   */
+  protected override prepared(name: string, tensor: MxArray, options: LoadOptions): Record<string, MxArray> {
+    const { quantization, dtype } = options;
+    const dense = name === "weight" && tensor.dtype !== "uint32";
+    if (!dense || !quantization || this.columns % (quantization.groupSize ?? defaultGroupSize) !== 0)
+      return super.prepared(name, tensor, options);
+    return scope(() => {
+      const widened = dtype === "float32" || dtype === "float64";
+      const { weight, scales, biases } = quantize(widened ? tensor : castTo(dtype, tensor), quantization);
+      return { weight, scales: castTo(dtype, scales), biases: castTo(dtype, biases) };
+    });
   }
 
   protected override quantizable(options: LayerQuantization): boolean {

@@ -18,6 +18,11 @@ export interface LoadOptions {
   quantization?: LayerQuantization;
   /** Whether a key of the file (as spelled there) is known to be of no use here. */
   ignore?: (key: string) => boolean;
+  /**
+   * Takes the parameters as they would be held, by their names in their layer, in place of the module, once all
+   * tensors are known to fit. They are lazy, and belong to it. The module keeps its zeros.
+   */
+  deliver?: (key: string, parameters: Readonly<Record<string, MxArray>>) => void;
 }
 
 /** What a layer wants from a file for one of its parameters. */
@@ -146,7 +151,11 @@ export abstract class Module {
       if (missing.length + unexpected.length + misshapen.length > 0)
         throw new LoadError({ missing, unexpected, misshapen });
 
-      for (const { layer, name, path } of plan) layer.adopt(name, found.get(path)!.tensor, options);
+      for (const { layer, name, path } of plan) {
+        const { key, tensor } = found.get(path)!;
+        if (options.deliver) options.deliver(key, layer.prepared(name, tensor, options));
+        else layer.adopt(name, tensor, options);
+      }
     } catch (error) {
       this.dispose();
       for (const source of sources) source.dispose();
@@ -200,20 +209,22 @@ export abstract class Module {
     });
   }
 
-  /** Makes a tensor of a file the parameter `name`: laid out, cast and evaluated. */
+  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized, and evaluated. */
   protected adopt(name: string, tensor: MxArray, options: LoadOptions): void {
+    const parameters = this.prepared(name, tensor, options);
+    for (const [own, value] of Object.entries(parameters)) this.replace(own, value);
+    // What it was made from must not outlive the evaluation.
+    if (!Object.values(parameters).includes(tensor)) tensor.dispose();
+    evaluateSync(parameters);
+  }
+
+  /** The parameters that a tensor of a file becomes, lazily; the tensor itself where it needs no change. */
+  protected prepared(name: string, tensor: MxArray, options: LoadOptions): Record<string, MxArray> {
     const axes = this.axesInFile(name);
-    const { dtype } = options;
-    const cast = dtype !== undefined && dtype !== tensor.dtype && floating.has(tensor.dtype);
-    this.replace(
-      name,
-      scope(() => {
-        const laidOut = axes ? contiguous(transpose(tensor, axes)) : tensor;
-        return cast ? astype(laidOut, dtype) : laidOut;
-      }),
-    );
-    if (axes || cast) tensor.dispose();
-    evaluateSync((this as unknown as Record<string, MxArray>)[name]);
+    return scope(() => {
+      const laidOut = axes ? contiguous(transpose(tensor, axes)) : tensor;
+      return { [name]: castTo(options.dtype, laidOut) };
+    });
   }
 
   /** Puts another array (or null) into a parameter's place and releases the old one. */
@@ -231,6 +242,12 @@ export abstract class Module {
 
   protected quantizeParameters(_options: LayerQuantization): void {}
 }
+
+/** Floating tensors in `dtype`, others as they are. */
+export const castTo = (dtype: DType | undefined, tensor: MxArray): MxArray =>
+  dtype !== undefined && dtype !== tensor.dtype && floating.has(tensor.dtype)
+    ? astype(tensor, dtype)
+    : tensor;
 
 function fits(tensor: MxArray, slot: Slot): boolean {
   const kind = slot.kind === "uint32" ? tensor.dtype === "uint32" : floating.has(tensor.dtype);
