@@ -178,7 +178,7 @@ export const examples = new URL("../examples/images/", packages);
 /** Starts `mflux-depth worker` on a free port. */
 export async function startWorker(
   env: Record<string, string> = {},
-): Promise<{ url: string; child: ChildProcess; stop: () => Promise<void> }> {
+): Promise<{ url: string; child: ChildProcess; stop: () => Promise<number | null> }> {
   const child = spawn(process.execPath, [cli, "worker", "--port", "0"], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -191,10 +191,11 @@ export async function startWorker(
     child.stdout!.once("data", (chunk: Buffer) => resolve(chunk.toString().trim()));
     child.once("exit", (code) => reject(new Error(`the worker ended (${code}): ${log}`)));
   });
-  const stop = async (): Promise<void> => {
+  const stop = async (): Promise<number | null> => {
     const exited = once(child, "exit");
-    child.kill("SIGTERM");
-    await exited;
+    child.kill("SIGINT");
+    const [code] = await exited;
+    return code as number | null;
   };
   return { url, child, stop };
 }

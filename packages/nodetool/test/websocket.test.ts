@@ -340,9 +340,11 @@ test("a worker without a token: hosts enter, web pages do not; frames have a lim
     client.raw(pack({ type: "discover", request_id: "big", data: { filler: new Uint8Array(40_000) } }));
     assert.equal((await closed)[0], 1009);
     assert.equal((await patient.ask("worker.status")).max_frame_size, 32_768);
-    patient.drop();
+    const cut = once(patient.socket, "close");
+    assert.equal(await other.stop(), 130);
+    await cut;
   } finally {
-    await other.stop();
+    other.child.kill();
   }
 });
 

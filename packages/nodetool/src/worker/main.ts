@@ -62,7 +62,7 @@ const flags = {
 
 /**
  * Runs the worker until its signal is aborted or, over pipes, the host has gone.
- * @throws {OptionError} for wrong usage.
+ * @throws the signal's reason, or {OptionError} for wrong usage.
  */
 export async function run(argv: readonly string[], io: WorkerIo): Promise<number> {
   const values = parse(argv);
@@ -85,6 +85,7 @@ export async function run(argv: readonly string[], io: WorkerIo): Promise<number
   } finally {
     await engine.close();
   }
+  io.signal.throwIfAborted();
   return 0;
 }
 
@@ -172,10 +173,19 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const ended = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => ended.abort());
+  let code = 0;
+  for (const [name, number] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)
+    process.once(name, () => {
+      code = number;
+      ended.abort();
+    });
   try {
     return await run(argv, { stdin, stdout, stderr, env, signal: ended.signal });
   } catch (error) {
+    if (ended.signal.aborted) return code;
     if (!(error instanceof MfluxDepthError)) throw error;
     stderr.write(`${error.message}\n`);
     return error.exitCode;
