@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
+import { benchDepth } from "./depth.js";
 import { print, type Row } from "./measure.js";
 import { benchBlocks, benchPictures } from "./step.js";
 
@@ -10,6 +11,7 @@ import { benchBlocks, benchPictures } from "./step.js";
 
 const benches: Record<string, { title: string; run: () => Promise<Row[]> }> = {
   pictures: { title: "The bundled checkpoint", run: benchPictures },
+  depth: { title: "Depth of a photo", run: benchDepth },
   blocks: { title: "Blocks at FLUX.1 size, float32", run: () => benchBlocks([1024, 4096]) },
 };
 

@@ -886,8 +886,11 @@ const fusionReach = 5;
 /** The depth head's two 3×3, the second at twice the size. */
 const headReach = 2;
 
-/** What the layers of one band allocate, in bytes of one of its activations: two 3×3 convolutions, mostly. */
-const bandFactor = 26;
+/**
+ * What the layers of one band allocate together, in activations of the band; convolutions bound their own scratch.
+ * Where the size is doubled, several results are four times as large.
+ */
+const bandCost = { doubling: 24, last: 10 };
 
 /** Depth Pro for depth estimation; properties are named after the keys of `apple/DepthPro-hf`. */
 export class DepthPro extends Module {
@@ -1026,7 +1029,8 @@ export class DepthPro extends Module {
         (rows) => layer.refine(rows),
         ...(last ? [(rows: MxArray) => this.head.forward(rows)] : []),
       ];
-      x = await inBands(coarser, stages, last ? fusionReach + headReach : fusionReach, run);
+      const reach = last ? fusionReach + headReach : fusionReach;
+      x = await inBands(coarser, stages, { reach, cost: last ? bandCost.last : bandCost.doubling }, run);
       run.advance(decoderShare(level, finer.length) * run.decoderWork);
     }
     using depth = x;
@@ -1056,9 +1060,14 @@ type Stage = (rows: MxArray, from: number, to: number) => MxArray;
  * side, which are cut off at the end: they are wrong, since a convolution takes what lies outside for zeros; at the
  * picture's own border that is what it should do. So the result is exactly that of the whole.
  */
-async function inBands(like: MxArray, stages: readonly Stage[], reach: number, run: Run): Promise<MxArray> {
+async function inBands(
+  like: MxArray,
+  stages: readonly Stage[],
+  { reach, cost }: { reach: number; cost: number },
+  run: Run,
+): Promise<MxArray> {
   const [, height, width, channels] = like.shape as [number, number, number, number];
-  const rows = Math.max(1, Math.floor(run.workingSet / (4 * width * channels * bandFactor)) - 2 * reach);
+  const rows = Math.max(1, Math.floor(run.workingSet / (4 * width * channels * cost)) - 2 * reach);
   const bands: MxArray[] = [];
   try {
     for (let start = 0; start < height; start += rows) {
