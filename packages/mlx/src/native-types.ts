@@ -198,6 +198,9 @@ export interface Native {
   fusedGatedAdd: (x: MxArray, gate: MxArray, y: MxArray) => MxArray;
   fusedNormRotate: (x: MxArray, weight: MxArray, cos: MxArray, sin: MxArray, heads: number, offset: number, eps: number) => MxArray;
   fusedGroupNorm: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number, silu: boolean) => MxArray;
+  groupStatistics: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number) => MxArray;
+  fusedConvolution: (x: MxArray, w: MxArray, bias: MxArray | null, statistics: MxArray | null, residual: MxArray | null, stride: number, before: number, after: number, repeat: number) => MxArray;
   fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
+  fusedConv2d: (x: MxArray, weight: MxArray, bias: MxArray | null, stride: number, padding: number[]) => MxArray;
   fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
 }

@@ -202,52 +202,191 @@ array norm_rotate(array x, array weight, array cos, array sin, int heads, int of
       });
 }
 
-array group_norm(array x, array weight, array bias, int groups, float eps, bool silu) {
+void expect_groups(const array& x, const array& weight, const array& bias, int groups) {
   expect(x.ndim() == 4, "takes [batch, height, width, channels]");
   const int channels = x.shape(3);
   expect(groups > 0 && channels % groups == 0 && weight.size() == static_cast<size_t>(channels) &&
              bias.size() == static_cast<size_t>(channels),
          "takes groups that divide the channels, and a weight and bias of as many channels");
+}
+
+// What normalizes one picture x [positions, channels]: x · factor + offset, by channel.
+void group_factors(
+    const float* x, const float* weight, const float* bias, size_t positions, size_t channels, int groups, float eps,
+    float* factor, float* offset) {
+  const size_t size = channels / groups;
+  // Statistics of a band of rows at a time, so that all threads have some whatever the number of groups.
+  const size_t bands = std::clamp<size_t>(positions * channels / grain_elements, 1, 64);
+  const size_t parts = bands * groups;
+  std::vector<double> partial(parts);
+  auto total = [&](auto of_band) {
+    in_ranges(bands, 1, [&](size_t start, size_t stop) {
+      for (size_t band = start; band < stop; band++) {
+        const size_t first = positions * band / bands, last = positions * (band + 1) / bands;
+        for (int group = 0; group < groups; group++) {
+          partial[band * groups + group] = of_band(x + first * channels + group * size, last - first, group);
+        }
+      }
+    });
+    std::vector<double> sums(groups);
+    for (size_t part = 0; part < parts; part++) sums[part % groups] += partial[part];
+    for (auto& sum : sums) sum /= static_cast<double>(positions * size);
+    return sums;
+  };
+  auto means = total([&](const float* p, size_t n, int) { return kernels().group_sum(p, n, channels, size); });
+  auto variances = total([&](const float* p, size_t n, int group) {
+    return kernels().group_squares(p, n, channels, size, static_cast<float>(means[group]));
+  });
+  for (size_t channel = 0; channel < channels; channel++) {
+    const double scale = weight[channel] / std::sqrt(variances[channel / size] + eps);
+    factor[channel] = static_cast<float>(scale);
+    offset[channel] = static_cast<float>(bias[channel] - means[channel / size] * scale);
+  }
+}
+
+array group_norm(array x, array weight, array bias, int groups, float eps, bool silu) {
+  expect_groups(x, weight, bias, groups);
   return fuse("groupNorm", x.shape(), {x, weight, bias}, true, [groups, eps, silu](const Inputs& in, float* out) {
-    const size_t channels = in[0].shape(3), size = channels / groups;
+    const size_t channels = in[0].shape(3);
     const size_t positions = static_cast<size_t>(in[0].shape(1)) * in[0].shape(2);
-    // Statistics of a band of rows at a time, so that all threads have some whatever the number of groups.
-    const size_t bands = std::clamp<size_t>(positions * channels / grain_elements, 1, 64);
-    const size_t parts = bands * groups;
-    std::vector<double> partial(parts);
     std::vector<float> factor(channels), offset(channels);
     for (int batch = 0; batch < in[0].shape(0); batch++) {
       const size_t at = batch * positions * channels;
       const float* x = floats(in[0]) + at;
-      auto total = [&](auto of_band) {
-        in_ranges(bands, 1, [&](size_t start, size_t stop) {
-          for (size_t band = start; band < stop; band++) {
-            const size_t first = positions * band / bands, last = positions * (band + 1) / bands;
-            for (int group = 0; group < groups; group++) {
-              partial[band * groups + group] = of_band(x + first * channels + group * size, last - first, group);
-            }
-          }
-        });
-        std::vector<double> sums(groups);
-        for (size_t part = 0; part < parts; part++) sums[part % groups] += partial[part];
-        for (auto& sum : sums) sum /= static_cast<double>(positions * size);
-        return sums;
-      };
-      auto means = total([&](const float* p, size_t n, int) { return kernels().group_sum(p, n, channels, size); });
-      auto variances = total([&](const float* p, size_t n, int group) {
-        return kernels().group_squares(p, n, channels, size, static_cast<float>(means[group]));
-      });
-      for (size_t channel = 0; channel < channels; channel++) {
-        const double scale = floats(in[1])[channel] / std::sqrt(variances[channel / size] + eps);
-        factor[channel] = static_cast<float>(scale);
-        offset[channel] = static_cast<float>(floats(in[2])[channel] - means[channel / size] * scale);
-      }
+      group_factors(
+          x, floats(in[1]), floats(in[2]), positions, channels, groups, eps, factor.data(), offset.data());
       in_ranges(positions, std::max<size_t>(1, grain_elements / channels), [&](size_t start, size_t stop) {
         kernels().affine(
             x + start * channels, factor.data(), offset.data(), out + at + start * channels, stop - start, channels,
             silu);
       });
     }
+  });
+}
+
+// [batch, height, width, channels] → factors and offsets that normalize it, [batch, 2, channels].
+array group_statistics(array x, array weight, array bias, int groups, float eps) {
+  expect_groups(x, weight, bias, groups);
+  return fuse(
+      "groupStatistics", {x.shape(0), 2, x.shape(3)}, {x, weight, bias}, false,
+      [groups, eps](const Inputs& in, float* out) {
+        const size_t channels = in[0].shape(3);
+        const size_t positions = static_cast<size_t>(in[0].shape(1)) * in[0].shape(2);
+        for (int batch = 0; batch < in[0].shape(0); batch++, out += 2 * channels) {
+          group_factors(
+              floats(in[0]) + batch * positions * channels, floats(in[1]), floats(in[2]), positions, channels, groups,
+              eps, out, out + channels);
+        }
+      });
+}
+
+// ---------------------------------------------------------------- convolution
+
+// Positions of the output that one task computes at once, where a row has fewer.
+constexpr int run_positions = 1024;
+
+// Convolution of x [batch, height, width, inputs] with w [outputs, kernel, kernel, inputs]: a band of rows at a time is
+// laid out with its zeros, then one matrix product for each place of the kernel. `statistics` (of group_statistics)
+// normalize x first, through SiLU; each pixel of x counts `repeat` times in both directions; `residual`, of the shape
+// of the result, is added.
+array convolve(
+    array x, array w, std::optional<array> bias, std::optional<array> statistics, std::optional<array> residual,
+    int stride, int before, int after, int repeat) {
+  expect(x.ndim() == 4 && w.ndim() == 4 && w.shape(1) == w.shape(2) && w.shape(3) == x.shape(3) && w.size() > 0,
+         "takes x [batch, height, width, inputs] and a weight [outputs, kernel, kernel, inputs]");
+  const int outputs = w.shape(0), kernel = w.shape(1), inputs = w.shape(3);
+  expect(stride > 0 && before >= 0 && after >= 0 && repeat > 0, "takes a stride and repeat from 1, padding from 0");
+  expect(!bias || bias->size() == static_cast<size_t>(outputs), "takes a bias of as many values as outputs");
+  expect(!statistics || statistics->shape() == mx::Shape{x.shape(0), 2, inputs}, "takes statistics of x");
+  auto extent = [&](int axis) {
+    const int64_t padded = static_cast<int64_t>(x.shape(axis)) * repeat + before + after;
+    expect(padded >= kernel && padded < INT32_MAX, "takes a picture that the kernel fits into");
+    return static_cast<int>((padded - kernel) / stride + 1);
+  };
+  mx::Shape shape{x.shape(0), extent(1), extent(2), outputs};
+  expect(!residual || residual->shape() == shape, "takes a residual of the shape of the result");
+
+  // The residual comes first: the result may take its place.
+  Inputs all;
+  if (residual) all.push_back(*residual);
+  const size_t at_x = all.size();
+  all.push_back(x);
+  all.push_back(w);
+  const size_t at_bias = all.size();
+  if (bias) all.push_back(*bias);
+  const size_t at_statistics = all.size();
+  if (statistics) all.push_back(*statistics);
+  const bool biased = bias.has_value(), normalized = statistics.has_value(), added = residual.has_value();
+
+  return fuse("convolve", shape, std::move(all), added, [=](const Inputs& in, float* out) {
+    const array& x = in[at_x];
+    const int batches = shape[0], rows_out = shape[1], columns_out = shape[2];
+    const int height = x.shape(1) * repeat, width = x.shape(2) * repeat;
+    const int pitch = width + before + after;
+    const float* w = floats(in[at_x + 1]);
+    // Rows share a run, across the zeros between them, when each step along it is a step in the picture.
+    const int in_run = stride > 1 ? 1 : std::max(1, run_positions / pitch);
+    const int for_all = (batches * rows_out + runtime::thread_count() - 1) / runtime::thread_count();
+    const int band = std::clamp(std::min(in_run, for_all), 1, rows_out);
+    const int bands = (rows_out + band - 1) / band;
+    runtime::parallel(batches * bands, [&](int task) {
+      const int batch = task / bands, first = task % bands * band, rows = std::min(band, rows_out - first);
+      const int top = first * stride - before, rows_in = (rows - 1) * stride + kernel;
+      const float* picture = floats(x) + static_cast<size_t>(batch) * x.shape(1) * x.shape(2) * inputs;
+      const float* factor = normalized ? floats(in[at_statistics]) + static_cast<size_t>(batch) * 2 * inputs : nullptr;
+
+      thread_local std::vector<float> padded, result;
+      padded.resize(static_cast<size_t>(rows_in) * pitch * inputs);
+      for (int row = 0; row < rows_in; row++) {
+        float* line = padded.data() + static_cast<size_t>(row) * pitch * inputs;
+        const int y = top + row;
+        if (y < 0 || y >= height) {
+          std::fill_n(line, static_cast<size_t>(pitch) * inputs, 0.0f);
+          continue;
+        }
+        if (repeat > 1 && row > 0 && y % repeat > 0) {
+          std::memcpy(line, line - static_cast<size_t>(pitch) * inputs, static_cast<size_t>(pitch) * inputs * 4);
+          continue;
+        }
+        const float* source = picture + static_cast<size_t>(y / repeat) * x.shape(2) * inputs;
+        float* inside = line + static_cast<size_t>(before) * inputs;
+        std::fill_n(line, static_cast<size_t>(before) * inputs, 0.0f);
+        std::fill_n(inside + static_cast<size_t>(width) * inputs, static_cast<size_t>(after) * inputs, 0.0f);
+        if (repeat > 1) {
+          for (int column = 0; column < width; column++) {
+            std::memcpy(inside + static_cast<size_t>(column) * inputs, source + static_cast<size_t>(column / repeat) * inputs, inputs * 4);
+          }
+          source = inside;
+        }
+        if (factor) {
+          kernels().affine(source, factor, factor + inputs, inside, width, inputs, true);
+        } else if (repeat == 1) {
+          std::memcpy(inside, source, static_cast<size_t>(width) * inputs * 4);
+        }
+      }
+
+      const int positions = (rows - 1) * pitch + columns_out;
+      result.resize(static_cast<size_t>(positions) * outputs);
+      for (int place = 0; place < kernel * kernel; place++) {
+        runtime::sgemm_alone(
+            false, true, positions, outputs, inputs, 1,
+            padded.data() + (static_cast<size_t>(place / kernel) * pitch + place % kernel) * inputs, stride * inputs,
+            w + static_cast<size_t>(place) * inputs, kernel * kernel * inputs, place > 0 ? 1.0f : 0.0f, result.data(),
+            outputs);
+      }
+      for (int row = 0; row < rows; row++) {
+        const size_t at = ((static_cast<size_t>(batch) * rows_out + first + row) * columns_out) * outputs;
+        const float* line = result.data() + static_cast<size_t>(row) * pitch * outputs;
+        const float* more = added ? floats(in[0]) + at : nullptr;
+        const float* bias = biased ? floats(in[at_bias]) : nullptr;
+        for (int column = 0; column < columns_out; column++) {
+          for (int channel = 0; channel < outputs; channel++) {
+            const size_t i = static_cast<size_t>(column) * outputs + channel;
+            out[at + i] = line[i] + (bias ? bias[channel] : 0.0f) + (more ? more[i] : 0.0f);
+          }
+        }
+      }
+    });
   });
 }
 
@@ -297,6 +436,91 @@ array attend(array q, array k, array v, float scale) {
           for (int row = 0; row < rows; row++) kernels().scale(result + row * width, 1 / sum[row], dims);
         });
       });
+}
+
+// ---------------------------------------------------------------- convolution
+
+// Output rows and columns of a tile: with a kernel's halo and all channels it fits a core's cache.
+constexpr int tile_rows = 4;
+constexpr int tile_columns = 64;
+
+// x [batch, height, width, channels], weight [features, kernel height, kernel width, channels] → channels last. A tile
+// of the padded input is copied once, and each place of the kernel is one matrix product over it, shifted: no matrix of
+// patches, which would be as many times the picture as the kernel has places.
+array conv2d(array x, array weight, std::optional<array> bias, int stride, std::vector<int> padding) {
+  expect(x.ndim() == 4 && weight.ndim() == 4 && weight.shape(3) == x.shape(3), "takes x and weight with the channels last");
+  expect(stride >= 1 && padding.size() == 4 && *std::min_element(padding.begin(), padding.end()) >= 0,
+         "takes a stride of 1 or more and the padding above, below, left and right");
+  expect(!bias || bias->size() == static_cast<size_t>(weight.shape(0)), "takes a bias of as many features");
+  const int above = padding[0], left = padding[2];
+  const int padded_height = x.shape(1) + above + padding[1], padded_width = x.shape(2) + left + padding[3];
+  const int kernel_rows = weight.shape(1), kernel_columns = weight.shape(2);
+  expect(kernel_rows > 0 && kernel_columns > 0 && kernel_rows <= padded_height && kernel_columns <= padded_width,
+         "takes a kernel that fits the padded input");
+  const int rows = (padded_height - kernel_rows) / stride + 1;
+  const int columns = (padded_width - kernel_columns) / stride + 1;
+  Inputs all{x, weight};
+  if (bias) all.push_back(*bias);
+  return fuse("conv2d", {x.shape(0), rows, columns, weight.shape(0)}, std::move(all), false,
+              [=](const Inputs& in, float* out) {
+    const int height = in[0].shape(1), width = in[0].shape(2);
+    const int channels = in[0].shape(3), features = in[1].shape(0);
+    const int down = (rows + tile_rows - 1) / tile_rows, across = (columns + tile_columns - 1) / tile_columns;
+    runtime::parallel(in[0].shape(0) * down * across, [&](int task) {
+      const int batch = task / (down * across);
+      const int row = task / across % down * tile_rows, column = task % across * tile_columns;
+      const int tall = std::min(tile_rows, rows - row), wide = std::min(tile_columns, columns - column);
+      const int in_rows = (tall - 1) * stride + kernel_rows, in_columns = (wide - 1) * stride + kernel_columns;
+
+      thread_local std::vector<float> patch, result;
+      patch.assign(static_cast<size_t>(in_rows) * in_columns * channels, 0.0f);
+      const int first_row = row * stride - above, first_column = column * stride - left;
+      const int from = std::max(0, -first_column), to = std::min(in_columns, width - first_column);
+      for (int i = 0; i < in_rows; i++) {
+        const int y = first_row + i;
+        if (y < 0 || y >= height || from >= to) continue;
+        std::memcpy(
+            patch.data() + (static_cast<size_t>(i) * in_columns + from) * channels,
+            floats(in[0]) + ((static_cast<size_t>(batch) * height + y) * width + first_column + from) * channels,
+            static_cast<size_t>(to - from) * channels * sizeof(float));
+      }
+
+      // With stride 1 the rows of the tile follow one another in the patch, with a few columns of nothing between.
+      const int step = stride == 1 ? in_columns : wide;
+      result.resize(static_cast<size_t>(tall) * step * features);
+      for (int ky = 0; ky < kernel_rows; ky++) {
+        for (int kx = 0; kx < kernel_columns; kx++) {
+          const float* w = floats(in[1]) + (static_cast<size_t>(ky) * kernel_columns + kx) * channels;
+          const int w_step = kernel_rows * kernel_columns * channels;
+          const float beta = ky + kx > 0 ? 1.0f : 0.0f;
+          if (stride == 1) {
+            const float* a = patch.data() + (static_cast<size_t>(ky) * in_columns + kx) * channels;
+            runtime::sgemm_alone(
+                false, true, (tall - 1) * step + wide, features, channels, 1, a, channels, w, w_step, beta,
+                result.data(), features);
+            continue;
+          }
+          for (int i = 0; i < tall; i++) {
+            const float* a = patch.data() + (static_cast<size_t>(i * stride + ky) * in_columns + kx) * channels;
+            runtime::sgemm_alone(
+                false, true, wide, features, channels, 1, a, stride * channels, w, w_step, beta,
+                result.data() + static_cast<size_t>(i) * step * features, features);
+          }
+        }
+      }
+      for (int i = 0; i < tall; i++) {
+        for (int j = 0; j < wide; j++) {
+          const float* from_result = result.data() + (static_cast<size_t>(i) * step + j) * features;
+          float* to_out = out + ((static_cast<size_t>(batch) * rows + row + i) * columns + column + j) * features;
+          if (in.size() > 2) {
+            for (int f = 0; f < features; f++) to_out[f] = from_result[f] + floats(in[2])[f];
+          } else {
+            std::memcpy(to_out, from_result, features * sizeof(float));
+          }
+        }
+      }
+    });
+  });
 }
 
 // ---------------------------------------------------------------- quantized Linear
@@ -377,7 +601,13 @@ array modulated_norm(array, array, array, float) { return absent(); }
 array gated_add(array, array, array) { return absent(); }
 array norm_rotate(array, array, array, array, int, int, float) { return absent(); }
 array group_norm(array, array, array, int, float, bool) { return absent(); }
+array group_statistics(array, array, array, int, float) { return absent(); }
+array convolve(
+    array, array, std::optional<array>, std::optional<array>, std::optional<array>, int, int, int, int) {
+  return absent();
+}
 array attend(array, array, array, float) { return absent(); }
+array conv2d(array, array, std::optional<array>, int, std::vector<int>) { return absent(); }
 array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
 bool fusible(const array&) { return false; }
 std::string instruction_set() { return "none"; }
@@ -404,8 +634,21 @@ Table cpu_table() {
           [](array x, array weight, array bias, int groups, float eps, bool silu) {
             return cpu::group_norm(x, weight, bias, groups, eps, silu);
           }),
+      row("groupStatistics", "x weight bias groups eps",
+          [](array x, array weight, array bias, int groups, float eps) {
+            return cpu::group_statistics(x, weight, bias, groups, eps);
+          }),
+      row("fusedConvolution", "x w bias statistics residual stride before after repeat",
+          [](array x, array w, std::optional<array> bias, std::optional<array> statistics,
+             std::optional<array> residual, int stride, int before, int after, int repeat) {
+            return cpu::convolve(x, w, bias, statistics, residual, stride, before, after, repeat);
+          }),
       row("fusedAttention", "q k v scale",
           [](array q, array k, array v, float scale) { return cpu::attend(q, k, v, scale); }),
+      row("fusedConv2d", "x weight bias stride padding",
+          [](array x, array weight, std::optional<array> bias, int stride, std::vector<int> padding) {
+            return cpu::conv2d(x, weight, bias, stride, padding);
+          }),
       row("fusedQuantizedLinear", "x w scales biases bias groupSize bits",
           [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
             return cpu::quantized_linear(x, w, scales, biases, bias, group, bits);

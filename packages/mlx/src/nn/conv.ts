@@ -1,7 +1,9 @@
 import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
+import { native, native } from "../load.js";
 import {
   add,
+  broadcastTo,
   concatenate,
   convGeneral,
   convTranspose2d,
@@ -12,16 +14,27 @@ import {
   zeros,
 } from "../ops.js";
 import { Module } from "./module.js";
+import type { GroupNorm } from "./norm.js";
 import { scratchBytes } from "./order.js";
 
 interface ConvOptions {
   kernelSize: number;
   /** Default 1. */
   stride?: number;
-  /** Zeros on each side (default 0). */
-  padding?: number;
+  /** Zeros on each side, or [above and on the left, below and on the right] (default 0). */
+  padding?: number | readonly [before: number, after: number];
   /** Default true. */
   bias?: boolean;
+}
+
+/** What a convolution does besides, without arrays of the picture's size for it where the backend can. */
+export interface ConvExtras {
+  /** Normalizes the input first, and applies SiLU to it. */
+  norm?: GroupNorm;
+  /** Each pixel of the input counts so many times in both directions: enlarged by nearest neighbour. */
+  repeat?: number;
+  /** Added to the result, whose shape it has. */
+  residual?: MxArray;
 }
 
 /** Two-dimensional convolution, channels last. Held as `[out, kh, kw, in]`, in files `[out, in, kh, kw]`. */
@@ -30,7 +43,7 @@ export class Conv2d extends Module {
   bias: MxArray | null;
   readonly kernelSize: number;
   readonly stride: number;
-  readonly padding: number;
+  readonly padding: readonly [before: number, after: number];
 
   constructor(inChannels: number, outChannels: number, options: ConvOptions) {
     super();
@@ -39,13 +52,32 @@ export class Conv2d extends Module {
     this.bias = bias ? zeros([outChannels]) : null;
     this.kernelSize = kernelSize;
     this.stride = stride;
-    this.padding = padding;
+    this.padding = typeof padding === "number" ? [padding, padding] : padding;
   }
 
   /** `[n, h, w, in]` → `[n, h', w', out]`. */
-  forward(x: MxArray): MxArray {
-    const y = defaultDevice() === "cpu" ? this.inBands(x) : this.convolve(x, this.padding, this.padding);
-    return this.bias ? add(y, this.bias) : y;
+  forward(x: MxArray, extras: ConvExtras = {}): MxArray {
+    const { norm, repeat = 1, residual } = extras;
+    const { weight, bias, stride, padding } = this;
+    const fusible = [x, weight, bias, residual].every((a) => !a || native.fusible(a));
+    if (fusible && (!norm || native.fusible(norm.weight))) {
+      const statistics = norm && native.groupStatistics(x, norm.weight, norm.bias, norm.groups, norm.eps);
+      return native.fusedConvolution(
+        x,
+        weight,
+        bias,
+        statistics ?? null,
+        residual ?? null,
+        stride,
+        ...padding,
+        repeat,
+      );
+    }
+    const normed = norm ? norm.forward(x, "silu") : x;
+    const enlarged = repeat > 1 ? enlarge(normed, repeat) : normed;
+    const y = defaultDevice() === "cpu" ? this.inBands(enlarged) : this.convolve(enlarged, ...padding);
+    const biased = bias ? add(y, bias) : y;
+    return residual ? add(residual, biased) : biased;
   }
 
   /** `above` and `below` are the rows of zeros around `x`. */
@@ -53,28 +85,29 @@ export class Conv2d extends Module {
     const { stride, padding } = this;
     return convGeneral(x, this.weight, {
       stride: [stride, stride],
-      paddingBefore: [above, padding],
-      paddingAfter: [below, padding],
+      paddingBefore: [above, padding[0]],
+      paddingAfter: [below, padding[1]],
     });
   }
 
   /**
-   * The CPU backend copies the patch of every output position side by side before it multiplies, `kernelSize²` times
+   * MLX's CPU backend copies the patch of every output position side by side before it multiplies, `kernelSize²` times
    * the picture: so bands of output rows, one after another.
    */
   private inBands(x: MxArray): MxArray {
     const { kernelSize, stride, padding } = this;
     const [n, height, width, channels] = x.shape as [number, number, number, number];
-    const rows = Math.floor((height + 2 * padding - kernelSize) / stride) + 1;
-    const columns = Math.floor((width + 2 * padding - kernelSize) / stride) + 1;
+    const [before, after] = padding;
+    const rows = Math.floor((height + before + after - kernelSize) / stride) + 1;
+    const columns = Math.floor((width + before + after - kernelSize) / stride) + 1;
     const bytesOfRow = 4 * n * columns * kernelSize ** 2 * channels;
     const band = Math.max(1, Math.floor(scratchBytes / bytesOfRow));
-    if (band >= rows) return this.convolve(x, padding, padding);
+    if (band >= rows) return this.convolve(x, before, after);
 
     const bands: MxArray[] = [];
     for (let start = 0; start < rows; start += band) {
-      const top = start * stride - padding;
-      const bottom = (Math.min(start + band, rows) - 1) * stride - padding + kernelSize;
+      const top = start * stride - before;
+      const bottom = (Math.min(start + band, rows) - 1) * stride - before + kernelSize;
       const rowsInside = slice(x, [null, [Math.max(top, 0), Math.min(bottom, height)]]);
       bands.push(this.convolve(rowsInside, Math.max(-top, 0), Math.max(bottom - height, 0)));
     }
@@ -86,6 +119,13 @@ export class Conv2d extends Module {
   }
 }
 
+/** `[n, h, w, c]` → `[n, times · h, times · w, c]`, by nearest neighbour. */
+function enlarge(x: MxArray, times: number): MxArray {
+  const [n, h, w, c] = x.shape as [number, number, number, number];
+  const repeated = broadcastTo(reshape(x, [n, h, 1, w, 1, c]), [n, h, times, w, times, c]);
+  return reshape(repeated, [n, times * h, times * w, c]);
+}
+
 /** Transposed two-dimensional convolution, channels last. Held as `[out, kh, kw, in]`, in files `[in, out, kh, kw]`. */
 export class ConvTranspose2d extends Module {
   weight: MxArray;
@@ -93,7 +133,7 @@ export class ConvTranspose2d extends Module {
   readonly stride: number;
   readonly padding: number;
 
-  constructor(inChannels: number, outChannels: number, options: ConvOptions) {
+  constructor(inChannels: number, outChannels: number, options: ConvOptions & { padding?: number }) {
     super();
     const { kernelSize, stride = 1, padding = 0, bias = true } = options;
     this.weight = zeros([outChannels, kernelSize, kernelSize, inChannels]);
