@@ -106,26 +106,41 @@ interface WeightFiles {
   listed: Map<string, string>;
 }
 
-function findFiles(folder: string, variant: string | undefined): WeightFiles {
-  const names = listFolder(folder);
+/**
+ * Which of a folder's files holds the weights, or is the index of those that do; null when none can be told. The same
+ * rule chooses what is downloaded.
+ */
+export function weightsAmong(
+  names: readonly string[],
+  variant: string | undefined,
+): { readonly single?: string; readonly index?: string } | null {
   const middle = variant === undefined ? "" : `.${variant}`;
-  const plain = (file: string): WeightFiles => ({
-    files: [join(folder, file)],
-    metadata: new Map(),
-    listed: new Map(),
-  });
   for (const stem of stems) {
     const single = `${stem}${middle}.safetensors`;
-    if (names.includes(single)) return plain(single);
+    if (names.includes(single)) return { single };
     // diffusers has written the variant on either side of "index".
     for (const index of [
       `${stem}.safetensors.index${middle}.json`,
       `${stem}.safetensors${middle}.index.json`,
     ])
-      if (names.includes(index)) return readIndex(folder, index);
+      if (names.includes(index)) return { index };
   }
   const others = names.filter((name) => name.endsWith(".safetensors"));
-  if (variant === undefined && others.length === 1) return plain(others[0]!);
+  return variant === undefined && others.length === 1 ? { single: others[0]! } : null;
+}
+
+/** The names of the shards in an index's `weight_map`, each once. */
+export function shardsOf(folder: string, index: string): string[] {
+  return readIndex(folder, index, { complete: false }).files.map((file) => basename(file));
+}
+
+function findFiles(folder: string, variant: string | undefined): WeightFiles {
+  const names = listFolder(folder);
+  const middle = variant === undefined ? "" : `.${variant}`;
+  const found = weightsAmong(names, variant);
+  if (found?.index) return readIndex(folder, found.index);
+  if (found?.single) return { files: [join(folder, found.single)], metadata: new Map(), listed: new Map() };
+  const others = names.filter((name) => name.endsWith(".safetensors"));
   const expected = `expected ${stems.map((stem) => `${stem}${middle}.safetensors`).join(" or ")}, or an index with shards`;
   if (others.length > 0) throw new ModelError(folder, `${expected}; found ${others.join(", ")}`);
   const pickled = names.filter((name) => /\.(bin|pt|pth|ckpt|pkl)$/.test(name));
@@ -137,7 +152,7 @@ function findFiles(folder: string, variant: string | undefined): WeightFiles {
   throw new ModelError(folder, `there are no weights; ${expected}`);
 }
 
-function readIndex(folder: string, index: string): WeightFiles {
+function readIndex(folder: string, index: string, { complete = true } = {}): WeightFiles {
   const path = join(folder, index);
   const content = readConfig(folder, index);
   const map = content.weight_map;
@@ -154,7 +169,7 @@ function readIndex(folder: string, index: string): WeightFiles {
   }
   const files = [...new Set(listed.values())].sort();
   for (const file of files)
-    if (!existsSync(file))
+    if (complete && !existsSync(file))
       throw new ModelError(file, `this shard is missing; ${index} names it, so the download is incomplete`);
   const metadata = new Map<string, string>();
   if (isRecord(content.metadata))

@@ -1,9 +1,12 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
 import { isFolder, readConfig } from "./checkpoint.js";
+import { cacheFolderOf } from "./hub-cache.js";
+import { hubCache } from "./hub-client.js";
+
+export { hubCache };
 
 /** A repository of weights on this machine. */
 export interface Repository {
@@ -32,29 +35,34 @@ export function resolveRepository(
 ): Repository {
   if (model === bundledModel) return { name: model, folder: join(modelsFolder, model), revision: undefined };
   if (isFolder(model)) return { name: model, folder: resolve(model), revision: undefined };
-  if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(model))
+  if (!isRepositoryName(model))
     throw new ModelError(
       model,
       `there is no such folder, and it is not the name of a repository (owner/name); the bundled model is ${bundledModel}`,
     );
   const { revision = "main", env = process.env } = options;
-  const cache = hubCache(env);
-  const root = join(cache, `models--${model.replace("/", "--")}`);
-  const commit = findCommit(root, revision);
-  if (commit === null)
+  const cached = findCached(model, { revision, env });
+  if (cached === null)
     throw new ModelError(
       model,
-      `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${cache}); ` +
+      `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); ` +
         `get it with \`hf download ${model}\`, or use the bundled model, ${bundledModel}`,
     );
-  return { name: model, folder: join(root, "snapshots", commit), revision: commit };
+  return cached;
 }
 
-/** The folder in which Hugging Face's libraries keep repositories. */
-export function hubCache(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.HF_HUB_CACHE) return env.HF_HUB_CACHE;
-  if (env.HF_HOME) return join(env.HF_HOME, "hub");
-  return join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface", "hub");
+/** Whether a name is that of a repository of the Hub: "owner/name". */
+export const isRepositoryName = (name: string): boolean =>
+  /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(name) && !name.includes("..");
+
+/** A repository in this machine's cache, whole or not; null when there is nothing of that revision. */
+export function findCached(
+  name: string,
+  { revision, env }: { revision: string; env: NodeJS.ProcessEnv },
+): Repository | null {
+  const root = join(hubCache(env), cacheFolderOf(name));
+  const commit = findCommit(root, revision);
+  return commit === null ? null : { name, folder: join(root, "snapshots", commit), revision: commit };
 }
 
 /** The commit that a revision stands for in a cached repository; without a reference to main, the newest snapshot. */
@@ -109,6 +117,14 @@ export function requireFluxDepth(folder: string): void {
       `this is one component (${type ?? name ?? "of an unknown kind"}); expected a whole FLUX.1 Depth repository with the folders ${fluxParts.join(", ")}`,
     );
   }
+  const pipeline = file("model_index.json") ? readConfig(folder, "model_index.json")._class_name : undefined;
+  if (pipeline === "FluxPriorReduxPipeline")
+    throw new ModelError(
+      folder,
+      "this is FLUX.1 Redux, which varies pictures; FLUX.1 Depth takes a depth map",
+    );
+  if (typeof pipeline === "string" && !pipeline.startsWith("Flux"))
+    throw new ModelError(folder, `this is a model for ${pipeline}, not for FLUX.1`);
   const missing = fluxParts.filter((part) => !isFolder(join(folder, part)));
   if (missing.length === fluxParts.length && !file("model_index.json"))
     throw new ModelError(
@@ -117,11 +133,6 @@ export function requireFluxDepth(folder: string): void {
     );
   if (missing.length > 0)
     throw new ModelError(folder, `the folder ${missing.join(", ")} is missing; is the download complete?`);
-  if (file("model_index.json")) {
-    const { _class_name: pipeline } = readConfig(folder, "model_index.json");
-    if (typeof pipeline === "string" && !pipeline.startsWith("Flux"))
-      throw new ModelError(folder, `this is a model for ${pipeline}, not for FLUX.1`);
-  }
   const transformer = readConfig(join(folder, "transformer"), "config.json");
   const path = join(folder, "transformer", "config.json");
   const { _class_name: kind, in_channels: channels } = transformer;
