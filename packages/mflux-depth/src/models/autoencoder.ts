@@ -1,11 +1,9 @@
 import {
   add,
   astype,
-  broadcastTo,
   divide,
   type MxArray,
   multiply,
-  pad,
   reshape,
   scope,
   slice,
@@ -119,9 +117,9 @@ class ResnetBlock extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    const h1 = this.conv1.forward(this.norm1.forward(x, "silu"));
-    const h2 = this.conv2.forward(this.norm2.forward(h1, "silu"));
-    return add(this.convShortcut ? this.convShortcut.forward(x) : x, h2);
+    const h = this.conv1.forward(x, { norm: this.norm1 });
+    const residual = this.convShortcut ? this.convShortcut.forward(x) : x;
+    return this.conv2.forward(h, { norm: this.norm2, residual });
   }
 }
 
@@ -174,17 +172,11 @@ class Downsample extends Module {
 
   constructor(channels: number) {
     super();
-    this.conv = new Conv2d(channels, channels, { kernelSize: 3, stride: 2 });
+    this.conv = new Conv2d(channels, channels, { kernelSize: 3, stride: 2, padding: [0, 1] });
   }
 
   forward(x: MxArray): MxArray {
-    const padded = pad(x, [
-      [0, 0],
-      [0, 1],
-      [0, 1],
-      [0, 0],
-    ]);
-    return this.conv.forward(padded);
+    return this.conv.forward(x);
   }
 }
 
@@ -198,9 +190,7 @@ class Upsample extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    const [b, h, w, c] = x.shape as [number, number, number, number];
-    const doubled = broadcastTo(reshape(x, [b, h, 1, w, 1, c]), [b, h, 2, w, 2, c]);
-    return this.conv.forward(reshape(doubled, [b, 2 * h, 2 * w, c]));
+    return this.conv.forward(x, { repeat: 2 });
   }
 }
 
@@ -265,7 +255,7 @@ class Encoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(this.convNormOut.forward(x, "silu")) };
+    const out = { forward: (x: MxArray) => this.convOut.forward(x, { norm: this.convNormOut }) };
     return [
       this.convIn,
       ...this.downBlocks.flatMap((block) => block.layers()),
@@ -298,7 +288,7 @@ class Decoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(this.convNormOut.forward(x, "silu")) };
+    const out = { forward: (x: MxArray) => this.convOut.forward(x, { norm: this.convNormOut }) };
     return [this.convIn, ...this.midBlock.layers(), ...this.upBlocks.flatMap((block) => block.layers()), out];
   }
 }

@@ -438,91 +438,6 @@ array attend(array q, array k, array v, float scale) {
       });
 }
 
-// ---------------------------------------------------------------- convolution
-
-// Output rows and columns of a tile: with a kernel's halo and all channels it fits a core's cache.
-constexpr int tile_rows = 4;
-constexpr int tile_columns = 64;
-
-// x [batch, height, width, channels], weight [features, kernel height, kernel width, channels] → channels last. A tile
-// of the padded input is copied once, and each place of the kernel is one matrix product over it, shifted: no matrix of
-// patches, which would be as many times the picture as the kernel has places.
-array conv2d(array x, array weight, std::optional<array> bias, int stride, std::vector<int> padding) {
-  expect(x.ndim() == 4 && weight.ndim() == 4 && weight.shape(3) == x.shape(3), "takes x and weight with the channels last");
-  expect(stride >= 1 && padding.size() == 4 && *std::min_element(padding.begin(), padding.end()) >= 0,
-         "takes a stride of 1 or more and the padding above, below, left and right");
-  expect(!bias || bias->size() == static_cast<size_t>(weight.shape(0)), "takes a bias of as many features");
-  const int above = padding[0], left = padding[2];
-  const int padded_height = x.shape(1) + above + padding[1], padded_width = x.shape(2) + left + padding[3];
-  const int kernel_rows = weight.shape(1), kernel_columns = weight.shape(2);
-  expect(kernel_rows > 0 && kernel_columns > 0 && kernel_rows <= padded_height && kernel_columns <= padded_width,
-         "takes a kernel that fits the padded input");
-  const int rows = (padded_height - kernel_rows) / stride + 1;
-  const int columns = (padded_width - kernel_columns) / stride + 1;
-  Inputs all{x, weight};
-  if (bias) all.push_back(*bias);
-  return fuse("conv2d", {x.shape(0), rows, columns, weight.shape(0)}, std::move(all), false,
-              [=](const Inputs& in, float* out) {
-    const int height = in[0].shape(1), width = in[0].shape(2);
-    const int channels = in[0].shape(3), features = in[1].shape(0);
-    const int down = (rows + tile_rows - 1) / tile_rows, across = (columns + tile_columns - 1) / tile_columns;
-    runtime::parallel(in[0].shape(0) * down * across, [&](int task) {
-      const int batch = task / (down * across);
-      const int row = task / across % down * tile_rows, column = task % across * tile_columns;
-      const int tall = std::min(tile_rows, rows - row), wide = std::min(tile_columns, columns - column);
-      const int in_rows = (tall - 1) * stride + kernel_rows, in_columns = (wide - 1) * stride + kernel_columns;
-
-      thread_local std::vector<float> patch, result;
-      patch.assign(static_cast<size_t>(in_rows) * in_columns * channels, 0.0f);
-      const int first_row = row * stride - above, first_column = column * stride - left;
-      const int from = std::max(0, -first_column), to = std::min(in_columns, width - first_column);
-      for (int i = 0; i < in_rows; i++) {
-        const int y = first_row + i;
-        if (y < 0 || y >= height || from >= to) continue;
-        std::memcpy(
-            patch.data() + (static_cast<size_t>(i) * in_columns + from) * channels,
-            floats(in[0]) + ((static_cast<size_t>(batch) * height + y) * width + first_column + from) * channels,
-            static_cast<size_t>(to - from) * channels * sizeof(float));
-      }
-
-      // With stride 1 the rows of the tile follow one another in the patch, with a few columns of nothing between.
-      const int step = stride == 1 ? in_columns : wide;
-      result.resize(static_cast<size_t>(tall) * step * features);
-      for (int ky = 0; ky < kernel_rows; ky++) {
-        for (int kx = 0; kx < kernel_columns; kx++) {
-          const float* w = floats(in[1]) + (static_cast<size_t>(ky) * kernel_columns + kx) * channels;
-          const int w_step = kernel_rows * kernel_columns * channels;
-          const float beta = ky + kx > 0 ? 1.0f : 0.0f;
-          if (stride == 1) {
-            const float* a = patch.data() + (static_cast<size_t>(ky) * in_columns + kx) * channels;
-            runtime::sgemm_alone(
-                false, true, (tall - 1) * step + wide, features, channels, 1, a, channels, w, w_step, beta,
-                result.data(), features);
-            continue;
-          }
-          for (int i = 0; i < tall; i++) {
-            const float* a = patch.data() + (static_cast<size_t>(i * stride + ky) * in_columns + kx) * channels;
-            runtime::sgemm_alone(
-                false, true, wide, features, channels, 1, a, stride * channels, w, w_step, beta,
-                result.data() + static_cast<size_t>(i) * step * features, features);
-          }
-        }
-      }
-      for (int i = 0; i < tall; i++) {
-        for (int j = 0; j < wide; j++) {
-          const float* from_result = result.data() + (static_cast<size_t>(i) * step + j) * features;
-          float* to_out = out + ((static_cast<size_t>(batch) * rows + row + i) * columns + column + j) * features;
-          if (in.size() > 2) {
-            for (int f = 0; f < features; f++) to_out[f] = from_result[f] + floats(in[2])[f];
-          } else {
-            std::memcpy(to_out, from_result, features * sizeof(float));
-          }
-        }
-      }
-    });
-  });
-}
-
 // ---------------------------------------------------------------- quantized Linear
 
 // Output features and inputs of the part of the matrix that is dense at a time.
@@ -607,7 +522,6 @@ array convolve(
   return absent();
 }
 array attend(array, array, array, float) { return absent(); }
-array conv2d(array, array, std::optional<array>, int, std::vector<int>) { return absent(); }
 array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
 bool fusible(const array&) { return false; }
 std::string instruction_set() { return "none"; }
@@ -645,10 +559,6 @@ Table cpu_table() {
           }),
       row("fusedAttention", "q k v scale",
           [](array q, array k, array v, float scale) { return cpu::attend(q, k, v, scale); }),
-      row("fusedConv2d", "x weight bias stride padding",
-          [](array x, array weight, std::optional<array> bias, int stride, std::vector<int> padding) {
-            return cpu::conv2d(x, weight, bias, stride, padding);
-          }),
       row("fusedQuantizedLinear", "x w scales biases bias groupSize bits",
           [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
             return cpu::quantized_linear(x, w, scales, biases, bias, group, bits);

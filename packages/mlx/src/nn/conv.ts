@@ -1,6 +1,6 @@
 import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
-import { native, native } from "../load.js";
+import { native } from "../load.js";
 import {
   add,
   broadcastTo,
