@@ -255,22 +255,21 @@ test("attention carries NaN, and large scores do not overflow", options, () => {
   assert.ok(numbers(native.fusedAttention(ones, nan, ones, 1)).every(Number.isNaN));
 });
 
-test("convolution by tiles", options, () => {
-  for (const [batch, height, width, channels, features, kernel, stride, padding] of [
-    [1, 1, 1, 1, 1, 1, 1, [0, 0, 0, 0]],
-    [2, 5, 7, 3, 4, 3, 1, [1, 1, 1, 1]],
-    // Beyond a tile of 4 rows and 64 columns, and a border on two sides alone.
-    [1, 11, 131, 2, 5, 3, 1, [2, 0, 1, 0]],
-    [1, 12, 139, 3, 2, 3, 2, [0, 1, 0, 1]],
-    [1, 9, 9, 4, 3, 4, 4, [0, 0, 0, 0]],
+test("convolution by bands", options, () => {
+  for (const [batch, height, width, channels, features, kernel, stride, before, after] of [
+    [1, 1, 1, 1, 1, 1, 1, 0, 0],
+    [2, 5, 7, 3, 4, 3, 1, 1, 1],
+    // Several bands, and a border on two sides alone.
+    [1, 23, 131, 2, 5, 3, 1, 2, 0],
+    [1, 12, 139, 3, 2, 3, 2, 0, 1],
+    [1, 9, 9, 4, 3, 4, 4, 0, 0],
   ] as const) {
     const x = random.normal([batch, height, width, channels], { key: random.key(1) });
     const weight = random.normal([features, kernel, kernel, channels], { key: random.key(2) });
     const bias = random.normal([features], { key: random.key(3) });
     const [xs, ws, bs] = [numbers(x), numbers(weight), numbers(bias)];
-    const [above, below, left, right] = padding;
-    const rows = Math.floor((height + above + below - kernel) / stride) + 1;
-    const columns = Math.floor((width + left + right - kernel) / stride) + 1;
+    const rows = Math.floor((height + before + after - kernel) / stride) + 1;
+    const columns = Math.floor((width + before + after - kernel) / stride) + 1;
     const expected: number[] = [];
     for (let b = 0; b < batch; b++)
       for (let row = 0; row < rows; row++)
@@ -279,7 +278,7 @@ test("convolution by tiles", options, () => {
             let sum = bs[f]!;
             for (let ky = 0; ky < kernel; ky++)
               for (let kx = 0; kx < kernel; kx++) {
-                const [y, z] = [row * stride + ky - above, column * stride + kx - left];
+                const [y, z] = [row * stride + ky - before, column * stride + kx - before];
                 if (y < 0 || y >= height || z < 0 || z >= width) continue;
                 for (let c = 0; c < channels; c++)
                   sum +=
@@ -288,9 +287,9 @@ test("convolution by tiles", options, () => {
               }
             expected.push(sum);
           }
-    near(native.fusedConv2d(x, weight, bias, stride, [...padding]), expected);
+    near(native.fusedConvolution(x, weight, bias, null, null, stride, before, after, 1), expected);
     near(
-      native.fusedConv2d(x, weight, null, stride, [...padding]),
+      native.fusedConvolution(x, weight, null, null, null, stride, before, after, 1),
       expected.map((v, at) => v - bs[at % features]!),
     );
   }
