@@ -71,6 +71,8 @@ export interface LoadOptions {
   /** A Hub repository, a folder, or "tiny-world" for the bundled checkpoint. */
   readonly model?: string | null | undefined;
   readonly revision?: string | null | undefined;
+  /** The folder or repository that a model saved by mflux was made from: such a model has no configs. */
+  readonly configFrom?: string | null | undefined;
   readonly depthModel?: string | null | undefined;
   /** `null` or "none": not quantized. */
   readonly quantize?: Bits | "none" | null | undefined;
@@ -85,6 +87,7 @@ export interface LoadOptions {
 export interface ResolvedLoadOptions {
   readonly model: string;
   readonly revision: string | undefined;
+  readonly configFrom: string | undefined;
   readonly depthModel: string | undefined;
   readonly quantize: Bits | null;
   readonly dtype: DTypeName | undefined;
@@ -220,6 +223,13 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
     text: "The branch, tag or commit of the repository.",
     defaultText: "main",
     flags: ["--revision"],
+    value: "NAME",
+  },
+  configFrom: {
+    kind: { type: "text" },
+    text: "The folder or repository with the configs of a model that mflux saved.",
+    defaultText: "FLUX.1-Depth-dev's, where the sizes are its own",
+    flags: ["--config-from"],
     value: "NAME",
   },
   depthModel: {
@@ -453,6 +463,7 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
   return {
     model: value("model"),
     revision: value("revision"),
+    configFrom: value("configFrom"),
     depthModel: value("depthModel"),
     quantize: quantize === "none" ? null : quantize,
     dtype: value("dtype"),

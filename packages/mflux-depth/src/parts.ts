@@ -4,10 +4,35 @@ import { Autoencoder, autoencoderConfig } from "./models/autoencoder.js";
 import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transformer.js";
 import { T5Encoder, t5Config } from "./models/t5.js";
-import type { ResolvedLoadOptions } from "./options.js";
+import type { Bits, ResolvedLoadOptions } from "./options.js";
 import { type SchedulerConfig, schedulerConfig } from "./schedule.js";
 import { readConfig } from "./weights/checkpoint.js";
 import { Component, type LoadProgress } from "./weights/component.js";
+import { type Repository, resolveRepository } from "./weights/repository.js";
+import { type ModelFiles, openModel } from "./weights/saved.js";
+
+/**
+ * Finds a model and looks at its configs and headers.
+ * @throws {ModelError} when it is not there, is another one, or damaged.
+ */
+export async function findModel({
+  model: name,
+  revision,
+  configFrom,
+}: Pick<ResolvedLoadOptions, "model" | "revision" | "configFrom">): Promise<{
+  model: Repository;
+  files: ModelFiles;
+}> {
+  const model = resolveRepository(name, { revision });
+  const configs = configFrom === undefined ? undefined : resolveRepository(configFrom).folder;
+  return { model, files: openModel(model.folder, configs) };
+}
+
+/** What to say when other bits were asked for than the weights are stored with. */
+export function bitsNote(stored: Bits | null, asked: Bits | "none" | null | undefined): string[] {
+  if (stored === null || asked === undefined || asked === stored) return [];
+  return [`quantize is ${asked ?? "none"}, without effect: the weights are stored with ${stored} bits.`];
+}
 
 /** The model's parts, their weights not yet read. */
 export interface Parts {
@@ -19,17 +44,19 @@ export interface Parts {
   readonly transformerConfig: ReturnType<typeof fluxTransformerConfig>;
   readonly schedule: SchedulerConfig;
   readonly dtype: DType;
+  /** Bits of the matrices as they are held: what they are stored with, else what was asked for. */
+  readonly bits: Bits | null;
   /** Seconds spent on reading weights so far. */
   readonly loading: { seconds: number };
   readonly onProgress: (progress: LoadProgress) => void;
 }
 
 /**
- * Reads the configs of a repository; no weights.
+ * Reads the configs of a model; no weights.
  * @throws {ModelError} when one is missing, damaged or of another model.
  */
 export function openParts(
-  folder: string,
+  { folder, configs, original, storedBits }: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
   onProgress: ((progress: LoadProgress) => void) | undefined,
@@ -37,7 +64,7 @@ export function openParts(
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
   const loading = { seconds: 0 };
   const config = <C>(part: string, file: string, read: (json: unknown, source: string) => C): C =>
-    read(readConfig(join(folder, part), file), join(folder, part, file));
+    read(readConfig(join(configs, part), file), join(configs, part, file));
   const shared = {
     bits: options.quantize,
     onProgress: (progress: LoadProgress): void => {
@@ -79,12 +106,14 @@ export function openParts(
       name: "transformer",
       folder: join(folder, "transformer"),
       build: () => new FluxTransformer(transformer),
+      original,
       dtype,
     }),
     autoencoderConfig: autoencoder,
     transformerConfig: transformer,
     schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
     dtype,
+    bits: storedBits ?? options.quantize,
     loading,
     onProgress: shared.onProgress,
   };

@@ -45,7 +45,7 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "./options.js";
-import { openParts, type Parts } from "./parts.js";
+import { bitsNote, findModel, openParts, type Parts } from "./parts.js";
 import { lanczos, type Pixels, resize } from "./resample.js";
 import { GenerationResult, type Latents, type Picture } from "./result.js";
 import { modelTime, sigmas, startIndex, stepSize } from "./schedule.js";
@@ -53,7 +53,7 @@ import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
 import type { Component, LoadProgress } from "./weights/component.js";
-import { type Repository, requireFluxDepth, resolveRepository } from "./weights/repository.js";
+import type { Repository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
@@ -78,6 +78,8 @@ export class FluxDepth {
   /** Where the weights are. */
   readonly model: Repository;
   readonly options: ResolvedLoadOptions;
+  /** One sentence for each thing about the model that is not quite as asked. */
+  readonly notes: readonly string[];
   readonly #parts: Parts;
   /** Opened for the first photo without a map. */
   #estimator: DepthEstimator | null = null;
@@ -87,9 +89,15 @@ export class FluxDepth {
   /** What the last prompt became, kept when memory is "resident". */
   #prompt: { readonly key: string; readonly encoded: EncodedText } | null = null;
 
-  private constructor(model: Repository, options: ResolvedLoadOptions, parts: Parts) {
+  private constructor(
+    model: Repository,
+    options: ResolvedLoadOptions,
+    parts: Parts,
+    notes: readonly string[],
+  ) {
     this.model = model;
     this.options = options;
+    this.notes = notes;
     this.#parts = parts;
   }
 
@@ -103,11 +111,12 @@ export class FluxDepth {
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
     signal?.throwIfAborted();
-    const model = resolveRepository(options.model, { revision: options.revision });
-    requireFluxDepth(model.folder);
+    const { model, files } = await findModel(options);
     const device = chooseDevice(options.device);
     if (options.cacheLimitGb !== undefined) memory.setCacheLimit(options.cacheLimitGb * 1e9);
-    return new FluxDepth(model, options, openParts(model.folder, options, device, onProgress));
+    const parts = openParts(files, options, device, onProgress);
+    const notes = [...files.notes, ...bitsNote(files.storedBits, rest.quantize)];
+    return new FluxDepth(model, options, parts, notes);
   }
 
   /**
@@ -159,7 +168,7 @@ export class FluxDepth {
         signal: ended,
         arrays,
         clock: new StageClock(this.#parts),
-        warnings: [...request.warnings],
+        warnings: [...this.notes, ...request.warnings],
       });
     } finally {
       arrays[Symbol.dispose]();
@@ -506,7 +515,7 @@ export class FluxDepth {
       width: request.width,
       height: request.height,
       max_sequence_length: textTokens,
-      quantize: this.options.quantize,
+      quantize: this.#parts.bits,
       precision: this.#parts.dtype,
       device: defaultDevice(),
       image_path: photo && typeof request.image === "string" ? request.image : null,

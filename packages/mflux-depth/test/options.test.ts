@@ -37,6 +37,7 @@ test("defaults", () => {
   assert.deepEqual(resolveLoadOptions({}), {
     model: "black-forest-labs/FLUX.1-Depth-dev",
     revision: undefined,
+    configFrom: undefined,
     depthModel: undefined,
     quantize: 4,
     dtype: undefined,

@@ -8,11 +8,13 @@ import {
   MlxError,
   type MxArray,
   readSafetensorsHeader,
+  type SafetensorsEntry,
   SafetensorsError,
   type SafetensorsHeader,
 } from "@mflux-depth/mlx";
-import { LoadError, type Module } from "@mflux-depth/mlx/nn";
+import { LoadError, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
+import { isSaved, savedTensors } from "./mflux.js";
 
 /** The weights of one component: a folder of a repository in the layout of diffusers. */
 export interface Checkpoint {
@@ -22,6 +24,8 @@ export interface Checkpoint {
   readonly files: readonly string[];
   /** Which of them holds a tensor. */
   readonly fileOf: ReadonlyMap<string, string>;
+  /** Dtype, shape and place of each tensor. */
+  readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   /** What the files and their index say about themselves. */
   readonly metadata: ReadonlyMap<string, string>;
   /** Size of all tensors in the files. */
@@ -45,15 +49,17 @@ const stems = ["diffusion_pytorch_model", "model"];
 export function openCheckpoint(folder: string, options: { variant?: string | undefined } = {}): Checkpoint {
   const { files, metadata, listed } = findFiles(folder, options.variant);
   const fileOf = new Map<string, string>();
+  const entries = new Map<string, SafetensorsEntry>();
   let bytes = 0;
   for (const file of files) {
     const header = readHeader(file);
     for (const [key, value] of header.metadata) metadata.set(key, value);
-    for (const [name, { start, end }] of header.tensors) {
+    for (const [name, entry] of header.tensors) {
       const other = fileOf.get(name);
       if (other !== undefined) throw new ModelError(file, `tensor "${name}" is also in ${basename(other)}`);
       fileOf.set(name, file);
-      bytes += end - start;
+      entries.set(name, entry);
+      bytes += entry.end - entry.start;
     }
   }
   for (const [name, file] of listed)
@@ -63,6 +69,7 @@ export function openCheckpoint(folder: string, options: { variant?: string | und
     source: files.length === 1 ? files[0]! : folder,
     files,
     fileOf,
+    entries,
     metadata,
     bytes,
     *tensors() {
@@ -178,8 +185,11 @@ function readIndex(folder: string, index: string, { complete = true } = {}): Wei
 }
 
 /**
- * Loads a component's weights into its module, strictly both ways.
+ * Loads a component's weights into its module, strictly both ways. What mflux saved is read as if it were in the layout
+ * of diffusers; the bits that matrices are stored with stay.
  * @param options.rename gives the name under which the module knows a tensor, null for one that it does not use.
+ * @param options.original the checkpoint that a saved one was made from, for a tensor that got lost.
+ * @param options.deliver takes the parameters in place of the module (see {@link LoadOptions}).
  * @throws {ModelError} that names the file and the tensor when they do not fit. The module is then disposed.
  */
 export function loadWeights(
@@ -189,14 +199,17 @@ export function loadWeights(
     dtype?: DType;
     quantization?: { bits: Bits; groupSize?: number } | undefined;
     rename?: (name: string) => string | null;
+    original?: Checkpoint | null;
+    deliver?: NonNullable<LoadOptions["deliver"]>;
   } = {},
 ): void {
-  const { dtype, quantization, rename = (name) => name } = options;
+  const { dtype, quantization, rename = (name) => name, original = null, deliver } = options;
   /** What the file calls a tensor that the module has under another name. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
-    for (const [name, tensor] of checkpoint.tensors()) {
-      const key = rename(name);
+    const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
+    for (const [name, plain, tensor] of tensors) {
+      const key = rename(plain);
       if (key === null) {
         tensor.dispose();
         continue;
@@ -206,11 +219,21 @@ export function loadWeights(
     }
   }
   try {
-    module.load(renamed(), { ...(dtype && { dtype }), ...(quantization && { quantization }) });
+    module.load(renamed(), {
+      ...(dtype && { dtype }),
+      ...(quantization && { quantization }),
+      ...(deliver && { deliver }),
+    });
   } catch (error) {
     if (error instanceof LoadError) throw misfit(error, checkpoint, storedNames);
     throw asModelError(checkpoint.source, error);
   }
+}
+
+function* asStored(
+  checkpoint: Checkpoint,
+): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
+  for (const [name, tensor] of checkpoint.tensors()) yield [name, name, tensor];
 }
 
 /** The first problem of a strict load, with the file's own name of the tensor. */

@@ -1,6 +1,7 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { loadWeights, openCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
+import { storedBits } from "./mflux.js";
 
 /** Weights are being read, or have been. */
 export interface LoadProgress {
@@ -23,7 +24,10 @@ export interface ComponentOptions<M extends Module> {
   /** The module's name of a tensor of the file; null for one that it has no use for. */
   readonly rename?: (key: string) => string | null;
   readonly dtype: DType;
+  /** For what is not stored quantized. */
   readonly bits: Bits | null;
+  /** The folder that a saved component was made from, for a tensor that got lost. */
+  readonly original?: string | null;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
@@ -54,18 +58,28 @@ export class Component<M extends Module> {
   }
 
   #load(): M {
-    const { folder, name, build, rename, dtype, bits, onProgress } = this.#options;
+    const { folder, name, build, onProgress } = this.#options;
     const checkpoint = openCheckpoint(folder);
     const { bytes } = checkpoint;
     onProgress?.({ component: name, state: "start", bytes });
     const started = performance.now();
     const module = build();
-    loadWeights(module, checkpoint, {
-      dtype,
-      ...(bits && { quantization: { bits } }),
-      ...(rename && { rename }),
-    });
+    loadWeights(module, checkpoint, weightOptions(this.#options, checkpoint));
     onProgress?.({ component: name, state: "end", bytes, seconds: (performance.now() - started) / 1000 });
     return module;
   }
+}
+
+/** How a component's weights are read: those that come quantized stay so, and nothing beside them is. */
+export function weightOptions<M extends Module>(
+  { dtype, bits, rename, original }: ComponentOptions<M>,
+  checkpoint: Checkpoint,
+): NonNullable<Parameters<typeof loadWeights>[2]> {
+  const quantize = bits !== null && storedBits(checkpoint) === null;
+  return {
+    dtype,
+    ...(quantize && { quantization: { bits } }),
+    ...(rename && { rename }),
+    ...(original && { original: openCheckpoint(original) }),
+  };
 }

@@ -101,11 +101,12 @@ const fluxParts = [
 /**
  * Refuses what is not a FLUX.1 Depth repository, by its files and configs, before any weights are opened. Canny and
  * Depth have equal configs and are not told apart.
+ * @param configs where configs and scheduler are, if not there too.
  * @throws {ModelError} that says which model it is instead, or what is missing.
  */
-export function requireFluxDepth(folder: string): void {
-  const file = (name: string): boolean => existsSync(join(folder, name));
-  if (!file("model_index.json") && file("config.json")) {
+export function requireFluxDepth(folder: string, configs = folder): void {
+  const file = (name: string): boolean => existsSync(join(configs, name));
+  if (!file("model_index.json") && existsSync(join(folder, "config.json"))) {
     const { model_type: type, _class_name: name } = readConfig(folder, "config.json");
     if (type === "depth_pro")
       throw new ModelError(
@@ -117,7 +118,7 @@ export function requireFluxDepth(folder: string): void {
       `this is one component (${type ?? name ?? "of an unknown kind"}); expected a whole FLUX.1 Depth repository with the folders ${fluxParts.join(", ")}`,
     );
   }
-  const pipeline = file("model_index.json") ? readConfig(folder, "model_index.json")._class_name : undefined;
+  const pipeline = file("model_index.json") ? readConfig(configs, "model_index.json")._class_name : undefined;
   if (pipeline === "FluxPriorReduxPipeline")
     throw new ModelError(
       folder,
@@ -125,7 +126,7 @@ export function requireFluxDepth(folder: string): void {
     );
   if (typeof pipeline === "string" && !pipeline.startsWith("Flux"))
     throw new ModelError(folder, `this is a model for ${pipeline}, not for FLUX.1`);
-  const missing = fluxParts.filter((part) => !isFolder(join(folder, part)));
+  const missing = fluxParts.filter((part) => !isFolder(join(part === "scheduler" ? configs : folder, part)));
   if (missing.length === fluxParts.length && !file("model_index.json"))
     throw new ModelError(
       folder,
@@ -133,13 +134,21 @@ export function requireFluxDepth(folder: string): void {
     );
   if (missing.length > 0)
     throw new ModelError(folder, `the folder ${missing.join(", ")} is missing; is the download complete?`);
-  const transformer = readConfig(join(folder, "transformer"), "config.json");
-  const path = join(folder, "transformer", "config.json");
+  const transformer = readConfig(join(configs, "transformer"), "config.json");
+  const path = join(configs, "transformer", "config.json");
   const { _class_name: kind, in_channels: channels } = transformer;
   if (kind !== undefined && kind !== "FluxTransformer2DModel")
     throw new ModelError(path, `the transformer is a ${kind}; FLUX.1 Depth has a FluxTransformer2DModel`);
+  const { latent_channels: latent = 16 } = readConfig(join(configs, "vae"), "config.json");
+  requireDepthChannels(path, channels, latent);
+}
+
+/**
+ * Refuses a transformer by the channels it takes.
+ * @throws {ModelError} about `path`, that says which model it is.
+ */
+export function requireDepthChannels(path: string, channels: unknown, latent: unknown): void {
   // Latents come in patches of two by two; Depth takes as many channels again for the map.
-  const { latent_channels: latent = 16 } = readConfig(join(folder, "vae"), "config.json");
   const packed = 4 * Number(latent);
   const expected = `FLUX.1 Depth has in_channels ${2 * packed}`;
   if (channels === packed)

@@ -1,0 +1,138 @@
+/*
+ * The layout in which mflux saves a model (mflux: models/common/weights/saving/model_saver.py): its own module names
+ * as keys, convolutions channels last, quantized matrices as MLX has them. Known by the metadata of its files. Our own
+ * saved folders have the same, so that mflux reads them.
+ */
+import { type Bits, type MxArray, transpose, zeros } from "@mflux-depth/mlx";
+import { ModelError } from "../errors.js";
+import type { Checkpoint } from "./checkpoint.js";
+
+/** The mflux whose layout this is, as our own files say. */
+export const mfluxVersion = "0.24.0";
+
+/** The folders of a saved model that hold weights. */
+export const components = ["text_encoder", "text_encoder_2", "transformer", "vae"] as const;
+export type ComponentName = (typeof components)[number];
+
+/** Neighbouring inputs that share a scale, always. */
+export const savedGroupSize = 64;
+
+/** Whether a component is in mflux's layout. */
+export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
+  metadata.has("mflux_version") || metadata.has("quantization_level");
+
+/** mflux's names of modules that diffusers and transformers call something else. */
+const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
+  [/\.(ff|ff_context)\.linear1\./, ".$1.net.0.proj."],
+  [/\.(ff|ff_context)\.linear2\./, ".$1.net.2."],
+  [/^t5_blocks\.(\d+)\.attention\./, "encoder.block.$1.layer.0."],
+  [/^t5_blocks\.(\d+)\.ff\./, "encoder.block.$1.layer.1."],
+  [/^final_layer_norm\./, "encoder.final_layer_norm."],
+  [/\.(conv_in|conv_out)\.conv2d\./, ".$1."],
+  [/\.conv_norm_out\.norm\./, ".conv_norm_out."],
+];
+
+/** T5's distances, which mflux has in every block and others in the first alone. */
+const repeatedBias = /^encoder\.block\.(\d+)\.layer\.0\.SelfAttention\.relative_attention_bias\./;
+
+/** The name in diffusers' layout of a tensor that mflux saved; null for a copy that the layout has once. */
+export function diffusersKey(name: string): string | null {
+  const key = renamed.reduce((text, [from, to]) => text.replace(from, to), name);
+  const [, block = "0"] = repeatedBias.exec(key) ?? [];
+  return block === "0" ? key : null;
+}
+
+/**
+ * The names under which mflux saves a tensor: one, but for T5's distances, which it saves with every block.
+ * @param key the name in diffusers' layout, without the prefix `text_model.` of CLIP.
+ */
+export function mfluxKeys(component: ComponentName, key: string, blocks: number): string[] {
+  switch (component) {
+    case "text_encoder":
+      return [`text_model.${key}`];
+    case "text_encoder_2": {
+      const name = key
+        .replace(/^encoder\.block\.(\d+)\.layer\.0\./, "t5_blocks.$1.attention.")
+        .replace(/^encoder\.block\.(\d+)\.layer\.1\./, "t5_blocks.$1.ff.")
+        .replace(/^encoder\.final_layer_norm\./, "final_layer_norm.");
+      if (!repeatedBias.test(key)) return [name];
+      return Array.from({ length: blocks }, (_, i) => name.replace(/^t5_blocks\.0\./, `t5_blocks.${i}.`));
+    }
+    case "transformer":
+      return [
+        key
+          .replace(/\.(ff|ff_context)\.net\.0\.proj\./, ".$1.linear1.")
+          .replace(/\.(ff|ff_context)\.net\.2\./, ".$1.linear2."),
+      ];
+    case "vae":
+      return [
+        key
+          .replace(/\.(conv_in|conv_out)\./, ".$1.conv2d.")
+          .replace(/\.conv_norm_out\./, ".conv_norm_out.norm."),
+      ];
+  }
+}
+
+/** mflux 0.16 to 0.21 lost it. */
+export const lostBias = "norm_out.linear.bias";
+
+/** Whether this is a transformer that was saved without the bias of its last modulation. */
+export const lacksBias = ({ entries, metadata }: Checkpoint): boolean =>
+  isSaved({ metadata }) && entries.has("norm_out.linear.weight") && !entries.has(lostBias);
+
+/**
+ * The tensors of a saved component with their own names, the names and the layout being those of diffusers. A lost bias
+ * comes from `original`, the checkpoint that the model was made from, else it is zeros.
+ */
+export function* savedTensors(
+  checkpoint: Checkpoint,
+  original: Checkpoint | null,
+): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
+  for (const [name, tensor] of checkpoint.tensors()) {
+    const key = diffusersKey(name);
+    if (key === null) tensor.dispose();
+    else if (tensor.ndim < 4) yield [name, key, tensor];
+    else {
+      using stored = tensor;
+      yield [name, key, transpose(stored, [0, 3, 1, 2])];
+    }
+  }
+  if (!lacksBias(checkpoint)) return;
+  const [rows = 0] = checkpoint.entries.get("norm_out.linear.weight")?.shape ?? [];
+  yield [lostBias, lostBias, (original && tensorOf(original, lostBias)) ?? zeros([rows])];
+}
+
+function tensorOf(checkpoint: Checkpoint, wanted: string): MxArray | null {
+  let found: MxArray | null = null;
+  for (const [name, tensor] of checkpoint.tensors())
+    if (name === wanted) found = tensor;
+    else tensor.dispose();
+  return found;
+}
+
+/** Bits that mflux and we quantize with. */
+export type StoredBits = Exclude<Bits, 2>;
+const bitWidths: readonly number[] = [3, 4, 5, 6, 8] satisfies StoredBits[];
+
+/**
+ * The bits of most of a component's quantized matrices, by their shapes; null when none is quantized.
+ * @throws {ModelError} when they are none that there are.
+ */
+export function storedBits({ entries, source }: Checkpoint): StoredBits | null {
+  const counts = new Map<number, number>();
+  for (const [name, { shape }] of entries) {
+    if (!name.endsWith(".scales")) continue;
+    const packed = entries.get(name.replace(/scales$/, "weight"))?.shape.at(-1) ?? 0;
+    const bits = (packed * 32) / ((shape.at(-1) ?? 0) * savedGroupSize);
+    counts.set(bits, (counts.get(bits) ?? 0) + 1);
+  }
+  const [most] = [...counts].sort(([, a], [, b]) => b - a);
+  if (!most) return null;
+  const [bits] = most;
+  if (!bitWidths.includes(bits))
+    throw new ModelError(
+      source,
+      `by their shapes the matrices have ${bits} bits in groups of ${savedGroupSize}; expected ${bitWidths.join(", ")}`,
+    );
+  return bits as StoredBits;
+}
