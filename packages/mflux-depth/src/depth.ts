@@ -28,6 +28,7 @@ import type { DeviceName, ImageInput } from "./options.js";
 import { bilinear, interpolate, type Pixels, resize } from "./resample.js";
 import { openCheckpoint, readConfig } from "./weights/checkpoint.js";
 import { Component, type LoadProgress } from "./weights/component.js";
+import { type DownloadProgress, obtainRepository } from "./weights/hub.js";
 import { bundledModel, resolveRepository } from "./weights/repository.js";
 
 export { type MapAdjustments, polarityWarning } from "./depth-map.js";
@@ -45,6 +46,14 @@ export interface DepthEstimatorOptions {
   readonly device?: DeviceName | undefined;
   /** Told when weights begin and end being read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
+}
+
+export interface ObtainDepthOptions extends DepthEstimatorOptions {
+  /** Whether to use only what is on this machine. */
+  readonly offline?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told how a download goes on. */
+  readonly onDownload?: ((progress: DownloadProgress) => void) | undefined;
 }
 
 export interface EstimateOptions {
@@ -75,6 +84,22 @@ export class DepthEstimator {
     this.config = config;
     this.#input = input;
     this.#options = options;
+  }
+
+  /**
+   * As {@link DepthEstimator.open}, after downloading what is missing of a Hub repository.
+   * @throws {OptionError} when there is no such device.
+   * @throws {ModelError} when it cannot be downloaded, is another model, or has no weights.
+   */
+  static async obtain(options: ObtainDepthOptions = {}): Promise<DepthEstimator> {
+    const { depthModel, fluxFolder, revision, offline, signal, onDownload } = options;
+    if (!depthModel && fluxFolder !== undefined && hasConfig(depthProIn(fluxFolder)))
+      return DepthEstimator.open(options);
+    const { folder } = await obtainRepository(
+      { model: depthModel || defaultDepthModel, revision },
+      { kind: "Depth Pro", offline, signal, onProgress: onDownload },
+    );
+    return DepthEstimator.open({ ...options, depthModel: folder });
   }
 
   /**
@@ -338,17 +363,20 @@ function extremes(values: Float32Array): { min: number; max: number } {
 
 // ---------------------------------------------------------------- the model's files
 
+/** Where a FLUX repository keeps a Depth Pro of its own. */
+const depthProIn = (folder: string): string => join(folder, "depth_pro");
+
+const hasConfig = (folder: string): boolean => existsSync(join(folder, "config.json"));
+
 /** The folder of Depth Pro that options ask for. */
 function findDepthModel({ depthModel, fluxFolder, revision }: DepthEstimatorOptions): string {
-  const within = (folder: string): string => join(folder, "depth_pro");
-  const has = (folder: string): boolean => existsSync(join(folder, "config.json"));
   if (!depthModel) {
-    if (fluxFolder !== undefined && has(within(fluxFolder))) return within(fluxFolder);
+    if (fluxFolder !== undefined && hasConfig(depthProIn(fluxFolder))) return depthProIn(fluxFolder);
     return resolveRepository(defaultDepthModel, { revision: undefined }).folder;
   }
   const { folder } = resolveRepository(depthModel, { revision });
-  if (has(folder)) return folder;
-  if (has(within(folder))) return within(folder);
+  if (hasConfig(folder)) return folder;
+  if (hasConfig(depthProIn(folder))) return depthProIn(folder);
   if (existsSync(join(folder, "model_index.json")))
     throw new ModelError(
       folder,

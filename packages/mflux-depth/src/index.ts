@@ -16,6 +16,7 @@ export type {
   ImageInput,
   LoadOptions,
   MemoryPolicy,
+  ModelReference,
   RawImage,
 } from "./options.js";
 export {
@@ -24,5 +25,7 @@ export {
   type GenerateOptions,
 } from "./pipeline.js";
 export { type DepthMap, GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
+export { type SavedModel, type SaveModelOptions, type SaveProgress, saveModel } from "./save.js";
 export type { LoadProgress } from "./weights/component.js";
+export type { DownloadProgress } from "./weights/hub.js";
 export type { Repository } from "./weights/repository.js";

@@ -66,11 +66,29 @@ export interface ResolvedRequest {
   readonly warnings: readonly string[];
 }
 
+/** A model as NodeTool and others name it. */
+export interface ModelReference {
+  /** A Hub repository, a folder, or "tiny-world". */
+  readonly repo_id: string;
+  /** The model's folder in the repository. */
+  readonly path?: string | null | undefined;
+  readonly variant?: string | null | undefined;
+  /** Patterns as of Python's fnmatch: of the files that the model needs, only these are downloaded. */
+  readonly allow_patterns?: readonly string[] | null | undefined;
+  /** And not these. */
+  readonly ignore_patterns?: readonly string[] | null | undefined;
+  /** NodeTool's name for the kind of model; not looked at. */
+  readonly type?: string | undefined;
+}
+
 /** Which weights, and how they are held. */
 export interface LoadOptions {
   /** A Hub repository, a folder, or "tiny-world" for the bundled checkpoint. */
-  readonly model?: string | null | undefined;
+  readonly model?: string | ModelReference | null | undefined;
   readonly revision?: string | null | undefined;
+  readonly variant?: string | null | undefined;
+  /** Whether to use only what is on this machine. */
+  readonly offline?: boolean | null | undefined;
   /** The folder or repository that a model saved by mflux was made from: such a model has no configs. */
   readonly configFrom?: string | null | undefined;
   readonly depthModel?: string | null | undefined;
@@ -87,6 +105,11 @@ export interface LoadOptions {
 export interface ResolvedLoadOptions {
   readonly model: string;
   readonly revision: string | undefined;
+  readonly variant: string | undefined;
+  readonly path: string | undefined;
+  readonly allowPatterns: readonly string[];
+  readonly ignorePatterns: readonly string[];
+  readonly offline: boolean;
   readonly configFrom: string | undefined;
   readonly depthModel: string | undefined;
   readonly quantize: Bits | null;
@@ -102,6 +125,7 @@ export type OptionKind =
   | { readonly type: "number"; readonly min: number; readonly max?: number; readonly exclusiveMin?: boolean }
   | { readonly type: "choice"; readonly values: readonly (string | number)[] }
   | { readonly type: "boolean" }
+  | { readonly type: "model" }
   | { readonly type: "image" }
   | { readonly type: "tensor" };
 
@@ -211,7 +235,7 @@ export const requestOptions: Readonly<Record<RequestOption, OptionSpec>> = {
 /** Options of the model, in the order of help and forms. */
 export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   model: {
-    kind: { type: "text" },
+    kind: { type: "model" },
     default: "black-forest-labs/FLUX.1-Depth-dev",
     text: "A Hub repository, a folder, or tiny-world for the bundled small checkpoint.",
     flags: ["--model", "-m"],
@@ -224,6 +248,18 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
     defaultText: "main",
     flags: ["--revision"],
     value: "NAME",
+  },
+  variant: {
+    kind: { type: "text" },
+    text: "Which of several versions of the weights, as fp16 in model.fp16.safetensors.",
+    defaultText: "the one without a name",
+    flags: ["--variant"],
+    value: "NAME",
+  },
+  offline: {
+    kind: { type: "boolean" },
+    text: "Download nothing: use what is on this machine, or say what is missing. So does HF_HUB_OFFLINE=1.",
+    flags: ["--offline"],
   },
   configFrom: {
     kind: { type: "text" },
@@ -291,6 +327,8 @@ export function describeKind(kind: OptionKind): string {
       return `one of ${kind.values.join(", ")}`;
     case "boolean":
       return "true or false";
+    case "model":
+      return "a repository (owner/name), a folder, or { repo_id, path, variant, allow_patterns, ignore_patterns }";
     case "image":
       return "a path, the bytes of an encoded picture, or { data, width, height, channels }";
     case "tensor":
@@ -336,6 +374,9 @@ export function checkOption(name: string, kind: OptionKind, value: unknown): unk
     case "boolean":
       if (typeof value !== "boolean") throw refuse(name, kind, value);
       return value;
+    case "model":
+      if (!isModel(value)) throw refuse(name, kind, value);
+      return value;
     case "image":
       if (!isImageInput(value)) throw refuse(name, kind, value);
       return value;
@@ -369,9 +410,28 @@ export function parseOption(name: string, kind: OptionKind, text: string): unkno
     case "tensor":
       if (text.trim() === "") throw new OptionError(name, `${name} must be the path of a file, not blank.`);
       return text;
+    case "model":
     case "text":
       return checkOption(name, kind, text);
   }
+}
+
+function isModel(value: unknown): value is string | ModelReference {
+  if (typeof value === "string") return value.trim() !== "";
+  if (typeof value !== "object" || value === null) return false;
+  const { repo_id, path, variant, allow_patterns, ignore_patterns, type, ...rest } = value as Partial<
+    Record<keyof ModelReference, unknown>
+  >;
+  const isText = (one: unknown): boolean => typeof one === "string";
+  return (
+    isText(repo_id) &&
+    (repo_id as string).trim() !== "" &&
+    [path, variant, type].every((one) => one === undefined || one === null || isText(one)) &&
+    [allow_patterns, ignore_patterns].every(
+      (one) => one === undefined || one === null || (Array.isArray(one) && one.every(isText)),
+    ) &&
+    Object.keys(rest).length === 0
+  );
 }
 
 function isImageInput(value: unknown): value is ImageInput {
@@ -460,9 +520,22 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
 export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
   const value = <T>(name: LoadOption): T => take(loadOptions, name, options[name]) as T;
   const quantize = options.quantize === null ? "none" : value<Bits | "none">("quantize");
+  const model = value<string | ModelReference>("model");
+  const reference: ModelReference = typeof model === "string" ? { repo_id: model } : model;
+  const variant = value<string | undefined>("variant");
+  if (variant && reference.variant && reference.variant !== variant)
+    throw new OptionError(
+      "variant",
+      `variant is ${variant}, but the model is given with variant ${reference.variant}.`,
+    );
   return {
-    model: value("model"),
+    model: reference.repo_id,
     revision: value("revision"),
+    variant: variant || reference.variant || undefined,
+    path: reference.path || undefined,
+    allowPatterns: reference.allow_patterns ?? [],
+    ignorePatterns: reference.ignore_patterns ?? [],
+    offline: value<boolean | undefined>("offline") ?? false,
     configFrom: value("configFrom"),
     depthModel: value("depthModel"),
     quantize: quantize === "none" ? null : quantize,

@@ -1,31 +1,42 @@
 import { join } from "node:path";
 import type { DeviceType, DType } from "@mflux-depth/mlx";
+import { ModelError } from "./errors.js";
 import { Autoencoder, autoencoderConfig } from "./models/autoencoder.js";
 import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transformer.js";
 import { T5Encoder, t5Config } from "./models/t5.js";
 import type { Bits, ResolvedLoadOptions } from "./options.js";
 import { type SchedulerConfig, schedulerConfig } from "./schedule.js";
-import { readConfig } from "./weights/checkpoint.js";
+import { readConfig, variantIn } from "./weights/checkpoint.js";
 import { Component, type LoadProgress } from "./weights/component.js";
-import { type Repository, resolveRepository } from "./weights/repository.js";
+import { type ObtainOptions, obtainRepository } from "./weights/hub.js";
+import { components } from "./weights/mflux.js";
+import type { Repository } from "./weights/repository.js";
 import { type ModelFiles, openModel } from "./weights/saved.js";
 
 /**
- * Finds a model and looks at its configs and headers.
- * @throws {ModelError} when it is not there, is another one, or damaged.
+ * Finds a model, downloads what is missing of it, and looks at its configs and headers.
+ * @throws {ModelError} when it is not there, is another one, cannot be downloaded, or is damaged.
  */
-export async function findModel({
-  model: name,
-  revision,
-  configFrom,
-}: Pick<ResolvedLoadOptions, "model" | "revision" | "configFrom">): Promise<{
+export async function findModel(
+  options: ResolvedLoadOptions,
+  { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress"> = {},
+): Promise<{
   model: Repository;
   files: ModelFiles;
 }> {
-  const model = resolveRepository(name, { revision });
-  const configs = configFrom === undefined ? undefined : resolveRepository(configFrom).folder;
-  return { model, files: openModel(model.folder, configs) };
+  const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
+  const model = await obtainRepository(
+    { ...options, patterns: { allow, ignore } },
+    { kind: "FLUX.1 Depth", offline, signal, onProgress },
+  );
+  const configs =
+    configFrom !== undefined &&
+    (await obtainRepository({ model: configFrom }, { kind: "FLUX.1 configs", offline, signal, onProgress }));
+  const files = openModel(model.folder, configs ? configs.folder : undefined, variant);
+  if (variant !== undefined && !components.some((part) => variantIn(join(model.folder, part), variant)))
+    throw new ModelError(model.folder, `no component has weights of the variant ${JSON.stringify(variant)}`);
+  return { model, files };
 }
 
 /** What to say when other bits were asked for than the weights are stored with. */
@@ -67,6 +78,7 @@ export function openParts(
     read(readConfig(join(configs, part), file), join(configs, part, file));
   const shared = {
     bits: options.quantize,
+    variant: options.variant,
     onProgress: (progress: LoadProgress): void => {
       loading.seconds += progress.seconds ?? 0;
       onProgress?.(progress);

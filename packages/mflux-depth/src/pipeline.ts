@@ -53,13 +53,14 @@ import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
 import type { Component, LoadProgress } from "./weights/component.js";
+import type { DownloadProgress } from "./weights/hub.js";
 import type { Repository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
 export interface FluxDepthOptions extends LoadOptions {
-  /** Told when weights begin and end being read, during generations too. */
-  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Told how a download goes on, and when weights begin and end being read, during generations too. */
+  readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -81,6 +82,7 @@ export class FluxDepth {
   /** One sentence for each thing about the model that is not quite as asked. */
   readonly notes: readonly string[];
   readonly #parts: Parts;
+  readonly #onProgress: FluxDepthOptions["onProgress"];
   /** Opened for the first photo without a map. */
   #estimator: DepthEstimator | null = null;
   readonly #lifetime = new AbortController();
@@ -94,29 +96,31 @@ export class FluxDepth {
     options: ResolvedLoadOptions,
     parts: Parts,
     notes: readonly string[],
+    onProgress: FluxDepthOptions["onProgress"],
   ) {
     this.model = model;
     this.options = options;
     this.notes = notes;
     this.#parts = parts;
+    this.#onProgress = onProgress;
   }
 
   /**
-   * Finds a model and checks that it is FLUX.1 Depth. Its weights are read later.
+   * Finds a model, downloads what is missing of it, and checks that it is FLUX.1 Depth. Its weights are read later.
    * @throws {OptionError} for an option's value, or a device that is not here.
-   * @throws {ModelError} when the model is not there, is another one, or its configs are damaged.
+   * @throws {ModelError} when the model is not there, is another one, cannot be downloaded, or its configs are damaged.
    */
   static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
     const { onProgress, signal, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
     signal?.throwIfAborted();
-    const { model, files } = await findModel(options);
+    const { model, files } = await findModel(options, { signal, onProgress });
     const device = chooseDevice(options.device);
     if (options.cacheLimitGb !== undefined) memory.setCacheLimit(options.cacheLimitGb * 1e9);
     const parts = openParts(files, options, device, onProgress);
     const notes = [...files.notes, ...bitsNote(files.storedBits, rest.quantize)];
-    return new FluxDepth(model, options, parts, notes);
+    return new FluxDepth(model, options, parts, notes, onProgress);
   }
 
   /**
@@ -188,7 +192,8 @@ export class FluxDepth {
     const signal = this.#untilDisposed(options.signal);
     const leave = await this.#enter(signal);
     try {
-      return await this.#depthModel().estimate(photo, { ...options, signal });
+      const estimator = await this.#depthModel(signal);
+      return await estimator.estimate(photo, { ...options, signal });
     } finally {
       this.#estimator?.free();
       memory.clearCache();
@@ -211,17 +216,21 @@ export class FluxDepth {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
   }
 
-  #depthModel(): DepthEstimator {
-    this.#estimator ??= DepthEstimator.open({
+  /** Found, and downloaded if need be, for the first photo. */
+  async #depthModel(signal: AbortSignal): Promise<DepthEstimator> {
+    this.#estimator ??= await DepthEstimator.obtain({
       depthModel: this.options.depthModel,
       fluxFolder: this.model.folder,
+      offline: this.options.offline,
+      signal,
       onLoad: this.#parts.onProgress,
+      onDownload: this.#onProgress,
     });
     return this.#estimator;
   }
 
   #depthModelName(): string {
-    const bundled = this.#depthModel().folder.startsWith(this.model.folder);
+    const bundled = this.#estimator?.folder.startsWith(this.model.folder);
     return this.options.depthModel ?? (bundled ? this.model.name : defaultDepthModel);
   }
 
@@ -300,7 +309,7 @@ export class FluxDepth {
   }
 
   /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
-  async #readPictures({ request, warnings }: Run): Promise<Pictures> {
+  async #readPictures({ request, warnings, signal }: Run): Promise<Pictures> {
     const { image, depthImage, imageStrength } = request;
     const given = depthImage === undefined ? null : await readDepthMap(depthImage);
     const map = given && (request.invertDepth ? invertMap(given) : given);
@@ -308,7 +317,7 @@ export class FluxDepth {
     for (const picture of [map, photo]) warnings.push(...(picture?.warnings ?? []));
     const inverted = map && polarityWarning(map, map.source);
     if (inverted) warnings.push(inverted);
-    if (!map) this.#depthModel();
+    if (!map) await this.#depthModel(signal);
     return { map, photo };
   }
 
@@ -322,7 +331,7 @@ export class FluxDepth {
       return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
     }
     yield clock.start("depth");
-    const estimator = this.#depthModel();
+    const estimator = await this.#depthModel(signal);
     const estimate = await estimator.estimate(photo!, { fieldOfView: false, signal });
     estimator.free();
     yield clock.end("depth");

@@ -294,7 +294,7 @@ describe("what fails exits with 1", () => {
     ] as const)
       await refused([...request, "-m", await model(name, replaced)], 1, message);
     await refused([...request, "-m", at("nothing here")], 1, /nothing here/);
-    await refused([...request, "-m", "nobody/nothing"], 1, /nobody\/nothing/);
+    await refused([...request, "-m", "nobody/nothing", "--offline"], 1, /nobody\/nothing/);
   });
 
   test("info of a picture without parameters", () => refused(["info", map], 1, /has no parameters inside/));

@@ -93,7 +93,7 @@ test("errors keep their class, their subject and their sentence", async () => {
   );
   const { model } = engine.held!;
   await assert.rejects(
-    engine.generate({ ...job(), load: { model: "nobody/nothing" } }),
+    engine.generate({ ...job(), load: { model: "nobody/nothing", offline: true } }),
     (error) =>
       error instanceof ModelError &&
       error.source === "nobody/nothing" &&

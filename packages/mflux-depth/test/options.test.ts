@@ -37,6 +37,11 @@ test("defaults", () => {
   assert.deepEqual(resolveLoadOptions({}), {
     model: "black-forest-labs/FLUX.1-Depth-dev",
     revision: undefined,
+    variant: undefined,
+    path: undefined,
+    allowPatterns: [],
+    ignorePatterns: [],
+    offline: false,
     configFrom: undefined,
     depthModel: undefined,
     quantize: 4,
@@ -107,6 +112,10 @@ test("every bad value is refused by name, with what it is and what it may be", (
     ["device", "tpu"],
     ["memory", "lots"],
     ["model", " "],
+    ["model", { repo_id: "" }],
+    ["model", { repo_id: "a/b", allow_patterns: "*.json" }],
+    ["model", { repo_id: "a/b", revison: "v1" }],
+    ["offline", "yes"],
     ["cacheLimitGb", 0],
   ])
     assert.throws(
@@ -114,6 +123,28 @@ test("every bad value is refused by name, with what it is and what it may be", (
       (error) => error instanceof OptionError && error.option === option,
       `${option}`,
     );
+});
+
+test("a model is a name, or a reference with its parts", () => {
+  assert.equal(resolveLoadOptions({ model: "a/b" }).model, "a/b");
+  const { model, path, variant, allowPatterns, ignorePatterns } = resolveLoadOptions({
+    model: {
+      type: "hf.flux_depth",
+      repo_id: "a/b",
+      path: "q4",
+      variant: "fp16",
+      allow_patterns: ["*.json"],
+      ignore_patterns: null,
+    },
+  });
+  assert.deepEqual(
+    [model, path, variant, allowPatterns, ignorePatterns],
+    ["a/b", "q4", "fp16", ["*.json"], []],
+  );
+  assert.throws(
+    () => resolveLoadOptions({ model: { repo_id: "a/b", variant: "fp16" }, variant: "bf16" }),
+    /variant is bf16, but the model is given with variant fp16/,
+  );
 });
 
 test("options that contradict each other are refused", () => {

@@ -26,7 +26,6 @@ import {
   type FluxDepthOptions,
   type GenerateOptions,
   type GenerationResult,
-  type LoadProgress,
   type Picture,
   type Stage,
   type StepEvent,
@@ -405,10 +404,10 @@ describe("a generation", () => {
 
 /** Options that write down which weights are read. */
 function loggingLoads(log: string[]): { options: FluxDepthOptions } {
-  const onProgress = ({ component, state, bytes, seconds }: LoadProgress): void => {
-    assert.ok(bytes > 0);
-    if (state === "start") log.push(component);
-    else assert.ok(seconds! > 0 && log.includes(component));
+  const onProgress: FluxDepthOptions["onProgress"] = (progress) => {
+    assert.ok(progress.state !== "download" && progress.bytes > 0);
+    if (progress.state === "start") log.push(progress.component);
+    else assert.ok(progress.seconds! > 0 && log.includes(progress.component));
   };
   return { options: { onProgress } };
 }

@@ -6,7 +6,7 @@ import { checkWritable, saveFile } from "../image.js";
 import { type DeviceName, loadOptions, type OptionSpec } from "../options.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags } from "./flags.js";
-import { type Progress, progressOn, silent } from "./progress.js";
+import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const mapFlags = {
   invert: { kind: { type: "boolean" }, text: "Make far white instead of near.", flags: ["--invert"] },
@@ -81,6 +81,7 @@ const outputFlags = {
 const modelFlags = {
   depthModel: { ...loadOptions.depthModel, defaultText: "apple/DepthPro-hf" },
   device: loadOptions.device,
+  offline: loadOptions.offline,
 } satisfies Record<string, OptionSpec>;
 
 const table = { ...mapFlags, ...outputFlags, ...modelFlags, help: helpFlag };
@@ -93,6 +94,7 @@ interface Run extends DepthFileOptions {
   readonly quiet?: boolean;
   readonly depthModel?: string;
   readonly device?: DeviceName;
+  readonly offline?: boolean;
 }
 
 export const depth: Command = {
@@ -126,9 +128,12 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     await checkWritable(place.file ?? join(place.folder, "depth"));
 
     const progress = run.quiet ? silent(io) : progressOn(io);
-    const estimator = DepthEstimator.open({
+    const estimator = await DepthEstimator.obtain({
       depthModel: run.depthModel,
       device: run.device,
+      offline: run.offline,
+      signal: io.signal,
+      onDownload: downloadOn(progress, io),
       onLoad: ({ state, bytes }) => {
         io.blocking(state);
         if (state === "start") progress.status(`reading Depth Pro, ${(bytes / 1e6).toFixed(1)} MB`);

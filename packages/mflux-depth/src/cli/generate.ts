@@ -18,7 +18,7 @@ import type { FluxDepth, Stage } from "../pipeline.js";
 import type { GenerationResult } from "../result.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
-import { type Progress, progressOn, silent } from "./progress.js";
+import { downloadOn, type Progress, progressOn, silent, size } from "./progress.js";
 
 const promptFlags = {
   promptFile: {
@@ -142,10 +142,13 @@ export const generate: Command = {
     const { FluxDepth } = await import("../pipeline.js");
     const latents = run.latents && (await import("../latents-file.js")).readLatents(run.latents);
     const progress = run.quiet ? silent(io) : progressOn(io);
+    const showDownload = downloadOn(progress, io);
     const flux = await FluxDepth.load({
       ...load,
       signal: io.signal,
-      onProgress: ({ component, state, bytes }) => {
+      onProgress: (event) => {
+        if (event.state === "download") return showDownload(event);
+        const { component, state, bytes } = event;
         if (bytes > longLoad) io.blocking(state);
         if (state === "start") progress.status(`reading ${component}, ${size(bytes)}`);
       },
@@ -289,6 +292,3 @@ const describe = (
   warnings: result.warnings,
   parameters: result.metadata,
 });
-
-const size = (bytes: number): string =>
-  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;

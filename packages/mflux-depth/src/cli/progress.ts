@@ -27,6 +27,37 @@ export const silent = (io: Io): Progress => ({
 
 export const progressOn = (io: Io): Progress => (io.stderr.isTTY ? new Bar(io.stderr) : new Lines(io.stderr));
 
+/** What a download tells (`DownloadProgress` of the library). */
+interface Download {
+  readonly component: string;
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly files: number;
+  readonly filesDone: number;
+}
+
+/** Shows a download: as it comes on a terminal, each tenth elsewhere. */
+export function downloadOn(progress: Progress, io: Io): (download: Download) => void {
+  const began = performance.now();
+  let first: number | null = null;
+  let shown = "";
+  return ({ component, bytes, bytesDone, files, filesDone }) => {
+    first ??= bytesDone;
+    const tenth = `${component} ${bytes} ${Math.floor((10 * bytesDone) / bytes)}`;
+    if (!io.stderr.isTTY && tenth === shown) return;
+    shown = tenth;
+    const seconds = (performance.now() - began) / 1000;
+    const speed = seconds > 2 ? `, ${size((bytesDone - first) / seconds)}/s` : "";
+    progress.status(
+      `downloading ${component}, ${size(bytesDone)} of ${size(bytes)}, ${filesDone} of ${files} files${speed}`,
+    );
+  };
+}
+
+/** "1.2 GB", "3.4 MB". */
+export const size = (bytes: number): string =>
+  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
 /** "0.42 s", "12 s", "3 min 5 s". */
 export function duration(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(2)} s`;

@@ -132,9 +132,18 @@ export function weightsAmong(
     ])
       if (names.includes(index)) return { index };
   }
+  if (variant !== undefined) return null;
   const others = names.filter((name) => name.endsWith(".safetensors"));
-  return variant === undefined && others.length === 1 ? { single: others[0]! } : null;
+  if (others.length === 1) return { single: others[0]! };
+  const indexes = names.filter((name) => /\.safetensors\.(index\.\w+|\w+\.index)\.json$/.test(name));
+  return indexes.length === 1 ? { index: indexes[0]! } : null;
 }
+
+/** The variant, if a folder has weights of it: components without them are read as they are, as by diffusers. */
+export const variantIn = (folder: string, variant: string | undefined): string | undefined =>
+  variant !== undefined && isFolder(folder) && weightsAmong(readdirSync(folder), variant)
+    ? variant
+    : undefined;
 
 /** The names of the shards in an index's `weight_map`, each once. */
 export function shardsOf(folder: string, index: string): string[] {

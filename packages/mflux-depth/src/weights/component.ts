@@ -1,6 +1,6 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
-import type { Module } from "@mflux-depth/mlx/nn";
-import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
+import type { LoadOptions, Module } from "@mflux-depth/mlx/nn";
+import { type Checkpoint, loadWeights, openCheckpoint, variantIn } from "./checkpoint.js";
 import { storedBits } from "./mflux.js";
 
 /** Weights are being read, or have been. */
@@ -23,6 +23,8 @@ export interface ComponentOptions<M extends Module> {
   readonly build: () => M;
   /** The module's name of a tensor of the file; null for one that it has no use for. */
   readonly rename?: (key: string) => string | null;
+  /** Of the weights, where there are several. */
+  readonly variant?: string | undefined;
   readonly dtype: DType;
   /** For what is not stored quantized. */
   readonly bits: Bits | null;
@@ -57,9 +59,20 @@ export class Component<M extends Module> {
     memory.clearCache();
   }
 
+  /**
+   * Gives the parameters to `take` as they would be held, lazily, and keeps nothing.
+   * @throws as {@link get}.
+   */
+  deliver(take: NonNullable<LoadOptions["deliver"]>): void {
+    const { folder, build, variant } = this.#options;
+    using module = build();
+    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    loadWeights(module, checkpoint, { ...weightOptions(this.#options, checkpoint), deliver: take });
+  }
+
   #load(): M {
-    const { folder, name, build, onProgress } = this.#options;
-    const checkpoint = openCheckpoint(folder);
+    const { folder, name, build, variant, onProgress } = this.#options;
+    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
     const { bytes } = checkpoint;
     onProgress?.({ component: name, state: "start", bytes });
     const started = performance.now();
@@ -71,7 +84,7 @@ export class Component<M extends Module> {
 }
 
 /** How a component's weights are read: those that come quantized stay so, and nothing beside them is. */
-export function weightOptions<M extends Module>(
+function weightOptions<M extends Module>(
   { dtype, bits, rename, original }: ComponentOptions<M>,
   checkpoint: Checkpoint,
 ): NonNullable<Parameters<typeof loadWeights>[2]> {

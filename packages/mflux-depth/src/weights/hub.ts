@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
-import { isFolder } from "./checkpoint.js";
+import { isFolder, readConfig } from "./checkpoint.js";
 import { RepositoryCache } from "./hub-cache.js";
 import { Changed, HubClient, type HubFile, hubSettings, type Patience } from "./hub-client.js";
 import { isWanted, type ModelKind, missingFiles, neededFiles, type Patterns } from "./needed.js";
@@ -157,6 +157,7 @@ async function download(
   // A folder saved by mflux does not say what it is.
   const saysKind = needed.small.some((file) => /^(model_index|config|transformer\/config)\.json$/.test(file));
   if (kind === "FLUX.1 Depth" && saysKind) requireFluxDepth(folder);
+  if (kind === "Depth Pro") requireDepthPro(name, folder, needed.small);
   if (needed.missing.length > 0) {
     const excluded = [...files.keys()].some((file) => !isWanted(file, patterns));
     throw new ModelError(name, without(excluded, needed.missing));
@@ -164,6 +165,17 @@ async function download(
   await transfer.fetch(needed.weights(folder).map(listed));
   await cache.remember(revision, commit);
   return commit;
+}
+
+function requireDepthPro(name: string, folder: string, small: readonly string[]): void {
+  const config = small.find((file) => /(^|\/)config\.json$/.test(file));
+  const type = config && readConfig(folder, config).model_type;
+  if (type === "depth_pro") return;
+  const what = small.includes("model_index.json")
+    ? "a repository of a diffusion model"
+    : `a model of type ${type}`;
+  if (config === undefined && !small.includes("model_index.json")) return;
+  throw new ModelError(name, `this is ${what}, not Depth Pro; apple/DepthPro-hf is`);
 }
 
 const isFirst = ({ path }: HubFile): boolean => path.endsWith("transformer/config.json");

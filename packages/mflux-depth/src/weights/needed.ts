@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { isFolder, shardsOf, weightsAmong } from "./checkpoint.js";
 
 /** What a repository is wanted for. */
-export type ModelKind = "FLUX.1 Depth" | "Depth Pro";
+export type ModelKind = "FLUX.1 Depth" | "FLUX.1 configs" | "Depth Pro";
 
 /** The folders that FLUX.1 keeps weights in. */
 const weightFolders = ["transformer", "text_encoder", "text_encoder_2", "vae"] as const;
@@ -32,6 +32,7 @@ export function neededFiles(names: readonly string[], kind: ModelKind, variant: 
   const small: string[] = [];
   const missing: string[] = [];
   const singles: string[] = [];
+  let varied = false;
   const indexes: { folder: string; index: string }[] = [];
   const inside = (folder: string): string[] =>
     names
@@ -46,6 +47,7 @@ export function neededFiles(names: readonly string[], kind: ModelKind, variant: 
   const takeWeights = (folder: string): void => {
     const all = inside(folder);
     const found = (variant === undefined ? null : weightsAmong(all, variant)) ?? weightsAmong(all, undefined);
+    if (variant !== undefined && weightsAmong(all, variant)) varied = true;
     if (found?.single) singles.push(at(folder, found.single));
     else if (found?.index) {
       small.push(at(folder, found.index));
@@ -64,6 +66,10 @@ export function neededFiles(names: readonly string[], kind: ModelKind, variant: 
     takeDepthPro(
       !names.includes("config.json") && names.includes(`${depthProFolder}/config.json`) ? depthProFolder : "",
     );
+  } else if (kind === "FLUX.1 configs") {
+    takeFile("", "model_index.json", { optional: true });
+    for (const folder of weightFolders) takeFile(folder, "config.json");
+    takeFile("scheduler", "scheduler_config.json");
   } else if (!isFlux) {
     // Another kind of model, which its config names.
     takeFile("", "config.json", { optional: true });
@@ -87,6 +93,7 @@ export function neededFiles(names: readonly string[], kind: ModelKind, variant: 
     }
     if (inside(depthProFolder).includes("config.json")) takeDepthPro(depthProFolder);
   }
+  if (variant !== undefined && !varied && kind !== "FLUX.1 configs") missing.push(`*.${variant}.safetensors`);
   return {
     small: [...new Set(small)],
     missing,

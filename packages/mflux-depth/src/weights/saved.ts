@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
-import { type Checkpoint, isFolder, openCheckpoint, readConfig } from "./checkpoint.js";
+import { type Checkpoint, isFolder, openCheckpoint, readConfig, variantIn } from "./checkpoint.js";
 import {
   type ComponentName,
   components,
@@ -35,13 +35,14 @@ const depthDevConfigs = fileURLToPath(new URL("../../../models/flux1-depth-dev",
 /**
  * Looks at a model's folder: configs and headers, no weights.
  * @param configFrom a folder with the configs, for a model that mflux saved: such a folder has none.
+ * @param variant of the weights, where there are several.
  * @throws {ModelError} when it is not FLUX.1 Depth, incomplete, damaged, or the configs are not its own.
  */
-export function openModel(folder: string, configFrom?: string): ModelFiles {
+export function openModel(folder: string, configFrom?: string, variant?: string): ModelFiles {
   const weights = join(folder, "transformer");
   const hasConfigs = existsSync(join(weights, "config.json"));
   if (hasConfigs || !isFolder(weights)) requireFluxDepth(folder);
-  const transformer = openCheckpoint(weights);
+  const transformer = openCheckpoint(weights, { variant: variantIn(weights, variant) });
   const notes: string[] = [];
   let configs = folder;
   if (hasConfigs && configFrom !== undefined)
