@@ -36,7 +36,7 @@ export async function findModel(
   const files = openModel(model.folder, configs ? configs.folder : undefined, variant);
   if (variant !== undefined && !components.some((part) => variantIn(join(model.folder, part), variant)))
     throw new ModelError(model.folder, `no component has weights of the variant ${JSON.stringify(variant)}`);
-  return { model, files };
+  return { model: { ...model, revision: model.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
 /** What to say when other bits were asked for than the weights are stored with. */

@@ -27,6 +27,8 @@ export interface ModelFiles {
   readonly storedBits: StoredBits | null;
   /** One sentence for each thing that is not quite as expected. */
   readonly notes: readonly string[];
+  /** Of a model that we saved. */
+  readonly origin: Origin | null;
 }
 
 /** The configs of FLUX.1-Depth-dev. */
@@ -57,7 +59,7 @@ export function openModel(folder: string, configFrom?: string, variant?: string)
         ? `${lostBias} is missing, as in what mflux 0.16 to 0.21 saved: it is read from ${original}.`
         : `${lostBias} is missing, as in what mflux 0.16 to 0.21 saved: zeros take its place, and pictures differ from the original model's; configFrom (--config-from) with a folder that has the original weights gives it back.`,
     );
-  return { folder, configs, original, storedBits: storedBits(transformer), notes };
+  return { folder, configs, original, storedBits: storedBits(transformer), notes, origin: originOf(folder) };
 }
 
 /** The configs of a model that mflux saved, which must agree with its sizes. */
@@ -190,4 +192,22 @@ function contradictionOf(sizes: Readonly<Record<ComponentName, Sizes>>, configs:
     }
   }
   return null;
+}
+
+/** Beside the parts of a model that we saved. */
+export const originFile = "mflux-depth.json";
+
+/** What a saved model was made from. */
+export interface Origin {
+  /** As it was asked for. */
+  readonly model: string;
+  readonly revision: string | null;
+}
+
+/** What the folder says that it was made from; null when it says nothing. */
+function originOf(folder: string): Origin | null {
+  if (!existsSync(join(folder, originFile))) return null;
+  const { model, revision } = readConfig(folder, originFile);
+  if (typeof model !== "string") return null;
+  return { model, revision: typeof revision === "string" ? revision : null };
 }

@@ -121,6 +121,7 @@ export abstract class Module {
    */
   load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
     const sources: MxArray[] = [];
+    const delivered: MxArray[] = [];
     try {
       const found = new Map<string, { key: string; tensor: MxArray }>();
       const unexpected: string[] = [];
@@ -153,15 +154,18 @@ export abstract class Module {
 
       for (const { layer, name, path } of plan) {
         const { key, tensor } = found.get(path)!;
-        if (options.deliver) options.deliver(key, layer.prepared(name, tensor, options));
-        else layer.adopt(name, tensor, options);
+        if (options.deliver) {
+          const parameters = layer.prepared(name, tensor, options);
+          delivered.push(...Object.values(parameters));
+          options.deliver(key, parameters);
+        } else layer.adopt(name, tensor, options);
       }
     } catch (error) {
       this.dispose();
       for (const source of sources) source.dispose();
       throw error;
     }
-    const kept = new Set(this.parameters().values());
+    const kept = new Set([...this.parameters().values(), ...delivered]);
     for (const source of sources) if (!kept.has(source)) source.dispose();
   }
 
