@@ -6,7 +6,7 @@
 // PYTHON, CXX          which Python and which compiler
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { release } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -105,7 +105,7 @@ function checkPip(python) {
       `${python} has no pip`,
       `${python} -m ensurepip, or apt install python3-pip, or dnf install python3-pip.`,
     );
-  const version = stdout.split(" ")[1] ?? "";
+  const version = stdout.split(/\s+/)[1] ?? "";
   if (older(numbers(version), [20, 3]))
     throw new Obstacle(
       `pip ${version} does not know the wheels of this platform; 20.3 or newer is needed`,
@@ -139,6 +139,7 @@ function fetchLibraries(backend, python) {
   checkPip(python);
   log(`fetching MLX (${lists.join(", ")})`);
   const beside = `${vendor}.${process.pid}.partial`;
+  mkdirSync(beside);
   try {
     const options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-compile", "--no-input"];
     const { status, stdout, stderr } = run(
@@ -243,6 +244,7 @@ function compile(python) {
 }
 
 function platformPackageInstalled() {
+  if (process.env.MFLUX_DEPTH_BACKEND?.startsWith("cuda")) return false;
   try {
     require.resolve(`@mflux-depth/mlx-${process.platform}-${process.arch}/package.json`);
     return true;

@@ -14,9 +14,10 @@ const manifest = (path: string): Manifest => JSON.parse(readFileSync(path, "utf8
 /** Where the addon may be, in order: a platform package made by native/pack.mjs, then this package's own build. */
 const candidates: readonly (() => Native)[] = [
   () => {
-    const backend = process.env.MFLUX_DEPTH_BACKEND ?? "";
-    const variant = backend.startsWith("cuda") ? `-${backend}` : "";
-    const name = `@mflux-depth/mlx-${process.platform}-${process.arch}${variant}`;
+    // Platform packages hold no CUDA.
+    if (process.env.MFLUX_DEPTH_BACKEND?.startsWith("cuda"))
+      throw new Error("MFLUX_DEPTH_BACKEND asks for CUDA, which has no platform package");
+    const name = `@mflux-depth/mlx-${process.platform}-${process.arch}`;
     const found = require.resolve(`${name}/package.json`);
     const { version } = manifest(found);
     const needed = manifest(require.resolve("../../package.json")).version;

@@ -1,0 +1,63 @@
+// Makes a platform package of what install.mjs built: `node native/pack.mjs FOLDER` fills FOLDER/mlx-PLATFORM-ARCH with
+// the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. Whoever
+// installs it beside @mflux-depth/mlx needs neither Python nor a compiler.
+//
+// On macOS the package runs on the system whose MLX wheel was fetched, and on newer ones.
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const vendor = join(root, "vendor");
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+
+const output = process.argv[2];
+if (!output) fail("usage: node native/pack.mjs FOLDER");
+const stamp = join(vendor, "stamp");
+if (![stamp, join(vendor, "mlx"), join(root, "build", "Release", "mlx.node")].every(existsSync))
+  fail("nothing to pack: build first with `node native/install.mjs`, without MLX_ROOT.");
+// The libraries of NVIDIA that MLX needs there are gigabytes.
+if (readFileSync(stamp, "utf8").includes("cuda"))
+  fail("the CUDA backends are not packed: build them where they run.");
+
+const { name, version, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const platform = `${process.platform}-${process.arch}`;
+const folder = join(resolve(output), `mlx-${platform}`);
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(join(folder, "licenses"), { recursive: true });
+
+// The same tree as here: the addon and MLX find their libraries by relative paths.
+const libraries = readdirSync(vendor, { recursive: true }).filter((path) =>
+  /\.(so(\.[\d.]+)?|dylib|metallib)$/.test(path),
+);
+for (const path of [
+  ...libraries.map((library) => join("vendor", library)),
+  join("build", "Release", "mlx.node"),
+])
+  cpSync(join(root, path), join(folder, path), { dereference: true });
+
+for (const distribution of readdirSync(vendor).filter((entry) => entry.endsWith(".dist-info")))
+  for (const file of readdirSync(join(vendor, distribution, "licenses"), { recursive: true }))
+    cpSync(
+      join(vendor, distribution, "licenses", file),
+      join(folder, "licenses", `${distribution.split("-")[0]}-${file.replaceAll("/", "-")}`),
+    );
+cpSync(join(root, "NOTICE"), join(folder, "NOTICE"));
+
+const manifest = {
+  name: `${name}-${platform}`,
+  version,
+  description: `MLX and the addon of ${name} for ${platform}`,
+  license,
+  os: [process.platform],
+  cpu: [process.arch],
+  ...(process.platform === "linux" ? { libc: ["glibc"] } : {}),
+  main: "build/Release/mlx.node",
+  files: ["build", "vendor", "licenses", "NOTICE"],
+};
+writeFileSync(join(folder, "package.json"), `${JSON.stringify(manifest, undefined, 2)}\n`);
+console.log(folder);
