@@ -19,7 +19,7 @@ import { isFolder } from "./weights/checkpoint.js";
 import type { DownloadProgress } from "./weights/hub.js";
 import { type ComponentName, components, mfluxKeys, mfluxVersion } from "./weights/mflux.js";
 import { type ModelFiles, originFile } from "./weights/saved.js";
-import { type NamedArray, writeSafetensors } from "./weights/writer.js";
+import { intoShards, type NamedArray, writeSafetensors } from "./weights/writer.js";
 
 /** The options of the model that saving has: which weights, and what becomes of them. */
 export const saveOptions = [
@@ -154,28 +154,13 @@ function planWeights(files: ModelFiles, options: ResolvedLoadOptions): Plan[] {
       const tensors = parameters.flatMap(([key, array]) =>
         mfluxKeys(name, key, blocks).map((saved): NamedArray => [saved, array]),
       );
-      plans[plans.length - 1] = { name, shards: intoShards(tensors) };
+      plans[plans.length - 1] = { name, shards: intoShards(tensors, shardBytes) };
     }
     return plans;
   } catch (error) {
     disposeAll(plans);
     throw error;
   }
-}
-
-function intoShards(tensors: readonly NamedArray[]): NamedArray[][] {
-  const shards: NamedArray[][] = [[]];
-  let bytes = 0;
-  for (const tensor of tensors) {
-    const [, { nbytes }] = tensor;
-    if (bytes > 0 && bytes + nbytes > shardBytes) {
-      shards.push([]);
-      bytes = 0;
-    }
-    shards.at(-1)!.push(tensor);
-    bytes += nbytes;
-  }
-  return shards;
 }
 
 async function writeComponent(

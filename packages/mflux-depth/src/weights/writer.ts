@@ -4,6 +4,22 @@ import { type DType, evaluate, type MxArray, slice } from "@mflux-depth/mlx";
 /** An array under the name that it gets in a file. */
 export type NamedArray = readonly [name: string, array: MxArray];
 
+/** Tensors in their order, by files of at most `limit` bytes of them each; one that alone has more gets a file. */
+export function intoShards(tensors: readonly NamedArray[], limit: number): NamedArray[][] {
+  const shards: NamedArray[][] = [[]];
+  let bytes = 0;
+  for (const tensor of tensors) {
+    const [, { nbytes }] = tensor;
+    if (bytes > 0 && bytes + nbytes > limit) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards.at(-1)!.push(tensor);
+    bytes += nbytes;
+  }
+  return shards;
+}
+
 /** As safetensors calls them; what parameters are made of. */
 const dtypeNames: Partial<Record<DType, string>> = {
   uint32: "U32",
