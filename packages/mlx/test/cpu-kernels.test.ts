@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   array,
+  dequantize,
   evaluateSync,
   type MxArray,
   quantize,
@@ -336,6 +337,53 @@ test("quantized Linear at every bit width, with bias and without", options, () =
         product.map((v, at) => v + biasOf[at % features]!),
       );
     }
+});
+
+test("integer Linear: equal to the product of the rounded input, within the bound of the rounding", {
+  skip: linux && native.multipliesIntegers() ? false : "needs AVX-512 VNNI",
+}, () => {
+  for (const bits of [2, 3, 4, 5, 6, 8] as const)
+    for (const [rows, inputs, features, groupSize] of [
+      [1, 64, 1, 64],
+      [7, 640, 70, 64],
+      [13, 1088, 257, 32],
+    ] as const) {
+      const x = random.normal([rows, inputs], { key: random.key(rows), loc: 0.5 });
+      const weights = random.normal([features, inputs], { key: random.key(bits) });
+      const matrix = quantize(weights, { bits, groupSize });
+      const bias = random.normal([features], { key: random.key(7) });
+      // The input as 8 bits can say it, in double precision.
+      const xs = numbers(x);
+      const rounded = new Array<number>(xs.length);
+      for (let at = 0; at < xs.length; at += groupSize) {
+        const group = xs.slice(at, at + groupSize);
+        const scale = Math.max(...group.map(Math.abs)) / 127;
+        for (const [i, v] of group.entries()) rounded[at + i] = Math.round(v / scale) * scale;
+      }
+      const dense = numbers(dequantize(matrix, { bits, groupSize }));
+      const biases = numbers(bias);
+      const expected = Array.from({ length: rows * features }, (_, at) => {
+        const [row, feature] = [Math.floor(at / features), at % features];
+        let sum = biases[feature]!;
+        for (let i = 0; i < inputs; i++) sum += rounded[row * inputs + i]! * dense[feature * inputs + i]!;
+        return sum;
+      });
+      const args = [x, matrix.weight, matrix.scales, matrix.biases] as const;
+      // A value in the middle between two integers may fall to either.
+      near(native.fusedIntegerLinear(...args, bias, groupSize, bits), expected, 2e-4);
+      near(
+        native.fusedIntegerLinear(...args, null, groupSize, bits),
+        numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits)),
+        1.5e-2,
+      );
+    }
+  const nan = array(
+    Float32Array.from({ length: 64 }, (_, i) => (i === 9 ? Number.NaN : 1)),
+    { shape: [1, 64] },
+  );
+  const some = quantize(random.normal([40, 64], { key: random.key(1) }), { bits: 4 });
+  const product = native.fusedIntegerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4);
+  assert.ok(numbers(product).every(Number.isNaN));
 });
 
 test("nothing but float32 on the CPU outside of a gradient is fusible", options, () => {

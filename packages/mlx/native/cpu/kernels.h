@@ -51,6 +51,23 @@ struct Kernels {
       const uint8_t* packed, const float* scales, const float* biases, float* out, size_t count, size_t group, int bits);
 };
 
+// Output features of a panel of the integer kernels.
+constexpr size_t vnni_features = 32;
+
+// Products of weights as they are stored and inputs of 8 bits, for processors with VNNI.
+struct IntegerKernels {
+  void (*quantize_rows)(
+      const float* x, size_t rows, size_t inputs, size_t group, int8_t* q, float* scales, float* sums);
+  void (*unpack_panel)(
+      const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* row, uint8_t* panel);
+  void (*multiply)(
+      const uint8_t* panel, const float* weight_scales, const int8_t* q, const float* scales, size_t rows,
+      size_t inputs, size_t group, float* out, size_t stride);
+};
+
+// Null where the processor has none.
+const IntegerKernels* integer_kernels();
+
 // The best set that this machine has; MFLUX_DEPTH_ISA (avx512, avx2, generic) names one.
 const Kernels& kernels();
 
@@ -58,6 +75,7 @@ extern const Kernels generic_kernels;
 #ifdef __x86_64__
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+extern const IntegerKernels vnni_kernels;
 #endif
 
 }  // namespace cpu

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "../runtime.h"
 #include "kernels.h"
@@ -30,6 +31,14 @@ const Kernels& kernels() {
     return generic_kernels;
   }();
   return chosen;
+}
+
+const IntegerKernels* integer_kernels() {
+#ifdef __x86_64__
+  // Where another set is asked for, its machine is meant.
+  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512vnni")) return &vnni_kernels;
+#endif
+  return nullptr;
 }
 
 namespace {
@@ -444,9 +453,9 @@ array attend(array q, array k, array v, float scale) {
 constexpr int panel_features = 256;
 constexpr int panel_inputs = 512;
 
-// x [..., inputs] @ dequantize(w)ᵀ + bias, a panel of the matrix at a time.
-array quantized_linear(
-    array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
+void expect_quantized(
+    const array& x, const array& w, const array& scales, const array& biases, const std::optional<array>& bias,
+    int group, int bits) {
   expect(x.ndim() >= 1 && w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(),
          "takes x and a quantized matrix");
   const int inputs = x.shape(-1), features = w.shape(0);
@@ -455,6 +464,13 @@ array quantized_linear(
              static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits &&
              w.dtype() == mx::uint32 && (!bias || bias->size() == static_cast<size_t>(features)),
          "takes a matrix whose scales and bits fit x");
+}
+
+// x [..., inputs] @ dequantize(w)ᵀ + bias, a panel of the matrix at a time.
+array quantized_linear(
+    array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
+  expect_quantized(x, w, scales, biases, bias, group, bits);
+  const int inputs = x.shape(-1), features = w.shape(0);
   auto shape = x.shape();
   shape[shape.size() - 1] = features;
   Inputs all{x, w, scales, biases};
@@ -487,6 +503,71 @@ array quantized_linear(
       }
     });
   });
+}
+
+// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the weights
+// are multiplied as they are, and scales and biases applied to whole groups.
+array integer_linear(
+    array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
+  expect_quantized(x, w, scales, biases, bias, group, bits);
+  expect(integer_kernels() != nullptr, "takes a processor with AVX-512 VNNI");
+  expect(group % 16 == 0, "takes groups of 16 inputs or a multiple");
+  const int inputs = x.shape(-1), features = w.shape(0);
+  auto shape = x.shape();
+  shape[shape.size() - 1] = features;
+  Inputs all{x, w, scales, biases};
+  if (bias) all.push_back(*bias);
+  return fuse("integerLinear", shape, std::move(all), false, [=](const Inputs& in, float* out) {
+    const auto& integer = *integer_kernels();
+    const size_t rows = in[0].size() / inputs, groups = inputs / group;
+    const size_t row_bytes = static_cast<size_t>(inputs) * bits / 8;
+    const auto* packed = reinterpret_cast<const uint8_t*>(in[1].data<uint32_t>());
+    std::unique_ptr<int8_t[]> q(new int8_t[rows * inputs]);
+    std::unique_ptr<float[]> x_scales(new float[rows * groups]), sums(new float[rows * groups]);
+    in_ranges(rows, std::max<size_t>(1, grain_elements / inputs), [&](size_t start, size_t stop) {
+      integer.quantize_rows(
+          floats(in[0]) + start * inputs, stop - start, inputs, group, q.get() + start * inputs,
+          x_scales.get() + start * groups, sums.get() + start * groups);
+    });
+    const size_t panels = (features + vnni_features - 1) / vnni_features;
+    runtime::parallel(static_cast<int>(panels), [&](int task) {
+      const size_t first = task * vnni_features, n = std::min(vnni_features, features - first);
+      thread_local std::vector<uint8_t> panel, row;
+      thread_local std::vector<float> weight_scales, narrow;
+      panel.resize(inputs * vnni_features);
+      row.resize(inputs);
+      integer.unpack_panel(packed + first * row_bytes, row_bytes, n, inputs, bits, row.data(), panel.data());
+      weight_scales.assign(groups * vnni_features, 0.0f);
+      for (size_t feature = 0; feature < n; feature++) {
+        const float* own = floats(in[2]) + (first + feature) * groups;
+        for (size_t g = 0; g < groups; g++) weight_scales[g * vnni_features + feature] = own[g];
+      }
+      // The last panel may be narrower than the kernel writes.
+      const bool whole = n == vnni_features;
+      if (!whole) narrow.assign(rows * vnni_features, 0.0f);
+      float* result = whole ? out + first : narrow.data();
+      const size_t stride = whole ? features : vnni_features;
+      if (in.size() > 4) {
+        for (size_t r = 0; r < rows; r++) std::memcpy(result + r * stride, floats(in[4]) + first, n * sizeof(float));
+      }
+      // Every weight of a group has the group's bias: its part of the result is that times the sum of the inputs.
+      runtime::sgemm_alone(
+          false, true, static_cast<int>(rows), static_cast<int>(n), static_cast<int>(groups), 1, sums.get(),
+          static_cast<int>(groups), floats(in[3]) + first * groups, static_cast<int>(groups),
+          in.size() > 4 ? 1.0f : 0.0f, result, static_cast<int>(stride));
+      integer.multiply(
+          panel.data(), weight_scales.data(), q.get(), x_scales.get(), rows, inputs, group, result, stride);
+      if (!whole) {
+        for (size_t r = 0; r < rows; r++) {
+          std::memcpy(out + r * features + first, narrow.data() + r * vnni_features, n * sizeof(float));
+        }
+      }
+    });
+  });
+}
+
+bool multiplies_integers() {
+  return integer_kernels() != nullptr;
 }
 
 std::string instruction_set() {
@@ -523,6 +604,8 @@ array convolve(
 }
 array attend(array, array, array, float) { return absent(); }
 array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
+array integer_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
+bool multiplies_integers() { return false; }
 bool fusible(const array&) { return false; }
 std::string instruction_set() { return "none"; }
 
@@ -559,6 +642,11 @@ Table cpu_table() {
           }),
       row("fusedAttention", "q k v scale",
           [](array q, array k, array v, float scale) { return cpu::attend(q, k, v, scale); }),
+      row("multipliesIntegers", "", [] { return cpu::multiplies_integers(); }),
+      row("fusedIntegerLinear", "x w scales biases bias groupSize bits",
+          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
+            return cpu::integer_linear(x, w, scales, biases, bias, group, bits);
+          }),
       row("fusedQuantizedLinear", "x w scales biases bias groupSize bits",
           [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
             return cpu::quantized_linear(x, w, scales, biases, bias, group, bits);
