@@ -94,6 +94,8 @@ export interface LoadOptions {
   readonly depthModel?: string | null | undefined;
   /** `null` or "none": not quantized. */
   readonly quantize?: Bits | "none" | null | undefined;
+  /** Quantized matrices are multiplied with inputs rounded to 8 bits. */
+  readonly int8?: boolean | null | undefined;
   readonly dtype?: DTypeName | null | undefined;
   readonly device?: DeviceName | null | undefined;
   readonly memory?: MemoryPolicy | null | undefined;
@@ -113,6 +115,7 @@ export interface ResolvedLoadOptions {
   readonly configFrom: string | undefined;
   readonly depthModel: string | undefined;
   readonly quantize: Bits | null;
+  readonly int8: boolean;
   readonly dtype: DTypeName | undefined;
   readonly device: DeviceName | undefined;
   readonly memory: MemoryPolicy;
@@ -281,6 +284,11 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
     text: "Bits of a weight: fewer need less memory and lose some quality; none keeps them whole.",
     flags: ["--quantize", "-q"],
     value: "BITS",
+  },
+  int8: {
+    kind: { type: "boolean" },
+    text: "Multiply quantized weights with inputs rounded to 8 bits: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX-512 VNNI.",
+    flags: ["--int8"],
   },
   dtype: {
     kind: { type: "choice", values: ["float32", "bfloat16", "float16"] },
@@ -539,6 +547,7 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
     configFrom: value("configFrom"),
     depthModel: value("depthModel"),
     quantize: quantize === "none" ? null : quantize,
+    int8: value<boolean | undefined>("int8") ?? false,
     dtype: value("dtype"),
     device: value("device"),
     memory: value("memory"),

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { DeviceType, DType } from "@mflux-depth/mlx";
-import { ModelError } from "./errors.js";
+import { canMultiplyIntegers, type Module, setQuantizedProducts } from "@mflux-depth/mlx/nn";
+import { ModelError, OptionError } from "./errors.js";
 import { Autoencoder, autoencoderConfig } from "./models/autoencoder.js";
 import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transformer.js";
@@ -65,6 +66,7 @@ export interface Parts {
 /**
  * Reads the configs of a model; no weights.
  * @throws {ModelError} when one is missing, damaged or of another model.
+ * @throws {OptionError} when integer products are asked for where there are none.
  */
 export function openParts(
   { folder, configs, original, storedBits }: ModelFiles,
@@ -73,6 +75,15 @@ export function openParts(
   onProgress: ((progress: LoadProgress) => void) | undefined,
 ): Parts {
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
+  if (options.int8 && !(device === "cpu" && dtype === "float32" && canMultiplyIntegers()))
+    throw new OptionError(
+      "int8",
+      "int8 needs a Linux CPU with AVX-512 VNNI that computes in float32; leave it out here.",
+    );
+  const multiplied = <M extends Module>(module: M): M => {
+    if (options.int8) setQuantizedProducts(module, "int8");
+    return module;
+  };
   const loading = { seconds: 0 };
   const config = <C>(part: string, file: string, read: (json: unknown, source: string) => C): C =>
     read(readConfig(join(configs, part), file), join(configs, part, file));
@@ -101,7 +112,7 @@ export function openParts(
       ...shared,
       name: "text_encoder_2",
       folder: join(folder, "text_encoder_2"),
-      build: () => new T5Encoder(t5),
+      build: () => multiplied(new T5Encoder(t5)),
       rename: T5Encoder.sanitize,
       dtype,
     }),
@@ -117,7 +128,7 @@ export function openParts(
       ...shared,
       name: "transformer",
       folder: join(folder, "transformer"),
-      build: () => new FluxTransformer(transformer),
+      build: () => multiplied(new FluxTransformer(transformer)),
       original,
       dtype,
     }),

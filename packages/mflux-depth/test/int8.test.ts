@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
+import { FluxDepth, type LoadOptions, OptionError } from "../src/index.js";
+
+const map = {
+  data: Uint8Array.from({ length: 64 * 64 }, (_, i) => 4 * (i % 64)),
+  width: 64,
+  height: 64,
+  channels: 1,
+};
+const request = { prompt: "a red cone, on grass", depthImage: map, width: 64, height: 64, steps: 4, seed: 7 };
+
+async function latents(options: LoadOptions): Promise<Float32Array> {
+  using flux = await FluxDepth.load({ model: "tiny-world", device: "cpu", ...options });
+  return (await flux.generate(request)).latents.data;
+}
+
+test("8-bit inputs change a picture a little, less than 4-bit weights do", {
+  skip: canMultiplyIntegers() ? false : "needs a Linux CPU with AVX-512 VNNI",
+}, async () => {
+  const [dense, exact, int8] = [
+    await latents({ quantize: "none" }),
+    await latents({ quantize: 4 }),
+    await latents({ quantize: 4, int8: true }),
+  ];
+  const error = (a: Float32Array, b: Float32Array): number =>
+    Math.hypot(...a.map((v, i) => v - b[i]!)) / Math.hypot(...b);
+  const ofWeights = error(exact, dense);
+  const ofInputs = error(int8, exact);
+  assert.ok(ofInputs > 1e-5, `8-bit inputs were not used: ${ofInputs}`);
+  assert.ok(ofInputs < ofWeights / 4, `${ofInputs} beside ${ofWeights}`);
+});
+
+test("8-bit inputs are refused where they cannot be", async () => {
+  await assert.rejects(
+    FluxDepth.load({ model: "tiny-world", device: "cpu", dtype: "bfloat16", int8: true }),
+    (error) => error instanceof OptionError && error.option === "int8" && /AVX-512 VNNI/.test(error.message),
+  );
+});
