@@ -45,6 +45,7 @@ test("defaults", () => {
     configFrom: undefined,
     depthModel: undefined,
     quantize: 4,
+    int8: false,
     dtype: undefined,
     device: undefined,
     memory: "resident",
