@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
 import { benchDepth } from "./depth.js";
 import { print, type Row } from "./measure.js";
+import { benchQuantization } from "./quantization.js";
 import { benchBlocks, benchPictures } from "./step.js";
 
 /*
@@ -11,6 +12,7 @@ import { benchBlocks, benchPictures } from "./step.js";
 
 const benches: Record<string, { title: string; run: () => Promise<Row[]> }> = {
   pictures: { title: "The bundled checkpoint", run: benchPictures },
+  quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
   blocks: { title: "Blocks at FLUX.1 size, float32", run: () => benchBlocks([1024, 4096]) },
 };
