@@ -20,7 +20,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { array, loadSafetensors, type MxArray, memory, saveSafetensors } from "@mflux-depth/mlx";
+import { array, loadSafetensors, type MxArray, memory, quantize, saveSafetensors } from "@mflux-depth/mlx";
 import { type Module, propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError, OutputError } from "../src/errors.js";
 import { FluxDepth, type GenerateOptions, type LoadOptions, saveModel } from "../src/index.js";
@@ -179,6 +179,37 @@ describe("folders saved by mflux", () => {
     assert.deepEqual(unasked.notes, []);
   });
 
+  test("keep the bits of each layer, and what is not quantized", async () => {
+    const folder = fresh();
+    cpSync(q4, folder, { recursive: true });
+    rmSync(join(folder, "text_encoder", "model.safetensors.index.json"));
+    const file = join(folder, "text_encoder", "0.safetensors");
+    const stored = loadSafetensors(file);
+    const dense = loadSafetensors(join(source, "text_encoder", "model.safetensors")).arrays;
+    const [table, positions] = ["token_embedding", "position_embedding"].map(
+      (n) => `text_model.embeddings.${n}`,
+    );
+    const eight = quantize(dense.get(`${table}.weight`)!, { bits: 8 });
+    for (const [name, part] of Object.entries(eight)) stored.arrays.set(`${table}.${name}`, part as MxArray);
+    for (const name of ["scales", "biases"]) stored.arrays.delete(`${positions}.${name}`);
+    stored.arrays.set(`${positions}.weight`, dense.get(`${positions}.weight`)!);
+    await saveSafetensors(file, stored.arrays, stored.metadata);
+    for (const one of [...stored.arrays.values(), ...dense.values()]) one.dispose();
+
+    const options = { configFrom: source, dtype: "bfloat16", quantize: 4 } as const;
+    const found = await parametersOf({ model: folder, ...options }, "text_encoder");
+    const four = await parametersOf({ model: q4, ...options }, "text_encoder");
+    const expected = new Map(four);
+    const at = (bits: 8 | "none") =>
+      parametersOf({ ...options, model: source, quantize: bits }, "text_encoder");
+    for (const [key, value] of await at(8)) if (key.startsWith("embeddings.tokenE")) expected.set(key, value);
+    for (const name of ["scales", "biases"]) expected.delete(`embeddings.positionEmbedding.${name}`);
+    const whole = (await at("none")).get("embeddings.positionEmbedding.weight")!;
+    expected.set("embeddings.positionEmbedding.weight", whole);
+    assert.deepEqual(found, expected);
+    assert.notDeepEqual(found, four);
+  });
+
   test("have tokenizers that give the source's tokens", async () => {
     for (const prompt of [request.prompt, "Crème brûlée, 42!", ""]) {
       const [a, b] = [join(q4, "tokenizer"), join(source, "tokenizer")];
@@ -299,27 +330,27 @@ describe("saveModel", () => {
   });
 
   test("at 3, 4 and 8 bits, whole", { skip }, async () => {
-    for (const quantize of [3, 4, 8] as const) {
+    for (const bits of [3, 4, 8] as const) {
       const folder = fresh();
-      await saveModel({ model: join(shared, "source"), quantize, path: folder });
+      await saveModel({ model: join(shared, "source"), quantize: bits, path: folder });
       for (const name of partNames)
         assert.deepEqual(
           contentsOf(join(folder, name)),
-          contentsOf(join(shared, `q${quantize}`, name)),
-          `${name} at ${quantize} bits`,
+          contentsOf(join(shared, `q${bits}`, name)),
+          `${name} at ${bits} bits`,
         );
     }
   });
 
   test("with every bit width, what loads is what was saved, and needs nothing else", async () => {
-    for (const quantize of [3, 4, 5, 6, 8, "none"] as const) {
+    for (const bits of [3, 4, 5, 6, 8, "none"] as const) {
       const folder = fresh();
-      await saveModel({ model: source, quantize, path: folder });
+      await saveModel({ model: source, quantize: bits, path: folder });
       for (const name of partNames)
         assert.deepEqual(
           await parametersOf({ model: folder, quantize: "none" }, name),
-          await parametersOf({ model: source, quantize }, name),
-          `${name} at ${quantize} bits`,
+          await parametersOf({ model: source, quantize: bits }, name),
+          `${name} at ${bits} bits`,
         );
       rmSync(folder, { recursive: true });
     }
@@ -345,15 +376,15 @@ describe("saveModel", () => {
     }
     const again = fresh();
     await saveModel({ model: folder, path: again });
-    const { model, revision, quantize } = readConfig(again, "mflux-depth.json");
-    assert.deepEqual([model, revision, quantize], ["tiny-world", "abc", 4]);
+    const origin = readConfig(again, "mflux-depth.json");
+    assert.deepEqual([origin.model, origin.revision, origin.quantize], ["tiny-world", "abc", 4]);
   });
 
   test("keeps the bits that are stored, with a note, and the dtype that is asked for", async () => {
     const folder = fresh();
-    const { notes, quantize } = await saveModel({ model: q4, configFrom: source, quantize: 8, path: folder });
-    assert.equal(quantize, 4);
-    assert.deepEqual(notes, ["quantize is 8, without effect: the weights are stored with 4 bits."]);
+    const saved = await saveModel({ model: q4, configFrom: source, quantize: 8, path: folder });
+    assert.equal(saved.quantize, 4);
+    assert.deepEqual(saved.notes, ["quantize is 8, without effect: the weights are stored with 4 bits."]);
     const wide = fresh();
     await saveModel({ model: source, quantize: "none", dtype: "float32", path: wide });
     const { entries, metadata } = openCheckpoint(join(wide, "transformer"));
