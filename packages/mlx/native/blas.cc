@@ -73,6 +73,8 @@ constexpr int no_trans = 111;
 
 // A thread is worth waking for this many operations (0.1 ms of a core of 100 GFLOP/s).
 constexpr double smallest_task = 8e6;
+// From here on packing hardly counts.
+constexpr double large_task = 4e8;
 // Between two looks at the cancel flag.
 constexpr double largest_step = 1.5e9;
 // OpenBLAS adds up blocks of 384 terms or fewer anyway, so cuts there cost nothing.
@@ -304,12 +306,13 @@ struct Grid {
   int down, across;
 };
 
-// How to cut C: in as many tiles as there are threads, in a multiple of that if there must be at least `least`, but
-// in no more than the work is worth (`most`). Each tile packs its rows of A and its columns of B anew, so of
-// the possible cuts the one with the squarest tiles.
-Grid cut(int m, int n, double least, double most) {
-  const double rounds = std::max(1.0, std::ceil(least / threads()));
-  for (int tiles = static_cast<int>(std::min(rounds * threads(), most)); tiles > 1; tiles--) {
+// How to cut C: in as many tiles as there are threads; in twice as many when they stay large, so that a thread that
+// other programs hold up leaves work to the rest; and so that no step is too long. Each tile packs its rows of A and
+// its columns of B anew, so of the possible cuts the one with the squarest tiles.
+Grid cut(int m, int n, int k, double flops) {
+  const double share = flops / threads();
+  const double rounds = std::max(share < 2 * large_task ? 1.0 : 2.0, std::ceil(share / largest_step * std::min(k, terms) / k));
+  for (int tiles = static_cast<int>(std::min(rounds * threads(), flops / smallest_task)); tiles > 1; tiles--) {
     Grid best{0, 0};
     double packed = INFINITY;
     for (int down = 1; down <= tiles; down++) {
@@ -335,8 +338,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
     std::swap(a, b);
     std::swap(lda, ldb);
   }
-  const double per_term = flops_per_term<T> * m * n;
-  const Grid grid = cut(m, n, per_term * std::min(k, terms) / largest_step, per_term * k / smallest_task);
+  const Grid grid = cut(m, n, k, flops_per_term<T> * m * n * k);
   Product<T> product(
       aligned_part(m, grid.down), aligned_part(n, grid.across), ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (product.tasks() == 1) {
