@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -208,6 +209,26 @@ describe("folders saved by mflux", () => {
     expected.set("embeddings.positionEmbedding.weight", whole);
     assert.deepEqual(found, expected);
     assert.notDeepEqual(found, four);
+  });
+
+  test("in several files without an index, as older ones are, load too", async () => {
+    const folder = fresh();
+    cpSync(q4, folder, { recursive: true });
+    const part = join(folder, "transformer");
+    const { arrays, metadata } = loadSafetensors(join(part, "0.safetensors"));
+    const halves = [new Map<string, MxArray>(), new Map<string, MxArray>()];
+    for (const [i, [name, one]] of [...arrays].entries()) halves[i % 2]!.set(name, one);
+    for (const [i, half] of halves.entries())
+      await saveSafetensors(join(part, `${i}.safetensors`), half, metadata);
+    for (const one of arrays.values()) one.dispose();
+    rmSync(join(part, "model.safetensors.index.json"));
+    const options = { configFrom: source };
+    assert.deepEqual(
+      await parametersOf({ model: folder, ...options }, "transformer"),
+      await parametersOf({ model: q4, ...options }, "transformer"),
+    );
+    renameSync(join(part, "1.safetensors"), join(part, "2.safetensors"));
+    await refused(() => openModel(folder, source), ModelError, /found 0\.safetensors, 2\.safetensors/);
   });
 
   test("have tokenizers that give the source's tokens", async () => {

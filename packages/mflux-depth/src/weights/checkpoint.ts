@@ -114,13 +114,14 @@ interface WeightFiles {
 }
 
 /**
- * Which of a folder's files holds the weights, or is the index of those that do; null when none can be told. The same
- * rule chooses what is downloaded.
+ * Which of a folder's files holds the weights, or is the index of those that do, or which they are together, numbered
+ * from 0, as mflux once saved them without an index; null when none can be told. The same rule chooses what is
+ * downloaded.
  */
 export function weightsAmong(
   names: readonly string[],
   variant: string | undefined,
-): { readonly single?: string; readonly index?: string } | null {
+): { readonly single?: string; readonly index?: string; readonly numbered?: readonly string[] } | null {
   const middle = variant === undefined ? "" : `.${variant}`;
   for (const stem of stems) {
     const single = `${stem}${middle}.safetensors`;
@@ -136,7 +137,9 @@ export function weightsAmong(
   const others = names.filter((name) => name.endsWith(".safetensors"));
   if (others.length === 1) return { single: others[0]! };
   const indexes = names.filter((name) => /\.safetensors\.(index\.\w+|\w+\.index)\.json$/.test(name));
-  return indexes.length === 1 ? { index: indexes[0]! } : null;
+  if (indexes.length === 1) return { index: indexes[0]! };
+  const numbered = others.map((_, i) => `${i}.safetensors`);
+  return numbered.length > 0 && numbered.every((name) => others.includes(name)) ? { numbered } : null;
 }
 
 /** The variant, if a folder has weights of it: components without them are read as they are, as by diffusers. */
@@ -155,7 +158,9 @@ function findFiles(folder: string, variant: string | undefined): WeightFiles {
   const middle = variant === undefined ? "" : `.${variant}`;
   const found = weightsAmong(names, variant);
   if (found?.index) return readIndex(folder, found.index);
-  if (found?.single) return { files: [join(folder, found.single)], metadata: new Map(), listed: new Map() };
+  const files = found?.single === undefined ? found?.numbered : [found.single];
+  if (files)
+    return { files: files.map((file) => join(folder, file)), metadata: new Map(), listed: new Map() };
   const others = names.filter((name) => name.endsWith(".safetensors"));
   const expected = `expected ${stems.map((stem) => `${stem}${middle}.safetensors`).join(" or ")}, or an index with shards`;
   if (others.length > 0) throw new ModelError(folder, `${expected}; found ${others.join(", ")}`);

@@ -52,7 +52,8 @@ export function neededFiles(names: readonly string[], kind: ModelKind, variant: 
     else if (found?.index) {
       small.push(at(folder, found.index));
       indexes.push({ folder, index: found.index });
-    } else missing.push(at(folder, "*.safetensors"));
+    } else if (found?.numbered) singles.push(...found.numbered.map((name) => at(folder, name)));
+    else missing.push(at(folder, "*.safetensors"));
   };
   const takeDepthPro = (folder: string): void => {
     takeFile(folder, "config.json");
