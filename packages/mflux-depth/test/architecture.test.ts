@@ -41,14 +41,14 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     models: { files: ["models/"], layers: ["errors"], packages: mlx },
     weights: { files: ["weights/"], layers: ["errors"], packages: [...mlx, "@huggingface/hub"] },
     pipeline: {
-      files: ["pipeline", "parts", "save", "generation", "result", "depth", "latents", "latents-file"],
+      files: ["pipeline", "parts", "plan", "save", "generation", "result", "depth", "latents", "latents-file"],
       layers: ["errors", "version", "options", "schedule", "tokenizers", "image", "models", "weights"],
       packages: [...mlx, "exif-reader"],
     },
     // What this machine has: asks everything that may be missing.
     machine: { files: ["machine"], layers: ["version", "weights"], packages: ["@mflux-depth/mlx", "sharp"] },
     index: { files: ["index"], layers: ["errors", "options", "image", "pipeline", "weights"] },
-    engine: { files: ["engine/"], layers: ["pipeline", "options", "errors"] },
+    engine: { files: ["engine/"], layers: ["pipeline", "weights", "options", "errors"] },
     cli: {
       files: ["cli/", "server/"],
       layers: ["pipeline", "engine", "options", "errors", "image", "machine", "version"],

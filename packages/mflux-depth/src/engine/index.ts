@@ -1,4 +1,4 @@
-/** The pipeline in a process of its own, for programs that must stay responsive and outlive it. */
+/** The pipeline and the cache of models, in processes of their own: for programs that must stay responsive. */
 
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export {
@@ -8,3 +8,11 @@ export {
   type EngineResult,
   type HeldModel,
 } from "./protocol.js";
+export {
+  type CachedModel,
+  cachedModels,
+  type DownloadOptions,
+  type DownloadProgress,
+  deleteModel,
+  downloadModel,
+} from "./store.js";

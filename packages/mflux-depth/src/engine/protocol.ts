@@ -5,6 +5,9 @@
 import { ImageError, MfluxDepthError, ModelError, OptionError, OutputError } from "../errors.js";
 import type { GenerateRequest, LoadOptions } from "../options.js";
 import type { FluxDepthOptions, GenerationEvent } from "../pipeline.js";
+import type { CachedModel } from "../weights/cached.js";
+import type { DownloadProgress, ModelSource } from "../weights/hub.js";
+import type { ModelKind } from "../weights/needed.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];
@@ -63,6 +66,28 @@ export type FromEngine =
       readonly error: PlainError;
       readonly held: HeldModel | null;
     };
+
+/** What is to be done about the cache of models. */
+export type StoreRequest =
+  | { readonly type: "list" }
+  | { readonly type: "delete"; readonly repository: string; readonly revision?: string | undefined }
+  | {
+      readonly type: "download";
+      readonly source: ModelSource;
+      readonly kind: ModelKind;
+      readonly token?: string | undefined;
+    };
+
+export type ToStore =
+  | { readonly type: "request"; readonly request: StoreRequest }
+  | { readonly type: "cancel" };
+
+export type FromStore =
+  | { readonly type: "progress"; readonly progress: DownloadProgress }
+  | { readonly type: "models"; readonly models: readonly CachedModel[] }
+  | { readonly type: "deleted"; readonly deleted: boolean }
+  | { readonly type: "folder"; readonly folder: string }
+  | { readonly type: "error"; readonly error: PlainError };
 
 /** What stays for the next job. */
 export interface HeldModel {

@@ -28,6 +28,8 @@ export interface DownloadProgress {
   readonly bytesDone: number;
   readonly files: number;
   readonly filesDone: number;
+  /** Those that are coming now. */
+  readonly current: readonly string[];
 }
 
 /** Which model is wanted. */
@@ -211,6 +213,7 @@ class Transfer {
   readonly #commit: string;
   readonly #options: TransferOptions;
   readonly #held = new Map<string, { bytes: number; total: number }>();
+  readonly #current = new Set<string>();
   #told = 0;
 
   constructor(cache: RepositoryCache, commit: string, options: TransferOptions) {
@@ -231,10 +234,12 @@ class Transfer {
     const work = async (): Promise<void> => {
       for (let file = queue.shift(); file; file = queue.shift()) {
         const counted = this.#held.get(file.path)!;
+        this.#current.add(file.path);
         await this.#cache.fetch(file, this.#commit, (bytes) => {
           counted.bytes = bytes;
           this.#tell();
         });
+        this.#current.delete(file.path);
         this.#tell({ now: true });
       }
     };
@@ -257,6 +262,7 @@ class Transfer {
       bytesDone: all.reduce((sum, { bytes }) => sum + bytes, 0),
       files: all.length,
       filesDone: all.filter(({ bytes, total }) => bytes === total).length,
+      current: [...this.#current],
     });
   }
 }

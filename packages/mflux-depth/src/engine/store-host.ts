@@ -1,0 +1,45 @@
+/*
+ * Works on the cache of models: one request, then the process ends. Its owner talks to it over the channel that
+ * `fork` opens; when the channel closes, the process ends too.
+ */
+import { cachedModels, deleteCached } from "../weights/cached.js";
+import { obtainRepository } from "../weights/hub.js";
+import { type FromStore, type StoreRequest, type ToStore, toPlain } from "./protocol.js";
+
+const controller = new AbortController();
+
+const send = (message: FromStore): void => {
+  process.send?.(message);
+};
+
+process.on("message", (message: ToStore) => {
+  if (message.type === "cancel") controller.abort();
+  else
+    void answer(message.request)
+      .catch((error: unknown): FromStore => ({ type: "error", error: toPlain(error) }))
+      .then(send);
+});
+process.on("disconnect", () => process.exit(0));
+// Ctrl-C reaches every process of a terminal; the owner decides what it means.
+process.on("SIGINT", () => {});
+
+async function answer(request: StoreRequest): Promise<FromStore> {
+  switch (request.type) {
+    case "list":
+      return { type: "models", models: await cachedModels() };
+    case "delete":
+      return { type: "deleted", deleted: await deleteCached(request.repository, request) };
+    case "download": {
+      const { source, kind, token } = request;
+      const { folder } = await obtainRepository(source, {
+        kind,
+        signal: controller.signal,
+        onProgress: (progress) => send({ type: "progress", progress }),
+        ...(token !== undefined && {
+          env: { ...process.env, HF_TOKEN: token, HF_HUB_DISABLE_IMPLICIT_TOKEN: "" },
+        }),
+      });
+      return { type: "folder", folder };
+    }
+  }
+}
