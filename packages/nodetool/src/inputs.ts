@@ -4,7 +4,7 @@
  */
 import type { EngineJob } from "mflux-depth/engine";
 import { OptionError } from "mflux-depth/errors";
-import { checkOption, type LoadOptions } from "mflux-depth/options";
+import { checkOption, type LoadOptions, type ModelReference } from "mflux-depth/options";
 import { defaultModel, defaultOf, definition, kindOf, type NumericProperty } from "./definition.js";
 
 export interface RunInputs {
@@ -70,10 +70,10 @@ const numeric = (value: unknown): unknown =>
 // ---------------------------------------------------------------- model
 
 /**
- * The `hf.flux_depth` value (also under its older type name), or a repository's name alone.
- * `path` alone is a folder on this machine.
+ * The `hf.flux_depth` value (also under its older type name), or a repository's name alone. `path` is the model's
+ * folder in the repository; alone, a folder on this machine.
  */
-function modelOf(value: unknown): Pick<LoadOptions, "model"> {
+function modelOf(value: unknown): { model: string | ModelReference } {
   if (value === undefined || value === null || value === "") return { model: defaultModel };
   if (typeof value === "string") return { model: value };
   if (!isRecord(value)) throw new OptionError("model", "model must be a model with a repo_id.");
@@ -83,17 +83,35 @@ function modelOf(value: unknown): Pick<LoadOptions, "model"> {
     return text.trim();
   };
   const [repository, path, variant] = [part("repo_id"), part("path"), part("variant")];
-  if (variant !== "")
-    throw new OptionError(
-      "model",
-      `model.variant is ${JSON.stringify(variant)}; only weights without a variant are read: leave it empty.`,
-    );
-  if (repository !== "" && path !== "")
-    throw new OptionError(
-      "model",
-      `model.path is ${JSON.stringify(path)}; one file of a repository is not read: leave path empty for the whole of ${repository}.`,
-    );
-  return { model: repository || path || defaultModel };
+  const name = repository || path || defaultModel;
+  const rest = {
+    ...(repository !== "" && path !== "" && { path }),
+    ...(variant !== "" && { variant }),
+    ...patternsIn("model", value),
+  };
+  return { model: Object.keys(rest).length === 0 ? name : { repo_id: name, ...rest } };
+}
+
+type PatternName = "allow_patterns" | "ignore_patterns";
+
+/**
+ * The patterns of a model or a download; a text alone is a list with one.
+ * @throws {OptionError} naming the property.
+ */
+export function patternsIn(
+  property: string,
+  value: Readonly<Record<string, unknown>>,
+): Partial<Record<PatternName, readonly string[]>> {
+  const patterns: Partial<Record<PatternName, readonly string[]>> = {};
+  for (const name of ["allow_patterns", "ignore_patterns"] as const) {
+    const given = value[name] ?? [];
+    const list: unknown[] = Array.isArray(given) ? given : [given];
+    if (!list.every((pattern) => typeof pattern === "string"))
+      throw new OptionError(property, `${property}.${name} must be a list of texts.`);
+    const texts = list.filter((pattern) => pattern !== "");
+    if (texts.length > 0) patterns[name] = texts;
+  }
+  return patterns;
 }
 
 // ---------------------------------------------------------------- pictures

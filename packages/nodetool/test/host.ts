@@ -149,7 +149,7 @@ export class PipeHost extends Host {
   /** Starts the worker as the host starts its own, and waits until it is ready. */
   static async start(env: Record<string, string> = {}): Promise<PipeHost> {
     const child = spawn(executable, ["-m", "nodetool.worker", "--stdio", "--namespaces", "mlx,huggingface"], {
-      env: { ...process.env, ...env },
+      env: environment(env),
     });
     const host = new PipeHost(child);
     await new Promise<void>((resolve, reject) => {
@@ -175,12 +175,19 @@ export const executable = fileURLToPath(new URL("nodetool/bin/mflux-depth-worker
 export const cli = fileURLToPath(new URL("mflux-depth/bin/mflux-depth.js", packages));
 export const examples = new URL("../examples/images/", packages);
 
+/** A worker of a test asks no Hub but one of that test. */
+const environment = (env: Record<string, string>): NodeJS.ProcessEnv => ({
+  ...process.env,
+  HF_HUB_OFFLINE: "1",
+  ...env,
+});
+
 /** Starts `mflux-depth worker` on a free port. */
 export async function startWorker(
   env: Record<string, string> = {},
 ): Promise<{ url: string; child: ChildProcess; stop: () => Promise<number | null> }> {
   const child = spawn(process.execPath, [cli, "worker", "--port", "0"], {
-    env: { ...process.env, ...env },
+    env: environment(env),
     stdio: ["ignore", "pipe", "pipe"],
   });
   let log = "";

@@ -68,6 +68,21 @@ test("each form of a model", () => {
   assert.equal(model({ type: "hf.depth_generation", repo_id: "me/mine" }), "me/mine");
   assert.equal(model("me/mine"), "me/mine");
   assert.equal(model({ repo_id: "", path: "/models/mine" }), "/models/mine");
+  const unset = { path: null, variant: "", allow_patterns: null, ignore_patterns: [] };
+  assert.equal(model({ repo_id: "me/mine", ...unset }), "me/mine");
+  const all = { path: "v2", variant: "fp16", allow_patterns: ["*.json"], ignore_patterns: ["*.bin", "x"] };
+  assert.deepEqual(model({ type: "hf.flux_depth", repo_id: "me/mine", ...all }), {
+    repo_id: "me/mine",
+    ...all,
+  });
+  assert.deepEqual(model({ path: "/models/mine", variant: "fp16" }), {
+    repo_id: "/models/mine",
+    variant: "fp16",
+  });
+  assert.deepEqual(model({ repo_id: "me/mine", allow_patterns: "*.json" }), {
+    repo_id: "me/mine",
+    allow_patterns: ["*.json"],
+  });
 });
 
 test("numbers as forms and older versions send them", () => {
@@ -106,8 +121,10 @@ const refused: readonly [property: string, value: unknown, message: RegExp][] = 
   ["image", [picture, picture], /image holds 2 pictures/],
   ["model", 12, /model/],
   ["model", { repo_id: 12 }, /model\.repo_id/],
-  ["model", { repo_id: "a/b", variant: "fp16" }, /model\.variant/],
-  ["model", { repo_id: "a/b", path: "one.safetensors" }, /model\.path/],
+  ["model", { repo_id: "a/b", variant: 16 }, /model\.variant must be a text/],
+  ["model", { repo_id: "a/b", path: ["x"] }, /model\.path must be a text/],
+  ["model", { repo_id: "a/b", allow_patterns: [1] }, /model\.allow_patterns must be a list of texts/],
+  ["model", { repo_id: "a/b", ignore_patterns: {} }, /model\.ignore_patterns must be a list of texts/],
 ];
 
 for (const [property, value, message] of refused)

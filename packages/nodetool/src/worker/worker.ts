@@ -7,6 +7,7 @@ import { definition } from "../definition.js";
 import { isRecord, jobOf } from "../inputs.js";
 import { decodeFrame, defaultFrameLimit, encodeFrame, type Frame, FrameError } from "./frames.js";
 import { Jobs } from "./jobs.js";
+import { describeDownload, Models, repositoryOf } from "./models.js";
 
 /** The bridge's version that all of this follows. */
 export const protocolVersion = 4;
@@ -37,18 +38,23 @@ interface Run {
   readonly node: string;
 }
 
+/** What a run says of a download is at least so far apart. */
+const downloadMs = 100;
+
 /** Bytes of pictures that may wait for their runs. */
 const mostWaitingBytes = 1024 ** 3;
 
 export class Worker {
   readonly #options: Required<WorkerOptions>;
   readonly #jobs = new Jobs();
+  readonly #models: Models;
   /** The node ids and jobs that the held model served. */
   #users = { nodes: new Set<string>(), jobs: new Set<string>() };
   #waitingBytes = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = { frameLimit: defaultFrameLimit, log: () => {}, ...options };
+    this.#models = new Models(options.engine);
   }
 
   connect(send: (payload: Uint8Array) => void): Connection {
@@ -128,6 +134,12 @@ export class Worker {
       case "execute":
       case "execute.stream":
         return this.#execute(data, controller, progress);
+      case "models.list_cached":
+        return this.#models.list();
+      case "models.download":
+        return this.#models.download(data, controller.signal, progress);
+      case "models.delete":
+        return this.#models.delete(data);
       case "models.evict":
         return this.#evict(data);
       case "job.start":
@@ -162,10 +174,12 @@ export class Worker {
       throw new Error("Too many pictures wait for their turn; try again when some runs are done.");
     }
     this.#waitingBytes += bytes;
+    const letGo = this.#models.need(repositoryOf(job.load.model));
     try {
       return await this.#make(job, { run, jobId, progress });
     } finally {
       this.#waitingBytes -= bytes;
+      letGo();
       leave();
     }
   }
@@ -175,10 +189,15 @@ export class Worker {
     { run, jobId, progress }: { run: Run; jobId: string | null; progress: (data: Answer) => void },
   ): Promise<Answer> {
     const steps = job.request.steps ?? 0;
+    let toldAt = Number.NEGATIVE_INFINITY;
+    const waits = (message: string): void => progress({ progress: 0, total: steps, message });
     const onEvent = (event: EngineEvent): void => {
       if (event.type === "step") progress({ progress: event.index, total: event.total });
-      if (event.type === "load" && event.state === "start")
-        progress({ progress: 0, total: steps, message: `Loading ${event.component}` });
+      if (event.type === "load" && event.state === "start") waits(`Loading ${event.component}`);
+      if (event.type === "load" && event.state === "download" && performance.now() - toldAt > downloadMs) {
+        toldAt = performance.now();
+        waits(describeDownload(event));
+      }
       if (event.type === "started") this.#use(run.node, jobId);
     };
     const { signal } = run.controller;

@@ -1,0 +1,318 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, beforeEach, mock, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Engine } from "mflux-depth/engine";
+import { pack } from "msgpackr";
+import { decodeFrame } from "../src/worker/frames.js";
+import { Worker } from "../src/worker/worker.js";
+import {
+  type Data,
+  engineOf,
+  examples,
+  execution,
+  type Pending,
+  SocketHost,
+  startWorker,
+  steps,
+} from "./host.js";
+
+// The Hub of the package that talks to it.
+const { etagOf, goodToken, HubServer } = (await import(
+  new URL("../../../mflux-depth/dist/test/hub-server.js", import.meta.url).href
+)) as typeof import("../../mflux-depth/test/hub-server.js");
+
+const map = readFileSync(new URL("cube_depth.png", examples));
+const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
+const tiny = Object.fromEntries(
+  readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .map((path) => [path.slice(bundled.length + 1), readFileSync(path)]),
+);
+const transformer = "transformer/diffusion_pytorch_model.safetensors";
+
+const hub = await HubServer.start();
+const home = mkdtempSync(join(tmpdir(), "hf-"));
+const hubEnvironment = {
+  HF_HOME: home,
+  HF_HUB_CACHE: "",
+  HF_ENDPOINT: hub.endpoint,
+  HF_HUB_OFFLINE: "0",
+  HF_TOKEN: "",
+  HUGGING_FACE_HUB_TOKEN: "",
+};
+const worker = await startWorker({ ...hubEnvironment, NODETOOL_WORKER_TOKEN: "" });
+const host = await SocketHost.connect(worker.url);
+after(async () => {
+  host.drop();
+  await worker.stop();
+  await hub[Symbol.asyncDispose]();
+  rmSync(home, { recursive: true });
+});
+beforeEach(() => hub.forget());
+
+const download = (data: Data, by = host): Pending =>
+  by.request("models.download", {
+    path: null,
+    allow_patterns: null,
+    ignore_patterns: null,
+    model_type: "hf.flux_depth",
+    ...data,
+  });
+const run = (model: Data, by = host): Pending =>
+  by.request("execute", execution({ model, steps: 1 }, { blobs: { depth_image: map } }));
+const listed = async (): Promise<Data[]> => (await host.ask("models.list_cached")).models as Data[];
+const statuses = ({ progress }: Pending): unknown[] => progress.map(({ status }) => status);
+/** The Hub sends so much of the transformer and then nothing more. */
+const stallAt = (bytes: number): void => {
+  const held = etagOf(transformer, tiny[transformer]!);
+  hub.fault = ({ path, headers }, response) => {
+    if (!path.endsWith(held)) return undefined;
+    if (headers.range) return true;
+    response.writeHead(200, { "content-length": `${tiny[transformer]!.length}` });
+    response.write(tiny[transformer]!.subarray(0, bytes));
+    return true;
+  };
+};
+
+test("a model is downloaded, listed, used without the Hub, and deleted", async () => {
+  hub.host("me/tiny", { ...tiny, "README.md": "Not needed.", "flux1-depth.safetensors": Buffer.alloc(5e6) });
+  assert.deepEqual(await listed(), []);
+
+  const { answer, progress } = download({ repo_id: "me/tiny" });
+  assert.deepEqual(await answer, { repo_id: "me/tiny", status: "completed" });
+  assert.deepEqual(progress[0], {
+    status: "start",
+    repo_id: "me/tiny",
+    path: null,
+    model_type: "hf.flux_depth",
+    downloaded_bytes: 0,
+    total_bytes: 0,
+    downloaded_files: 0,
+    current_files: [],
+    total_files: 0,
+  });
+  const needed = Object.entries(tiny).filter(([path]) => !path.endsWith("spiece.model"));
+  const bytes = needed.reduce((sum, [, content]) => sum + content.length, 0);
+  assert.deepEqual(progress.at(-1), {
+    ...progress[0],
+    status: "completed",
+    downloaded_bytes: bytes,
+    total_bytes: bytes,
+    downloaded_files: needed.length,
+    total_files: needed.length,
+  });
+  const between = progress.slice(1, -1);
+  assert.ok(between.every(({ status }) => status === "progress"));
+  assert.ok(between.some(({ current_files: files }) => (files as string[]).includes(transformer)));
+  const counts = between.map(({ downloaded_bytes: count }) => Number(count));
+  assert.deepEqual(
+    counts,
+    counts.toSorted((a, b) => a - b),
+  );
+  assert.ok(!hub.resolved().some((path) => /README|flux1|spiece/.test(path)), "only what is needed");
+
+  const [model, ...others] = await listed();
+  assert.deepEqual(others, []);
+  assert.ok(Number(model!.size_on_disk) > bytes && Number(model!.size_on_disk) < bytes + 1000);
+  assert.match(model!.cache_path as string, /models--me--tiny\/snapshots\/[0-9a-f]{40}$/);
+  assert.deepEqual(
+    { ...model, size_on_disk: 0, cache_path: "" },
+    {
+      id: "me/tiny",
+      type: "hf.flux_depth",
+      name: "me/tiny",
+      repo_id: "me/tiny",
+      path: null,
+      cache_path: "",
+      allow_patterns: null,
+      ignore_patterns: null,
+      description: null,
+      readme: null,
+      size_on_disk: 0,
+      downloaded: true,
+      pipeline_tag: null,
+      tags: null,
+      has_model_index: true,
+      downloads: null,
+      likes: null,
+      trending_score: null,
+    },
+  );
+
+  hub.forget();
+  const picture = run({ type: "hf.flux_depth", repo_id: "me/tiny", path: null, variant: null });
+  await picture.until(() => true);
+  await assert.rejects(host.ask("models.delete", { repo_id: "me/tiny" }), /me\/tiny is in use by a run/);
+  await picture.answer;
+  assert.deepEqual(hub.asked, []);
+
+  assert.ok(engineOf(worker.child.pid!));
+  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: true });
+  assert.equal(engineOf(worker.child.pid!), undefined, "what was held has gone too");
+  assert.deepEqual(readdirSync(join(home, "hub")), [".locks"]);
+  assert.deepEqual(await listed(), []);
+  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: false });
+  for (const repo of ["", "../hub", "me/..", 5])
+    await assert.rejects(host.ask("models.delete", { repo_id: repo }), /repository|repo_id/);
+});
+
+test("a download is cancelled, its host goes, and it goes on where it stopped", async () => {
+  hub.host("me/slow", tiny);
+  stallAt(4e6);
+  const cancelled = download({ repo_id: "me/slow" });
+  await cancelled.until(({ downloaded_bytes: count }) => Number(count) > 4e6);
+  await assert.rejects(host.ask("models.delete", { repo_id: "me/slow" }), /me\/slow is in use/);
+  assert.deepEqual(await listed(), [], "a part of a model is none");
+  host.send("cancel", {}, cancelled.id);
+  assert.deepEqual(await cancelled.answer, { repo_id: "me/slow", status: "cancelled" });
+  assert.deepEqual(statuses(cancelled).slice(-1), ["cancelled"]);
+  assert.deepEqual(new Set(statuses(cancelled).slice(1, -1)), new Set(["progress"]));
+  assert.equal(host.terminal(cancelled.id).length, 1);
+
+  const gone = await SocketHost.connect(worker.url);
+  const dropped = download({ repo_id: "me/slow" }, gone);
+  await dropped.until(({ status }) => status === "progress");
+  assert.equal(storesOf(worker.child.pid!), 1);
+  gone.drop();
+  for (let i = 0; i < 100 && storesOf(worker.child.pid!) > 0; i++) await sleep(50);
+  assert.equal(storesOf(worker.child.pid!), 0);
+
+  hub.forget();
+  const again = download({ repo_id: "me/slow" });
+  assert.equal((await again.answer).status, "completed");
+  const ranges = hub.asked.flatMap(({ headers }) => headers.range ?? []);
+  assert.ok(
+    ranges.some((range) => Number(/\d+/.exec(range)) >= 4e6),
+    "resumed",
+  );
+});
+
+test("failures: an error as progress, then an error; nothing that matches; bad requests", async () => {
+  hub.host("me/gated", tiny, { gated: true });
+  const cases: [Data, RegExp][] = [
+    [{ repo_id: "me/nothing" }, /me\/nothing: there is no such repository/],
+    [{ repo_id: "me/gated" }, /me\/gated: access is gated/],
+    [{ repo_id: "me/gated", token: "wrong" }, /does not accept the token/],
+    [{ repo_id: "me/gated", token: goodToken, allow_patterns: ["*.bin"] }, /or the patterns leave it out/],
+    [{ repo_id: "me/gated", token: goodToken, ignore_patterns: ["vae/d*"] }, /vae\/.*or the patterns/],
+    [{ repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
+    [
+      { repo_id: "me/gated", token: goodToken, model_type: "hf.depth_estimation", path: "vae" },
+      /not Depth Pro|config/,
+    ],
+  ];
+  for (const [data, message] of cases) {
+    const { id, answer, progress } = download(data);
+    await assert.rejects(answer, { message });
+    assert.match(progress.at(-1)!.error as string, message);
+    assert.deepEqual([progress[0]!.status, progress.at(-1)!.status], ["start", "error"]);
+    assert.equal(host.terminal(id).length, 1);
+  }
+  for (const [data, message] of [
+    [{}, /^repo_id must be a text that is not empty/],
+    [{ repo_id: 5 }, /^repo_id must be a text/],
+    [{ repo_id: "me/tiny", allow_patterns: [5] }, /allow_patterns must be a list of texts/],
+  ] as [Data, RegExp][])
+    await assert.rejects(download(data).answer, { message });
+
+  await host.ask("models.delete", { repo_id: "me/gated" });
+  hub.forget();
+  const allowed = download({ repo_id: "me/gated", token: goodToken, ignore_patterns: ["depth_pro/*"] });
+  assert.equal((await allowed.answer).status, "completed");
+  assert.ok(!hub.resolved().some((path) => path.startsWith("depth_pro/")));
+
+  const depthPro = Object.entries(tiny).filter(([path]) => path.startsWith("depth_pro/"));
+  hub.host("me/depth", Object.fromEntries(depthPro.map(([path, bytes]) => [path.slice(10), bytes])));
+  const depth = download({ repo_id: "me/depth", model_type: "hf.depth_estimation" });
+  assert.equal((await depth.answer).status, "completed");
+  const gone = { repo_id: "me/depth", revision: "another" };
+  assert.deepEqual(await host.ask("models.delete", gone), { deleted: false });
+  assert.equal((await listed()).find(({ id }) => id === "me/depth")!.type, null);
+  assert.ok(!JSON.stringify(host.received).includes(goodToken), "a token is told to nobody");
+  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/gated" }), { deleted: true });
+});
+
+test("a run downloads its model, says so, and can be cancelled; path, variant and patterns", async () => {
+  const variant = Object.fromEntries(
+    Object.entries(tiny).map(([path, bytes]) => [`v2/${path.replace(/(?=\.safetensors$)/, ".fp16")}`, bytes]),
+  );
+  hub.host("me/many", variant);
+  const model = { type: "hf.flux_depth", repo_id: "me/many", path: "v2", variant: "fp16" };
+  await assert.rejects(run({ ...model, path: null, variant: null }).answer, /me\/many: .*has no/);
+  await assert.rejects(run({ ...model, ignore_patterns: ["*.fp16.*"] }).answer, /or the patterns leave/);
+  await assert.rejects(run({ ...model, path: "../v2" }).answer, /leads out of the repository/);
+
+  stallAt(4e6);
+  const cancelled = run(model);
+  await cancelled.until(({ message }) =>
+    /^Downloading me\/many: 0\.0\d of 0\.02 GB, \d+ of \d+ files$/.test(`${message}`),
+  );
+  host.send("cancel", {}, cancelled.id);
+  await assert.rejects(cancelled.answer, { message: "cancelled" });
+
+  hub.forget();
+  const { answer, progress } = run(model);
+  await answer;
+  const downloads = progress.filter(({ message }) => /^Downloading me\/many/.test(`${message}`));
+  assert.ok(downloads.length > 0);
+  for (const data of downloads) assert.deepEqual([data.progress, data.total], [0, 1]);
+  assert.deepEqual(steps(progress), [[1, 1]]);
+  assert.ok(hub.resolved().every((path) => path.startsWith("v2/")));
+});
+
+test("a download that waits says so before its host gives it up", async (context) => {
+  hub.host("me/stalled", tiny);
+  hub.fault = () => true;
+  const engine = new Engine();
+  const saved = { ...process.env };
+  Object.assign(process.env, hubEnvironment);
+  mock.timers.enable({ apis: ["setInterval"] });
+  context.after(() => {
+    mock.timers.reset();
+    process.env = saved;
+    return engine.close();
+  });
+  const frames: Data[] = [];
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const connection = new Worker({ transport: "stdio", engine }).connect((payload) => {
+    const { type, data } = decodeFrame(payload);
+    frames.push(data);
+    if (type === "result") end();
+  });
+  const request = { type: "models.download", request_id: "d", data: { repo_id: "me/stalled" } };
+  connection.receive(pack(request));
+  mock.timers.tick(4 * 60_000);
+  assert.deepEqual(
+    frames.map(({ status }) => status),
+    ["start", "progress", "progress", "progress", "progress"],
+  );
+  connection.receive(pack({ type: "cancel", request_id: "d", data: {} }));
+  await ended;
+  assert.equal(frames.at(-1)!.status, "cancelled");
+});
+
+test("MLX is not loaded into the worker", () => {
+  const main = new URL("../src/worker/main.js", import.meta.url).href;
+  const program = `await import(${JSON.stringify(main)}); console.log(process.report.getReport().sharedObjects.join("\\n"));`;
+  const objects = execFileSync(process.execPath, ["--input-type=module", "-e", program], {
+    encoding: "utf8",
+  });
+  assert.ok(objects.length > 0);
+  assert.doesNotMatch(objects, /mlx\.node/);
+});
+
+/** How many processes of a worker work on the cache. */
+function storesOf(pid: number): number {
+  const lines = execFileSync("ps", ["-A", "-o", "ppid=,args="], { encoding: "utf8" }).split("\n");
+  return lines.filter((line) => Number(/\d+/.exec(line)) === pid && /engine[\\/]store-host/.test(line))
+    .length;
+}
