@@ -27,7 +27,7 @@ import { DepthPro, type DepthProConfig, depthProConfig, depthProKey, inputSize }
 import type { DeviceName, ImageInput } from "./options.js";
 import { bilinear, interpolate, type Pixels, resize } from "./resample.js";
 import { openCheckpoint, readConfig } from "./weights/checkpoint.js";
-import { Component, type LoadProgress } from "./weights/component.js";
+import { Component, type HeldSize, type LoadProgress } from "./weights/component.js";
 import { type DownloadProgress, obtainRepository } from "./weights/hub.js";
 import { bundledModel, resolveRepository } from "./weights/repository.js";
 
@@ -172,20 +172,29 @@ export class DepthEstimator {
   /** The model, with the field-of-view head only when that is asked for: it is a third of the weights. */
   #use(fieldOfView: boolean): DepthPro {
     if (fieldOfView && this.#component?.fieldOfView === false) this.free();
-    if (!this.#component) {
-      const config = { ...this.config, useFovModel: fieldOfView };
-      const part = new Component({
-        folder: this.folder,
-        name: "depth_pro",
-        build: () => new DepthPro(config),
-        rename: depthProKey(config),
-        dtype: "float32",
-        bits: null,
-        onProgress: this.#options.onLoad,
-      });
-      this.#component = { part, fieldOfView };
-    }
+    this.#component ??= { part: this.#part(fieldOfView), fieldOfView };
     return this.#component.part.get();
+  }
+
+  #part(fieldOfView: boolean): Component<DepthPro> {
+    const config = { ...this.config, useFovModel: fieldOfView };
+    return new Component({
+      folder: this.folder,
+      name: "depth_pro",
+      build: () => new DepthPro(config),
+      rename: depthProKey(config),
+      dtype: "float32",
+      bits: null,
+      onProgress: this.#options.onLoad,
+    });
+  }
+
+  /**
+   * What the weights that a map needs will take.
+   * @throws {ModelError} when they are missing or damaged.
+   */
+  size(): HeldSize {
+    return this.#part(false).size();
   }
 
   /** `[1, side, side, 3]` as the model sees the photo. */

@@ -65,3 +65,18 @@ export class OutputError extends MfluxDepthError {
     super(`${path}: ${reason}`, options);
   }
 }
+
+/** The machine has less memory than a generation is estimated to need. */
+export class MemoryError extends MfluxDepthError {
+  override readonly name = "MemoryError";
+
+  constructor(
+    /** Estimated, in bytes. */
+    readonly needed: number,
+    /** What the machine can give, in bytes. */
+    readonly available: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}

@@ -101,6 +101,8 @@ export interface LoadOptions {
   readonly memory?: MemoryPolicy | null | undefined;
   /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
   readonly cacheLimitGb?: number | null | undefined;
+  /** Whether to go on when the machine has less memory than a generation seems to need. */
+  readonly force?: boolean | null | undefined;
 }
 
 /** Load options with every value checked and filled in; what the machine decides stays undefined. */
@@ -120,6 +122,7 @@ export interface ResolvedLoadOptions {
   readonly device: DeviceName | undefined;
   readonly memory: MemoryPolicy;
   readonly cacheLimitGb: number | undefined;
+  readonly force: boolean;
 }
 
 export type OptionKind =
@@ -315,9 +318,14 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   cacheLimitGb: {
     kind: { type: "number", min: 0, exclusiveMin: true },
     text: "The most that MLX keeps of freed memory, in GB.",
-    defaultText: "MLX's own",
+    defaultText: "by the machine's memory",
     flags: ["--mlx-cache-limit-gb"],
     value: "GB",
+  },
+  force: {
+    kind: { type: "boolean" },
+    text: "Go on when the machine has less memory than this seems to need.",
+    flags: ["--force"],
   },
 };
 
@@ -552,6 +560,7 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
     device: value("device"),
     memory: value("memory"),
     cacheLimitGb: value("cacheLimitGb"),
+    force: value<boolean | undefined>("force") ?? false,
   };
 }
 

@@ -52,12 +52,15 @@ export interface Parts {
   readonly t5: Component<T5Encoder>;
   readonly autoencoder: Component<Autoencoder>;
   readonly transformer: Component<FluxTransformer>;
+  readonly t5Config: ReturnType<typeof t5Config>;
   readonly autoencoderConfig: ReturnType<typeof autoencoderConfig>;
   readonly transformerConfig: ReturnType<typeof fluxTransformerConfig>;
   readonly schedule: SchedulerConfig;
   readonly dtype: DType;
   /** Bits of the matrices as they are held: what they are stored with, else what was asked for. */
   readonly bits: Bits | null;
+  /** Whether the weights are stored with those bits, so that no others can be had. */
+  readonly bitsAreStored: boolean;
   /** Seconds spent on reading weights so far. */
   readonly loading: { seconds: number };
   readonly onProgress: (progress: LoadProgress) => void;
@@ -132,11 +135,13 @@ export function openParts(
       original,
       dtype,
     }),
+    t5Config: t5,
     autoencoderConfig: autoencoder,
     transformerConfig: transformer,
     schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
     dtype,
     bits: storedBits ?? options.quantize,
+    bitsAreStored: storedBits !== null,
     loading,
     onProgress: shared.onProgress,
   };

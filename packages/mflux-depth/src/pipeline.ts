@@ -26,7 +26,7 @@ import {
   polarityWarning,
 } from "./depth.js";
 import { invertMap } from "./depth-map.js";
-import { OptionError } from "./errors.js";
+import { ModelError, OptionError } from "./errors.js";
 import { type GenerationEvent, Held, type Run, StageClock, type StepEvent } from "./generation.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
@@ -46,6 +46,16 @@ import {
   resolveRequest,
 } from "./options.js";
 import { bitsNote, findModel, openParts, type Parts } from "./parts.js";
+import {
+  gigabytes,
+  type MemoryPlan,
+  machineMemory,
+  planMemory,
+  planRequest,
+  requireFit,
+  restingCacheBytes,
+  stepCacheBytes,
+} from "./plan.js";
 import { lanczos, type Pixels, resize } from "./resample.js";
 import { GenerationResult, type Latents, type Picture } from "./result.js";
 import { modelTime, sigmas, startIndex, stepSize } from "./schedule.js";
@@ -54,7 +64,7 @@ import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
 import type { Component, LoadProgress } from "./weights/component.js";
 import type { DownloadProgress } from "./weights/hub.js";
-import type { Repository } from "./weights/repository.js";
+import { type Repository, resolveRepository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
@@ -271,6 +281,7 @@ export class FluxDepth {
     const low = this.options.memory === "low";
     // Whatever is wrong with the pictures shows before anything long begins.
     const pictures = await this.#readPictures(run);
+    this.#checkMemory(run);
 
     yield clock.start("text");
     const text = await this.#encodeText(run);
@@ -306,6 +317,21 @@ export class FluxDepth {
       warnings: run.warnings,
     });
     yield { type: "result", result };
+  }
+
+  /** @throws {MemoryError} when the generation would not fit, unless that is forced. */
+  #checkMemory({ request, previewEvery, warnings }: Run): void {
+    const device = defaultDevice();
+    const plan = planMemory(this.#parts, this.options, planRequest(request, previewEvery > 0), {
+      device,
+      machine: machineMemory(device),
+      depth: request.depthImage === undefined ? this.#estimator : null,
+    });
+    if (!this.options.force) requireFit(plan);
+    else if (!plan.fits)
+      warnings.push(
+        `This may need ${gigabytes(plan.peak)} of memory, and ${gigabytes(plan.machine.available)} are available.`,
+      );
   }
 
   /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
@@ -368,6 +394,9 @@ export class FluxDepth {
     yield clock.start("denoise");
     const textTokens = text.prompt.shape[1]!;
     const rotary = arrays.keep(rotaryTables(this.#parts.transformerConfig, { ...grid, textTokens }));
+    this.#use(this.#parts.transformer, signal);
+    // Only now: what reading weights frees is not used again.
+    using _cache = this.#keepBuffers();
     let latents = start;
     const total = levels.length - 1;
     for (let step = 0; step < total; step++) {
@@ -400,6 +429,19 @@ export class FluxDepth {
     arrays.free([rotary]);
     yield clock.end("denoise");
     return latents;
+  }
+
+  /** Lets MLX keep what a block frees for the next one, until it is disposed of. */
+  #keepBuffers(): Disposable {
+    if (defaultDevice() !== "cpu" || this.options.cacheLimitGb !== undefined)
+      return { [Symbol.dispose]: () => {} };
+    memory.setCacheLimit(stepCacheBytes());
+    return {
+      [Symbol.dispose]: () => {
+        memory.setCacheLimit(restingCacheBytes);
+        memory.clearCache();
+      },
+    };
   }
 
   /** A part with its weights, unless the generation has ended. */
@@ -541,6 +583,40 @@ export class FluxDepth {
       created_at: new Date().toISOString(),
     };
   }
+}
+
+/**
+ * Estimates the memory of a generation, loading and downloading nothing.
+ * @returns the plan, with one sentence for each thing that could not be looked at.
+ * @throws {OptionError} for a device that is not here.
+ * @throws {ModelError} when the model is not on this machine, is another one, or is damaged.
+ */
+export async function planModel(
+  options: ResolvedLoadOptions,
+  request: ResolvedRequest,
+): Promise<MemoryPlan & { readonly notes: readonly string[] }> {
+  // Says how to get a model that is not there, where the offline search would say why it is not fetched.
+  resolveRepository(options.model, { revision: options.revision });
+  const { model, files } = await findModel({ ...options, offline: true });
+  const device = chooseDevice(options.device);
+  const parts = openParts(files, options, device, undefined);
+  gridOf(request, parts);
+  const notes: string[] = [];
+  let depth: DepthEstimator | null = null;
+  if (request.depthImage === undefined)
+    try {
+      const { depthModel } = options;
+      depth = await DepthEstimator.obtain({ depthModel, fluxFolder: model.folder, offline: true });
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      notes.push(`The stage depth is left out: ${error.message}`);
+    }
+  const plan = planMemory(parts, options, planRequest(request), {
+    device,
+    machine: machineMemory(device),
+    depth,
+  });
+  return { ...plan, notes };
 }
 
 /** Decoded pictures: a map, or a photo to infer one from; a photo to start from. */

@@ -50,6 +50,7 @@ test("defaults", () => {
     device: undefined,
     memory: "resident",
     cacheLimitGb: undefined,
+    force: false,
   });
 });
 

@@ -25,6 +25,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: "Serve the node MFlux Depth to NodeTool",
     load: async () => (await import("./worker.js")).loadWorker(),
   },
+  plan: {
+    summary: "Say how much memory a generation would take, without loading anything",
+    load: async () => (await import("./plan.js")).plan,
+  },
   doctor: {
     summary: "Say what this machine offers, what is missing, and how to fix it",
     load: async () => (await import("./doctor.js")).doctor,

@@ -1,7 +1,7 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
 import type { LoadOptions, Module } from "@mflux-depth/mlx/nn";
 import { type Checkpoint, loadWeights, openCheckpoint, variantIn } from "./checkpoint.js";
-import { storedBits } from "./mflux.js";
+import { savedGroupSize, storedBits } from "./mflux.js";
 
 /** Weights are being read, or have been. */
 export interface LoadProgress {
@@ -33,6 +33,14 @@ export interface ComponentOptions<M extends Module> {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
+/** Sizes in bytes. */
+export interface HeldSize {
+  /** Of all parameters. */
+  readonly bytes: number;
+  /** Of the largest tensor as stored. */
+  readonly largest: number;
+}
+
 /** A part of the model whose weights are read when it is first needed, and can be freed in between. */
 export class Component<M extends Module> {
   readonly #options: ComponentOptions<M>;
@@ -49,6 +57,24 @@ export class Component<M extends Module> {
   get(): M {
     this.#module ??= this.#load();
     return this.#module;
+  }
+
+  /**
+   * What the weights take when they are held, by the headers of their files: nothing else is read.
+   * @param bits in place of the component's own.
+   * @throws {ModelError} when the files are missing or damaged.
+   */
+  size(bits: Bits | null = this.#options.bits): HeldSize {
+    const { folder, variant, dtype, rename = (key) => key } = this.#options;
+    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const quantized = storedBits(checkpoint) === null ? bits : null;
+    let [total, largest] = [0, 0];
+    for (const [name, { dtype: stored, shape, start, end }] of checkpoint.entries) {
+      if (rename(name) === null) continue;
+      total += heldBytes(name, stored, shape, dtype, quantized);
+      largest = Math.max(largest, end - start);
+    }
+    return { bytes: total, largest };
   }
 
   /** Releases the weights; the next {@link get} reads them again. */
@@ -95,4 +121,22 @@ function weightOptions<M extends Module>(
     ...(rename && { rename }),
     ...(original && { original: openCheckpoint(original) }),
   };
+}
+
+const widths: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2 };
+
+/** What a tensor of a file takes as a parameter: floats in `dtype`, matrices quantized where `bits` says so. */
+function heldBytes(
+  name: string,
+  stored: string,
+  shape: readonly number[],
+  dtype: DType,
+  bits: Bits | null,
+): number {
+  const elements = shape.reduce((product, n) => product * n, 1);
+  if (stored === "U32") return 4 * elements;
+  const width = widths[dtype] ?? 4;
+  const matrix = shape.length === 2 && name.endsWith(".weight") && shape[1]! % savedGroupSize === 0;
+  if (bits === null || !matrix) return width * elements;
+  return (elements * bits) / 8 + (2 * width * elements) / savedGroupSize;
 }
