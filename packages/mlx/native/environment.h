@@ -66,6 +66,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void evaluate(std::vector<mx::array> arrays);
   Napi::Value evaluate_async(std::vector<mx::array> arrays);
   void cancel_evaluation();
+  // Gives cached buffers back, now or when the evaluation in flight has ended.
+  void clear_cache();
   // Makes this environment's streams the ones that the calling thread evaluates with.
   void adopt_thread();
   void close();
@@ -88,6 +90,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
   std::vector<mx::array> graveyard_;
   bool in_flight_ = false;
+  bool clear_when_landed_ = false;
   std::thread thread_;
   // Held while arrays are evaluated, on whichever thread.
   std::mutex evaluation_;

@@ -213,6 +213,17 @@ void Environment::land() {
   // A cancel may have come too late for it.
   streams->cancel = false;
   graveyard_.clear();
+  if (std::exchange(clear_when_landed_, false)) clear_cache();
+}
+
+void Environment::clear_cache() {
+  // MLX waits for the streams first, and would take an error of the evaluation there for its own.
+  if (in_flight_) {
+    clear_when_landed_ = true;
+    return;
+  }
+  mx::clear_cache();
+  runtime::trim_heap();
 }
 
 void Environment::cancel_evaluation() {

@@ -72,11 +72,11 @@ Table io_table() {
       row("peakMemory", "", [] { return mx::get_peak_memory(); }),
       row("resetPeakMemory", "", [] { mx::reset_peak_memory(); }),
       row("cacheMemory", "", [] { return mx::get_cache_memory(); }),
-      row("clearCache", "",
-          [] {
-            mx::clear_cache();
-            runtime::trim_heap();
-          }),
+      {"clearCache", "() => void",
+       [](const Napi::CallbackInfo&, Environment& e) -> Napi::Value {
+         e.clear_cache();
+         return e.env.Undefined();
+       }},
       row("setCacheLimit", "bytes", [](size_t bytes) { return mx::set_cache_limit(bytes); }),
       row("setMemoryLimit", "bytes", [](size_t bytes) { return runtime::set_memory_limit(bytes); }),
       row("setWiredLimit", "bytes", [](size_t bytes) { return mx::set_wired_limit(bytes); }),

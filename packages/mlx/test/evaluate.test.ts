@@ -219,6 +219,23 @@ describe("abort", () => {
     close(mx.slice(later, [0, 0]), 1 / 512);
   });
 
+  test("the cache is cleared beside a running evaluation, and takes no error of it", async () => {
+    for (let round = 0; round < 10; round++) {
+      const controller = new AbortController();
+      const pending = mx.evaluate(products(600), { signal: controller.signal });
+      await sleep(20);
+      controller.abort();
+      mx.memory.clearCache();
+      await assert.rejects(pending, { name: "AbortError" });
+    }
+    using next = products(3);
+    await mx.evaluate(next);
+    close(mx.slice(next, [0, 0]), 1 / 512);
+    // What was asked for then has happened by now.
+    mx.memory.clearCache();
+    assert.equal(mx.memory.cacheMemory(), 0);
+  });
+
   test("leaves no listener behind", async () => {
     const controller = new AbortController();
     for (let i = 0; i < 3; i++) await mx.evaluate(mx.ones([1]), { signal: controller.signal });
