@@ -24,11 +24,11 @@ export interface WorkerIo {
 
 export const summary = "Serve the node MFlux Depth to NodeTool";
 
-export const usage = `Serve the node MFlux Depth to NodeTool.
-
-Usage: mflux-depth worker [--host HOST] [--port PORT]
+export const usage = `Usage: mflux-depth worker [--host HOST] [--port PORT]
        mflux-depth worker --stdio
        mflux-depth worker --describe | --doc
+
+Serves the node MFlux Depth to NodeTool.
 
   --host HOST
         Where to listen for WebSocket connections. Default 127.0.0.1.
