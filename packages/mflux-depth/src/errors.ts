@@ -76,7 +76,8 @@ export class MemoryError extends MfluxDepthError {
     /** What the machine can give, in bytes. */
     readonly available: number,
     message: string,
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
   }
 }

@@ -3,6 +3,7 @@ import { Readable, Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { defaultDevice, memory } from "@mflux-depth/mlx";
 import { main } from "../src/cli/main.js";
+import { fromPlain, toPlain } from "../src/engine/protocol.js";
 import { MemoryError } from "../src/errors.js";
 import {
   type GenerateRequest,
@@ -152,6 +153,12 @@ describe("plans", () => {
 });
 
 describe("the check before a generation", () => {
+  test("is the same error from a process of its own", () => {
+    const there = fromPlain(toPlain(new MemoryError(2e9, 1e9, "too little")));
+    assert.ok(there instanceof MemoryError);
+    assert.deepEqual([there.needed, there.available, there.message], [2e9, 1e9, "too little"]);
+  });
+
   test("refuses before anything is loaded", async () => {
     const loaded: string[] = [];
     using flux = await FluxDepth.load({

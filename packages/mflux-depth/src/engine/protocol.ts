@@ -2,7 +2,7 @@
  * What the engine's owner and the engine's process say to each other: structured clones over the channel of a child
  * process, so that pictures cross as bytes.
  */
-import { ImageError, MfluxDepthError, ModelError, OptionError, OutputError } from "../errors.js";
+import { ImageError, MemoryError, MfluxDepthError, ModelError, OptionError, OutputError } from "../errors.js";
 import type { GenerateRequest, LoadOptions } from "../options.js";
 import type { FluxDepthOptions, GenerationEvent } from "../pipeline.js";
 import type { CachedModel } from "../weights/cached.js";
@@ -102,7 +102,7 @@ export interface PlainError {
   readonly name: string;
   readonly message: string;
   readonly stack: string | undefined;
-  /** The option, file or path that the error names. */
+  /** The option, file or path that the error names; the bytes needed and available. */
   readonly subject: string | undefined;
 }
 
@@ -116,7 +116,9 @@ export function toPlain(error: unknown): PlainError {
         ? error.source
         : error instanceof OutputError
           ? error.path
-          : undefined;
+          : error instanceof MemoryError
+            ? `${error.needed} ${error.available}`
+            : undefined;
   return { name: error.name, message: error.message, stack: error.stack, subject };
 }
 
@@ -133,6 +135,10 @@ export function fromPlain({ name, message, stack, subject = "" }: PlainError): E
       return new ImageError(subject, reason, { cause });
     case "ModelError":
       return new ModelError(subject, reason, { cause });
+    case "MemoryError": {
+      const [needed = 0, available = 0] = subject.split(" ").map(Number);
+      return new MemoryError(needed, available, message, { cause });
+    }
     case "OutputError":
       return new OutputError(subject, reason, { cause });
     default:
