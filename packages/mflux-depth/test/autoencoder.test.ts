@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import {
-  astype,
   concatenate,
   type DType,
   defaultDevice,
@@ -25,20 +24,7 @@ import {
   scaleLatents,
   unscaleLatents,
 } from "../src/models/autoencoder.js";
-
-const at = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname;
-
-const values = (a: MxArray): Float32Array => scope(() => astype(a, "float32").toTypedArray()) as Float32Array;
-
-function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  assert.equal(a.length, b.length);
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
+import { at, relativeError, values } from "./tensors.js";
 
 const folder = "models/tiny-world/vae";
 const tinyConfig = autoencoderConfig(JSON.parse(readFileSync(at(`${folder}/config.json`), "utf8")));

@@ -3,7 +3,6 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   array,
-  astype,
   type DType,
   loadSafetensors,
   MlxError,
@@ -16,7 +15,8 @@ import { randomize } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../src/errors.js";
 import { type ClipTextConfig, ClipTextEncoder, clipTextConfig, pooledPositions } from "../src/models/clip.js";
 import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
-import { attend, erf, linear, type Matrix, matrix, plus, relativeError } from "./float64.js";
+import { attend, erf, linear, type Matrix, matrix, plus } from "./float64.js";
+import { relativeError, values } from "./tensors.js";
 
 const folder = fileURLToPath(new URL("../../models/tiny-world/text_encoder", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/text_encoders.safetensors", import.meta.url));
@@ -27,15 +27,10 @@ function loadBundled(dtype: DType): ClipTextEncoder {
   return model;
 }
 
-const values = (x: MxArray): number[] => {
-  using wide = astype(x, "float32");
-  return Array.from(wide.toTypedArray(), Number);
-};
-
 let golden: Safetensors;
 let model: ClipTextEncoder;
 let ids: MxArray;
-let pooled: number[];
+let pooled: Float32Array;
 
 before(() => {
   golden = loadSafetensors(goldenFile);
@@ -86,7 +81,7 @@ test("a forward pass leaves its result alone behind, one that is left early noth
 /** The encoder in plain loops (transformers: models/clip/modeling_clip.py). */
 function recompute(model: ClipTextEncoder, config: ClipTextConfig, ids: readonly number[]): Matrix {
   const parameters = model.parameters();
-  const vector = (name: string): number[] => values(parameters.get(name)!);
+  const vector = (name: string): number[] => [...values(parameters.get(name)!)];
   const weight = (name: string): Matrix => matrix(vector(name), parameters.get(name)!.shape[1]!);
   const project = (x: Matrix, name: string): Matrix =>
     linear(x, weight(`${name}.weight`), vector(`${name}.bias`));

@@ -26,6 +26,7 @@ import {
   splitPatches,
 } from "../src/models/depth-pro.js";
 import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
+import { relativeError } from "./tensors.js";
 
 const bundled = fileURLToPath(new URL("../../models/tiny-world/depth_pro", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/depth_pro.safetensors", import.meta.url));
@@ -38,17 +39,6 @@ function loadBundled(): DepthPro {
 }
 
 const values = (x: MxArray): Float32Array => x.toTypedArray() as Float32Array;
-
-function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
-  assert.equal(found.length, expected.length);
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (found[i]! - expected[i]!) ** 2;
-    size += expected[i]! ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
 
 /** Values between −1 and 1 that repeat in no simple pattern. */
 const noise = (count: number): Float32Array =>

@@ -60,15 +60,3 @@ export const erf = (x: number): number => {
   }
   return (2 / Math.sqrt(Math.PI)) * sum;
 };
-
-/** `‖found − expected‖ / ‖expected‖`. */
-export const relativeError = (found: ArrayLike<number>, expected: ArrayLike<number>): number => {
-  if (found.length !== expected.length) return Number.NaN;
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (found[i]! - expected[i]!) ** 2;
-    size += expected[i]! ** 2;
-  }
-  return Math.sqrt(difference / size);
-};

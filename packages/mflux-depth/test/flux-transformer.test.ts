@@ -12,7 +12,6 @@ import {
   type MxArray,
   memory,
   random,
-  scope,
   slice,
   take,
 } from "@mflux-depth/mlx";
@@ -28,21 +27,9 @@ import {
   rotaryTables,
   sinusoid,
 } from "../src/models/flux-transformer.js";
+import { at, relativeError, values } from "./tensors.js";
 
-const at = (path: string): string => new URL(`../../${path}`, import.meta.url).pathname;
 const json = (path: string): Record<string, unknown> => JSON.parse(readFileSync(at(path), "utf8"));
-
-const values = (a: MxArray): Float32Array => scope(() => astype(a, "float32").toTypedArray()) as Float32Array;
-
-function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  assert.equal(a.length, b.length);
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
 
 const folder = "models/tiny-world/transformer";
 const tinyConfig = fluxTransformerConfig(json(`${folder}/config.json`));

@@ -32,6 +32,7 @@ import {
 } from "../src/index.js";
 import { noiseOf, pack, packData, unpack, unpackChannelsFirst } from "../src/latents.js";
 import { readParameters } from "../src/metadata.js";
+import { relativeError } from "./tensors.js";
 
 const goldens = fileURLToPath(new URL("../../test/golden/", import.meta.url));
 const images = fileURLToPath(new URL("../../../../examples/images/", import.meta.url));
@@ -62,18 +63,6 @@ function readTensors(path: string): Map<string, ArrayLike<number>> {
     one.dispose();
   }
   return values;
-}
-
-/** ‖a − b‖ / ‖b‖. */
-function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  assert.equal(a.length, b.length);
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
-  }
-  return Math.sqrt(difference / norm);
 }
 
 /** Mean distance in levels of 255. */

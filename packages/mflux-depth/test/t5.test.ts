@@ -17,7 +17,8 @@ import { LoadError, randomize } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../src/errors.js";
 import { relativePositionBuckets, type T5Config, T5Encoder, t5Config } from "../src/models/t5.js";
 import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
-import { attend, linear, type Matrix, matrix, plus, relativeError } from "./float64.js";
+import { attend, linear, type Matrix, matrix, plus } from "./float64.js";
+import { relativeError, values } from "./tensors.js";
 
 const folder = fileURLToPath(new URL("../../models/tiny-world/text_encoder_2", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/text_encoders.safetensors", import.meta.url));
@@ -28,15 +29,10 @@ function loadBundled(dtype: DType): T5Encoder {
   return model;
 }
 
-const values = (x: MxArray): number[] => {
-  using wide = astype(x, "float32");
-  return Array.from(wide.toTypedArray(), Number);
-};
-
 let golden: Safetensors;
 let model: T5Encoder;
 let ids: MxArray;
-let embeds: number[];
+let embeds: Float32Array;
 
 before(() => {
   golden = loadSafetensors(goldenFile);
@@ -93,7 +89,7 @@ test("a forward pass leaves its result alone behind, one that is left early noth
 /** The encoder in plain loops (transformers: models/t5/modeling_t5.py). */
 function recompute(model: T5Encoder, config: T5Config, ids: readonly number[]): Matrix {
   const parameters = model.parameters();
-  const vector = (name: string): number[] => values(parameters.get(name)!);
+  const vector = (name: string): number[] => [...values(parameters.get(name)!)];
   const weight = (name: string): Matrix => matrix(vector(name), parameters.get(name)!.shape[1]!);
   const project = (x: Matrix, name: string): Matrix => linear(x, weight(`${name}.weight`));
   const normalize = (x: Matrix, name: string): Matrix => {
@@ -251,7 +247,7 @@ test("embeddings come under either name, or both; a decoder is unused", () => {
     const tensors = tensorsOf(names);
     using encoder = new T5Encoder(config);
     encoder.load(tensors);
-    assert.deepEqual(values(encoder.shared.weight), new Array(37 * 22).fill(3));
+    assert.deepEqual(values(encoder.shared.weight), new Float32Array(37 * 22).fill(3));
     const held = new Set(encoder.parameters().values());
     for (const [, tensor] of tensors) assert.ok(held.has(tensor) || tensor.disposed);
   }

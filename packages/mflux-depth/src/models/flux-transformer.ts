@@ -271,7 +271,8 @@ const outOfHeads = (x: MxArray): MxArray =>
 
 const qkEps = 1e-6;
 
-class SingleAttention extends Module {
+/** What attention of both kinds has: the projections and norms of the image, or of the joint sequence. */
+abstract class Attention extends Module {
   readonly normQ: RMSNorm;
   readonly normK: RMSNorm;
   readonly toQ: Linear;
@@ -280,9 +281,8 @@ class SingleAttention extends Module {
   protected readonly heads: number;
   protected readonly scale: number;
 
-  constructor(config: FluxTransformerConfig) {
+  constructor({ numAttentionHeads: heads, attentionHeadDim: headDim }: FluxTransformerConfig) {
     super();
-    const { numAttentionHeads: heads, attentionHeadDim: headDim } = config;
     const dims = heads * headDim;
     this.normQ = new RMSNorm(headDim, { eps: qkEps });
     this.normK = new RMSNorm(headDim, { eps: qkEps });
@@ -292,7 +292,9 @@ class SingleAttention extends Module {
     this.heads = heads;
     this.scale = headDim ** -0.5;
   }
+}
 
+class SingleAttention extends Attention {
   /** `[B, T + N, D]` → the same shape. */
   forward(x: MxArray, rotary: RotaryTables): MxArray {
     const { heads, scale } = this;
@@ -303,12 +305,7 @@ class SingleAttention extends Module {
   }
 }
 
-class JointAttention extends Module {
-  readonly normQ: RMSNorm;
-  readonly normK: RMSNorm;
-  readonly toQ: Linear;
-  readonly toK: Linear;
-  readonly toV: Linear;
+class JointAttention extends Attention {
   readonly toOut: readonly [Linear];
   readonly addQProj: Linear;
   readonly addKProj: Linear;
@@ -316,18 +313,11 @@ class JointAttention extends Module {
   readonly normAddedQ: RMSNorm;
   readonly normAddedK: RMSNorm;
   readonly toAddOut: Linear;
-  private readonly heads: number;
-  private readonly scale: number;
 
   constructor(config: FluxTransformerConfig) {
-    super();
+    super(config);
     const { numAttentionHeads: heads, attentionHeadDim: headDim } = config;
     const dims = heads * headDim;
-    this.normQ = new RMSNorm(headDim, { eps: qkEps });
-    this.normK = new RMSNorm(headDim, { eps: qkEps });
-    this.toQ = new Linear(dims, dims);
-    this.toK = new Linear(dims, dims);
-    this.toV = new Linear(dims, dims);
     this.toOut = [new Linear(dims, dims)];
     this.addQProj = new Linear(dims, dims);
     this.addKProj = new Linear(dims, dims);
@@ -335,8 +325,6 @@ class JointAttention extends Module {
     this.normAddedQ = new RMSNorm(headDim, { eps: qkEps });
     this.normAddedK = new RMSNorm(headDim, { eps: qkEps });
     this.toAddOut = new Linear(dims, dims);
-    this.heads = heads;
-    this.scale = headDim ** -0.5;
   }
 
   /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
