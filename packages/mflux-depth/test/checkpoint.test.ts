@@ -339,4 +339,6 @@ describe("requireFluxDepth", () => {
     rmSync(join(folder, "vae"), { recursive: true });
     refused(() => requireFluxDepth(folder), folder, /text_encoder_2, vae is missing/);
   });
-});
+});    // The folder above is no snapshot.
+    assert.throws(() => resolveRepository("owner/name", { env: env(), revision: ".." }), /revision \.\./);
+

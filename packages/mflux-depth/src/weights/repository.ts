@@ -69,7 +69,7 @@ export function findCached(
 function findCommit(root: string, revision: string): string | null {
   const snapshots = join(root, "snapshots");
   if (!isFolder(snapshots)) return null;
-  const isSnapshot = (name: string): boolean => /^[\w.-]+$/.test(name) && isFolder(join(snapshots, name));
+  const isSnapshot = (name: string): boolean => /^\w[\w.-]*$/.test(name) && isFolder(join(snapshots, name));
   const reference = join(
     root,
     "refs",
