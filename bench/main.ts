@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
 import { benchDepth } from "./depth.js";
+import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
 import { benchQuantization } from "./quantization.js";
 import { benchBlocks, benchPictures } from "./step.js";
@@ -14,6 +15,7 @@ const benches: Record<string, { title: string; run: () => Promise<Row[]> }> = {
   pictures: { title: "The bundled checkpoint", run: benchPictures },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
+  kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
   blocks: { title: "Blocks at FLUX.1 size, float32", run: () => benchBlocks([1024, 4096]) },
 };
 
