@@ -41,7 +41,17 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     models: { files: ["models/"], layers: ["errors"], packages: mlx },
     weights: { files: ["weights/"], layers: ["errors"], packages: [...mlx, "@huggingface/hub"] },
     pipeline: {
-      files: ["pipeline", "parts", "plan", "save", "generation", "result", "depth", "latents", "latents-file"],
+      files: [
+        "pipeline",
+        "parts",
+        "plan",
+        "save",
+        "generation",
+        "result",
+        "depth",
+        "latents",
+        "latents-file",
+      ],
       layers: ["errors", "version", "options", "schedule", "tokenizers", "image", "models", "weights"],
       packages: [...mlx, "exif-reader"],
     },
