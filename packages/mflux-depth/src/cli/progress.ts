@@ -42,6 +42,8 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
   let first: number | null = null;
   let shown = "";
   return ({ component, bytes, bytesDone, files, filesDone }) => {
+    // Configs alone, that come first.
+    if (bytes < 1e6) return;
     first ??= bytesDone;
     const tenth = `${component} ${bytes} ${Math.floor((10 * bytesDone) / bytes)}`;
     if (!io.stderr.isTTY && tenth === shown) return;

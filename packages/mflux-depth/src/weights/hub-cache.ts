@@ -4,7 +4,7 @@
  * is whole and its hash is right; until then it is ETAG.incomplete, where the next run goes on.
  */
 import { spawn } from "node:child_process";
-import { createHash, type Hash } from "node:crypto";
+import { createHash, type Hash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import {
   type FileHandle,
@@ -12,7 +12,6 @@ import {
   open,
   readlink,
   rename,
-  rm,
   stat,
   statfs,
   symlink,
@@ -63,13 +62,14 @@ export class RepositoryCache {
     try {
       for (const folder of [dirname(blob), dirname(pointer), this.#locks])
         await mkdir(folder, { recursive: true });
-      const unlock = await lock(join(this.#locks, `${file.etag}.lock`), this.#signal);
+      // Small files are not worth the wait: two who write one do no harm.
+      const unlock = file.lfs ? await lock(join(this.#locks, `${file.etag}.lock`), this.#signal) : null;
       try {
         if ((await sizeOf(blob)) !== file.bytes) await this.#download(file, commit, blob, onBytes);
         onBytes(file.bytes);
         await link(blob, pointer);
       } finally {
-        await unlock();
+        await unlock?.();
       }
     } catch (error) {
       throw this.#explain(error);
@@ -82,7 +82,7 @@ export class RepositoryCache {
     const path = join(this.#root, "refs", revision);
     try {
       await mkdir(dirname(path), { recursive: true });
-      const beside = `${path}.${process.pid}`;
+      const beside = `${path}.${randomUUID()}`;
       await writeFile(beside, commit);
       await rename(beside, path);
     } catch (error) {
@@ -252,9 +252,8 @@ const hashFor = ({ lfs, bytes }: HubFile): Hash =>
 async function link(blob: string, pointer: string): Promise<void> {
   const target = relative(dirname(pointer), blob);
   if ((await readlink(pointer).catch(() => null)) === target) return;
-  const beside = `${pointer}.${process.pid}`;
+  const beside = `${pointer}.${randomUUID()}`;
   try {
-    await rm(beside, { force: true });
     await symlink(target, beside);
     await rename(beside, pointer);
   } catch (error) {

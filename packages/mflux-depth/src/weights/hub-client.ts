@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import type { ReadableStreamReadResult } from "node:stream/web";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ModelError } from "../errors.js";
 
@@ -205,7 +206,7 @@ export class HubClient {
         if (own) this.#compare(response, file);
         const location = status >= 300 && status < 400 ? headers.get("location") : null;
         if (location !== null) {
-          await response.body?.cancel();
+          for await (const _ of watch.parts(response));
           url = new URL(location, url).href;
           continue;
         }
@@ -379,34 +380,61 @@ function waitOf(headers: Headers): number | undefined {
   return reset === undefined ? undefined : Number(reset) * 1000;
 }
 
-/** Ends a request on which nothing happens. */
+/** Ends a request on which nothing happens, or when its owner does. */
 class Watch {
-  readonly signal: AbortSignal;
   readonly #controller = new AbortController();
   readonly #timer: NodeJS.Timeout;
   readonly #owner: AbortSignal | undefined;
+  // Node 20 loses what AbortSignal.any made to its garbage collector; then the request would never end.
+  readonly #forward = (): void => this.#controller.abort(this.#owner?.reason);
 
   constructor(owner: AbortSignal | undefined, stallMs: number) {
     this.#owner = owner;
-    this.signal = AbortSignal.any([this.#controller.signal, ...(owner ? [owner] : [])]);
+    if (owner?.aborted) this.#forward();
+    owner?.addEventListener("abort", this.#forward, { once: true });
     this.#timer = setTimeout(
       () => this.#controller.abort(new Transient(`nothing came for ${Math.round(stallMs / 1000)} s`)),
       stallMs,
     );
   }
 
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
   /** The body, each part of which is a sign of life. */
   async *chunks(response: Response): AsyncGenerator<Uint8Array, void> {
     try {
-      if (!response.body) return;
-      for await (const chunk of response.body) {
+      yield* this.parts(response);
+    } finally {
+      this.end();
+    }
+  }
+
+  /** As {@link chunks}, and the request goes on after it. */
+  async *parts({ body }: Response): AsyncGenerator<Uint8Array, void> {
+    const reader = body?.getReader();
+    // A body whose request ends just as it is opened may stay silent forever: Node's fetch does not always tell it.
+    let giveUp = (): void => {};
+    const abort = (): void => giveUp();
+    this.signal.addEventListener("abort", abort);
+    const read = (): Promise<ReadableStreamReadResult<Uint8Array>> =>
+      new Promise((resolve, reject) => {
+        giveUp = () => reject(this.signal.reason);
+        if (this.signal.aborted || !reader) giveUp();
+        else reader.read().then(resolve, reject);
+      });
+    try {
+      for (let part = reader && (await read()); part && !part.done; part = await read()) {
         this.#timer.refresh();
-        yield chunk as Uint8Array;
+        yield part.value;
       }
     } catch (error) {
       throw this.explain(error);
     } finally {
-      this.end();
+      this.signal.removeEventListener("abort", abort);
+      // Nobody waits for it: a connection that is broken need not answer.
+      reader?.cancel().catch(() => {});
     }
   }
 
@@ -424,5 +452,6 @@ class Watch {
 
   end(): void {
     clearTimeout(this.#timer);
+    this.#owner?.removeEventListener("abort", this.#forward);
   }
 }

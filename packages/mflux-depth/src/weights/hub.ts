@@ -101,10 +101,12 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
 
   for (let again = false; ; again = true) {
     // What comes at the same time ends with the first that fails.
+    signal?.throwIfAborted();
     const failed = new AbortController();
-    const ended = AbortSignal.any([failed.signal, ...(signal ? [signal] : [])]);
-    const client = new HubClient(settings, model, { signal: ended, patience: options.patience });
-    const cache = new RepositoryCache(client, ended);
+    const cancel = (): void => failed.abort(signal?.reason);
+    signal?.addEventListener("abort", cancel, { once: true });
+    const client = new HubClient(settings, model, { signal: failed.signal, patience: options.patience });
+    const cache = new RepositoryCache(client, failed.signal);
     try {
       const wanted = { revision, variant, path, patterns };
       const commit = await download(client, cache, wanted, { ...options, failed });
@@ -117,6 +119,8 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
           `it changes on the Hub while it is downloaded (${error.message}); run this again when that is over`,
           { cause: error },
         );
+    } finally {
+      signal?.removeEventListener("abort", cancel);
     }
   }
 }
