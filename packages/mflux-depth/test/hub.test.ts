@@ -534,6 +534,25 @@ describe("a server", () => {
     await assert.rejects(obtain(), failure(/changes on the Hub while it is downloaded/));
   });
 
+  test("that fails for one file ends the others, in whatever state they are", async () => {
+    for (let i = 0; i < 12; i++) {
+      await rm(home, { recursive: true, force: true });
+      const refusal = new Promise<void>((resolve) => {
+        hub.fault = ({ path }, response) => {
+          if (!path.endsWith(transformer)) return undefined;
+          setTimeout(() => {
+            response.writeHead(404).end();
+            resolve();
+          }, i);
+          return true;
+        };
+      });
+      const ended = assert.rejects(obtain(), failure(/no such repository/));
+      await refusal;
+      await Promise.race([ended, sleep(4000).then(() => assert.fail("it did not end"))]);
+    }
+  });
+
   test("that is no Hub, or means harm, is found out", async () => {
     hub.fault = (_, response) => {
       response.writeHead(200, { "content-type": "text/html" }).end("<html>Welcome</html>");
