@@ -79,21 +79,25 @@ void unpack_panel(
 }
 
 // rows of q times the panel, added to out [rows, vnni_features] with stride `stride`.
+// The loops over rows must be unrolled, or their sums would live in memory.
 template <int rows>
 void product(
     const uint8_t* panel, const float* weight_scales, const int8_t* q, const float* scales, size_t inputs,
     size_t group, float* out, size_t stride) {
   const size_t groups = inputs / group;
   __m512 total[rows][2];
+#pragma GCC unroll 6
   for (int r = 0; r < rows; r++) {
     total[r][0] = _mm512_loadu_ps(out + r * stride);
     total[r][1] = _mm512_loadu_ps(out + r * stride + 16);
   }
   for (size_t g = 0; g < groups; g++) {
     __m512i sum[rows][2];
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     for (size_t i = g * group; i < (g + 1) * group; i += 4, panel += 4 * vnni_features) {
       const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
+#pragma GCC unroll 6
       for (int r = 0; r < rows; r++) {
         int32_t four;
         std::memcpy(&four, q + r * inputs + i, 4);
@@ -104,12 +108,14 @@ void product(
     }
     const __m512 s0 = _mm512_loadu_ps(weight_scales + g * vnni_features);
     const __m512 s1 = _mm512_loadu_ps(weight_scales + g * vnni_features + 16);
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
       const __m512 scale = _mm512_set1_ps(scales[r * groups + g]);
       total[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(s0, scale), total[r][0]);
       total[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(s1, scale), total[r][1]);
     }
   }
+#pragma GCC unroll 6
   for (int r = 0; r < rows; r++) {
     _mm512_storeu_ps(out + r * stride, total[r][0]);
     _mm512_storeu_ps(out + r * stride + 16, total[r][1]);
