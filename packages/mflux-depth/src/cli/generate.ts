@@ -156,7 +156,7 @@ export const generate: Command = {
     const warned = new Set<string>();
     try {
       for (const [n, seed] of seeds.entries()) {
-        if (seeds.length > 1) progress.note(`Picture ${n + 1} of ${seeds.length}`);
+        if (seeds.length > 1) progress.status(`Picture ${n + 1} of ${seeds.length}`);
         const result = await make(flux, { ...base, prompt, seed, ...(latents && { latents }) }, io, progress);
         for (const warning of result.warnings) {
           if (!warned.has(warning)) progress.note(`Note: ${warning}`);

@@ -88,23 +88,23 @@ class Pace {
 }
 
 class Lines implements Progress {
-  readonly #out: Io["stderr"];
-  #stage: { name: string; began: number; pace: Pace } | null = null;
+  protected readonly out: Io["stderr"];
+  protected current: { name: string; began: number; pace: Pace } | null = null;
 
   constructor(out: Io["stderr"]) {
-    this.#out = out;
+    this.out = out;
   }
 
   stage(name: string): void {
     this.finish();
-    this.#stage = { name, began: performance.now(), pace: new Pace() };
+    this.current = { name, began: performance.now(), pace: new Pace() };
   }
 
   step(index: number, total: number, seconds: number): void {
-    const pace = this.#stage?.pace;
+    const pace = this.current?.pace;
     pace?.add(seconds);
     this.note(
-      `${this.#stage?.name ?? "step"} ${index}/${total}: ${duration(seconds)}, ${pace?.left(total - index)} left`,
+      `${this.current?.name ?? "step"} ${index}/${total}: ${duration(seconds)}, ${pace?.left(total - index)} left`,
     );
   }
 
@@ -113,67 +113,53 @@ class Lines implements Progress {
   }
 
   note(text: string): void {
-    this.#out.write(`${text}\n`);
+    this.out.write(`${text}\n`);
   }
 
   finish(): void {
-    if (this.#stage)
-      this.note(`${this.#stage.name}: ${duration((performance.now() - this.#stage.began) / 1000)}`);
-    this.#stage = null;
+    if (this.current)
+      this.note(`${this.current.name}: ${duration((performance.now() - this.current.began) / 1000)}`);
+    this.current = null;
   }
 
   abandon(): void {
-    this.#stage = null;
+    this.current = null;
   }
 }
 
 const erase = "\r\x1b[2K";
 
-class Bar implements Progress {
-  readonly #out: Io["stderr"];
-  #stage: { name: string; began: number; pace: Pace } | null = null;
-
-  constructor(out: Io["stderr"]) {
-    this.#out = out;
-  }
-
-  stage(name: string): void {
-    this.finish();
-    this.#stage = { name, began: performance.now(), pace: new Pace() };
+class Bar extends Lines {
+  override stage(name: string): void {
+    super.stage(name);
     this.#draw(`${name} …`);
   }
 
-  step(index: number, total: number, seconds: number): void {
-    if (!this.#stage) return;
-    const { name, pace } = this.#stage;
+  override step(index: number, total: number, seconds: number): void {
+    if (!this.current) return;
+    const { name, pace } = this.current;
     pace.add(seconds);
     const numbers = `${index}/${total}  ${duration(pace.step)} a step  ${pace.left(total - index)} left`;
-    const room = Math.min((this.#out.columns || 80) - name.length - numbers.length - 5, 40);
+    const room = Math.min((this.out.columns || 80) - name.length - numbers.length - 5, 40);
     const filled = Math.round((room * index) / total);
     const bar = room >= 8 ? `${"█".repeat(filled)}${"░".repeat(room - filled)}  ` : "";
     this.#draw(`${name}  ${bar}${numbers}`);
   }
 
-  status(text: string): void {
-    this.#draw(`${this.#stage ? `${this.#stage.name}: ` : ""}${text} …`);
+  override status(text: string): void {
+    this.#draw(`${this.current ? `${this.current.name}: ` : ""}${text} …`);
   }
 
-  note(text: string): void {
-    this.#out.write(`${erase}${text}\n`);
+  override note(text: string): void {
+    this.out.write(`${erase}${text}\n`);
   }
 
-  finish(): void {
-    if (this.#stage)
-      this.note(`${this.#stage.name}: ${duration((performance.now() - this.#stage.began) / 1000)}`);
-    this.#stage = null;
-  }
-
-  abandon(): void {
-    if (this.#stage) this.#out.write(erase);
-    this.#stage = null;
+  override abandon(): void {
+    if (this.current) this.out.write(erase);
+    this.current = null;
   }
 
   #draw(line: string): void {
-    this.#out.write(erase + line.slice(0, (this.#out.columns || 80) - 1));
+    this.out.write(erase + line.slice(0, (this.out.columns || 80) - 1));
   }
 }
