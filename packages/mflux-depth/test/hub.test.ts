@@ -359,11 +359,13 @@ describe("a connection", () => {
       obtain(),
       failure(/someone\/tiny: the download from http.* failed .*4 times in a row; run this again/),
     );
-    assert.equal((await incomplete()).length, 1);
+    // Others that were on their way when it failed may lie beside it.
+    const begun = `${etagOf(transformer, needed[transformer] as Buffer)}.incomplete`;
+    assert.ok((await incomplete()).includes(begun));
     // Nothing that loads: the snapshot is known to be a part.
     await assert.rejects(
       obtain({ revision: Object.values(hub.repositories[name]!.refs)[0]! }, { offline: true }),
-      failure(/only a part.*without transformer\/\*\.safetensors/),
+      failure(/only a part.*without .*transformer\/\*\.safetensors/),
     );
     hub.forget();
     assertWhole(await obtain());
