@@ -26,8 +26,9 @@ import { type DecodedImage, encodeImage, formatOf, readPhoto, saveFile } from ".
 import { DepthPro, type DepthProConfig, depthProConfig, depthProKey, inputSize } from "./models/depth-pro.js";
 import type { DeviceName, ImageInput } from "./options.js";
 import { bilinear, interpolate, type Pixels, resize } from "./resample.js";
-import { openCheckpoint, readConfig } from "./weights/checkpoint.js";
+import { openCheckpoint } from "./weights/checkpoint.js";
 import { Component, type HeldSize, type LoadProgress } from "./weights/component.js";
+import { readConfig } from "./weights/files.js";
 import { type DownloadProgress, obtainRepository } from "./weights/hub.js";
 import { bundledModel, resolveRepository } from "./weights/repository.js";
 

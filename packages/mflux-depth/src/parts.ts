@@ -8,8 +8,8 @@ import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transforme
 import { T5Encoder, t5Config } from "./models/t5.js";
 import type { Bits, ResolvedLoadOptions } from "./options.js";
 import { type SchedulerConfig, schedulerConfig } from "./schedule.js";
-import { readConfig, variantIn } from "./weights/checkpoint.js";
 import { Component, type LoadProgress } from "./weights/component.js";
+import { readConfig, variantIn } from "./weights/files.js";
 import { type ObtainOptions, obtainRepository } from "./weights/hub.js";
 import { components } from "./weights/mflux.js";
 import type { Repository } from "./weights/repository.js";

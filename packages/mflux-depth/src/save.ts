@@ -15,7 +15,7 @@ import {
 } from "./options.js";
 import { bitsNote, findModel, openParts } from "./parts.js";
 import { packageVersion } from "./version.js";
-import { isFolder } from "./weights/checkpoint.js";
+import { isFolder } from "./weights/files.js";
 import type { DownloadProgress } from "./weights/hub.js";
 import { type ComponentName, components, mfluxKeys, mfluxVersion } from "./weights/mflux.js";
 import { type ModelFiles, originFile } from "./weights/saved.js";

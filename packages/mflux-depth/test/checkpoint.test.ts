@@ -6,7 +6,8 @@ import { after, beforeEach, describe, test } from "node:test";
 import { array, type MxArray, memory, saveSafetensors, toFp8 } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../src/errors.js";
-import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
+import { loadWeights, openCheckpoint } from "../src/weights/checkpoint.js";
+import { readConfig } from "../src/weights/files.js";
 import { hubCache, requireFluxDepth, resolveRepository } from "../src/weights/repository.js";
 
 const root = mkdtempSync(join(tmpdir(), "checkpoint-"));

@@ -14,7 +14,8 @@ import {
 import { randomize } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../src/errors.js";
 import { type ClipTextConfig, ClipTextEncoder, clipTextConfig, pooledPositions } from "../src/models/clip.js";
-import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
+import { loadWeights, openCheckpoint } from "../src/weights/checkpoint.js";
+import { readConfig } from "../src/weights/files.js";
 import { attend, erf, linear, type Matrix, matrix, plus } from "./float64.js";
 import { relativeError, values } from "./tensors.js";
 

@@ -25,7 +25,8 @@ import {
   mergePatches,
   splitPatches,
 } from "../src/models/depth-pro.js";
-import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
+import { loadWeights, openCheckpoint } from "../src/weights/checkpoint.js";
+import { readConfig } from "../src/weights/files.js";
 import { relativeError } from "./tensors.js";
 
 const bundled = fileURLToPath(new URL("../../models/tiny-world/depth_pro", import.meta.url));

@@ -16,7 +16,8 @@ import {
 import { LoadError, randomize } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../src/errors.js";
 import { relativePositionBuckets, type T5Config, T5Encoder, t5Config } from "../src/models/t5.js";
-import { loadWeights, openCheckpoint, readConfig } from "../src/weights/checkpoint.js";
+import { loadWeights, openCheckpoint } from "../src/weights/checkpoint.js";
+import { readConfig } from "../src/weights/files.js";
 import { attend, linear, type Matrix, matrix, plus } from "./float64.js";
 import { relativeError, values } from "./tensors.js";
 

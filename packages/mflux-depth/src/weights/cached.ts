@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { lstat, readdir, readFile, readlink, realpath, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
-import { isFolder, readConfig } from "./checkpoint.js";
+import { isFolder, readConfig } from "./files.js";
 import { cacheFolderOf } from "./hub-cache.js";
 import { missingFiles } from "./needed.js";
 import { findCached, hubCache, requireFluxDepth } from "./repository.js";

@@ -1,5 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import {
   type Bits,
   type DType,
@@ -14,6 +13,7 @@ import {
 } from "@mflux-depth/mlx";
 import { LoadError, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
+import { findFiles } from "./files.js";
 import { isSaved, savedTensors } from "./mflux.js";
 
 /** The weights of one component: a folder of a repository in the layout of diffusers. */
@@ -36,9 +36,6 @@ export interface Checkpoint {
    */
   tensors(): Generator<readonly [string, MxArray], void>;
 }
-
-/** File names without extension that diffusers and transformers give to weights. */
-const stems = ["diffusion_pytorch_model", "model"];
 
 /**
  * Opens the weights in `folder`: one safetensors file, or an index with the shards it names. Headers are checked,
@@ -104,98 +101,6 @@ function readHeader(file: string): SafetensorsHeader {
   } catch (error) {
     throw asModelError(file, error);
   }
-}
-
-interface WeightFiles {
-  files: string[];
-  metadata: Map<string, string>;
-  /** The file of each tensor, where an index says it. */
-  listed: Map<string, string>;
-}
-
-/**
- * Which of a folder's files holds the weights, or is the index of those that do, or which they are together, numbered
- * from 0, as mflux once saved them without an index; null when none can be told. The same rule chooses what is
- * downloaded.
- */
-export function weightsAmong(
-  names: readonly string[],
-  variant: string | undefined,
-): { readonly single?: string; readonly index?: string; readonly numbered?: readonly string[] } | null {
-  const middle = variant === undefined ? "" : `.${variant}`;
-  for (const stem of stems) {
-    const single = `${stem}${middle}.safetensors`;
-    if (names.includes(single)) return { single };
-    // diffusers has written the variant on either side of "index".
-    for (const index of [
-      `${stem}.safetensors.index${middle}.json`,
-      `${stem}.safetensors${middle}.index.json`,
-    ])
-      if (names.includes(index)) return { index };
-  }
-  if (variant !== undefined) return null;
-  const others = names.filter((name) => name.endsWith(".safetensors"));
-  if (others.length === 1) return { single: others[0]! };
-  const indexes = names.filter((name) => /\.safetensors\.(index\.\w+|\w+\.index)\.json$/.test(name));
-  if (indexes.length === 1) return { index: indexes[0]! };
-  const numbered = others.map((_, i) => `${i}.safetensors`);
-  return numbered.length > 0 && numbered.every((name) => others.includes(name)) ? { numbered } : null;
-}
-
-/** The variant, if a folder has weights of it: components without them are read as they are, as by diffusers. */
-export const variantIn = (folder: string, variant: string | undefined): string | undefined =>
-  variant !== undefined && isFolder(folder) && weightsAmong(readdirSync(folder), variant)
-    ? variant
-    : undefined;
-
-/** The names of the shards in an index's `weight_map`, each once. */
-export function shardsOf(folder: string, index: string): string[] {
-  return readIndex(folder, index, { complete: false }).files.map((file) => basename(file));
-}
-
-function findFiles(folder: string, variant: string | undefined): WeightFiles {
-  const names = listFolder(folder);
-  const middle = variant === undefined ? "" : `.${variant}`;
-  const found = weightsAmong(names, variant);
-  if (found?.index) return readIndex(folder, found.index);
-  const files = found?.single === undefined ? found?.numbered : [found.single];
-  if (files)
-    return { files: files.map((file) => join(folder, file)), metadata: new Map(), listed: new Map() };
-  const others = names.filter((name) => name.endsWith(".safetensors"));
-  const expected = `expected ${stems.map((stem) => `${stem}${middle}.safetensors`).join(" or ")}, or an index with shards`;
-  if (others.length > 0) throw new ModelError(folder, `${expected}; found ${others.join(", ")}`);
-  const pickled = names.filter((name) => /\.(bin|pt|pth|ckpt|pkl)$/.test(name));
-  if (pickled.length > 0)
-    throw new ModelError(
-      folder,
-      `${pickled[0]} is a pickle file, which can run code and is never opened; get the safetensors version of these weights (${expected})`,
-    );
-  throw new ModelError(folder, `there are no weights; ${expected}`);
-}
-
-function readIndex(folder: string, index: string, { complete = true } = {}): WeightFiles {
-  const path = join(folder, index);
-  const content = readConfig(folder, index);
-  const map = content.weight_map;
-  if (!isRecord(map) || Object.keys(map).length === 0)
-    throw new ModelError(path, "this is not an index of weights: there is no weight_map");
-  const listed = new Map<string, string>();
-  for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file))
-      throw new ModelError(
-        path,
-        `tensor "${name}" should be in ${JSON.stringify(file)}; expected a safetensors file beside the index`,
-      );
-    listed.set(name, join(folder, file));
-  }
-  const files = [...new Set(listed.values())].sort();
-  for (const file of files)
-    if (complete && !existsSync(file))
-      throw new ModelError(file, `this shard is missing; ${index} names it, so the download is incomplete`);
-  const metadata = new Map<string, string>();
-  if (isRecord(content.metadata))
-    for (const [key, value] of Object.entries(content.metadata)) metadata.set(key, String(value));
-  return { files, metadata, listed };
 }
 
 /**
@@ -283,47 +188,3 @@ function asModelError(file: string, error: unknown): unknown {
   if (!(error instanceof MlxError)) return error;
   return new ModelError(file, `the weights cannot be read (${error.message})`, { cause: error });
 }
-
-/**
- * Reads a JSON file of a repository.
- * @throws {ModelError} when it is missing or is not a JSON object.
- */
-export function readConfig(folder: string, file: string): Record<string, unknown> {
-  const path = join(folder, file);
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new ModelError(
-      path,
-      missing ? "this file is missing" : `it cannot be read (${(error as Error).message})`,
-      {
-        cause: error,
-      },
-    );
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new ModelError(path, `this is not valid JSON (${(error as Error).message})`, { cause: error });
-  }
-  if (!isRecord(value)) throw new ModelError(path, "expected a JSON object");
-  return value;
-}
-
-function listFolder(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch (error) {
-    throw new ModelError(folder, "there is no such folder", { cause: error });
-  }
-}
-
-/** Whether `path` leads to a folder. */
-export const isFolder = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

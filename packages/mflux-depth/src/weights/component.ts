@@ -1,6 +1,7 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
 import type { LoadOptions, Module } from "@mflux-depth/mlx/nn";
-import { type Checkpoint, loadWeights, openCheckpoint, variantIn } from "./checkpoint.js";
+import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
+import { variantIn } from "./files.js";
 import { savedGroupSize, storedBits } from "./mflux.js";
 
 /** Weights are being read, or have been. */

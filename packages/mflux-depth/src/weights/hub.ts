@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
-import { isFolder, readConfig } from "./checkpoint.js";
+import { isFolder, readConfig } from "./files.js";
 import { RepositoryCache } from "./hub-cache.js";
 import { Changed, HubClient, type HubFile, hubSettings, type Patience } from "./hub-client.js";
 import { isWanted, type ModelKind, missingFiles, neededFiles, type Patterns } from "./needed.js";

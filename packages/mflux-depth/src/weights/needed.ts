@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { isFolder, shardsOf, weightsAmong } from "./checkpoint.js";
+import { isFolder, shardsOf, weightsAmong } from "./files.js";
 
 /** What a repository is wanted for. */
 export type ModelKind = "FLUX.1 Depth" | "FLUX.1 configs" | "Depth Pro";

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
-import { isFolder, readConfig } from "./checkpoint.js";
+import { isFolder, readConfig } from "./files.js";
 import { cacheFolderOf } from "./hub-cache.js";
 import { hubCache } from "./hub-client.js";
 

@@ -2,7 +2,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
-import { type Checkpoint, isFolder, openCheckpoint, readConfig, variantIn } from "./checkpoint.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
+import { isFolder, readConfig, variantIn } from "./files.js";
 import {
   type ComponentName,
   components,
