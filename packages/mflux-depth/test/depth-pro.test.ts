@@ -144,6 +144,29 @@ describe("the bundled model", () => {
   });
 });
 
+describe("a model with a field-of-view head", () => {
+  // Random weights, saved by transformers 5.23, and what it makes of two pictures.
+  const folder = fileURLToPath(new URL("../../test/golden/depth_pro_fov/", import.meta.url));
+  const golden = loadSafetensors(`${folder}golden.safetensors`).arrays;
+  const config = depthProConfig(readConfig(folder, "config.json"));
+
+  for (const i of [0, 1])
+    test(`picture ${i} has the field of view, and the depth, that transformers gives`, async () => {
+      using model = new DepthPro(config);
+      loadWeights(model, openCheckpoint(folder), {
+        dtype: "float32",
+        rename: depthProKey(config),
+      });
+      using input = scope(() => transpose(golden.get(`pixels_${i}`)!, [0, 2, 3, 1]));
+      const { depth, fov } = await model.forward(input);
+      using held = depth;
+      const expected = values(golden.get(`fov_${i}`)!)[0]!;
+      assert.ok(Math.abs(fov! / expected - 1) < 2e-5, `${fov} ${expected}`);
+      const expectedDepth = golden.get(`depth_${i}`);
+      if (expectedDepth) assert.ok(relativeError(values(held), values(expectedDepth)) < 2e-6);
+    });
+});
+
 // ---------------------------------------------------------------- pieces against plain code
 
 /** Pixels or features, `[height, width, channels]`, in double precision. */
