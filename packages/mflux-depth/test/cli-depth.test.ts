@@ -81,15 +81,19 @@ describe("mflux-depth depth", () => {
       example("room.png"),
       ...tiny,
       "--output",
-      "maps/",
+      "nowhere/maps",
       "--format",
       "npy",
     ]);
     assert.equal(code, 1);
-    assert.match(err, /maps.*does not exist/);
+    assert.match(err, /the folder nowhere does not exist/);
     assert.equal(out, "");
+    assert.deepEqual(readdirSync("."), []);
 
-    mkdirSync("maps");
+    const failed = await run([join(photos, "broken.jpg"), ...tiny, "--output", "maps/"]);
+    assert.equal(failed.code, 1);
+    assert.deepEqual(readdirSync("."), [], "a folder is made by its first map");
+
     const done = await run([photos, example("room.png"), ...tiny, "--output", "maps", "--format", "npy"]);
     assert.equal(done.code, 1);
     assert.deepEqual(readdirSync("maps").sort(), ["cube_depth.npy", "room_depth.npy", "shapes_depth.npy"]);

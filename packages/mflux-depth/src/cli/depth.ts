@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { mkdir, readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import type { DepthEstimate, DepthEstimator, DepthFileOptions, DepthFormat } from "../depth.js";
 import { ImageError, OptionError } from "../errors.js";
@@ -41,7 +41,7 @@ const mapFlags = {
 const outputFlags = {
   output: {
     kind: { type: "text" },
-    text: "A file, whose extension is its format, or a folder.",
+    text: "A file, whose extension is its format, or a folder, which is made if need be.",
     defaultText: "the current folder",
     flags: ["--output", "-o"],
     value: "PLACE",
@@ -125,7 +125,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
         "output",
         `output is one file, but there are ${photos.length} photos; name a folder.`,
       );
-    await checkWritable(place.file ?? join(place.folder, "depth"));
+    await checkWritable(place.file ?? (place.create ? place.folder : join(place.folder, "depth")));
 
     const progress = run.quiet ? silent(io) : progressOn(io);
     const estimator = await DepthEstimator.obtain({
@@ -168,6 +168,7 @@ async function writeAll(
       const overwrite = (run.overwrite ?? false) && !written.has(wanted);
       const bytes = await estimate.encode({ ...fileOptions(run), format: place.format });
       io.signal.throwIfAborted();
+      if (place.create) await mkdir(place.folder, { recursive: true });
       const path = await saveFile(wanted, bytes, { overwrite });
       written.add(path);
       progress.finish();
@@ -222,6 +223,8 @@ const fileOptions = ({ near, far, gamma, invert, colour, metres, bits }: Run): D
 interface Place {
   readonly file?: string;
   readonly folder: string;
+  /** The folder is not there yet: the first map makes it. */
+  readonly create: boolean;
   readonly format: DepthFormat;
   readonly extension: string;
 }
@@ -232,22 +235,25 @@ async function placeOf(
   formatOfName: (path: string) => DepthFormat,
 ): Promise<Place> {
   const { output, format } = run;
-  const inFolder = (folder: string): Place => {
+  const inFolder = (folder: string, create: boolean): Place => {
     const chosen = format ?? (run.metres ? "npy" : "png");
-    return { folder, format: chosen, extension: chosen === "jpeg" ? "jpg" : chosen };
+    return { folder, create, format: chosen, extension: chosen === "jpeg" ? "jpg" : chosen };
   };
-  if (output === undefined) return inFolder(".");
-  const isFolder = (await stat(output).catch(() => undefined))?.isDirectory() ?? false;
-  if (isFolder || /[/\\]$/.test(output) || (photos.length > 1 && extname(output) === ""))
-    return inFolder(output);
+  if (output === undefined) return inFolder(".", false);
+  if (await isFolder(output)) return inFolder(output, false);
+  const several = photos.length > 1 || (await isFolder(photos[0]!));
+  if (/[/\\]$/.test(output) || (several && extname(output) === "")) return inFolder(output, true);
   const named = formatOfName(output);
   if (format !== undefined && format !== named)
     throw new OptionError(
       "format",
       `format is ${format}, but the output's name says ${named}; leave one out.`,
     );
-  return { file: output, folder: ".", format: named, extension: extname(output).slice(1) };
+  return { file: output, folder: ".", create: false, format: named, extension: extname(output).slice(1) };
 }
+
+const isFolder = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 
 const stemOf = (path: string): string => basename(path, extname(path));
 
