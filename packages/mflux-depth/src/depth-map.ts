@@ -113,13 +113,19 @@ const atAGlance = (map: Pixels): Float32Array => resize(map, glance, glance, bil
  * from a photo of the same scene, when they go against each other; without, when the borders are brighter than the
  * middle over most of the picture.
  * @param map one channel, any range
- * @param inferred one channel, near is white
- * @returns a sentence for the user that says how to invert it, or null.
+ * @param known.inferred one channel, near is white
+ * @param known.exchanged whether near and far have been exchanged already, as the user asked
+ * @returns a sentence for the user that says how to put it right, or null.
  */
-export function polarityWarning(map: Pixels, source: string, inferred?: Pixels): string | null {
+export function polarityWarning(
+  map: Pixels,
+  source: string,
+  { inferred, exchanged = false }: { inferred?: Pixels | undefined; exchanged?: boolean } = {},
+): string | null {
   const values = atAGlance(map);
-  const remedy =
-    "near must be white: if it is inverted, give it with --invert-depth (invertDepth), or invert the file";
+  const remedy = exchanged
+    ? "near must be white: if the file has it so, leave out --invert-depth (invertDepth)"
+    : "near must be white: if it is inverted, give it with --invert-depth (invertDepth), or invert the file";
   if (inferred) {
     if (covariance(values, atAGlance(inferred)) >= 0) return null;
     return `${source} goes against the depth of the photo, far seems to be white; ${remedy}.`;

@@ -7,7 +7,7 @@
  *
  *     const estimate = await estimator.estimate(photo, { fieldOfView: false, signal });
  *     const map = estimate.conditioningMap(width, height);        // goes where a user's map would go
- *     const warning = polarityWarning(usersMap, usersMap.source, estimate.prediction);
+ *     const warning = polarityWarning(usersMap, usersMap.source, { inferred: estimate.prediction });
  */
 import { existsSync } from "node:fs";
 import { extname, join } from "node:path";

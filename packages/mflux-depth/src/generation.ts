@@ -12,6 +12,8 @@ export type GenerationEvent =
   | { readonly type: "stage"; readonly stage: Stage; readonly state: "start" }
   | { readonly type: "stage"; readonly stage: Stage; readonly state: "end"; readonly seconds: number }
   | StepEvent
+  /** Something about the request or the model that is not quite as asked; the result has it among its warnings too. */
+  | { readonly type: "warning"; readonly message: string }
   | { readonly type: "result"; readonly result: GenerationResult };
 
 /** One denoising step is done. */
@@ -40,8 +42,27 @@ export interface Run {
   readonly signal: AbortSignal;
   readonly arrays: Held;
   readonly clock: StageClock;
-  /** Grows as the generation goes on. */
-  readonly warnings: string[];
+  readonly warnings: Warnings;
+}
+
+/** One sentence for each thing that the user should know; they come up as the generation goes on. */
+export class Warnings {
+  readonly all: string[];
+  #reported = 0;
+
+  constructor(known: readonly string[]) {
+    this.all = [...known];
+  }
+
+  add(...messages: readonly string[]): void {
+    this.all.push(...messages);
+  }
+
+  /** Those that have come up since the last report. */
+  *report(): Generator<GenerationEvent, void, void> {
+    for (; this.#reported < this.all.length; this.#reported++)
+      yield { type: "warning", message: this.all[this.#reported]! };
+  }
 }
 
 /** The arrays of one generation: however it ends, all are freed. */

@@ -32,6 +32,8 @@ export interface GenerateRequest {
   readonly depthImage?: ImageInput | null | undefined;
   /** Whether far is white in `depthImage`. */
   readonly invertDepth?: boolean | null | undefined;
+  /** Whether near is white in `depthImage` beyond doubt. */
+  readonly trustDepth?: boolean | null | undefined;
   readonly imageStrength?: number | null | undefined;
   readonly steps?: number | null | undefined;
   readonly guidance?: number | null | undefined;
@@ -49,6 +51,7 @@ export interface ResolvedRequest {
   readonly image: ImageInput | undefined;
   readonly depthImage: ImageInput | undefined;
   readonly invertDepth: boolean;
+  readonly trustDepth: boolean;
   /** 0 when no picture guides content. */
   readonly imageStrength: number;
   readonly steps: number;
@@ -191,6 +194,11 @@ export const requestOptions: Readonly<Record<RequestOption, OptionSpec>> = {
     kind: { type: "boolean" },
     text: "The depth map has far in white: exchange near and far.",
     flags: ["--invert-depth"],
+  },
+  trustDepth: {
+    kind: { type: "boolean" },
+    text: "Do not look whether the depth map has far in white; with a photo too, that takes an estimate of its depth.",
+    flags: ["--trust-depth"],
   },
   imageStrength: {
     kind: { type: "number", min: 0, max: 1 },
@@ -491,6 +499,7 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
   const invertDepth = value<boolean | undefined>("invertDepth") ?? false;
   if (invertDepth && depthImage === undefined)
     warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
+  const trustDepth = value<boolean | undefined>("trustDepth") ?? false;
 
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = value<number | undefined>("imageStrength") ?? (both ? 0.3 : 0);
@@ -517,6 +526,7 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
     image,
     depthImage,
     invertDepth,
+    trustDepth,
     imageStrength,
     steps: value("steps"),
     guidance: value("guidance"),

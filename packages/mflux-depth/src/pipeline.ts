@@ -26,8 +26,8 @@ import {
   polarityWarning,
 } from "./depth.js";
 import { invertMap } from "./depth-map.js";
-import { ModelError, OptionError } from "./errors.js";
-import { type GenerationEvent, Held, type Run, StageClock, type StepEvent } from "./generation.js";
+import { ImageError, ModelError, OptionError } from "./errors.js";
+import { type GenerationEvent, Held, type Run, StageClock, type StepEvent, Warnings } from "./generation.js";
 import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
 import type { PictureParameters } from "./metadata.js";
@@ -50,6 +50,7 @@ import {
   gigabytes,
   type MemoryPlan,
   machineMemory,
+  type PlanRequest,
   planMemory,
   planRequest,
   requireFit,
@@ -182,7 +183,7 @@ export class FluxDepth {
         signal: ended,
         arrays,
         clock: new StageClock(this.#parts),
-        warnings: [...this.notes, ...request.warnings],
+        warnings: new Warnings([...this.notes, ...request.warnings]),
       });
     } finally {
       arrays[Symbol.dispose]();
@@ -227,11 +228,14 @@ export class FluxDepth {
   }
 
   /** Found, and downloaded if need be, for the first photo. */
-  async #depthModel(signal: AbortSignal): Promise<DepthEstimator> {
+  async #depthModel(
+    signal: AbortSignal,
+    { offline } = { offline: this.options.offline },
+  ): Promise<DepthEstimator> {
     this.#estimator ??= await DepthEstimator.obtain({
       depthModel: this.options.depthModel,
       fluxFolder: this.model.folder,
-      offline: this.options.offline,
+      offline,
       signal,
       onLoad: this.#parts.onProgress,
       onDownload: this.#onProgress,
@@ -282,12 +286,15 @@ export class FluxDepth {
     // Whatever is wrong with the pictures shows before anything long begins.
     const pictures = await this.#readPictures(run);
     this.#checkMemory(run);
+    yield* run.warnings.report();
 
     yield clock.start("text");
     const text = await this.#encodeText(run);
     yield clock.end("text");
+    yield* run.warnings.report();
 
     const depth = yield* this.#depth(pictures, run);
+    yield* run.warnings.report();
 
     yield clock.start("control");
     const control = await this.#encodePicture(depth, run);
@@ -314,24 +321,27 @@ export class FluxDepth {
       depthMap: { ...depth, data: depth.data.map((value) => value / 255) },
       metadata: this.#metadata(pictures, text.prompt.shape[1]!, timings, request),
       timings,
-      warnings: run.warnings,
+      warnings: run.warnings.all,
     });
     yield { type: "result", result };
   }
 
   /** @throws {MemoryError} when the generation would not fit, unless that is forced. */
   #checkMemory({ request, previewEvery, warnings }: Run): void {
-    const device = defaultDevice();
-    const plan = planMemory(this.#parts, this.options, planRequest(request, previewEvery > 0), {
-      device,
-      machine: machineMemory(device),
-      depth: request.depthImage === undefined ? this.#estimator : null,
-    });
+    const plan = this.#plan(
+      planRequest(request, previewEvery > 0),
+      request.depthImage === undefined ? this.#estimator : null,
+    );
     if (!this.options.force) requireFit(plan);
     else if (!plan.fits)
-      warnings.push(
+      warnings.add(
         `This may need ${gigabytes(plan.peak)} of memory, and ${gigabytes(plan.machine.available)} are available.`,
       );
+  }
+
+  #plan(request: PlanRequest, depth: DepthEstimator | null): MemoryPlan {
+    const device = defaultDevice();
+    return planMemory(this.#parts, this.options, request, { device, machine: machineMemory(device), depth });
   }
 
   /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
@@ -340,28 +350,67 @@ export class FluxDepth {
     const given = depthImage === undefined ? null : await readDepthMap(depthImage);
     const map = given && (request.invertDepth ? invertMap(given) : given);
     const photo = image !== undefined && (!map || imageStrength > 0) ? await readPhoto(image) : null;
-    for (const picture of [map, photo]) warnings.push(...(picture?.warnings ?? []));
-    const inverted = map && polarityWarning(map, map.source);
-    if (inverted) warnings.push(inverted);
+    for (const picture of [map, photo]) warnings.add(...(picture?.warnings ?? []));
     if (!map) await this.#depthModel(signal);
     return { map, photo };
   }
 
   /** The map at the picture's size: one channel, 0 to 255. */
-  async *#depth(
-    { map, photo }: Pictures,
-    { request: { width, height }, signal, clock }: Run,
-  ): AsyncGenerator<GenerationEvent, Pixels, void> {
+  async *#depth({ map, photo }: Pictures, run: Run): AsyncGenerator<GenerationEvent, Pixels, void> {
+    const { width, height, trustDepth } = run.request;
     if (map) {
+      if (!trustDepth) yield* this.#checkPolarity(map, photo, run);
       const resized = resize(map, width, height, lanczos);
       return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
     }
+    const estimate = yield* this.#estimate(await this.#depthModel(run.signal), photo!, run);
+    return estimate.conditioningMap(width, height);
+  }
+
+  async *#estimate(
+    estimator: DepthEstimator,
+    photo: DecodedImage,
+    { clock, signal }: Run,
+  ): AsyncGenerator<GenerationEvent, DepthEstimate, void> {
     yield clock.start("depth");
-    const estimator = await this.#depthModel(signal);
-    const estimate = await estimator.estimate(photo!, { fieldOfView: false, signal });
+    const estimate = await estimator.estimate(photo, { fieldOfView: false, signal });
     estimator.free();
     yield clock.end("depth");
-    return estimate.conditioningMap(width, height);
+    return estimate;
+  }
+
+  /**
+   * Warns when a map seems to have far in white: beside the depth of the photo, where one is given too and Depth Pro
+   * is at hand and fits into memory; else by the map's looks.
+   */
+  async *#checkPolarity(
+    map: DecodedImage,
+    photo: DecodedImage | null,
+    run: Run,
+  ): AsyncGenerator<GenerationEvent, void, void> {
+    const estimator = photo && (await this.#depthModelAtHand(run));
+    let inferred: Pixels | undefined;
+    if (estimator)
+      try {
+        inferred = (yield* this.#estimate(estimator, photo, run)).prediction;
+      } catch (error) {
+        if (!(error instanceof ModelError || error instanceof ImageError)) throw error;
+        run.warnings.add(`The depth map was not compared with the photo's depth: ${error.message}`);
+      }
+    const warning = polarityWarning(map, map.source, { inferred, exchanged: run.request.invertDepth });
+    if (warning) run.warnings.add(warning);
+  }
+
+  /** Depth Pro, if nothing need be downloaded for it and it fits: a comparison is no reason for more. */
+  async #depthModelAtHand({ request, signal }: Run): Promise<DepthEstimator | null> {
+    try {
+      const estimator = await this.#depthModel(signal, { offline: true });
+      const { stages, machine } = this.#plan({ ...planRequest(request), infersDepth: true }, estimator);
+      return stages.find(({ stage }) => stage === "depth")!.peak <= machine.available ? estimator : null;
+    } catch (error) {
+      if (error instanceof ModelError) return null;
+      throw error;
+    }
   }
 
   /** Noise, or the photo under as much of it as the first step expects: `[1, rows·columns, 4·channels]` float32. */
@@ -463,7 +512,7 @@ export class FluxDepth {
       ["T5", t5Tokens],
     ] as const)
       if (truncated !== null)
-        warnings.push(
+        warnings.add(
           `The prompt is longer than the ${ids.length} tokens that ${name} reads; cut: "${truncated}".`,
         );
 

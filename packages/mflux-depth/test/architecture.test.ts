@@ -292,6 +292,8 @@ function report(event: GenerationEvent): string {
       return event.state === "end" ? \`\${event.stage} \${event.seconds}\` : event.stage;
     case "step":
       return \`\${event.index} \${event.total} \${event.preview?.width}\`;
+    case "warning":
+      return event.message;
     case "result":
       return event.result instanceof GenerationResult ? event.result.warnings.join() : "";
   }

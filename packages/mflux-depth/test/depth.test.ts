@@ -359,8 +359,12 @@ describe("polarity", () => {
     // A room comes nearer towards its borders: only the photo can tell.
     const map = await readDepthMap(example("room_depth.png"));
     const inferred = drawn(40, 30, (x, y) => Math.max(Math.abs(x - 20) / 20, Math.abs(y - 15) / 15));
-    assert.equal(polarityWarning(map, "map.png", inferred), null);
-    assert.match(polarityWarning(invertMap(map), "map.png", inferred)!, /against the depth of the photo/);
+    assert.equal(polarityWarning(map, "map.png", { inferred }), null);
+    const inverted = invertMap(map);
+    const warning = polarityWarning(inverted, "map.png", { inferred });
+    assert.match(warning!, /against the depth of the photo.*give it with --invert-depth/);
+    const exchanged = polarityWarning(inverted, "map.png", { inferred, exchanged: true });
+    assert.match(exchanged!, /leave out --invert-depth/);
   });
 
   test("inverting twice gives the map back", () => {

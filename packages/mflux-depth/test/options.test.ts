@@ -24,6 +24,7 @@ test("defaults", () => {
     image: undefined,
     depthImage: "map.png",
     invertDepth: false,
+    trustDepth: false,
     imageStrength: 0,
     steps: 20,
     guidance: 10,

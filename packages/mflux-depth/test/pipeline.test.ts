@@ -188,6 +188,7 @@ describe("a generation", () => {
       ...small,
       image: join(images, "portrait.png"),
       imageStrength: 0.5,
+      trustDepth: true,
     })) {
       if (event.type === "stage") log.push(`${event.stage} ${event.state}`);
       if (event.type === "step")
@@ -205,6 +206,52 @@ describe("a generation", () => {
     assert.deepEqual(Object.keys(stages), ["text", "control", "image", "denoise", "decode"]);
     assert.ok(loading! > 0 && Object.values(stages).every((seconds) => seconds > 0));
     assert.deepEqual(result!.metadata.stage_seconds, stages);
+  });
+
+  test("compares a map with the depth of the photo, once for several seeds, and says so before the steps", async () => {
+    const log: string[] = [];
+    const { options } = loggingLoads(log);
+    using flux = await load({ ...options, memory: "resident" });
+    // A room comes nearer towards its borders: by its looks alone, its map passes either way round.
+    const request = {
+      ...small,
+      image: join(images, "room.png"),
+      depthImage: join(images, "room_depth.png"),
+      imageStrength: 0.5,
+    };
+    for (const unseen of [{ imageStrength: 0 }, { trustDepth: true }])
+      assert.deepEqual((await flux.generate({ ...request, ...unseen, invertDepth: true })).warnings, []);
+    assert.ok(!log.includes("depth_pro"));
+    assert.deepEqual((await flux.generate(request)).warnings, []);
+
+    const events: string[] = [];
+    let warnings: readonly string[] = [];
+    for await (const event of flux.steps({ ...request, invertDepth: true, seed: 8 })) {
+      events.push(event.type === "stage" ? `${event.stage} ${event.state}` : event.type);
+      if (event.type === "warning")
+        assert.match(event.message, /against the depth of the photo.*leave out --invert-depth/);
+      if (event.type === "result") warnings = event.result.warnings;
+    }
+    assert.equal(warnings.length, 1);
+    assert.deepEqual(events.slice(2, 6), ["depth start", "depth end", "warning", "control start"]);
+    assert.equal(log.filter((part) => part === "depth_pro").length, 1);
+  });
+
+  test("does without the comparison where Depth Pro is not on this machine, and says why it failed", async () => {
+    const both = { ...small, image: join(images, "portrait.png"), imageStrength: 0.5 };
+    using without = await load({ depthModel: "nobody/absent" });
+    assert.deepEqual((await without.generate(both)).warnings, []);
+    const folder = join(scratch, "damaged-depth");
+    mkdirSync(folder);
+    for (const file of readdirSync(join(bundled, "depth_pro")))
+      copyFileSync(join(bundled, "depth_pro", file), join(folder, file));
+    const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+    config.fusion_hidden_size *= 2;
+    writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+    using damaged = await load({ depthModel: folder });
+    const [warning, ...others] = (await damaged.generate(both)).warnings;
+    assert.match(warning!, /not compared with the photo's depth: .*damaged-depth/);
+    assert.deepEqual(others, []);
   });
 
   test("loads Depth Pro only for a photo without a map, and once for several seeds", async () => {

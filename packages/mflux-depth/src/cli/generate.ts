@@ -157,11 +157,8 @@ export const generate: Command = {
     try {
       for (const [n, seed] of seeds.entries()) {
         if (seeds.length > 1) progress.status(`Picture ${n + 1} of ${seeds.length}`);
-        const result = await make(flux, { ...base, prompt, seed, ...(latents && { latents }) }, io, progress);
-        for (const warning of result.warnings) {
-          if (!warned.has(warning)) progress.note(`Note: ${warning}`);
-          warned.add(warning);
-        }
+        const request = { ...base, prompt, seed, ...(latents && { latents }) };
+        const result = await make(flux, request, io, progress, warned);
         const overwrite = run.overwrite ?? false;
         const path = await result.save(placeOf(output, result.seed, seeds.length > 1), {
           overwrite,
@@ -204,9 +201,14 @@ async function make(
   request: GenerateRequest,
   io: Io,
   progress: Progress,
+  warned: Set<string>,
 ): Promise<GenerationResult> {
   for await (const event of flux.steps({ ...request, signal: io.signal })) {
     if (event.type === "stage" && event.state === "start") progress.stage(stageNames[event.stage]);
+    if (event.type === "warning" && !warned.has(event.message)) {
+      progress.note(`Note: ${event.message}`);
+      warned.add(event.message);
+    }
     if (event.type === "step") progress.step(event.index, event.total, event.seconds);
     if (event.type === "result") {
       progress.finish();
