@@ -3,7 +3,8 @@ import { memory, random } from "@mflux-depth/mlx";
 import { randomize } from "@mflux-depth/mlx/nn";
 import { FluxDepth } from "mflux-depth";
 import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
-import { peakMlxMB, peakResidentMB, type Row, round, seconds } from "./measure.js";
+import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
+import type { Peer } from "./peer.js";
 
 /** A photo's worth of pixels; each is another, since an estimate of the same photo is remembered. */
 function photo(n: number): { data: Uint8Array; width: number; height: number; channels: number } {
@@ -45,13 +46,9 @@ export async function benchDepth(): Promise<Row[]> {
  * One forward pass at the sizes of `apple/DepthPro-hf` without its field-of-view head, random float32 weights. Takes
  * minutes on a CPU, and 6 GB.
  */
-export async function benchRealDepth(): Promise<Row[]> {
-  const config = depthProConfig({
-    model_type: "depth_pro",
-    image_model_config: large,
-    patch_model_config: large,
-    fov_model_config: large,
-  });
+export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
+  const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
+  const config = depthProConfig({ model_type: "depth_pro", ...models });
   using model = new DepthPro(config);
   using key = random.key(0);
   randomize(model, key, 0.02);
@@ -68,6 +65,8 @@ export async function benchRealDepth(): Promise<Row[]> {
   });
   depth.dispose();
   const total = (performance.now() - start) / 1000;
+  await using work = await peer?.make("depth_pro", { config: { ...models, use_fov_model: false } });
+  const theirs = await work?.run();
   // The encoders are four fifths of the progress.
   const encoders = Math.max(...[...shares].filter(([done]) => done < 0.801).map(([, at]) => at));
   return [
@@ -75,6 +74,7 @@ export async function benchRealDepth(): Promise<Row[]> {
       name: `real sizes, ${side}×${side}, random weights`,
       "estimation s": round(total),
       "of it encoders s": round(encoders),
+      ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, total) }),
       "weights MB": round(weights / 1e6),
       "MLX peak MB": round(peakMlxMB()),
       "resident peak MB": round(peakResidentMB()),

@@ -1,30 +1,59 @@
 import { addmm, evaluateSync, type MxArray, memory, random, scope, transpose } from "@mflux-depth/mlx";
 import { attention, canMultiplyIntegers, Linear, randomize, setQuantizedProducts } from "@mflux-depth/mlx/nn";
-import { matmulPeak, type Row, round } from "./measure.js";
+import { inTurn, type Row, ratio, round, type Timed, timed, yardsticks } from "./measure.js";
+import type { Peer } from "./peer.js";
 
-/** The best of five, in turn with the others so that all see the same machine. */
-function best(runs: Record<string, () => MxArray>): Record<string, number> {
-  const least: Record<string, number> = {};
-  for (let round = 0; round < 6; round++)
-    for (const [name, run] of Object.entries(runs)) {
-      const start = performance.now();
-      scope(() => evaluateSync(run()));
-      const seconds = (performance.now() - start) / 1000;
-      // The first round warms up.
-      if (round > 0) least[name] = Math.min(least[name] ?? Number.POSITIVE_INFINITY, seconds);
-    }
-  return least;
+const evaluated = (run: () => MxArray): Timed => timed(() => scope(() => evaluateSync(run())));
+
+interface Comparison {
+  name: string;
+  /** Operations of one run; multiply-adds count twice. */
+  operations: number;
+  runs: Record<string, Timed>;
+  /** G operations a second of the instruction that a run is made of, where it is known. */
+  peak: (run: string) => number;
+  /** Columns of ratios, each with the runs whose fastest it compares with. */
+  ratios: Record<string, readonly string[]>;
 }
 
+/** A row for each of several ways to the same result, timed in turn. */
+async function compare({ name, operations, runs, peak, ratios }: Comparison): Promise<Row[]> {
+  const times = await inTurn(5, runs);
+  const fastest = (names: readonly string[]): number | undefined => {
+    const known = names.flatMap((other) => times[other] ?? []);
+    return known.length ? Math.min(...known) : undefined;
+  };
+  return Object.entries(times).map(([run, time]) => {
+    const rate = operations / time / 1e9;
+    const compared = Object.entries(ratios).map(([title, others]) => [
+      title,
+      others.includes(run) ? "" : ratio(fastest(others), time),
+    ]);
+    return {
+      name: `${name}, ${run}`,
+      ms: round(time * 1000),
+      "G op/s": round(rate),
+      "of peak": peak(run) ? round(rate / peak(run), 2) : "",
+      ...Object.fromEntries(compared),
+    };
+  });
+}
+
+const torchRuns = ["PyTorch float32", "PyTorch bfloat16"] as const;
+const mlxRuns = ["MLX for Python, float32", "MLX for Python, 4 bits"] as const;
+
 /** Linear layers of FLUX.1's sizes: dense float32, and 4 bits with exact and with 8-bit inputs; attention. */
-export async function benchKernels(): Promise<Row[]> {
+export async function benchKernels(peer: Peer | null): Promise<Row[]> {
   memory.setCacheLimit(1e9);
-  const rows: Row[] = [{ name: "matmul 2048³ (the peak)", "G op/s": round(await matmulPeak()) }];
-  for (const [tokens, inputs, outputs] of [
-    [768, 3072, 12288],
-    [1536, 15360, 3072],
-  ] as const) {
-    const x = random.normal([1, tokens, inputs]);
+  const { peaks, rows } = await yardsticks();
+  const linear = async (
+    tokens: number,
+    inputs: number,
+    outputs: number,
+    others: Record<string, Timed>,
+    ratios: Comparison["ratios"],
+  ): Promise<void> => {
+    using x = random.normal([1, tokens, inputs]);
     using dense = new Linear(inputs, outputs);
     randomize(dense, random.key(0), 0.02);
     using exact = new Linear(inputs, outputs);
@@ -35,29 +64,75 @@ export async function benchKernels(): Promise<Row[]> {
     integer.quantize({ bits: 4 });
     setQuantizedProducts(integer, "int8");
     evaluateSync(x);
-    const times = best({
-      "dense float32": () => addmm(dense.bias!, x, transpose(dense.weight)),
-      "4 bits, exact": () => exact.forward(x),
-      ...(canMultiplyIntegers() && { "4 bits, int8": () => integer.forward(x) }),
+    const compared = await compare({
+      name: `Linear ${tokens} × ${inputs} → ${outputs}`,
+      operations: 2 * tokens * inputs * outputs,
+      runs: {
+        "dense float32": evaluated(() => addmm(dense.bias!, x, transpose(dense.weight))),
+        "4 bits, exact": evaluated(() => exact.forward(x)),
+        ...(canMultiplyIntegers() && { "4 bits, int8": evaluated(() => integer.forward(x)) }),
+        ...others,
+      },
+      peak: (run) => peaks[run === "4 bits, int8" ? "int8" : run === torchRuns[1] ? "bfloat16" : "float32"],
+      ratios: { "× dense": ["dense float32"], ...ratios },
     });
-    for (const [mode, time] of Object.entries(times))
-      rows.push({
-        name: `Linear ${tokens} × ${inputs} → ${outputs}, ${mode}`,
-        ms: round(time * 1000),
-        "G op/s": round((2 * tokens * inputs * outputs) / time / 1e9),
-        "× dense": round(times["dense float32"]! / time, 2),
-      });
-    x.dispose();
+    rows.push(...compared);
+  };
+
+  for (const [tokens, inputs, outputs] of [
+    [768, 3072, 12288],
+    [1536, 15360, 3072],
+  ] as const) {
+    const size = { rows: tokens, inputs, outputs };
+    await using float32 = await peer?.make("linear", { ...size, dtype: "float32" });
+    await using bfloat16 = await peer?.make("linear", { ...size, dtype: "bfloat16" });
+    const theirs = float32 && bfloat16 && { [torchRuns[0]]: float32.run, [torchRuns[1]]: bfloat16.run };
+    await linear(tokens, inputs, outputs, { ...theirs }, theirs ? { "× PyTorch": torchRuns } : {});
   }
+
   const [heads, tokens, dims] = [24, 1536, 128];
-  const q = random.normal([1, heads, tokens, dims]);
+  using q = random.normal([1, heads, tokens, dims]);
   evaluateSync(q);
-  const { attended } = best({ attended: () => attention(q, q, q, { scale: dims ** -0.5 }) });
-  rows.push({
+  await using torch = await peer?.make("attention", { heads, tokens, dims });
+  const attended = await compare({
     name: `attention ${heads} × ${tokens} × ${dims}`,
-    ms: round(attended! * 1000),
-    "G op/s": round((4 * heads * tokens ** 2 * dims) / attended! / 1e9),
+    operations: 4 * heads * tokens ** 2 * dims,
+    runs: {
+      float32: evaluated(() => attention(q, q, q, { scale: dims ** -0.5 })),
+      ...(torch && { [torchRuns[0]]: torch.run }),
+    },
+    peak: () => peaks.float32,
+    ratios: torch ? { "× PyTorch": [torchRuns[0]] } : {},
   });
-  q.dispose();
+  rows.push(...attended);
+
+  // MLX as its wheel is does so little that small sizes must do.
+  if (peer?.versions.mlx) {
+    const size = { rows: 64, inputs: 3072, outputs: 3072 };
+    await using float32 = await peer.make("mlx_linear", { ...size, bits: null });
+    await using quantized = await peer.make("mlx_linear", { ...size, bits: 4 });
+    await linear(
+      size.rows,
+      size.inputs,
+      size.outputs,
+      { [mlxRuns[0]]: float32.run, [mlxRuns[1]]: quantized.run },
+      { "× MLX for Python": mlxRuns },
+    );
+    const small = { heads: 8, tokens: 256, dims: 128 };
+    using few = random.normal([1, small.heads, small.tokens, small.dims]);
+    evaluateSync(few);
+    await using attending = await peer.make("mlx_attention", small);
+    const compared = await compare({
+      name: `attention ${small.heads} × ${small.tokens} × ${small.dims}`,
+      operations: 4 * small.heads * small.tokens ** 2 * small.dims,
+      runs: {
+        float32: evaluated(() => attention(few, few, few, { scale: small.dims ** -0.5 })),
+        [mlxRuns[0]]: attending.run,
+      },
+      peak: () => peaks.float32,
+      ratios: { "× MLX for Python": [mlxRuns[0]] },
+    });
+    rows.push(...compared);
+  }
   return rows;
 }

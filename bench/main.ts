@@ -1,25 +1,46 @@
 import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
+import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchRealDepth } from "./depth.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
 import { benchMemory } from "./memory.js";
+import { Peer } from "./peer.js";
+import { benchPictures } from "./pictures.js";
 import { benchQuantization } from "./quantization.js";
-import { benchBlocks, benchPictures } from "./step.js";
+import { benchDecode } from "./vae.js";
 
 /*
  * `npm run bench -- [--json] [NAME …]`: times and memory on this machine. Ratios are of figures measured in the same
  * run. Each bench runs in this process, in the order below; name one alone for memory figures of its own. Those that
- * take many minutes or gigabytes of disk run only when they are named.
+ * take many minutes or gigabytes of disk run only when they are named. Where `BENCH_PYTHON` names a Python with torch
+ * and diffusers, the same work is done there in turn.
  */
 
-const benches: Record<string, { title: string; run: () => Promise<Row[]>; named?: true }> = {
+const benches: Record<string, { title: string; run: (peer: Peer | null) => Promise<Row[]>; named?: true }> = {
   pictures: { title: "The bundled checkpoint", run: benchPictures },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
-  blocks: { title: "Blocks at FLUX.1 size, float32", run: () => benchBlocks([1024, 4096]) },
-  memory: { title: "Loading a synthetic checkpoint of FLUX.1's widths", run: benchMemory, named: true },
+  blocks: {
+    title: "One double and one single block at FLUX.1 size, a picture of 256×256",
+    run: (peer) => benchBlocks(peer, 16),
+  },
+  "blocks-512": {
+    title: "One double and one single block at FLUX.1 size, a picture of 512×512",
+    run: (peer) => benchBlocks(peer, 32),
+  },
+  decode: { title: "Latents to a picture at FLUX.1 size", run: benchDecode },
+  int8: {
+    title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
+    run: benchIntegerLoss,
+    named: true,
+  },
+  memory: {
+    title: "Loading a synthetic checkpoint of FLUX.1's widths",
+    run: () => benchMemory(),
+    named: true,
+  },
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },
 };
 
@@ -30,13 +51,29 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 const { name, version, blas } = backend();
-const machine = { mlx: `${version} (${name})`, blas: blas.name, threads: blas.threads };
+const python = process.env.BENCH_PYTHON;
+const peer = python
+  ? await Peer.start(python, blas.threads).catch((error: Error) => {
+      console.error(error.message);
+      process.exit(2);
+    })
+  : null;
+const machine = {
+  mlx: `${version} (${name})`,
+  blas: blas.name,
+  threads: blas.threads,
+  python: peer?.versions ?? null,
+};
 const results: Record<string, Row[]> = {};
-if (!values.json) console.log(`MLX ${machine.mlx}, ${machine.blas}, ${machine.threads} threads`);
+if (!values.json) {
+  console.log(`MLX ${machine.mlx}, ${machine.blas}, ${machine.threads} threads`);
+  console.log(peer ? `beside ${peer}` : "BENCH_PYTHON is not set: nothing to compare with");
+}
 const always = Object.keys(benches).filter((key) => !benches[key]!.named);
 for (const key of positionals.length ? positionals : always) {
   const { title, run } = benches[key]!;
-  results[key] = await run();
+  results[key] = await run(peer);
   if (!values.json) print(title, results[key]);
 }
+await peer?.stop();
 if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));

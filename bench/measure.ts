@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
-import { evaluateSync, matmul, memory, random, scope } from "@mflux-depth/mlx";
+import { readFileSync, writeFileSync } from "node:fs";
+import { evaluateSync, matmul, memory, peakRate, random, scope } from "@mflux-depth/mlx";
 
 /** One line of a benchmark's table: a name, and figures with their units in their names. */
 export type Row = { name: string } & Record<string, string | number>;
@@ -10,27 +10,80 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** Runs something once and tells the seconds. */
+export type Timed = () => Promise<number>;
+
+/** A {@link Timed} of work in this process. */
+export const timed =
+  (run: () => unknown): Timed =>
+  async () => {
+    const start = performance.now();
+    await run();
+    return (performance.now() - start) / 1000;
+  };
+
 /** Median seconds of `times` runs after one that does not count. */
 export async function seconds(times: number, run: () => unknown): Promise<number> {
   await run();
   const taken: number[] = [];
-  for (let i = 0; i < times; i++) {
-    const start = performance.now();
-    await run();
-    taken.push((performance.now() - start) / 1000);
-  }
+  for (let i = 0; i < times; i++) taken.push(await timed(run)());
   return median(taken);
 }
 
-/** The most memory this process had resident, in MB (10⁶ bytes), as the operating system counts it. */
-export function peakResidentMB(): number {
+/**
+ * The least seconds of each of `rounds` runs after one that does not count, all in turn, so that they see the same
+ * machine.
+ */
+export async function inTurn(rounds: number, runs: Record<string, Timed>): Promise<Record<string, number>> {
+  const least: Record<string, number> = {};
+  for (let round = 0; round <= rounds; round++)
+    for (const [name, run] of Object.entries(runs)) {
+      const taken = await run();
+      if (round > 0) least[name] = Math.min(least[name] ?? Number.POSITIVE_INFINITY, taken);
+    }
+  return least;
+}
+
+/** How many times as fast as `other` something is that takes `ours` seconds; empty where one was not measured. */
+export const ratio = (other: number | undefined, ours: number | undefined): number | "" =>
+  other === undefined || ours === undefined ? "" : round(other / ours);
+
+/** ‖a − b‖² and ‖b‖². */
+export function difference(a: ArrayLike<number>, b: ArrayLike<number>): { squares: number; norm: number } {
+  let [squares, norm] = [0, 0];
+  for (let i = 0; i < b.length; i++) {
+    squares += (a[i]! - b[i]!) ** 2;
+    norm += b[i]! ** 2;
+  }
+  return { squares, norm };
+}
+
+/** ‖a − b‖ / ‖b‖ */
+export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const { squares, norm } = difference(a, b);
+  return Math.sqrt(squares / norm);
+}
+
+const statusMB = (key: "VmHWM" | "VmRSS"): number | null => {
   try {
-    const line = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"));
-    if (line) return (Number(line[1]) * 1024) / 1e6;
+    const kB = new RegExp(`${key}:\\s+(\\d+) kB`).exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    return kB === undefined ? null : (Number(kB) * 1024) / 1e6;
   } catch {
     // No /proc on macOS.
+    return null;
   }
-  return process.resourceUsage().maxRSS / 1000;
+};
+
+/** The most memory this process had resident, in MB (10⁶ bytes), as the operating system counts it. */
+export const peakResidentMB = (): number => statusMB("VmHWM") ?? process.resourceUsage().maxRSS / 1000;
+
+/** Starts the operating system's count of the most resident memory anew (Linux). */
+export function resetPeakResident(): void {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5");
+  } catch {
+    // Elsewhere the peak is that of the process's whole life.
+  }
 }
 
 export const peakMlxMB = (): number => memory.peakMemory() / 1e6;
@@ -38,13 +91,39 @@ export const peakMlxMB = (): number => memory.peakMemory() / 1e6;
 export const round = (value: number, digits = 3): number => Number(value.toPrecision(digits));
 
 /** float32 G operations a second of a square matrix product: the yardstick of one run. */
-export async function matmulPeak(size = 2048): Promise<number> {
+export async function matmulRate(size = 2048): Promise<number> {
   const [a, b] = [random.normal([size, size]), random.normal([size, size])];
   evaluateSync(a, b);
   const time = await seconds(5, () => scope(() => evaluateSync(matmul(a, b))));
   a.dispose();
   b.dispose();
   return (2 * size ** 3) / time / 1e9;
+}
+
+/** G operations a second to hold figures against: what the units can give at most (0: unknown), and what BLAS gets. */
+export interface Yardsticks {
+  peaks: Record<"float32" | "bfloat16" | "int8", number>;
+  matmul: number;
+  rows: Row[];
+}
+
+export async function yardsticks(): Promise<Yardsticks> {
+  const peak = (arithmetic: "float32" | "bfloat16" | "int8"): number => peakRate(arithmetic) / 1e9;
+  const peaks = { float32: peak("float32"), bfloat16: peak("bfloat16"), int8: peak("int8") };
+  const matmul = await matmulRate();
+  const known = Object.entries(peaks).filter(([, rate]) => rate > 0);
+  return {
+    peaks,
+    matmul,
+    rows: [
+      ...known.map(([name, rate]) => ({ name: `${name} in registers (the peak)`, "G op/s": round(rate) })),
+      {
+        name: "matmul 2048³, float32",
+        "G op/s": round(matmul),
+        "of peak": peaks.float32 ? round(matmul / peaks.float32, 2) : "",
+      },
+    ],
+  };
 }
 
 export function print(title: string, rows: readonly Row[]): void {

@@ -1,26 +1,17 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { memory } from "@mflux-depth/mlx";
 import { FluxDepth } from "mflux-depth";
-import { peakResidentMB, type Row, round } from "./measure.js";
+import { peakResidentMB, type Row, resetPeakResident, round } from "./measure.js";
 import { writeSynthetic } from "./synthetic.js";
 
 /*
  * Memory at FLUX.1's sizes, in a process of its own: `node bench/dist/memory.js MODEL` for one that is there.
  */
-
-/** Starts the operating system's count of the most resident memory anew (Linux). */
-function resetPeakResident(): void {
-  try {
-    writeFileSync("/proc/self/clear_refs", "5");
-  } catch {
-    // Elsewhere the peak is that of the process's whole life.
-  }
-}
 
 /** One picture of 256×256 in one step: what each component takes to read, and each stage to run. */
 async function measure(model: string): Promise<Row[]> {

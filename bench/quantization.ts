@@ -1,8 +1,9 @@
 import { fileURLToPath } from "node:url";
+import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { FluxDepth, type GenerationResult } from "mflux-depth";
-import { type Row, round } from "./measure.js";
+import { difference, type Row, round } from "./measure.js";
 
-const bitWidths = ["none", 8, 6, 5, 4, 3] as const;
+const bitWidths = [8, 6, 5, 4, 3] as const;
 
 /** Scenes that the model has not seen. */
 const scenes = [
@@ -17,49 +18,61 @@ const scenes = [
 const map = (name: string): string =>
   fileURLToPath(new URL(`../../examples/images/${name}_depth.png`, import.meta.url));
 
-/** ‖a − b‖² / ‖b‖², as its two sums. */
-function difference(a: ArrayLike<number>, b: ArrayLike<number>): { squares: number; norm: number } {
-  let [squares, norm] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    squares += (a[i]! - b[i]!) ** 2;
-    norm += b[i]! ** 2;
+/** The scenes, 256×256 in 20 steps of a fixed seed, computed in float32. */
+async function draw(options: {
+  quantize: "none" | (typeof bitWidths)[number];
+  int8?: boolean;
+}): Promise<GenerationResult[]> {
+  using flux = await FluxDepth.load({ model: "tiny-world", dtype: "float32", ...options });
+  const results: GenerationResult[] = [];
+  for (const { map: name, prompt } of scenes)
+    results.push(
+      await flux.generate({ prompt, depthImage: map(name), width: 256, height: 256, steps: 20, seed: 1 }),
+    );
+  return results;
+}
+
+/** Latents by their relative error, pictures by their peak signal to noise ratio. */
+function loss(
+  results: readonly GenerationResult[],
+  references: readonly GenerationResult[],
+): { latents: number; psnr: number } {
+  let [squares, norm, pixels, values] = [0, 0, 0, 0];
+  for (const [i, { latents, image }] of results.entries()) {
+    const reference = references[i]!;
+    const ofLatents = difference(latents.data, reference.latents.data);
+    squares += ofLatents.squares;
+    norm += ofLatents.norm;
+    pixels += difference(image.data, reference.image.data).squares;
+    values += image.data.length;
   }
-  return { squares, norm };
+  return {
+    latents: round(Math.sqrt(squares / norm), 2),
+    psnr: round(10 * Math.log10(255 ** 2 / (pixels / values))),
+  };
 }
 
 /**
- * What each bit width loses: pictures of the bundled checkpoint, 256×256 in 20 steps of a fixed seed, against those of
- * the same weights whole, all computed in float32. Latents by their relative error, pictures by their peak signal to
- * noise ratio.
+ * What each bit width loses: pictures of the bundled checkpoint against those of the same weights whole; and what
+ * inputs of 8 bits lose beside that, against the exact products of the same bits.
  */
 export async function benchQuantization(): Promise<Row[]> {
+  const whole = await draw({ quantize: "none" });
   const rows: Row[] = [];
-  const whole: GenerationResult[] = [];
   for (const quantize of bitWidths) {
-    using flux = await FluxDepth.load({ model: "tiny-world", quantize, dtype: "float32" });
-    let [latents, pixels, values] = [{ squares: 0, norm: 0 }, 0, 0];
-    for (const [index, { map: name, prompt }] of scenes.entries()) {
-      const result = await flux.generate({
-        prompt,
-        depthImage: map(name),
-        width: 256,
-        height: 256,
-        steps: 20,
-        seed: 1,
-      });
-      if (quantize === "none") whole.push(result);
-      const reference = whole[index]!;
-      const { squares, norm } = difference(result.latents.data, reference.latents.data);
-      latents = { squares: latents.squares + squares, norm: latents.norm + norm };
-      pixels += difference(result.image.data, reference.image.data).squares;
-      values += reference.image.data.length;
-    }
+    const exact = await draw({ quantize });
+    const ofWeights = loss(exact, whole);
+    const ofInputs = canMultiplyIntegers()
+      ? loss(await draw({ quantize, int8: true }), exact)
+      : { latents: "", psnr: "" };
     rows.push({
-      name: quantize === "none" ? "not quantized" : `${quantize} bits`,
+      name: `${quantize} bits`,
       // Each group of 64 has a scale and a bias of 16 bits.
-      "bits a weight": quantize === "none" ? 16 : quantize + 0.5,
-      "latents, relative error": round(Math.sqrt(latents.squares / latents.norm), 2),
-      "picture PSNR dB": quantize === "none" ? "" : round(10 * Math.log10(255 ** 2 / (pixels / values))),
+      "bits a weight": quantize + 0.5,
+      "latents, relative error": ofWeights.latents,
+      "picture PSNR dB": ofWeights.psnr,
+      "int8 against exact: latents": ofInputs.latents,
+      "int8 against exact: PSNR dB": ofInputs.psnr,
     });
   }
   return rows;

@@ -24,6 +24,7 @@
         "native/cpu/kernels_avx2.cc",
         "native/cpu/kernels_avx512.cc",
         "native/cpu/kernels_vnni.cc",
+        "native/cpu/peak.cc",
         "native/cpu/primitives.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],

@@ -53,6 +53,13 @@ export interface Backend {
 
 export const backend = (): Backend => native.backend() as Backend;
 
+/**
+ * Operations a second that all threads together reach in a loop over registers, so the most that products on this CPU
+ * can have: float32 multiply-adds, bfloat16 added up in float32, or integers of 8 bits added up in 32. Takes a tenth of
+ * a second. 0 where the instruction is not there, and off x86-64 Linux.
+ */
+export const peakRate = (arithmetic: "float32" | "bfloat16" | "int8"): number => native.peakRate(arithmetic);
+
 /** Metal only: whether it is there, and GPU captures for Xcode. */
 export const metal = {
   isAvailable: (): boolean => native.metalAvailable(),

@@ -193,6 +193,7 @@ export interface Native {
   metalStopCapture: () => void;
   fusible: (a: MxArray) => boolean;
   instructionSet: () => string;
+  peakRate: (arithmetic: string) => number;
   fusedActivation: (x: MxArray, kind: string) => MxArray;
   fusedModulatedNorm: (x: MxArray, scale: MxArray, shift: MxArray, eps: number) => MxArray;
   fusedGatedAdd: (x: MxArray, gate: MxArray, y: MxArray) => MxArray;

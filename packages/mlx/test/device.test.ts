@@ -7,6 +7,25 @@ import * as mx from "../src/index.js";
 import { refuses, same } from "./support.js";
 
 describe("device", () => {
+  test("the peak is of the instructions that the processor has", () => {
+    refuses(() => mx.peakRate("float64" as "float32"), "peakRate", "unknown arithmetic");
+    const [float32, bfloat16, int8] = (["float32", "bfloat16", "int8"] as const).map(mx.peakRate) as [
+      number,
+      number,
+      number,
+    ];
+    // One instruction does one, two or four times as many products; a busy machine blurs that.
+    if (bfloat16 > 0) assert.ok(bfloat16 > float32 / 4 && bfloat16 < 16 * float32, `${bfloat16} ${float32}`);
+    if (int8 > 0) assert.ok(int8 > float32 && int8 < 16 * float32, `${int8} ${float32}`);
+    if (process.platform === "linux" && process.arch === "x64") {
+      // Far below what a core of these sets gives, far above it where the loop is folded away.
+      const perThread = float32 / mx.backend().blas.threads;
+      if (float32 > 0) assert.ok(perThread > 1e9 && perThread < 1e12, `${perThread}`);
+    } else {
+      assert.equal(float32, 0);
+    }
+  });
+
   test("the backend says which MLX this is", () => {
     const { name, version, library, blas } = mx.backend();
     assert.match(version, /^\d+\.\d+\.\d+/);

@@ -1,4 +1,5 @@
 #include "../convert.h"
+#include "peak.h"
 
 #ifdef __linux__
 
@@ -619,6 +620,7 @@ Table cpu_table() {
   return {
       row("fusible", "a", [](array a) { return cpu::fusible(a); }),
       row("instructionSet", "", [] { return cpu::instruction_set(); }),
+      row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
       row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, kind); }),
       row("fusedModulatedNorm", "x scale shift eps",
           [](array x, array scale, array shift, float eps) { return cpu::modulated_norm(x, scale, shift, eps); }),

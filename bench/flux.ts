@@ -1,0 +1,10 @@
+import { readFileSync } from "node:fs";
+
+/** The `config.json` of a component of FLUX.1-Depth-dev, as it is published. */
+export function fluxConfig(component: "transformer" | "vae"): Record<string, unknown> {
+  const file = new URL(
+    `../../models/flux1-depth-dev/${component}/config.json`,
+    import.meta.resolve("mflux-depth"),
+  );
+  return JSON.parse(readFileSync(file, "utf8"));
+}
