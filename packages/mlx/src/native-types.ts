@@ -201,7 +201,7 @@ export interface Native {
   fusedGroupNorm: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number, silu: boolean) => MxArray;
   groupStatistics: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number) => MxArray;
   fusedConvolution: (x: MxArray, w: MxArray, bias: MxArray | null, statistics: MxArray | null, residual: MxArray | null, stride: number, before: number, after: number, repeat: number) => MxArray;
-  fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
+  fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number, mask: MxArray | null, causal: boolean) => MxArray;
   multipliesIntegers: () => boolean;
   fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
   fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;

@@ -209,51 +209,129 @@ test("group norm, with SiLU and without", options, () => {
   }
 });
 
-test("attention by blocks", options, () => {
-  // Beyond a block of queries (128) and of keys (1024), and sizes that fill none.
-  for (const [batch, heads, queries, keys, dims] of [
+/** softmax(0.3 q kᵀ + mask(batch, head, query, key)) v, `[batch, queries, heads · dims]`. */
+function attended(
+  [q, k, v]: readonly [MxArray, MxArray, MxArray],
+  mask: (batch: number, head: number, query: number, key: number) => number = () => 0,
+): number[] {
+  const [batch, heads, queries, dims] = q.shape as [number, number, number, number];
+  const keys = k.shape[2]!;
+  const [qs, ks, vs] = [numbers(q), numbers(k), numbers(v)];
+  const expected = new Array<number>(batch * queries * heads * dims);
+  for (let b = 0; b < batch; b++)
+    for (let head = 0; head < heads; head++)
+      for (let query = 0; query < queries; query++) {
+        const of = (values: number[], at: number): number[] => values.slice(at * dims, (at + 1) * dims);
+        const scores = Array.from({ length: keys }, (_, key) => {
+          const [left, right] = [
+            of(qs, (b * heads + head) * queries + query),
+            of(ks, (b * heads + head) * keys + key),
+          ];
+          return 0.3 * left.reduce((a, e, i) => a + e * right[i]!, 0) + mask(b, head, query, key);
+        });
+        const most = Math.max(...scores);
+        const weights = scores.map((score) => Math.exp(score - most));
+        const sum = weights.reduce((a, e) => a + e);
+        for (let i = 0; i < dims; i++)
+          expected[((b * queries + query) * heads + head) * dims + i] =
+            weights.reduce(
+              (a, weight, key) => a + weight * vs[((b * heads + head) * keys + key) * dims + i]!,
+              0,
+            ) / sum;
+      }
+  return expected;
+}
+
+/** Random q, k and v; beyond a block of queries (128) and of keys (1024), and sizes that fill none. */
+const attentionOperands = (
+  [
     [1, 1, 1, 1, 3],
     [2, 3, 5, 9, 8],
     [1, 2, 131, 1029, 16],
-  ] as const) {
-    const q = random.normal([batch, heads, queries, dims], { key: random.key(1), scale: 2 });
-    const k = random.normal([batch, heads, keys, dims], { key: random.key(2), scale: 2 });
-    const v = random.normal([batch, heads, keys, dims], { key: random.key(3) });
-    const [qs, ks, vs] = [numbers(q), numbers(k), numbers(v)];
-    const expected = new Array<number>(batch * queries * heads * dims);
-    for (let b = 0; b < batch; b++)
-      for (let head = 0; head < heads; head++)
-        for (let query = 0; query < queries; query++) {
-          const of = (values: number[], at: number): number[] => values.slice(at * dims, (at + 1) * dims);
-          const scores = Array.from({ length: keys }, (_, key) => {
-            const [left, right] = [
-              of(qs, (b * heads + head) * queries + query),
-              of(ks, (b * heads + head) * keys + key),
-            ];
-            return 0.3 * left.reduce((a, e, i) => a + e * right[i]!, 0);
-          });
-          const most = Math.max(...scores);
-          const weights = scores.map((score) => Math.exp(score - most));
-          const sum = weights.reduce((a, e) => a + e);
-          for (let i = 0; i < dims; i++)
-            expected[((b * queries + query) * heads + head) * dims + i] =
-              weights.reduce(
-                (a, weight, key) => a + weight * vs[((b * heads + head) * keys + key) * dims + i]!,
-                0,
-              ) / sum;
-        }
-    near(native.fusedAttention(q, k, v, 0.3), expected, 2e-6);
+  ] as const
+).map(([batch, heads, queries, keys, dims]) => {
+  const tokens = (count: number, seed: number, scale = 1): MxArray =>
+    random.normal([batch, heads, count, dims], { key: random.key(seed), scale });
+  return [tokens(queries, 1, 2), tokens(keys, 2, 2), tokens(keys, 3)] as const;
+});
+
+test("attention by blocks", options, () => {
+  for (const operands of attentionOperands)
+    near(native.fusedAttention(...operands, 0.3, null, false), attended(operands), 2e-6);
+});
+
+test("attention with a mask that is added, however it is broadcast and laid out", options, () => {
+  for (const operands of attentionOperands) {
+    const [batch, heads, queries, keys] = [...operands[0].shape.slice(0, 3), operands[1].shape[2]!] as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    for (const shape of [
+      [batch, heads, queries, keys],
+      [1, heads, queries, keys],
+      [batch, 1, 1, keys],
+      [1, 1, queries, keys],
+    ] as const) {
+      // Laid out with the heads last, as relative positions come.
+      const reversed = random.normal([...shape].reverse(), { key: random.key(4), scale: 3 });
+      const mask = transpose(reversed);
+      const values = numbers(mask);
+      const expected = attended(operands, (...at) => {
+        const flat = at.reduce((sum, index, axis) => sum * shape[axis]! + (shape[axis] === 1 ? 0 : index), 0);
+        return values[flat]!;
+      });
+      near(native.fusedAttention(...operands, 0.3, mask, false), expected, 2e-6);
+    }
   }
+});
+
+test("attention that sees no later key", options, () => {
+  for (const operands of attentionOperands) {
+    const [queries, keys] = [operands[0].shape[2]!, operands[1].shape[2]!];
+    const expected = attended(operands, (_batch, _head, query, key) =>
+      key <= query + keys - queries ? 0 : Number.NEGATIVE_INFINITY,
+    );
+    near(native.fusedAttention(...operands, 0.3, null, true), expected, 2e-6);
+  }
+  const [q, k, v] = attentionOperands[1]!;
+  assert.throws(
+    () => native.fusedAttention(k, q, q, 0.3, null, true),
+    /fusedAttention: .*a key for each query/,
+  );
+  assert.throws(
+    () => native.fusedAttention(q, k, v, 0.3, random.normal([1, 2, 5, 9]), false),
+    /takes a mask/,
+  );
+});
+
+test("attention: minus infinity hides a key, and a row without any is not a number", options, () => {
+  const operands = attentionOperands[1]!;
+  const hidden = (query: number, key: number): boolean => query === 2 || key > 4;
+  const mask = array(
+    Float32Array.from({ length: 45 }, (_, at) =>
+      hidden(Math.floor(at / 9), at % 9) ? Number.NEGATIVE_INFINITY : 0,
+    ),
+    { shape: [1, 1, 5, 9] },
+  );
+  const values = numbers(native.fusedAttention(...operands, 0.3, mask, false));
+  const expected = attended(operands, (_batch, _head, _query, key) =>
+    key > 4 ? Number.NEGATIVE_INFINITY : 0,
+  );
+  for (const [at, value] of values.entries())
+    if (Math.floor(at / 24) % 5 === 2) assert.ok(Number.isNaN(value));
+    else assert.ok(Math.abs(value - expected[at]!) < 1e-5);
 });
 
 test("attention carries NaN, and large scores do not overflow", options, () => {
   const ones = array(new Float32Array(32).fill(100), { shape: [1, 1, 4, 8] });
-  near(native.fusedAttention(ones, ones, ones, 1), new Array(32).fill(100));
+  near(native.fusedAttention(ones, ones, ones, 1, null, false), new Array(32).fill(100));
   const nan = array(
     Float32Array.from({ length: 32 }, (_, i) => (i === 9 ? Number.NaN : 1)),
     { shape: [1, 1, 4, 8] },
   );
-  assert.ok(numbers(native.fusedAttention(ones, nan, ones, 1)).every(Number.isNaN));
+  assert.ok(numbers(native.fusedAttention(ones, nan, ones, 1, null, false)).every(Number.isNaN));
 });
 
 test("convolution by bands", options, () => {

@@ -6,6 +6,7 @@ import {
   add,
   arange,
   astype,
+  broadcastTo,
   concatenate,
   expandDims,
   greaterEqual,
@@ -34,8 +35,9 @@ export interface AttentionOptions {
  * `softmax(scale · q kᵀ + mask) v` with `q [batch, heads, queries, head_dim]` and `k, v [batch, heads, keys, head_dim]`
  * → `[batch, heads, queries, head_dim]`; scores and softmax in float32.
  *
- * On the CPU, where MLX would make the scores of all heads at once, they are made by blocks, and without a mask in one
- * pass on all threads; with one, groups of heads (and blocks of queries where one head is too large) follow one another.
+ * On the CPU, where MLX would make the scores of all heads at once, they are made by blocks: in one pass on all threads
+ * for float32 outside of gradients; else groups of heads (and blocks of queries where one head is too large) follow one
+ * another.
  */
 export function attention(q: MxArray, k: MxArray, v: MxArray, options: AttentionOptions): MxArray {
   const { scale, mask = null } = options;
@@ -43,8 +45,11 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
 
   const [batch, heads, queries, dims] = q.shape as [number, number, number, number];
   const keys = k.shape[2]!;
-  if (!mask && [q, k, v].every((a) => native.fusible(a)))
-    return swapaxes(reshape(native.fusedAttention(q, k, v, scale), [batch, queries, heads, dims]), 1, 2);
+  if (fusible(q, k, v, mask)) {
+    const added = mask === null || mask === "causal" ? null : addedToScores(mask, keys);
+    const joined = native.fusedAttention(q, k, v, scale, added, mask === "causal");
+    return swapaxes(reshape(joined, [batch, queries, heads, dims]), 1, 2);
+  }
   const { headsAtOnce, queriesAtOnce } = parts(batch, heads, queries, keys);
   const [wideQ, keysOnRight, wideV] = [
     astype(q, "float32"),
@@ -78,6 +83,21 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
   }
   const result = groups.length === 1 ? groups[0]! : concatenate(groups, 1);
   return astype(result, q.dtype);
+}
+
+function fusible(q: MxArray, k: MxArray, v: MxArray, mask: AttentionOptions["mask"]): boolean {
+  if (![q, k, v].every((a) => native.fusible(a))) return false;
+  // A query that sees no key at all is the plain operations' affair.
+  if (mask === "causal") return q.shape[2]! <= k.shape[2]!;
+  return !mask || mask.dtype === "bool" || native.fusible(mask);
+}
+
+/** A mask as `[batch or 1, heads or 1, queries or 1, keys]` float32, to be added to the scores. */
+function addedToScores(mask: MxArray, keys: number): MxArray {
+  const leading = mask.shape.slice(0, -1);
+  const whole = broadcastTo(mask, [...leading, keys]);
+  const spread = reshape(whole, [...new Array<number>(4 - mask.ndim).fill(1), ...leading, keys]);
+  return mask.dtype === "bool" ? where(spread, 0, masked) : spread;
 }
 
 /** How many heads, and queries of them, are attended at once so that their scores fit the scratch memory. */
