@@ -94,8 +94,9 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::thread thread_;
   // Held while arrays are evaluated, on whichever thread.
   std::mutex evaluation_;
-  // Of the evaluation in flight, under the lock: whether it has ended, and why it failed.
+  // Of the evaluation in flight, under the lock: whether it has ended (told by the condition), and why it failed.
   bool ended_ = true;
+  std::condition_variable end_;
   std::optional<std::string> failure_;
   std::atomic<bool> closing_{false};
 };

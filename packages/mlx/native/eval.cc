@@ -82,6 +82,7 @@ class Evaluation {
       arrays_.clear();
       environment_.ended_ = true;
     }
+    environment_.end_.notify_one();
     auto landing = std::exchange(landing_, nullptr);
     if (napi_call_threadsafe_function(landing, this, napi_tsfn_nonblocking) == napi_ok) {
       napi_release_threadsafe_function(landing, napi_tsfn_release);
@@ -171,19 +172,19 @@ void Environment::compute(std::vector<mx::array>& arrays) {
 }
 
 void Environment::evaluate(std::vector<mx::array> arrays) {
-  std::lock_guard lock(evaluation_);
-  // When the evaluation in flight has failed just now, these arrays may depend on what it left.
+  std::unique_lock lock(evaluation_);
+  // The one in flight comes first, also when its thread has not begun: a failure here would poison its arrays.
+  end_.wait(lock, [this] { return ended_; });
+  // When it has failed just now, these arrays may depend on what it left.
   if (auto reason = judge(); !reason.empty()) throw std::runtime_error(reason);
-  // A cancel is meant for the evaluation in flight, which may have ended or not begun.
-  const bool cancel = streams->cancel.exchange(false) && !ended_;
+  // A cancel was meant for it.
+  streams->cancel = false;
   try {
     compute(arrays);
   } catch (const std::exception& error) {
-    streams->cancel = cancel;
     poison_unfinished(error.what());
     throw;
   }
-  streams->cancel = cancel;
   settle();
 }
 

@@ -313,6 +313,19 @@ describe("after a failure", () => {
     close(mx.slice(slow, [0, 0]), sineOf(6), 1e-5);
   });
 
+  test("a failed read leaves alone what an evaluation was begun for, its thread at work or not", async () => {
+    for (let n = 0; n < 20; n++) {
+      const bad = await broken();
+      const asked = sines(1);
+      const pending = mx.evaluate(asked);
+      await Promise.resolve();
+      await Promise.resolve();
+      refuses(() => bad.toTypedArray(), "toTypedArray", "read");
+      await pending;
+      close(mx.slice(asked, [0, 0]), sineOf(1), 1e-5);
+    }
+  });
+
   test("an evaluation queued behind a failed one goes on", async () => {
     const bad = await broken();
     const good = known();
