@@ -45,7 +45,7 @@ export interface DepthEstimatorOptions {
   readonly revision?: string | undefined;
   /** Where to compute; as it is set for the process when absent. */
   readonly device?: DeviceName | undefined;
-  /** Told when weights begin and end being read. */
+  /** Told how the reading of weights goes on. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }
 
@@ -139,7 +139,7 @@ export class DepthEstimator {
     }
     signal?.throwIfAborted();
 
-    const model = this.#use(fieldOfView);
+    const model = await this.#use(fieldOfView, signal);
     using pixels = this.#preprocess(decoded);
     const { depth, fov } = await model.forward(pixels, { signal, onProgress });
     using held = depth;
@@ -171,10 +171,10 @@ export class DepthEstimator {
   }
 
   /** The model, with the field-of-view head only when that is asked for: it is a third of the weights. */
-  #use(fieldOfView: boolean): DepthPro {
+  #use(fieldOfView: boolean, signal: AbortSignal | undefined): Promise<DepthPro> {
     if (fieldOfView && this.#component?.fieldOfView === false) this.free();
     this.#component ??= { part: this.#part(fieldOfView), fieldOfView };
-    return this.#component.part.get();
+    return this.#component.part.get(signal);
   }
 
   #part(fieldOfView: boolean): Component<DepthPro> {

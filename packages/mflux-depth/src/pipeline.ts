@@ -17,7 +17,7 @@ import {
   setDefaultDevice,
   subtract,
 } from "@mflux-depth/mlx";
-import { inParts, type Module } from "@mflux-depth/mlx/nn";
+import { inParts } from "@mflux-depth/mlx/nn";
 import {
   type DepthEstimate,
   DepthEstimator,
@@ -63,14 +63,14 @@ import { modelTime, sigmas, startIndex, stepSize } from "./schedule.js";
 import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
-import type { Component, LoadProgress } from "./weights/component.js";
+import type { LoadProgress } from "./weights/component.js";
 import type { DownloadProgress } from "./weights/hub.js";
 import { type Repository, resolveRepository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
 export interface FluxDepthOptions extends LoadOptions {
-  /** Told how a download goes on, and when weights begin and end being read, during generations too. */
+  /** Told how a download goes on, and the reading of weights, during generations too. */
   readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -443,7 +443,7 @@ export class FluxDepth {
     yield clock.start("denoise");
     const textTokens = text.prompt.shape[1]!;
     const rotary = arrays.keep(rotaryTables(this.#parts.transformerConfig, { ...grid, textTokens }));
-    this.#use(this.#parts.transformer, signal);
+    await this.#parts.transformer.get(signal);
     // Only now: what reading weights frees is not used again.
     using _cache = this.#keepBuffers();
     let latents = start;
@@ -493,12 +493,6 @@ export class FluxDepth {
     };
   }
 
-  /** A part with its weights, unless the generation has ended. */
-  #use<M extends Module>(part: Component<M>, signal: AbortSignal): M {
-    signal.throwIfAborted();
-    return part.get();
-  }
-
   /** The prompt as the transformer takes it; in "resident" mode the last one is kept. */
   async #encodeText({ request, arrays, signal, warnings }: Run): Promise<EncodedText> {
     const { prompt, maxSequenceLength } = request;
@@ -521,9 +515,11 @@ export class FluxDepth {
 
     const { clip, t5 } = this.#parts;
     const low = this.options.memory === "low";
-    const pooled = arrays.keep(await inParts(this.#use(clip, signal).stages(clipTokens.ids), { signal }));
+    const clipEncoder = await clip.get(signal);
+    const pooled = arrays.keep(await inParts(clipEncoder.stages(clipTokens.ids), { signal }));
     if (low) clip.free();
-    const embedded = arrays.keep(await inParts(this.#use(t5, signal).stages(t5Tokens.ids), { signal }));
+    const t5Encoder = await t5.get(signal);
+    const embedded = arrays.keep(await inParts(t5Encoder.stages(t5Tokens.ids), { signal }));
     if (low) t5.free();
     const encoded = { pooled, prompt: embedded };
     if (!low) {
@@ -541,7 +537,7 @@ export class FluxDepth {
   /** A picture, stretched to the size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
   async #encodePicture(picture: Pixels, { request, grid, arrays, signal }: Run): Promise<MxArray> {
     const { width, height } = request;
-    const autoencoder = this.#use(this.#parts.autoencoder, signal);
+    const autoencoder = await this.#parts.autoencoder.get(signal);
     using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
     using mode = await inParts(autoencoder.encodeStages(pixels), { signal });
     const tokens = arrays.keep(
@@ -558,9 +554,10 @@ export class FluxDepth {
     { request, signal }: Run,
   ): Promise<MxArray> {
     const { latents, control, rotary, text } = inputs;
+    const transformer = await this.#parts.transformer.get(signal);
     using hiddenStates = concatenate([latents, control], -1);
     using velocity = await inParts(
-      this.#use(this.#parts.transformer, signal).stages({
+      transformer.stages({
         hiddenStates,
         encoderHiddenStates: text.prompt,
         pooledProjections: text.pooled,
@@ -575,7 +572,7 @@ export class FluxDepth {
 
   /** Tokens as the transformer sees them → the picture. */
   async #decode(tokens: MxArray, { grid, arrays, signal }: Run): Promise<Picture> {
-    const autoencoder = this.#use(this.#parts.autoencoder, signal);
+    const autoencoder = await this.#parts.autoencoder.get(signal);
     const latents = arrays.keep(scope(() => unscaleLatents(unpack(tokens, grid), autoencoder.config)));
     const pixels = await inParts(autoencoder.decodeStages(latents), { signal });
     arrays.free([latents]);

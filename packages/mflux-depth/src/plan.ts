@@ -120,7 +120,7 @@ type Sizes = Readonly<Record<"clip" | "t5" | "vae" | "transformer" | "depth", He
 
 /** The sizes of all weights by bits, each read once. */
 function sizesOf(parts: Parts, depth: DepthEstimator | null): (bits: Bits | undefined) => Sizes {
-  const depthSize = depth?.size() ?? { bytes: 0, largest: 0 };
+  const depthSize = depth?.size() ?? { bytes: 0, reading: 0 };
   const known = new Map<Bits | undefined, Sizes>();
   return (bits) => {
     const sizes = known.get(bits) ?? {
@@ -155,12 +155,14 @@ function stagesOf(
   /** Weights that stay from stage to stage. */
   let kept = 0;
   const stage = (name: Stage, weights: HeldSize, held: number, work: number): void => {
-    // While weights are read, the tensor that is converted exists twice.
-    const needed = Math.max(work, 2 * weights.largest);
+    const needed = Math.max(work, weights.reading);
     stages.push({ stage: name, weights: held, work: needed, peak: programBytes + held + needed });
   };
 
-  const together = { bytes: sizes.clip.bytes + sizes.t5.bytes, largest: sizes.t5.largest };
+  const together = {
+    bytes: sizes.clip.bytes + sizes.t5.bytes,
+    reading: Math.max(sizes.clip.reading, sizes.t5.reading),
+  };
   stage(
     "text",
     together,

@@ -84,7 +84,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   await checkTarget(target);
   const { model, files } = await findModel(options, { signal, onProgress });
   const quantize = files.storedBits ?? options.quantize;
-  const plans = planWeights(files, options);
+  const plans = await planWeights(files, options);
   try {
     const totalBytes = plans.reduce((sum, { shards }) => sum + bytesOf(shards.flat()), 0);
     await checkSpace(target, totalBytes);
@@ -138,7 +138,7 @@ function disposeAll(plans: readonly Plan[]): void {
 }
 
 /** Checks all weights and says what becomes of them; reads none. */
-function planWeights(files: ModelFiles, options: ResolvedLoadOptions): Plan[] {
+async function planWeights(files: ModelFiles, options: ResolvedLoadOptions): Promise<Plan[]> {
   const { clip, t5, transformer, autoencoder } = openParts(files, options, "cpu", undefined);
   const parts = { text_encoder: clip, text_encoder_2: t5, transformer, vae: autoencoder };
   const plans: Plan[] = [];
@@ -146,7 +146,7 @@ function planWeights(files: ModelFiles, options: ResolvedLoadOptions): Plan[] {
     for (const name of components) {
       const parameters: NamedArray[] = [];
       plans.push({ name, shards: [parameters] });
-      parts[name].deliver((key, arrays) => {
+      await parts[name].deliver((key, arrays) => {
         const layer = key.slice(0, key.lastIndexOf(".") + 1);
         for (const [own, array] of Object.entries(arrays)) parameters.push([layer + own, array]);
       });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { describe, it } from "node:test";
+import { before, describe, it } from "node:test";
 import {
   concatenate,
   type DType,
@@ -31,9 +31,9 @@ const tinyConfig = autoencoderConfig(JSON.parse(readFileSync(at(`${folder}/confi
 const weights = (): Map<string, MxArray> =>
   loadSafetensors(at(`${folder}/diffusion_pytorch_model.safetensors`)).arrays;
 
-function tinyWorld(dtype: DType = "float32"): Autoencoder {
+async function tinyWorld(dtype: DType = "float32"): Promise<Autoencoder> {
   const model = new Autoencoder(tinyConfig);
-  model.load(weights(), { dtype });
+  await model.load(weights(), { dtype });
   return model;
 }
 
@@ -48,7 +48,10 @@ const golden = (name: string): MxArray =>
 const tolerance = defaultDevice() === "cpu" ? 3e-6 : 2e-5;
 
 describe("autoencoder against diffusers", () => {
-  const model = tinyWorld();
+  let model: Autoencoder;
+  before(async () => {
+    model = await tinyWorld();
+  });
   const cases = [
     ["image", "latent", (x: MxArray) => model.encode(x)],
     ["latent", "decoded", (x: MxArray) => model.decode(x)],
@@ -86,8 +89,8 @@ describe("autoencoder against diffusers", () => {
     assert.ok(!latents.disposed);
   });
 
-  it("in bfloat16 it stays close to float32", () => {
-    using half = tinyWorld("bfloat16");
+  it("in bfloat16 it stays close to float32", async () => {
+    using half = await tinyWorld("bfloat16");
     const out = half.decode(golden("random_latent"));
     assert.equal(out.dtype, "bfloat16");
     const error = relativeError(values(out), values(golden("random_decoded")));
@@ -328,7 +331,7 @@ describe("autoencoder at another size", () => {
 });
 
 describe("autoencoder: loading and config", () => {
-  it("understands the attention's old names", () => {
+  it("understands the attention's old names", async () => {
     const old = new Map(
       [...weights()].map(([key, tensor]) => [
         key
@@ -341,12 +344,12 @@ describe("autoencoder: loading and config", () => {
     );
     assert.ok(old.has("decoder.mid_block.attentions.0.proj_attn.bias"));
     using model = new Autoencoder(tinyConfig);
-    model.load(old, { dtype: "float32" });
+    await model.load(old, { dtype: "float32" });
     const out = model.decode(golden("random_latent"));
     assert.ok(relativeError(values(out), values(golden("random_decoded"))) <= tolerance);
   });
 
-  it("names tensors that do not fit", () => {
+  it("names tensors that do not fit", async () => {
     const tensors = weights();
     tensors.delete("encoder.conv_in.bias");
     const unneeded = tensors.get("decoder.conv_out.bias")!;
@@ -354,8 +357,8 @@ describe("autoencoder: loading and config", () => {
       "quant_conv.bias",
       scope(() => slice(unneeded, [null])),
     );
-    assert.throws(
-      () => new Autoencoder(tinyConfig).load(tensors),
+    await assert.rejects(
+      new Autoencoder(tinyConfig).load(tensors),
       (error) =>
         error instanceof LoadError &&
         error.missing.join() === "encoder.convIn.bias" &&

@@ -51,15 +51,25 @@ function contents(variant?: string): Record<string, number> {
 
 /** Asserts a ModelError about `source` whose message matches, and that nothing stays in memory. */
 function refused(action: () => unknown, source: string, message: RegExp): void {
-  const [active, handles] = [memory.activeMemory(), memory.liveHandles()];
-  assert.throws(action, (error: unknown) => {
-    assert.ok(error instanceof ModelError, String(error));
-    assert.equal(error.source, source);
-    assert.match(error.message, message);
-    return true;
-  });
-  assert.deepEqual([memory.activeMemory(), memory.liveHandles()], [active, handles]);
+  const before = held();
+  assert.throws(action, refusal(source, message));
+  assert.deepEqual(held(), before);
 }
+
+async function refusedLater(action: () => Promise<unknown>, source: string, message: RegExp): Promise<void> {
+  const before = held();
+  await assert.rejects(action, refusal(source, message));
+  assert.deepEqual(held(), before);
+}
+
+const held = (): object => [memory.activeMemory(), memory.liveHandles()];
+
+const refusal = (source: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof ModelError, String(error));
+  assert.equal(error.source, source);
+  assert.match(error.message, message);
+  return true;
+};
 
 describe("openCheckpoint", () => {
   test("reads a single file, by either library's name, or the only one", async () => {
@@ -174,9 +184,9 @@ class Pair extends Module {
 }
 
 describe("loadWeights", () => {
-  const load = (rename?: (name: string) => string | null): Pair => {
+  const load = async (rename?: (name: string) => string | null): Promise<Pair> => {
     const pair = new Pair();
-    loadWeights(pair, openCheckpoint(folder), { dtype: "float16", ...(rename && { rename }) });
+    await loadWeights(pair, openCheckpoint(folder), { dtype: "float16", ...(rename && { rename }) });
     return pair;
   };
   const sound: Record<string, [number[], number]> = {
@@ -187,18 +197,22 @@ describe("loadWeights", () => {
 
   test("casts and fills the module, under the names that it has", async () => {
     await write("model.safetensors", { ...sound, position_ids: [[1], 0] });
-    using pair = load((name) => (name === "position_ids" ? null : name));
+    using pair = await load((name) => (name === "position_ids" ? null : name));
     assert.equal(pair.firstLayer.parameters().get("weight")?.dtype, "float16");
     assert.deepEqual(pair.parameters().get("second.weight")?.shape, [3, 2]);
   });
 
   test("names the file and the tensor that do not fit", async () => {
     const path = await write("model.safetensors", { ...sound, "second.weight": [[2, 3], 3] });
-    refused(load, path, /"second\.weight" is .*\[2, 3\], not .*\[3, 2\]/);
-    refused(() => load((name) => name.replace("second.", "other.")), path, /"second\.weight" is missing/);
+    await refusedLater(load, path, /"second\.weight" is .*\[2, 3\], not .*\[3, 2\]/);
+    await refusedLater(
+      () => load((name) => name.replace("second.", "other.")),
+      path,
+      /"second\.weight" is missing/,
+    );
     await write("model.safetensors", { ...sound, extra: [[1], 0], more: [[1], 0] });
-    refused(load, path, /"(extra|more)" is no part of this model \(as 1 more is\)/);
-    refused(
+    await refusedLater(load, path, /"(extra|more)" is no part of this model \(as 1 more is\)/);
+    await refusedLater(
       () => load((name) => (name === "more" ? null : name && name)),
       path,
       /"extra" is no part of this model$/,

@@ -42,7 +42,7 @@ async function run(
   signal: AbortSignal = new AbortController().signal,
 ): Promise<{ code: number; out: string; err: string }> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const io: Io = { stdin: Readable.from([]), stdout, stderr, env: {}, signal, blocking() {} };
+  const io: Io = { stdin: Readable.from([]), stdout, stderr, env: {}, signal };
   const code = await main(["depth", ...argv], io);
   const text = (stream: PassThrough): string => stream.read()?.toString() ?? "";
   return { code, out: text(stdout), err: text(stderr) };

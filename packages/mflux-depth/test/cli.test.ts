@@ -547,7 +547,6 @@ describe("progress", () => {
       stderr,
       env: {},
       signal: new AbortController().signal,
-      blocking() {},
     });
     progress.stage("denoising");
     progress.status("reading transformer, 23.8 GB");

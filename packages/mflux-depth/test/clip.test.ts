@@ -22,9 +22,9 @@ import { relativeError, values } from "./tensors.js";
 const folder = fileURLToPath(new URL("../../models/tiny-world/text_encoder", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/text_encoders.safetensors", import.meta.url));
 
-function loadBundled(dtype: DType): ClipTextEncoder {
+async function loadBundled(dtype: DType): Promise<ClipTextEncoder> {
   const model = new ClipTextEncoder(clipTextConfig(readConfig(folder, "config.json")));
-  loadWeights(model, openCheckpoint(folder), { dtype, rename: ClipTextEncoder.sanitize });
+  await loadWeights(model, openCheckpoint(folder), { dtype, rename: ClipTextEncoder.sanitize });
   return model;
 }
 
@@ -33,9 +33,9 @@ let model: ClipTextEncoder;
 let ids: MxArray;
 let pooled: Float32Array;
 
-before(() => {
+before(async () => {
   golden = loadSafetensors(goldenFile);
-  model = loadBundled("float32");
+  model = await loadBundled("float32");
   ids = golden.arrays.get("clip_ids")!;
   pooled = values(golden.arrays.get("pooled")!);
 });
@@ -59,8 +59,8 @@ test("a text alone gives what it gives among others", () => {
   }
 });
 
-test("bfloat16 keeps its dtype and about its precision", () => {
-  using half = loadBundled("bfloat16");
+test("bfloat16 keeps its dtype and about its precision", async () => {
+  using half = await loadBundled("bfloat16");
   using out = half.forward(ids);
   assert.equal(out.dtype, "bfloat16");
   const error = relativeError(values(out), pooled);

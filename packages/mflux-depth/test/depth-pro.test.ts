@@ -32,10 +32,10 @@ import { relativeError } from "./tensors.js";
 const bundled = fileURLToPath(new URL("../../models/tiny-world/depth_pro", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/depth_pro.safetensors", import.meta.url));
 
-function loadBundled(): DepthPro {
+async function loadBundled(): Promise<DepthPro> {
   const config = depthProConfig(readConfig(bundled, "config.json"));
   const model = new DepthPro(config);
-  loadWeights(model, openCheckpoint(bundled), { dtype: "float32", rename: depthProKey(config) });
+  await loadWeights(model, openCheckpoint(bundled), { dtype: "float32", rename: depthProKey(config) });
   return model;
 }
 
@@ -52,8 +52,8 @@ describe("the bundled model", () => {
   const golden = loadSafetensors(goldenFile).arrays;
   const pixels = (i: number): MxArray => scope(() => transpose(golden.get(`pixels_${i}`)!, [0, 2, 3, 1]));
 
-  before(() => {
-    model = loadBundled();
+  before(async () => {
+    model = await loadBundled();
   });
 
   for (const i of [0, 1, 2])

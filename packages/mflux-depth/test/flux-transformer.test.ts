@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { describe, it } from "node:test";
+import { before, describe, it } from "node:test";
 import {
   array,
   astype,
@@ -36,9 +36,9 @@ const tinyConfig = fluxTransformerConfig(json(`${folder}/config.json`));
 const weights = (): Map<string, MxArray> =>
   loadSafetensors(at(`${folder}/diffusion_pytorch_model.safetensors`)).arrays;
 
-function tinyWorld(dtype: DType = "float32"): FluxTransformer {
+async function tinyWorld(dtype: DType = "float32"): Promise<FluxTransformer> {
   const model = new FluxTransformer(tinyConfig);
-  model.load(weights(), { dtype });
+  await model.load(weights(), { dtype });
   return model;
 }
 
@@ -78,7 +78,10 @@ function golden(index: number): {
 const tolerance = defaultDevice() === "cpu" ? 1.8e-6 : 2e-5;
 
 describe("FLUX transformer against diffusers", () => {
-  const model = tinyWorld();
+  let model: FluxTransformer;
+  before(async () => {
+    model = await tinyWorld();
+  });
   for (const [index, { rows, columns, timestep, guidance }] of cases.entries()) {
     it(`${rows}×${columns} tokens, timestep ${timestep}, guidance ${guidance}`, () => {
       const { inputs, output } = golden(index);
@@ -118,8 +121,8 @@ describe("FLUX transformer against diffusers", () => {
     assert.ok(memory.liveHandles() <= before);
   });
 
-  it("in bfloat16 it stays close to float32, and computes in bfloat16", () => {
-    using half = tinyWorld("bfloat16");
+  it("in bfloat16 it stays close to float32, and computes in bfloat16", async () => {
+    using half = await tinyWorld("bfloat16");
     const { inputs, output } = golden(0);
     const out = half.forward(inputs);
     assert.equal(out.dtype, "bfloat16");
@@ -127,9 +130,9 @@ describe("FLUX transformer against diffusers", () => {
     assert.ok(error > 1e-4 && error < 0.1, `relative error ${error}`);
   });
 
-  it("quantized to 8 bits it stays close to float32", () => {
+  it("quantized to 8 bits it stays close to float32", async () => {
     using quantized = new FluxTransformer(tinyConfig);
-    quantized.load(weights(), { dtype: "float32", quantization: { bits: 8 } });
+    await quantized.load(weights(), { dtype: "float32", quantization: { bits: 8 } });
     const { inputs, output } = golden(0);
     const error = relativeError(values(quantized.forward(inputs)), output);
     assert.ok(error > 1e-4 && error < 0.02, `relative error ${error}`);
@@ -459,11 +462,11 @@ describe("what the embedding of time and guidance sees", () => {
 });
 
 describe("FLUX transformer: loading and config", () => {
-  const failure = (change: (tensors: Map<string, MxArray>) => void): LoadError => {
+  const failure = async (change: (tensors: Map<string, MxArray>) => void): Promise<LoadError> => {
     const tensors = weights();
     change(tensors);
     try {
-      new FluxTransformer(tinyConfig).load(tensors);
+      await new FluxTransformer(tinyConfig).load(tensors);
     } catch (error) {
       assert.ok(error instanceof LoadError);
       return error;
@@ -471,8 +474,8 @@ describe("FLUX transformer: loading and config", () => {
     return assert.fail("loading must fail");
   };
 
-  it("names tensors that are missing, too many, of another shape", () => {
-    const { missing, unexpected, misshapen } = failure((tensors) => {
+  it("names tensors that are missing, too many, of another shape", async () => {
+    const { missing, unexpected, misshapen } = await failure((tensors) => {
       tensors.delete("single_transformer_blocks.4.attn.norm_k.weight");
       tensors.set("transformer_blocks.9.attn.to_q.weight", full([1], 0));
       tensors.set("x_embedder.weight", full([192, 64], 0));

@@ -42,7 +42,7 @@ describe("sizes of weights from headers", () => {
         memory.clearCache();
         const free = memory.activeMemory();
         const { bytes } = part.size();
-        part.get();
+        await part.get();
         const held = memory.activeMemory() - free;
         part.free();
         // Buffers are rounded up.
@@ -199,7 +199,6 @@ describe("mflux-depth plan", () => {
       stderr: err.stream,
       env: {},
       signal: new AbortController().signal,
-      blocking: () => {},
     });
     return { code, out: out.text(), err: err.text() };
   };

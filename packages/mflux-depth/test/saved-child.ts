@@ -46,7 +46,7 @@ switch (mode) {
   case "quantize": {
     const tensors: NamedArray[] = [];
     using module = new Stack();
-    loadWeights(module, openCheckpoint(path), {
+    await loadWeights(module, openCheckpoint(path), {
       quantization: { bits: 4 },
       deliver: (key, parts) => {
         for (const [name, part] of Object.entries(parts)) tensors.push([key.replace("weight", name), part]);
@@ -59,7 +59,7 @@ switch (mode) {
     memory.clearCache();
     const before = peakBytes();
     using module = new Stack();
-    loadWeights(module, openCheckpoint(path), { quantization: { bits: 4 } });
+    await loadWeights(module, openCheckpoint(path), { quantization: { bits: 4 } });
     let held = 0;
     for (const one of module.parameters().values()) held += one.nbytes;
     console.log(JSON.stringify({ grown: peakBytes() - before, held }));

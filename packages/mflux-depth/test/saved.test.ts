@@ -2,19 +2,15 @@ import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
-  closeSync,
   cpSync,
   existsSync,
-  ftruncateSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,6 +31,7 @@ import { readConfig } from "../src/weights/files.js";
 import { diffusersKey, mfluxKeys } from "../src/weights/mflux.js";
 import { openModel } from "../src/weights/saved.js";
 import { intoShards, type NamedArray } from "../src/weights/writer.js";
+import { type Tensors, writeHoles } from "./holes.js";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const golden = path("../../test/golden/mflux-saved");
@@ -77,7 +74,7 @@ async function parametersOf(options: LoadOptions, name: PartName): Promise<Map<s
   const { files } = await findModel(resolved);
   const { clip, t5, transformer, autoencoder } = openParts(files, resolved, "cpu", undefined);
   const part = { text_encoder: clip, text_encoder_2: t5, transformer, vae: autoencoder }[name];
-  const module: Module = part.get();
+  const module: Module = await part.get();
   const found = new Map<string, string>();
   for (const [key, value] of module.parameters()) found.set(key, bitsOf(value));
   part.free();
@@ -556,28 +553,17 @@ function writeRealSizes(folder: string, { single = 38, channels = 128 } = {}): v
     matrices: readonly Matrix[],
     plain: Readonly<Record<string, readonly number[]>>,
   ): void => {
-    const header: Record<string, unknown> = {
-      __metadata__: { quantization_level: "4", mflux_version: "0.24.0" },
-    };
-    let end = 0;
-    const add = (name: string, dtype: string, width: number, shape: readonly number[]): void => {
-      const start = end;
-      end += shape.reduce((product, n) => product * n, width);
-      header[name] = { dtype, shape, data_offsets: [start, end] };
-    };
+    const tensors: Record<string, Tensors[string]> = {};
     for (const [name, rows, columns] of matrices) {
-      add(`${name}.weight`, "U32", 4, [rows, columns / 8]);
-      for (const one of ["scales", "biases"]) add(`${name}.${one}`, "BF16", 2, [rows, columns / 64]);
+      tensors[`${name}.weight`] = ["U32", [rows, columns / 8]];
+      for (const one of ["scales", "biases"]) tensors[`${name}.${one}`] = ["BF16", [rows, columns / 64]];
     }
-    for (const [name, shape] of Object.entries(plain)) add(name, "BF16", 2, shape);
-    const text = Buffer.from(JSON.stringify(header));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(text.length));
+    for (const [name, shape] of Object.entries(plain)) tensors[name] = ["BF16", shape];
     mkdirSync(join(folder, part), { recursive: true });
-    const file = openSync(join(folder, part, "0.safetensors"), "w");
-    writeSync(file, Buffer.concat([length, text]));
-    ftruncateSync(file, 8 + text.length + end);
-    closeSync(file);
+    writeHoles(join(folder, part, "0.safetensors"), tensors, {
+      quantization_level: "4",
+      mflux_version: "0.24.0",
+    });
   };
   const each = (n: number, name: (i: number) => string): Record<string, readonly number[]> =>
     Object.fromEntries(Array.from({ length: n }, (_, i) => [name(i), [8]]));

@@ -24,9 +24,9 @@ import { relativeError, values } from "./tensors.js";
 const folder = fileURLToPath(new URL("../../models/tiny-world/text_encoder_2", import.meta.url));
 const goldenFile = fileURLToPath(new URL("../../test/golden/text_encoders.safetensors", import.meta.url));
 
-function loadBundled(dtype: DType): T5Encoder {
+async function loadBundled(dtype: DType): Promise<T5Encoder> {
   const model = new T5Encoder(t5Config(readConfig(folder, "config.json")));
-  loadWeights(model, openCheckpoint(folder), { dtype, rename: T5Encoder.sanitize });
+  await loadWeights(model, openCheckpoint(folder), { dtype, rename: T5Encoder.sanitize });
   return model;
 }
 
@@ -35,9 +35,9 @@ let model: T5Encoder;
 let ids: MxArray;
 let embeds: Float32Array;
 
-before(() => {
+before(async () => {
   golden = loadSafetensors(goldenFile);
-  model = loadBundled("float32");
+  model = await loadBundled("float32");
   ids = golden.arrays.get("t5_ids")!;
   embeds = values(golden.arrays.get("prompt_embeds")!);
 });
@@ -62,12 +62,12 @@ test("a text alone gives what it gives among others", () => {
   }
 });
 
-test("16-bit floats keep their dtype and about their precision", () => {
+test("16-bit floats keep their dtype and about their precision", async () => {
   for (const [dtype, floor, ceiling] of [
     ["bfloat16", 1e-4, 2e-2],
     ["float16", 1e-5, 2e-3],
   ] as const) {
-    using half = loadBundled(dtype);
+    using half = await loadBundled(dtype);
     using out = half.forward(ids);
     assert.equal(out.dtype, dtype);
     const error = relativeError(values(out), embeds);
@@ -216,7 +216,7 @@ test("the buckets of relative positions", () => {
   assert.deepEqual(starts(50, 8, 20), [0, 1, 2, 7]);
 });
 
-test("embeddings come under either name, or both; a decoder is unused", () => {
+test("embeddings come under either name, or both; a decoder is unused", async () => {
   const key = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight";
   assert.equal(T5Encoder.sanitize(key), key);
   assert.equal(T5Encoder.sanitize("shared.weight"), "shared.weight");
@@ -247,12 +247,12 @@ test("embeddings come under either name, or both; a decoder is unused", () => {
   ]) {
     const tensors = tensorsOf(names);
     using encoder = new T5Encoder(config);
-    encoder.load(tensors);
+    await encoder.load(tensors);
     assert.deepEqual(values(encoder.shared.weight), new Float32Array(37 * 22).fill(3));
     const held = new Set(encoder.parameters().values());
     for (const [, tensor] of tensors) assert.ok(held.has(tensor) || tensor.disposed);
   }
-  assert.throws(() => new T5Encoder(config).load(tensorsOf([])), LoadError);
+  await assert.rejects(new T5Encoder(config).load(tensorsOf([])), LoadError);
 });
 
 test("what a config leaves out is transformers' default", () => {

@@ -278,7 +278,7 @@ describe("convolutions", () => {
     return y;
   }
 
-  it("Conv2d takes PyTorch's weights and computes the sum", () => {
+  it("Conv2d takes PyTorch's weights and computes the sum", async () => {
     for (const [kernelSize, stride, padding] of [
       [3, 1, 1],
       [3, 2, 0],
@@ -290,7 +290,7 @@ describe("convolutions", () => {
       const bias = normal([4], 11);
       const x = normal([2, 9, 6, 3], 12);
       const expected = convolved(x, weight, bias, { stride, padding });
-      conv.load([
+      await conv.load([
         ["weight", weight],
         ["bias", bias],
       ]);
@@ -320,7 +320,7 @@ describe("convolutions", () => {
     [2, 2, 0],
     [3, 3, 0],
   ] as const)
-    it(`ConvTranspose2d takes PyTorch's weights and spreads each input over its patch of ${kernelSize}, stride ${stride}`, () => {
+    it(`ConvTranspose2d takes PyTorch's weights and spreads each input over its patch of ${kernelSize}, stride ${stride}`, async () => {
       const conv = new ConvTranspose2d(3, 4, { kernelSize, stride, padding });
       const weight = normal([3, 4, kernelSize, kernelSize], 15);
       const bias = normal([4], 16);
@@ -345,7 +345,7 @@ describe("convolutions", () => {
                     input[(iy * 5 + ix) * 3 + i]! *
                     filter[((i * 4 + o) * kernelSize + dy) * kernelSize + dx]!;
             }
-      conv.load([
+      await conv.load([
         ["weight", weight],
         ["bias", bias],
       ]);
@@ -433,9 +433,9 @@ describe("attention", () => {
 });
 
 describe("Linear and Embedding", () => {
-  it("Linear is x Wᵀ + b", () => {
+  it("Linear is x Wᵀ + b", async () => {
     const linear = new Linear(5, 3);
-    linear.load([
+    await linear.load([
       [
         "weight",
         array(
@@ -466,12 +466,14 @@ describe("Linear and Embedding", () => {
   ).arrays;
   for (const dtype of ["f32", "bf16"] as const)
     for (const bits of [3, 4, 5, 6, 8] as const) {
-      it(`Linear quantized to ${bits} bits is MLX's own, ${dtype}`, () => {
+      it(`Linear quantized to ${bits} bits is MLX's own, ${dtype}`, async () => {
         const tensor = (name: string): MxArray => golden.get(`${dtype}.${name}`)!;
         const stored = tensor(`q${bits}.dequantized`);
         const reference = tensor(`q${bits}.matmul`);
         const linear = new Linear(256, 96, { bias: false });
-        linear.load([["weight", scope(() => multiply(tensor("weight"), 1))]], { quantization: { bits } });
+        await linear.load([["weight", scope(() => multiply(tensor("weight"), 1))]], {
+          quantization: { bits },
+        });
         assert.deepEqual(linear.quantization, { bits, groupSize: 64 });
         const held = dequantize(
           { weight: linear.weight, scales: linear.scales!, biases: linear.biases! },
@@ -494,10 +496,10 @@ describe("Linear and Embedding", () => {
     }
   });
 
-  it("quantized Linear goes by panels of a large matrix", onCpu, () => {
+  it("quantized Linear goes by panels of a large matrix", onCpu, async () => {
     const [features, outputs] = [1024, 65536];
     const linear = new Linear(features, outputs, { bias: false });
-    linear.load([["weight", normal([outputs, features], 42, 0.02)]], { quantization: { bits: 4 } });
+    await linear.load([["weight", normal([outputs, features], 42, 0.02)]], { quantization: { bits: 4 } });
     const x = normal([40, features], 43);
     evaluateSync(x);
     const out = linear.forward(x);
@@ -595,7 +597,7 @@ describe("memory on the CPU", () => {
   it("quantized Linear holds one dense panel", onLinuxCpu, () => {
     const grown = growth(
       `const linear = new nn.Linear(1024, 98304, { bias: false });
-       linear.load([["weight", mx.full([98304, 1024], 0.5)]], { quantization: { bits: 4 } });
+       await linear.load([["weight", mx.full([98304, 1024], 0.5)]], { quantization: { bits: 4 } });
        const x = mx.random.normal([32, 1024]); mx.evaluateSync(x);`,
       "linear.forward(x)",
     );
@@ -620,9 +622,9 @@ describe("Module", () => {
     );
   };
 
-  const loadFailure = (tensors: Iterable<readonly [string, MxArray]>): LoadError => {
+  const loadFailure = async (tensors: Iterable<readonly [string, MxArray]>): Promise<LoadError> => {
     try {
-      new Model().load(tensors);
+      await new Model().load(tensors);
     } catch (error) {
       assert.ok(error instanceof LoadError);
       return error;
@@ -639,7 +641,7 @@ describe("Module", () => {
     assert.equal(propertyPath("layer.0.SelfAttention.q.weight"), "layer.0.SelfAttention.q.weight");
   });
 
-  it("loads a checkpoint: every parameter, in the layers' own layout", () => {
+  it("loads a checkpoint: every parameter, in the layers' own layout", async () => {
     const model = new Model();
     const tensors = checkpoint();
     const convolution = tensors.get("attn_blocks.1.conv_in.weight")!;
@@ -648,54 +650,56 @@ describe("Module", () => {
       ["embedTokens.weight", values(tensors.get("embed_tokens.weight")!)],
       ["attnBlocks.1.convIn.weight", values(transpose(convolution, [0, 2, 3, 1]))],
     ]);
-    model.load(tensors);
+    await model.load(tensors);
     const parameters = model.parameters();
     assert.equal(parameters.size, tensors.size);
     for (const [path, value] of expected) assert.deepEqual(values(parameters.get(path)!), value);
     assert.ok(convolution.disposed, "a source that was converted is released");
   });
 
-  it("casts floating tensors", () => {
+  it("casts floating tensors", async () => {
     const model = new Model();
-    model.load(checkpoint("bfloat16"), { dtype: "float32" });
+    await model.load(checkpoint("bfloat16"), { dtype: "float32" });
     for (const [path, { dtype }] of model.parameters()) assert.equal(dtype, "float32", path);
     const kept = new Model();
-    kept.load(checkpoint("float16"));
+    await kept.load(checkpoint("float16"));
     assert.equal(kept.odd.weight.dtype, "float16");
   });
 
-  it("names what is missing", () => {
+  it("names what is missing", async () => {
     const tensors = checkpoint();
     tensors.delete("attn_blocks.1.to_out.0.bias");
-    const { missing, unexpected, misshapen, message } = loadFailure(tensors);
+    const { missing, unexpected, misshapen, message } = await loadFailure(tensors);
     assert.deepEqual([missing, unexpected, misshapen], [["attnBlocks.1.toOut.0.bias"], [], []]);
     assert.match(message, /1 missing \(attnBlocks\.1\.toOut\.0\.bias\)/);
   });
 
-  it("names what is unexpected, except what is ignored", () => {
+  it("names what is unexpected, except what is ignored", async () => {
     const extra = (): [string, MxArray][] => [
       ["attn_blocks.2.norm1.weight", zeros([8])],
       ["position_ids", zeros([3])],
       ["odd.scales", zeros([3])],
     ];
-    const { unexpected } = loadFailure([...checkpoint(), ...extra()]);
+    const { unexpected } = await loadFailure([...checkpoint(), ...extra()]);
     assert.deepEqual(unexpected, ["attn_blocks.2.norm1.weight", "position_ids", "odd.scales"]);
     const spare = zeros([3]);
-    new Model().load([...checkpoint(), ["position_ids", spare]], { ignore: (key) => key === "position_ids" });
+    await new Model().load([...checkpoint(), ["position_ids", spare]], {
+      ignore: (key) => key === "position_ids",
+    });
     assert.ok(spare.disposed);
   });
 
-  it("names a parameter that comes twice", () => {
-    const { unexpected } = loadFailure([...checkpoint(), ["attnBlocks.0.norm1.weight", zeros([8])]]);
+  it("names a parameter that comes twice", async () => {
+    const { unexpected } = await loadFailure([...checkpoint(), ["attnBlocks.0.norm1.weight", zeros([8])]]);
     assert.deepEqual(unexpected, ["attnBlocks.0.norm1.weight"]);
   });
 
-  it("names what has another shape or dtype", () => {
+  it("names what has another shape or dtype", async () => {
     const tensors = checkpoint();
     tensors.set("attn_blocks.0.conv_in.weight", zeros([4, 3, 3, 2]));
     tensors.set("odd.weight", zeros([3, 10], "int32"));
     tensors.set("odd.bias", zeros([3, 1]));
-    assert.deepEqual(loadFailure(tensors).misshapen, [
+    assert.deepEqual((await loadFailure(tensors)).misshapen, [
       {
         name: "attn_blocks.0.conv_in.weight",
         expected: "floating [4, 2, 3, 3]",
@@ -706,13 +710,13 @@ describe("Module", () => {
     ]);
   });
 
-  it("a long list is cut in the message, not in the error", () => {
-    const { missing, message } = loadFailure([]);
+  it("a long list is cut in the message, not in the error", async () => {
+    const { missing, message } = await loadFailure([]);
     assert.equal(missing.length, 15);
     assert.match(message, /15 missing \(.*, and 10 more\)/);
   });
 
-  it("reads nothing before names and shapes are checked, and releases everything on failure", () => {
+  it("reads nothing before names and shapes are checked, and releases everything on failure", async () => {
     const tensors = checkpoint();
     // 2 MiB that are made only when evaluated.
     tensors.set("embed_tokens.weight", full([8192, 64], 1));
@@ -720,7 +724,7 @@ describe("Module", () => {
     memory.resetPeakMemory();
     const before = memory.activeMemory();
     const model = new Model();
-    assert.throws(() => model.load(tensors), LoadError);
+    await assert.rejects(model.load(tensors), LoadError);
     assert.ok(memory.peakMemory() - before < MiB);
     assert.ok([...tensors.values(), ...model.parameters().values()].every((array) => array.disposed));
     assert.throws(() => model.odd.forward(ones([1, 10])), /disposed/);
@@ -736,14 +740,14 @@ describe("Module", () => {
     tensors.set("odd.weight", failing);
     const model = new Model();
     const initial = [...model.parameters().values()];
-    assert.throws(() => model.load(tensors), { name: "MlxError" });
+    await assert.rejects(model.load(tensors), { name: "MlxError" });
     const all = [...tensors.values(), ...initial, ...model.parameters().values()];
     assert.ok(all.every((array) => array.disposed));
   });
 
-  it("quantizes as it loads where the group size divides the width", () => {
+  it("quantizes as it loads where the group size divides the width", async () => {
     const model = new Model();
-    model.load(checkpoint("bfloat16"), { dtype: "float32", quantization: { bits: 4 } });
+    await model.load(checkpoint("bfloat16"), { dtype: "float32", quantization: { bits: 4 } });
     assert.deepEqual(model.embedTokens.quantization, { bits: 4, groupSize: 64 });
     assert.deepEqual(model.attnBlocks[0]!.toOut[0].quantization, { bits: 4, groupSize: 64 });
     assert.equal(model.odd.quantization, null);
@@ -751,9 +755,9 @@ describe("Module", () => {
     assert.equal(model.embedTokens.dtype, "float32");
   });
 
-  it("quantizes in place what the predicate chooses", () => {
+  it("quantizes in place what the predicate chooses", async () => {
     const model = new Model();
-    model.load(checkpoint());
+    await model.load(checkpoint());
     const old = model.embedTokens.weight;
     const expected = quantize(old, { bits: 6 });
     const asked: string[] = [];
@@ -768,7 +772,7 @@ describe("Module", () => {
     assert.ok(model.parameters().has("embedTokens.scales"));
   });
 
-  it("takes matrices that come quantized; bits and group size follow from the shapes", () => {
+  it("takes matrices that come quantized; bits and group size follow from the shapes", async () => {
     for (const [bits, groupSize] of [
       [3, 64],
       [8, 32],
@@ -781,23 +785,23 @@ describe("Module", () => {
       const dense = dequantize({ weight: q.weight, scales, biases }, { bits, groupSize });
       evaluateSync(dense);
       const model = new Model();
-      model.load(tensors, { dtype: "float32", quantization: { bits: 4 } });
+      await model.load(tensors, { dtype: "float32", quantization: { bits: 4 } });
       assert.deepEqual(model.embedTokens.quantization, { bits, groupSize });
       const ids = array([0, 1, 2, 3, 4, 5], { dtype: "int32" });
       assert.equal(arrayEqual(model.embedTokens.forward(ids), dense).item(), true);
     }
   });
 
-  it("refuses quantized matrices of sizes that do not fit", () => {
+  it("refuses quantized matrices of sizes that do not fit", async () => {
     const tensors = checkpoint();
     const q = quantize(normal([6, 96], 60), { bits: 4, groupSize: 32 });
     for (const [name, part] of Object.entries(q)) tensors.set(`embed_tokens.${name}`, part as MxArray);
-    const { misshapen } = loadFailure(tensors);
+    const { misshapen } = await loadFailure(tensors);
     assert.equal(misshapen[0]!.name, "embed_tokens.weight");
     assert.equal(misshapen[0]!.found, "uint32 [6, 12]");
   });
 
-  it("loading quantized needs little more than the quantized size", () => {
+  it("loading quantized needs little more than the quantized size", async () => {
     class Stack extends Module {
       readonly layers = Array.from({ length: 8 }, () => new Linear(2048, 2048, { bias: false }));
     }
@@ -810,19 +814,19 @@ describe("Module", () => {
     memory.resetPeakMemory();
     const before = memory.activeMemory();
     using model = new Stack();
-    model.load(tensors, { quantization: { bits: 4 } });
+    await model.load(tensors, { quantization: { bits: 4 } });
     const held = memory.activeMemory() - before;
     const peak = memory.peakMemory() - before;
     assert.ok(held < 22 * MiB, `${held / MiB} MiB held`);
     assert.ok(peak < 60 * MiB, `${peak / MiB} MiB at most, where the dense matrices have 128`);
   });
 
-  it("dispose releases all memory", () => {
+  it("dispose releases all memory", async () => {
     memory.clearCache();
     const before = memory.activeMemory();
     const handles = memory.liveHandles();
     const model = new Model();
-    model.load(checkpoint(), { quantization: { bits: 8 } });
+    await model.load(checkpoint(), { quantization: { bits: 8 } });
     model.dispose();
     // The garbage collector may have taken others meanwhile.
     assert.ok(memory.liveHandles() <= handles);

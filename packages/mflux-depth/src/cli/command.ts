@@ -10,8 +10,6 @@ export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted by Ctrl-C; commands stop within milliseconds and leave no half file. */
   readonly signal: AbortSignal;
-  /** Runs work that blocks JavaScript for so long that Ctrl-C had better end the process itself. */
-  blocking(state: "start" | "end"): void;
 }
 
 /** One command of the command line; each is a file in this folder, listed in `main.ts`. */

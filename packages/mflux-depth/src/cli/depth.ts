@@ -6,7 +6,7 @@ import { checkWritable, saveFile } from "../image.js";
 import { type DeviceName, loadOptions, type OptionSpec } from "../options.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags } from "./flags.js";
-import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
+import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const mapFlags = {
   invert: { kind: { type: "boolean" }, text: "Make far white instead of near.", flags: ["--invert"] },
@@ -134,10 +134,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
       offline: run.offline,
       signal: io.signal,
       onDownload: downloadOn(progress, io),
-      onLoad: ({ state, bytes }) => {
-        io.blocking(state);
-        if (state === "start") progress.status(`reading Depth Pro, ${(bytes / 1e6).toFixed(1)} MB`);
-      },
+      onLoad: loadOn(progress, io),
     });
     try {
       return await writeAll(photos, estimator, place, run, io, progress);

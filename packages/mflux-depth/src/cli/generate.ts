@@ -18,7 +18,7 @@ import type { FluxDepth, Stage } from "../pipeline.js";
 import type { GenerationResult } from "../result.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
-import { downloadOn, type Progress, progressOn, silent, size } from "./progress.js";
+import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const promptFlags = {
   promptFile: {
@@ -143,14 +143,13 @@ export const generate: Command = {
     const latents = run.latents && (await import("../latents-file.js")).readLatents(run.latents);
     const progress = run.quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
+    const showLoad = loadOn(progress, io);
     const flux = await FluxDepth.load({
       ...load,
       signal: io.signal,
       onProgress: (event) => {
         if (event.state === "download") return showDownload(event);
-        const { component, state, bytes } = event;
-        if (bytes > longLoad) io.blocking(state);
-        if (state === "start") progress.status(`reading ${component}, ${size(bytes)}`);
+        showLoad(event);
       },
     });
     const warned = new Set<string>();
@@ -183,9 +182,6 @@ export const generate: Command = {
     return 0;
   },
 };
-
-/** Reading so many bytes may block for longer than somebody who pressed Ctrl-C waits. */
-const longLoad = 500e6;
 
 const stageNames: Readonly<Record<Stage, string>> = {
   text: "reading the prompt",

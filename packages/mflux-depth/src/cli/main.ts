@@ -126,26 +126,18 @@ export async function runProcess(): Promise<void> {
     controller.abort(reason);
   };
   const handlers = { SIGINT: stop("SIGINT"), SIGTERM: stop("SIGTERM") };
-  const listen = (): void => {
-    for (const [name, handler] of Object.entries(handlers)) process.on(name, handler);
-  };
-  const ignore = (): void => {
-    for (const [name, handler] of Object.entries(handlers)) process.off(name, handler);
-  };
+  for (const [name, handler] of Object.entries(handlers)) process.on(name, handler);
   // A reader that has seen enough, as in `mflux-depth … | head`, is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
-  listen();
   process.exitCode = await main(process.argv.slice(2), {
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
     signal: controller.signal,
-    // While JavaScript is blocked no handler runs; without one the system ends the process at once.
-    blocking: (state) => (state === "start" ? ignore() : listen()),
   });
-  ignore();
+  for (const [name, handler] of Object.entries(handlers)) process.off(name, handler);
 }

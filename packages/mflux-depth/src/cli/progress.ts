@@ -56,6 +56,33 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
   };
 }
 
+/** What the reading of weights tells (`LoadProgress` of the library). */
+interface Load {
+  readonly component: string;
+  readonly state: "start" | "read" | "end";
+  readonly bytes: number;
+  readonly bytesDone: number;
+}
+
+/** Shows weights being read: as it comes on a terminal; elsewhere their size, and each tenth of what takes long. */
+export function loadOn(progress: Progress, io: Io): (load: Load) => void {
+  let shown = 0;
+  return ({ component, state, bytes, bytesDone }) => {
+    if (state === "end") return;
+    const tenth = Math.floor((10 * bytesDone) / bytes);
+    if (state === "read" && !io.stderr.isTTY && (bytes < longLoad || tenth === shown)) return;
+    shown = tenth;
+    const done = state === "start" ? "" : `${size(bytesDone)} of `;
+    progress.status(`reading ${nameOf[component] ?? component}, ${done}${size(bytes)}`);
+  };
+}
+
+/** Reading so many bytes takes seconds. */
+const longLoad = 0.5e9;
+
+/** Components whose folder is not what people call them. */
+const nameOf: Readonly<Record<string, string>> = { depth_pro: "Depth Pro" };
+
 /** "1.2 GB", "3.4 MB". */
 export const size = (bytes: number): string =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;

@@ -20,7 +20,7 @@ export interface EngineOptions {
   readonly shortOfMemory?: () => Promise<boolean>;
   /** How often that is asked. 15 seconds when absent. */
   readonly pressureSeconds?: number;
-  /** A cancelled job that has not ended after so long (it may be reading weights) ends with its process. */
+  /** A cancelled job that has not ended after so long ends with its process. */
   readonly cancelSeconds?: number;
   /** The environment of the process, for what MLX and the model's cache read there. */
   readonly env?: NodeJS.ProcessEnv;

@@ -317,8 +317,11 @@ export class Autoencoder extends Module {
   }
 
   /** As {@link Module.load}; the attention's old names (`query`, `proj_attn`) are understood too. */
-  override load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
-    super.load(withNewAttentionNames(tensors), options);
+  override async load(
+    tensors: Iterable<readonly [string, MxArray]>,
+    options: LoadOptions = {},
+  ): Promise<void> {
+    await super.load(withNewAttentionNames(tensors), options);
   }
 
   /**

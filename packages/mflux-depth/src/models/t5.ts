@@ -271,8 +271,11 @@ export class T5Encoder extends Module {
   }
 
   /** As every module's; embeddings that come under both names are taken once. */
-  override load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
-    super.load(embeddedOnce(tensors), options);
+  override async load(
+    tensors: Iterable<readonly [string, MxArray]>,
+    options: LoadOptions = {},
+  ): Promise<void> {
+    await super.load(embeddedOnce(tensors), options);
   }
 
   /** What the layers compute with. */

@@ -104,14 +104,16 @@ function readHeader(file: string): SafetensorsHeader {
 }
 
 /**
- * Loads a component's weights into its module, strictly both ways. What mflux saved is read as if it were in the layout
+ * Loads a component's weights into its module, strictly both ways and off the event loop. What mflux saved is read as if it were in the layout
  * of diffusers; the bits that matrices are stored with stay.
  * @param options.rename gives the name under which the module knows a tensor, null for one that it does not use.
  * @param options.original the checkpoint that a saved one was made from, for a tensor that got lost.
  * @param options.deliver takes the parameters in place of the module (see {@link LoadOptions}).
+ * @param options.onBytes told how many bytes of tensors have been read, again and again.
  * @throws {ModelError} that names the file and the tensor when they do not fit. The module is then disposed.
+ * @throws the reason of `options.signal` when it is aborted; the module is then disposed too.
  */
-export function loadWeights(
+export async function loadWeights(
   module: Module,
   checkpoint: Checkpoint,
   options: {
@@ -120,9 +122,11 @@ export function loadWeights(
     rename?: (name: string) => string | null;
     original?: Checkpoint | null;
     deliver?: NonNullable<LoadOptions["deliver"]>;
+    onBytes?: (bytes: number) => void;
+    signal?: AbortSignal | undefined;
   } = {},
-): void {
-  const { dtype, quantization, rename = (name) => name, original = null, deliver } = options;
+): Promise<void> {
+  const { dtype, quantization, rename = (name) => name, original = null, deliver, onBytes, signal } = options;
   /** What the file calls a tensor that the module has under another name. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
@@ -138,10 +142,12 @@ export function loadWeights(
     }
   }
   try {
-    module.load(renamed(), {
+    await module.load(renamed(), {
       ...(dtype && { dtype }),
       ...(quantization && { quantization }),
       ...(deliver && { deliver }),
+      ...(onBytes && { onRead: (keys) => onBytes(storedBytes(checkpoint, storedNames, keys)) }),
+      signal,
     });
   } catch (error) {
     if (error instanceof LoadError) throw misfit(error, checkpoint, storedNames);
@@ -153,6 +159,17 @@ function* asStored(
   checkpoint: Checkpoint,
 ): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
   for (const [name, tensor] of checkpoint.tensors()) yield [name, name, tensor];
+}
+
+function storedBytes(
+  { entries }: Checkpoint,
+  storedNames: ReadonlyMap<string, string>,
+  keys: readonly string[],
+): number {
+  return keys.reduce((sum, key) => {
+    const entry = entries.get(storedNames.get(key) ?? key);
+    return sum + (entry ? entry.end - entry.start : 0);
+  }, 0);
 }
 
 /** The first problem of a strict load, with the file's own name of the tensor. */

@@ -1,5 +1,5 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
-import type { LoadOptions, Module } from "@mflux-depth/mlx/nn";
+import { batchBytes, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
 import { variantIn } from "./files.js";
 import { savedGroupSize, storedBits } from "./mflux.js";
@@ -8,9 +8,12 @@ import { savedGroupSize, storedBits } from "./mflux.js";
 export interface LoadProgress {
   /** The repository's folder of the component: "transformer". */
   readonly component: string;
-  readonly state: "start" | "end";
+  /** Between start and end, "read" comes each time that some more has been. */
+  readonly state: "start" | "read" | "end";
   /** Size of the weights as stored. */
   readonly bytes: number;
+  /** Read so far. */
+  readonly bytesDone: number;
   /** How long reading took, at the end. */
   readonly seconds?: number;
 }
@@ -38,26 +41,49 @@ export interface ComponentOptions<M extends Module> {
 export interface HeldSize {
   /** Of all parameters. */
   readonly bytes: number;
-  /** Of the largest tensor as stored. */
-  readonly largest: number;
+  /** What reading them takes besides: tensors that are being converted, and those read meanwhile. */
+  readonly reading: number;
 }
 
 /** A part of the model whose weights are read when it is first needed, and can be freed in between. */
 export class Component<M extends Module> {
   readonly #options: ComponentOptions<M>;
   #module: M | null = null;
+  #loading: { readonly ended: Promise<void>; readonly controller: AbortController } | null = null;
 
   constructor(options: ComponentOptions<M>) {
     this.#options = options;
   }
 
   /**
-   * The module with its weights.
+   * The module with its weights, which are read off the event loop. Calls that overlap read them once.
    * @throws {ModelError} when they are missing, damaged or do not fit the config.
+   * @throws the reason of `signal` when it is aborted; what was read is then freed.
    */
-  get(): M {
-    this.#module ??= this.#load();
-    return this.#module;
+  async get(signal?: AbortSignal): Promise<M> {
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#module) return this.#module;
+      if (!this.#loading) break;
+      await this.#loading.ended;
+    }
+    const controller = new AbortController();
+    const given = AbortSignal.any([controller.signal, ...(signal ? [signal] : [])]);
+    const loading = this.#load(given);
+    const ended = loading.then(
+      () => {},
+      () => {},
+    );
+    this.#loading = { ended, controller };
+    try {
+      const module = await loading;
+      if (given.aborted) module.dispose();
+      given.throwIfAborted();
+      this.#module = module;
+      return module;
+    } finally {
+      this.#loading = null;
+    }
   }
 
   /**
@@ -69,17 +95,18 @@ export class Component<M extends Module> {
     const { folder, variant, dtype, rename = (key) => key } = this.#options;
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
     const quantized = storedBits(checkpoint) === null ? bits : null;
-    let [total, largest] = [0, 0];
+    let [total, largest] = [0, batchBytes];
     for (const [name, { dtype: stored, shape, start, end }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes(name, stored, shape, dtype, quantized);
       largest = Math.max(largest, end - start);
     }
-    return { bytes: total, largest };
+    return { bytes: total, reading: Math.min(2 * largest, checkpoint.bytes) };
   }
 
-  /** Releases the weights; the next {@link get} reads them again. */
+  /** Releases the weights; the next {@link get} reads them again. One that is reading them rejects. */
   free(): void {
+    this.#loading?.controller.abort(new Error(`the weights of ${this.#options.name} have been freed`));
     if (!this.#module) return;
     this.#module.dispose();
     this.#module = null;
@@ -90,22 +117,33 @@ export class Component<M extends Module> {
    * Gives the parameters to `take` as they would be held, lazily, and keeps nothing.
    * @throws as {@link get}.
    */
-  deliver(take: NonNullable<LoadOptions["deliver"]>): void {
+  async deliver(take: NonNullable<LoadOptions["deliver"]>): Promise<void> {
     const { folder, build, variant } = this.#options;
     using module = build();
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
-    loadWeights(module, checkpoint, { ...weightOptions(this.#options, checkpoint), deliver: take });
+    await loadWeights(module, checkpoint, { ...weightOptions(this.#options, checkpoint), deliver: take });
   }
 
-  #load(): M {
+  async #load(signal: AbortSignal): Promise<M> {
     const { folder, name, build, variant, onProgress } = this.#options;
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
     const { bytes } = checkpoint;
-    onProgress?.({ component: name, state: "start", bytes });
     const started = performance.now();
+    let bytesDone = 0;
+    const report = (state: LoadProgress["state"], seconds?: number): void =>
+      onProgress?.({ component: name, state, bytes, bytesDone, ...(seconds !== undefined && { seconds }) });
+    report("start");
     const module = build();
-    loadWeights(module, checkpoint, weightOptions(this.#options, checkpoint));
-    onProgress?.({ component: name, state: "end", bytes, seconds: (performance.now() - started) / 1000 });
+    await loadWeights(module, checkpoint, {
+      ...weightOptions(this.#options, checkpoint),
+      signal,
+      onBytes: (count) => {
+        bytesDone += count;
+        report("read");
+      },
+    });
+    bytesDone = bytes;
+    report("end", (performance.now() - started) / 1000);
     return module;
   }
 }

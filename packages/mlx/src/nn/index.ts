@@ -5,6 +5,7 @@ export { Embedding } from "./embedding.js";
 export { canMultiplyIntegers, Linear, type QuantizedProducts, setQuantizedProducts } from "./linear.js";
 export * from "./modulation.js";
 export {
+  batchBytes,
   type LayerQuantization,
   LoadError,
   type LoadOptions,

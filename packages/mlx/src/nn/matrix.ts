@@ -63,12 +63,12 @@ export abstract class MatrixLayer extends Module {
     ];
   }
 
-  protected override adopt(name: string, tensor: MxArray, options: LoadOptions): void {
+  protected override adopt(name: string, tensor: MxArray, options: LoadOptions): MxArray[] {
     if (name === "weight" && tensor.dtype !== "uint32") {
       this.replace("scales", null);
       this.replace("biases", null);
     }
-    super.adopt(name, tensor, options);
+    return super.adopt(name, tensor, options);
   }
 
   /**

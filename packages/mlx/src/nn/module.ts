@@ -1,6 +1,6 @@
 import { type DType, isArray, type MxArray } from "../array.js";
 import { MlxError } from "../errors.js";
-import { evaluateSync } from "../evaluate.js";
+import { evaluate } from "../evaluate.js";
 import { astype, type Bits, contiguous, transpose } from "../ops.js";
 import { scope } from "../scope.js";
 
@@ -23,6 +23,10 @@ export interface LoadOptions {
    * tensors are known to fit. They are lazy, and belong to it. The module keeps its zeros.
    */
   deliver?: (key: string, parameters: Readonly<Record<string, MxArray>>) => void;
+  /** Told the keys (as spelled in the file) of the tensors that have been read, some at a time. */
+  onRead?: (keys: readonly string[]) => void;
+  /** Ends the loading when the operation under way ends: a tensor is quantized in one. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What a layer wants from a file for one of its parameters. */
@@ -75,6 +79,31 @@ function listed(what: string, names: readonly string[]): string {
   return `${names.length} ${what} (${shown}${rest})`;
 }
 
+/** A tensor of a file that becomes a parameter. */
+interface Match {
+  layer: Module;
+  name: string;
+  key: string;
+  tensor: MxArray;
+}
+
+/** {@link Module.load} reads tensors in batches of so many bytes, one at a time where it has more. */
+export const batchBytes = 2 ** 23;
+
+function inBatches(matches: readonly Match[]): Match[][] {
+  const batches: Match[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const match of matches) {
+    bytes += match.tensor.nbytes;
+    if (bytes > batchBytes) {
+      batches.push([]);
+      bytes = match.tensor.nbytes;
+    }
+    batches.at(-1)!.push(match);
+  }
+  return batches;
+}
+
 const floating: ReadonlySet<DType> = new Set(["float16", "bfloat16", "float32", "float64"]);
 
 /** `to_out.0.weight` → `toOut.0.weight`: the rule from keys of files to property paths. It has no inverse. */
@@ -110,56 +139,29 @@ export abstract class Module {
 
   /**
    * Takes the parameters from the tensors of a checkpoint, whose keys map to paths by {@link propertyPath} and whose
-   * layout is PyTorch's. Names and shapes are checked, both ways, before anything is read; then one tensor at a time
-   * is converted, evaluated and its source released. Matrices that come quantized (`weight` uint32 with `scales`
-   * and `biases`) stay so, their bits following from the shapes.
+   * layout is PyTorch's. Names and shapes are checked, both ways, before anything is read; then, off the event loop,
+   * one tensor after another (small ones together) is converted and its source released, while the next is read.
+   * Matrices that come quantized (`weight` uint32 with `scales` and `biases`) stay so, their bits following from the
+   * shapes.
    *
    * Owns the tensors from the call on: all are disposed. After an error the module is disposed too.
-   * Call it outside of scopes that end before the module's use.
+   * Not for use inside a scope, which cannot outlast an `await`.
    * @throws {LoadError} when tensors are missing, unexpected or of another shape.
    * @throws {MlxError} when a tensor cannot be read.
+   * @throws the reason of `options.signal` when it is aborted.
    */
-  load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): void {
+  async load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): Promise<void> {
     const sources: MxArray[] = [];
     const delivered: MxArray[] = [];
     try {
-      const found = new Map<string, { key: string; tensor: MxArray }>();
-      const unexpected: string[] = [];
-      for (const [key, tensor] of tensors) {
-        sources.push(tensor);
-        if (options.ignore?.(key)) continue;
-        const path = propertyPath(key);
-        if (found.has(path)) unexpected.push(key);
-        else found.set(path, { key, tensor });
-      }
-
-      const missing: string[] = [];
-      const misshapen: Misfit[] = [];
-      const plan: { layer: Module; name: string; path: string }[] = [];
-      const wanted = new Set<string>();
-      for (const [prefix, layer] of this.modules()) {
-        const pathOf = (name: string): string => (prefix ? `${prefix}.${name}` : name);
-        for (const slot of layer.slots((name) => found.get(pathOf(name))?.tensor)) {
-          const path = pathOf(slot.name);
-          const source = found.get(path);
-          wanted.add(path);
-          if (!source) missing.push(path);
-          else if (!fits(source.tensor, slot)) misshapen.push(misfit(source.key, source.tensor, slot));
-          plan.push({ layer, name: slot.name, path });
-        }
-      }
-      for (const [path, { key }] of found) if (!wanted.has(path)) unexpected.push(key);
-      if (missing.length + unexpected.length + misshapen.length > 0)
-        throw new LoadError({ missing, unexpected, misshapen });
-
-      for (const { layer, name, path } of plan) {
-        const { key, tensor } = found.get(path)!;
-        if (options.deliver) {
+      const matches = this.match(tensors, sources, options);
+      if (options.deliver)
+        for (const { layer, name, key, tensor } of matches) {
           const parameters = layer.prepared(name, tensor, options);
           delivered.push(...Object.values(parameters));
           options.deliver(key, parameters);
-        } else layer.adopt(name, tensor, options);
-      }
+        }
+      else await this.adoptAll(matches, options);
     } catch (error) {
       this.dispose();
       for (const source of sources) source.dispose();
@@ -167,6 +169,58 @@ export abstract class Module {
     }
     const kept = new Set([...this.parameters().values(), ...delivered]);
     for (const source of sources) if (!kept.has(source)) source.dispose();
+  }
+
+  /**
+   * Finds the tensor of each parameter; reads none. All tensors are put into `sources`.
+   * @throws {LoadError}
+   */
+  private match(
+    tensors: Iterable<readonly [string, MxArray]>,
+    sources: MxArray[],
+    { ignore }: LoadOptions,
+  ): Match[] {
+    const found = new Map<string, { key: string; tensor: MxArray }>();
+    const unexpected: string[] = [];
+    for (const [key, tensor] of tensors) {
+      sources.push(tensor);
+      if (ignore?.(key)) continue;
+      const path = propertyPath(key);
+      if (found.has(path)) unexpected.push(key);
+      else found.set(path, { key, tensor });
+    }
+
+    const missing: string[] = [];
+    const misshapen: Misfit[] = [];
+    const matches: Match[] = [];
+    const wanted = new Set<string>();
+    for (const [prefix, layer] of this.modules()) {
+      const pathOf = (name: string): string => (prefix ? `${prefix}.${name}` : name);
+      for (const slot of layer.slots((name) => found.get(pathOf(name))?.tensor)) {
+        const path = pathOf(slot.name);
+        const source = found.get(path);
+        wanted.add(path);
+        if (!source) missing.push(path);
+        else if (!fits(source.tensor, slot)) misshapen.push(misfit(source.key, source.tensor, slot));
+        else matches.push({ layer, name: slot.name, ...source });
+      }
+    }
+    for (const [path, { key }] of found) if (!wanted.has(path)) unexpected.push(key);
+    if (missing.length + unexpected.length + misshapen.length > 0)
+      throw new LoadError({ missing, unexpected, misshapen });
+    return matches;
+  }
+
+  private async adoptAll(matches: readonly Match[], options: LoadOptions): Promise<void> {
+    const { signal, onRead } = options;
+    signal?.throwIfAborted();
+    const batches = inBatches(matches);
+    for (const [index, batch] of batches.entries()) {
+      const parameters = batch.map(({ layer, name, tensor }) => layer.adopt(name, tensor, options));
+      const next = batches[index + 1]?.map(({ tensor }) => tensor);
+      await evaluate([parameters, next], { signal });
+      onRead?.(batch.map(({ key }) => key));
+    }
   }
 
   /**
@@ -213,13 +267,14 @@ export abstract class Module {
     });
   }
 
-  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized, and evaluated. */
-  protected adopt(name: string, tensor: MxArray, options: LoadOptions): void {
+  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized. @returns what to evaluate. */
+  protected adopt(name: string, tensor: MxArray, options: LoadOptions): MxArray[] {
     const parameters = this.prepared(name, tensor, options);
     for (const [own, value] of Object.entries(parameters)) this.replace(own, value);
+    const held = Object.values(parameters);
     // What it was made from must not outlive the evaluation.
-    if (!Object.values(parameters).includes(tensor)) tensor.dispose();
-    evaluateSync(parameters);
+    if (!held.includes(tensor)) tensor.dispose();
+    return held;
   }
 
   /** The parameters that a tensor of a file becomes, lazily; the tensor itself where it needs no change. */

@@ -32,14 +32,17 @@ export interface Connection {
 
 type Answer = Readonly<Record<string, unknown>>;
 
+/** Weights being read, as the engine tells. */
+type Load = Exclude<Extract<EngineEvent, { type: "load" }>, { state: "download" }>;
+
 /** What a run holds until it is done. */
 interface Run {
   readonly controller: AbortController;
   readonly node: string;
 }
 
-/** What a run says of a download is at least so far apart. */
-const downloadMs = 100;
+/** What a run says of a download, or of weights being read, is at least so far apart. */
+const tellMs = 100;
 
 /** Bytes of pictures that may wait for their runs. */
 const mostWaitingBytes = 1024 ** 3;
@@ -193,10 +196,9 @@ export class Worker {
     const waits = (message: string): void => progress({ progress: 0, total: steps, message });
     const onEvent = (event: EngineEvent): void => {
       if (event.type === "step") progress({ progress: event.index, total: event.total });
-      if (event.type === "load" && event.state === "start") waits(`Loading ${event.component}`);
-      if (event.type === "load" && event.state === "download" && performance.now() - toldAt > downloadMs) {
+      if (event.type === "load" && (event.state === "start" || performance.now() - toldAt > tellMs)) {
         toldAt = performance.now();
-        waits(describeDownload(event));
+        waits(event.state === "download" ? describeDownload(event) : describeLoad(event));
       }
       if (event.type === "started") this.#use(run.node, jobId);
     };
@@ -250,6 +252,11 @@ function answerOf({ image, width, height, metadata }: EngineResult): Answer {
 
 /** What the pipeline calls pictures that have no file, and the property they came in. */
 const propertyOf: Readonly<Record<string, string>> = { "the photo": "image", "the depth map": "depth_image" };
+
+const describeLoad = ({ component, bytes, bytesDone }: Load): string =>
+  bytesDone === 0
+    ? `Loading ${component}`
+    : `Loading ${component}: ${Math.floor((100 * bytesDone) / bytes)} %`;
 
 /** An error of the pipeline in the node's words. */
 function named(error: unknown): unknown {
