@@ -196,6 +196,7 @@ export interface Native {
   peakRate: (arithmetic: string) => number;
   fusedActivation: (x: MxArray, kind: string) => MxArray;
   fusedModulatedNorm: (x: MxArray, scale: MxArray, shift: MxArray, eps: number) => MxArray;
+  fusedLayerNorm: (x: MxArray, weight: MxArray, bias: MxArray, eps: number) => MxArray;
   fusedGatedAdd: (x: MxArray, gate: MxArray, y: MxArray) => MxArray;
   fusedNormRotate: (x: MxArray, weight: MxArray, cos: MxArray, sin: MxArray, heads: number, offset: number, eps: number) => MxArray;
   fusedGroupNorm: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number, silu: boolean) => MxArray;

@@ -134,6 +134,33 @@ test("adaptive norm: the eps shows where the input is small", options, () => {
   );
 });
 
+test("norm(x) weight + bias, over whatever axes come before", options, () => {
+  for (const shape of [[5], [3, 16], [2, 3, 100], [0, 16]]) {
+    const dims = shape.at(-1)!;
+    const x = random.normal(shape, { key: random.key(dims), loc: 2, scale: 0.5 });
+    // Weights far from 1, which "1 + scale" would round.
+    const weight = random.normal([dims], { key: random.key(dims + 1), scale: 1e-3 });
+    const bias = random.normal([dims], { key: random.key(dims + 2), scale: 1e-3 });
+    const [xs, weights, biases] = [numbers(x), numbers(weight), numbers(bias)];
+    const expected: number[] = [];
+    for (let start = 0; start < xs.length; start += dims) {
+      const values = xs.slice(start, start + dims);
+      const mean = values.reduce((a, b) => a + b) / dims;
+      const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / dims;
+      for (const [i, v] of values.entries())
+        expected.push(((v - mean) / Math.sqrt(variance + 1e-3)) * weights[i]! + biases[i]!);
+    }
+    const normed = native.fusedLayerNorm(x, weight, bias, 1e-3);
+    assert.deepEqual(normed.shape, shape);
+    if (expected.length) near(normed, expected);
+  }
+  const row = array([1, Number.NaN, 3, 1, 2, 3], { shape: [2, 3] });
+  const [first, second, , fourth] = numbers(
+    native.fusedLayerNorm(row, array([1, 1, 1]), array([0, 0, 0]), 0),
+  );
+  assert.ok(Number.isNaN(first!) && Number.isNaN(second!) && !Number.isNaN(fourth!));
+});
+
 test("x + gate y", options, () => {
   const [batch, tokens, dims] = [2, 21, 77];
   const x = random.normal([batch, tokens, dims], { key: random.key(1) });

@@ -1,6 +1,7 @@
 import {
   add,
   array,
+  broadcastTo,
   concatenate,
   evaluate,
   type MxArray,
@@ -21,6 +22,7 @@ import {
   attention,
   Conv2d,
   ConvTranspose2d,
+  gatedAdd,
   gelu,
   LayerNorm,
   Linear,
@@ -326,8 +328,10 @@ class Dinov2LayerScale extends Module {
     this.lambda1 = ones([config.hiddenSize]);
   }
 
-  forward(x: MxArray): MxArray {
-    return multiply(x, this.lambda1);
+  /** `x + lambda · y` */
+  add(x: MxArray, y: MxArray): MxArray {
+    const [batch, , hidden] = x.shape as [number, number, number];
+    return gatedAdd(x, broadcastTo(this.lambda1, [batch, 1, hidden]), y);
   }
 }
 
@@ -351,8 +355,8 @@ class Dinov2Layer extends Module {
 
   /** `[batch, tokens, hidden]` → the same shape */
   forward(x: MxArray): MxArray {
-    const attended = add(x, this.layerScale1.forward(this.attention.forward(this.norm1.forward(x))));
-    return add(attended, this.layerScale2.forward(this.mlp.forward(this.norm2.forward(attended))));
+    const attended = this.layerScale1.add(x, this.attention.forward(this.norm1.forward(x)));
+    return this.layerScale2.add(attended, this.mlp.forward(this.norm2.forward(attended)));
   }
 }
 

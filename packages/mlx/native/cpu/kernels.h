@@ -16,9 +16,10 @@ struct Kernels {
   // out[i] = activation(in[i]); in may be out
   void (*activate)(Activation activation, const float* in, float* out, size_t count);
 
-  // (x - mean) * rsqrt(var + eps) * (1 + scale) + shift for each row of `dims`
-  void (*modulated_norm)(
-      const float* x, const float* scale, const float* shift, float* out, size_t rows, size_t dims, float eps);
+  // (x - mean) * rsqrt(var + eps) * (base + scale) + shift for each row of `dims`
+  void (*layer_norm)(
+      const float* x, float base, const float* scale, const float* shift, float* out, size_t rows, size_t dims,
+      float eps);
 
   // out = x + gate * y for each row of `dims`; x may be out
   void (*gated_add)(const float* x, const float* gate, const float* y, float* out, size_t rows, size_t dims);

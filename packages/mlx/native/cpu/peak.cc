@@ -86,10 +86,11 @@ __attribute__((target("avx512f,avx512bf16"))) double dot_bfloat16(size_t rounds)
 
 Loop loop_of(const std::string& kind) {
 #ifdef __x86_64__
-  if (kind == "float32" && &kernels() == &avx512_kernels) return multiply_add_avx512;
+  const bool avx512 = &kernels() == &avx512_kernels;
+  if (kind == "float32" && avx512) return multiply_add_avx512;
   if (kind == "float32" && &kernels() == &avx2_kernels) return multiply_add_avx2;
-  if (kind == "bfloat16" && &kernels() == &avx512_kernels && __builtin_cpu_supports("avx512bf16")) return dot_bfloat16;
-  if (kind == "int8" && integer_kernels()) return dot_vnni;
+  if (kind == "bfloat16" && avx512 && __builtin_cpu_supports("avx512bf16")) return dot_bfloat16;
+  if (kind == "int8" && avx512 && __builtin_cpu_supports("avx512vnni")) return dot_vnni;
 #endif
   return nullptr;
 }

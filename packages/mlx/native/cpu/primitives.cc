@@ -167,8 +167,21 @@ array modulated_norm(array x, array scale, array shift, float eps) {
     const size_t tokens = in[0].shape(1), dims = in[0].shape(2);
     in_rows(in[0], [&](size_t batch, size_t first, size_t rows) {
       const size_t at = (batch * tokens + first) * dims;
-      kernels().modulated_norm(
-          floats(in[0]) + at, floats(in[1]) + batch * dims, floats(in[2]) + batch * dims, out + at, rows, dims, eps);
+      kernels().layer_norm(
+          floats(in[0]) + at, 1, floats(in[1]) + batch * dims, floats(in[2]) + batch * dims, out + at, rows, dims, eps);
+    });
+  });
+}
+
+// x [..., dims], normalized, times the weight plus the bias
+array layer_norm(array x, array weight, array bias, float eps) {
+  expect(x.ndim() >= 1 && weight.shape() == mx::Shape{x.shape(-1)} && bias.shape() == weight.shape(),
+         "takes x [..., dims] and a weight and bias [dims]");
+  return fuse("layerNorm", x.shape(), {x, weight, bias}, true, [eps](const Inputs& in, float* out) {
+    const size_t dims = in[1].size();
+    in_ranges(in[0].size() / dims, std::max<size_t>(1, grain_elements / dims), [&](size_t start, size_t stop) {
+      kernels().layer_norm(
+          floats(in[0]) + start * dims, 0, floats(in[1]), floats(in[2]), out + start * dims, stop - start, dims, eps);
     });
   });
 }
@@ -626,6 +639,7 @@ using mx::array;
 }
 array activate(array, const std::string&) { return absent(); }
 array modulated_norm(array, array, array, float) { return absent(); }
+array layer_norm(array, array, array, float) { return absent(); }
 array gated_add(array, array, array) { return absent(); }
 array norm_rotate(array, array, array, array, int, int, float) { return absent(); }
 array group_norm(array, array, array, int, float, bool) { return absent(); }
@@ -655,6 +669,8 @@ Table cpu_table() {
       row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, kind); }),
       row("fusedModulatedNorm", "x scale shift eps",
           [](array x, array scale, array shift, float eps) { return cpu::modulated_norm(x, scale, shift, eps); }),
+      row("fusedLayerNorm", "x weight bias eps",
+          [](array x, array weight, array bias, float eps) { return cpu::layer_norm(x, weight, bias, eps); }),
       row("fusedGatedAdd", "x gate y", [](array x, array gate, array y) { return cpu::gated_add(x, gate, y); }),
       row("fusedNormRotate", "x weight cos sin heads offset eps",
           [](array x, array weight, array cos, array sin, int heads, int offset, float eps) {

@@ -35,7 +35,10 @@ export class LayerNorm extends Module {
 
   /** `[..., dims]` → the same shape. */
   forward(x: MxArray): MxArray {
-    return fast.layerNorm(x, this.weight, this.bias, this.eps);
+    const { weight, bias, eps } = this;
+    if (weight && bias && [x, weight, bias].every((a) => native.fusible(a)))
+      return native.fusedLayerNorm(x, weight, bias, eps);
+    return fast.layerNorm(x, weight, bias, eps);
   }
 
   /**
