@@ -23,6 +23,7 @@
         "native/cpu/kernels_generic.cc",
         "native/cpu/kernels_avx2.cc",
         "native/cpu/kernels_avx512.cc",
+        "native/cpu/kernels_integer_avx2.cc",
         "native/cpu/kernels_vnni.cc",
         "native/cpu/peak.cc",
         "native/cpu/primitives.cc"

@@ -298,7 +298,7 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   },
   int8: {
     kind: { type: "boolean" },
-    text: "Multiply quantized weights with inputs rounded to 8 bits: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX-512 VNNI.",
+    text: "Multiply quantized weights with inputs rounded to 8 bits: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX2 or AVX-512 VNNI.",
     flags: ["--int8"],
   },
   dtype: {

@@ -81,7 +81,7 @@ export function openParts(
   if (options.int8 && !(device === "cpu" && dtype === "float32" && canMultiplyIntegers()))
     throw new OptionError(
       "int8",
-      "int8 needs a Linux CPU with AVX-512 VNNI that computes in float32; leave it out here.",
+      "int8 needs a Linux CPU with AVX2 or AVX-512 VNNI that computes in float32; leave it out here.",
     );
   const multiplied = <M extends Module>(module: M): M => {
     if (options.int8) setQuantizedProducts(module, "int8");

@@ -17,7 +17,7 @@ async function latents(options: LoadOptions): Promise<Float32Array> {
 }
 
 test("8-bit inputs change a picture a little, less than 4-bit weights do", {
-  skip: canMultiplyIntegers() ? false : "needs a Linux CPU with AVX-512 VNNI",
+  skip: canMultiplyIntegers() ? false : "needs a Linux CPU with AVX2 or AVX-512 VNNI",
 }, async () => {
   const [dense, exact, int8] = [
     await latents({ quantize: "none" }),

@@ -192,6 +192,7 @@ export interface Native {
   metalStartCapture: (path: string) => void;
   metalStopCapture: () => void;
   fusible: (a: MxArray) => boolean;
+  fusibleWeight: (a: MxArray) => boolean;
   instructionSet: () => string;
   peakRate: (arithmetic: string) => number;
   fusedActivation: (x: MxArray, kind: string) => MxArray;
@@ -203,7 +204,8 @@ export interface Native {
   groupStatistics: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number) => MxArray;
   fusedConvolution: (x: MxArray, w: MxArray, bias: MxArray | null, statistics: MxArray | null, residual: MxArray | null, stride: number, before: number, after: number, repeat: number) => MxArray;
   fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number, mask: MxArray | null, causal: boolean) => MxArray;
-  multipliesIntegers: () => boolean;
+  multipliesIntegers: (bits: number) => boolean;
+  fusedLinear: (x: MxArray, w: MxArray, bias: MxArray | null) => MxArray;
   fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
   fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
 }

@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   array,
+  astype,
+  contiguous,
   dequantize,
   evaluateSync,
   type MxArray,
@@ -29,6 +31,7 @@ const numbers = (a: MxArray): number[] => Array.from(a.toTypedArray() as Float32
 function near(actual: MxArray, expected: readonly number[], tolerance = 1e-6): void {
   const values = numbers(actual);
   assert.equal(values.length, expected.length);
+  if (expected.length === 0) return;
   let difference = 0;
   let norm = 0;
   for (const [i, value] of values.entries()) {
@@ -445,13 +448,14 @@ test("quantized Linear at every bit width, with bias and without", options, () =
 });
 
 test("integer Linear: equal to the product of the rounded input, within the bound of the rounding", {
-  skip: linux && native.multipliesIntegers() ? false : "needs AVX-512 VNNI",
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
 }, () => {
-  for (const bits of [2, 3, 4, 5, 6, 8] as const)
+  for (const bits of ([2, 3, 4, 5, 6, 8] as const).filter((bits) => native.multipliesIntegers(bits)))
     for (const [rows, inputs, features, groupSize] of [
       [1, 64, 1, 64],
       [7, 640, 70, 64],
       [13, 1088, 257, 32],
+      [0, 64, 3, 64],
     ] as const) {
       const x = random.normal([rows, inputs], { key: random.key(rows), loc: 0.5 });
       const weights = random.normal([features, inputs], { key: random.key(bits) });
@@ -490,6 +494,103 @@ test("integer Linear: equal to the product of the rounded input, within the boun
   const product = native.fusedIntegerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4);
   assert.ok(numbers(product).every(Number.isNaN));
 });
+
+test("integer Linear: the largest integers of every kind fit", {
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
+}, () => {
+  const [inputs, group] = [128, 64];
+  for (const bits of ([2, 3, 4, 5, 6, 8] as const).filter((bits) => native.multipliesIntegers(bits))) {
+    const words = array(new Uint32Array((inputs * bits) / 32).fill(0xffffffff), {
+      shape: [1, (inputs * bits) / 32],
+    });
+    const scales = array([1, 1], { shape: [1, 2] });
+    const biases = array([0, 0], { shape: [1, 2] });
+    for (const sign of [1, -1]) {
+      const x = array(new Float32Array(inputs).fill(sign * 127), { shape: [1, inputs] });
+      const product = native.fusedIntegerLinear(x, words, scales, biases, null, group, bits);
+      assert.deepEqual(numbers(product), [sign * 127 * (2 ** bits - 1) * inputs]);
+    }
+  }
+});
+
+test("integer Linear: more rows than are multiplied at a time", {
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
+}, () => {
+  const x = random.normal([1600, 64], { key: random.key(1) });
+  const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
+  const rowsOf = (from: number, to: number): number[] =>
+    numbers(native.fusedIntegerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4));
+  assert.deepEqual(rowsOf(0, 1600), [...rowsOf(0, 700), ...rowsOf(700, 1600)]);
+});
+
+const halves = ["bfloat16", "float16"] as const;
+
+test("scales and biases of 16 bits give what their float32 values give, bit for bit", options, () => {
+  for (const dtype of halves)
+    for (const bits of [3, 4, 8] as const) {
+      const x = random.normal([5, 640], { key: random.key(1) });
+      const held = quantize(astype(random.normal([70, 640], { key: random.key(2) }), dtype), { bits });
+      assert.equal(held.scales.dtype, dtype);
+      const wide = { scales: astype(held.scales, "float32"), biases: astype(held.biases, "float32") };
+      const kinds = [native.fusedQuantizedLinear];
+      if (native.multipliesIntegers(bits)) kinds.push(native.fusedIntegerLinear);
+      for (const product of kinds)
+        assert.deepEqual(
+          numbers(product(x, held.weight, held.scales, held.biases, null, 64, bits)),
+          numbers(product(x, held.weight, wide.scales, wide.biases, null, 64, bits)),
+        );
+    }
+});
+
+test("Linear with a matrix of 16 bits, with bias and without", options, () => {
+  for (const dtype of halves)
+    for (const [rows, inputs, features] of [
+      [1, 1, 1],
+      [0, 5, 3],
+      [5, 515, 300],
+      [3, 1100, 257],
+    ] as const) {
+      const x = random.normal([rows, inputs], { key: random.key(rows) });
+      const w = astype(random.normal([features, inputs], { key: random.key(2) }), dtype);
+      const bias = random.normal([features], { key: random.key(3) });
+      const [xs, ws, biases] = [numbers(x), numbers(astype(w, "float32")), numbers(bias)];
+      const product = Array.from({ length: rows * features }, (_, at) => {
+        const [row, feature] = [Math.floor(at / features), at % features];
+        let sum = 0;
+        for (let i = 0; i < inputs; i++) sum += xs[row * inputs + i]! * ws[feature * inputs + i]!;
+        return sum;
+      });
+      const biased = product.map((v, at) => v + biases[at % features]!);
+      near(native.fusedLinear(x, w, null), product);
+      near(native.fusedLinear(x, w, bias), biased);
+      // Neither need lie in order.
+      near(
+        native.fusedLinear(transpose(contiguous(transpose(x))), transpose(contiguous(transpose(w))), bias),
+        biased,
+      );
+    }
+});
+
+test("every value of 16 bits is widened to itself", options, () => {
+  // One row a value: the identity times the column of all of them.
+  const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
+  for (const dtype of halves) {
+    const column = array(all, { shape: [65536, 1], dtype });
+    const widened = native.fusedLinear(array([1], { shape: [1, 1] }), column, null);
+    assert.deepEqual(
+      new Uint32Array((widened.toTypedArray() as Float32Array).slice().buffer).map(withoutPayload),
+      new Uint32Array((astype(column, "float32").toTypedArray() as Float32Array).slice().buffer).map(
+        withoutPayload,
+      ),
+    );
+  }
+});
+
+/** One bit pattern for all that is not a number, and for both zeros, whose sign a sum loses. */
+function withoutPayload(bits: number): number {
+  const magnitude = bits & 0x7fffffff;
+  return magnitude > 0x7f800000 ? 0x7fc00000 : magnitude === 0 ? 0 : bits;
+}
 
 test("nothing but float32 on the CPU outside of a gradient is fusible", options, () => {
   scope(() => {

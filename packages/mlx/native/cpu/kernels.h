@@ -50,20 +50,40 @@ struct Kernels {
   // of `group` that share a scale and a bias.
   void (*dequantize)(
       const uint8_t* packed, const float* scales, const float* biases, float* out, size_t count, size_t group, int bits);
+
+  // float16 or (`brain`) bfloat16 to float32
+  void (*widen)(const uint16_t* in, bool brain, float* out, size_t count);
 };
 
 // Output features of a panel of the integer kernels.
-constexpr size_t vnni_features = 32;
+constexpr size_t integer_features = 32;
 
-// Products of weights as they are stored and inputs of 8 bits, for processors with VNNI.
+// Rows of inputs rounded to 8 bits, and a panel of weights: what an integer product takes.
+struct IntegerOperands {
+  size_t inputs, group;
+  int bits;
+  const uint8_t* panel;
+  // Of the weights' groups, [groups, integer_features].
+  const float* weight_scales;
+  const float* weight_biases;
+  // [rows, inputs], and of each row's groups [rows, groups] the scale and the sum.
+  const int8_t* q;
+  const float* scales;
+  const float* sums;
+};
+
+// Products of weights as they are stored and inputs of 8 bits.
 struct IntegerKernels {
+  // The widest weights that are faster so than as floats.
+  int most_bits;
   void (*quantize_rows)(
       const float* x, size_t rows, size_t inputs, size_t group, int8_t* q, float* scales, float* sums);
+  // `features` rows of packed weights to [inputs / 4, integer_features, 4]: four neighbouring inputs of one feature
+  // lie together. Features beyond are zeros.
   void (*unpack_panel)(
-      const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* row, uint8_t* panel);
-  void (*multiply)(
-      const uint8_t* panel, const float* weight_scales, const int8_t* q, const float* scales, size_t rows,
-      size_t inputs, size_t group, float* out, size_t stride);
+      const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* panel);
+  // Adds the products of rows `first` to `first` + `rows` to out [rows, integer_features].
+  void (*multiply)(const IntegerOperands& operands, size_t first, size_t rows, float* out);
 };
 
 // Null where the processor has none.
@@ -77,6 +97,7 @@ extern const Kernels generic_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
 extern const IntegerKernels vnni_kernels;
+extern const IntegerKernels avx2_integer_kernels;
 #endif
 
 }  // namespace cpu

@@ -37,7 +37,10 @@ const Kernels& kernels() {
 const IntegerKernels* integer_kernels() {
 #ifdef __x86_64__
   // Where another set is asked for, its machine is meant.
-  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512vnni")) return &vnni_kernels;
+  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2")) {
+    return &vnni_kernels;
+  }
+  if (&kernels() != &generic_kernels) return &avx2_integer_kernels;
 #endif
   return nullptr;
 }
@@ -87,13 +90,16 @@ class Fused : public mx::Primitive {
   const Work work_;
 };
 
-array fuse(const char* name, mx::Shape shape, Inputs inputs, bool in_place, Fused::Work work) {
+// `stored`: further inputs, of dtypes that the caller has looked at.
+array fuse(
+    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Fused::Work work, const Inputs& stored = {}) {
   for (auto& input : inputs) {
-    if (input.dtype() != mx::float32 && input.dtype() != mx::uint32) {
+    if (input.dtype() != mx::float32) {
       throw std::invalid_argument(std::string("takes float32, got ") + dtype_name(input.dtype()));
     }
-    input = mx::contiguous(input);
   }
+  inputs.insert(inputs.end(), stored.begin(), stored.end());
+  for (auto& input : inputs) input = mx::contiguous(input);
   auto primitive = std::make_shared<Fused>(mx::default_stream(mx::Device::cpu), name, in_place, std::move(work));
   return array(std::move(shape), mx::float32, std::move(primitive), std::move(inputs));
 }
@@ -492,127 +498,189 @@ array attend(array q, array k, array v, float scale, std::optional<array> mask, 
       });
 }
 
-// ---------------------------------------------------------------- quantized Linear
+// ---------------------------------------------------------------- Linear with weights of fewer bits
 
-// Output features and inputs of the part of the matrix that is dense at a time.
+// Output features and inputs of the part of the matrix that is float32 at a time.
 constexpr int panel_features = 256;
 constexpr int panel_inputs = 512;
 
+bool is_floating(mx::Dtype dtype) {
+  return dtype == mx::float32 || dtype == mx::bfloat16 || dtype == mx::float16;
+}
+
+// `count` values of a floating array from `at` on: where they lie, or widened into `buffer`.
+const float* widened(const array& a, size_t at, size_t count, float* buffer) {
+  if (a.dtype() == mx::float32) return floats(a) + at;
+  kernels().widen(a.data<uint16_t>() + at, a.dtype() == mx::bfloat16, buffer, count);
+  return buffer;
+}
+
+// x [..., inputs], and a bias of as many values as features.
+struct LinearOperands {
+  LinearOperands(const array& x, int features, const std::optional<array>& bias) : operands{x}, shape(x.shape()) {
+    expect(x.ndim() >= 1, "takes x [..., inputs]");
+    expect(!bias || bias->size() == static_cast<size_t>(features), "takes a bias of as many values as features");
+    if (bias) operands.push_back(*bias);
+    shape.back() = features;
+  }
+
+  Inputs operands;
+  mx::Shape shape;
+};
+
+// out [rows, features] = x [rows, inputs] Wᵀ + bias, where fill(feature, start, count, to) writes a part of a row of W.
+template <typename F>
+void panel_products(
+    const float* x, size_t rows, int inputs, int features, const float* bias, float* out, const F& fill) {
+  runtime::parallel((features + panel_features - 1) / panel_features, [&](int task) {
+    const int first = task * panel_features, n = std::min(panel_features, features - first);
+    thread_local std::vector<float> panel(static_cast<size_t>(panel_features) * panel_inputs);
+    for (size_t row = 0; bias && row < rows; row++) {
+      std::memcpy(out + row * features + first, bias + first, n * sizeof(float));
+    }
+    for (int start = 0; start < inputs; start += panel_inputs) {
+      const int k = std::min(panel_inputs, inputs - start);
+      for (int feature = 0; feature < n; feature++) {
+        fill(first + feature, start, k, panel.data() + static_cast<size_t>(feature) * panel_inputs);
+      }
+      runtime::sgemm_alone(
+          false, true, static_cast<int>(rows), n, k, 1, x + start, inputs, panel.data(), panel_inputs,
+          start > 0 || bias ? 1.0f : 0.0f, out + first, features);
+    }
+  });
+}
+
+// x [..., inputs] @ wᵀ + bias, with w [features, inputs] as it is stored, in 16 bits.
+array dense_linear(array x, array w, std::optional<array> bias) {
+  expect(w.ndim() == 2 && (w.dtype() == mx::bfloat16 || w.dtype() == mx::float16) && x.ndim() >= 1 &&
+             x.shape(-1) == w.shape(1),
+         "takes x [..., inputs] and a matrix [features, inputs] of bfloat16 or float16");
+  LinearOperands linear(x, w.shape(0), bias);
+  return fuse(
+      "denseLinear", linear.shape, std::move(linear.operands), false,
+      [biased = bias.has_value()](const Inputs& in, float* out) {
+        const array& w = in[biased ? 2 : 1];
+        const size_t inputs = w.shape(1);
+        panel_products(
+            floats(in[0]), in[0].size() / std::max<size_t>(inputs, 1), w.shape(1), w.shape(0),
+            biased ? floats(in[1]) : nullptr, out, [&](size_t feature, size_t start, size_t count, float* to) {
+              kernels().widen(w.data<uint16_t>() + feature * inputs + start, w.dtype() == mx::bfloat16, to, count);
+            });
+      },
+      {w});
+}
+
 void expect_quantized(
-    const array& x, const array& w, const array& scales, const array& biases, const std::optional<array>& bias,
-    int group, int bits) {
+    const array& x, const array& w, const array& scales, const array& biases, int group, int bits) {
   expect(x.ndim() >= 1 && w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(),
          "takes x and a quantized matrix");
   const int inputs = x.shape(-1), features = w.shape(0);
   expect(bits >= 2 && bits <= 8 && bits != 7 && group > 0 && panel_inputs % group == 0 && group % 8 == 0 &&
              scales.shape(0) == features && scales.shape(1) * group == inputs &&
-             static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits &&
-             w.dtype() == mx::uint32 && (!bias || bias->size() == static_cast<size_t>(features)),
+             static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits && w.dtype() == mx::uint32,
          "takes a matrix whose scales and bits fit x");
+  expect(is_floating(scales.dtype()) && biases.dtype() == scales.dtype(),
+         "takes scales and biases of one dtype, float32, bfloat16 or float16");
 }
 
 // x [..., inputs] @ dequantize(w)ᵀ + bias, a panel of the matrix at a time.
 array quantized_linear(
     array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-  expect_quantized(x, w, scales, biases, bias, group, bits);
-  const int inputs = x.shape(-1), features = w.shape(0);
-  auto shape = x.shape();
-  shape[shape.size() - 1] = features;
-  Inputs all{x, w, scales, biases};
-  if (bias) all.push_back(*bias);
-  return fuse("quantizedLinear", shape, std::move(all), false, [=](const Inputs& in, float* out) {
-    const int rows = static_cast<int>(in[0].size() / inputs);
-    const size_t row_bytes = static_cast<size_t>(inputs) * bits / 8, groups = inputs / group;
-    const auto* packed = reinterpret_cast<const uint8_t*>(in[1].data<uint32_t>());
-    const int panels = (features + panel_features - 1) / panel_features;
-    runtime::parallel(panels, [&](int task) {
-      const int first = task * panel_features, n = std::min(panel_features, features - first);
-      thread_local std::vector<float> panel(static_cast<size_t>(panel_features) * panel_inputs);
-      for (int start = 0; start < inputs; start += panel_inputs) {
-        const int k = std::min(panel_inputs, inputs - start);
-        for (int feature = 0; feature < n; feature++) {
-          const size_t row = first + feature;
-          kernels().dequantize(
-              packed + row * row_bytes + static_cast<size_t>(start) * bits / 8,
-              floats(in[2]) + row * groups + start / group, floats(in[3]) + row * groups + start / group,
-              panel.data() + static_cast<size_t>(feature) * panel_inputs, k, group, bits);
-        }
-        if (start == 0 && in.size() > 4) {
-          for (int row = 0; row < rows; row++) {
-            std::memcpy(out + static_cast<size_t>(row) * features + first, floats(in[4]) + first, n * sizeof(float));
-          }
-        }
-        runtime::sgemm_alone(
-            false, true, rows, n, k, 1, floats(in[0]) + start, inputs, panel.data(), panel_inputs,
-            start > 0 || in.size() > 4 ? 1.0f : 0.0f, out + first, features);
-      }
-    });
-  });
+  expect_quantized(x, w, scales, biases, group, bits);
+  LinearOperands linear(x, w.shape(0), bias);
+  return fuse(
+      "quantizedLinear", linear.shape, std::move(linear.operands), false,
+      [group, bits, biased = bias.has_value()](const Inputs& in, float* out) {
+        const size_t at = biased ? 2 : 1;
+        const array &w = in[at], &scales = in[at + 1], &biases = in[at + 2];
+        const int inputs = in[0].shape(-1);
+        const size_t row_bytes = static_cast<size_t>(inputs) * bits / 8, groups = inputs / group;
+        const auto* packed = reinterpret_cast<const uint8_t*>(w.data<uint32_t>());
+        panel_products(
+            floats(in[0]), in[0].size() / inputs, inputs, w.shape(0), biased ? floats(in[1]) : nullptr, out,
+            [&](size_t feature, size_t start, size_t count, float* to) {
+              float of_scales[panel_inputs], of_biases[panel_inputs];
+              const size_t of_groups = feature * groups + start / group;
+              kernels().dequantize(
+                  packed + feature * row_bytes + start * bits / 8,
+                  widened(scales, of_groups, count / group, of_scales),
+                  widened(biases, of_groups, count / group, of_biases), to, count, group, bits);
+            });
+      },
+      {w, scales, biases});
 }
+
+// [features, groups] of a panel to [groups, integer_features]; features beyond are zeros.
+void transpose_groups(const array& a, size_t first, size_t features, size_t groups, float* row, float* out) {
+  if (features < integer_features) std::fill_n(out, groups * integer_features, 0.0f);
+  for (size_t feature = 0; feature < features; feature++) {
+    const float* own = widened(a, (first + feature) * groups, groups, row);
+    for (size_t g = 0; g < groups; g++) out[g * integer_features + feature] = own[g];
+  }
+}
+
+// Rows whose results for one panel (96 KB) a core's cache holds beside the panel.
+constexpr size_t integer_rows = 768;
 
 // The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the weights
 // are multiplied as they are, and scales and biases applied to whole groups.
 array integer_linear(
     array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-  expect_quantized(x, w, scales, biases, bias, group, bits);
-  expect(integer_kernels() != nullptr, "takes a processor with AVX-512 VNNI");
-  expect(group % 16 == 0, "takes groups of 16 inputs or a multiple");
-  const int inputs = x.shape(-1), features = w.shape(0);
-  auto shape = x.shape();
-  shape[shape.size() - 1] = features;
-  Inputs all{x, w, scales, biases};
-  if (bias) all.push_back(*bias);
-  return fuse("integerLinear", shape, std::move(all), false, [=](const Inputs& in, float* out) {
-    const auto& integer = *integer_kernels();
-    const size_t rows = in[0].size() / inputs, groups = inputs / group;
-    const size_t row_bytes = static_cast<size_t>(inputs) * bits / 8;
-    const auto* packed = reinterpret_cast<const uint8_t*>(in[1].data<uint32_t>());
-    std::unique_ptr<int8_t[]> q(new int8_t[rows * inputs]);
-    std::unique_ptr<float[]> x_scales(new float[rows * groups]), sums(new float[rows * groups]);
-    in_ranges(rows, std::max<size_t>(1, grain_elements / inputs), [&](size_t start, size_t stop) {
-      integer.quantize_rows(
-          floats(in[0]) + start * inputs, stop - start, inputs, group, q.get() + start * inputs,
-          x_scales.get() + start * groups, sums.get() + start * groups);
-    });
-    const size_t panels = (features + vnni_features - 1) / vnni_features;
-    runtime::parallel(static_cast<int>(panels), [&](int task) {
-      const size_t first = task * vnni_features, n = std::min(vnni_features, features - first);
-      thread_local std::vector<uint8_t> panel, row;
-      thread_local std::vector<float> weight_scales, narrow;
-      panel.resize(inputs * vnni_features);
-      row.resize(inputs);
-      integer.unpack_panel(packed + first * row_bytes, row_bytes, n, inputs, bits, row.data(), panel.data());
-      weight_scales.assign(groups * vnni_features, 0.0f);
-      for (size_t feature = 0; feature < n; feature++) {
-        const float* own = floats(in[2]) + (first + feature) * groups;
-        for (size_t g = 0; g < groups; g++) weight_scales[g * vnni_features + feature] = own[g];
-      }
-      // The last panel may be narrower than the kernel writes.
-      const bool whole = n == vnni_features;
-      if (!whole) narrow.assign(rows * vnni_features, 0.0f);
-      float* result = whole ? out + first : narrow.data();
-      const size_t stride = whole ? features : vnni_features;
-      if (in.size() > 4) {
-        for (size_t r = 0; r < rows; r++) std::memcpy(result + r * stride, floats(in[4]) + first, n * sizeof(float));
-      }
-      // Every weight of a group has the group's bias: its part of the result is that times the sum of the inputs.
-      runtime::sgemm_alone(
-          false, true, static_cast<int>(rows), static_cast<int>(n), static_cast<int>(groups), 1, sums.get(),
-          static_cast<int>(groups), floats(in[3]) + first * groups, static_cast<int>(groups),
-          in.size() > 4 ? 1.0f : 0.0f, result, static_cast<int>(stride));
-      integer.multiply(
-          panel.data(), weight_scales.data(), q.get(), x_scales.get(), rows, inputs, group, result, stride);
-      if (!whole) {
-        for (size_t r = 0; r < rows; r++) {
-          std::memcpy(out + r * features + first, narrow.data() + r * vnni_features, n * sizeof(float));
-        }
-      }
-    });
-  });
+  expect_quantized(x, w, scales, biases, group, bits);
+  expect(integer_kernels() && bits <= integer_kernels()->most_bits, "takes a processor that multiplies integers");
+  expect(group % 32 == 0, "takes groups of 32 inputs or a multiple");
+  LinearOperands linear(x, w.shape(0), bias);
+  return fuse(
+      "integerLinear", linear.shape, std::move(linear.operands), false,
+      [group, bits, biased = bias.has_value()](const Inputs& in, float* out) {
+        const auto& integer = *integer_kernels();
+        const size_t at = biased ? 2 : 1;
+        const array &w = in[at], &scales = in[at + 1], &biases = in[at + 2];
+        const size_t inputs = in[0].shape(-1), features = w.shape(0);
+        const size_t rows = in[0].size() / inputs, groups = inputs / group;
+        const size_t row_bytes = inputs * bits / 8;
+        const auto* packed = reinterpret_cast<const uint8_t*>(w.data<uint32_t>());
+        std::unique_ptr<int8_t[]> q(new int8_t[rows * inputs]);
+        std::unique_ptr<float[]> x_scales(new float[rows * groups]), sums(new float[rows * groups]);
+        in_ranges(rows, std::max<size_t>(1, grain_elements / inputs), [&](size_t start, size_t stop) {
+          integer.quantize_rows(
+              floats(in[0]) + start * inputs, stop - start, inputs, group, q.get() + start * inputs,
+              x_scales.get() + start * groups, sums.get() + start * groups);
+        });
+        const size_t panels = (features + integer_features - 1) / integer_features;
+        runtime::parallel(static_cast<int>(panels), [&](int task) {
+          const size_t first = task * integer_features, n = std::min(integer_features, features - first);
+          thread_local std::vector<uint8_t> panel;
+          thread_local std::vector<float> of_groups, result;
+          panel.resize(inputs * integer_features);
+          of_groups.resize(groups * (2 * integer_features + 1));
+          result.resize(integer_rows * integer_features);
+          float* weight_scales = of_groups.data();
+          float* weight_biases = weight_scales + groups * integer_features;
+          float* row = weight_biases + groups * integer_features;
+          integer.unpack_panel(packed + first * row_bytes, row_bytes, n, inputs, bits, panel.data());
+          transpose_groups(scales, first, n, groups, row, weight_scales);
+          transpose_groups(biases, first, n, groups, row, weight_biases);
+          float start[integer_features] = {};
+          if (biased) std::copy_n(floats(in[1]) + first, n, start);
+          for (size_t r = 0; r < rows; r += integer_rows) {
+            const size_t count = std::min(integer_rows, rows - r);
+            for (size_t i = 0; i < count; i++) std::copy_n(start, integer_features, &result[i * integer_features]);
+            const IntegerOperands operands{
+                inputs, static_cast<size_t>(group), bits, panel.data(), weight_scales, weight_biases,
+                q.get(), x_scales.get(), sums.get()};
+            integer.multiply(operands, r, count, result.data());
+            for (size_t i = 0; i < count; i++) {
+              std::copy_n(&result[i * integer_features], n, out + (r + i) * features + first);
+            }
+          }
+        });
+      },
+      {w, scales, biases});
 }
 
-bool multiplies_integers() {
-  return integer_kernels() != nullptr;
+bool multiplies_integers(int bits) {
+  return integer_kernels() != nullptr && bits <= integer_kernels()->most_bits;
 }
 
 std::string instruction_set() {
@@ -621,6 +689,11 @@ std::string instruction_set() {
 
 bool fusible(const array& a) {
   return mx::default_device() == mx::Device::cpu && a.dtype() == mx::float32 && !a.is_tracer();
+}
+
+// Whether a matrix, or its scales and biases, can be multiplied as it is stored.
+bool fusible_weight(const array& a) {
+  return mx::default_device() == mx::Device::cpu && is_floating(a.dtype()) && !a.is_tracer();
 }
 
 }  // namespace
@@ -649,10 +722,12 @@ array convolve(
   return absent();
 }
 array attend(array, array, array, float, std::optional<array>, bool) { return absent(); }
+array dense_linear(array, array, std::optional<array>) { return absent(); }
 array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
 array integer_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
-bool multiplies_integers() { return false; }
+bool multiplies_integers(int) { return false; }
 bool fusible(const array&) { return false; }
+bool fusible_weight(const array&) { return false; }
 std::string instruction_set() { return "none"; }
 
 }  // namespace
@@ -664,6 +739,7 @@ Table cpu_table() {
   using mx::array;
   return {
       row("fusible", "a", [](array a) { return cpu::fusible(a); }),
+      row("fusibleWeight", "a", [](array a) { return cpu::fusible_weight(a); }),
       row("instructionSet", "", [] { return cpu::instruction_set(); }),
       row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
       row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, kind); }),
@@ -693,7 +769,9 @@ Table cpu_table() {
           [](array q, array k, array v, float scale, std::optional<array> mask, bool causal) {
             return cpu::attend(q, k, v, scale, mask, causal);
           }),
-      row("multipliesIntegers", "", [] { return cpu::multiplies_integers(); }),
+      row("multipliesIntegers", "bits", [](int bits) { return cpu::multiplies_integers(bits); }),
+      row("fusedLinear", "x w bias",
+          [](array x, array w, std::optional<array> bias) { return cpu::dense_linear(x, w, bias); }),
       row("fusedIntegerLinear", "x w scales biases bias groupSize bits",
           [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
             return cpu::integer_linear(x, w, scales, biases, bias, group, bits);

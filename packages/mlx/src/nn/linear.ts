@@ -4,6 +4,7 @@ import { native } from "../load.js";
 import {
   add,
   addmm,
+  type Bits,
   concatenate,
   dequantize,
   matmul,
@@ -24,7 +25,10 @@ import { after, scratchBytes } from "./order.js";
  */
 export type QuantizedProducts = "exact" | "int8";
 
-/** `y = x Wᵀ + b`, with `weight [out, in]` dense or quantized. */
+/**
+ * `y = x Wᵀ + b`, with `weight [out, in]` dense or quantized. On a Linux CPU a matrix of 16 bits, and scales and biases
+ * of 16 bits, are widened in the multiplication with a float32 `x`.
+ */
 export class Linear extends MatrixLayer {
   bias: MxArray | null;
   /** "int8" acts on quantized weights where {@link canMultiplyIntegers} says so, and outside of gradients. */
@@ -38,11 +42,14 @@ export class Linear extends MatrixLayer {
   /** `[..., in]` → `[..., out]`. */
   forward(x: MxArray): MxArray {
     const { quantized, quantization, bias } = this;
+    const fusible = native.fusible(x) && (!bias || native.fusible(bias));
     if (!quantized || !quantization) {
+      if (fusible && this.weight.dtype !== "float32" && native.fusibleWeight(this.weight))
+        return native.fusedLinear(x, this.weight, bias);
       const weight = transpose(this.weight);
       return bias ? addmm(bias, x, weight) : matmul(x, weight);
     }
-    if (native.fusible(x) && native.fusible(quantized.scales) && (!bias || native.fusible(bias)))
+    if (fusible && native.fusibleWeight(quantized.scales))
       return fusedQuantized(x, quantized, bias, quantization, this.products);
     const product = quantizedProduct(x, quantized, quantization);
     return bias ? add(product, bias) : product;
@@ -56,13 +63,16 @@ function fusedQuantized(
   { groupSize, bits }: Required<LayerQuantization>,
   products: QuantizedProducts,
 ): MxArray {
-  if (products === "int8" && canMultiplyIntegers())
+  if (products === "int8" && canMultiplyIntegers(bits))
     return native.fusedIntegerLinear(x, weight, scales, biases, bias, groupSize, bits);
   return native.fusedQuantizedLinear(x, weight, scales, biases, bias, groupSize, bits);
 }
 
-/** Whether this machine multiplies quantized matrices by integers of 8 bits: a Linux CPU with AVX-512 VNNI. */
-export const canMultiplyIntegers = (): boolean => native.multipliesIntegers();
+/**
+ * Whether this machine multiplies matrices of so many bits as integers: a Linux CPU with AVX-512 VNNI, or with AVX2 up
+ * to 6 bits (8 would be no faster than exact products, and are multiplied so).
+ */
+export const canMultiplyIntegers = (bits: Bits = 4): boolean => native.multipliesIntegers(bits);
 
 /** Sets how all Linear layers of a module multiply quantized matrices. */
 export function setQuantizedProducts(module: Module, products: QuantizedProducts): void {
