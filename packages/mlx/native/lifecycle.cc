@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#include <vector>
 
 #include "mlx/ops.h"
 #include "mlx/transforms.h"
@@ -75,6 +77,34 @@ void verify_library() {
         "; load @mflux-depth/mlx first");
 }
 
+#ifdef __linux__
+namespace {
+
+// Whether OpenBLAS multiplies a part of a larger matrix, either way round, with all its values right.
+bool multiplies_parts() {
+  constexpr int m = 33, n = 40, k = 50, wide = 64;
+  std::vector<float> a(wide * wide), b(wide * wide), c(wide * wide, 1);
+  for (int i = 0; i < wide * wide; i++) {
+    a[i] = static_cast<float>(i % 7 - 3);
+    b[i] = static_cast<float>(i % 5 - 2);
+  }
+  for (bool transpose : {false, true}) {
+    std::fill(c.begin(), c.end(), 1.f);
+    sgemm_alone(false, transpose, m, n, k, 1, a.data(), wide, b.data(), wide, 1, c.data(), wide);
+    for (int i = 0; i < m; i++) {
+      for (int j = 0; j < n; j++) {
+        float sum = 1;
+        for (int p = 0; p < k; p++) sum += a[i * wide + p] * (transpose ? b[j * wide + p] : b[p * wide + j]);
+        if (c[i * wide + j] != sum) return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+#endif
+
 void verify_blas() {
 #ifdef __linux__
   const auto before = blas_info().calls;
@@ -83,6 +113,16 @@ void verify_blas() {
   if (blas_info().calls == before)
     throw std::runtime_error(
         "MLX multiplies matrices with a BLAS that another module of this process brought; load @mflux-depth/mlx first, and leave BLAS out of LD_PRELOAD");
+  // OpenBLAS chooses kernels by the processor, and some of its newest are unfinished.
+  if (!multiplies_parts())
+    throw std::runtime_error(
+        blas_info().name + " multiplies wrongly on this processor; choose older kernels of it with OPENBLAS_CORETYPE (" +
+#ifdef __aarch64__
+        "NEOVERSEN1)"
+#else
+        "HASWELL)"
+#endif
+    );
 #endif
 }
 

@@ -27,7 +27,18 @@ const candidates: readonly (() => Native)[] = [
   () => require("../../build/Release/mlx.node") as Native,
 ];
 
+/**
+ * OpenBLAS's kernels for SME (Apple's M4 and later, in a virtual machine) multiply wrongly in the pinned version: it is
+ * asked for those of older processors. The addon checks a product when it is loaded, whatever the kernels.
+ */
+function chooseKernels(): void {
+  if (process.platform !== "linux" || process.arch !== "arm64" || process.env.OPENBLAS_CORETYPE) return;
+  if (/^Features\s*:.* sme\b/m.test(readFileSync("/proc/cpuinfo", "utf8")))
+    process.env.OPENBLAS_CORETYPE = "NEOVERSEN1";
+}
+
 function load(): Native {
+  chooseKernels();
   const failures: string[] = [];
   for (const candidate of candidates) {
     try {
