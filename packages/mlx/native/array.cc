@@ -157,7 +157,7 @@ const mx::array& ArrayObject::get() const {
 }
 
 template <typename F>
-Napi::Value ArrayObject::guarded(const Napi::CallbackInfo& info, const char* operation, F&& body) {
+Napi::Value ArrayObject::guarded(const char* operation, F&& body) {
   try {
     return body();
   } catch (const Napi::Error&) {
@@ -168,7 +168,7 @@ Napi::Value ArrayObject::guarded(const Napi::CallbackInfo& info, const char* ope
 }
 
 Napi::Value ArrayObject::shape(const Napi::CallbackInfo& info) {
-  return guarded(info, "shape", [&] {
+  return guarded("shape", [&] {
     const auto& sizes = get().shape();
     auto list = Napi::Array::New(info.Env(), sizes.size());
     for (size_t i = 0; i < sizes.size(); i++) {
@@ -179,25 +179,25 @@ Napi::Value ArrayObject::shape(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ArrayObject::dtype(const Napi::CallbackInfo& info) {
-  return guarded(info, "dtype", [&]() -> Napi::Value {
+  return guarded("dtype", [&]() -> Napi::Value {
     return Napi::String::New(info.Env(), dtype_name(get().dtype()));
   });
 }
 
 Napi::Value ArrayObject::size(const Napi::CallbackInfo& info) {
-  return guarded(info, "size", [&]() -> Napi::Value {
+  return guarded("size", [&]() -> Napi::Value {
     return Napi::Number::New(info.Env(), static_cast<double>(get().size()));
   });
 }
 
 Napi::Value ArrayObject::ndim(const Napi::CallbackInfo& info) {
-  return guarded(info, "ndim", [&]() -> Napi::Value {
+  return guarded("ndim", [&]() -> Napi::Value {
     return Napi::Number::New(info.Env(), static_cast<double>(get().ndim()));
   });
 }
 
 Napi::Value ArrayObject::nbytes(const Napi::CallbackInfo& info) {
-  return guarded(info, "nbytes", [&]() -> Napi::Value {
+  return guarded("nbytes", [&]() -> Napi::Value {
     return Napi::Number::New(info.Env(), static_cast<double>(get().nbytes()));
   });
 }
@@ -211,16 +211,16 @@ Napi::Value ArrayObject::dispose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-mx::array ArrayObject::computed(const char* operation, Environment& environment) {
+mx::array ArrayObject::computed() {
   mx::array a = get();
-  if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment.evaluate({a});
+  if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment_->evaluate({a});
   return a;
 }
 
 Napi::Value ArrayObject::to_typed_array(const Napi::CallbackInfo& info) {
-  return guarded(info, "toTypedArray", [&]() -> Napi::Value {
+  return guarded("toTypedArray", [&]() -> Napi::Value {
     auto env = info.Env();
-    mx::array a = computed("toTypedArray", *environment_);
+    mx::array a = computed();
     if (!a.flags().row_contiguous) {
       a = mx::contiguous(a);
       environment_->evaluate({a});
@@ -237,12 +237,12 @@ Napi::Value ArrayObject::to_typed_array(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
-  return guarded(info, "item", [&]() -> Napi::Value {
+  return guarded("item", [&]() -> Napi::Value {
     auto env = info.Env();
     if (get().size() != 1) {
       throw std::invalid_argument("item() takes an array of one element, this is " + ::describe(get()));
     }
-    mx::array a = computed("item", *environment_);
+    mx::array a = computed();
     switch (a.dtype().val()) {
       case mx::Dtype::Val::bool_:
         return Napi::Boolean::New(env, *a.data<bool>());
@@ -267,8 +267,8 @@ Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ArrayObject::to_string(const Napi::CallbackInfo& info) {
-  return guarded(info, "toString", [&]() -> Napi::Value {
-    mx::array a = computed("toString", *environment_);
+  return guarded("toString", [&]() -> Napi::Value {
+    mx::array a = computed();
     std::ostringstream text;
     text << a;
     return Napi::String::New(info.Env(), text.str());

@@ -126,9 +126,9 @@ class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
   Napi::Value to_typed_array(const Napi::CallbackInfo& info);
   Napi::Value item(const Napi::CallbackInfo& info);
   Napi::Value to_string(const Napi::CallbackInfo& info);
-  mx::array computed(const char* operation, Environment& environment);
+  mx::array computed();
   template <typename F>
-  Napi::Value guarded(const Napi::CallbackInfo& info, const char* operation, F&& body);
+  Napi::Value guarded(const char* operation, F&& body);
 
   std::shared_ptr<Environment> environment_;
 };
