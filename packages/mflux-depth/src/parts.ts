@@ -1,6 +1,11 @@
 import { join } from "node:path";
 import type { DeviceType, DType } from "@mflux-depth/mlx";
-import { canMultiplyIntegers, type Module, setQuantizedProducts } from "@mflux-depth/mlx/nn";
+import {
+  canMultiplyIntegers,
+  type Module,
+  multipliesStored,
+  setQuantizedProducts,
+} from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError } from "./errors.js";
 import { Autoencoder, autoencoderConfig } from "./models/autoencoder.js";
 import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
@@ -92,6 +97,7 @@ export function openParts(
     read(readConfig(join(configs, part), file), join(configs, part, file));
   const shared = {
     bits: options.quantize,
+    matricesAsStored: device === "cpu" && dtype === "float32" && multipliesStored(),
     variant: options.variant,
     onProgress: (progress: LoadProgress): void => {
       loading.seconds += progress.seconds ?? 0;

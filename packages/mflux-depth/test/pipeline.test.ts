@@ -285,7 +285,7 @@ describe("a generation", () => {
     const first = await resident.generate(small);
     assert.deepEqual(log, ["text_encoder", "text_encoder_2", "vae", "transformer"]);
     const held = inMemory();
-    assert.ok(held[0] > baseline[0] + 9e6 * 4);
+    assert.ok(held[0] > baseline[0] + 9e6 * 2);
     const second = await resident.generate({ ...small, seed: 8 });
     const again = await resident.generate(small);
     const other = await resident.generate({ ...small, prompt: "mountains covered in snow, at night" });
@@ -362,7 +362,7 @@ describe("a generation", () => {
     assert.ok(relativeError(eight, dense) > 0);
     assert.ok(relativeError(eight, dense) < relativeError(four, dense) / 4);
     assert.ok(relativeError(four, dense) < 0.2);
-    assert.ok(sizes[2]! < sizes[1]! && sizes[1]! < sizes[0]! / 2, `${sizes}`);
+    assert.ok(sizes[2]! < sizes[1]! && sizes[1]! < sizes[0]! * 0.75, `${sizes}`);
   });
 
   test("in bfloat16 comes near float32", async () => {

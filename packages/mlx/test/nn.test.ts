@@ -48,6 +48,7 @@ import {
   LoadError,
   lazily,
   Module,
+  multipliesStored,
   propertyPath,
   quickGelu,
   RMSNorm,
@@ -433,6 +434,62 @@ describe("attention", () => {
 });
 
 describe("Linear and Embedding", () => {
+  it("hold what is stored in 16 bits so, and give what the float32 matrix gives", {
+    skip: multipliesStored() ? false : "matrices are multiplied as they are stored on a Linux CPU",
+  }, async () => {
+    const x = normal([9, 128], 50);
+    const ids = array([3, 0, 39], { dtype: "int32" });
+    for (const dtype of ["bfloat16", "float16"] as const)
+      for (const quantization of [undefined, { bits: 4 }] as const)
+        for (const fromQuantizedFile of quantization ? [false, true] : [false]) {
+          const load = async <L extends Linear | Embedding>(
+            layer: L,
+            matrices: "cast" | "stored",
+          ): Promise<L> => {
+            const weight = astype(normal([40, 128], 51), dtype);
+            const tensors: [string, MxArray][] = fromQuantizedFile
+              ? Object.entries(quantize(weight, quantization!))
+              : [["weight", weight]];
+            if (layer instanceof Linear) tensors.push(["bias", astype(normal([40], 52), dtype)]);
+            await layer.load(tensors, {
+              dtype: "float32",
+              matrices,
+              ...(quantization && !fromQuantizedFile && { quantization }),
+            });
+            return layer;
+          };
+          const [cast, stored] = [
+            await load(new Linear(128, 40), "cast"),
+            await load(new Linear(128, 40), "stored"),
+          ];
+          assert.equal((stored.scales ?? stored.weight).dtype, dtype);
+          assert.equal(stored.bias!.dtype, "float32");
+          assert.equal(stored.dtype, "float32");
+          const [expected, product] = [cast.forward(x), stored.forward(x)];
+          if (quantization) assert.deepEqual(values(product), values(expected));
+          else assertClose(product, expected, 1e-6);
+
+          const tables = [
+            await load(new Embedding(40, 128), "cast"),
+            await load(new Embedding(40, 128), "stored"),
+          ];
+          const [castRows, storedRows] = tables.map((table) => table.forward(ids));
+          assert.equal(storedRows!.dtype, "float32");
+          assert.deepEqual(values(storedRows!), values(castRows!));
+        }
+  });
+
+  it("cast again what is loaded over a matrix that was held as stored", async () => {
+    const linear = new Linear(64, 8, { bias: false });
+    const weight = (): [string, MxArray] => ["weight", astype(normal([8, 64], 53), "bfloat16")];
+    await linear.load([weight()], { dtype: "float32", matrices: "stored" });
+    assert.deepEqual([linear.dtype, linear.weight.dtype], ["float32", "bfloat16"]);
+    await linear.load([weight()], { dtype: "float32" });
+    assert.deepEqual([linear.dtype, linear.weight.dtype], ["float32", "float32"]);
+    await linear.load([weight()]);
+    assert.equal(linear.dtype, "bfloat16");
+  });
+
   it("Linear is x Wᵀ + b", async () => {
     const linear = new Linear(5, 3);
     await linear.load([

@@ -118,6 +118,7 @@ export async function loadWeights(
   checkpoint: Checkpoint,
   options: {
     dtype?: DType;
+    matrices?: NonNullable<LoadOptions["matrices"]>;
     quantization?: { bits: Bits; groupSize?: number } | undefined;
     rename?: (name: string) => string | null;
     original?: Checkpoint | null;
@@ -126,7 +127,8 @@ export async function loadWeights(
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
-  const { dtype, quantization, rename = (name) => name, original = null, deliver, onBytes, signal } = options;
+  const { dtype, matrices, quantization, deliver, onBytes, signal } = options;
+  const { rename = (name) => name, original = null } = options;
   /** What the file calls a tensor that the module has under another name. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
@@ -144,6 +146,7 @@ export async function loadWeights(
   try {
     await module.load(renamed(), {
       ...(dtype && { dtype }),
+      ...(matrices && { matrices }),
       ...(quantization && { quantization }),
       ...(deliver && { deliver }),
       ...(onBytes && { onRead: (keys) => onBytes(storedBytes(checkpoint, storedNames, keys)) }),

@@ -30,6 +30,8 @@ export interface ComponentOptions<M extends Module> {
   /** Of the weights, where there are several. */
   readonly variant?: string | undefined;
   readonly dtype: DType;
+  /** Whether matrices keep the 16 bits that they are stored with where `dtype` has more (default false). */
+  readonly matricesAsStored?: boolean;
   /** For what is not stored quantized. */
   readonly bits: Bits | null;
   /** The folder that a saved component was made from, for a tensor that got lost. */
@@ -92,13 +94,13 @@ export class Component<M extends Module> {
    * @throws {ModelError} when the files are missing or damaged.
    */
   size(bits: Bits | null = this.#options.bits): HeldSize {
-    const { folder, variant, dtype, rename = (key) => key } = this.#options;
+    const { folder, variant, dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
     const quantized = storedBits(checkpoint) === null ? bits : null;
     let [total, largest] = [0, batchBytes];
     for (const [name, { dtype: stored, shape, start, end }] of checkpoint.entries) {
       if (rename(name) === null) continue;
-      total += heldBytes(name, stored, shape, dtype, quantized);
+      total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, end - start);
     }
     return { bytes: total, reading: Math.min(2 * largest, checkpoint.bytes) };
@@ -121,7 +123,8 @@ export class Component<M extends Module> {
     const { folder, build, variant } = this.#options;
     using module = build();
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
-    await loadWeights(module, checkpoint, { ...weightOptions(this.#options, checkpoint), deliver: take });
+    const options = weightOptions({ ...this.#options, matricesAsStored: false }, checkpoint);
+    await loadWeights(module, checkpoint, { ...options, deliver: take });
   }
 
   async #load(signal: AbortSignal): Promise<M> {
@@ -150,12 +153,13 @@ export class Component<M extends Module> {
 
 /** How a component's weights are read: those that come quantized stay so, and nothing beside them is. */
 function weightOptions<M extends Module>(
-  { dtype, bits, rename, original }: ComponentOptions<M>,
+  { dtype, matricesAsStored, bits, rename, original }: ComponentOptions<M>,
   checkpoint: Checkpoint,
 ): NonNullable<Parameters<typeof loadWeights>[2]> {
   const quantize = bits !== null && storedBits(checkpoint) === null;
   return {
     dtype,
+    ...(matricesAsStored && { matrices: "stored" }),
     ...(quantize && { quantization: { bits } }),
     ...(rename && { rename }),
     ...(original && { original: openCheckpoint(original) }),
@@ -164,18 +168,22 @@ function weightOptions<M extends Module>(
 
 const widths: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2 };
 
-/** What a tensor of a file takes as a parameter: floats in `dtype`, matrices quantized where `bits` says so. */
+/**
+ * What a tensor of a file takes as a parameter: floats in `dtype` (matrices, where that is so, in fewer bits as stored),
+ * matrices quantized where `bits` says so.
+ */
 function heldBytes(
-  name: string,
-  stored: string,
-  shape: readonly number[],
+  { name, stored, shape }: { name: string; stored: string; shape: readonly number[] },
   dtype: DType,
   bits: Bits | null,
+  matricesAsStored: boolean,
 ): number {
   const elements = shape.reduce((product, n) => product * n, 1);
   if (stored === "U32") return 4 * elements;
-  const width = widths[dtype] ?? 4;
-  const matrix = shape.length === 2 && name.endsWith(".weight") && shape[1]! % savedGroupSize === 0;
+  const ofMatrix = shape.length === 2 && /\.(weight|scales|biases)$/.test(name);
+  const narrow = matricesAsStored && ofMatrix && (stored === "BF16" || stored === "F16");
+  const width = narrow ? 2 : (widths[dtype] ?? 4);
+  const matrix = ofMatrix && name.endsWith(".weight") && shape[1]! % savedGroupSize === 0;
   if (bits === null || !matrix) return width * elements;
   return (elements * bits) / 8 + (2 * width * elements) / savedGroupSize;
 }

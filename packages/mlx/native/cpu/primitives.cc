@@ -528,15 +528,41 @@ struct LinearOperands {
   mx::Shape shape;
 };
 
+// Rows from which on it costs little to make a panel anew for others.
+constexpr size_t rows_worth_a_panel = 192;
+
+// How many rows and features one task takes: whole panels for all rows, or less where that leaves threads idle.
+struct PanelCut {
+  PanelCut(size_t rows, int features) : rows(std::max<size_t>(rows, 1)), features(panel_features) {
+    const size_t wanted = 2 * runtime::thread_count();
+    const size_t panels = (features + panel_features - 1) / panel_features;
+    if (panels >= wanted) return;
+    const size_t down = std::clamp<size_t>((wanted + panels - 1) / panels, 1, std::max<size_t>(1, rows / rows_worth_a_panel));
+    this->rows = std::max<size_t>(1, (rows + down - 1) / down);
+    if (panels * down < wanted) {
+      const size_t share = (features * down + wanted - 1) / wanted;
+      this->features = static_cast<int>(std::clamp<size_t>((share + 31) / 32 * 32, 32, panel_features));
+    }
+  }
+
+  size_t rows;
+  int features;
+};
+
 // out [rows, features] = x [rows, inputs] Wᵀ + bias, where fill(feature, start, count, to) writes a part of a row of W.
 template <typename F>
 void panel_products(
     const float* x, size_t rows, int inputs, int features, const float* bias, float* out, const F& fill) {
-  runtime::parallel((features + panel_features - 1) / panel_features, [&](int task) {
-    const int first = task * panel_features, n = std::min(panel_features, features - first);
+  const PanelCut cut(rows, features);
+  const int across = (features + cut.features - 1) / cut.features;
+  const int down = static_cast<int>((rows + cut.rows - 1) / cut.rows);
+  runtime::parallel(down * across, [&](int task) {
+    const int first = task % across * cut.features, n = std::min(cut.features, features - first);
+    const size_t top = task / across * cut.rows, m = std::min(cut.rows, rows - top);
     thread_local std::vector<float> panel(static_cast<size_t>(panel_features) * panel_inputs);
-    for (size_t row = 0; bias && row < rows; row++) {
-      std::memcpy(out + row * features + first, bias + first, n * sizeof(float));
+    float* result = out + top * features + first;
+    for (size_t row = 0; bias && row < m; row++) {
+      std::memcpy(result + row * features, bias + first, n * sizeof(float));
     }
     for (int start = 0; start < inputs; start += panel_inputs) {
       const int k = std::min(panel_inputs, inputs - start);
@@ -544,8 +570,8 @@ void panel_products(
         fill(first + feature, start, k, panel.data() + static_cast<size_t>(feature) * panel_inputs);
       }
       runtime::sgemm_alone(
-          false, true, static_cast<int>(rows), n, k, 1, x + start, inputs, panel.data(), panel_inputs,
-          start > 0 || bias ? 1.0f : 0.0f, out + first, features);
+          false, true, static_cast<int>(m), n, k, 1, x + top * inputs + start, inputs, panel.data(), panel_inputs,
+          start > 0 || bias ? 1.0f : 0.0f, result, features);
     }
   });
 }

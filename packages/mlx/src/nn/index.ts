@@ -3,6 +3,7 @@ export * from "./attention.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
 export { Embedding } from "./embedding.js";
 export { canMultiplyIntegers, Linear, type QuantizedProducts, setQuantizedProducts } from "./linear.js";
+export { multipliesStored } from "./matrix.js";
 export * from "./modulation.js";
 export {
   batchBytes,

@@ -4,6 +4,7 @@ import { native } from "../load.js";
 import {
   add,
   addmm,
+  astype,
   type Bits,
   concatenate,
   dequantize,
@@ -51,7 +52,9 @@ export class Linear extends MatrixLayer {
     }
     if (fusible && native.fusibleWeight(quantized.scales))
       return fusedQuantized(x, quantized, bias, quantization, this.products);
-    const product = quantizedProduct(x, quantized, quantization);
+    const { weight, scales, biases } = quantized;
+    const inDtype = { weight, scales: astype(scales, this.dtype), biases: astype(biases, this.dtype) };
+    const product = quantizedProduct(x, inDtype, quantization);
     return bias ? add(product, bias) : product;
   }
 }

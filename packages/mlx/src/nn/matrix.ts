@@ -1,5 +1,7 @@
 import type { DType, MxArray } from "../array.js";
+import { defaultDevice } from "../device.js";
 import { evaluateSync } from "../evaluate.js";
+import { native } from "../load.js";
 import { type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
 import { castTo, type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
@@ -28,9 +30,12 @@ export abstract class MatrixLayer extends Module {
     this.weight = zeros([rows, columns]);
   }
 
+  /** Of a matrix that is held in fewer bits than are computed with. */
+  private widened: DType | null = null;
+
   /** The floating dtype that the layer computes with. */
   get dtype(): DType {
-    return (this.scales ?? this.weight).dtype;
+    return this.widened ?? (this.scales ?? this.weight).dtype;
   }
 
   /** How the matrix is quantized; null when it is dense. */
@@ -68,6 +73,7 @@ export abstract class MatrixLayer extends Module {
       this.replace("scales", null);
       this.replace("biases", null);
     }
+    if (matrixParameters.has(name)) this.widened = staysNarrow(tensor, options) ? "float32" : null;
     return super.adopt(name, tensor, options);
   }
 
@@ -78,13 +84,15 @@ export abstract class MatrixLayer extends Module {
    */
   protected override prepared(name: string, tensor: MxArray, options: LoadOptions): Record<string, MxArray> {
     const { quantization, dtype } = options;
+    const narrow = matrixParameters.has(name) && staysNarrow(tensor, options);
+    const held = narrow ? tensor.dtype : dtype;
     const dense = name === "weight" && tensor.dtype !== "uint32";
     if (!dense || !quantization || this.columns % (quantization.groupSize ?? defaultGroupSize) !== 0)
-      return super.prepared(name, tensor, options);
+      return super.prepared(name, tensor, held ? { ...options, dtype: held } : options);
     return scope(() => {
       const widened = dtype === "float32" || dtype === "float64";
       const { weight, scales, biases } = quantize(widened ? tensor : castTo(dtype, tensor), quantization);
-      return { weight, scales: castTo(dtype, scales), biases: castTo(dtype, biases) };
+      return { weight, scales: castTo(held, scales), biases: castTo(held, biases) };
     });
   }
 
@@ -107,6 +115,17 @@ export abstract class MatrixLayer extends Module {
     evaluateSync(matrix);
   }
 }
+
+const matrixParameters: ReadonlySet<string> = new Set(["weight", "scales", "biases"]);
+
+const staysNarrow = ({ dtype }: MxArray, options: LoadOptions): boolean =>
+  options.matrices === "stored" &&
+  options.dtype === "float32" &&
+  (dtype === "bfloat16" || dtype === "float16");
+
+/** Whether float32 is multiplied with matrices of 16 bits as they are stored, without a copy: on a Linux CPU. */
+export const multipliesStored = (): boolean =>
+  defaultDevice() === "cpu" && native.instructionSet() !== "none";
 
 function quantizationOf(columns: number, packed: MxArray, scales: MxArray): Required<LayerQuantization> {
   return {

@@ -14,6 +14,12 @@ export interface LayerQuantization {
 export interface LoadOptions {
   /** What floating tensors are cast to; as stored when absent. */
   dtype?: DType;
+  /**
+   * "stored": with float32 as `dtype`, the matrices of Linear and Embedding (their scales and biases, where quantized)
+   * stay in the 16 bits that they are stored with, and are widened as they are used; see {@link multipliesStored}.
+   * Default "cast".
+   */
+  matrices?: "cast" | "stored";
   /** Quantizes every Linear and Embedding whose input width the group size divides, as it is read. */
   quantization?: LayerQuantization;
   /** Whether a key of the file (as spelled there) is known to be of no use here. */
