@@ -103,6 +103,8 @@ export interface LoadOptions {
   readonly device?: DeviceName | null | undefined;
   readonly memory?: MemoryPolicy | null | undefined;
   /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
+  /** Linux CPU: threads that share the work, of the whole process. */
+  readonly threads?: number | null | undefined;
   readonly cacheLimitGb?: number | null | undefined;
   /** Whether to go on when the machine has less memory than a generation seems to need. */
   readonly force?: boolean | null | undefined;
@@ -124,6 +126,7 @@ export interface ResolvedLoadOptions {
   readonly dtype: DTypeName | undefined;
   readonly device: DeviceName | undefined;
   readonly memory: MemoryPolicy;
+  readonly threads: number | undefined;
   readonly cacheLimitGb: number | undefined;
   readonly force: boolean;
 }
@@ -322,6 +325,13 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
     text: "Whether to keep weights for the next picture, or only what the current stage needs.",
     flags: ["--memory"],
     value: "POLICY",
+  },
+  threads: {
+    kind: { type: "integer", min: 1, max: 64 },
+    text: "How many threads share the work on a Linux CPU.",
+    defaultText: "MFLUX_DEPTH_THREADS, or the cores that the process may use",
+    flags: ["--threads"],
+    value: "N",
   },
   cacheLimitGb: {
     kind: { type: "number", min: 0, exclusiveMin: true },
@@ -569,6 +579,7 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
     dtype: value("dtype"),
     device: value("device"),
     memory: value("memory"),
+    threads: value("threads"),
     cacheLimitGb: value("cacheLimitGb"),
     force: value<boolean | undefined>("force") ?? false,
   };

@@ -15,6 +15,7 @@ import {
   multiply,
   scope,
   setDefaultDevice,
+  setThreads,
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts } from "@mflux-depth/mlx/nn";
@@ -128,6 +129,7 @@ export class FluxDepth {
     signal?.throwIfAborted();
     const { model, files } = await findModel(options, { signal, onProgress });
     const device = chooseDevice(options.device);
+    if (options.threads !== undefined) shareAmong(options.threads, device);
     if (options.cacheLimitGb !== undefined) memory.setCacheLimit(options.cacheLimitGb * 1e9);
     const parts = openParts(files, options, device, onProgress);
     const notes = [...files.notes, ...bitsNote(files.storedBits, rest.quantize)];
@@ -689,6 +691,12 @@ function chooseDevice(asked: DeviceType | undefined): DeviceType {
     );
   setDefaultDevice(asked);
   return asked;
+}
+
+function shareAmong(threads: number, device: DeviceType): void {
+  if (device !== "cpu" || process.platform !== "linux")
+    throw new OptionError("threads", "threads needs Linux and the CPU as device; leave it out here.");
+  setThreads(threads);
 }
 
 function gridOf({ width, height }: ResolvedRequest, { autoencoderConfig: config }: Parts): Grid {

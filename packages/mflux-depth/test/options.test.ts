@@ -50,6 +50,7 @@ test("defaults", () => {
     dtype: undefined,
     device: undefined,
     memory: "resident",
+    threads: undefined,
     cacheLimitGb: undefined,
     force: false,
   });
@@ -119,6 +120,8 @@ test("every bad value is refused by name, with what it is and what it may be", (
     ["model", { repo_id: "a/b", allow_patterns: "*.json" }],
     ["model", { repo_id: "a/b", revison: "v1" }],
     ["offline", "yes"],
+    ["threads", 0],
+    ["threads", 65],
     ["cacheLimitGb", 0],
   ])
     assert.throws(

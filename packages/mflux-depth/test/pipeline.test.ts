@@ -18,7 +18,16 @@ import { dirname, join, relative } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { loadSafetensors, type MxArray, memory, saveSafetensors, zeros } from "@mflux-depth/mlx";
+import {
+  backend,
+  defaultDevice,
+  loadSafetensors,
+  type MxArray,
+  memory,
+  saveSafetensors,
+  setThreads,
+  zeros,
+} from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../src/errors.js";
 import { inspectImage, readDepthMap, readPhoto, toModelInput } from "../src/image.js";
 import {
@@ -297,6 +306,24 @@ describe("a generation", () => {
     assert.notEqual(digest(other), digest(once));
     resident.dispose();
     assert.deepEqual(inMemory(), baseline);
+  });
+
+  test("shares the work among as many threads as asked for, where it can", async () => {
+    const before = backend().blas.threads;
+    if (process.platform !== "linux" || defaultDevice() !== "cpu") {
+      await assert.rejects(
+        load({ threads: 1 }),
+        (error) => error instanceof OptionError && error.option === "threads",
+      );
+      return;
+    }
+    try {
+      using flux = await load({ threads: before + 1 });
+      assert.equal(backend().blas.threads, before + 1);
+      assert.equal(flux.options.threads, before + 1);
+    } finally {
+      setThreads(before);
+    }
   });
 
   test("draws a seed for 0 and says which; noise that is given has none", async () => {

@@ -26,6 +26,10 @@ BlasInfo blas_info() {
   return {"Accelerate", 0, 0};
 }
 
+void set_thread_count(int) {
+  throw std::invalid_argument("MLX's CPU backend shares its work among threads of ours on Linux only");
+}
+
 }  // namespace runtime
 
 #else
@@ -100,9 +104,13 @@ int count_threads() {
   return std::clamp(count, 1, most_threads);
 }
 
-int threads() {
-  static const int count = count_threads();
+std::atomic<int>& chosen_threads() {
+  static std::atomic<int> count = count_threads();
   return count;
+}
+
+int threads() {
+  return chosen_threads().load(std::memory_order_relaxed);
 }
 
 // ---------------------------------------------------------------- the gate
@@ -211,11 +219,14 @@ class Pool {
     std::unique_lock lock(mutex_);
     for (;;) {
       Job* job = nullptr;
-      wake_.wait(lock, [&] { return (job = take()) != nullptr; });
+      // Fewer threads may be wanted now than were once started.
+      wake_.wait(lock, [&] { return working_ < threads() - 1 && (job = take()) != nullptr; });
       job->helpers++;
+      working_++;
       lock.unlock();
       job->work();
       lock.lock();
+      working_--;
       if (--job->helpers == 0) job->left.notify_one();
     }
   }
@@ -235,6 +246,7 @@ class Pool {
   std::condition_variable wake_;
   std::deque<Job*> jobs_;
   int started_ = 0;
+  int working_ = 0;
 };
 
 // ---------------------------------------------------------------- products
@@ -363,6 +375,13 @@ BlasInfo blas_info() {
 
 int thread_count() {
   return threads();
+}
+
+void set_thread_count(int count) {
+  if (count < 1 || count > most_threads) {
+    throw std::invalid_argument("takes 1 to " + std::to_string(most_threads) + " threads, got " + std::to_string(count));
+  }
+  chosen_threads().store(count);
 }
 
 void parallel(int tasks, const std::function<void(int)>& run) {

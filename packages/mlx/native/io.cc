@@ -82,6 +82,7 @@ Table io_table() {
       row("setWiredLimit", "bytes", [](size_t bytes) { return mx::set_wired_limit(bytes); }),
 
       row("defaultDevice", "", [] { return std::string(device_name(mx::default_device())); }),
+      row("setThreads", "count", [](int count) { runtime::set_thread_count(count); }),
       row("setDefaultDevice", "device", [](std::string device) { mx::set_default_device(device_of(device)); }),
       row("deviceAvailable", "device", [](std::string device) { return mx::is_available(device_of(device)); }),
       {"deviceInfo", "(device: string) => Record<string, string | number>",

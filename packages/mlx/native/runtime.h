@@ -31,8 +31,9 @@ void check_cancelled();
 // Runs tasks 0 to tasks-1 on the pool's threads and this one; throws Cancelled when the calling thread's flag is set.
 // Tasks must not throw.
 void parallel(int tasks, const std::function<void(int)>& run);
-// How many threads share the work.
+// How many threads share the work; from the next product on when it is set, for the whole process.
 int thread_count();
+void set_thread_count(int count);
 // C = alpha op(A) op(B) + beta C, row by row in memory, on the calling thread alone: for use inside tasks.
 void sgemm_alone(
     bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,

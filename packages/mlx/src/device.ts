@@ -54,6 +54,13 @@ export interface Backend {
 export const backend = (): Backend => native.backend() as Backend;
 
 /**
+ * How many threads share the work of the CPU backend from the next operation on, 1 to 64, for the whole process; Linux
+ * only. Before it is called, MFLUX_DEPTH_THREADS or the cores that the process may use; `backend().blas.threads` says.
+ * @throws {MlxError} when the count is out of range, or on other systems.
+ */
+export const setThreads = (count: number): void => native.setThreads(count);
+
+/**
  * Operations a second that all threads together reach in a loop over registers, so the most that products on this CPU
  * can have: float32 multiply-adds, bfloat16 added up in float32, or integers of 8 bits added up in 32. Takes a tenth of
  * a second. 0 where the instruction is not there, and off x86-64 Linux.

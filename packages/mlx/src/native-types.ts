@@ -180,6 +180,7 @@ export interface Native {
   setMemoryLimit: (bytes: number) => number;
   setWiredLimit: (bytes: number) => number;
   defaultDevice: () => string;
+  setThreads: (count: number) => void;
   setDefaultDevice: (device: string) => void;
   deviceAvailable: (device: string) => boolean;
   deviceInfo: (device: string) => Record<string, string | number>;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import * as mx from "../src/index.js";
@@ -39,6 +39,38 @@ describe("device", () => {
       mx.evaluateSync(product);
       assert.ok(mx.backend().blas.calls > blas.calls, "matrix products go through our entry point");
       assert.ok(blas.threads >= 1);
+    }
+  });
+
+  test("threads that share the work, more and fewer than before", {
+    skip: process.platform === "linux" ? false : "Linux only",
+  }, () => {
+    const before = mx.backend().blas.threads;
+    const workers = (): string[] =>
+      readdirSync("/proc/self/task").filter(
+        (id) => readFileSync(`/proc/self/task/${id}/comm`, "utf8").trim() === "mlx-gemm",
+      );
+    const ticks = (id: string): number => {
+      const fields = readFileSync(`/proc/self/task/${id}/stat`, "utf8").split(") ")[1]!.split(" ");
+      return Number(fields[11]) + Number(fields[12]);
+    };
+    using a = mx.random.normal([1024, 1024], { key: mx.random.key(1) });
+    const product = (threads: number): Float32Array => {
+      mx.setThreads(threads);
+      assert.equal(mx.backend().blas.threads, threads);
+      return mx.scope(() => mx.matmul(a, a).toTypedArray()) as Float32Array;
+    };
+    try {
+      const alone = product(1);
+      const three = product(3);
+      assert.ok(workers().length >= 2, `${workers()}`);
+      for (const [i, value] of alone.entries()) assert.ok(Math.abs(value - three[i]!) < 1e-3);
+      const used = workers().map(ticks);
+      for (let i = 0; i < 20; i++) product(1);
+      assert.deepEqual(workers().map(ticks), used, "threads beyond the wanted number rest");
+      for (const wrong of [0, 65, -1, 1.5]) refuses(() => mx.setThreads(wrong), "setThreads");
+    } finally {
+      mx.setThreads(before);
     }
   });
 
