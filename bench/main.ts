@@ -34,7 +34,6 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,
-    named: true,
   },
   memory: {
     title: "Loading a synthetic checkpoint of FLUX.1's widths",
