@@ -117,6 +117,8 @@ const bytesOf = (model: FluxTransformer): number =>
  * @param side of the square picture, in tokens
  */
 export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[]> {
+  // As the pipeline does while it denoises: a fresh buffer costs a page fault every 4 kB.
+  memory.setCacheLimit(1e9);
   const { matmul, rows } = await yardsticks();
   using dense = denseBlocks();
   using quantized = quantizedFrom(dense, 4);
