@@ -63,7 +63,7 @@ def decode(config, size):
 def picture(model, size, steps):
     from PIL import Image
 
-    pipeline = diffusers.FluxControlPipeline.from_pretrained(model)
+    pipeline = diffusers.FluxControlPipeline.from_pretrained(model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     ramp = Image.frombytes("L", (size, size), bytes(range(0, 256, 256 // size)) * size).convert("RGB")
     return lambda: pipeline(
