@@ -30,12 +30,9 @@ import { openCheckpoint } from "./weights/checkpoint.js";
 import { Component, type HeldSize, type LoadProgress } from "./weights/component.js";
 import { readConfig } from "./weights/files.js";
 import { type DownloadProgress, obtainRepository } from "./weights/hub.js";
-import { bundledModel, resolveRepository } from "./weights/repository.js";
+import { bundledModel, defaultDepthModel, depthProIn, resolveRepository } from "./weights/repository.js";
 
 export { type MapAdjustments, polarityWarning } from "./depth-map.js";
-
-/** The repository of the real weights. */
-export const defaultDepthModel = "apple/DepthPro-hf";
 
 export interface DepthEstimatorOptions {
   /** A repository or a folder with Depth Pro. */
@@ -94,7 +91,7 @@ export class DepthEstimator {
    */
   static async obtain(options: ObtainDepthOptions = {}): Promise<DepthEstimator> {
     const { depthModel, fluxFolder, revision, offline, signal, onDownload } = options;
-    if (!depthModel && fluxFolder !== undefined && hasConfig(depthProIn(fluxFolder)))
+    if (!depthModel && fluxFolder !== undefined && depthProIn(fluxFolder))
       return DepthEstimator.open(options);
     const { folder } = await obtainRepository(
       { model: depthModel || defaultDepthModel, revision },
@@ -373,20 +370,16 @@ function extremes(values: Float32Array): { min: number; max: number } {
 
 // ---------------------------------------------------------------- the model's files
 
-/** Where a FLUX repository keeps a Depth Pro of its own. */
-const depthProIn = (folder: string): string => join(folder, "depth_pro");
-
-const hasConfig = (folder: string): boolean => existsSync(join(folder, "config.json"));
-
 /** The folder of Depth Pro that options ask for. */
 function findDepthModel({ depthModel, fluxFolder, revision }: DepthEstimatorOptions): string {
   if (!depthModel) {
-    if (fluxFolder !== undefined && hasConfig(depthProIn(fluxFolder))) return depthProIn(fluxFolder);
-    return resolveRepository(defaultDepthModel, { revision: undefined }).folder;
+    const own = fluxFolder === undefined ? null : depthProIn(fluxFolder);
+    return own ?? resolveRepository(defaultDepthModel, { revision: undefined }).folder;
   }
   const { folder } = resolveRepository(depthModel, { revision });
-  if (hasConfig(folder)) return folder;
-  if (hasConfig(depthProIn(folder))) return depthProIn(folder);
+  if (existsSync(join(folder, "config.json"))) return folder;
+  const own = depthProIn(folder);
+  if (own) return own;
   if (existsSync(join(folder, "model_index.json")))
     throw new ModelError(
       folder,

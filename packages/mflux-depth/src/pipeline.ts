@@ -19,13 +19,7 @@ import {
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts } from "@mflux-depth/mlx/nn";
-import {
-  type DepthEstimate,
-  DepthEstimator,
-  defaultDepthModel,
-  type EstimateOptions,
-  polarityWarning,
-} from "./depth.js";
+import { type DepthEstimate, DepthEstimator, type EstimateOptions, polarityWarning } from "./depth.js";
 import { invertMap } from "./depth-map.js";
 import { ImageError, ModelError, OptionError } from "./errors.js";
 import { type GenerationEvent, Held, type Run, StageClock, type StepEvent, Warnings } from "./generation.js";
@@ -65,8 +59,9 @@ import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
 import type { LoadProgress } from "./weights/component.js";
+import { isFolder } from "./weights/files.js";
 import type { DownloadProgress } from "./weights/hub.js";
-import { type Repository, resolveRepository } from "./weights/repository.js";
+import { defaultDepthModel, type Repository, resolveRepository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
@@ -229,11 +224,12 @@ export class FluxDepth {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
   }
 
-  /** Found, and downloaded if need be, for the first photo. */
+  /** Found, and downloaded if need be, for the first photo, and again when its folder has gone since. */
   async #depthModel(
     signal: AbortSignal,
     { offline } = { offline: this.options.offline },
   ): Promise<DepthEstimator> {
+    if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
     this.#estimator ??= await DepthEstimator.obtain({
       depthModel: this.options.depthModel,
       fluxFolder: this.model.folder,

@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Engine, EngineError, type EngineEvent, type EngineJob } from "../src/engine/index.js";
 import { ImageError, ModelError, OptionError } from "../src/errors.js";
+import { HubServer } from "./hub-server.js";
 
 const root = new URL("../../../../", import.meta.url);
 const map = await readFile(new URL("examples/images/cube_depth.png", root));
@@ -231,6 +235,32 @@ test("a closed engine refuses, and ends what runs and waits", async () => {
   await running;
   await waiting;
   await assert.rejects(other.generate(job()), /closed/);
+});
+
+test("what waits for a download ends with its signal, or with the engine, and downloads with it", async () => {
+  await using hub = await HubServer.start();
+  hub.host("me/tiny", { "model_index.json": "{}", "transformer/config.json": "{}" });
+  hub.fault = () => true;
+  const home = mkdtempSync(join(tmpdir(), "hf-"));
+  const env = { ...process.env, HF_HOME: home, HF_ENDPOINT: hub.endpoint, HF_HUB_OFFLINE: "0" };
+  const other = new Engine({ env });
+  const wanted = { ...job(), load: { model: "me/tiny" } };
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const downloading = assert.rejects(other.generate(wanted, { signal: controller.signal }), reason);
+  const waiting = assert.rejects(other.generate(wanted), /closed/);
+  assert.deepEqual([other.waiting, other.busy, other.pid], [2, false, undefined]);
+  while (hub.asked.length === 0) await sleep(10);
+  const started = performance.now();
+  controller.abort(reason);
+  await downloading;
+  assert.ok(performance.now() - started < 1000);
+  hub.asked.length = 0;
+  while (hub.asked.length === 0) await sleep(10);
+  await other.close();
+  await waiting;
+  assert.equal(other.waiting, 0);
+  rmSync(home, { recursive: true });
 });
 
 const alive = (pid: number): boolean => {

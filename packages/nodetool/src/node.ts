@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { definition, type PropertyMetadata } from "./definition.js";
 import { isRecord, jobOf } from "./inputs.js";
+import { progressOf } from "./progress.js";
 
 type Properties = Record<string, unknown>;
 
@@ -78,18 +79,16 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
       }
       const job = jobOf({ fields, blobs });
       engine ??= new Engine();
-      const { image, width, height, metadata } = await engine.generate(job, {
-        onEvent: (event) => {
-          if (event.type === "step")
-            context?.postMessage?.({
-              type: "node_progress",
-              node_id: this.__node_id,
-              progress: event.index,
-              total: event.total,
-              workflow_id: context.workflowId,
-            });
-        },
-      });
+      const onEvent = progressOf(job, ({ progress, total }) =>
+        context?.postMessage?.({
+          type: "node_progress",
+          node_id: this.__node_id,
+          progress,
+          total,
+          workflow_id: context.workflowId,
+        }),
+      );
+      const { image, width, height, metadata } = await engine.generate(job, { onEvent });
       const data = Buffer.from(image).toString("base64");
       return { output: { type: "image", data, mimeType: "image/png", width, height, metadata } };
     }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
+import sharp from "sharp";
 import { decodeFrame } from "../src/worker/frames.js";
 import { Worker } from "../src/worker/worker.js";
 import {
@@ -35,6 +36,11 @@ const tiny = Object.fromEntries(
     .map((path) => [path.slice(bundled.length + 1), readFileSync(path)]),
 );
 const transformer = "transformer/diffusion_pytorch_model.safetensors";
+const depthPro = Object.fromEntries(
+  Object.entries(tiny).flatMap(([path, bytes]) =>
+    path.startsWith("depth_pro/") ? [[path.slice("depth_pro/".length), bytes]] : [],
+  ),
+);
 
 const hub = await HubServer.start();
 const home = mkdtempSync(join(tmpdir(), "hf-"));
@@ -67,6 +73,12 @@ const download = (data: Data, by = host): Pending =>
 const run = (model: Data, by = host): Pending =>
   by.request("execute", execution({ model, steps: 1 }, { blobs: { depth_image: map } }));
 const listed = async (): Promise<Data[]> => (await host.ask("models.list_cached")).models as Data[];
+/** Size of what a model needs of these files. */
+const bytesOf = (files: Readonly<Record<string, Uint8Array>>): number =>
+  Object.entries(files).reduce(
+    (sum, [path, { length }]) => sum + (path.endsWith("spiece.model") ? 0 : length),
+    0,
+  );
 const statuses = ({ progress }: Pending): unknown[] => progress.map(({ status }) => status);
 /** The Hub sends so much of the transformer and then nothing more. */
 const stallAt = (bytes: number): void => {
@@ -98,7 +110,7 @@ test("a model is downloaded, listed, used without the Hub, and deleted", async (
     total_files: 0,
   });
   const needed = Object.entries(tiny).filter(([path]) => !path.endsWith("spiece.model"));
-  const bytes = needed.reduce((sum, [, content]) => sum + content.length, 0);
+  const bytes = bytesOf(tiny);
   assert.deepEqual(progress.at(-1), {
     ...progress[0],
     status: "completed",
@@ -227,8 +239,7 @@ test("failures: an error as progress, then an error; nothing that matches; bad r
   assert.equal((await allowed.answer).status, "completed");
   assert.ok(!hub.resolved().some((path) => path.startsWith("depth_pro/")));
 
-  const depthPro = Object.entries(tiny).filter(([path]) => path.startsWith("depth_pro/"));
-  hub.host("me/depth", Object.fromEntries(depthPro.map(([path, bytes]) => [path.slice(10), bytes])));
+  hub.host("me/depth", depthPro);
   const depth = download({ repo_id: "me/depth", model_type: "hf.depth_estimation" });
   assert.equal((await depth.answer).status, "completed");
   const gone = { repo_id: "me/depth", revision: "another" };
@@ -253,6 +264,10 @@ test("a run downloads its model, says so, and can be cancelled; path, variant an
   await cancelled.until(({ message }) =>
     /^Downloading me\/many: 0\.0\d of 0\.02 GB, \d+ of \d+ files$/.test(`${message}`),
   );
+  // Megabytes: the host shows the numbers and not the words.
+  await cancelled.until(
+    ({ progress, total }) => Number(progress) >= 4 && total === Math.ceil(bytesOf(variant) / 1e6),
+  );
   host.send("cancel", {}, cancelled.id);
   await assert.rejects(cancelled.answer, { message: "cancelled" });
 
@@ -261,9 +276,76 @@ test("a run downloads its model, says so, and can be cancelled; path, variant an
   await answer;
   const downloads = progress.filter(({ message }) => /^Downloading me\/many/.test(`${message}`));
   assert.ok(downloads.length > 0);
-  for (const data of downloads) assert.deepEqual([data.progress, data.total], [0, 1]);
-  assert.deepEqual(steps(progress), [[1, 1]]);
+  for (const { progress: done, total } of downloads) assert.ok(Number(done) <= Number(total));
+  assert.deepEqual(steps(progress.filter((data) => !downloads.includes(data))), [[1, 1]]);
   assert.ok(hub.resolved().every((path) => path.startsWith("v2/")));
+});
+
+test("a run whose model is here does not wait for one that downloads; who waits for the same download shares it", async () => {
+  hub.host("me/shared", tiny);
+  stallAt(4e6);
+  const stuck = run({ repo_id: "me/shared" });
+  await stuck.until(({ progress, message }) => Number(progress) >= 4 && /me\/shared/.test(`${message}`));
+  const waits = run({ repo_id: "me/shared" });
+  await waits.until(({ message }) => /^Downloading me\/shared/.test(`${message}`));
+  const gone = await SocketHost.connect(worker.url);
+  const lost = run({ repo_id: "me/shared" }, gone);
+  await lost.until(() => true);
+  assert.equal(storesOf(worker.child.pid!), 1);
+  await assert.rejects(host.ask("models.delete", { repo_id: "me/shared" }), /in use by a run/);
+  await run({ repo_id: "tiny-world" }).answer;
+  // Nothing of theirs is in memory.
+  assert.deepEqual((await host.ask("models.evict")).evicted, ["tiny-world"]);
+  gone.drop();
+
+  hub.forget();
+  const cancelled = performance.now();
+  host.send("cancel", {}, stuck.id);
+  await assert.rejects(stuck.answer, { message: "cancelled" });
+  assert.ok(performance.now() - cancelled < 1000);
+  await waits.answer;
+  const resumed = hub.asked.flatMap(({ headers }) => headers.range ?? []);
+  assert.ok(resumed.some((range) => Number(/\d+/.exec(range)) >= 4e6));
+  assert.equal(gone.terminal(lost.id).length, 0);
+
+  hub.host("me/other", tiny);
+  stallAt(4e6);
+  const ended = host.request("execute", {
+    ...execution({ model: { repo_id: "me/other" } }, { blobs: { depth_image: map } }),
+    job_id: "j",
+  });
+  await ended.until(({ message }) => /^Downloading me\/other/.test(`${message}`));
+  await host.ask("job.end", { job_id: "j", reason: "cancelled" });
+  await assert.rejects(ended.answer, { message: "cancelled" });
+  for (let i = 0; i < 20 && storesOf(worker.child.pid!) > 0; i++) await sleep(50);
+  assert.equal(storesOf(worker.child.pid!), 0);
+});
+
+test("Depth Pro is not deleted under a run that uses it, and downloaded again after it has gone", async () => {
+  const bare = Object.fromEntries(Object.entries(tiny).filter(([path]) => !path.startsWith("depth_pro/")));
+  hub.host("me/bare", bare);
+  hub.host("apple/DepthPro-hf", depthPro);
+  const photo = async (): Promise<Pending> => {
+    const image = await sharp(map).resize(64, 64).jpeg().toBuffer();
+    return host.request("execute", execution({ model: { repo_id: "me/bare" } }, { blobs: { image } }));
+  };
+  for (const time of ["first", "second"]) {
+    hub.forget();
+    const using = await photo();
+    await using.until(({ message }) => /^Downloading apple\/DepthPro-hf/.test(`${message}`));
+    for (const repository of ["apple/DepthPro-hf", "me/bare"])
+      await assert.rejects(host.ask("models.delete", { repo_id: repository }), /is in use by a run/, time);
+    await using.answer;
+    assert.equal(
+      hub.resolved().some((path) => path.startsWith("transformer/")),
+      time === "first",
+    );
+    assert.deepEqual(await host.ask("models.delete", { repo_id: "apple/DepthPro-hf" }), { deleted: true });
+  }
+  // A map needs no Depth Pro.
+  const mapped = run({ repo_id: "me/bare" });
+  assert.deepEqual(await host.ask("models.delete", { repo_id: "apple/DepthPro-hf" }), { deleted: false });
+  await mapped.answer;
 });
 
 test("a download that waits says so before its host gives it up", async (context) => {

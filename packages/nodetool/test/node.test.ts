@@ -1,10 +1,32 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { test } from "node:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { definition } from "../src/definition.js";
 import { MFluxDepth, type NodeContext, nodeClass, type PropertyOptions, register } from "../src/node.js";
 import { examples } from "./host.js";
+
+// The Hub of the package that talks to it, and a cache, for the process of the engine too.
+const { HubServer } = (await import(
+  new URL("../../../mflux-depth/dist/test/hub-server.js", import.meta.url).href
+)) as typeof import("../../mflux-depth/test/hub-server.js");
+const hub = await HubServer.start();
+const home = mkdtempSync(join(tmpdir(), "hf-"));
+Object.assign(process.env, {
+  HF_HOME: home,
+  HF_HUB_CACHE: "",
+  HF_ENDPOINT: hub.endpoint,
+  HF_HUB_OFFLINE: "0",
+  HF_TOKEN: "",
+});
+after(async () => {
+  await hub[Symbol.asyncDispose]();
+  rmSync(home, { recursive: true });
+});
 
 /** The SDK's base class, as far as the node leans on it. */
 class BaseNode {
@@ -85,7 +107,7 @@ test("process: the picture from the host's storage, progress as the host shows i
   const { width, height } = await sharp(Buffer.from(output.data, "base64")).metadata();
   assert.deepEqual([width, height], [256, 256]);
   assert.deepEqual(
-    messages,
+    messages.filter(({ progress }) => progress !== 0),
     [1, 2].map((progress) => ({
       type: "node_progress",
       node_id: "n1",
@@ -96,4 +118,36 @@ test("process: the picture from the host's storage, progress as the host shows i
   );
   const lost = new MFluxDepth({ depth_image: { type: "image", uri: "memory://gone" } });
   await assert.rejects(lost.process(context), /depth_image could not be loaded/);
+});
+
+test("process: a model that is not here is downloaded, with its megabytes as progress", async () => {
+  const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
+  const files = readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name));
+  hub.host(
+    "me/tiny",
+    Object.fromEntries(files.map((path) => [path.slice(bundled.length + 1), readFileSync(path)])),
+  );
+  const messages: Record<string, unknown>[] = [];
+  const node = new MFluxDepth({
+    depth_image: {
+      type: "image",
+      data: (await readFile(new URL("cube_depth.png", examples))).toString("base64"),
+    },
+    model: { type: "hf.flux_depth", repo_id: "me/tiny" },
+    steps: 51,
+  });
+  await assert.rejects(node.process({ postMessage: (message) => messages.push(message) }), /steps/);
+  assert.deepEqual(hub.asked, [], "nothing is downloaded for what cannot be");
+  node.assign({ steps: 1, width: 256, height: 256 });
+  await node.process({ postMessage: (message) => messages.push(message) });
+  assert.ok(messages.some(({ progress, total }) => total === 21 && Number(progress) > 1));
+  assert.deepEqual(messages.at(-1), {
+    type: "node_progress",
+    node_id: "",
+    progress: 1,
+    total: 1,
+    workflow_id: undefined,
+  });
 });

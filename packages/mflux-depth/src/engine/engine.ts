@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options.js";
+import { Downloads } from "./models.js";
 import { shortOfMemory } from "./pressure.js";
 import {
   EngineError,
@@ -43,20 +44,25 @@ interface Waiting {
 
 /**
  * The pipeline in a process of its own. Jobs run one after another in the order of the calls, the event loop here
- * stays free, and whatever happens to the process costs one job: the next starts another.
+ * stays free, and whatever happens to the process costs one job: the next starts another. A job whose model is not on
+ * this machine takes its place when it has been downloaded; those that come meanwhile do not wait for it.
  *
  * The process keeps its model for the next job and ends when the model is let go, so that all memory is back.
  */
 export class Engine {
   readonly #options: Required<Omit<EngineOptions, "env">> & Pick<EngineOptions, "env">;
   readonly #queue: Waiting[] = [];
+  readonly #downloads: Downloads;
+  /** Jobs that wait for their models. */
+  #downloading = 0;
   #running: Waiting | null = null;
   #process: EngineProcess | null = null;
   #idle: NodeJS.Timeout | null = null;
   #pressure: NodeJS.Timeout | null = null;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: EngineOptions = {}) {
+    this.#downloads = new Downloads(options.env);
     this.#options = {
       idleSeconds: 600,
       shortOfMemory,
@@ -73,7 +79,7 @@ export class Engine {
 
   /** Jobs that have not begun. */
   get waiting(): number {
-    return this.#queue.length;
+    return this.#queue.length + this.#downloading;
   }
 
   /** The process, while there is one. */
@@ -87,19 +93,20 @@ export class Engine {
   }
 
   /**
-   * Makes a picture when the jobs before are done.
-   * @param options.signal takes the job out of the queue, or ends it within a step; the promise then rejects with the
-   * signal's reason, when the memory of the job is back.
+   * Makes a picture when its model is here and the jobs before are done.
+   * @param options.signal ends the download, takes the job out of the queue, or ends it within a step; the promise then
+   * rejects with the signal's reason, when the memory of the job is back.
    * @throws {OptionError} for a value that cannot be, at once.
    * @throws {ImageError} {ModelError} as the pipeline does.
    * @throws {EngineError} when the process ended, or something failed that is nobody's mistake.
    */
   async generate(job: EngineJob, { signal, onEvent = () => {} }: RunOptions = {}): Promise<EngineResult> {
-    if (this.#closed) throw new EngineError("This engine has been closed.");
+    if (this.#closing.signal.aborted) throw new EngineError("This engine has been closed.");
     signal?.throwIfAborted();
     refuseUnknown(Object.keys(job.request), Object.keys(requestOptions));
     resolveRequest(job.request);
     resolveLoadOptions(job.load);
+    if (this.#downloads.missing(job)) await this.#download(job, { signal, onEvent });
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#queue.splice(this.#queue.indexOf(waiting), 1);
@@ -112,8 +119,23 @@ export class Engine {
     });
   }
 
+  async #download(
+    job: EngineJob,
+    { signal, onEvent }: { signal: AbortSignal | undefined; onEvent: (event: EngineEvent) => void },
+  ): Promise<void> {
+    this.#downloading++;
+    try {
+      await this.#downloads.obtain(job, {
+        signal: AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
+        onProgress: (progress) => onEvent({ type: "load", ...progress }),
+      });
+    } finally {
+      this.#downloading--;
+    }
+  }
+
   /**
-   * Lets the model go, unless a job runs or waits.
+   * Lets the model go, unless a job runs or waits for its turn.
    * @returns what was held, or null when nothing was or it is in use.
    */
   async evict(): Promise<HeldModel | null> {
@@ -125,10 +147,11 @@ export class Engine {
 
   /** Ends the process; jobs that run or wait reject. */
   async close(): Promise<void> {
-    this.#closed = true;
+    const reason = new EngineError("The engine was closed.");
+    this.#closing.abort(reason);
     for (const { signal, leave, reject } of this.#queue.splice(0)) {
       signal?.removeEventListener("abort", leave);
-      reject(new EngineError("The engine was closed."));
+      reject(reason);
     }
     if (this.#running) this.#process?.kill("The engine was closed.");
     await this.#stop();
@@ -163,7 +186,7 @@ export class Engine {
   }
 
   #start(): EngineProcess {
-    if (this.#closed) throw new EngineError("The engine was closed.");
+    this.#closing.signal.throwIfAborted();
     const started = new EngineProcess(this.#options.env);
     this.#process = started;
     void started.exited.then(() => {

@@ -9,6 +9,8 @@ export type CachedModel = Extract<FromStore, { type: "models" }>["models"][numbe
 export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  /** Hugging Face's variables, with all others; those of this process when absent. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
 }
 
 /**
@@ -52,12 +54,16 @@ type Answer = Exclude<FromStore, { type: "progress" | "error" }>;
 const cancelMs = 5000;
 
 /** One request, one process. */
-async function ask(request: StoreRequest, { signal, onProgress }: DownloadOptions = {}): Promise<Answer> {
+async function ask(
+  request: StoreRequest,
+  { signal, onProgress, env }: DownloadOptions = {},
+): Promise<Answer> {
   signal?.throwIfAborted();
   const child = fork(fileURLToPath(new URL("./store-host.js", import.meta.url)), [], {
     serialization: "advanced",
     stdio: ["ignore", 2, 2, "ipc"],
     execArgv: [],
+    ...(env && { env }),
   });
   // A process that has gone says so by its exit.
   const send = (message: ToStore): void => void child.send(message, () => {});

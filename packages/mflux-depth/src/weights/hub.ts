@@ -57,6 +57,41 @@ export interface ObtainOptions {
 }
 
 /**
+ * Whether obtaining a model would download nothing: it is whole on this machine, nothing may be downloaded, or its
+ * name is none of the Hub's.
+ */
+export function isHere(
+  source: ModelSource,
+  { kind, offline, env = process.env }: Pick<ObtainOptions, "kind" | "offline" | "env">,
+): boolean {
+  const { model } = source;
+  if (model === bundledModel || isFolder(model) || !isRepositoryName(model)) return true;
+  return offline || hubSettings(env).offline || inCache(source, kind, env).missing?.length === 0;
+}
+
+/** The folder of a model that is on this machine, whole or not; null when there is none. */
+export function folderHere(
+  { model, revision = "main", path = "" }: ModelSource,
+  env: NodeJS.ProcessEnv = process.env,
+): string | null {
+  const local = model === bundledModel || isFolder(model);
+  const found = local ? resolveRepository(model, { env }) : findCached(model, { revision, env });
+  const folder = found && join(found.folder, path);
+  return folder && isFolder(folder) ? folder : null;
+}
+
+/** What the cache has of a repository, and which files its model lacks there; null when it has no such folder. */
+function inCache(
+  { model, revision = "main", variant, path = "" }: ModelSource,
+  kind: ModelKind,
+  env: NodeJS.ProcessEnv,
+): { cached: Repository | null; missing: string[] | null } {
+  const cached = findCached(model, { revision, env });
+  const folder = cached && join(cached.folder, path);
+  return { cached, missing: folder && isFolder(folder) ? missingFiles(folder, kind, variant) : null };
+}
+
+/**
  * Finds a model on this machine or downloads what it needs. A repository that the cache has whole is used without
  * asking the Hub, so that a model stays the same until somebody fetches another revision. Configs come first: another
  * kind of model is refused before its weights are downloaded.
@@ -84,9 +119,7 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
     );
 
   const settings = hubSettings(env);
-  const cached = findCached(model, { revision, env });
-  const folder = cached && join(cached.folder, path);
-  const missing = folder && isFolder(folder) ? missingFiles(folder, kind, variant) : null;
+  const { cached, missing } = inCache(source, kind, env);
   if (cached && missing?.length === 0) return within(cached);
   if (options.offline || settings.offline) {
     const place = `the Hugging Face cache (${settings.cache})`;

@@ -20,6 +20,15 @@ export interface Repository {
 /** The bundled checkpoint's name. */
 export const bundledModel = "tiny-world";
 
+/** The repository of the model that infers depth, unless another is named. */
+export const defaultDepthModel = "apple/DepthPro-hf";
+
+/** Where a FLUX repository keeps a Depth Pro of its own; null when it has none. */
+export function depthProIn(folder: string): string | null {
+  const own = join(folder, "depth_pro");
+  return existsSync(join(own, "config.json")) ? own : null;
+}
+
 const modelsFolder = fileURLToPath(new URL("../../../models", import.meta.url));
 
 /**

@@ -9,7 +9,7 @@ import {
   downloadModel,
   type Engine,
 } from "mflux-depth/engine";
-import { isRecord, patternsIn } from "../inputs.js";
+import { patternsIn } from "../inputs.js";
 
 type Data = Readonly<Record<string, unknown>>;
 type Answer = Readonly<Record<string, unknown>>;
@@ -35,13 +35,16 @@ export class Models {
     this.#engine = engine;
   }
 
-  /** Keeps a repository from being deleted. @returns what lets go of it. */
-  need(repository: string): () => void {
-    this.#needs.set(repository, (this.#needs.get(repository) ?? 0) + 1);
+  /** Keeps repositories from being deleted. @returns what lets go of them. */
+  need(repositories: readonly string[]): () => void {
+    const names = new Set(repositories);
+    for (const name of names) this.#needs.set(name, (this.#needs.get(name) ?? 0) + 1);
     return () => {
-      const left = this.#needs.get(repository)! - 1;
-      if (left > 0) this.#needs.set(repository, left);
-      else this.#needs.delete(repository);
+      for (const name of names) {
+        const left = this.#needs.get(name)! - 1;
+        if (left > 0) this.#needs.set(name, left);
+        else this.#needs.delete(name);
+      }
     };
   }
 
@@ -65,7 +68,7 @@ export class Models {
     const state = { repo_id: repository, path, model_type: type };
     let counts: Answer = countsOf(null);
     const say = (status: string, more: Answer = {}): void => tell({ status, ...state, ...counts, ...more });
-    const letGo = this.need(repository);
+    const letGo = this.need([repository]);
     let reminder: NodeJS.Timeout | undefined;
     this.#downloads++;
     try {
@@ -121,20 +124,6 @@ export class Models {
     return { deleted: await deleteModel(repository, { revision }) };
   }
 }
-
-/** The repository that a run's `model` names. */
-export const repositoryOf = (model: unknown): string =>
-  isRecord(model) ? String(model.repo_id) : String(model);
-
-/** How a download that a run waits for goes, in words. */
-export const describeDownload = ({
-  component,
-  bytesDone,
-  bytes,
-  filesDone,
-  files,
-}: DownloadProgress): string =>
-  `Downloading ${component}: ${(bytesDone / 1e9).toFixed(2)} of ${(bytes / 1e9).toFixed(2)} GB, ${filesDone} of ${files} files`;
 
 /** NodeTool's UnifiedModel. */
 const describe = ({ repository, folder, bytes, isFluxDepth, hasModelIndex }: CachedModel): Answer => ({

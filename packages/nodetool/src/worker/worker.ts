@@ -1,13 +1,20 @@
 /*
  * The worker itself: answers the requests of any number of connections. Each request is answered exactly once.
  */
-import type { Engine, EngineEvent, EngineJob, EngineResult } from "mflux-depth/engine";
+import {
+  type Engine,
+  type EngineEvent,
+  type EngineJob,
+  type EngineResult,
+  modelNamesOf,
+} from "mflux-depth/engine";
 import { ImageError, MfluxDepthError } from "mflux-depth/errors";
 import { definition } from "../definition.js";
 import { isRecord, jobOf } from "../inputs.js";
+import { progressOf } from "../progress.js";
 import { decodeFrame, defaultFrameLimit, encodeFrame, type Frame, FrameError } from "./frames.js";
 import { Jobs } from "./jobs.js";
-import { describeDownload, Models, repositoryOf } from "./models.js";
+import { Models } from "./models.js";
 
 /** The bridge's version that all of this follows. */
 export const protocolVersion = 4;
@@ -32,17 +39,11 @@ export interface Connection {
 
 type Answer = Readonly<Record<string, unknown>>;
 
-/** Weights being read, as the engine tells. */
-type Load = Exclude<Extract<EngineEvent, { type: "load" }>, { state: "download" }>;
-
 /** What a run holds until it is done. */
 interface Run {
   readonly controller: AbortController;
   readonly node: string;
 }
-
-/** What a run says of a download, or of weights being read, is at least so far apart. */
-const tellMs = 100;
 
 /** Bytes of pictures that may wait for their runs. */
 const mostWaitingBytes = 1024 ** 3;
@@ -149,12 +150,10 @@ export class Worker {
         return this.#jobs.start(data);
       case "job.end":
         return this.#jobs.end(data);
-      default:
-        throw new Error(
-          type.startsWith("provider.")
-            ? `Unknown provider message type: ${type}`
-            : `Unknown message type: ${type}`,
-        );
+      default: {
+        const [, family = ""] = /^(provider|models|job|comfy|blender)\./.exec(type) ?? [];
+        throw new Error(`Unknown ${family}${family && " "}message type: ${type}`);
+      }
     }
   }
 
@@ -177,7 +176,7 @@ export class Worker {
       throw new Error("Too many pictures wait for their turn; try again when some runs are done.");
     }
     this.#waitingBytes += bytes;
-    const letGo = this.#models.need(repositoryOf(job.load.model));
+    const letGo = this.#models.need(modelNamesOf(job));
     try {
       return await this.#make(job, { run, jobId, progress });
     } finally {
@@ -191,15 +190,9 @@ export class Worker {
     job: EngineJob,
     { run, jobId, progress }: { run: Run; jobId: string | null; progress: (data: Answer) => void },
   ): Promise<Answer> {
-    const steps = job.request.steps ?? 0;
-    let toldAt = Number.NEGATIVE_INFINITY;
-    const waits = (message: string): void => progress({ progress: 0, total: steps, message });
+    const tell = progressOf(job, progress);
     const onEvent = (event: EngineEvent): void => {
-      if (event.type === "step") progress({ progress: event.index, total: event.total });
-      if (event.type === "load" && (event.state === "start" || performance.now() - toldAt > tellMs)) {
-        toldAt = performance.now();
-        waits(event.state === "download" ? describeDownload(event) : describeLoad(event));
-      }
+      tell(event);
       if (event.type === "started") this.#use(run.node, jobId);
     };
     const { signal } = run.controller;
@@ -229,7 +222,7 @@ export class Worker {
       nodeIds.some((id) => this.#users.nodes.has(id)) ||
       (typeof jobId === "string" && this.#users.jobs.has(jobId));
     const gone = meant ? await this.#options.engine.evict() : null;
-    if (!gone) return { evicted: [], freed_vram_gb: 0 };
+    if (!gone) return { evicted: [] };
     return { evicted: [gone.model], freed_vram_gb: gone.bytes / 1024 ** 3 };
   }
 }
@@ -252,11 +245,6 @@ function answerOf({ image, width, height, metadata }: EngineResult): Answer {
 
 /** What the pipeline calls pictures that have no file, and the property they came in. */
 const propertyOf: Readonly<Record<string, string>> = { "the photo": "image", "the depth map": "depth_image" };
-
-const describeLoad = ({ component, bytes, bytesDone }: Load): string =>
-  bytesDone === 0
-    ? `Loading ${component}`
-    : `Loading ${component}: ${Math.floor((100 * bytesDone) / bytes)} %`;
 
 /** An error of the pipeline in the node's words. */
 function named(error: unknown): unknown {

@@ -1,0 +1,132 @@
+/*
+ * The models of jobs: which they are, and how those that this machine lacks get here while other jobs run.
+ */
+import { resolveLoadOptions } from "../options.js";
+import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../weights/hub.js";
+import type { ModelKind } from "../weights/needed.js";
+import { defaultDepthModel, depthProIn } from "../weights/repository.js";
+import type { EngineJob } from "./protocol.js";
+import { downloadModel } from "./store.js";
+
+interface Wanted {
+  readonly source: ModelSource;
+  readonly kind: ModelKind;
+}
+
+/** In the order in which the pipeline looks for them. Whether FLUX brings its own Depth Pro shows when it is here. */
+function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefined): Wanted[] {
+  const {
+    configFrom,
+    depthModel,
+    allowPatterns: allow,
+    ignorePatterns: ignore,
+    ...rest
+  } = resolveLoadOptions(load);
+  const { model, revision, variant, path } = rest;
+  const flux: ModelSource = { model, revision, variant, path, patterns: { allow, ignore } };
+  const models: Wanted[] = [{ source: flux, kind: "FLUX.1 Depth" }];
+  if (configFrom !== undefined) models.push({ source: { model: configFrom }, kind: "FLUX.1 configs" });
+  if (!request.image || request.depthImage) return models;
+  const folder = folderHere(flux, env);
+  if (depthModel !== undefined || !folder || !depthProIn(folder))
+    models.push({ source: { model: depthModel ?? defaultDepthModel }, kind: "Depth Pro" });
+  return models;
+}
+
+/**
+ * The repositories and folders that a job reads models from, as they are named.
+ * @throws {OptionError} for a value that cannot be.
+ */
+export const modelNamesOf = (job: EngineJob): readonly string[] =>
+  modelsOf(job, undefined).map(({ source }) => source.model);
+
+interface Download {
+  /** Resolves when it has ended, however it did. */
+  readonly ended: Promise<void>;
+  /** Told how it goes on: the jobs that wait for it. */
+  readonly listeners: Set<(progress: DownloadProgress) => void>;
+  /** What they were told last. */
+  last: DownloadProgress | null;
+}
+
+/** Downloads for jobs. Of one repository there is one at a time: who else needs it waits, and finds it then. */
+export class Downloads {
+  readonly #env: NodeJS.ProcessEnv | undefined;
+  readonly #underWay = new Map<string, Download>();
+
+  /** @param env Hugging Face's variables; those of this process when absent. */
+  constructor(env: NodeJS.ProcessEnv | undefined) {
+    this.#env = env;
+  }
+
+  /** The first model of a job that has to be downloaded. */
+  missing(job: EngineJob): Wanted | null {
+    const offline = job.load.offline ?? false;
+    return (
+      modelsOf(job, this.#env).find(
+        ({ source, kind }) => !isHere(source, { kind, offline, env: this.#env }),
+      ) ?? null
+    );
+  }
+
+  /**
+   * Downloads what a job lacks.
+   * @throws {ModelError} when it cannot be had.
+   * @throws the signal's reason when cancelled, at once.
+   */
+  async obtain(
+    job: EngineJob,
+    { signal, onProgress }: { signal: AbortSignal; onProgress: (progress: DownloadProgress) => void },
+  ): Promise<void> {
+    /** What has been downloaded here: if it is still not whole, the pipeline says why. */
+    const done = new Set<string>();
+    for (;;) {
+      signal.throwIfAborted();
+      const wanted = this.missing(job);
+      if (!wanted || done.has(wanted.source.model)) return;
+      const { model } = wanted.source;
+      const other = this.#underWay.get(model);
+      if (other) {
+        other.listeners.add(onProgress);
+        if (other.last) onProgress(other.last);
+        await untilAborted(other.ended, signal).finally(() => other.listeners.delete(onProgress));
+      } else {
+        await this.#download(wanted, signal, onProgress);
+        done.add(model);
+      }
+    }
+  }
+
+  #download(
+    wanted: Wanted,
+    signal: AbortSignal,
+    onProgress: (progress: DownloadProgress) => void,
+  ): Promise<unknown> {
+    const { model } = wanted.source;
+    const listeners = new Set([onProgress]);
+    const download = downloadModel(wanted, {
+      signal,
+      env: this.#env,
+      onProgress: (progress) => {
+        underWay.last = progress;
+        for (const tell of listeners) tell(progress);
+      },
+    }).finally(() => this.#underWay.delete(model));
+    const ended = download.then(
+      () => {},
+      () => {},
+    );
+    const underWay: Download = { ended, listeners, last: null };
+    this.#underWay.set(model, underWay);
+    return download;
+  }
+}
+
+async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  let giveUp = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    giveUp = () => reject(signal.reason);
+    signal.addEventListener("abort", giveUp, { once: true });
+  });
+  await Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", giveUp));
+}

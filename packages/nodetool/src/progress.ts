@@ -1,0 +1,40 @@
+import type { EngineEvent, EngineJob } from "mflux-depth/engine";
+
+/** How far a run is, as hosts show it: a bar, and two numbers under it. */
+export type RunProgress = {
+  readonly progress: number;
+  readonly total: number;
+  /** What is being done, before the first step. */
+  readonly message?: string;
+};
+
+/** What is said of weights being read is at least so far apart. */
+const readingMs = 100;
+
+/**
+ * Makes progress of what happens in a run: megabytes while models are downloaded, none of the steps while weights are
+ * read, then 1 to all steps.
+ */
+export function progressOf(
+  { request: { steps } }: EngineJob,
+  tell: (progress: RunProgress) => void,
+): (event: EngineEvent) => void {
+  let toldAt = Number.NEGATIVE_INFINITY;
+  return (event) => {
+    if (event.type === "step") tell({ progress: event.index, total: event.total });
+    if (event.type !== "load") return;
+    const { component, bytesDone, bytes } = event;
+    if (event.state === "download") {
+      const [done, all] = [bytesDone, bytes].map((count) => (count / 1e9).toFixed(2));
+      tell({
+        progress: Math.floor(bytesDone / 1e6),
+        total: Math.ceil(bytes / 1e6),
+        message: `Downloading ${component}: ${done} of ${all} GB, ${event.filesDone} of ${event.files} files`,
+      });
+    } else if (event.state === "start" || performance.now() - toldAt > readingMs) {
+      toldAt = performance.now();
+      const share = bytesDone === 0 ? "" : `: ${Math.floor((100 * bytesDone) / bytes)} %`;
+      tell({ progress: 0, total: steps ?? 0, message: `Loading ${component}${share}` });
+    }
+  };
+}
