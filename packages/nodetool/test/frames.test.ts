@@ -96,6 +96,7 @@ test("what is MessagePack but no frame is an error", () => {
   ])
     assert.throws(() => decodeFrame(encode(value)), FrameError, JSON.stringify(value));
   assert.deepEqual(decodeFrame(encode({ type: "x", request_id: "r" })).data, {});
+  assert.deepEqual(decodeFrame(encode({ type: "x", request_id: "r", data: null })).data, {});
   const key = encode({ type: "x", request_id: "r", data: { ["__proto__"]: 1 } });
   assert.throws(() => decodeFrame(key), FrameError);
 });

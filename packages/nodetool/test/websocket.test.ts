@@ -78,12 +78,13 @@ test("anything else is answered with an error, without a traceback", async () =>
     "comfy.execute",
     "blender.run",
     "models.prepare",
+    "job.pause",
     "",
     "nonsense",
   ]) {
     const { id, answer } = host.request(type);
-    const family = type.startsWith("provider.") ? "Unknown provider message type" : "Unknown message type";
-    await assert.rejects(answer, { message: `${family}: ${type}` });
+    const family = type.includes(".") ? `${type.split(".")[0]} ` : "";
+    await assert.rejects(answer, { message: `Unknown ${family}message type: ${type}` });
     assert.deepEqual(Object.keys(host.terminal(id)[0]!.data), ["error"]);
   }
   await assert.rejects(host.ask("execute", { node_type: "mlx.text_to_image.MFlux" }), {
@@ -206,6 +207,22 @@ test("cancel by frame: while it waits, at its first step, at its last; each is a
   for (const { id } of [running, waiting, last]) assert.equal(host.terminal(id).length, 1);
 });
 
+test("cancel in each stage: while its weights are read, or just after", async () => {
+  const image = await sharp(new URL("chelsea.jpg", examples).pathname).resize(200, 150).jpeg().toBuffer();
+  for (const component of ["text_encoder", "text_encoder_2", "depth_pro", "vae", "transformer"]) {
+    await host.ask("models.evict");
+    const run = host.request("execute", execution({ steps: 50 }, { blobs: { image } }));
+    await run.until(({ message }) => message === `Loading ${component}`);
+    host.send("cancel", {}, run.id);
+    const took = await seconds(run.answer);
+    await assert.rejects(run.answer, { message: "cancelled" });
+    assert.ok(took < 2, `${component}: ${took} s`);
+    assert.deepEqual(steps(run.progress), [], component);
+    assert.equal(host.terminal(run.id).length, 1);
+  }
+  await works();
+});
+
 test("cancel by the job's end; jobs known and unknown", async () => {
   assert.deepEqual(await host.ask("job.start", { job_id: "j1" }), { job_id: "j1", started: true });
   const run = host.request("execute", withMap({ steps: 50 }, { job_id: "j1", node_id: "n1" }));
@@ -249,7 +266,7 @@ test("the engine killed while it works: the run says so, the next one works", as
 test("the model is let go on request: for those that used it, or for all", async () => {
   await works(host, { node_id: "n7", job_id: "j7" });
   const engine = engineOf(worker.child.pid!)!;
-  const nothing = { evicted: [], freed_vram_gb: 0 };
+  const nothing = { evicted: [] };
   assert.deepEqual(await host.ask("models.evict", { job_id: "unknown" }), nothing);
   assert.deepEqual(await host.ask("models.evict", { node_ids: ["unknown"] }), nothing);
   assert.deepEqual(await host.ask("models.evict", { node_ids: [] }), nothing);

@@ -49,10 +49,11 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   }
   if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value))
     throw damaged("it is not a map");
-  const { type, request_id: id, data = {} } = value as Record<string, unknown>;
+  const { type, request_id: id, data: given } = value as Record<string, unknown>;
+  const data = given ?? {};
   if (typeof id !== "string" || id === "") throw damaged("request_id is missing");
   if (typeof type !== "string") throw damaged("type is missing");
-  if (typeof data !== "object" || data === null || Array.isArray(data) || ArrayBuffer.isView(data))
+  if (typeof data !== "object" || Array.isArray(data) || ArrayBuffer.isView(data))
     throw damaged("data is not a map");
   return { type, request_id: id, data: data as Record<string, unknown> };
 }
