@@ -36,8 +36,13 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     run: benchIntegerLoss,
   },
   memory: {
-    title: "Loading a synthetic checkpoint of FLUX.1's widths",
+    title: "Loading and saving a synthetic checkpoint of FLUX.1's widths, 14 GB of disk",
     run: () => benchMemory(),
+    named: true,
+  },
+  "real-memory": {
+    title: "Loading and saving a synthetic checkpoint of FLUX.1's sizes, 45 GB of disk",
+    run: () => benchMemory({ double: 19, single: 38 }),
     named: true,
   },
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },

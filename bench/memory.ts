@@ -1,21 +1,60 @@
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { promisify } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { memory } from "@mflux-depth/mlx";
-import { FluxDepth } from "mflux-depth";
+import { FluxDepth, saveModel } from "mflux-depth";
 import { peakResidentMB, type Row, resetPeakResident, round } from "./measure.js";
 import { writeSynthetic } from "./synthetic.js";
 
 /*
- * Memory at FLUX.1's sizes, in a process of its own: `node bench/dist/memory.js MODEL` for one that is there.
+ * Memory and reading at FLUX.1's sizes, in a process of its own: `node bench/dist/memory.js MODEL` for a folder that is
+ * there, with `--save FOLDER` for saving it with 4 bits.
  */
+
+/** The weights in a model's folder. */
+const weightsIn = (model: string): string[] =>
+  readdirSync(model, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".safetensors"))
+    .map((name) => join(model, name));
+
+/** Makes the next reading of the files come from the disk. @returns whether that is so: it needs GNU's tools. */
+function forget(files: readonly string[]): boolean {
+  try {
+    execFileSync("sync", files, { stdio: "ignore" });
+    for (const file of files)
+      execFileSync("dd", [`if=${file}`, "iflag=nocache", "count=0"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** How fast `dd` reads the largest file. */
+function readingSpeed(files: readonly string[]): { row: Row; bytesPerSecond: number } {
+  const [largest] = files.toSorted((a, b) => statSync(b).size - statSync(a).size);
+  const bytes = statSync(largest!).size;
+  const cold = forget(files);
+  const started = performance.now();
+  execFileSync("dd", [`if=${largest}`, "of=/dev/null", "bs=16M"], { stdio: "ignore" });
+  const seconds = (performance.now() - started) / 1000;
+  const row: Row = {
+    name: `dd, ${cold ? "from the disk" : "perhaps from memory"}`,
+    s: round(seconds),
+    "stored MB": round(bytes / 1e6),
+    "MB/s": round(bytes / 1e6 / seconds),
+  };
+  return { row, bytesPerSecond: bytes / seconds };
+}
 
 /** One picture of 256×256 in one step: what each component takes to read, and each stage to run. */
 async function measure(model: string): Promise<Row[]> {
-  const rows: Row[] = [];
+  const files = weightsIn(model);
+  const { row, bytesPerSecond } = readingSpeed(files);
+  forget(files);
+  const rows: Row[] = [row];
   const size = 256;
   const map = {
     data: new Uint8Array(size * size).map((_, i) => i % 256),
@@ -29,22 +68,24 @@ async function measure(model: string): Promise<Row[]> {
     quantize: 4,
     memory: "low",
     onProgress: (event) => {
-      if (event.state === "download") return;
+      if (event.state === "download" || event.state === "read") return;
       if (event.state === "start") {
         memory.clearCache();
         resetPeakResident();
         before = memory.activeMemory();
         return;
       }
+      const { component, bytes, seconds = 0 } = event;
       const held = memory.activeMemory() - before;
       rows.push({
-        name: `load ${event.component}`,
-        s: round(event.seconds ?? 0),
-        "stored MB": round(event.bytes / 1e6),
-        "MB/s": round(event.bytes / 1e6 / (event.seconds ?? 1)),
-        "quantized MB": round(held / 1e6),
+        name: `load ${component}`,
+        s: round(seconds),
+        "stored MB": round(bytes / 1e6),
+        "MB/s": round(bytes / 1e6 / seconds),
+        "beyond dd s": round(seconds - bytes / bytesPerSecond),
+        "held MB": round(held / 1e6),
         "resident peak MB": round(peakResidentMB()),
-        "beyond quantized MB": round(peakResidentMB() - held / 1e6),
+        "beyond held MB": round(peakResidentMB() - held / 1e6),
       });
       resetPeakResident();
     },
@@ -66,26 +107,55 @@ async function measure(model: string): Promise<Row[]> {
   return rows;
 }
 
-/** Writes a checkpoint of the real sizes with few transformer blocks, measures it, deletes it. */
+/** Saves a model with 4 bits: what that takes. */
+async function measureSaving(model: string, path: string): Promise<Row[]> {
+  forget(weightsIn(model));
+  resetPeakResident();
+  const started = performance.now();
+  const { bytes } = await saveModel({ model, quantize: 4, path });
+  return [
+    {
+      name: "save with 4 bits",
+      s: round((performance.now() - started) / 1000),
+      "stored MB": round(bytes / 1e6),
+      "resident peak MB": round(peakResidentMB()),
+    },
+  ];
+}
+
+/** Writes a checkpoint of the real widths, measures it, saves it with 4 bits, measures what was saved, deletes all. */
 export async function benchMemory(blocks = { double: 1, single: 1 }): Promise<Row[]> {
-  const path = mkdtempSync(join(tmpdir(), "synthetic-"));
-  try {
-    await writeSynthetic({ path, ...blocks });
-    const program = [fileURLToPath(import.meta.url), path, "--json"];
-    const { stdout } = await promisify(execFile)(process.execPath, program);
+  const folder = mkdtempSync(join(tmpdir(), "synthetic-"));
+  const [model, saved] = [join(folder, "model"), join(folder, "saved")];
+  const child = async (...args: string[]): Promise<Row[]> => {
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      fileURLToPath(import.meta.url),
+      ...args,
+      "--json",
+    ]);
     return JSON.parse(stdout) as Row[];
+  };
+  try {
+    await writeSynthetic({ path: model, ...blocks });
+    const [loading, saving] = [await child(model), await child(model, "--save", saved)];
+    const again = await child(saved);
+    return [...loading, ...saving, ...again.map((row) => ({ ...row, name: `saved: ${row.name}` }))];
   } finally {
-    rmSync(path, { recursive: true });
+    rmSync(folder, { recursive: true });
   }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  const [model, json] = process.argv.slice(2);
+  const { values, positionals } = parseArgs({
+    options: { json: { type: "boolean" }, save: { type: "string" } },
+    allowPositionals: true,
+  });
+  const [model] = positionals;
   if (model === undefined) {
-    console.error("usage: node bench/dist/memory.js MODEL [--json]");
+    console.error("usage: node bench/dist/memory.js MODEL [--save FOLDER] [--json]");
     process.exit(2);
   }
-  const rows = await measure(model);
-  if (json === "--json") console.log(JSON.stringify(rows));
+  const rows = await (values.save === undefined ? measure(model) : measureSaving(model, values.save));
+  if (values.json) console.log(JSON.stringify(rows));
   else console.table(Object.fromEntries(rows.map(({ name, ...figures }) => [name, figures])));
 }

@@ -50,6 +50,7 @@ import {
   planRequest,
   requireFit,
   restingCacheBytes,
+  roomLeft,
   stepCacheBytes,
 } from "./plan.js";
 import { lanczos, type Pixels, resize } from "./resample.js";
@@ -125,7 +126,7 @@ export class FluxDepth {
     const { model, files } = await findModel(options, { signal, onProgress });
     const device = chooseDevice(options.device);
     if (options.threads !== undefined) shareAmong(options.threads, device);
-    if (options.cacheLimitGb !== undefined) memory.setCacheLimit(options.cacheLimitGb * 1e9);
+    if (options.cacheLimitGb !== undefined) memory.setCacheLimit(Math.round(options.cacheLimitGb * 1e9));
     const parts = openParts(files, options, device, onProgress);
     const notes = [...files.notes, ...bitsNote(files.storedBits, rest.quantize)];
     return new FluxDepth(model, options, parts, notes, onProgress);
@@ -537,7 +538,7 @@ export class FluxDepth {
     const { width, height } = request;
     const autoencoder = await this.#parts.autoencoder.get(signal);
     using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
-    using mode = await inParts(autoencoder.encodeStages(pixels), { signal });
+    using mode = await inParts(autoencoder.encodeStages(pixels, roomLeft()), { signal });
     const tokens = arrays.keep(
       scope(() => pack(scaleLatents(astype(mode, "float32"), autoencoder.config), grid)),
     );
@@ -572,7 +573,7 @@ export class FluxDepth {
   async #decode(tokens: MxArray, { grid, arrays, signal }: Run): Promise<Picture> {
     const autoencoder = await this.#parts.autoencoder.get(signal);
     const latents = arrays.keep(scope(() => unscaleLatents(unpack(tokens, grid), autoencoder.config)));
-    const pixels = await inParts(autoencoder.decodeStages(latents), { signal });
+    const pixels = await inParts(autoencoder.decodeStages(latents, roomLeft()), { signal });
     arrays.free([latents]);
     const [, height, width] = pixels.shape as [number, number, number, number];
     return { data: toBytes(await this.#toFloats(pixels, signal)), width, height };

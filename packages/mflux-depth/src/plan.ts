@@ -4,11 +4,11 @@
  */
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
-import { type DeviceType, deviceInfo, memory } from "@mflux-depth/mlx";
+import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
 import type { DepthEstimator } from "./depth.js";
 import { MemoryError } from "./errors.js";
 import type { Stage } from "./generation.js";
-import { type AutoencoderConfig, reductionOf } from "./models/autoencoder.js";
+import { Autoencoder, reductionOf } from "./models/autoencoder.js";
 import { type DepthProConfig, inputSize } from "./models/depth-pro.js";
 import type { FluxTransformerConfig } from "./models/flux-transformer.js";
 import type { T5Config } from "./models/t5.js";
@@ -101,7 +101,7 @@ export function planMemory(
   const { device, machine, depth = null } = context;
   const sizes = sizesOf(parts, depth);
   const stagesFor = (settings: Settings, size: PlanRequest): StageMemory[] =>
-    stagesOf(parts, sizes(settings.bits), settings, size, device, depth);
+    stagesOf(parts, sizes(settings.bits), settings, size, { device, available: machine.available, depth });
   const stages = stagesFor(options, request);
   const peak = peakOf(stages);
   const fits = peak <= machine.available;
@@ -140,9 +140,9 @@ function stagesOf(
   sizes: Sizes,
   { memory: policy }: Settings,
   request: PlanRequest,
-  device: DeviceType,
-  depth: DepthEstimator | null,
+  context: { device: DeviceType; available: number; depth: DepthEstimator | null },
 ): StageMemory[] {
+  const { device, available, depth } = context;
   const { autoencoderConfig, transformerConfig, t5Config, dtype } = parts;
   const low = policy === "low";
   const width = dtype === "float32" ? 4 : 2;
@@ -173,24 +173,33 @@ function stagesOf(
   if (request.infersDepth && depth) {
     stage("depth", sizes.depth, kept + sizes.depth.bytes, depthWork(depth.config));
   }
-  const vaeWidth = dtype === "float16" ? 4 : width;
-  const encoding = encodeWork(autoencoderConfig, w, h, vaeWidth, fused);
-  const decoding = decodeWork(autoencoderConfig, w, h, vaeWidth, fused);
   const vae = sizes.vae;
-  stage("control", vae, kept + vae.bytes, encoding);
-  if (request.startsFromPhoto) stage("image", vae, kept + vae.bytes, encoding);
+  const numbers = { bytes: dtype === "float16" ? 4 : width, fused };
+  using autoencoder = new Autoencoder(autoencoderConfig);
+  /** What is left for the autoencoder where so much is held. */
+  const limit = (held: number): number => Math.max(0, available - programBytes - held);
+  const encoding = (held: number): number => autoencoder.encodingBytes(h, w, numbers, limit(held));
+  // The picture as MLX, JavaScript and the codec have it.
+  const picture = 3 * 8 * w * h;
+  const decoding = (held: number): number =>
+    autoencoder.decodingBytes(h, w, numbers, limit(held + picture)) + picture;
+  const whileEncoding = kept + vae.bytes;
+  stage("control", vae, whileEncoding, encoding(whileEncoding));
+  if (request.startsFromPhoto) stage("image", vae, whileEncoding, encoding(whileEncoding));
   if (!low) kept += vae.bytes;
   const stepping = denoiseWork(transformerConfig, imageTokens + textTokens, width);
   const beside = low && request.previews ? vae.bytes : 0;
+  const whileStepping = kept + beside + sizes.transformer.bytes;
+  const cached = device === "cpu" ? Math.min(stepping, stepCacheBytes()) : 0;
   stage(
     "denoise",
     sizes.transformer,
-    kept + beside + sizes.transformer.bytes,
-    Math.max(stepping, request.previews ? decoding : 0) +
-      (device === "cpu" ? Math.min(stepping, stepCacheBytes()) : 0),
+    whileStepping,
+    cached + Math.max(stepping, request.previews ? decoding(whileStepping + cached) : 0),
   );
   if (!low) kept += sizes.transformer.bytes;
-  stage("decode", vae, low ? vae.bytes : kept, decoding);
+  const whileDecoding = low ? vae.bytes : kept;
+  stage("decode", vae, whileDecoding, decoding(whileDecoding));
   return stages;
 }
 
@@ -209,74 +218,6 @@ const depthWork = (config: DepthProConfig): number => {
   const side = inputSize(config);
   return 4 * (side / 2) ** 2 * (4 * config.fusionHiddenSize) + 70e6;
 };
-
-/** One layer of the autoencoder: what goes in, what comes out, in values, and whether a norm is among its parts. */
-interface LayerValues {
-  readonly into: number;
-  readonly out: number;
-  readonly kind: "convolution" | "residual" | "attention";
-}
-
-/**
- * The worst layer. Fused, a residual block holds its input and two maps of its output's size; elsewhere its norms take
- * three float32 copies of the larger one too.
- */
-function worst(layers: readonly LayerValues[], width: number, fused: boolean): number {
-  const bytesOf = ({ into, out, kind }: LayerValues): number => {
-    const maps = into + out * (kind === "residual" ? 2 : kind === "attention" ? 6 : 1);
-    return width * maps + (fused ? 0 : 12 * Math.max(into, out));
-  };
-  // Convolutions lay out a few rows for each thread.
-  return 1.05 * Math.max(...layers.map(bytesOf)) + 20e6;
-}
-
-function encodeWork(
-  config: AutoencoderConfig,
-  width: number,
-  height: number,
-  bytes: number,
-  fused: boolean,
-): number {
-  const { blockOutChannels: channels, inChannels } = config;
-  let pixels = width * height;
-  const layers: LayerValues[] = [
-    { into: pixels * inChannels, out: pixels * channels[0]!, kind: "convolution" },
-  ];
-  for (const [level, out] of channels.entries()) {
-    const before = channels[Math.max(level - 1, 0)]!;
-    layers.push({ into: pixels * before, out: pixels * out, kind: "residual" });
-    layers.push({ into: pixels * out, out: pixels * out, kind: "residual" });
-    if (level === channels.length - 1) break;
-    layers.push({ into: pixels * out, out: (pixels / 4) * out, kind: "convolution" });
-    pixels /= 4;
-  }
-  const deepest = pixels * channels.at(-1)!;
-  layers.push({ into: deepest, out: deepest, kind: "attention" });
-  return worst(layers, bytes, fused);
-}
-
-function decodeWork(
-  config: AutoencoderConfig,
-  width: number,
-  height: number,
-  bytes: number,
-  fused: boolean,
-): number {
-  const channels = config.blockOutChannels.toReversed();
-  let pixels = (width * height) / reductionOf(config) ** 2;
-  const deepest = pixels * channels[0]!;
-  const layers: LayerValues[] = [{ into: deepest, out: deepest, kind: "attention" }];
-  for (const [level, out] of channels.entries()) {
-    const before = channels[Math.max(level - 1, 0)]!;
-    layers.push({ into: pixels * before, out: pixels * out, kind: "residual" });
-    layers.push({ into: pixels * out, out: pixels * out, kind: "residual" });
-    if (level === channels.length - 1) break;
-    layers.push({ into: pixels * out, out: 4 * pixels * out, kind: "convolution" });
-    pixels *= 4;
-  }
-  // The picture as MLX, JavaScript and the codec have it.
-  return worst(layers, bytes, fused) + 3 * 8 * width * height;
-}
 
 // ---------------------------------------------------------------- the machine
 
@@ -299,11 +240,17 @@ export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = proce
   return { total: totalmem(), available: Math.min(free, totalmem()), source: "memory" };
 }
 
+/** Bytes that computing can have now beside all that is held, as a plan counts them. */
+export const roomLeft = (): number => {
+  const { available } = machineMemory(defaultDevice());
+  return Math.max(0, available - programBytes - memory.activeMemory());
+};
+
 /**
  * How much of freed buffers MLX had better keep from one block to the next on the CPU, where a fresh buffer costs a
  * page fault every 4 kB, a tenth of a step: what a block needs, within a sixteenth of the memory.
  */
-export const stepCacheBytes = (): number => Math.min(1e9, machineMemory("cpu").total / 16);
+export const stepCacheBytes = (): number => Math.floor(Math.min(1e9, machineMemory("cpu").total / 16));
 
 /** The same at other times, when nothing of the size is needed again: MLX's own limit on the CPU. */
 export const restingCacheBytes = 32 * 2 ** 20;

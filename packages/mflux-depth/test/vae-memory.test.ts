@@ -25,7 +25,7 @@ import {
   sum,
   transpose,
 } from "@mflux-depth/mlx";
-import { type Conv2d, type GroupNorm, inParts, type Linear, randomize } from "@mflux-depth/mlx/nn";
+import { type Conv2d, type GroupNorm, inParts, type Linear, lazily, randomize } from "@mflux-depth/mlx/nn";
 import { Autoencoder, type AutoencoderConfig } from "../src/models/autoencoder.js";
 
 /* The autoencoder within little memory, and equal to the undivided computation. */
@@ -147,6 +147,94 @@ describe("divided and undivided are equal", () => {
     assert.deepEqual(mode.shape, [2, 23, 15, 4]);
     const error = difference(mode, expected);
     assert.ok(error <= 1e-5, `relative error ${error}`);
+  });
+});
+
+describe("within a limit", () => {
+  const pictures = { height: 188, width: 164 };
+  const numbers = { bytes: 4, fused: defaultDevice() === "cpu" };
+
+  /** The result, and the most that was held besides. */
+  async function measured(run: () => Promise<MxArray>): Promise<{ result: MxArray; peak: number }> {
+    memory.clearCache();
+    memory.resetPeakMemory();
+    const before = memory.activeMemory();
+    const result = await run();
+    return { result, peak: memory.peakMemory() - before };
+  }
+
+  for (const share of [0.7, 0.5, 0.35, 0])
+    test(`of ${share} of what whole maps take, results are the same`, async () => {
+      const { height, width } = pictures;
+      using model = randomAutoencoder();
+      using latents = random.normal([1, height / 4, width / 4, 4], { key: random.key(2) });
+      using picture = random.normal([1, height, width, 3], { key: random.key(3) });
+      await evaluate([latents, picture]);
+      const runs = [
+        {
+          stages: (limit?: number) => model.decodeStages(latents, limit),
+          bytes: (limit?: number) => model.decodingBytes(height, width, numbers, limit),
+        },
+        {
+          stages: (limit?: number) => model.encodeStages(picture, limit),
+          bytes: (limit?: number) => model.encodingBytes(height, width, numbers, limit),
+        },
+      ];
+      for (const { stages, bytes } of runs) {
+        using whole = await inParts(stages());
+        const limit = share * bytes();
+        const { result, peak } = await measured(() => inParts(stages(limit)));
+        using banded = result;
+        const error = difference(banded, whole);
+        assert.ok(error <= 2e-6, `relative error ${error}`);
+        assert.ok(bytes(limit) < bytes());
+        // The limit is kept, or what takes the least was chosen.
+        assert.ok(bytes(limit) <= Math.max(limit, bytes(0)), `${bytes(limit)} planned of ${limit}`);
+        if (numbers.fused) assert.ok(peak <= bytes(limit), `${peak} held, ${bytes(limit)} planned`);
+      }
+    });
+
+  test("of a third, memory is half of what whole maps take", { skip: !numbers.fused }, async () => {
+    using model = randomAutoencoder();
+    using latents = random.normal([1, 128, 128, 4]);
+    await evaluate(latents);
+    const whole = await measured(() => inParts(model.decodeStages(latents)));
+    whole.result.dispose();
+    const limit = model.decodingBytes(512, 512, numbers) / 3;
+    const banded = await measured(() => inParts(model.decodeStages(latents, limit)));
+    banded.result.dispose();
+    assert.ok(banded.peak <= limit, `${banded.peak} of ${limit}`);
+    assert.ok(banded.peak < whole.peak / 2, `${banded.peak} where whole maps take ${whole.peak}`);
+  });
+
+  test("as one lazy graph", () => {
+    using model = randomAutoencoder();
+    using latents = random.normal([1, 40, 24, 4], { key: random.key(4) });
+    using whole = model.decode(latents);
+    using banded = lazily(model.decodeStages(latents, 0));
+    assert.ok(difference(banded, whole) <= 2e-6);
+  });
+
+  test("a run that is left early, or aborted, holds nothing", async () => {
+    using model = randomAutoencoder();
+    using latents = random.normal([1, 32, 32, 4]);
+    evaluateSync(latents, [...model.parameters().values()]);
+    memory.clearCache();
+    const [held, handles] = [memory.activeMemory(), memory.liveHandles()];
+    const holdsNothing = (): void => {
+      memory.clearCache();
+      // Others may have been collected meanwhile.
+      assert.ok(memory.activeMemory() <= held && memory.liveHandles() <= handles);
+    };
+    const stages = model.decodeStages(latents, 0);
+    for (let part = 0; part < 30; part++) evaluateSync(stages.next().value);
+    stages.return(latents);
+    holdsNothing();
+    const controller = new AbortController();
+    const run = inParts(model.decodeStages(latents, 0), { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error("enough")), 20);
+    await assert.rejects(run, /enough/);
+    holdsNothing();
   });
 });
 

@@ -1,6 +1,7 @@
 import {
   add,
   astype,
+  defaultDevice,
   divide,
   type MxArray,
   multiply,
@@ -19,6 +20,7 @@ import {
   Module,
   type Stages,
 } from "@mflux-depth/mlx/nn";
+import { inBands, type Layer, type Numbers, planParts, type Step } from "./bands.js";
 import { ConfigReader } from "./config.js";
 
 /*
@@ -94,12 +96,15 @@ export const unscaleLatents = (latents: MxArray, config: AutoencoderConfig): MxA
 
 const normEps = 1e-6;
 
-/** A layer that feature maps pass through, `[b, h, w, c]`. */
-interface Layer {
-  forward(x: MxArray): MxArray;
-}
+/** A layer of one step, which holds nothing besides its output. */
+const single = (step: Step): Layer => ({
+  forward: (x) => step.conv.forward(x, step),
+  steps: [step],
+  maps: 1,
+});
 
 class ResnetBlock extends Module {
+  readonly maps = 2;
   readonly norm1: GroupNorm;
   readonly conv1: Conv2d;
   readonly norm2: GroupNorm;
@@ -116,6 +121,13 @@ class ResnetBlock extends Module {
       inChannels === outChannels ? null : new Conv2d(inChannels, outChannels, { kernelSize: 1 });
   }
 
+  get steps(): readonly Step[] {
+    return [
+      { norm: this.norm1, conv: this.conv1 },
+      { norm: this.norm2, conv: this.conv2, skip: { conv: this.convShortcut } },
+    ];
+  }
+
   forward(x: MxArray): MxArray {
     const h = this.conv1.forward(x, { norm: this.norm1 });
     const residual = this.convShortcut ? this.convShortcut.forward(x) : x;
@@ -125,6 +137,7 @@ class ResnetBlock extends Module {
 
 /** Attention of every position to every other, with one head. */
 class SpatialAttention extends Module {
+  readonly maps = 6;
   readonly groupNorm: GroupNorm;
   readonly toQ: Linear;
   readonly toK: Linear;
@@ -175,8 +188,8 @@ class Downsample extends Module {
     this.conv = new Conv2d(channels, channels, { kernelSize: 3, stride: 2, padding: [0, 1] });
   }
 
-  forward(x: MxArray): MxArray {
-    return this.conv.forward(x);
+  layer(): Layer {
+    return single({ conv: this.conv });
   }
 }
 
@@ -189,8 +202,8 @@ class Upsample extends Module {
     this.conv = new Conv2d(channels, channels, { kernelSize: 3, padding: 1 });
   }
 
-  forward(x: MxArray): MxArray {
-    return this.conv.forward(x, { repeat: 2 });
+  layer(): Layer {
+    return single({ conv: this.conv, repeat: 2 });
   }
 }
 
@@ -212,7 +225,7 @@ class DownBlock extends Module {
   }
 
   layers(): Layer[] {
-    return [...this.resnets, ...this.downsamplers];
+    return [...this.resnets, ...this.downsamplers.map((one) => one.layer())];
   }
 }
 
@@ -227,7 +240,7 @@ class UpBlock extends Module {
   }
 
   layers(): Layer[] {
-    return [...this.resnets, ...this.upsamplers];
+    return [...this.resnets, ...this.upsamplers.map((one) => one.layer())];
   }
 }
 
@@ -255,12 +268,11 @@ class Encoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(x, { norm: this.convNormOut }) };
     return [
-      this.convIn,
+      single({ conv: this.convIn }),
       ...this.downBlocks.flatMap((block) => block.layers()),
       ...this.midBlock.layers(),
-      out,
+      single({ norm: this.convNormOut, conv: this.convOut }),
     ];
   }
 }
@@ -288,8 +300,12 @@ class Decoder extends Module {
   }
 
   layers(): Layer[] {
-    const out = { forward: (x: MxArray) => this.convOut.forward(x, { norm: this.convNormOut }) };
-    return [this.convIn, ...this.midBlock.layers(), ...this.upBlocks.flatMap((block) => block.layers()), out];
+    return [
+      single({ conv: this.convIn }),
+      ...this.midBlock.layers(),
+      ...this.upBlocks.flatMap((block) => block.layers()),
+      single({ norm: this.convNormOut, conv: this.convOut }),
+    ];
   }
 }
 
@@ -337,33 +353,64 @@ export class Autoencoder extends Module {
     return lazily(this.decodeStages(latents));
   }
 
-  /** {@link encode} layer by layer. The pictures must outlive it. */
-  *encodeStages(pictures: MxArray): Stages {
+  /**
+   * {@link encode} layer by layer. The pictures must outlive it.
+   * @param limit bytes that the maps between layers may take. Where they take more as a whole, they are made in bands of
+   * rows, which is exact and takes longer.
+   */
+  *encodeStages(pictures: MxArray, limit?: number): Stages {
+    return yield* this.through(this.encoding(), pictures, limit);
+  }
+
+  /** {@link decode} layer by layer. The latents must outlive it. @param limit as for {@link encodeStages}. */
+  *decodeStages(latents: MxArray, limit?: number): Stages {
+    return yield* this.through(this.decoding(), latents, limit);
+  }
+
+  /** Bytes that encoding a picture of this size takes beside the weights, within the limit if that can be. */
+  encodingBytes(height: number, width: number, numbers: Numbers, limit?: number): number {
+    const input = { height, width, channels: this.config.inChannels };
+    return planParts(this.encoding(), input, numbers, limit).work;
+  }
+
+  /** Bytes that decoding to a picture of this size takes beside the weights, within the limit if that can be. */
+  decodingBytes(height: number, width: number, numbers: Numbers, limit?: number): number {
+    const factor = reductionOf(this.config);
+    const input = { height: height / factor, width: width / factor, channels: this.config.latentChannels };
+    return planParts(this.decoding(), input, numbers, limit).work;
+  }
+
+  private encoding(): Layer[] {
     const { quantConv, config } = this;
     // The mode of a normal distribution is its mean, the first half of the channels.
-    const mode = {
-      forward: (x: MxArray) =>
-        slice(quantConv ? quantConv.forward(x) : x, [null, null, null, [0, config.latentChannels]]),
+    const mode: Layer = {
+      forward: (x) => slice(x, [null, null, null, [0, config.latentChannels]]),
+      maps: 1,
+      channels: config.latentChannels,
     };
-    return yield* this.through([...this.encoder.layers(), mode], pictures);
+    return [...this.encoder.layers(), ...(quantConv ? [single({ conv: quantConv })] : []), mode];
   }
 
-  /** {@link decode} layer by layer. The latents must outlive it. */
-  *decodeStages(latents: MxArray): Stages {
+  private decoding(): Layer[] {
     const { postQuantConv } = this;
-    return yield* this.through(
-      [...(postQuantConv ? [postQuantConv] : []), ...this.decoder.layers()],
-      latents,
-    );
+    return [...(postQuantConv ? [single({ conv: postQuantConv })] : []), ...this.decoder.layers()];
   }
 
-  private *through(layers: readonly Layer[], input: MxArray): Stages {
+  private *through(layers: readonly Layer[], input: MxArray, limit?: number): Stages {
     let x = astype(input, this.encoder.convIn.weight.dtype);
+    const [, height, width, channels] = x.shape as [number, number, number, number];
+    const numbers = {
+      bytes: x.nbytes / (height * width * channels),
+      fused: x.dtype === "float32" && defaultDevice() === "cpu",
+    };
     let finished = false;
     try {
-      for (const layer of layers) {
+      for (const part of planParts(layers, { height, width, channels }, numbers, limit).parts) {
         const current = x;
-        x = scope(() => layer.forward(current));
+        if (part.bands > 0) {
+          const steps = part.layers.flatMap((layer) => layer.steps ?? []);
+          x = yield* inBands(steps, current, part.bands);
+        } else x = scope(() => part.layers[0]!.forward(current));
         current.dispose();
         yield [x];
       }

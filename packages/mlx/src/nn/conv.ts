@@ -3,16 +3,20 @@ import { defaultDevice } from "../device.js";
 import { native } from "../load.js";
 import {
   add,
+  astype,
   broadcastTo,
   concatenate,
   convGeneral,
   convTranspose2d,
+  expandDims,
   matmul,
+  multiply,
   reshape,
   slice,
   transpose,
   zeros,
 } from "../ops.js";
+import { silu } from "./activations.js";
 import { Module } from "./module.js";
 import type { GroupNorm } from "./norm.js";
 import { scratchBytes } from "./order.js";
@@ -31,6 +35,8 @@ interface ConvOptions {
 export interface ConvExtras {
   /** Normalizes the input first, and applies SiLU to it. */
   norm?: GroupNorm;
+  /** The same with given {@link GroupNorm.factors}, where `x` is a part of the picture that is normalized. */
+  factors?: MxArray;
   /** Each pixel of the input counts so many times in both directions: enlarged by nearest neighbour. */
   repeat?: number;
   /** Added to the result, whose shape it has. */
@@ -57,11 +63,12 @@ export class Conv2d extends Module {
 
   /** `[n, h, w, in]` → `[n, h', w', out]`. */
   forward(x: MxArray, extras: ConvExtras = {}): MxArray {
-    const { norm, repeat = 1, residual } = extras;
+    const { norm, factors, repeat = 1, residual } = extras;
     const { weight, bias, stride, padding } = this;
     const fusible = [x, weight, bias, residual].every((a) => !a || native.fusible(a));
     if (fusible && (!norm || native.fusible(norm.weight))) {
-      const statistics = norm && native.groupStatistics(x, norm.weight, norm.bias, norm.groups, norm.eps);
+      const statistics =
+        factors ?? (norm && native.groupStatistics(x, norm.weight, norm.bias, norm.groups, norm.eps));
       return native.fusedConvolution(
         x,
         weight,
@@ -73,7 +80,7 @@ export class Conv2d extends Module {
         repeat,
       );
     }
-    const normed = norm ? norm.forward(x, "silu") : x;
+    const normed = factors ? normedWith(factors, x) : norm ? norm.forward(x, "silu") : x;
     const enlarged = repeat > 1 ? enlarge(normed, repeat) : normed;
     const y = defaultDevice() === "cpu" ? this.inBands(enlarged) : this.convolve(enlarged, ...padding);
     const biased = bias ? add(y, bias) : y;
@@ -117,6 +124,15 @@ export class Conv2d extends Module {
   protected override axesInFile(name: string): readonly number[] | null {
     return name === "weight" ? [0, 2, 3, 1] : null;
   }
+}
+
+/** `silu(x · scale + shift)` with the factors `[n, 2, c]` of each channel. */
+function normedWith(factors: MxArray, x: MxArray): MxArray {
+  const [scale, shift] = [0, 1].map((i) => expandDims(slice(factors, [null, [i, i + 1]]), 1)) as [
+    MxArray,
+    MxArray,
+  ];
+  return silu(astype(add(multiply(astype(x, "float32"), scale), shift), x.dtype));
 }
 
 /** `[n, h, w, c]` → `[n, times · h, times · w, c]`, by nearest neighbour. */

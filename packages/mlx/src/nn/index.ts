@@ -14,6 +14,6 @@ export {
   Module,
   propertyPath,
 } from "./module.js";
-export { GroupNorm, LayerNorm, RMSNorm } from "./norm.js";
+export { GroupNorm, joinMoments, LayerNorm, RMSNorm } from "./norm.js";
 export { randomize } from "./randomize.js";
 export { inParts, lazily, type Stages } from "./stages.js";

@@ -5,13 +5,17 @@ import { native } from "../load.js";
 import {
   add,
   astype,
+  divide,
   mean,
   multiply,
+  negative,
   ones,
   repeat,
   reshape,
   rsqrt,
+  slice,
   square,
+  stack,
   subtract,
   zeros,
 } from "../ops.js";
@@ -70,6 +74,21 @@ export class RMSNorm extends Module {
 }
 
 /**
+ * The {@link GroupNorm.moments} of two parts together, of which the first has `share` of the positions (Chan, Golub,
+ * LeVeque, 1979).
+ */
+export function joinMoments(a: MxArray, b: MxArray, share: number): MxArray {
+  const [meanA, meanB] = [slice(a, [null, 0]), slice(b, [null, 0])];
+  const apart = subtract(meanB, meanA);
+  const average = (x: MxArray, y: MxArray): MxArray => add(multiply(x, share), multiply(y, 1 - share));
+  const variance = add(
+    average(slice(a, [null, 1]), slice(b, [null, 1])),
+    multiply(square(apart), share * (1 - share)),
+  );
+  return stack([add(meanA, multiply(apart, 1 - share)), variance], 1);
+}
+
+/**
  * Group normalization with PyTorch's grouping: neighbouring channels form a group, whose mean and variance are taken
  * over its channels and all positions, in float32.
  */
@@ -97,6 +116,38 @@ export class GroupNorm extends Module {
       return native.fusedGroupNorm(x, weight, bias, groups, eps, activation === "silu");
     const normalized = this.normalize(x);
     return activation === "silu" ? silu(normalized) : normalized;
+  }
+
+  /**
+   * Mean and variance of each group over some rows of a picture, `[n, h, w, channels]` → `[n, 2, groups]` float32.
+   * {@link joinMoments} makes those of the picture from them.
+   */
+  moments(x: MxArray): MxArray {
+    const { groups, eps, weight } = this;
+    const [n, , , channels] = x.shape as [number, number, number, number];
+    if (native.fusible(x) && native.fusible(weight)) {
+      const factors = native.groupStatistics(x, ones([channels]), zeros([channels]), groups, eps);
+      const ofGroups = slice(reshape(factors, [n, 2, groups, channels / groups]), [null, null, null, 0]);
+      const [scale, shift] = [slice(ofGroups, [null, 0]), slice(ofGroups, [null, 1])];
+      return stack([negative(divide(shift, scale)), subtract(square(divide(1, scale)), eps)], 1);
+    }
+    const wide = astype(x, "float32");
+    const centre = this.groupMean(wide);
+    const variance = this.groupMean(square(subtract(wide, centre)));
+    const ofGroups = (a: MxArray): MxArray =>
+      slice(reshape(a, [n, groups, channels / groups]), [null, null, 0]);
+    return stack([ofGroups(centre), ofGroups(variance)], 1);
+  }
+
+  /**
+   * Scale and shift of each channel, `[n, 2, channels]` float32, where the groups have such moments: `x · scale + shift`
+   * is {@link forward}.
+   */
+  factors(moments: MxArray): MxArray {
+    const { weight, bias, groups, eps } = this;
+    const spread = (a: MxArray): MxArray => repeat(a, weight.size / groups, 1);
+    const scale = multiply(spread(rsqrt(add(slice(moments, [null, 1]), eps))), weight);
+    return stack([scale, subtract(bias, multiply(spread(slice(moments, [null, 0])), scale))], 1);
   }
 
   private normalize(x: MxArray): MxArray {
