@@ -166,7 +166,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     else if (folder === null)
       problems.push({
         what: `${name} is not in the Hugging Face cache`,
-        fix: `hf download ${name} (or --model ${bundledModel} for the bundled small model)`,
+        fix: `none needed: generate downloads what it needs of it; hf download ${name} gets all of it now (or use the bundled small model, --model ${bundledModel})`,
         essential: false,
       });
   return {

@@ -321,6 +321,18 @@ describe("requireFluxDepth", () => {
     requireFluxDepth(`${folder}-link`);
   });
 
+  test("knows Canny by its model card, or the name of its folder", () => {
+    copy();
+    const card = join(folder, "README.md");
+    writeFileSync(card, "# FLUX.1 Canny [dev]\n\nIts sister is FLUX.1 Depth.\n");
+    refused(() => requireFluxDepth(folder), card, /FLUX\.1 Canny, which takes edges/);
+    writeFileSync(card, "---\ntags: flux\n---\n`FLUX.1 Depth [dev]`, unlike FLUX.1 Canny, takes depth.\n");
+    requireFluxDepth(folder);
+    const named = join(folder, "flux.1-canny-dev");
+    symlinkSync(folder, named);
+    refused(() => requireFluxDepth(named), named, /FLUX\.1 Canny/);
+  });
+
   test("says which model it is instead", () => {
     copy();
     let path = changeTransformer({ in_channels: 64 });

@@ -269,6 +269,10 @@ describe("a download", () => {
       obtain({ patterns: { allow: ["*.json", "*.safetensors"], ignore: ["vae/*.safe*"] } }),
       failure(/has no vae\/\*\.safetensors, no tokenizer\/merges\.txt, or the patterns leave it out/),
     );
+    await assert.rejects(
+      obtain({ patterns: { ignore: ["vae/*", "tokenizer/"] } }),
+      failure(/the patterns leave out all of tokenizer, vae; the model needs these folders/),
+    );
     assert.ok(!hub.resolved().some((file) => file.endsWith(".safetensors")));
     await assert.rejects(obtain({ path: "../.." }), failure(/leads out of the repository/));
     await assert.rejects(obtain({ path: "flux1-depth-dev.safetensors" }), failure(/one file/));

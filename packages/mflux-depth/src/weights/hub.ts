@@ -11,6 +11,7 @@ import { isWanted, type ModelKind, missingFiles, neededFiles, type Patterns } fr
 import {
   bundledModel,
   findCached,
+  fluxParts,
   isRepositoryName,
   type Repository,
   requireFluxDepth,
@@ -177,6 +178,7 @@ async function download(
   const folder = join(cache.snapshot(commit), path);
   const prefix = path === "" ? "" : `${path}/`;
   const names = [...files.keys()].filter((file) => file.startsWith(prefix) && isWanted(file, patterns));
+  requireFolders(name, kind, prefix, { files: [...files.keys()], wanted: names });
   const needed = neededFiles(
     names.map((file) => file.slice(prefix.length)),
     kind,
@@ -215,6 +217,25 @@ function requireDepthPro(name: string, folder: string, small: readonly string[])
     : `a model of type ${type}`;
   if (config === undefined && !small.includes("model_index.json")) return;
   throw new ModelError(name, `this is ${what}, not Depth Pro; apple/DepthPro-hf is`);
+}
+
+/** @throws {ModelError} when patterns leave out a whole folder that the model needs. */
+function requireFolders(
+  name: string,
+  kind: ModelKind,
+  prefix: string,
+  { files, wanted }: { files: readonly string[]; wanted: readonly string[] },
+): void {
+  if (kind !== "FLUX.1 Depth") return;
+  const leftOut = fluxParts.filter((folder) => {
+    const isInside = (file: string): boolean => file.startsWith(`${prefix}${folder}/`);
+    return files.some(isInside) && !wanted.some(isInside);
+  });
+  if (leftOut.length > 0)
+    throw new ModelError(
+      name,
+      `the patterns leave out all of ${leftOut.join(", ")}; the model needs ${leftOut.length > 1 ? "these folders" : "this folder"}`,
+    );
 }
 
 const isFirst = ({ path }: HubFile): boolean => path.endsWith("transformer/config.json");

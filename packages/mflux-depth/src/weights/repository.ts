@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
 import { isFolder, readConfig } from "./files.js";
@@ -55,7 +55,8 @@ export function resolveRepository(
     throw new ModelError(
       model,
       `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); ` +
-        `get it with \`hf download ${model}\`, or use the bundled model, ${bundledModel}`,
+        `generate and save download what they need of it, \`hf download ${model}\` gets all of it; ` +
+        `or use the bundled model, ${bundledModel}`,
     );
   return cached;
 }
@@ -97,7 +98,8 @@ function findCommit(root: string, revision: string): string | null {
   return byAge[0]?.name ?? null;
 }
 
-const fluxParts = [
+/** The folders of a FLUX.1 repository. */
+export const fluxParts = [
   "scheduler",
   "text_encoder",
   "text_encoder_2",
@@ -108,8 +110,8 @@ const fluxParts = [
 ] as const;
 
 /**
- * Refuses what is not a FLUX.1 Depth repository, by its files and configs, before any weights are opened. Canny and
- * Depth have equal configs and are not told apart.
+ * Refuses what is not a FLUX.1 Depth repository, by its files and configs, before any weights are opened. Canny's and
+ * Depth's are equal in shapes: they are told apart by the name of the folder and by the model card, where that is there.
  * @param configs where configs and scheduler are, if not there too.
  * @throws {ModelError} that says which model it is instead, or what is missing.
  */
@@ -143,6 +145,7 @@ export function requireFluxDepth(folder: string, configs = folder): void {
     );
   if (missing.length > 0)
     throw new ModelError(folder, `the folder ${missing.join(", ")} is missing; is the download complete?`);
+  requireNotCanny(folder);
   const transformer = readConfig(join(configs, "transformer"), "config.json");
   const path = join(configs, "transformer", "config.json");
   const { _class_name: kind, in_channels: channels } = transformer;
@@ -150,6 +153,23 @@ export function requireFluxDepth(folder: string, configs = folder): void {
     throw new ModelError(path, `the transformer is a ${kind}; FLUX.1 Depth has a FluxTransformer2DModel`);
   const { latent_channels: latent = 16 } = readConfig(join(configs, "vae"), "config.json");
   requireDepthChannels(path, channels, latent);
+}
+
+/** @throws {ModelError} when the folder's name or its model card says that this is FLUX.1 Canny. */
+function requireNotCanny(folder: string): void {
+  const card = join(folder, "README.md");
+  const says = (text: string): boolean =>
+    /FLUX\.?1[ -](Canny|Depth)/i.exec(text)?.[1]?.toLowerCase() === "canny";
+  const source = says(basename(folder))
+    ? folder
+    : existsSync(card) && says(readFileSync(card, "utf8"))
+      ? card
+      : null;
+  if (source !== null)
+    throw new ModelError(
+      source,
+      "by its name this is FLUX.1 Canny, which takes edges; FLUX.1 Depth takes a depth map",
+    );
 }
 
 /**
