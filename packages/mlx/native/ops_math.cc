@@ -30,6 +30,26 @@ Row running(const char* name) {
              });
 }
 
+// Processors trap the lowest integer divided by -1. A divisor of 1 in its place gives the same remainder, and the
+// quotient's negative.
+bool may_trap(const array& a, const array& b) {
+  return mx::default_device() == mx::Device::cpu && mx::issubdtype(mx::result_type(a, b), mx::signedinteger);
+}
+
+array without_minus_one(const array& b) {
+  return mx::where(mx::equal(b, array(-1, b.dtype())), array(1, b.dtype()), b);
+}
+
+array floor_divide(const array& a, const array& b, mx::StreamOrDevice) {
+  if (!may_trap(a, b)) return mx::floor_divide(a, b);
+  const array quotient = mx::floor_divide(a, without_minus_one(b));
+  return mx::where(mx::equal(b, array(-1, b.dtype())), mx::negative(quotient), quotient);
+}
+
+array remainder(const array& a, const array& b, mx::StreamOrDevice) {
+  return mx::remainder(a, may_trap(a, b) ? without_minus_one(b) : b);
+}
+
 }  // namespace
 
 Table math_table() {
@@ -75,8 +95,8 @@ Table math_table() {
       binary<mx::subtract>("subtract"),
       binary<mx::multiply>("multiply"),
       binary<mx::divide>("divide"),
-      binary<mx::floor_divide>("floorDivide"),
-      binary<mx::remainder>("remainder"),
+      binary<floor_divide>("floorDivide"),
+      binary<remainder>("remainder"),
       binary<mx::power>("power"),
       binary<mx::maximum>("maximum"),
       binary<mx::minimum>("minimum"),

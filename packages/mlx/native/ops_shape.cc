@@ -2,6 +2,28 @@
 
 using mx::array;
 
+namespace {
+
+// Indices of `count` elements as they are but for those beyond the ends, which become the ends: MLX's CPU backend reads
+// and writes wherever they point to.
+array within(array indices, int64_t count) {
+  const auto dtype = indices.dtype();
+  if (mx::default_device() != mx::Device::cpu || count == 0 || !mx::issubdtype(dtype, mx::integer)) return indices;
+  const bool with_sign = mx::issubdtype(dtype, mx::signedinteger);
+  const int bits = 8 * static_cast<int>(mx::size_of(dtype)) - with_sign;
+  // Where the dtype reaches no further than the array nothing can lie beyond it.
+  if (bits < 63 && count > int64_t{1} << bits) return indices;
+  indices = mx::minimum(indices, array(count - 1, dtype));
+  return with_sign ? mx::maximum(indices, array(-count, dtype)) : indices;
+}
+
+array within(array indices, const array& a, int axis) {
+  const int at = axis < 0 ? axis + static_cast<int>(a.ndim()) : axis;
+  return at < 0 || at >= static_cast<int>(a.ndim()) ? indices : within(std::move(indices), a.shape(at));
+}
+
+}  // namespace
+
 Table shape_table() {
   return {
       row("zeros", "shape dtype", [](mx::Shape shape, mx::Dtype dtype) { return mx::zeros(shape, dtype); }),
@@ -69,12 +91,12 @@ Table shape_table() {
             return mx::slice_update(a, update.beside(a.dtype()), start, stop, step);
           }),
       row("take", "a indices axis", [](array a, array indices, std::optional<int> axis) {
-        return axis ? mx::take(a, indices, *axis) : mx::take(a, indices);
+        return axis ? mx::take(a, within(indices, a, *axis), *axis) : mx::take(a, within(indices, a.size()));
       }),
       row("takeAlongAxis", "a indices axis",
-          [](array a, array indices, int axis) { return mx::take_along_axis(a, indices, axis); }),
+          [](array a, array indices, int axis) { return mx::take_along_axis(a, within(indices, a, axis), axis); }),
       row("putAlongAxis", "a indices values axis", [](array a, array indices, Operand values, int axis) {
-        return mx::put_along_axis(a, indices, values.beside(a.dtype()), axis);
+        return mx::put_along_axis(a, within(indices, a, axis), values.beside(a.dtype()), axis);
       }),
       row("gather", "a indices axes sliceSizes",
           [](array a, std::vector<array> indices, std::vector<int> axes, mx::Shape slice_sizes) {

@@ -323,7 +323,10 @@ export function sliceUpdate(a: MxArray, update: Operand, ranges: readonly Range[
   return native.sliceUpdate(a, whole, start, stop, step);
 }
 
-/** Elements of `a` at integer `indices`, along `axis` or of the flattened array. */
+/**
+ * Elements of `a` at integer `indices`, along `axis` or of the flattened array; negative ones count from the end. On the
+ * CPU an index beyond an end means the end, here and in {@link takeAlongAxis} and {@link putAlongAxis}.
+ */
 export const take = (a: MxArray, indices: MxArray, axis?: number): MxArray =>
   native.take(a, indices, axis ?? null);
 export const takeAlongAxis = (a: MxArray, indices: MxArray, axis: number): MxArray =>

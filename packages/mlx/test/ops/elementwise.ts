@@ -197,6 +197,12 @@ export const elementwise: Record<string, () => void> = {
   floorDivide() {
     binary(mx.floorDivide, (x, y) => Math.floor(x / y), 0.3, 3, 0)();
     same(mx.floorDivide(mx.array(new Int32Array([7, 9, -9, 8])), 4), [1, 2, -3, 2]);
+    // Minus the lowest integer has no place; it wraps, and the processor must not trap.
+    const lowest = mx.array(new Int32Array([-(2 ** 31), 7]));
+    same(mx.floorDivide(lowest, -1), [-(2 ** 31), -7]);
+    same(mx.remainder(lowest, -1), [0, 0]);
+    const lowest64 = mx.array(new BigInt64Array([-(2n ** 63n)]));
+    assert.equal(mx.remainder(lowest64, mx.array(new BigInt64Array([-1n]))).toTypedArray()[0], 0n);
   },
   remainder() {
     binary(mx.remainder, (x, y) => x - Math.floor(x / y) * y, 0.3, 3)();

@@ -128,6 +128,10 @@ export const indexing: Record<string, () => void> = {
       same(mx.take(a, ints([0, 119, 7])), [d.values[0]!, d.values[119]!, d.values[7]!], layout);
     }
     same(mx.take(mx.array([1, 2]), mx.array(new BigInt64Array([1n]))), [2]);
+    if (mx.defaultDevice() === "cpu")
+      for (const index of [3, 1e9, 2 ** 31 - 1])
+        same(mx.take(mx.array([1, 2, 3]), ints([index, -index - 1])), [3, 1], "beyond the ends");
+    same(mx.take(mx.arange(300), mx.array(new Uint8Array([255]))), [255]);
     refuses(() => mx.take(toArray(d), mx.ones([1])), "take", "float32 [1]");
     refuses(() => mx.take(mx.zeros([0]), ints([0])), "take", "[0]");
   },
@@ -140,6 +144,8 @@ export const indexing: Record<string, () => void> = {
           build([4, 2, 6], (i) => at(d, i.with(1, at(indices, i)))),
           layout,
         );
+    if (mx.defaultDevice() === "cpu")
+      same(mx.takeAlongAxis(mx.array([1, 2, 3]), ints([1e9, -1e9]), -1), [3, 1], "beyond the ends");
     refuses(() => mx.takeAlongAxis(toArray(d), ints([1]), 0), "takeAlongAxis", "[4,5,6]", "[1]");
   },
   putAlongAxis() {
@@ -162,6 +168,8 @@ export const indexing: Record<string, () => void> = {
         layout,
       );
     }
+    if (mx.defaultDevice() === "cpu")
+      same(mx.putAlongAxis(mx.zeros([3]), ints([1e9]), 7, 0), [0, 0, 7], "beyond the end");
     refuses(() => mx.putAlongAxis(mx.ones([3]), ints([1, 1], [1, 2]), 0, 0), "putAlongAxis", "[3]");
   },
   gather() {
