@@ -84,7 +84,7 @@ __attribute__((target("avx512f,avx512bf16"))) double dot_bfloat16(size_t rounds)
 
 #endif
 
-Loop loop_of(const std::string& kind) {
+Loop loop_of([[maybe_unused]] const std::string& kind) {
 #ifdef __x86_64__
   const bool avx512 = &kernels() == &avx512_kernels;
   if (kind == "float32" && avx512) return multiply_add_avx512;
