@@ -19,11 +19,12 @@ import {
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts } from "@mflux-depth/mlx/nn";
-import { type DepthEstimate, DepthEstimator, type EstimateOptions, polarityWarning } from "./depth.js";
+import { type DepthEstimate, DepthEstimator, type EstimateOptions } from "./depth.js";
 import { invertMap } from "./depth-map.js";
-import { ImageError, ModelError, OptionError } from "./errors.js";
+import { DepthSource, type Pictures } from "./depth-source.js";
+import { ModelError, OptionError } from "./errors.js";
 import { type GenerationEvent, Held, type Run, StageClock, type StepEvent, Warnings } from "./generation.js";
-import { type DecodedImage, readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
+import { readDepthMap, readPhoto, toBytes, toModelInput } from "./image.js";
 import { type Grid, noised, noiseOf, pack, packData, unpack, unpackChannelsFirst } from "./latents.js";
 import type { PictureParameters } from "./metadata.js";
 import { reductionOf, scaleLatents, unscaleLatents } from "./models/autoencoder.js";
@@ -53,16 +54,15 @@ import {
   roomLeft,
   stepCacheBytes,
 } from "./plan.js";
-import { lanczos, type Pixels, resize } from "./resample.js";
+import type { Pixels } from "./resample.js";
 import { GenerationResult, type Latents, type Picture } from "./result.js";
 import { modelTime, sigmas, startIndex, stepSize } from "./schedule.js";
 import { ClipTokenizer } from "./tokenizers/clip.js";
 import { T5Tokenizer } from "./tokenizers/t5.js";
 import { packageVersion } from "./version.js";
 import type { LoadProgress } from "./weights/component.js";
-import { isFolder } from "./weights/files.js";
 import type { DownloadProgress } from "./weights/hub.js";
-import { defaultDepthModel, type Repository, resolveRepository } from "./weights/repository.js";
+import { type Repository, resolveRepository } from "./weights/repository.js";
 
 export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
 
@@ -90,9 +90,7 @@ export class FluxDepth {
   /** One sentence for each thing about the model that is not quite as asked. */
   readonly notes: readonly string[];
   readonly #parts: Parts;
-  readonly #onProgress: FluxDepthOptions["onProgress"];
-  /** Opened for the first photo without a map. */
-  #estimator: DepthEstimator | null = null;
+  readonly #depth: DepthSource;
   readonly #lifetime = new AbortController();
   /** Ends when the last generation asked for has ended. */
   #queue: Promise<void> = Promise.resolve();
@@ -110,7 +108,7 @@ export class FluxDepth {
     this.options = options;
     this.notes = notes;
     this.#parts = parts;
-    this.#onProgress = onProgress;
+    this.#depth = new DepthSource({ ...options, model, onLoad: parts.onProgress, onDownload: onProgress });
   }
 
   /**
@@ -185,7 +183,7 @@ export class FluxDepth {
       });
     } finally {
       arrays[Symbol.dispose]();
-      this.#estimator?.free();
+      this.#depth.free();
       if (this.options.memory === "low") this.#free();
       memory.clearCache();
       leave();
@@ -201,10 +199,10 @@ export class FluxDepth {
     const signal = this.#untilDisposed(options.signal);
     const leave = await this.#enter(signal);
     try {
-      const estimator = await this.#depthModel(signal);
+      const estimator = await this.#depth.find(signal);
       return await estimator.estimate(photo, { ...options, signal });
     } finally {
-      this.#estimator?.free();
+      this.#depth.free();
       memory.clearCache();
       leave();
     }
@@ -223,28 +221,6 @@ export class FluxDepth {
 
   #untilDisposed(signal: AbortSignal | undefined): AbortSignal {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
-  }
-
-  /** Found, and downloaded if need be, for the first photo, and again when its folder has gone since. */
-  async #depthModel(
-    signal: AbortSignal,
-    { offline } = { offline: this.options.offline },
-  ): Promise<DepthEstimator> {
-    if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
-    this.#estimator ??= await DepthEstimator.obtain({
-      depthModel: this.options.depthModel,
-      fluxFolder: this.model.folder,
-      offline,
-      signal,
-      onLoad: this.#parts.onProgress,
-      onDownload: this.#onProgress,
-    });
-    return this.#estimator;
-  }
-
-  #depthModelName(): string {
-    const bundled = this.#estimator?.folder.startsWith(this.model.folder);
-    return this.options.depthModel ?? (bundled ? this.model.name : defaultDepthModel);
   }
 
   /** Waits for the generations before; returns what lets the next one in. */
@@ -275,7 +251,7 @@ export class FluxDepth {
   #free(): void {
     for (const part of [this.#parts.clip, this.#parts.t5, this.#parts.autoencoder, this.#parts.transformer])
       part.free();
-    this.#estimator?.free();
+    this.#depth.free();
     this.#forgetPrompt();
   }
 
@@ -292,7 +268,7 @@ export class FluxDepth {
     yield clock.end("text");
     yield* run.warnings.report();
 
-    const depth = yield* this.#depth(pictures, run);
+    const depth = yield* this.#depth.map(pictures, run, (estimator) => this.#fits(estimator, request));
     yield* run.warnings.report();
 
     yield clock.start("control");
@@ -329,13 +305,19 @@ export class FluxDepth {
   #checkMemory({ request, previewEvery, warnings }: Run): void {
     const plan = this.#plan(
       planRequest(request, previewEvery > 0),
-      request.depthImage === undefined ? this.#estimator : null,
+      request.depthImage === undefined ? this.#depth.estimator : null,
     );
     if (!this.options.force) requireFit(plan);
     else if (!plan.fits)
       warnings.add(
         `This may need ${gigabytes(plan.peak)} of memory, and ${gigabytes(plan.machine.available)} are available.`,
       );
+  }
+
+  /** Whether there is room to infer depth. */
+  #fits(estimator: DepthEstimator, request: ResolvedRequest): boolean {
+    const { stages, machine } = this.#plan({ ...planRequest(request), infersDepth: true }, estimator);
+    return stages.find(({ stage }) => stage === "depth")!.peak <= machine.available;
   }
 
   #plan(request: PlanRequest, depth: DepthEstimator | null): MemoryPlan {
@@ -350,66 +332,8 @@ export class FluxDepth {
     const map = given && (request.invertDepth ? invertMap(given) : given);
     const photo = image !== undefined && (!map || imageStrength > 0) ? await readPhoto(image) : null;
     for (const picture of [map, photo]) warnings.add(...(picture?.warnings ?? []));
-    if (!map) await this.#depthModel(signal);
+    if (!map) await this.#depth.find(signal);
     return { map, photo };
-  }
-
-  /** The map at the picture's size: one channel, 0 to 255. */
-  async *#depth({ map, photo }: Pictures, run: Run): AsyncGenerator<GenerationEvent, Pixels, void> {
-    const { width, height, trustDepth } = run.request;
-    if (map) {
-      if (!trustDepth) yield* this.#checkPolarity(map, photo, run);
-      const resized = resize(map, width, height, lanczos);
-      return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
-    }
-    const estimate = yield* this.#estimate(await this.#depthModel(run.signal), photo!, run);
-    return estimate.conditioningMap(width, height);
-  }
-
-  async *#estimate(
-    estimator: DepthEstimator,
-    photo: DecodedImage,
-    { clock, signal }: Run,
-  ): AsyncGenerator<GenerationEvent, DepthEstimate, void> {
-    yield clock.start("depth");
-    const estimate = await estimator.estimate(photo, { fieldOfView: false, signal });
-    estimator.free();
-    yield clock.end("depth");
-    return estimate;
-  }
-
-  /**
-   * Warns when a map seems to have far in white: beside the depth of the photo, where one is given too and Depth Pro
-   * is at hand and fits into memory; else by the map's looks.
-   */
-  async *#checkPolarity(
-    map: DecodedImage,
-    photo: DecodedImage | null,
-    run: Run,
-  ): AsyncGenerator<GenerationEvent, void, void> {
-    const estimator = photo && (await this.#depthModelAtHand(run));
-    let inferred: Pixels | undefined;
-    if (estimator)
-      try {
-        inferred = (yield* this.#estimate(estimator, photo, run)).prediction;
-      } catch (error) {
-        if (!(error instanceof ModelError || error instanceof ImageError)) throw error;
-        run.warnings.add(`The depth map was not compared with the photo's depth: ${error.message}`);
-      }
-    const warning = polarityWarning(map, map.source, { inferred, exchanged: run.request.invertDepth });
-    if (warning) run.warnings.add(warning);
-  }
-
-  /** Depth Pro, if nothing need be downloaded for it and it fits: a comparison is no reason for more. */
-  async #depthModelAtHand({ request, signal }: Run): Promise<DepthEstimator | null> {
-    try {
-      const estimator = await this.#depthModel(signal, { offline: true });
-      const { stages, machine } = this.#plan({ ...planRequest(request), infersDepth: true }, estimator);
-      return stages.find(({ stage }) => stage === "depth")!.peak <= machine.available ? estimator : null;
-    } catch (error) {
-      if (error instanceof ModelError) return null;
-      throw error;
-    }
   }
 
   /** Noise, or the photo under as much of it as the first step expects: `[1, rows·columns, 4·channels]` float32. */
@@ -621,7 +545,7 @@ export class FluxDepth {
       depth_image_sha256: map?.sha256 ?? null,
       depth_inverted: map !== null && request.invertDepth,
       depth_source: map ? "map" : "photo",
-      depth_model: map ? null : this.#depthModelName(),
+      depth_model: map ? null : this.#depth.name,
       mlx_version: backend().version,
       generation_time_seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
       stage_seconds: stages,
@@ -662,12 +586,6 @@ export async function planModel(
     depth,
   });
   return { ...plan, notes };
-}
-
-/** Decoded pictures: a map, or a photo to infer one from; a photo to start from. */
-interface Pictures {
-  readonly map: DecodedImage | null;
-  readonly photo: DecodedImage | null;
 }
 
 /** A prompt as the transformer takes it. */

@@ -49,6 +49,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
         "generation",
         "result",
         "depth",
+        "depth-source",
         "latents",
         "latents-file",
       ],
