@@ -65,7 +65,7 @@ def picture(model, size, steps):
 
     pipeline = diffusers.FluxControlPipeline.from_pretrained(model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    ramp = Image.frombytes("L", (size, size), bytes(range(0, 256, 256 // size)) * size).convert("RGB")
+    ramp = Image.frombytes("L", (size, size), bytes(256 * i // size for i in range(size)) * size).convert("RGB")
     return lambda: pipeline(
         "a red cone and a blue cube, on grass", control_image=ramp, height=size, width=size, num_inference_steps=steps
     )
