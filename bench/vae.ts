@@ -18,7 +18,7 @@ export async function benchDecode(peer: Peer | null): Promise<Row[]> {
   const weights = memory.activeMemory();
   memory.resetPeakMemory();
   await using work = await peer?.make("decode", { config, size });
-  const times = await inTurn(3, {
+  const times = await inTurn(2, {
     ours: timed(async () => {
       const picture = await inParts(model.decodeStages(latents));
       picture.dispose();
