@@ -20,6 +20,8 @@
         "native/allocator.cc",
         "native/scheduler.cc",
         "native/lifecycle.cc",
+        "native/cpu/attention.cc",
+        "native/cpu/fused.cc",
         "native/cpu/kernels_generic.cc",
         "native/cpu/kernels_avx2.cc",
         "native/cpu/kernels_avx512.cc",

@@ -8,10 +8,8 @@
 #include <cstring>
 #include <memory>
 
-#include "../runtime.h"
+#include "fused.h"
 #include "kernels.h"
-#include "mlx/backend/cpu/encoder.h"
-#include "mlx/primitives.h"
 
 // Fused operations of the CPU backend: what MLX does there in many passes on one thread, in one pass on all. All take
 // and give float32. Layers choose them where `fusible` says so, and have the plain operations for everything else.
@@ -48,82 +46,6 @@ const IntegerKernels* integer_kernels() {
 namespace {
 
 using mx::array;
-using Inputs = std::vector<array>;
-
-// A node of the graph with one output, whose work is a function of the inputs' buffers.
-class Fused : public mx::Primitive {
- public:
-  using Work = std::function<void(const Inputs&, float*)>;
-
-  // `in_place`: the output may take the buffer of the first input.
-  Fused(mx::Stream stream, const char* name, bool in_place, Work work)
-      : mx::Primitive(stream), name_(name), in_place_(in_place), work_(std::move(work)) {}
-
-  void eval_cpu(const Inputs& inputs, Inputs& outputs) override {
-    auto& out = outputs[0];
-    if (in_place_ && inputs[0].is_donatable() && inputs[0].nbytes() == out.nbytes()) {
-      out.copy_shared_buffer(inputs[0]);
-    } else {
-      out.set_data(mx::allocator::malloc(out.nbytes()));
-    }
-    if (out.size() == 0) return;
-    Inputs held;
-    held.reserve(inputs.size());
-    for (auto& input : inputs) held.push_back(array::unsafe_weak_copy(input));
-    mx::cpu::get_command_encoder(stream()).dispatch(
-        [work = work_, held = std::move(held), out = array::unsafe_weak_copy(out)]() mutable {
-          work(held, out.data<float>());
-        });
-  }
-
-  void eval_gpu(const Inputs&, Inputs&) override {
-    throw std::runtime_error("fused operations of the CPU backend do not run on a GPU");
-  }
-
-  const char* name() const override {
-    return name_;
-  }
-
- private:
-  const char* name_;
-  const bool in_place_;
-  const Work work_;
-};
-
-// `stored`: further inputs, of dtypes that the caller has looked at.
-array fuse(
-    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Fused::Work work, const Inputs& stored = {}) {
-  for (auto& input : inputs) {
-    if (input.dtype() != mx::float32) {
-      throw std::invalid_argument(std::string("takes float32, got ") + dtype_name(input.dtype()));
-    }
-  }
-  inputs.insert(inputs.end(), stored.begin(), stored.end());
-  for (auto& input : inputs) input = mx::contiguous(input);
-  auto primitive = std::make_shared<Fused>(mx::default_stream(mx::Device::cpu), name, in_place, std::move(work));
-  return array(std::move(shape), mx::float32, std::move(primitive), std::move(inputs));
-}
-
-const float* floats(const array& a) {
-  return a.data<float>();
-}
-
-// Cuts `count` units into tasks of about `grain` at least, a few for each thread, and runs f(start, stop) on each.
-template <typename F>
-void in_ranges(size_t count, size_t grain, F f) {
-  const size_t most = static_cast<size_t>(runtime::thread_count()) * 4;
-  const size_t tasks = std::clamp<size_t>(count / std::max<size_t>(grain, 1), 1, most);
-  runtime::parallel(static_cast<int>(tasks), [&](int task) {
-    f(count * task / tasks, count * (task + 1) / tasks);
-  });
-}
-
-// Elements that are worth a task of their own.
-constexpr size_t grain_elements = 32768;
-
-void expect(bool fits, const char* what) {
-  if (!fits) throw std::invalid_argument(what);
-}
 
 // ---------------------------------------------------------------- elementwise and norms
 
@@ -417,85 +339,6 @@ array convolve(
       }
     });
   });
-}
-
-// ---------------------------------------------------------------- attention
-
-// Rows and columns of a block of scores: half a megabyte, which a core's cache holds beside the operands.
-constexpr int query_block = 128;
-constexpr int key_block = 1024;
-
-// softmax(scale · q kᵀ + mask) v without the matrix of scores (Milakov and Gimelshein 2018; Dao et al. 2022).
-// q, k, v [batch, heads, tokens, dims] → [batch, queries, heads · dims]; mask [batch or 1, heads or 1, queries or 1, keys].
-// `causal` hides the keys after a query, the last of which sees all.
-array attend(array q, array k, array v, float scale, std::optional<array> mask, bool causal) {
-  expect(q.ndim() == 4 && k.ndim() == 4 && v.shape() == k.shape() && q.shape(0) == k.shape(0) &&
-             q.shape(1) == k.shape(1) && q.shape(3) == k.shape(3) && k.shape(2) > 0,
-         "takes q, k and v [batch, heads, tokens, dims], k and v of the same shape");
-  expect(!causal || q.shape(2) <= k.shape(2), "takes a key for each query where the mask is causal");
-  Inputs all{q, k, v};
-  if (mask) {
-    const mx::Shape scores{q.shape(0), q.shape(1), q.shape(2), k.shape(2)};
-    bool fits = mask->ndim() == 4 && mask->shape(3) == scores[3];
-    for (int axis = 0; fits && axis < 3; axis++) fits = mask->shape(axis) == 1 || mask->shape(axis) == scores[axis];
-    expect(fits, "takes a mask [batch or 1, heads or 1, queries or 1, keys]");
-    all.push_back(*mask);
-  }
-  return fuse(
-      "attend", {q.shape(0), q.shape(2), q.shape(1) * q.shape(3)}, std::move(all), false,
-      [scale, masked = mask.has_value(), causal](const Inputs& in, float* out) {
-        const int heads = in[0].shape(1), queries = in[0].shape(2), dims = in[0].shape(3), keys = in[1].shape(2);
-        const int blocks = (queries + query_block - 1) / query_block;
-        const size_t width = static_cast<size_t>(heads) * dims;
-        runtime::parallel(in[0].shape(0) * heads * blocks, [&](int task) {
-          const int first = task % blocks * query_block, rows = std::min(query_block, queries - first);
-          const size_t head = task / blocks;  // of all batches
-          const float* q = floats(in[0]) + (head * queries + first) * dims;
-          const float* k = floats(in[1]) + head * keys * dims;
-          const float* v = floats(in[2]) + head * keys * dims;
-          float* result = out + ((head / heads) * queries + first) * width + (head % heads) * dims;
-          const float* mask_row = nullptr;
-          size_t mask_stride = 0;
-          if (masked) {
-            const array& mask = in[3];
-            const size_t of_batch = mask.shape(0) > 1 ? head / heads : 0, of_head = mask.shape(1) > 1 ? head % heads : 0;
-            mask_row = floats(mask) + (of_batch * mask.shape(1) + of_head) * mask.shape(2) * keys;
-            if (mask.shape(2) > 1) {
-              mask_row += static_cast<size_t>(first) * keys;
-              mask_stride = keys;
-            }
-          }
-          // The first query of the block sees as many keys.
-          const int seen = causal ? keys - queries + first + 1 : keys;
-          const int last = std::min(keys, seen + rows - 1);
-
-          thread_local std::vector<float> scores(static_cast<size_t>(query_block) * key_block);
-          float maximum[query_block], sum[query_block], rescale[query_block];
-          std::fill_n(maximum, rows, -std::numeric_limits<float>::infinity());
-          std::fill_n(sum, rows, 0.0f);
-          for (int start = 0; start < last; start += key_block) {
-            const int n = std::min(key_block, last - start);
-            for (int row = 0; masked && row < rows; row++) {
-              std::memcpy(scores.data() + row * key_block, mask_row + row * mask_stride + start, n * sizeof(float));
-            }
-            runtime::sgemm_alone(
-                false, true, rows, n, dims, scale, q, dims, k + static_cast<size_t>(start) * dims, dims,
-                masked ? 1.0f : 0.0f, scores.data(), key_block);
-            for (int row = 0; causal && row < rows; row++) {
-              const int visible = std::clamp(seen + row - start, 0, n);
-              std::fill_n(scores.data() + row * key_block + visible, n - visible, -std::numeric_limits<float>::infinity());
-            }
-            kernels().softmax_block(scores.data(), rows, n, key_block, maximum, sum, rescale);
-            if (start > 0) {
-              for (int row = 0; row < rows; row++) kernels().scale(result + row * width, rescale[row], dims);
-            }
-            runtime::sgemm_alone(
-                false, false, rows, dims, n, 1, scores.data(), key_block, v + static_cast<size_t>(start) * dims, dims,
-                start > 0 ? 1.0f : 0.0f, result, static_cast<int>(width));
-          }
-          for (int row = 0; row < rows; row++) kernels().scale(result + row * width, 1 / sum[row], dims);
-        });
-      });
 }
 
 // ---------------------------------------------------------------- Linear with weights of fewer bits

@@ -1,0 +1,51 @@
+#pragma once
+
+// What the fused operations of the CPU backend are made with.
+
+#include <algorithm>
+#include <functional>
+#include <stdexcept>
+#include <vector>
+
+#include "../environment.h"
+#include "../runtime.h"
+
+namespace cpu {
+
+using Inputs = std::vector<mx::array>;
+
+// What a fused operation does: a function of its inputs' buffers that fills the output's.
+using Work = std::function<void(const Inputs&, float*)>;
+
+// An array that `work` makes, float32 of such a shape, of contiguous float32 inputs and `stored` ones, of dtypes that
+// the caller has looked at. `in_place`: the output may take the buffer of the first input.
+mx::array fuse(
+    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, const Inputs& stored = {});
+
+inline const float* floats(const mx::array& a) {
+  return a.data<float>();
+}
+
+inline void expect(bool fits, const char* what) {
+  if (!fits) throw std::invalid_argument(what);
+}
+
+// Elements that are worth a task of their own.
+constexpr size_t grain_elements = 32768;
+
+// Cuts `count` units into tasks of about `grain` at least, a few for each thread, and runs f(start, stop) on each.
+template <typename F>
+void in_ranges(size_t count, size_t grain, F f) {
+  const size_t most = static_cast<size_t>(runtime::thread_count()) * 4;
+  const size_t tasks = std::clamp<size_t>(count / std::max<size_t>(grain, 1), 1, most);
+  runtime::parallel(static_cast<int>(tasks), [&](int task) {
+    f(count * task / tasks, count * (task + 1) / tasks);
+  });
+}
+
+// softmax(scale · q kᵀ + mask) v without the matrix of scores. q, k, v [batch, heads, tokens, dims] → [batch, queries,
+// heads · dims]; mask [batch or 1, heads or 1, queries or 1, keys]. `causal` hides the keys after a query, the last of
+// which sees all.
+mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::optional<mx::array> mask, bool causal);
+
+}  // namespace cpu
