@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { memory } from "@mflux-depth/mlx";
 import { T5Encoder, t5Config } from "../src/models/t5.js";
-import { FluxDepth } from "../src/pipeline.js";
+import { FluxDepth, type FluxDepthOptions } from "../src/pipeline.js";
 import { Component, type LoadProgress } from "../src/weights/component.js";
 import { readConfig } from "../src/weights/files.js";
 import { writeLargeText } from "./holes.js";
@@ -164,6 +164,27 @@ describe("a generation", () => {
     await assert.rejects(flux.generate(request), /has been disposed/);
     assert.ok(shareRead() < 0.5);
     assert.deepEqual(inMemory(), baseline);
+  });
+
+  test("is what it is alone beside another that is aborted, whatever it reads then", async () => {
+    const make = async (onProgress: FluxDepthOptions["onProgress"]) => {
+      using flux = await FluxDepth.load({ model: at("models/tiny-world"), onProgress });
+      const { image, latents } = await flux.generate(request);
+      return { image, latents };
+    };
+    const expected = await make(() => {});
+    for (const component of ["text_encoder", "text_encoder_2", "transformer", "vae"]) {
+      const controller = new AbortController();
+      using aborted = await FluxDepth.load({ model: join(folder, "model") });
+      const [failed, made] = await Promise.allSettled([
+        aborted.generate({ ...request, signal: controller.signal }),
+        make((event) => {
+          if (event.state === "start" && event.component === component) setTimeout(() => controller.abort());
+        }),
+      ]);
+      assert.ok(failed.status === "rejected" && (failed.reason as Error).name === "AbortError");
+      assert.deepEqual(made, { status: "fulfilled", value: expected }, component);
+    }
   });
 
   test("that Ctrl-C stops while weights are read exits with 130 at once", async () => {

@@ -38,6 +38,7 @@ std::string operands(const Napi::CallbackInfo& info) {
 Napi::Value call_row(const Napi::CallbackInfo& info) {
   auto& row = *static_cast<const Row*>(info.Data());
   auto& environment = Environment::of(info.Env());
+  Call call(environment);
   try {
     return row.call(info, environment);
   } catch (const Napi::Error&) {
@@ -112,7 +113,8 @@ void Environment::raise(const std::string& operation, const std::string& reason)
 
 Napi::Value Environment::wrap(mx::array a) {
   auto handle = std::make_shared<Handle>(std::move(a));
-  handle->good = handle->value->status() == mx::array::Status::available;
+  handle->at_stake = takes_at_stake_;
+  handle->good = !handle->at_stake && handle->value->status() == mx::array::Status::available;
   live_.insert(handle.get());
   if (scopes_.empty()) {
     report(*handle);

@@ -153,6 +153,7 @@ const mx::array& ArrayObject::get() const {
         "the array was not finished when an evaluation failed (" + handle->poison + "); make it again");
   }
   if (!handle->value) throw std::invalid_argument("the array is disposed");
+  environment_->take(*handle);
   return *handle->value;
 }
 
@@ -212,6 +213,8 @@ Napi::Value ArrayObject::dispose(const Napi::CallbackInfo& info) {
 }
 
 mx::array ArrayObject::computed() {
+  // MLX calls an array available once its work is queued.
+  if (handle->at_stake) environment_->finish();
   mx::array a = get();
   if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment_->evaluate({a});
   return a;

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include <napi.h>
@@ -23,9 +24,10 @@ class Environment;
 struct Handle {
   explicit Handle(mx::array a) : value(std::move(a)) {}
   std::optional<mx::array> value;
-  // Computed and sound. After a failed evaluation MLX marks unfinished arrays as evaluated too, so only what was
-  // known good before may be read.
+  // Computed and sound.
   bool good = false;
+  // Of the evaluation in flight, or made from what is. If that fails, MLX marks unfinished arrays as evaluated too.
+  bool at_stake = false;
   // Why the array cannot be read any more; empty while it can.
   std::string poison;
   // Bytes of it that V8 has been told of.
@@ -53,6 +55,10 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // arrays
   Napi::Value wrap(mx::array a);
+  // Notes that an array is used in the call that runs.
+  void take(const Handle& handle) {
+    takes_at_stake_ |= handle.at_stake;
+  }
   void release(Handle& handle);
   size_t live_handles() const {
     return live_.size();
@@ -63,6 +69,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void scope_exit(uint32_t depth, const std::vector<std::shared_ptr<Handle>>& kept);
 
   // evaluation
+  // Waits for the evaluation in flight, and judges the handles: what of it failed cannot be taken any more.
+  void finish();
   void evaluate(std::vector<mx::array> arrays);
   Napi::Value evaluate_async(std::vector<mx::array> arrays);
   void cancel_evaluation();
@@ -78,14 +86,19 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
  private:
   friend class Evaluation;
+  friend class Call;
   void settle();
-  void poison_unfinished(const std::string& reason);
-  std::string judge();
+  void stake(const std::vector<mx::array>& arrays);
+  void poison(const std::string& reason);
+  void judge();
+  std::unique_lock<std::mutex> wait();
   void compute(std::vector<mx::array>& arrays);
   void land();
   void report(Handle& handle);
 
   std::unordered_set<Handle*> live_;
+  // Whether the call from JavaScript that runs has taken an array at stake.
+  bool takes_at_stake_ = false;
   std::vector<std::vector<std::shared_ptr<Handle>>> scopes_;
   // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
   std::vector<mx::array> graveyard_;
@@ -99,6 +112,21 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::condition_variable end_;
   std::optional<std::string> failure_;
   std::atomic<bool> closing_{false};
+};
+
+// A call from JavaScript: while an evaluation runs, what it makes of arrays at stake is at stake.
+class Call {
+ public:
+  explicit Call(Environment& environment)
+      : takes_at_stake_(environment.takes_at_stake_), outer_(std::exchange(takes_at_stake_, false)) {}
+  // It may be inside another, as a function that is traced.
+  ~Call() {
+    takes_at_stake_ |= outer_;
+  }
+
+ private:
+  bool& takes_at_stake_;
+  bool outer_;
 };
 
 // The JavaScript class.

@@ -122,33 +122,78 @@ void Environment::adopt_thread() {
   if (streams->gpu) mx::set_default_stream(*streams->gpu);
 }
 
-// Notes which live arrays are sound, so that a failure later tells them from those it left unfinished. Called with
-// the lock: while another thread evaluates, the states of arrays are not ours to judge.
+// Notes which live arrays are sound; nothing is at stake any more. Called with the lock: while another thread
+// evaluates, the states of arrays are not ours to judge.
 void Environment::settle() {
   for (auto* handle : live_) {
-    if (!handle->good && handle->poison.empty() && handle->value->status() != mx::array::Status::unscheduled) {
-      handle->good = true;
-    }
+    handle->at_stake = false;
+    if (handle->value->status() != mx::array::Status::unscheduled) handle->good = true;
   }
 }
 
-void Environment::poison_unfinished(const std::string& reason) {
-  for (auto* handle : std::vector<Handle*>(live_.begin(), live_.end())) {
+// Marks the handles of what is to be computed for the arrays, and of what needs any of that. Called with the lock and
+// before the evaluation: it takes the graph apart, and an array made later may take the place of one let go.
+void Environment::stake(const std::vector<mx::array>& arrays) {
+  std::unordered_set<std::uintptr_t> seen, at_stake;
+  const auto unscheduled = [&](const mx::array& a) {
+    return a.status() == mx::array::Status::unscheduled && seen.insert(a.id()).second;
+  };
+  // Visits what is not computed yet and was not seen before, each array after its inputs.
+  const auto walk = [&](const mx::array& root, auto&& visit) {
+    std::vector<std::pair<const mx::array*, size_t>> path;
+    if (unscheduled(root)) path.emplace_back(&root, 0);
+    while (!path.empty()) {
+      auto& [a, next] = path.back();
+      if (next < a->inputs().size()) {
+        const auto& input = a->inputs()[next++];
+        if (unscheduled(input)) path.emplace_back(&input, 0);
+      } else {
+        visit(*a);
+        path.pop_back();
+      }
+    }
+  };
+  for (const auto& root : arrays) {
+    walk(root, [&](const mx::array& a) {
+      at_stake.insert(a.id());
+      for (const auto& sibling : a.siblings()) at_stake.insert(sibling.id());
+    });
+  }
+  for (auto* handle : live_) {
     if (handle->good) continue;
+    walk(*handle->value, [&](const mx::array& a) {
+      for (const auto& input : a.inputs()) {
+        if (at_stake.count(input.id())) at_stake.insert(a.id());
+      }
+    });
+    handle->at_stake = at_stake.count(handle->value->id());
+  }
+}
+
+void Environment::poison(const std::string& reason) {
+  for (auto* handle : std::vector<Handle*>(live_.begin(), live_.end())) {
+    if (!handle->at_stake) continue;
     handle->poison = reason;
     release(*handle);
   }
 }
 
-// Brings the handles up to date with what was evaluated. Called with the lock; returns why it failed, or "".
-std::string Environment::judge() {
-  auto failure = std::exchange(failure_, std::nullopt);
-  if (failure) {
-    poison_unfinished(*failure);
-  } else {
-    settle();
-  }
-  return failure.value_or("");
+// Brings the handles up to date with what was evaluated. Called with the lock.
+void Environment::judge() {
+  if (auto failure = std::exchange(failure_, std::nullopt)) poison(*failure);
+  settle();
+}
+
+// Waits for the evaluation in flight, also when its thread has not begun.
+std::unique_lock<std::mutex> Environment::wait() {
+  std::unique_lock lock(evaluation_);
+  end_.wait(lock, [this] { return ended_; });
+  judge();
+  return lock;
+}
+
+void Environment::finish() {
+  wait();
 }
 
 // Called with the lock.
@@ -171,18 +216,17 @@ void Environment::compute(std::vector<mx::array>& arrays) {
   }
 }
 
+// The arrays must not depend on what the evaluation in flight leaves, if that fails: finish() before taking them.
 void Environment::evaluate(std::vector<mx::array> arrays) {
-  std::unique_lock lock(evaluation_);
-  // The one in flight comes first, also when its thread has not begun: a failure here would poison its arrays.
-  end_.wait(lock, [this] { return ended_; });
-  // When it has failed just now, these arrays may depend on what it left.
-  if (auto reason = judge(); !reason.empty()) throw std::runtime_error(reason);
-  // A cancel was meant for it.
+  auto lock = wait();
+  // A cancel was meant for what ran.
   streams->cancel = false;
+  stake(arrays);
   try {
     compute(arrays);
   } catch (const std::exception& error) {
-    poison_unfinished(error.what());
+    poison(error.what());
+    settle();
     throw;
   }
   settle();
@@ -193,6 +237,7 @@ Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
   {
     std::lock_guard lock(evaluation_);
     settle();
+    stake(arrays);
     ended_ = false;
   }
   try {
@@ -290,6 +335,7 @@ Table evaluation_table() {
        }},
       {"evaluateSync", "(arrays: MxArray[]) => void",
        [](const Napi::CallbackInfo& info, Environment& e) -> Napi::Value {
+         e.finish();
          e.evaluate(Type<std::vector<mx::array>>::from(info[0], e));
          return e.env.Undefined();
        }},
@@ -319,6 +365,7 @@ Table evaluation_table() {
          auto compiled = std::make_shared<Function>(mx::compile(call, Type<bool>::from(info[1], e)));
          return Napi::Function::New(e.env, [plain, compiled](const Napi::CallbackInfo& inner) -> Napi::Value {
            auto& here = Environment::of(inner.Env());
+           Call call(here);
            try {
              auto inputs = Type<std::vector<mx::array>>::from(inner[0], here);
              // On the CPU MLX would compile C++ in a shared temporary folder and load what it finds there.

@@ -58,6 +58,7 @@ Table io_table() {
       {"saveSafetensors", "(path: string, arrays: Record<string, MxArray>, metadata: Record<string, string>) => void",
        [](const Napi::CallbackInfo& info, Environment& e) -> Napi::Value {
          auto path = Type<std::string>::from(info[0], e);
+         e.finish();
          auto arrays = Type<std::unordered_map<std::string, mx::array>>::from(info[1], e);
          auto metadata = Type<std::unordered_map<std::string, std::string>>::from(info[2], e);
          // Evaluated here and not by the writer, so that a failure poisons what it leaves unfinished.

@@ -11,9 +11,9 @@ let lastEvaluation: Promise<unknown> = Promise.resolve();
 /**
  * Computes the arrays, off the event loop. Evaluations of one thread run one after another.
  *
- * @param signal ends a running evaluation within milliseconds: the promise rejects with the signal's reason, and
- *   arrays that were not known good before can no longer be read.
- * @throws {MlxError} when the computation fails; as on cancel, handles of unfinished arrays are then poisoned.
+ * @param signal ends a running evaluation within milliseconds: the promise rejects with the signal's reason. What was
+ *   being computed, and what needs any of that, can no longer be read; all else stays as it is.
+ * @throws {MlxError} when the computation fails; handles are then lost as on cancel.
  */
 export async function evaluate(
   tree: ArrayTree,

@@ -121,6 +121,26 @@ describe("evaluate", () => {
     close(more, [sineOf(6) + 1, sineOf(6) + 1], 1e-5);
   });
 
+  test("an array that it computes is read when it is done", async () => {
+    const slow = mx.scope(() => {
+      let a = mx.full([1024, 1024], 0.5);
+      const list = [];
+      for (let i = 0; i < 12; i++) {
+        a = mx.sin(a);
+        list.push(a);
+      }
+      return list;
+    });
+    const pending = mx.evaluate(slow);
+    for (const [i, a] of slow.entries()) {
+      await sleep(3);
+      const values = a.toTypedArray() as Float32Array;
+      for (const place of [0, 500_000, -1])
+        assert.ok(Math.abs(values.at(place)! - sineOf(i + 1)) < 1e-5, `${values.at(place)} after ${i + 1}`);
+    }
+    await pending;
+  });
+
   test("arrays disposed while it runs still count", async () => {
     for (let round = 0; round < 50; round++) {
       const inputs = [mx.full([64, 64], round), mx.full([64, 64], 2)];
@@ -234,6 +254,64 @@ describe("abort", () => {
     // What was asked for then has happened by now.
     mx.memory.clearCache();
     assert.equal(mx.memory.cacheMemory(), 0);
+  });
+
+  test("spares what is not of the evaluation, whenever it was made", async () => {
+    const plain = (n: number): mx.MxArray => mx.scope(() => mx.add(mx.multiply(mx.full([64], n), 2), 1));
+    for (let round = 0; round < 10; round++) {
+      const controller = new AbortController();
+      using input = mx.full([512, 512], 1 / 512);
+      mx.evaluateSync(input);
+      using shared = mx.scope(() => mx.multiply(input, 1));
+      using work = mx.scope(() => {
+        let a = shared;
+        for (let i = 0; i < 600; i++) a = mx.matmul(a, input);
+        return a;
+      });
+      const earlier = Array.from({ length: 200 }, (_, n) => plain(n));
+      const pending = mx.evaluate(work, { signal: controller.signal });
+      // Many, so that they take the places of what the evaluation lets go.
+      const during: mx.MxArray[] = [];
+      for (let turn = 0; turn < 10; turn++) {
+        await sleep(2);
+        for (let i = 0; i < 20; i++) during.push(plain(during.length));
+      }
+      controller.abort();
+      const ended = pending.catch(() => undefined);
+      // Its thread has ended, and the event loop has not heard of it.
+      if (round % 2) block(60);
+      for (const arrays of [earlier, during])
+        for (const [n, a] of arrays.entries()) assert.equal(first(a), n * 2 + 1);
+      await ended;
+      refuses(() => work.shape, "shape", "cancelled");
+      refuses(() => shared.shape, "shape", "cancelled");
+      assert.equal(first(mx.scope(() => mx.add(input, 1))), Math.fround(1 + 1 / 512));
+      for (const a of [...earlier, ...during]) a.dispose();
+    }
+  });
+
+  test("takes with it what needs something of the evaluation, whenever it was made", async () => {
+    const controller = new AbortController();
+    // What both are made from has no handle of its own.
+    const [work, sibling] = mx.scope(() => {
+      const common = sines(2);
+      let a = common;
+      for (let i = 0; i < 60; i++) a = mx.sin(a);
+      return [a, mx.add(common, 1)] as const;
+    });
+    const far = mx.scope(() => mx.multiply(mx.negative(sibling), 2));
+    const pending = mx.evaluate(work, { signal: controller.signal });
+    await sleep(20);
+    const later = mx.scope(() => mx.add(mx.multiply(sibling, 2), mx.ones([1024, 1024])));
+    const latest = mx.scope(() => mx.concatenate([later, mx.ones([1, 1024])]));
+    const { grads } = mx.scope(() =>
+      mx.valueAndGrad((a) => mx.sum(mx.multiply(a, work)))(mx.ones([1024, 1024])),
+    );
+    await sleep(80);
+    controller.abort();
+    await assert.rejects(pending, { name: "AbortError" });
+    for (const a of [work, sibling, far, later, latest, ...grads])
+      refuses(() => a.toTypedArray(), "toTypedArray", "not finished", "cancelled");
   });
 
   test("leaves no listener behind", async () => {
