@@ -22,6 +22,35 @@ array within(array indices, const array& a, int axis) {
   return at < 0 || at >= static_cast<int>(a.ndim()) ? indices : within(std::move(indices), a.shape(at));
 }
 
+// Where slices of `length` along an axis of `count` elements begin: so that all of each lies inside.
+array starts_within(array indices, int count, int length) {
+  const auto dtype = indices.dtype();
+  // MLX refuses other lengths.
+  if (mx::default_device() != mx::Device::cpu || length < 1 || length > count) return indices;
+  if (length == 1 || !mx::issubdtype(dtype, mx::signedinteger)) return within(indices, count - length + 1);
+  indices = mx::astype(within(indices, count), mx::int64);
+  indices = mx::where(mx::less(indices, array(0)), mx::add(indices, array(count)), indices);
+  return mx::minimum(indices, array(count - length));
+}
+
+// For each of `axes` its indices, where slices of `lengths` begin.
+std::vector<array> starts_within(
+    std::vector<array> indices, const array& a, const std::vector<int>& axes, const mx::Shape& lengths) {
+  // MLX refuses what does not fit together.
+  if (indices.size() != axes.size() || lengths.size() != a.ndim()) return indices;
+  for (size_t i = 0; i < axes.size(); i++) {
+    if (axes[i] < 0 || axes[i] >= static_cast<int>(a.ndim())) continue;
+    indices[i] = starts_within(indices[i], a.shape(axes[i]), lengths[axes[i]]);
+  }
+  return indices;
+}
+
+// The last axes of `updates` are those of `a`.
+mx::Shape lengths_of(const array& updates, const array& a) {
+  const auto& shape = updates.shape();
+  return shape.size() < a.ndim() ? shape : mx::Shape(shape.end() - a.ndim(), shape.end());
+}
+
 }  // namespace
 
 Table shape_table() {
@@ -100,15 +129,15 @@ Table shape_table() {
       }),
       row("gather", "a indices axes sliceSizes",
           [](array a, std::vector<array> indices, std::vector<int> axes, mx::Shape slice_sizes) {
-            return mx::gather(a, indices, axes, slice_sizes);
+            return mx::gather(a, starts_within(indices, a, axes, slice_sizes), axes, slice_sizes);
           }),
       row("scatter", "a indices updates axes",
           [](array a, std::vector<array> indices, array updates, std::vector<int> axes) {
-            return mx::scatter(a, indices, updates, axes);
+            return mx::scatter(a, starts_within(indices, a, axes, lengths_of(updates, a)), updates, axes);
           }),
       row("scatterAdd", "a indices updates axes",
           [](array a, std::vector<array> indices, array updates, std::vector<int> axes) {
-            return mx::scatter_add(a, indices, updates, axes);
+            return mx::scatter_add(a, starts_within(indices, a, axes, lengths_of(updates, a)), updates, axes);
           }),
   };
 }

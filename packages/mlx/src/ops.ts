@@ -333,7 +333,10 @@ export const takeAlongAxis = (a: MxArray, indices: MxArray, axis: number): MxArr
   native.takeAlongAxis(a, indices, axis);
 export const putAlongAxis = (a: MxArray, indices: MxArray, values: Operand, axis: number): MxArray =>
   native.putAlongAxis(a, indices, values, axis);
-/** General gather: index arrays for `axes`, and the size of the slice taken at each position. */
+/**
+ * General gather: index arrays for `axes`, and the size of the slice taken at each position. On the CPU a slice that
+ * would reach beyond an end lies at the end, here and in {@link scatter} and {@link scatterAdd}.
+ */
 export const gather = (
   a: MxArray,
   indices: readonly MxArray[],

@@ -177,7 +177,50 @@ export const indexing: Record<string, () => void> = {
     const windows = build([2, 1, 2, 6], ([n, , j, k]) => at(d, [[2, 0][n!]!, [1, 3][n!]! + j!, k!]));
     for (const [layout, a] of layouts(d))
       same(mx.gather(a, [ints([2, 0]), ints([1, 3])], [0, 1], [1, 2, 6]), windows, layout);
+    if (mx.defaultDevice() === "cpu") {
+      const far = [3, 1e9, 2 ** 31 - 1, -4, -1e9, -(2 ** 31)];
+      same(mx.gather(mx.array([1, 2, 3]), [ints(far)], [0], [1]), [[3], [3], [3], [1], [1], [1]], "beyond");
+      // A slice begins where all of it lies inside.
+      const slices = [
+        ...Array(3).fill([3, 4, 5]),
+        ...Array(3).fill([1, 2, 3]),
+        [2, 3, 4],
+        [3, 4, 5],
+        [3, 4, 5],
+      ];
+      const starts = [5, 1e9, 2 ** 31 - 1, -6, -1e9, -(2 ** 31), -4, -2, 2];
+      same(mx.gather(mx.array([1, 2, 3, 4, 5]), [ints(starts)], [0], [3]), slices, "a slice beyond");
+      for (const indices of [new Uint8Array([255, 1]), new BigUint64Array([2n ** 64n - 1n, 1n])])
+        same(
+          mx.gather(mx.array([1, 2, 3]), [mx.array(indices)], [0], [2]),
+          [
+            [2, 3],
+            [2, 3],
+          ],
+          "unsigned",
+        );
+      const row = mx.arange(300);
+      same(mx.slice(mx.gather(row, [mx.array(new Int8Array([-1, 127]))], [0], [250]), [null, 0]), [50, 50]);
+      const places = [ints([1e9, 0]), mx.array(new Uint8Array([200, 1]))];
+      same(
+        mx.gather(
+          mx.array([
+            [1, 2],
+            [3, 4],
+          ]),
+          places,
+          [0, 1],
+          [1, 1],
+        ),
+        [[[4]], [[2]]],
+        "two axes",
+      );
+    }
     refuses(() => mx.gather(mx.ones([3]), [mx.ones([1])], [0], [1]), "gather", "[3]");
+    refuses(() => mx.gather(mx.ones([3]), [ints([0])], [1], [1]), "gather", "[3]");
+    refuses(() => mx.gather(mx.ones([3]), [ints([0])], [], [1]), "gather", "[3]");
+    refuses(() => mx.gather(mx.ones([3]), [ints([0])], [0], []), "gather", "[3]");
+    refuses(() => mx.gather(mx.ones([3]), [ints([0])], [0], [-1]), "gather", "[3]");
     refuses(() => mx.gather(mx.ones([3]), [ints([0])], [0], [9]), "gather", "[3]");
   },
   scatter() {
@@ -195,13 +238,32 @@ export const indexing: Record<string, () => void> = {
         [6, 0, 0],
       ],
     );
+    if (mx.defaultDevice() === "cpu") {
+      const one = mx.array([[7]]);
+      for (const index of [3, 1e9, 2 ** 31 - 1]) {
+        same(mx.scatter(mx.zeros([3]), [ints([index])], one, [0]), [0, 0, 7], "beyond the end");
+        same(mx.scatter(mx.zeros([3]), [ints([-index - 1])], one, [0]), [7, 0, 0], "beyond the start");
+        same(
+          mx.scatter(mx.zeros([3]), [ints([index])], mx.array([[7, 8]]), [0]),
+          [0, 7, 8],
+          "a slice beyond",
+        );
+      }
+    }
     refuses(() => mx.scatter(mx.ones([3]), [ints([1])], mx.ones([1]), [0]), "scatter", "[3]");
+    refuses(() => mx.scatter(mx.ones([3]), [ints([1])], mx.ones([1, 1]), [2]), "scatter", "[3]");
   },
   scatterAdd() {
     same(
       mx.scatterAdd(mx.array([1, 1, 1]), [ints([2, 0, 2])], mx.array([10, 20, 30].map((v) => [v])), [0]),
       [21, 1, 41],
     );
+    if (mx.defaultDevice() === "cpu")
+      same(
+        mx.scatterAdd(mx.ones([3]), [ints([1e9, -1e9, 1e9])], mx.array([[5], [6], [7]]), [0]),
+        [7, 1, 13],
+        "beyond the ends",
+      );
     refuses(
       () => mx.scatterAdd(mx.ones([3]), [ints([1])], mx.ones([1, 9]), [0]),
       "scatterAdd",
