@@ -34,6 +34,7 @@ export type TypedArray =
 /**
  * A handle on an MLX array: a node of a lazy graph until it is evaluated, a buffer after that.
  * Free it with `dispose()`, `using` or a surrounding {@link scope}; the garbage collector is only the net.
+ * It belongs to its thread: `structuredClone` and `postMessage` make an empty object of it, so send `toTypedArray()`.
  */
 export interface MxArray {
   /** Sizes of the axes; `[]` for a scalar. */
