@@ -28,7 +28,8 @@
         "native/cpu/kernels_integer_avx2.cc",
         "native/cpu/kernels_vnni.cc",
         "native/cpu/peak.cc",
-        "native/cpu/primitives.cc"
+        "native/cpu/primitives.cc",
+        "native/cpu/quantize.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_ADDON_API_DISABLE_DEPRECATED",

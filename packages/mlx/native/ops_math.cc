@@ -1,4 +1,5 @@
 #include "convert.h"
+#include "cpu/quantize.h"
 
 namespace {
 
@@ -211,7 +212,7 @@ Table math_table() {
           }),
 
       row("quantize", "w groupSize bits",
-          [](array w, int group_size, int bits) { return mx::quantize(w, group_size, bits); }),
+          [](array w, int group_size, int bits) { return cpu::quantize(w, group_size, bits); }),
       row("dequantize", "w scales biases groupSize bits",
           [](array w, array scales, array biases, int group_size, int bits) {
             return mx::dequantize(w, scales, biases, group_size, bits);

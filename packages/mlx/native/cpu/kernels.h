@@ -53,6 +53,10 @@ struct Kernels {
 
   // float16 or (`brain`) bfloat16 to float32
   void (*widen)(const uint16_t* in, bool brain, float* out, size_t count);
+
+  // The reverse of dequantize, for groups of `size` values (a multiple of 32).
+  void (*quantize)(
+      const float* in, uint8_t* packed, float* scales, float* biases, size_t groups, size_t size, int bits);
 };
 
 // Output features of a panel of the integer kernels.
