@@ -152,10 +152,28 @@ function bytesOf(name: string, value: unknown): Uint8Array {
   const uri = /^data:([^,]*),/.exec(value);
   const encoded = uri ? value.slice(uri[0].length) : value;
   if (uri && !/;base64$/i.test(uri[1]!)) return percentDecoded(name, encoded);
-  const text = encoded.replace(/\s+/g, "");
-  if (text === "" || text.length % 4 === 1 || !/^[\w+/-]*={0,2}$/.test(text))
-    throw new OptionError(name, `${name} holds a text that is neither base64 nor a data URI.`);
-  return Buffer.from(text, "base64");
+  const bytes = fromBase64(encoded);
+  if (!bytes) throw new OptionError(name, `${name} holds a text that is neither base64 nor a data URI.`);
+  return bytes;
+}
+
+/**
+ * Base64 of either alphabet, in lines or not. The text of a large picture is only read by native code: the decoder
+ * passes over what is not base64, and then the bytes are fewer than the text must give.
+ * @returns null when it is no base64, or nothing.
+ */
+function fromBase64(text: string): Uint8Array | null {
+  const padding = /=*$/.exec(text.slice(-16).replace(/\s/g, ""))![0].length;
+  const length = text.length - padding - [" ", "\t", "\r", "\n"].reduce((sum, c) => sum + count(c, text), 0);
+  if (length === 0 || length % 4 === 1 || padding > 2) return null;
+  const bytes = Buffer.from(text, "base64");
+  return bytes.byteLength === Math.floor((length * 3) / 4) ? bytes : null;
+}
+
+function count(character: string, text: string): number {
+  let found = 0;
+  for (let at = text.indexOf(character); at >= 0; at = text.indexOf(character, at + 1)) found++;
+  return found;
 }
 
 function percentDecoded(name: string, text: string): Uint8Array {

@@ -160,7 +160,7 @@ test("the worker answers at once while a picture is made", async () => {
   await run.answer;
   times.sort((a, b) => a - b);
   assert.ok(times.length > 10);
-  // The system may let any process wait; it must not be the rule.
+  // The system may let any process wait; it must not be the rule. What the worker itself takes: responsive.test.ts.
   const usual = times[Math.floor(times.length * 0.95)]!;
   assert.ok(usual < 0.1, `of ${times.length} answers one in twenty took ${usual} s or more`);
 });

@@ -1,6 +1,7 @@
 /*
  * The worker itself: answers the requests of any number of connections. Each request is answered exactly once.
  */
+import { setImmediate as turnEnds } from "node:timers/promises";
 import {
   type Engine,
   type EngineEvent,
@@ -43,6 +44,13 @@ type Answer = Readonly<Record<string, unknown>>;
 interface Run {
   readonly controller: AbortController;
   readonly node: string;
+}
+
+/** What is known of a run beside its inputs. */
+interface RunAbout {
+  readonly run: Run;
+  readonly jobId: string | null;
+  readonly progress: (data: Answer) => void;
 }
 
 /** Bytes of pictures that may wait for their runs. */
@@ -166,30 +174,35 @@ export class Worker {
     if (nodeType !== definition.node_type) throw new Error(`Unknown node type: ${String(nodeType)}`);
     if (!isRecord(fields)) throw new Error("fields must be a map.");
     if (!isRecord(blobs)) throw new Error("blobs must be a map.");
-    const job = jobOf({ fields, blobs });
     const run: Run = { controller, node: textOf(data.node_id) ?? "" };
     const jobId = textOf(data.job_id);
     const leave = jobId === null ? () => {} : this.#jobs.enter(jobId, run);
-    const bytes = bytesOf(job);
-    if (this.#waitingBytes + bytes > mostWaitingBytes) {
-      leave();
-      throw new Error("Too many pictures wait for their turn; try again when some runs are done.");
-    }
-    this.#waitingBytes += bytes;
-    const letGo = this.#models.need(modelNamesOf(job));
     try {
-      return await this.#make(job, { run, jobId, progress });
+      // Receiving a large picture, reading it and handing it on take their time: others are answered in between.
+      await othersFirst();
+      const job = jobOf({ fields, blobs });
+      await othersFirst();
+      return await this.#wait(job, { run, jobId, progress });
     } finally {
-      this.#waitingBytes -= bytes;
-      letGo();
       leave();
     }
   }
 
-  async #make(
-    job: EngineJob,
-    { run, jobId, progress }: { run: Run; jobId: string | null; progress: (data: Answer) => void },
-  ): Promise<Answer> {
+  async #wait(job: EngineJob, about: RunAbout): Promise<Answer> {
+    const bytes = bytesOf(job);
+    if (this.#waitingBytes + bytes > mostWaitingBytes)
+      throw new Error("Too many pictures wait for their turn; try again when some runs are done.");
+    this.#waitingBytes += bytes;
+    const letGo = this.#models.need(modelNamesOf(job));
+    try {
+      return await this.#make(job, about);
+    } finally {
+      this.#waitingBytes -= bytes;
+      letGo();
+    }
+  }
+
+  async #make(job: EngineJob, { run, jobId, progress }: RunAbout): Promise<Answer> {
     const tell = progressOf(job, progress);
     const onEvent = (event: EngineEvent): void => {
       tell(event);
@@ -225,6 +238,12 @@ export class Worker {
     if (!gone) return { evicted: [] };
     return { evicted: [gone.model], freed_vram_gb: gone.bytes / 1024 ** 3 };
   }
+}
+
+/** Resolves when what has come from anyone has been received: the end of this turn of the event loop, and of the next. */
+async function othersFirst(): Promise<void> {
+  await turnEnds();
+  await turnEnds();
 }
 
 const textOf = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
