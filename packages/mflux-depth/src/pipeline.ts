@@ -19,6 +19,7 @@ import {
   subtract,
 } from "@mflux-depth/mlx";
 import { inParts } from "@mflux-depth/mlx/nn";
+import { untilAborted } from "./abort.js";
 import { type DepthEstimate, DepthEstimator, type EstimateOptions } from "./depth.js";
 import { invertMap } from "./depth-map.js";
 import { DepthSource, type Pictures } from "./depth-source.js";
@@ -232,18 +233,11 @@ export class FluxDepth {
       leave = resolve;
     });
     this.#queue = before.then(() => mine);
-    let giveUp = (): void => {};
-    const aborted = new Promise<never>((_, reject) => {
-      giveUp = () => reject(signal.reason);
-      signal.addEventListener("abort", giveUp, { once: true });
-    });
     try {
-      await Promise.race([before, aborted]);
+      await untilAborted(before, signal);
     } catch (error) {
       leave();
       throw error;
-    } finally {
-      signal.removeEventListener("abort", giveUp);
     }
     return leave;
   }

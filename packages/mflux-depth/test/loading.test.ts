@@ -144,6 +144,18 @@ describe("a component", () => {
     assert.equal(starts(), 2);
     part.free();
   });
+
+  test("lets one that waits give up at once", async () => {
+    const part = textEncoder();
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    atQuarter(() => controller.abort(reason));
+    const loading = part.get();
+    await assert.rejects(part.get(controller.signal), (error) => error === reason);
+    assert.ok(shareRead() < 0.5, `${shareRead()} of it was read by then`);
+    await loading;
+    part.free();
+  });
 });
 
 describe("a generation", () => {

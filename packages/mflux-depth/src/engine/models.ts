@@ -1,6 +1,7 @@
 /*
  * The models of jobs: which they are, and how those that this machine lacks get here while other jobs run.
  */
+import { untilAborted } from "../abort.js";
 import { resolveLoadOptions } from "../options.js";
 import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../weights/hub.js";
 import type { ModelKind } from "../weights/needed.js";
@@ -120,13 +121,4 @@ export class Downloads {
     this.#underWay.set(model, underWay);
     return download;
   }
-}
-
-async function untilAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  let giveUp = (): void => {};
-  const aborted = new Promise<never>((_, reject) => {
-    giveUp = () => reject(signal.reason);
-    signal.addEventListener("abort", giveUp, { once: true });
-  });
-  await Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", giveUp));
 }

@@ -1,5 +1,6 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
 import { batchBytes, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
+import { untilAborted } from "../abort.js";
 import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
 import { variantIn } from "./files.js";
 import { savedGroupSize, storedBits } from "./mflux.js";
@@ -67,7 +68,7 @@ export class Component<M extends Module> {
       signal?.throwIfAborted();
       if (this.#module) return this.#module;
       if (!this.#loading) break;
-      await this.#loading.ended;
+      await untilAborted(this.#loading.ended, signal);
     }
     const controller = new AbortController();
     const given = AbortSignal.any([controller.signal, ...(signal ? [signal] : [])]);
