@@ -10,6 +10,33 @@ namespace cpu {
 
 enum class Activation { silu, gelu, gelu_tanh, quick_gelu };
 
+// Queries of one head and what they attend to: out = softmax(scale · q kᵀ + mask) v.
+struct Attention {
+  size_t queries, keys, dims;
+  // [queries or keys, dims]
+  const float* q;
+  const float* k;
+  const float* v;
+  float scale;
+  // Keys that the first query sees; each further one sees one more, as far as there are.
+  size_t seen;
+  // [queries, keys], its rows `mask_stride` apart, or null.
+  const float* mask;
+  size_t mask_stride;
+  // [queries, dims], its rows `stride` apart.
+  float* out;
+  size_t stride;
+};
+
+struct AttentionKernel {
+  // Queries that go together: fewer take as long.
+  size_t panel;
+  // Floats of scratch memory for so many queries.
+  size_t (*scratch)(size_t queries, size_t dims);
+  // The scratch memory begins at a multiple of 64 bytes.
+  void (*attend)(const Attention& a, float* scratch);
+};
+
 struct Kernels {
   const char* name;
 
@@ -28,14 +55,7 @@ struct Kernels {
   void (*norm_rotate)(
       const float* x, const float* weight, const float* cos, const float* sin, float* out, size_t dims, float eps);
 
-  // One block of an online softmax: scores [rows, keys] with stride `stride` become exp(score - maximum); `maximum`
-  // and `sum` of each row are brought up to date, and `rescale` is what earlier results of the row must be multiplied
-  // with.
-  void (*softmax_block)(
-      float* scores, size_t rows, size_t keys, size_t stride, float* maximum, float* sum, float* rescale);
-
-  // row[i] *= factor
-  void (*scale)(float* row, float factor, size_t count);
+  AttentionKernel attention;
 
   // Sum of a row, and of squared differences from `centre`, of interleaved channels: x [positions, stride] at channels
   // [0, size) → added up in double.

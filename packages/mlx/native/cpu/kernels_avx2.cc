@@ -1,12 +1,18 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "kernels.h"
 
 #ifdef __x86_64__
 #pragma GCC target("avx2,fma")
+#define VECTOR_BYTES 32
+#define TILE_ROWS 4
+#define TILE_VECTORS 3
 #define KERNELS avx2_kernels
 #define KERNELS_NAME "avx2"
+#include "attention.inc"
 #include "kernels.inc"
 #endif
