@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { Engine } from "mflux-depth/engine";
+import { Engine, type EngineEvent } from "mflux-depth/engine";
 import { definition, type PropertyMetadata } from "./definition.js";
 import { isRecord, jobOf } from "./inputs.js";
 import { progressOf } from "./progress.js";
@@ -79,7 +79,7 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
       }
       const job = jobOf({ fields, blobs });
       engine ??= new Engine();
-      const onEvent = progressOf(job, ({ progress, total }) =>
+      const onProgress = progressOf(job, ({ progress, total }) =>
         context?.postMessage?.({
           type: "node_progress",
           node_id: this.__node_id,
@@ -88,9 +88,29 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
           workflow_id: context.workflowId,
         }),
       );
-      const { image, width, height, metadata } = await engine.generate(job, { onEvent });
+      const onEvent = (event: EngineEvent): void => {
+        if (event.type !== "warning") onProgress(event);
+        else
+          context?.postMessage?.({
+            type: "log_update",
+            node_id: this.__node_id,
+            node_name: definition.title,
+            content: event.message,
+            severity: "warning",
+          });
+      };
+      const { image, width, height, metadata, warnings } = await engine.generate(job, { onEvent });
       const data = Buffer.from(image).toString("base64");
-      return { output: { type: "image", data, mimeType: "image/png", width, height, metadata } };
+      return {
+        output: {
+          type: "image",
+          data,
+          mimeType: "image/png",
+          width,
+          height,
+          metadata: { ...metadata, warnings },
+        },
+      };
     }
   }
   for (const property of definition.properties)

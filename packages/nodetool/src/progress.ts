@@ -4,7 +4,7 @@ import type { EngineEvent, EngineJob } from "mflux-depth/engine";
 export type RunProgress = {
   readonly progress: number;
   readonly total: number;
-  /** What is being done, before the first step. */
+  /** What is being done, before the first step; or a warning. */
   readonly message?: string;
 };
 
@@ -13,15 +13,20 @@ const readingMs = 100;
 
 /**
  * Makes progress of what happens in a run: megabytes while models are downloaded, none of the steps while weights are
- * read, then 1 to all steps.
+ * read, then 1 to all steps. A warning leaves the bar where it is.
  */
 export function progressOf(
   { request: { steps } }: EngineJob,
   tell: (progress: RunProgress) => void,
 ): (event: EngineEvent) => void {
   let toldAt = Number.NEGATIVE_INFINITY;
+  let bar = { progress: 0, total: steps ?? 0 };
   return (event) => {
-    if (event.type === "step") tell({ progress: event.index, total: event.total });
+    if (event.type === "step") {
+      bar = { progress: event.index, total: event.total };
+      tell(bar);
+    }
+    if (event.type === "warning") tell({ ...bar, message: `Warning: ${event.message}` });
     if (event.type !== "load") return;
     const { component, bytesDone, bytes } = event;
     if (event.state === "download") {

@@ -81,8 +81,8 @@ test("without the SDK it registers on a base of its own", async () => {
   assert.deepEqual([node.serialize().quantize, node.serialize().steps], [null, 3]);
 });
 
-test("process: the picture from the host's storage, progress as the host shows it", async () => {
-  const map = await readFile(new URL("cube_depth.png", examples));
+test("process: the picture from the host's storage; progress and warnings as the host shows them", async () => {
+  const map = await readFile(new URL("chelsea.jpg", examples));
   const messages: Record<string, unknown>[] = [];
   const context: NodeContext = {
     workflowId: "w1",
@@ -101,13 +101,13 @@ test("process: the picture from the host's storage, progress as the host shows i
   });
   node.__node_id = "n1";
   const { output } = (await node.process(context)) as {
-    output: { type: string; data: string; mimeType: string };
+    output: { type: string; data: string; mimeType: string; metadata: { warnings: string[] } };
   };
   assert.deepEqual([output.type, output.mimeType], ["image", "image/png"]);
   const { width, height } = await sharp(Buffer.from(output.data, "base64")).metadata();
   assert.deepEqual([width, height], [256, 256]);
   assert.deepEqual(
-    messages.filter(({ progress }) => progress !== 0),
+    messages.filter(({ type, progress }) => type !== "log_update" && progress !== 0),
     [1, 2].map((progress) => ({
       type: "node_progress",
       node_id: "n1",
@@ -115,6 +115,12 @@ test("process: the picture from the host's storage, progress as the host shows i
       total: 2,
       workflow_id: "w1",
     })),
+  );
+  const [warning] = output.metadata.warnings;
+  assert.match(warning ?? "", /picture in colours/);
+  assert.deepEqual(
+    messages.filter(({ type }) => type === "log_update"),
+    [{ type: "log_update", node_id: "n1", node_name: "MFlux Depth", content: warning, severity: "warning" }],
   );
   const lost = new MFluxDepth({ depth_image: { type: "image", uri: "memory://gone" } });
   await assert.rejects(lost.process(context), /depth_image could not be loaded/);

@@ -132,6 +132,19 @@ test("a photo alone, as JPEG in a data URI; a map as WebP in a field", async () 
   await assert.rejects(run.answer, { message: "cancelled" });
 });
 
+test("warnings: the message of a progress frame, and in the picture's metadata", async () => {
+  const coloured = await sharp(new URL("chelsea.jpg", examples).pathname).resize(256, 256).png().toBuffer();
+  const run = host.request("execute", execution({ steps: 1 }, { blobs: { depth_image: coloured } }));
+  const { output } = (await run.answer).outputs as { output: { metadata: { warnings: string[] } } };
+  const [warning = "", ...others] = output.metadata.warnings;
+  assert.deepEqual(others, []);
+  assert.match(warning, /the depth map is a picture in colours/);
+  const told = run.progress.filter(({ message }) => String(message).startsWith("Warning"));
+  assert.deepEqual(told, [{ progress: 0, total: 1, message: `Warning: ${warning}` }]);
+  const calm = await host.ask("execute", withMap({ steps: 1 }));
+  assert.deepEqual((calm.outputs as { output: { metadata: Data } }).output.metadata.warnings, []);
+});
+
 test("refusals name the property", async () => {
   const bomb = pngOf(30_000, 30_000);
   const cases: [Data, RegExp][] = [

@@ -255,9 +255,11 @@ const bytesOf = ({ request }: EngineJob): number =>
   );
 
 /** The picture as the host takes it: its bytes beside what describes it. */
-function answerOf({ image, width, height, metadata }: EngineResult): Answer {
+function answerOf({ image, width, height, metadata, warnings }: EngineResult): Answer {
   return {
-    outputs: { output: { type: "image", format: "png", width, height, metadata } },
+    outputs: {
+      output: { type: "image", format: "png", width, height, metadata: { ...metadata, warnings } },
+    },
     blobs: { output: image },
   };
 }
