@@ -5,6 +5,7 @@ import {
   inParts,
   type QuantizedProducts,
   randomize,
+  setAttentionProducts,
   setQuantizedProducts,
 } from "@mflux-depth/mlx/nn";
 import {
@@ -112,6 +113,13 @@ async function memoryOf(model: FluxTransformer, inputs: FluxTransformerInputs): 
 const bytesOf = (model: FluxTransformer): number =>
   [...model.parameters().values()].reduce((sum, { nbytes }) => sum + nbytes, 0);
 
+/** The model as the option `int8` makes it, or as it is without. */
+function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxTransformer {
+  setQuantizedProducts(model, products);
+  setAttentionProducts(model, products === "int8" ? "bfloat16" : "exact");
+  return model;
+}
+
 /**
  * Time of each way to multiply, against diffusers, and the memory of a step.
  * @param side of the square picture, in tokens
@@ -126,14 +134,10 @@ export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[
   // Scopes hold what left them until V8 has had a turn.
   await setImmediate();
   const building = await seconds(5, () => scope(() => void dense.forward(inputs)));
-  const multiplying = (products: QuantizedProducts): FluxTransformer => {
-    setQuantizedProducts(quantized, products);
-    return quantized;
-  };
   const models: Record<string, () => FluxTransformer> = {
     "dense float32": () => dense,
-    "4 bits, exact": () => multiplying("exact"),
-    ...(canMultiplyIntegers() && { "4 bits, int8": () => multiplying("int8") }),
+    "4 bits, exact": () => multiplying(quantized, "exact"),
+    ...(canMultiplyIntegers() && { "4 bits, int8": () => multiplying(quantized, "int8") }),
   };
   const runs: Record<string, Timed> = {};
   for (const [name, model] of Object.entries(models)) runs[name] = timed(() => step(model(), inputs));
@@ -179,8 +183,7 @@ export async function benchIntegerLoss(): Promise<Row[]> {
   for (const bits of [8, 6, 5, 4, 3] as const) {
     using model = quantizedFrom(dense, bits);
     const exact = velocity(model);
-    setQuantizedProducts(model, "int8");
-    const integer = velocity(model);
+    const integer = velocity(multiplying(model, "int8"));
     rows.push({
       name: `${bits} bits, ${textTokens} + 256 tokens`,
       "int8 against exact": round(relativeError(integer, exact), 2),

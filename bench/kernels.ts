@@ -1,5 +1,14 @@
 import { addmm, evaluateSync, type MxArray, memory, random, scope, transpose } from "@mflux-depth/mlx";
-import { attention, canMultiplyIntegers, Linear, randomize, setQuantizedProducts } from "@mflux-depth/mlx/nn";
+import {
+  attention,
+  canMultiplyBfloat16,
+  canMultiplyIntegers,
+  DotProductAttention,
+  Linear,
+  randomize,
+  setAttentionProducts,
+  setQuantizedProducts,
+} from "@mflux-depth/mlx/nn";
 import { inTurn, type Row, ratio, round, type Timed, timed, yardsticks } from "./measure.js";
 import type { Peer } from "./peer.js";
 
@@ -90,21 +99,30 @@ export async function benchKernels(peer: Peer | null): Promise<Row[]> {
     await linear(tokens, inputs, outputs, { ...theirs }, theirs ? { "× PyTorch": torchRuns } : {});
   }
 
-  const [heads, tokens, dims] = [24, 1536, 128];
-  using q = random.normal([1, heads, tokens, dims]);
-  evaluateSync(q);
-  await using torch = await peer?.make("attention", { heads, tokens, dims });
-  const attended = await compare({
-    name: `attention ${heads} × ${tokens} × ${dims}`,
-    operations: 4 * heads * tokens ** 2 * dims,
-    runs: {
-      float32: evaluated(() => attention(q, q, q, { scale: dims ** -0.5 })),
-      ...(torch && { [torchRuns[0]]: torch.run }),
-    },
-    peak: () => peaks.float32,
-    ratios: torch ? { "× PyTorch": [torchRuns[0]] } : {},
-  });
-  rows.push(...attended);
+  // The tokens of a picture of 512×512 and of 1024×1024 beside those of the text.
+  for (const tokens of [1536, 4608]) {
+    const [heads, dims] = [24, 128];
+    using q = random.normal([1, heads, tokens, dims]);
+    evaluateSync(q);
+    using exact = new DotProductAttention(dims ** -0.5);
+    using rounded = new DotProductAttention(dims ** -0.5);
+    setAttentionProducts(rounded, "bfloat16");
+    const size = { heads, tokens, dims };
+    await using float32 = await peer?.make("attention", { ...size, dtype: "float32" });
+    await using bfloat16 = await peer?.make("attention", { ...size, dtype: "bfloat16" });
+    const attended = await compare({
+      name: `attention ${heads} × ${tokens} × ${dims}`,
+      operations: 4 * heads * tokens ** 2 * dims,
+      runs: {
+        float32: evaluated(() => exact.forward(q, q, q)),
+        ...(canMultiplyBfloat16() && { bfloat16: evaluated(() => rounded.forward(q, q, q)) }),
+        ...(float32 && bfloat16 && { [torchRuns[0]]: float32.run, [torchRuns[1]]: bfloat16.run }),
+      },
+      peak: (run) => peaks[run === "bfloat16" || run === torchRuns[1] ? "bfloat16" : "float32"],
+      ratios: peer ? { "× PyTorch float32": [torchRuns[0]], "× PyTorch bfloat16": [torchRuns[1]] } : {},
+    });
+    rows.push(...attended);
+  }
 
   // MLX as its wheel is does so little that small sizes must do.
   if (peer?.versions.mlx) {

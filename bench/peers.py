@@ -29,8 +29,8 @@ def linear(rows, inputs, outputs, dtype):
     return lambda: layer(x)
 
 
-def attention(heads, tokens, dims):
-    q = torch.randn(1, heads, tokens, dims)
+def attention(heads, tokens, dims, dtype):
+    q = torch.randn(1, heads, tokens, dims, dtype=getattr(torch, dtype))
     return lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q)
 
 

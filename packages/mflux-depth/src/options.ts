@@ -97,7 +97,7 @@ export interface LoadOptions {
   readonly depthModel?: string | null | undefined;
   /** `null` or "none": not quantized. */
   readonly quantize?: Bits | "none" | null | undefined;
-  /** Quantized matrices are multiplied with inputs rounded to 8 bits. */
+  /** Quantized matrices are multiplied with inputs rounded to 8 bits; the transformer attends in bfloat16. */
   readonly int8?: boolean | null | undefined;
   readonly dtype?: DTypeName | null | undefined;
   readonly device?: DeviceName | null | undefined;
@@ -301,7 +301,7 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   },
   int8: {
     kind: { type: "boolean" },
-    text: "Multiply quantized weights with inputs rounded to 8 bits: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX2 or AVX-512 VNNI.",
+    text: "Multiply quantized weights with inputs rounded to 8 bits, and attend in bfloat16 where the processor can: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX2 or AVX-512 VNNI.",
     flags: ["--int8"],
   },
   dtype: {

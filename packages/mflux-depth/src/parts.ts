@@ -4,6 +4,7 @@ import {
   canMultiplyIntegers,
   type Module,
   multipliesStored,
+  setAttentionProducts,
   setQuantizedProducts,
 } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError } from "./errors.js";
@@ -89,7 +90,10 @@ export function openParts(
       "int8 needs a Linux CPU with AVX2 or AVX-512 VNNI that computes in float32; leave it out here.",
     );
   const multiplied = <M extends Module>(module: M): M => {
-    if (options.int8) setQuantizedProducts(module, "int8");
+    if (options.int8) {
+      setQuantizedProducts(module, "int8");
+      setAttentionProducts(module, "bfloat16");
+    }
     return module;
   };
   const loading = { seconds: 0 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
+import { canMultiplyBfloat16, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { FluxDepth, type LoadOptions, OptionError } from "../src/index.js";
 
 const map = {
@@ -16,6 +16,9 @@ async function latents(options: LoadOptions): Promise<Float32Array> {
   return (await flux.generate(request)).latents.data;
 }
 
+const error = (a: Float32Array, b: Float32Array): number =>
+  Math.hypot(...a.map((v, i) => v - b[i]!)) / Math.hypot(...b);
+
 test("8-bit inputs change a picture a little, less than 4-bit weights do", {
   skip: canMultiplyIntegers() ? false : "needs a Linux CPU with AVX2 or AVX-512 VNNI",
 }, async () => {
@@ -24,12 +27,22 @@ test("8-bit inputs change a picture a little, less than 4-bit weights do", {
     await latents({ quantize: 4 }),
     await latents({ quantize: 4, int8: true }),
   ];
-  const error = (a: Float32Array, b: Float32Array): number =>
-    Math.hypot(...a.map((v, i) => v - b[i]!)) / Math.hypot(...b);
   const ofWeights = error(exact, dense);
   const ofInputs = error(int8, exact);
   assert.ok(ofInputs > 1e-5, `8-bit inputs were not used: ${ofInputs}`);
   assert.ok(ofInputs < ofWeights / 4, `${ofInputs} beside ${ofWeights}`);
+});
+
+test("the transformer attends in bfloat16 beside 8-bit inputs", {
+  skip: canMultiplyBfloat16() ? false : "needs a Linux CPU with AVX512-BF16",
+}, async () => {
+  // Weights that are whole are multiplied exactly either way.
+  const [exact, rounded] = [
+    await latents({ quantize: "none" }),
+    await latents({ quantize: "none", int8: true }),
+  ];
+  const ofAttention = error(rounded, exact);
+  assert.ok(ofAttention > 1e-6 && ofAttention < 1e-2, `${ofAttention}`);
 });
 
 test("8-bit inputs are refused where they cannot be", async () => {

@@ -205,6 +205,8 @@ export interface Native {
   groupStatistics: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number) => MxArray;
   fusedConvolution: (x: MxArray, w: MxArray, bias: MxArray | null, statistics: MxArray | null, residual: MxArray | null, stride: number, before: number, after: number, repeat: number) => MxArray;
   fusedAttention: (q: MxArray, k: MxArray, v: MxArray, scale: number, mask: MxArray | null, causal: boolean) => MxArray;
+  multipliesBfloat16: () => boolean;
+  fusedBfloat16Attention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
   multipliesIntegers: (bits: number) => boolean;
   fusedLinear: (x: MxArray, w: MxArray, bias: MxArray | null) => MxArray;
   fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;

@@ -38,6 +38,8 @@ import {
   attention,
   Conv2d,
   ConvTranspose2d,
+  canMultiplyBfloat16,
+  DotProductAttention,
   Embedding,
   GroupNorm,
   gelu,
@@ -55,6 +57,7 @@ import {
   randomize,
   relu,
   type Stages,
+  setAttentionProducts,
   silu,
 } from "@mflux-depth/mlx/nn";
 import { program, temporaryFolder } from "./support.js";
@@ -422,6 +425,25 @@ describe("attention", () => {
       fast.scaledDotProductAttention(q, k, v, { scale, mask: "causal" }),
       1e-6,
     );
+  });
+
+  it("as a layer takes bfloat16 products where it is told so and the processor has them", () => {
+    class Block extends Module {
+      readonly inner = new DotProductAttention(scale);
+    }
+    const block = new Block();
+    const [q, k, v] = qkv(2, 3, 5, 7, 8);
+    const exact = values(attention(q, k, v, { scale }));
+    assert.deepEqual(values(block.inner.forward(q, k, v)), exact);
+    setAttentionProducts(block, "bfloat16");
+    const out = block.inner.forward(q, k, v);
+    assert.deepEqual(out.shape, q.shape);
+    const error = relativeError(values(out), exact);
+    if (defaultDevice() === "cpu" && canMultiplyBfloat16())
+      assert.ok(error > 1e-5 && error < 1e-2, `${error}`);
+    else assert.equal(error, 0);
+    setAttentionProducts(block, "exact");
+    assert.deepEqual(values(block.inner.forward(q, k, v)), exact);
   });
 
   it("keeps 16-bit dtypes outside and float32 inside", () => {

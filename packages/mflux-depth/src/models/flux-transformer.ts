@@ -13,7 +13,7 @@ import {
   swapaxes,
 } from "@mflux-depth/mlx";
 import {
-  attention,
+  DotProductAttention,
   gatedAdd,
   geluTanh,
   LayerNorm,
@@ -279,7 +279,7 @@ abstract class Attention extends Module {
   readonly toK: Linear;
   readonly toV: Linear;
   protected readonly heads: number;
-  protected readonly scale: number;
+  protected readonly dotProduct: DotProductAttention;
 
   constructor({ numAttentionHeads: heads, attentionHeadDim: headDim }: FluxTransformerConfig) {
     super();
@@ -290,18 +290,18 @@ abstract class Attention extends Module {
     this.toK = new Linear(dims, dims);
     this.toV = new Linear(dims, dims);
     this.heads = heads;
-    this.scale = headDim ** -0.5;
+    this.dotProduct = new DotProductAttention(headDim ** -0.5);
   }
 }
 
 class SingleAttention extends Attention {
   /** `[B, T + N, D]` → the same shape. */
   forward(x: MxArray, rotary: RotaryTables): MxArray {
-    const { heads, scale } = this;
+    const { heads } = this;
     const q = rotaryHeads(this.toQ.forward(x), this.normQ, heads, rotary, 0);
     const k = rotaryHeads(this.toK.forward(x), this.normK, heads, rotary, 0);
     const v = intoHeads(this.toV.forward(x), heads);
-    return outOfHeads(attention(q, k, v, { scale }));
+    return outOfHeads(this.dotProduct.forward(q, k, v));
   }
 }
 
@@ -329,7 +329,7 @@ class JointAttention extends Attention {
 
   /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
   forward(image: MxArray, text: MxArray, rotary: RotaryTables): { image: MxArray; text: MxArray } {
-    const { heads, scale } = this;
+    const { heads } = this;
     const textTokens = text.shape[1]!;
     const textQ = rotaryHeads(this.addQProj.forward(text), this.normAddedQ, heads, rotary, 0);
     const textK = rotaryHeads(this.addKProj.forward(text), this.normAddedK, heads, rotary, 0);
@@ -341,7 +341,7 @@ class JointAttention extends Attention {
     const q = concatenate([textQ, imageQ], 2);
     const k = concatenate([textK, imageK], 2);
     const v = concatenate([textV, imageV], 2);
-    const attended = outOfHeads(attention(q, k, v, { scale }));
+    const attended = outOfHeads(this.dotProduct.forward(q, k, v));
 
     const [ofText, ofImage] = split(attended, [textTokens], 1) as [MxArray, MxArray];
     return { image: this.toOut[0].forward(ofImage), text: this.toAddOut.forward(ofText) };

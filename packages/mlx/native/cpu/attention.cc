@@ -21,25 +21,18 @@ float* scratch_memory(size_t floats) {
   return reinterpret_cast<float*>((address + alignment - 1) / alignment * alignment);
 }
 
-}  // namespace
-
-mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::optional<mx::array> mask, bool causal) {
+void expect_heads(const mx::array& q, const mx::array& k, const mx::array& v) {
   expect(q.ndim() == 4 && k.ndim() == 4 && v.shape() == k.shape() && q.shape(0) == k.shape(0) &&
              q.shape(1) == k.shape(1) && q.shape(3) == k.shape(3) && k.shape(2) > 0,
          "takes q, k and v [batch, heads, tokens, dims], k and v of the same shape");
-  expect(!causal || q.shape(2) <= k.shape(2), "takes a key for each query where the mask is causal");
-  Inputs all{q, k, v};
-  if (mask) {
-    const mx::Shape scores{q.shape(0), q.shape(1), q.shape(2), k.shape(2)};
-    bool fits = mask->ndim() == 4 && mask->shape(3) == scores[3];
-    for (int axis = 0; fits && axis < 3; axis++) fits = mask->shape(axis) == 1 || mask->shape(axis) == scores[axis];
-    expect(fits, "takes a mask [batch or 1, heads or 1, queries or 1, keys]");
-    all.push_back(*mask);
-  }
+}
+
+// q, k, v and perhaps a mask
+mx::array attended(const AttentionKernel& kernel, Inputs all, float scale, bool causal) {
+  const mx::array& q = all[0];
   return fuse(
-      "attend", {q.shape(0), q.shape(2), q.shape(1) * q.shape(3)}, std::move(all), false,
-      [scale, masked = mask.has_value(), causal](const Inputs& in, float* out) {
-        const AttentionKernel& kernel = kernels().attention;
+      "attend", {q.shape(0), q.shape(2), q.shape(1) * q.shape(3)}, all, false,
+      [&kernel, scale, causal](const Inputs& in, float* out) {
         const size_t heads = in[0].shape(1), queries = in[0].shape(2), dims = in[0].shape(3), keys = in[1].shape(2);
         const size_t all_heads = in[0].shape(0) * heads, width = heads * dims;
         // Large tasks, as long as all threads have some.
@@ -50,7 +43,7 @@ mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::option
           const size_t head = task / parts, first = task % parts * step;
           const float* mask = nullptr;
           size_t mask_stride = 0;
-          if (masked) {
+          if (in.size() > 3) {
             const mx::array& m = in[3];
             const size_t of_batch = m.shape(0) > 1 ? head / heads : 0, of_head = m.shape(1) > 1 ? head % heads : 0;
             if (m.shape(2) > 1) mask_stride = keys;
@@ -73,6 +66,28 @@ mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::option
           kernel.attend(attention, scratch_memory(kernel.scratch(attention.queries, dims)));
         });
       });
+}
+
+}  // namespace
+
+mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::optional<mx::array> mask, bool causal) {
+  expect_heads(q, k, v);
+  expect(!causal || q.shape(2) <= k.shape(2), "takes a key for each query where the mask is causal");
+  Inputs all{q, k, v};
+  if (mask) {
+    const mx::Shape scores{q.shape(0), q.shape(1), q.shape(2), k.shape(2)};
+    bool fits = mask->ndim() == 4 && mask->shape(3) == scores[3];
+    for (int axis = 0; fits && axis < 3; axis++) fits = mask->shape(axis) == 1 || mask->shape(axis) == scores[axis];
+    expect(fits, "takes a mask [batch or 1, heads or 1, queries or 1, keys]");
+    all.push_back(*mask);
+  }
+  return attended(kernels().attention, std::move(all), scale, causal);
+}
+
+mx::array attend_bfloat16(mx::array q, mx::array k, mx::array v, float scale) {
+  expect_heads(q, k, v);
+  expect(bfloat16_attention() != nullptr, "takes a processor that multiplies bfloat16 (AVX512-BF16)");
+  return attended(*bfloat16_attention(), {q, k, v}, scale, false);
 }
 
 }  // namespace cpu

@@ -48,4 +48,7 @@ void in_ranges(size_t count, size_t grain, F f) {
 // which sees all.
 mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::optional<mx::array> mask, bool causal);
 
+// The same without a mask, with q, k, v and the softmax's weights rounded to bfloat16: where bfloat16_attention exists.
+mx::array attend_bfloat16(mx::array q, mx::array k, mx::array v, float scale);
+
 }  // namespace cpu

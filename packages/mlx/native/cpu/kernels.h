@@ -113,6 +113,9 @@ struct IntegerKernels {
 // Null where the processor has none.
 const IntegerKernels* integer_kernels();
 
+// Attention with q, k, v and the softmax's weights rounded to bfloat16. Null where the processor has no such products.
+const AttentionKernel* bfloat16_attention();
+
 // The best set that this machine has; MFLUX_DEPTH_ISA (avx512, avx2, generic) names one.
 const Kernels& kernels();
 
@@ -120,6 +123,7 @@ extern const Kernels generic_kernels;
 #ifdef __x86_64__
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+extern const AttentionKernel bfloat16_attention_kernel;
 extern const IntegerKernels vnni_kernels;
 extern const IntegerKernels avx2_integer_kernels;
 #endif

@@ -32,6 +32,13 @@ const Kernels& kernels() {
   return chosen;
 }
 
+const AttentionKernel* bfloat16_attention() {
+#ifdef __x86_64__
+  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512bf16")) return &bfloat16_attention_kernel;
+#endif
+  return nullptr;
+}
+
 const IntegerKernels* integer_kernels() {
 #ifdef __x86_64__
   // Where another set is asked for, its machine is meant.
@@ -548,6 +555,10 @@ array integer_linear(
       {w, scales, biases});
 }
 
+bool multiplies_bfloat16() {
+  return bfloat16_attention() != nullptr;
+}
+
 bool multiplies_integers(int bits) {
   return integer_kernels() != nullptr && bits <= integer_kernels()->most_bits;
 }
@@ -591,10 +602,12 @@ array convolve(
   return absent();
 }
 array attend(array, array, array, float, std::optional<array>, bool) { return absent(); }
+array attend_bfloat16(array, array, array, float) { return absent(); }
 array dense_linear(array, array, std::optional<array>) { return absent(); }
 array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
 array integer_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
 bool multiplies_integers(int) { return false; }
+bool multiplies_bfloat16() { return false; }
 bool fusible(const array&) { return false; }
 bool fusible_weight(const array&) { return false; }
 std::string instruction_set() { return "none"; }
@@ -638,6 +651,9 @@ Table cpu_table() {
           [](array q, array k, array v, float scale, std::optional<array> mask, bool causal) {
             return cpu::attend(q, k, v, scale, mask, causal);
           }),
+      row("multipliesBfloat16", "", [] { return cpu::multiplies_bfloat16(); }),
+      row("fusedBfloat16Attention", "q k v scale",
+          [](array q, array k, array v, float scale) { return cpu::attend_bfloat16(q, k, v, scale); }),
       row("multipliesIntegers", "bits", [](int bits) { return cpu::multiplies_integers(bits); }),
       row("fusedLinear", "x w bias",
           [](array x, array w, std::optional<array> bias) { return cpu::dense_linear(x, w, bias); }),

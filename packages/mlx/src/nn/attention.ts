@@ -19,6 +19,7 @@ import {
   swapaxes,
   where,
 } from "../ops.js";
+import { Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 
 /** What a masked score becomes: finite, so that a row that is masked as a whole is no NaN. */
@@ -29,6 +30,45 @@ export interface AttentionOptions {
   scale: number;
   /** Added to the scores, or boolean (true: attend); broadcast to `[batch, heads, queries, keys]`; or "causal". */
   mask?: MxArray | "causal" | null;
+}
+
+/** How attention multiplies: "exact", or q, k, v and the softmax's weights rounded to bfloat16 and added up in float32. */
+export type AttentionProducts = "exact" | "bfloat16";
+
+/** Whether this machine multiplies bfloat16 values in attention: a Linux CPU with AVX512-BF16. */
+export const canMultiplyBfloat16 = (): boolean => native.multipliesBfloat16();
+
+/** {@link attention} without a mask, as a layer: which products it takes can be set. */
+export class DotProductAttention extends Module {
+  readonly scale: number;
+  /** "bfloat16" acts on float32 arrays where {@link canMultiplyBfloat16} says so, and outside of gradients. */
+  products: AttentionProducts = "exact";
+
+  /** @param scale factor of the scores, as a rule `1 / sqrt(head_dim)` */
+  constructor(scale: number) {
+    super();
+    this.scale = scale;
+  }
+
+  /** `q [batch, heads, queries, head_dim]`, `k, v [batch, heads, keys, head_dim]` → the shape of `q`. */
+  forward(q: MxArray, k: MxArray, v: MxArray): MxArray {
+    const { scale, products } = this;
+    if (products === "bfloat16" && canMultiplyBfloat16() && fusible(q, k, v, null))
+      return inHeads(native.fusedBfloat16Attention(q, k, v, scale), q);
+    return attention(q, k, v, { scale });
+  }
+}
+
+/** Sets how all {@link DotProductAttention} layers of a module multiply. */
+export function setAttentionProducts(module: Module, products: AttentionProducts): void {
+  for (const [, layer] of module.modules())
+    if (layer instanceof DotProductAttention) layer.products = products;
+}
+
+/** `[batch, queries, heads · head_dim]` → `[batch, heads, queries, head_dim]`, the shape of `q`. */
+function inHeads(joined: MxArray, q: MxArray): MxArray {
+  const [batch, heads, queries, dims] = q.shape as [number, number, number, number];
+  return swapaxes(reshape(joined, [batch, queries, heads, dims]), 1, 2);
 }
 
 /**
@@ -43,12 +83,11 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
   const { scale, mask = null } = options;
   if (defaultDevice() === "gpu") return fast.scaledDotProductAttention(q, k, v, { scale, mask });
 
-  const [batch, heads, queries, dims] = q.shape as [number, number, number, number];
+  const [batch, heads, queries] = q.shape as [number, number, number, number];
   const keys = k.shape[2]!;
   if (fusible(q, k, v, mask)) {
     const added = mask === null || mask === "causal" ? null : addedToScores(mask, keys);
-    const joined = native.fusedAttention(q, k, v, scale, added, mask === "causal");
-    return swapaxes(reshape(joined, [batch, queries, heads, dims]), 1, 2);
+    return inHeads(native.fusedAttention(q, k, v, scale, added, mask === "causal"), q);
   }
   const { headsAtOnce, queriesAtOnce } = parts(batch, heads, queries, keys);
   const [wideQ, keysOnRight, wideV] = [
