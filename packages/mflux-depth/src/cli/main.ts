@@ -13,6 +13,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: "Infer depth maps from photos",
     load: async () => (await import("./depth.js")).depth,
   },
+  download: {
+    summary: "Download a model's files ahead of the first run",
+    load: async () => (await import("./download.js")).download,
+  },
   save: {
     summary: "Save a model quantized, to load in seconds here and in mflux",
     load: async () => (await import("./save.js")).save,

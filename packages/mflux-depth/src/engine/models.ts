@@ -7,7 +7,7 @@ import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../
 import type { ModelKind } from "../weights/needed.js";
 import { defaultDepthModel, depthProIn } from "../weights/repository.js";
 import type { EngineJob } from "./protocol.js";
-import { downloadModel } from "./store.js";
+import { type DownloadOptions, downloadModel } from "./store.js";
 
 interface Wanted {
   readonly source: ModelSource;
@@ -40,6 +40,47 @@ function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefin
  */
 export const modelNamesOf = (job: EngineJob): readonly string[] =>
   modelsOf(job, undefined).map(({ source }) => source.model);
+
+/** A model that is whole on this machine. */
+export interface ObtainedModel {
+  /** As it was named. */
+  readonly model: string;
+  readonly kind: ModelKind;
+  readonly folder: string;
+}
+
+/**
+ * Downloads what jobs of a kind would, and nothing that is here.
+ * @param job.request.image a photo, of which only it counts that there is one: Depth Pro is needed where no map is.
+ * @throws {OptionError} for a value that cannot be.
+ * @throws {ModelError} when a model cannot be had, or is another one.
+ * @throws the signal's reason when cancelled; a later call goes on where this one stopped.
+ */
+export async function obtainModels(
+  job: EngineJob,
+  options: DownloadOptions = {},
+): Promise<readonly ObtainedModel[]> {
+  const obtained: ObtainedModel[] = [];
+  for (;;) {
+    // Asked again after each: whether FLUX brings its own Depth Pro shows when it is here.
+    const next = modelsOf(job, options.env)[obtained.length];
+    if (!next) return obtained;
+    obtained.push(await obtain(next, options));
+  }
+}
+
+/** Downloads Depth Pro alone, as {@link obtainModels}. */
+export const obtainDepthModel = (
+  depthModel: string | undefined,
+  options: DownloadOptions = {},
+): Promise<ObtainedModel> =>
+  obtain({ source: { model: depthModel ?? defaultDepthModel }, kind: "Depth Pro" }, options);
+
+const obtain = async (wanted: Wanted, options: DownloadOptions): Promise<ObtainedModel> => ({
+  model: wanted.source.model,
+  kind: wanted.kind,
+  folder: await downloadModel(wanted, options),
+});
 
 interface Download {
   /** Resolves when it has ended, however it did. */
