@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Engine, EngineError, type EngineEvent, type EngineJob } from "../src/engine/index.js";
 import { ImageError, ModelError, OptionError } from "../src/errors.js";
@@ -171,6 +173,44 @@ test("a killed process costs its job and no other", async () => {
   process.kill(pid, "SIGKILL");
   assert.equal((await engine.generate(job())).seed, 7);
   assert.notEqual(engine.pid, pid);
+});
+
+test("an owner that is killed leaves no process behind, and none complains", async () => {
+  const host = fileURLToPath(new URL("../src/engine/host.js", import.meta.url));
+  const image = fileURLToPath(new URL("examples/images/chelsea.jpg", root));
+  const long = { depthImage: null, image, steps: 50, width: 512, height: 512 };
+  const message = { type: "generate", id: 1, job: job(long) };
+  // Each time somewhere else: before the process listens, while it starts, while it tells of what it reads, in steps.
+  for (const moment of ["sent", "started", "load", "step"]) {
+    const owner = `
+      const { fork } = await import("node:child_process");
+      const stdio = ["ignore", 2, 2, "ipc"];
+      const child = fork(${JSON.stringify(host)}, { serialization: "advanced", stdio, execArgv: [] });
+      const die = () => {
+        // What it does next, it does before it can hear that its owner is gone.
+        if ("${moment}" === "step") process.kill(child.pid, "SIGSTOP");
+        process.kill(process.pid, "SIGKILL");
+      };
+      process.stdout.write(String(child.pid));
+      child.on("message", ({ event }) => event?.type === "${moment}" && die());
+      child.send(${JSON.stringify(message)}, () => "${moment}" === "sent" && die());`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", owner], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let said = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    // Standard error is closed when nobody holds it any more: neither the owner nor what it started.
+    const closed = once(child.stderr, "close");
+    const [[pid]] = await Promise.all([once(child.stdout, "data"), once(child, "exit")]);
+    if (moment === "step") process.kill(Number(pid), "SIGCONT");
+    const began = performance.now();
+    await closed;
+    const took = (performance.now() - began) / 1000;
+    assert.ok(took < 5, `${moment}: ${took} s`);
+    assert.deepEqual([child.signalCode, said], ["SIGKILL", ""], moment);
+  }
 });
 
 test("a job that does not hear its cancel ends with its process", async () => {

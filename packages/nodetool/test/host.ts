@@ -1,7 +1,7 @@
 /*
  * A host for tests: speaks the bridge as NodeTool's server does, with the same MessagePack library.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -182,13 +182,14 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => ({
   ...env,
 });
 
-/** Starts `mflux-depth worker` on a free port. */
+/** Starts `mflux-depth worker` on a free port; it ends with this process at the latest. */
 export async function startWorker(
   env: Record<string, string> = {},
 ): Promise<{ url: string; child: ChildProcess; stop: () => Promise<number | null> }> {
-  const child = spawn(process.execPath, [cli, "worker", "--port", "0"], {
+  const withParent = new URL("./with-parent.js", import.meta.url).href;
+  const child = spawn(process.execPath, ["--import", withParent, cli, "worker", "--port", "0"], {
     env: environment(env),
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   let log = "";
   child.stderr!.on("data", (chunk: Buffer) => {
@@ -205,6 +206,12 @@ export async function startWorker(
     return code as number | null;
   };
   return { url, child, stop };
+}
+
+/** Whether a process runs; one that has ended and that nobody has asked about does not. */
+export function isRunning(pid: number): boolean {
+  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", `${pid}`], { encoding: "utf8" });
+  return stdout.trim() !== "" && !stdout.startsWith("Z");
 }
 
 /** The engine's process of a worker, when it has one. */

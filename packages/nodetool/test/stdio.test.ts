@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { pack } from "msgpackr";
 import { definition } from "../src/definition.js";
-import { cli, engineOf, examples, execution, PipeHost, steps } from "./host.js";
+import { cli, engineOf, examples, execution, isRunning, PipeHost, steps } from "./host.js";
 
 const run = promisify(execFile);
 const map = await readFile(new URL("room_depth.png", examples));
@@ -14,14 +14,6 @@ const started = performance.now();
 const host = await PipeHost.start();
 const readyAfter = performance.now() - started;
 after(() => host.child.kill());
-
-const alive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-};
 
 test("the executable is ready soon, as the host starts it, and answers", async () => {
   assert.ok(readyAfter < 10_000);
@@ -54,13 +46,13 @@ test("the host goes while a run is on: everything ends", async () => {
   const pending = host.request("execute", execution({ steps: 50 }, { blobs: { depth_image: map } }));
   await pending.until(({ progress }) => progress === 1);
   const engine = engineOf(host.child.pid!)!;
-  assert.ok(alive(engine));
+  assert.ok(isRunning(engine));
   const whole = pack({ type: "discover", request_id: "cut", data: {} });
   host.child.stdin!.end(Buffer.concat([Buffer.from([0, 0, 0, whole.byteLength]), whole.subarray(0, 5)]));
   assert.equal(await host.exited, 0);
   assert.match(host.errors, /last frame was cut off/);
-  for (let i = 0; i < 50 && alive(engine); i++) await sleep(20);
-  assert.ok(!alive(engine));
+  for (let i = 0; i < 50 && isRunning(engine); i++) await sleep(20);
+  assert.ok(!isRunning(engine));
 });
 
 test("a length that no frame may have: an error, then the end", async () => {
@@ -80,8 +72,26 @@ test("the engine does not outlive a worker that is killed", async () => {
   const engine = engineOf(other.child.pid!)!;
   other.child.kill("SIGKILL");
   await other.exited;
-  for (let i = 0; i < 100 && alive(engine); i++) await sleep(20);
-  assert.ok(!alive(engine));
+  for (let i = 0; i < 100 && isRunning(engine); i++) await sleep(20);
+  assert.ok(!isRunning(engine));
+});
+
+test("a test that is killed leaves no worker behind, and no engine", async () => {
+  const killed = `
+    const { SocketHost, startWorker, engineOf, execution } = await import(${JSON.stringify(new URL("./host.js", import.meta.url))});
+    const worker = await startWorker();
+    const host = await SocketHost.connect(worker.url);
+    const depth_image = Buffer.from(${JSON.stringify(map.toString("base64"))}, "base64");
+    const run = host.request("execute", execution({ steps: 50 }, { blobs: { depth_image } }));
+    await run.until(({ progress }) => progress === 1);
+    process.stdout.write([worker.child.pid, engineOf(worker.child.pid)].join(), () => process.kill(process.pid, "SIGKILL"));`;
+  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", killed]).catch(
+    (error: { stdout: string }) => error,
+  );
+  const left = stdout.split(",").map(Number);
+  assert.equal(left.filter((pid) => pid > 0).length, 2);
+  for (let i = 0; i < 100 && left.some(isRunning); i++) await sleep(20);
+  assert.deepEqual(left.filter(isRunning), []);
 });
 
 test("wrong usage: one sentence, exit code 2", async () => {

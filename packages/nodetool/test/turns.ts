@@ -8,7 +8,7 @@ import { writeSync } from "node:fs";
 const leastMs = 10;
 
 // The engine and the downloads, which inherit the preload, have nobody to answer.
-if (!process.send) {
+if (process.argv.includes("worker")) {
   let before = process.cpuUsage();
   setInterval(() => {
     const { user, system } = process.cpuUsage(before);

@@ -3,19 +3,15 @@
  * that `fork` opens; when the channel closes, the process ends.
  */
 import type { FluxDepth } from "../pipeline.js";
+import { endWithOwner, tellOwner } from "./owner.js";
 import {
   type EngineJob,
   type EngineResult,
-  type FromEngine,
   type HeldModel,
   type LoadProgress,
   type ToEngine,
   toPlain,
 } from "./protocol.js";
-
-const send = (message: FromEngine): void => {
-  process.send?.(message);
-};
 
 let running: { readonly id: number; readonly controller: AbortController } | null = null;
 let held: FluxDepth | null = null;
@@ -26,20 +22,18 @@ process.on("message", (message: ToEngine) => {
   if (message.type === "generate") void run(message.id, message.job);
   else if (running?.id === message.id) running.controller.abort();
 });
-process.on("disconnect", () => process.exit(0));
-// Ctrl-C reaches every process of a terminal; the owner decides what it means.
-process.on("SIGINT", () => {});
+endWithOwner();
 
 async function run(id: number, job: EngineJob): Promise<void> {
   const controller = new AbortController();
   running = { id, controller };
-  send({ type: "event", id, event: { type: "started" } });
-  onLoad = (progress) => send({ type: "event", id, event: { type: "load", ...progress } });
+  tellOwner({ type: "event", id, event: { type: "started" } });
+  onLoad = (progress) => tellOwner({ type: "event", id, event: { type: "load", ...progress } });
   try {
     const result = await generate(id, job, controller.signal);
-    send({ type: "result", id, result, held: whatIsHeld() });
+    tellOwner({ type: "result", id, result, held: whatIsHeld() });
   } catch (error) {
-    send({ type: "error", id, error: toPlain(error), held: whatIsHeld() });
+    tellOwner({ type: "error", id, error: toPlain(error), held: whatIsHeld() });
   } finally {
     running = null;
   }
@@ -50,7 +44,7 @@ async function generate(id: number, job: EngineJob, signal: AbortSignal): Promis
   const flux = await modelFor(load, signal);
   for await (const event of flux.steps({ ...request, previewEvery, signal })) {
     if (event.type !== "result") {
-      send({ type: "event", id, event });
+      tellOwner({ type: "event", id, event });
       continue;
     }
     const { image, seed, metadata, timings, warnings } = event.result;

@@ -4,24 +4,19 @@
  */
 import { cachedModels, deleteCached } from "../weights/cached.js";
 import { obtainRepository } from "../weights/hub.js";
+import { endWithOwner, tellOwner } from "./owner.js";
 import { type FromStore, type StoreRequest, type ToStore, toPlain } from "./protocol.js";
 
 const controller = new AbortController();
-
-const send = (message: FromStore): void => {
-  process.send?.(message);
-};
 
 process.on("message", (message: ToStore) => {
   if (message.type === "cancel") controller.abort();
   else
     void answer(message.request)
       .catch((error: unknown): FromStore => ({ type: "error", error: toPlain(error) }))
-      .then(send);
+      .then(tellOwner);
 });
-process.on("disconnect", () => process.exit(0));
-// Ctrl-C reaches every process of a terminal; the owner decides what it means.
-process.on("SIGINT", () => {});
+endWithOwner();
 
 async function answer(request: StoreRequest): Promise<FromStore> {
   switch (request.type) {
@@ -34,7 +29,7 @@ async function answer(request: StoreRequest): Promise<FromStore> {
       const { folder } = await obtainRepository(source, {
         kind,
         signal: controller.signal,
-        onProgress: (progress) => send({ type: "progress", progress }),
+        onProgress: (progress) => tellOwner({ type: "progress", progress }),
         ...(token !== undefined && {
           env: { ...process.env, HF_TOKEN: token, HF_HUB_DISABLE_IMPLICIT_TOKEN: "" },
         }),
