@@ -28,6 +28,8 @@
         "native/cpu/kernels_avx512.cc",
         "native/cpu/kernels_integer_avx2.cc",
         "native/cpu/kernels_vnni.cc",
+        "native/cpu/linear.cc",
+        "native/cpu/linear_integer.cc",
         "native/cpu/peak.cc",
         "native/cpu/primitives.cc",
         "native/cpu/quantize.cc"

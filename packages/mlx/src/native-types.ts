@@ -208,7 +208,7 @@ export interface Native {
   multipliesBfloat16: () => boolean;
   fusedBfloat16Attention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
   multipliesIntegers: (bits: number) => boolean;
-  fusedLinear: (x: MxArray, w: MxArray, bias: MxArray | null) => MxArray;
-  fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
-  fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number) => MxArray;
+  fusedLinear: (x: MxArray, w: MxArray, bias: MxArray | null, activation: string | null) => MxArray;
+  fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number, activation: string | null) => MxArray;
+  fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number, activation: string | null) => MxArray;
 }

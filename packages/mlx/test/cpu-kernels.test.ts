@@ -606,9 +606,9 @@ test("quantized Linear at every bit width, with bias and without", options, () =
         return sum;
       });
       const args = [x, matrix.weight, matrix.scales, matrix.biases] as const;
-      near(native.fusedQuantizedLinear(...args, null, groupSize, bits), product);
+      near(native.fusedQuantizedLinear(...args, null, groupSize, bits, null), product);
       near(
-        native.fusedQuantizedLinear(...args, bias, groupSize, bits),
+        native.fusedQuantizedLinear(...args, bias, groupSize, bits, null),
         product.map((v, at) => v + biasOf[at % features]!),
       );
     }
@@ -645,11 +645,29 @@ test("integer Linear: equal to the product of the rounded input, within the boun
         return sum;
       });
       const args = [x, matrix.weight, matrix.scales, matrix.biases] as const;
+      // Half a step of the integers that stand for sums of inputs and for biases of weights.
+      const groups = inputs / groupSize;
+      const most = Math.min(32767, Math.floor(Math.sqrt(2 ** 31 / groups) - 1));
+      const ofWeights = numbers(matrix.biases);
+      const bound = Array.from({ length: rows * features }, (_, at) => {
+        const [row, feature] = [Math.floor(at / features), at % features];
+        const biasesOf = ofWeights.slice(feature * groups, (feature + 1) * groups).map(Math.abs);
+        const sums = biasesOf.map((_, g) => {
+          const start = row * inputs + g * groupSize;
+          return Math.abs(rounded.slice(start, start + groupSize).reduce((sum, v) => sum + v, 0));
+        });
+        const [halfSum, halfBias] = [Math.max(...sums) / most / 2, Math.max(...biasesOf) / most / 2];
+        return sums.reduce(
+          (sum, v, g) => sum + v * halfBias + biasesOf[g]! * halfSum + halfSum * halfBias,
+          0,
+        );
+      });
+      const share = rows > 0 ? Math.hypot(...bound) / Math.hypot(...expected) : 0;
       // A value in the middle between two integers may fall to either.
-      near(native.fusedIntegerLinear(...args, bias, groupSize, bits), expected, 2e-4);
+      near(native.fusedIntegerLinear(...args, bias, groupSize, bits, null), expected, 2e-4 + share);
       near(
-        native.fusedIntegerLinear(...args, null, groupSize, bits),
-        numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits)),
+        native.fusedIntegerLinear(...args, null, groupSize, bits, null),
+        numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits, null)),
         1.5e-2,
       );
     }
@@ -658,7 +676,7 @@ test("integer Linear: equal to the product of the rounded input, within the boun
     { shape: [1, 64] },
   );
   const some = quantize(random.normal([40, 64], { key: random.key(1) }), { bits: 4 });
-  const product = native.fusedIntegerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4);
+  const product = native.fusedIntegerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4, null);
   assert.ok(numbers(product).every(Number.isNaN));
 });
 
@@ -674,7 +692,7 @@ test("integer Linear: the largest integers of every kind fit", {
     const biases = array([0, 0], { shape: [1, 2] });
     for (const sign of [1, -1]) {
       const x = array(new Float32Array(inputs).fill(sign * 127), { shape: [1, inputs] });
-      const product = native.fusedIntegerLinear(x, words, scales, biases, null, group, bits);
+      const product = native.fusedIntegerLinear(x, words, scales, biases, null, group, bits, null);
       assert.deepEqual(numbers(product), [sign * 127 * (2 ** bits - 1) * inputs]);
     }
   }
@@ -686,8 +704,51 @@ test("integer Linear: more rows than are multiplied at a time", {
   const x = random.normal([1600, 64], { key: random.key(1) });
   const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
   const rowsOf = (from: number, to: number): number[] =>
-    numbers(native.fusedIntegerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4));
+    numbers(native.fusedIntegerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4, null));
   assert.deepEqual(rowsOf(0, 1600), [...rowsOf(0, 700), ...rowsOf(700, 1600)]);
+});
+
+test("integer Linear: what is not finite stays in its row, or its feature", {
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
+}, () => {
+  const [rows, inputs, features] = [8, 192, 37];
+  const whole = random.normal([rows, inputs], { key: random.key(1) });
+  const matrix = quantize(random.normal([features, inputs], { key: random.key(2) }), { bits: 4 });
+  const product = (x: MxArray, biases: MxArray): number[] =>
+    numbers(native.fusedIntegerLinear(x, matrix.weight, matrix.scales, biases, null, 64, 4, null));
+  const expected = product(whole, matrix.biases);
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const values = Float32Array.from(numbers(whole));
+    values[3 * inputs + 100] = bad;
+    for (const [at, v] of product(array(values, { shape: [rows, inputs] }), matrix.biases).entries())
+      if (Math.floor(at / features) === 3) assert.ok(!Number.isFinite(v), `row 3 has ${v} for ${bad}`);
+      else assert.equal(v, expected[at]);
+    const biases = Float32Array.from(numbers(matrix.biases));
+    biases[20 * 3 + 1] = bad;
+    for (const [at, v] of product(whole, array(biases, { shape: [features, 3] })).entries())
+      if (at % features === 20) assert.ok(!Number.isFinite(v), `feature 20 has ${v} for ${bad}`);
+      else assert.equal(v, expected[at]);
+  }
+});
+
+test("Linear layers apply an activation to what they give", options, () => {
+  const x = random.normal([5, 128], { key: random.key(1) });
+  const w = random.normal([300, 128], { key: random.key(2) });
+  const bias = random.normal([300], { key: random.key(3) });
+  const half = astype(w, "bfloat16");
+  const matrix = quantize(w, { bits: 4 });
+  const quantized = [x, matrix.weight, matrix.scales, matrix.biases, bias, 64, 4] as const;
+  const layers = [
+    (activation: string | null) => native.fusedLinear(x, half, bias, activation),
+    (activation: string | null) => native.fusedQuantizedLinear(...quantized, activation),
+    ...(native.multipliesIntegers(4)
+      ? [(activation: string | null) => native.fusedIntegerLinear(...quantized, activation)]
+      : []),
+  ];
+  for (const layer of layers)
+    for (const kind of ["silu", "gelu", "geluTanh", "quickGelu"])
+      near(layer(kind), numbers(native.fusedActivation(layer(null), kind)), 1e-7);
+  assert.throws(() => layers[0]!("swish"), /unknown activation "swish"/);
 });
 
 const halves = ["bfloat16", "float16"] as const;
@@ -703,8 +764,8 @@ test("scales and biases of 16 bits give what their float32 values give, bit for 
       if (native.multipliesIntegers(bits)) kinds.push(native.fusedIntegerLinear);
       for (const product of kinds)
         assert.deepEqual(
-          numbers(product(x, held.weight, held.scales, held.biases, null, 64, bits)),
-          numbers(product(x, held.weight, wide.scales, wide.biases, null, 64, bits)),
+          numbers(product(x, held.weight, held.scales, held.biases, null, 64, bits, null)),
+          numbers(product(x, held.weight, wide.scales, wide.biases, null, 64, bits, null)),
         );
     }
 });
@@ -728,11 +789,16 @@ test("Linear with a matrix of 16 bits, with bias and without", options, () => {
         return sum;
       });
       const biased = product.map((v, at) => v + biases[at % features]!);
-      near(native.fusedLinear(x, w, null), product);
-      near(native.fusedLinear(x, w, bias), biased);
+      near(native.fusedLinear(x, w, null, null), product);
+      near(native.fusedLinear(x, w, bias, null), biased);
       // Neither need lie in order.
       near(
-        native.fusedLinear(transpose(contiguous(transpose(x))), transpose(contiguous(transpose(w))), bias),
+        native.fusedLinear(
+          transpose(contiguous(transpose(x))),
+          transpose(contiguous(transpose(w))),
+          bias,
+          null,
+        ),
         biased,
       );
     }
@@ -743,7 +809,7 @@ test("every value of 16 bits is widened to itself", options, () => {
   const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
   for (const dtype of halves) {
     const column = array(all, { shape: [65536, 1], dtype });
-    const widened = native.fusedLinear(array([1], { shape: [1, 1] }), column, null);
+    const widened = native.fusedLinear(array([1], { shape: [1, 1] }), column, null, null);
     assert.deepEqual(
       new Uint32Array((widened.toTypedArray() as Float32Array).slice().buffer).map(withoutPayload),
       new Uint32Array((astype(column, "float32").toTypedArray() as Float32Array).slice().buffer).map(

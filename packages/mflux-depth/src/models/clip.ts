@@ -1,13 +1,12 @@
 import { add, arange, array, type MxArray, reshape, scope, slice, stack, transpose } from "@mflux-depth/mlx";
 import {
+  type Activation,
   attention,
   Embedding,
-  gelu,
   LayerNorm,
   Linear,
   lazily,
   Module,
-  quickGelu,
   type Stages,
 } from "@mflux-depth/mlx/nn";
 import { ConfigReader } from "./config.js";
@@ -114,18 +113,18 @@ class CausalSelfAttention extends Module {
 class Mlp extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
-  readonly #activation: (x: MxArray) => MxArray;
+  readonly #activation: Activation;
 
   constructor({ hiddenSize, intermediateSize, hiddenAct }: ClipTextConfig) {
     super();
     this.fc1 = new Linear(hiddenSize, intermediateSize);
     this.fc2 = new Linear(intermediateSize, hiddenSize);
-    this.#activation = hiddenAct === "gelu" ? gelu : quickGelu;
+    this.#activation = hiddenAct === "gelu" ? "gelu" : "quickGelu";
   }
 
   /** `[B, T, D]` → `[B, T, D]`. */
   forward(x: MxArray): MxArray {
-    return this.fc2.forward(this.#activation(this.fc1.forward(x)));
+    return this.fc2.forward(this.fc1.forward(x, this.#activation));
   }
 }
 

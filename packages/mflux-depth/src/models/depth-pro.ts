@@ -23,7 +23,6 @@ import {
   Conv2d,
   ConvTranspose2d,
   gatedAdd,
-  gelu,
   LayerNorm,
   Linear,
   Module,
@@ -297,7 +296,7 @@ class Dinov2Mlp extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    return this.fc2.forward(gelu(this.fc1.forward(x)));
+    return this.fc2.forward(this.fc1.forward(x, "gelu"));
   }
 }
 

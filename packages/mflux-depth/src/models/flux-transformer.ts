@@ -15,7 +15,6 @@ import {
 import {
   DotProductAttention,
   gatedAdd,
-  geluTanh,
   LayerNorm,
   Linear,
   lazily,
@@ -176,7 +175,7 @@ class Mlp extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    return this.linear2.forward(silu(this.linear1.forward(x)));
+    return this.linear2.forward(this.linear1.forward(x, "silu"));
   }
 }
 
@@ -243,7 +242,7 @@ class GeluProjection extends Module {
   }
 
   forward(x: MxArray): MxArray {
-    return geluTanh(this.proj.forward(x));
+    return this.proj.forward(x, "geluTanh");
   }
 }
 
@@ -419,7 +418,7 @@ class SingleBlock extends Module {
   forward(x: MxArray, condition: MxArray, rotary: RotaryTables): MxArray {
     const [shift, scale, gate] = this.norm.forward(condition) as [MxArray, MxArray, MxArray];
     const normed = this.layerNorm.modulated(x, scale, shift);
-    const mlp = geluTanh(this.projMlp.forward(normed));
+    const mlp = this.projMlp.forward(normed, "geluTanh");
     const attended = this.attn.forward(normed, rotary);
     const out = this.projOut.forward(concatenate([attended, mlp], -1));
     return withinFloat16(gatedAdd(x, gate, out));

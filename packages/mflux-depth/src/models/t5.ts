@@ -13,7 +13,6 @@ import {
 import {
   attention,
   Embedding,
-  geluTanh,
   Linear,
   type LoadOptions,
   lazily,
@@ -197,7 +196,7 @@ class DenseGatedGelu extends Module {
 
   /** `[B, T, D]` → `[B, T, D]`. */
   forward(x: MxArray): MxArray {
-    return projectBack(this.wo, multiply(geluTanh(this.wi0.forward(x)), this.wi1.forward(x)));
+    return projectBack(this.wo, multiply(this.wi0.forward(x, "geluTanh"), this.wi1.forward(x)));
   }
 }
 

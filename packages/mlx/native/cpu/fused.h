@@ -9,6 +9,7 @@
 
 #include "../environment.h"
 #include "../runtime.h"
+#include "kernels.h"
 
 namespace cpu {
 
@@ -50,5 +51,23 @@ mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::option
 
 // The same without a mask, with q, k, v and the softmax's weights rounded to bfloat16: where bfloat16_attention exists.
 mx::array attend_bfloat16(mx::array q, mx::array k, mx::array v, float scale);
+
+// activation(x [..., inputs] @ wᵀ + bias), with w [features, inputs] as it is stored, in 16 bits.
+mx::array dense_linear(
+    mx::array x, mx::array w, std::optional<mx::array> bias, std::optional<Activation> activation);
+
+// The same with a matrix that is quantized, a panel of it at a time.
+mx::array quantized_linear(
+    mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
+    std::optional<Activation> activation);
+
+// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the weights
+// are multiplied as they are, scales applied to whole groups, and the weights' biases multiplied with sums of inputs.
+mx::array integer_linear(
+    mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
+    std::optional<Activation> activation);
+
+// Whether this machine has that for weights of so many bits.
+bool multiplies_integers(int bits);
 
 }  // namespace cpu

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "integer.h"
+
 namespace cpu {
 
 enum class Activation { silu, gelu, gelu_tanh, quick_gelu };
@@ -77,41 +79,15 @@ struct Kernels {
   // The reverse of dequantize, for groups of `size` values (a multiple of 32).
   void (*quantize)(
       const float* in, uint8_t* packed, float* scales, float* biases, size_t groups, size_t size, int bits);
+
+  // One row of `groups` groups of inputs, rounded to 8 bits by a scale for each group. q [inputs / 4, tile_rows, 4] and
+  // scales [groups, tile_rows] begin at the row's place in a tile; sums [groups] are of what the integers stand for.
+  void (*round_row)(const float* x, size_t group, size_t groups, int8_t* q, float* scales, float* sums);
+
+  // Values as integers up to `most` either way, in pairs: out [pairs, width, 2], which begins at their place. Gives the
+  // unit; NaN where a value is not finite.
+  float (*round_pairs)(const float* values, size_t count, float most, int16_t* out, size_t width);
 };
-
-// Output features of a panel of the integer kernels.
-constexpr size_t integer_features = 32;
-
-// Rows of inputs rounded to 8 bits, and a panel of weights: what an integer product takes.
-struct IntegerOperands {
-  size_t inputs, group;
-  int bits;
-  const uint8_t* panel;
-  // Of the weights' groups, [groups, integer_features].
-  const float* weight_scales;
-  const float* weight_biases;
-  // [rows, inputs], and of each row's groups [rows, groups] the scale and the sum.
-  const int8_t* q;
-  const float* scales;
-  const float* sums;
-};
-
-// Products of weights as they are stored and inputs of 8 bits.
-struct IntegerKernels {
-  // The widest weights that are faster so than as floats.
-  int most_bits;
-  void (*quantize_rows)(
-      const float* x, size_t rows, size_t inputs, size_t group, int8_t* q, float* scales, float* sums);
-  // `features` rows of packed weights to [inputs / 4, integer_features, 4]: four neighbouring inputs of one feature
-  // lie together. Features beyond are zeros.
-  void (*unpack_panel)(
-      const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* panel);
-  // Adds the products of rows `first` to `first` + `rows` to out [rows, integer_features].
-  void (*multiply)(const IntegerOperands& operands, size_t first, size_t rows, float* out);
-};
-
-// Null where the processor has none.
-const IntegerKernels* integer_kernels();
 
 // Attention with q, k, v and the softmax's weights rounded to bfloat16. Null where the processor has no such products.
 const AttentionKernel* bfloat16_attention();
@@ -124,8 +100,6 @@ extern const Kernels generic_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
 extern const AttentionKernel bfloat16_attention_kernel;
-extern const IntegerKernels vnni_kernels;
-extern const IntegerKernels avx2_integer_kernels;
 #endif
 
 }  // namespace cpu

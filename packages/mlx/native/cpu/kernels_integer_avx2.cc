@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "integer.h"
 
 #ifdef __x86_64__
 
@@ -15,147 +15,163 @@
 namespace cpu {
 namespace {
 
-inline float sum_of(__m256 v) {
-  alignas(32) float parts[8];
-  _mm256_store_ps(parts, v);
-  return ((parts[0] + parts[4]) + (parts[2] + parts[6])) + ((parts[1] + parts[5]) + (parts[3] + parts[7]));
+constexpr size_t step_bytes = panel_width * 4;
+
+// Of eight values of `bits` each those at even places, a byte each, or with `word` moved on by one value those at odd
+// ones.
+inline uint32_t every_second(uint64_t word, int bits) {
+  if (bits == 4) return static_cast<uint32_t>(word) & 0x0f0f0f0f;
+  const uint32_t mask = (1u << bits) - 1;
+  uint32_t values = 0;
+  for (int i = 0; i < 4; i++) values |= static_cast<uint32_t>(word >> (2 * i * bits) & mask) << (8 * i);
+  return values;
 }
 
-inline float most_of(__m256 v) {
-  alignas(32) float parts[8];
-  _mm256_store_ps(parts, v);
-  return *std::max_element(parts, parts + 8);
-}
-
-// As the kernels for VNNI do: scales each group of each row to [-127, 127].
-void quantize_rows(
-    const float* x, size_t rows, size_t inputs, size_t group, int8_t* q, float* scales, float* sums) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  for (size_t at = 0; at < rows * inputs; at += group, scales++, sums++) {
-    __m256 most = _mm256_setzero_ps(), sum = _mm256_setzero_ps();
-    for (size_t i = 0; i < group; i += 8) {
-      __m256 v = _mm256_loadu_ps(x + at + i);
-      most = _mm256_max_ps(most, _mm256_andnot_ps(sign, v));
-      sum = _mm256_add_ps(sum, v);
-    }
-    const float plain_sum = sum_of(sum);
-    const float scale = plain_sum == plain_sum ? most_of(most) / 127.0f : plain_sum;
-    const __m256 factor = _mm256_set1_ps(scale > 0 ? 1 / scale : 0);
-    int32_t total = 0;
-    for (size_t i = 0; i < group; i += 8) {
-      const __m256i rounded = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + at + i), factor));
-      const __m128i words =
-          _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
-      const __m128i bytes = _mm_packs_epi16(words, words);
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(q + at + i), bytes);
-      for (size_t j = 0; j < 8; j++) total += q[at + i + j];
-    }
-    *scales = scale;
-    *sums = scale * static_cast<float>(total);
-  }
-}
-
-void unpack_panel(
-    const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* panel) {
-  if (features < integer_features) std::memset(panel, 0, inputs * integer_features);
-  const uint64_t mask = (uint64_t{1} << bits) - 1;
+void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
+  if (features < panel_width) std::memset(weights, 0, inputs * panel_width);
   for (size_t feature = 0; feature < features; feature++) {
     const uint8_t* from = packed + feature * row_bytes;
-    for (size_t i = 0; i < inputs; i += 8, from += bits) {
+    uint8_t* to = weights + feature * 4;
+    for (size_t i = 0; i < inputs; i += 8, from += bits, to += 2 * step_bytes) {
       uint64_t word = 0;
       std::memcpy(&word, from, bits);
-      for (size_t j = 0; j < 8; j++, word >>= bits) {
-        panel[((i + j) / 4 * integer_features + feature) * 4 + j % 4] = static_cast<uint8_t>(word & mask);
-      }
+      const uint32_t even = every_second(word, bits), odd = every_second(word >> bits, bits);
+      std::memcpy(to, &even, 4);
+      std::memcpy(to + step_bytes, &odd, 4);
     }
   }
 }
 
-// Features of a half of the panel: what the registers hold of three rows.
-constexpr size_t half_features = 16;
+// Features of a part of the panel, and rows: what the registers hold.
+constexpr size_t part_width = 16;
+constexpr size_t part_rows = 3;
+
+inline __m256i load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+inline __m256i four_bytes(const void* p) {
+  int32_t four;
+  std::memcpy(&four, p, 4);
+  return _mm256_set1_epi32(four);
+}
+
+// out += sums · (units · unit)
+inline void add_scaled(__m256i sums, const float* units, float unit, float* out) {
+  const __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(units), _mm256_set1_ps(unit));
+  _mm256_storeu_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, _mm256_loadu_ps(out)));
+}
+
+// Both take the rows of a tile and the features of a panel from where their operands begin.
+template <int rows>
+void biases_of(
+    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
+    float* out) {
+  __m256i sum[rows][2];
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+  for (size_t pair = 0; pair < pairs; pair++, sums += tile_rows * 2, biases += panel_width * 2) {
+    const __m256i b0 = load(biases), b1 = load(biases + 16);
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) {
+      const __m256i two = four_bytes(sums + r * 2);
+      sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(b0, two));
+      sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(b1, two));
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    add_scaled(sum[r][0], bias_units, sum_units[r], out + r * panel_width);
+    add_scaled(sum[r][1], bias_units + 8, sum_units[r], out + r * panel_width + 8);
+  }
+}
 
 // `depth` pairs of products are added up in 16 bits: (2^bits - 1) · 127 · 2 · depth must fit.
-template <int count, int depth>
-inline void product(
-    const IntegerOperands& o, size_t row, size_t first, size_t groups, size_t half, float* out) {
+template <int rows, int depth>
+void products_of(
+    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    size_t groups, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
-  const size_t row_groups = o.inputs / o.group;
-  for (size_t g = first; g < first + groups; g++) {
-    const uint8_t* panel = o.panel + g * o.group * integer_features + half * 4;
-    const int8_t* q = o.q + row * o.inputs + g * o.group;
-    __m256i sum[count][2];
+  for (size_t g = 0; g < groups; g++, scales += tile_rows, weight_scales += panel_width) {
+    __m256i sum[rows][2];
 #pragma GCC unroll 3
-    for (int r = 0; r < count; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-    for (size_t i = 0; i < o.group; i += 4 * depth) {
-      __m256i part[count][2];
+    for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    for (size_t i = 0; i < group; i += 4 * depth) {
+      __m256i part[rows][2];
 #pragma GCC unroll 3
-      for (int r = 0; r < count; r++) part[r][0] = part[r][1] = _mm256_setzero_si256();
+      for (int r = 0; r < rows; r++) part[r][0] = part[r][1] = _mm256_setzero_si256();
 #pragma GCC unroll 8
-      for (int d = 0; d < depth; d++, panel += 4 * integer_features) {
-        const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel));
-        const __m256i w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + 32));
+      for (int d = 0; d < depth; d++, weights += step_bytes, q += tile_rows * 4) {
+        const __m256i w0 = load(weights), w1 = load(weights + 32);
 #pragma GCC unroll 3
-        for (int r = 0; r < count; r++) {
-          int32_t four;
-          std::memcpy(&four, q + r * o.inputs + i + d * 4, 4);
-          const __m256i x = _mm256_set1_epi32(four);
+        for (int r = 0; r < rows; r++) {
+          const __m256i x = four_bytes(q + r * 4);
           part[r][0] = _mm256_add_epi16(part[r][0], _mm256_maddubs_epi16(w0, x));
           part[r][1] = _mm256_add_epi16(part[r][1], _mm256_maddubs_epi16(w1, x));
         }
       }
 #pragma GCC unroll 3
-      for (int r = 0; r < count; r++) {
+      for (int r = 0; r < rows; r++) {
         sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(part[r][0], ones));
         sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(part[r][1], ones));
       }
     }
-    for (int part = 0; part < 2; part++) {
-      const size_t at = g * integer_features + half + part * 8;
-      const __m256 weight_scale = _mm256_loadu_ps(o.weight_scales + at), bias = _mm256_loadu_ps(o.weight_biases + at);
 #pragma GCC unroll 3
-      for (int r = 0; r < count; r++) {
-        float* result = out + r * integer_features + half + part * 8;
-        const __m256 scale = _mm256_mul_ps(weight_scale, _mm256_set1_ps(o.scales[(row + r) * row_groups + g]));
-        __m256 total = _mm256_loadu_ps(result);
-        total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][part]), scale, total);
-        total = _mm256_fmadd_ps(bias, _mm256_set1_ps(o.sums[(row + r) * row_groups + g]), total);
-        _mm256_storeu_ps(result, total);
+    for (int r = 0; r < rows; r++) {
+      add_scaled(sum[r][0], weight_scales, scales[r], out + r * panel_width);
+      add_scaled(sum[r][1], weight_scales + 8, scales[r], out + r * panel_width + 8);
+    }
+  }
+}
+
+// Runs f<rows>(top, left) on the parts of a tile of `rows` rows and a panel.
+template <typename F>
+inline void each_part(size_t rows, const F& f) {
+  for (size_t left = 0; left < panel_width; left += part_width) {
+    for (size_t top = 0; top < rows; top += part_rows) {
+      switch (std::min(rows - top, part_rows)) {
+        case 1:
+          f.template operator()<1>(top, left);
+          break;
+        case 2:
+          f.template operator()<2>(top, left);
+          break;
+        default:
+          f.template operator()<3>(top, left);
       }
     }
   }
 }
 
-// Inputs whose part of the panel (16 KB) stays in the nearest cache for all rows.
-constexpr size_t cached_inputs = 512;
+void add_biases(
+    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
+    size_t rows, float* out) {
+  each_part(rows, [&]<int count>(size_t top, size_t left) {
+    biases_of<count>(
+        sums + top * 2, sum_units + top, biases + left * 2, bias_units + left, pairs, out + top * panel_width + left);
+  });
+}
 
 template <int depth>
-void multiply_deep(const IntegerOperands& o, size_t first, size_t rows, float* out) {
-  const size_t groups = o.inputs / o.group, step = std::max<size_t>(1, cached_inputs / o.group);
-  for (size_t g = 0; g < groups; g += step) {
-    const size_t n = std::min(step, groups - g);
-    for (size_t half = 0; half < integer_features; half += half_features) {
-      size_t row = 0;
-      for (; row + 3 <= rows; row += 3) {
-        product<3, depth>(o, first + row, g, n, half, out + row * integer_features);
-      }
-      for (; row < rows; row++) product<1, depth>(o, first + row, g, n, half, out + row * integer_features);
-    }
-  }
+void add_deep(
+    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    size_t groups, size_t rows, float* out) {
+  each_part(rows, [&]<int count>(size_t top, size_t left) {
+    products_of<count, depth>(
+        q + top * 4, scales + top, weights + left * 4, weight_scales + left, group, groups,
+        out + top * panel_width + left);
+  });
 }
 
-void multiply(const IntegerOperands& operands, size_t first, size_t rows, float* out) {
-  if (operands.bits <= 4) {
-    multiply_deep<8>(operands, first, rows, out);
-  } else if (operands.bits == 5) {
-    multiply_deep<4>(operands, first, rows, out);
-  } else {
-    multiply_deep<2>(operands, first, rows, out);
-  }
+void add_products(
+    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
+    size_t groups, size_t rows, float* out) {
+  const auto add = bits <= 4 ? add_deep<8> : bits == 5 ? add_deep<4> : add_deep<2>;
+  add(q, scales, weights, weight_scales, group, groups, rows, out);
 }
 
 }  // namespace
 
-extern const IntegerKernels avx2_integer_kernels = {6, quantize_rows, unpack_panel, multiply};
+extern const IntegerKernels avx2_integer_kernels = {6, unpack, add_biases, add_products};
 
 }  // namespace cpu
 

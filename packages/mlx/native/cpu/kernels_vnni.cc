@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "integer.h"
 
 #ifdef __x86_64__
 
@@ -12,51 +12,15 @@
 namespace cpu {
 namespace {
 
-// Scales each group of each row to [-127, 127]: q = x / scale, rounded. `sums` are of what the integers stand for, so
-// that the biases of the weights see the same inputs as the weights.
-void quantize_rows(
-    const float* x, size_t rows, size_t inputs, size_t group, int8_t* q, float* scales, float* sums) {
-  for (size_t at = 0; at < rows * inputs; at += group, scales++, sums++) {
-    __m512 most = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
-    for (size_t i = 0; i < group; i += 16) {
-      __m512 v = _mm512_loadu_ps(x + at + i);
-      most = _mm512_max_ps(most, _mm512_abs_ps(v));
-      sum = _mm512_add_ps(sum, v);
-    }
-    // A maximum loses what is not a number, a sum does not.
-    const float plain_sum = _mm512_reduce_add_ps(sum);
-    const float scale = plain_sum == plain_sum ? _mm512_reduce_max_ps(most) / 127.0f : plain_sum;
-    const __m512 factor = _mm512_set1_ps(scale > 0 ? 1 / scale : 0);
-    __m512i total = _mm512_setzero_si512();
-    for (size_t i = 0; i < group; i += 16) {
-      __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + at + i), factor));
-      total = _mm512_add_epi32(total, rounded);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(q + at + i), _mm512_cvtsepi32_epi8(rounded));
-    }
-    *scales = scale;
-    *sums = scale * static_cast<float>(_mm512_reduce_add_epi32(total));
-  }
-}
+// ---------------------------------------------------------------- weights
 
-// Inputs of a row that are unpacked at a time.
-constexpr size_t unpacked_inputs = 256;
-
-template <int bits>
-void unpack(const uint8_t* packed, size_t count, uint8_t* out) {
-  constexpr uint64_t lowest = 0x0101010101010101 * ((uint64_t{1} << bits) - 1);
-  for (size_t i = 0; i < count; i += 8, packed += bits) {
-    uint64_t word = 0;
-    std::memcpy(&word, packed, bits);
-    word = _pdep_u64(word, lowest);
-    std::memcpy(out + i, &word, sizeof word);
-  }
-}
-
-// Sixteen rows of sixteen 32-bit words, the rows `stride` bytes apart, to sixteen columns, `pitch` bytes apart.
-inline void transpose(const uint8_t* rows, size_t stride, uint8_t* columns, size_t pitch) {
+// Sixteen rows of up to sixteen 32-bit words as sixteen columns: to(i, column) takes those in `words`. Rows beyond
+// `rows` are zeros.
+template <typename Load, typename To>
+inline void transpose(size_t words, const Load& row, const To& to) {
   __m512i a[16], b[16];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(rows + i * stride);
+  for (int i = 0; i < 16; i++) a[i] = row(i);
 #pragma GCC unroll 8
   for (int i = 0; i < 16; i += 2) {
     b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
@@ -71,125 +35,185 @@ inline void transpose(const uint8_t* rows, size_t stride, uint8_t* columns, size
   }
   // a[4 r + c] holds words c, c + 4, c + 8 and c + 12 of rows 4 r to 4 r + 3, 128 bits each.
 #pragma GCC unroll 4
-  for (int c = 0; c < 4; c++) {
+  for (size_t c = 0; c < 4; c++) {
     const __m512i low = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x44), high = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xee);
     const __m512i low2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x44);
     const __m512i high2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xee);
-    _mm512_storeu_si512(columns + c * pitch, _mm512_shuffle_i32x4(low, low2, 0x88));
-    _mm512_storeu_si512(columns + (c + 4) * pitch, _mm512_shuffle_i32x4(low, low2, 0xdd));
-    _mm512_storeu_si512(columns + (c + 8) * pitch, _mm512_shuffle_i32x4(high, high2, 0x88));
-    _mm512_storeu_si512(columns + (c + 12) * pitch, _mm512_shuffle_i32x4(high, high2, 0xdd));
+    to(c, _mm512_shuffle_i32x4(low, low2, 0x88));
+    if (c + 4 < words) to(c + 4, _mm512_shuffle_i32x4(low, low2, 0xdd));
+    if (c + 8 < words) to(c + 8, _mm512_shuffle_i32x4(high, high2, 0x88));
+    if (c + 12 < words) to(c + 12, _mm512_shuffle_i32x4(high, high2, 0xdd));
   }
 }
 
+constexpr size_t step_bytes = panel_width * 4;
+
+// Four bits: a word of eight inputs is two steps of the product.
+void unpack_nibbles(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
+  const __m512i low = _mm512_set1_epi8(15);
+  for (size_t half = 0; half < panel_width; half += 16) {
+    const size_t rows = features > half ? std::min<size_t>(features - half, 16) : 0;
+    for (size_t i = 0; i < inputs; i += 128) {
+      const size_t words = std::min<size_t>((inputs - i) / 8, 16);
+      const __mmask16 there = static_cast<__mmask16>((1u << words) - 1);
+      const uint8_t* from = packed + half * row_bytes + i / 2;
+      uint8_t* to = weights + i / 4 * step_bytes + half * 4;
+      transpose(
+          words,
+          [&](size_t row) { return _mm512_maskz_loadu_epi32(row < rows ? there : 0, from + row * row_bytes); },
+          [&](size_t word, __m512i column) {
+            uint8_t* step = to + word * 2 * step_bytes;
+            _mm512_storeu_si512(step, _mm512_and_si512(column, low));
+            _mm512_storeu_si512(step + step_bytes, _mm512_and_si512(_mm512_srli_epi16(column, 4), low));
+          });
+    }
+  }
+}
+
+// Inputs of a row that are unpacked at a time.
+constexpr size_t unpacked_inputs = 256;
+
 template <int bits>
-void unpack_features(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* panel) {
-  alignas(64) uint8_t rows[integer_features][unpacked_inputs];
+void unpack_bits(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
+  constexpr uint64_t lowest = 0x0101010101010101 * ((uint64_t{1} << bits) - 1);
+  const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+  alignas(64) uint8_t rows[panel_width][unpacked_inputs];
   std::memset(rows, 0, sizeof rows);
   for (size_t start = 0; start < inputs; start += unpacked_inputs) {
     const size_t count = std::min(unpacked_inputs, inputs - start);
     for (size_t feature = 0; feature < features; feature++) {
-      unpack<bits>(packed + feature * row_bytes + start * bits / 8, count, rows[feature]);
-    }
-    uint8_t* columns = panel + start * integer_features;
-    size_t i = 0;
-    for (; i + 64 <= count; i += 64) {
-      for (size_t half = 0; half < integer_features; half += 16) {
-        transpose(&rows[half][i], unpacked_inputs, columns + i * integer_features + half * 4, integer_features * 4);
+      const uint8_t* from = packed + feature * row_bytes + start * bits / 8;
+      for (size_t i = 0; i < count; i += 8, from += bits) {
+        uint64_t word = 0;
+        std::memcpy(&word, from, bits);
+        word = _pdep_u64(word, lowest);
+        std::memcpy(&rows[feature][i], &word, sizeof word);
       }
     }
-    for (; i < count; i += 4) {
-      for (size_t feature = 0; feature < integer_features; feature++) {
-        std::memcpy(columns + i * integer_features + feature * 4, &rows[feature][i], 4);
+    for (size_t i = 0; i < count; i += 64) {
+      for (size_t half = 0; half < panel_width; half += 16) {
+        uint8_t* to = weights + (start + i) / 4 * step_bytes + half * 4;
+        transpose(
+            std::min<size_t>((count - i) / 4, 16),
+            [&](size_t row) { return _mm512_shuffle_epi8(_mm512_load_si512(&rows[half + row][i]), order); },
+            [&](size_t word, __m512i column) { _mm512_storeu_si512(to + word * step_bytes, column); });
       }
     }
   }
 }
 
-void unpack_panel(
-    const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* panel) {
+void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
   switch (bits) {
     case 2:
-      return unpack_features<2>(packed, row_bytes, features, inputs, panel);
+      return unpack_bits<2>(packed, row_bytes, features, inputs, weights);
     case 3:
-      return unpack_features<3>(packed, row_bytes, features, inputs, panel);
+      return unpack_bits<3>(packed, row_bytes, features, inputs, weights);
     case 4:
-      return unpack_features<4>(packed, row_bytes, features, inputs, panel);
+      return unpack_nibbles(packed, row_bytes, features, inputs, weights);
     case 5:
-      return unpack_features<5>(packed, row_bytes, features, inputs, panel);
+      return unpack_bits<5>(packed, row_bytes, features, inputs, weights);
     case 6:
-      return unpack_features<6>(packed, row_bytes, features, inputs, panel);
+      return unpack_bits<6>(packed, row_bytes, features, inputs, weights);
     default:
-      return unpack_features<8>(packed, row_bytes, features, inputs, panel);
+      return unpack_bits<8>(packed, row_bytes, features, inputs, weights);
   }
 }
 
-// `count` rows of q times `groups` groups of the panel, added to out [rows, integer_features].
+// ---------------------------------------------------------------- products
+
+// sum += four products of bytes in each lane, the same four inputs in all. As an instruction rather than its intrinsic:
+// around that, gcc 12 copies every sum to another register and back.
+inline void add_dot(__m512i& sum, __m512i weights, const int8_t* four) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int32_t*>(four)));
+}
+
+// The same for two products of 16-bit integers.
+inline void add_dot(__m512i& sum, __m512i weights, const int16_t* two) {
+  asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int32_t*>(two)));
+}
+
 // The loops over rows must be unrolled, or their sums would live in memory.
-template <int count>
-inline void product(const IntegerOperands& o, size_t row, size_t first, size_t groups, float* out) {
-  const uint8_t* panel = o.panel + first * o.group * integer_features;
-  __m512 total[count][2];
+template <int rows>
+void biases_of(
+    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
+    float* out) {
+  __m512i sum[rows][2];
 #pragma GCC unroll 6
-  for (int r = 0; r < count; r++) {
-    total[r][0] = _mm512_loadu_ps(out + r * integer_features);
-    total[r][1] = _mm512_loadu_ps(out + r * integer_features + 16);
+  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+  for (size_t pair = 0; pair < pairs; pair++, sums += tile_rows * 2, biases += panel_width * 2) {
+    const __m512i b0 = _mm512_loadu_si512(biases), b1 = _mm512_loadu_si512(biases + 32);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+      add_dot(sum[r][0], b0, sums + r * 2);
+      add_dot(sum[r][1], b1, sums + r * 2);
+    }
   }
-  for (size_t g = first; g < first + groups; g++) {
-    __m512i sum[count][2];
+  const __m512 u0 = _mm512_loadu_ps(bias_units), u1 = _mm512_loadu_ps(bias_units + 16);
 #pragma GCC unroll 6
-    for (int r = 0; r < count; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    const int8_t* q = o.q + row * o.inputs + g * o.group;
-    for (size_t i = 0; i < o.group; i += 4, panel += 4 * integer_features) {
-      const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
+  for (int r = 0; r < rows; r++, out += panel_width) {
+    const __m512 unit = _mm512_set1_ps(sum_units[r]);
+    const __m512 p0 = _mm512_mul_ps(u0, unit), p1 = _mm512_mul_ps(u1, unit);
+    _mm512_storeu_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), p0, _mm512_loadu_ps(out)));
+    _mm512_storeu_ps(out + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), p1, _mm512_loadu_ps(out + 16)));
+  }
+}
+
+template <int rows>
+void products_of(
+    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    size_t groups, float* out) {
+  __m512 total[rows][2];
 #pragma GCC unroll 6
-      for (int r = 0; r < count; r++) {
-        int32_t four;
-        std::memcpy(&four, q + r * o.inputs + i, 4);
-        const __m512i x = _mm512_set1_epi32(four);
-        sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], w0, x);
-        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], w1, x);
+  for (int r = 0; r < rows; r++) {
+    total[r][0] = _mm512_loadu_ps(out + r * panel_width);
+    total[r][1] = _mm512_loadu_ps(out + r * panel_width + 16);
+  }
+  for (size_t g = 0; g < groups; g++, scales += tile_rows, weight_scales += panel_width) {
+    __m512i sum[rows][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+    for (size_t i = 0; i < group; i += 4, weights += step_bytes, q += tile_rows * 4) {
+      const __m512i w0 = _mm512_loadu_si512(weights), w1 = _mm512_loadu_si512(weights + 64);
+#pragma GCC unroll 6
+      for (int r = 0; r < rows; r++) {
+        add_dot(sum[r][0], w0, q + r * 4);
+        add_dot(sum[r][1], w1, q + r * 4);
       }
     }
-    const __m512 s0 = _mm512_loadu_ps(o.weight_scales + g * integer_features);
-    const __m512 s1 = _mm512_loadu_ps(o.weight_scales + g * integer_features + 16);
-    const __m512 b0 = _mm512_loadu_ps(o.weight_biases + g * integer_features);
-    const __m512 b1 = _mm512_loadu_ps(o.weight_biases + g * integer_features + 16);
-    const size_t row_groups = o.inputs / o.group;
+    const __m512 s0 = _mm512_loadu_ps(weight_scales), s1 = _mm512_loadu_ps(weight_scales + 16);
 #pragma GCC unroll 6
-    for (int r = 0; r < count; r++) {
-      const __m512 scale = _mm512_set1_ps(o.scales[(row + r) * row_groups + g]);
-      const __m512 inputs_sum = _mm512_set1_ps(o.sums[(row + r) * row_groups + g]);
+    for (int r = 0; r < rows; r++) {
+      const __m512 scale = _mm512_set1_ps(scales[r]);
       total[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(s0, scale), total[r][0]);
       total[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(s1, scale), total[r][1]);
-      total[r][0] = _mm512_fmadd_ps(b0, inputs_sum, total[r][0]);
-      total[r][1] = _mm512_fmadd_ps(b1, inputs_sum, total[r][1]);
     }
   }
 #pragma GCC unroll 6
-  for (int r = 0; r < count; r++) {
-    _mm512_storeu_ps(out + r * integer_features, total[r][0]);
-    _mm512_storeu_ps(out + r * integer_features + 16, total[r][1]);
+  for (int r = 0; r < rows; r++) {
+    _mm512_storeu_ps(out + r * panel_width, total[r][0]);
+    _mm512_storeu_ps(out + r * panel_width + 16, total[r][1]);
   }
 }
 
-// Inputs whose part of the panel (16 KB) stays in the nearest cache for all rows.
-constexpr size_t cached_inputs = 512;
+void add_biases(
+    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
+    size_t rows, float* out) {
+  constexpr decltype(&biases_of<1>) of[tile_rows] = {biases_of<1>, biases_of<2>, biases_of<3>,
+                                                      biases_of<4>, biases_of<5>, biases_of<6>};
+  of[rows - 1](sums, sum_units, biases, bias_units, pairs, out);
+}
 
-void multiply(const IntegerOperands& o, size_t first, size_t rows, float* out) {
-  const size_t groups = o.inputs / o.group, step = std::max<size_t>(1, cached_inputs / o.group);
-  for (size_t g = 0; g < groups; g += step) {
-    const size_t n = std::min(step, groups - g);
-    size_t row = 0;
-    // Six rows: with two registers each for integers and floats, and the operands, what the machine has.
-    for (; row + 6 <= rows; row += 6) product<6>(o, first + row, g, n, out + row * integer_features);
-    for (; row < rows; row++) product<1>(o, first + row, g, n, out + row * integer_features);
-  }
+void add_products(
+    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, int, size_t group,
+    size_t groups, size_t rows, float* out) {
+  constexpr decltype(&products_of<1>) of[tile_rows] = {products_of<1>, products_of<2>, products_of<3>,
+                                                        products_of<4>, products_of<5>, products_of<6>};
+  of[rows - 1](q, scales, weights, weight_scales, group, groups, out);
 }
 
 }  // namespace
 
-extern const IntegerKernels vnni_kernels = {8, quantize_rows, unpack_panel, multiply};
+extern const IntegerKernels vnni_kernels = {8, unpack, add_biases, add_products};
 
 }  // namespace cpu
 

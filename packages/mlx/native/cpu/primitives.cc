@@ -1,15 +1,37 @@
 #include "../convert.h"
+#include "kernels.h"
 #include "peak.h"
+
+namespace cpu {
+namespace {
+
+std::optional<Activation> activation_of(const std::optional<std::string>& kind) {
+  static const std::pair<const char*, Activation> kinds[] = {
+      {"silu", Activation::silu},
+      {"gelu", Activation::gelu},
+      {"geluTanh", Activation::gelu_tanh},
+      {"quickGelu", Activation::quick_gelu},
+  };
+  if (!kind) return std::nullopt;
+  for (auto& [name, activation] : kinds) {
+    if (*kind == name) return activation;
+  }
+  throw std::invalid_argument("unknown activation \"" + *kind + "\"");
+}
+
+}  // namespace
+}  // namespace cpu
 
 #ifdef __linux__
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 
 #include "fused.h"
-#include "kernels.h"
+#include "linear.h"
 
 // Fused operations of the CPU backend: what MLX does there in many passes on one thread, in one pass on all. All take
 // and give float32. Layers choose them where `fusible` says so, and have the plain operations for everything else.
@@ -56,23 +78,13 @@ using mx::array;
 
 // ---------------------------------------------------------------- elementwise and norms
 
-array activate(array x, const std::string& kind) {
-  static const std::pair<const char*, Activation> kinds[] = {
-      {"silu", Activation::silu},
-      {"gelu", Activation::gelu},
-      {"geluTanh", Activation::gelu_tanh},
-      {"quickGelu", Activation::quick_gelu},
-  };
-  for (auto& [name, activation] : kinds) {
-    if (kind != name) continue;
-    return fuse(name, x.shape(), {x}, true, [activation = activation](const Inputs& in, float* out) {
-      const float* x = floats(in[0]);
-      in_ranges(in[0].size(), grain_elements, [&](size_t start, size_t stop) {
-        kernels().activate(activation, x + start, out + start, stop - start);
-      });
+array activate(array x, Activation activation) {
+  return fuse("activation", x.shape(), {x}, true, [activation](const Inputs& in, float* out) {
+    const float* x = floats(in[0]);
+    in_ranges(in[0].size(), grain_elements, [&](size_t start, size_t stop) {
+      kernels().activate(activation, x + start, out + start, stop - start);
     });
-  }
-  throw std::invalid_argument("unknown activation \"" + kind + "\"");
+  });
 }
 
 // [batch, tokens, dims] beside [batch, 1, dims]
@@ -348,219 +360,8 @@ array convolve(
   });
 }
 
-// ---------------------------------------------------------------- Linear with weights of fewer bits
-
-// Output features and inputs of the part of the matrix that is float32 at a time.
-constexpr int panel_features = 256;
-constexpr int panel_inputs = 512;
-
-bool is_floating(mx::Dtype dtype) {
-  return dtype == mx::float32 || dtype == mx::bfloat16 || dtype == mx::float16;
-}
-
-// `count` values of a floating array from `at` on: where they lie, or widened into `buffer`.
-const float* widened(const array& a, size_t at, size_t count, float* buffer) {
-  if (a.dtype() == mx::float32) return floats(a) + at;
-  kernels().widen(a.data<uint16_t>() + at, a.dtype() == mx::bfloat16, buffer, count);
-  return buffer;
-}
-
-// x [..., inputs], and a bias of as many values as features.
-struct LinearOperands {
-  LinearOperands(const array& x, int features, const std::optional<array>& bias) : operands{x}, shape(x.shape()) {
-    expect(x.ndim() >= 1, "takes x [..., inputs]");
-    expect(!bias || bias->size() == static_cast<size_t>(features), "takes a bias of as many values as features");
-    if (bias) operands.push_back(*bias);
-    shape.back() = features;
-  }
-
-  Inputs operands;
-  mx::Shape shape;
-};
-
-// Rows from which on it costs little to make a panel anew for others.
-constexpr size_t rows_worth_a_panel = 192;
-
-// How many rows and features one task takes: whole panels for all rows, or less where that leaves threads idle.
-struct PanelCut {
-  PanelCut(size_t rows, int features) : rows(std::max<size_t>(rows, 1)), features(panel_features) {
-    const size_t wanted = 2 * runtime::thread_count();
-    const size_t panels = (features + panel_features - 1) / panel_features;
-    if (panels >= wanted) return;
-    const size_t down = std::clamp<size_t>((wanted + panels - 1) / panels, 1, std::max<size_t>(1, rows / rows_worth_a_panel));
-    this->rows = std::max<size_t>(1, (rows + down - 1) / down);
-    if (panels * down < wanted) {
-      const size_t share = (features * down + wanted - 1) / wanted;
-      this->features = static_cast<int>(std::clamp<size_t>((share + 31) / 32 * 32, 32, panel_features));
-    }
-  }
-
-  size_t rows;
-  int features;
-};
-
-// out [rows, features] = x [rows, inputs] Wᵀ + bias, where fill(feature, start, count, to) writes a part of a row of W.
-template <typename F>
-void panel_products(
-    const float* x, size_t rows, int inputs, int features, const float* bias, float* out, const F& fill) {
-  const PanelCut cut(rows, features);
-  const int across = (features + cut.features - 1) / cut.features;
-  const int down = static_cast<int>((rows + cut.rows - 1) / cut.rows);
-  runtime::parallel(down * across, [&](int task) {
-    const int first = task % across * cut.features, n = std::min(cut.features, features - first);
-    const size_t top = task / across * cut.rows, m = std::min(cut.rows, rows - top);
-    thread_local std::vector<float> panel(static_cast<size_t>(panel_features) * panel_inputs);
-    float* result = out + top * features + first;
-    for (size_t row = 0; bias && row < m; row++) {
-      std::memcpy(result + row * features, bias + first, n * sizeof(float));
-    }
-    for (int start = 0; start < inputs; start += panel_inputs) {
-      const int k = std::min(panel_inputs, inputs - start);
-      for (int feature = 0; feature < n; feature++) {
-        fill(first + feature, start, k, panel.data() + static_cast<size_t>(feature) * panel_inputs);
-      }
-      runtime::sgemm_alone(
-          false, true, static_cast<int>(m), n, k, 1, x + top * inputs + start, inputs, panel.data(), panel_inputs,
-          start > 0 || bias ? 1.0f : 0.0f, result, features);
-    }
-  });
-}
-
-// x [..., inputs] @ wᵀ + bias, with w [features, inputs] as it is stored, in 16 bits.
-array dense_linear(array x, array w, std::optional<array> bias) {
-  expect(w.ndim() == 2 && (w.dtype() == mx::bfloat16 || w.dtype() == mx::float16) && x.ndim() >= 1 &&
-             x.shape(-1) == w.shape(1),
-         "takes x [..., inputs] and a matrix [features, inputs] of bfloat16 or float16");
-  LinearOperands linear(x, w.shape(0), bias);
-  return fuse(
-      "denseLinear", linear.shape, std::move(linear.operands), false,
-      [biased = bias.has_value()](const Inputs& in, float* out) {
-        const array& w = in[biased ? 2 : 1];
-        const size_t inputs = w.shape(1);
-        panel_products(
-            floats(in[0]), in[0].size() / std::max<size_t>(inputs, 1), w.shape(1), w.shape(0),
-            biased ? floats(in[1]) : nullptr, out, [&](size_t feature, size_t start, size_t count, float* to) {
-              kernels().widen(w.data<uint16_t>() + feature * inputs + start, w.dtype() == mx::bfloat16, to, count);
-            });
-      },
-      {w});
-}
-
-void expect_quantized(
-    const array& x, const array& w, const array& scales, const array& biases, int group, int bits) {
-  expect(x.ndim() >= 1 && w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(),
-         "takes x and a quantized matrix");
-  const int inputs = x.shape(-1), features = w.shape(0);
-  expect(bits >= 2 && bits <= 8 && bits != 7 && group > 0 && panel_inputs % group == 0 && group % 8 == 0 &&
-             scales.shape(0) == features && scales.shape(1) * group == inputs &&
-             static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits && w.dtype() == mx::uint32,
-         "takes a matrix whose scales and bits fit x");
-  expect(is_floating(scales.dtype()) && biases.dtype() == scales.dtype(),
-         "takes scales and biases of one dtype, float32, bfloat16 or float16");
-}
-
-// x [..., inputs] @ dequantize(w)ᵀ + bias, a panel of the matrix at a time.
-array quantized_linear(
-    array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-  expect_quantized(x, w, scales, biases, group, bits);
-  LinearOperands linear(x, w.shape(0), bias);
-  return fuse(
-      "quantizedLinear", linear.shape, std::move(linear.operands), false,
-      [group, bits, biased = bias.has_value()](const Inputs& in, float* out) {
-        const size_t at = biased ? 2 : 1;
-        const array &w = in[at], &scales = in[at + 1], &biases = in[at + 2];
-        const int inputs = in[0].shape(-1);
-        const size_t row_bytes = static_cast<size_t>(inputs) * bits / 8, groups = inputs / group;
-        const auto* packed = reinterpret_cast<const uint8_t*>(w.data<uint32_t>());
-        panel_products(
-            floats(in[0]), in[0].size() / inputs, inputs, w.shape(0), biased ? floats(in[1]) : nullptr, out,
-            [&](size_t feature, size_t start, size_t count, float* to) {
-              float of_scales[panel_inputs], of_biases[panel_inputs];
-              const size_t of_groups = feature * groups + start / group;
-              kernels().dequantize(
-                  packed + feature * row_bytes + start * bits / 8,
-                  widened(scales, of_groups, count / group, of_scales),
-                  widened(biases, of_groups, count / group, of_biases), to, count, group, bits);
-            });
-      },
-      {w, scales, biases});
-}
-
-// [features, groups] of a panel to [groups, integer_features]; features beyond are zeros.
-void transpose_groups(const array& a, size_t first, size_t features, size_t groups, float* row, float* out) {
-  if (features < integer_features) std::fill_n(out, groups * integer_features, 0.0f);
-  for (size_t feature = 0; feature < features; feature++) {
-    const float* own = widened(a, (first + feature) * groups, groups, row);
-    for (size_t g = 0; g < groups; g++) out[g * integer_features + feature] = own[g];
-  }
-}
-
-// Rows whose results for one panel (96 KB) a core's cache holds beside the panel.
-constexpr size_t integer_rows = 768;
-
-// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the weights
-// are multiplied as they are, and scales and biases applied to whole groups.
-array integer_linear(
-    array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-  expect_quantized(x, w, scales, biases, group, bits);
-  expect(integer_kernels() && bits <= integer_kernels()->most_bits, "takes a processor that multiplies integers");
-  expect(group % 32 == 0, "takes groups of 32 inputs or a multiple");
-  LinearOperands linear(x, w.shape(0), bias);
-  return fuse(
-      "integerLinear", linear.shape, std::move(linear.operands), false,
-      [group, bits, biased = bias.has_value()](const Inputs& in, float* out) {
-        const auto& integer = *integer_kernels();
-        const size_t at = biased ? 2 : 1;
-        const array &w = in[at], &scales = in[at + 1], &biases = in[at + 2];
-        const size_t inputs = in[0].shape(-1), features = w.shape(0);
-        const size_t rows = in[0].size() / inputs, groups = inputs / group;
-        const size_t row_bytes = inputs * bits / 8;
-        const auto* packed = reinterpret_cast<const uint8_t*>(w.data<uint32_t>());
-        std::unique_ptr<int8_t[]> q(new int8_t[rows * inputs]);
-        std::unique_ptr<float[]> x_scales(new float[rows * groups]), sums(new float[rows * groups]);
-        in_ranges(rows, std::max<size_t>(1, grain_elements / inputs), [&](size_t start, size_t stop) {
-          integer.quantize_rows(
-              floats(in[0]) + start * inputs, stop - start, inputs, group, q.get() + start * inputs,
-              x_scales.get() + start * groups, sums.get() + start * groups);
-        });
-        const size_t panels = (features + integer_features - 1) / integer_features;
-        runtime::parallel(static_cast<int>(panels), [&](int task) {
-          const size_t first = task * integer_features, n = std::min(integer_features, features - first);
-          thread_local std::vector<uint8_t> panel;
-          thread_local std::vector<float> of_groups, result;
-          panel.resize(inputs * integer_features);
-          of_groups.resize(groups * (2 * integer_features + 1));
-          result.resize(integer_rows * integer_features);
-          float* weight_scales = of_groups.data();
-          float* weight_biases = weight_scales + groups * integer_features;
-          float* row = weight_biases + groups * integer_features;
-          integer.unpack_panel(packed + first * row_bytes, row_bytes, n, inputs, bits, panel.data());
-          transpose_groups(scales, first, n, groups, row, weight_scales);
-          transpose_groups(biases, first, n, groups, row, weight_biases);
-          float start[integer_features] = {};
-          if (biased) std::copy_n(floats(in[1]) + first, n, start);
-          for (size_t r = 0; r < rows; r += integer_rows) {
-            const size_t count = std::min(integer_rows, rows - r);
-            for (size_t i = 0; i < count; i++) std::copy_n(start, integer_features, &result[i * integer_features]);
-            const IntegerOperands operands{
-                inputs, static_cast<size_t>(group), bits, panel.data(), weight_scales, weight_biases,
-                q.get(), x_scales.get(), sums.get()};
-            integer.multiply(operands, r, count, result.data());
-            for (size_t i = 0; i < count; i++) {
-              std::copy_n(&result[i * integer_features], n, out + (r + i) * features + first);
-            }
-          }
-        });
-      },
-      {w, scales, biases});
-}
-
 bool multiplies_bfloat16() {
   return bfloat16_attention() != nullptr;
-}
-
-bool multiplies_integers(int bits) {
-  return integer_kernels() != nullptr && bits <= integer_kernels()->most_bits;
 }
 
 std::string instruction_set() {
@@ -590,7 +391,7 @@ using mx::array;
 [[noreturn]] array absent() {
   throw std::runtime_error("the fused operations of the CPU backend exist on Linux only");
 }
-array activate(array, const std::string&) { return absent(); }
+array activate(array, Activation) { return absent(); }
 array modulated_norm(array, array, array, float) { return absent(); }
 array layer_norm(array, array, array, float) { return absent(); }
 array gated_add(array, array, array) { return absent(); }
@@ -602,10 +403,15 @@ array convolve(
   return absent();
 }
 array attend(array, array, array, float, std::optional<array>, bool) { return absent(); }
-array attend_bfloat16(array, array, array, float) { return absent(); }
-array dense_linear(array, array, std::optional<array>) { return absent(); }
-array quantized_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
-array integer_linear(array, array, array, array, std::optional<array>, int, int) { return absent(); }
+array dense_linear(array, array, std::optional<array>, std::optional<Activation>) { return absent(); }
+array quantized_linear(
+    array, array, array, array, std::optional<array>, int, int, std::optional<Activation>) {
+  return absent();
+}
+array integer_linear(
+    array, array, array, array, std::optional<array>, int, int, std::optional<Activation>) {
+  return absent();
+}
 bool multiplies_integers(int) { return false; }
 bool multiplies_bfloat16() { return false; }
 bool fusible(const array&) { return false; }
@@ -624,7 +430,7 @@ Table cpu_table() {
       row("fusibleWeight", "a", [](array a) { return cpu::fusible_weight(a); }),
       row("instructionSet", "", [] { return cpu::instruction_set(); }),
       row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
-      row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, kind); }),
+      row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, *cpu::activation_of(kind)); }),
       row("fusedModulatedNorm", "x scale shift eps",
           [](array x, array scale, array shift, float eps) { return cpu::modulated_norm(x, scale, shift, eps); }),
       row("fusedLayerNorm", "x weight bias eps",
@@ -655,15 +461,19 @@ Table cpu_table() {
       row("fusedBfloat16Attention", "q k v scale",
           [](array q, array k, array v, float scale) { return cpu::attend_bfloat16(q, k, v, scale); }),
       row("multipliesIntegers", "bits", [](int bits) { return cpu::multiplies_integers(bits); }),
-      row("fusedLinear", "x w bias",
-          [](array x, array w, std::optional<array> bias) { return cpu::dense_linear(x, w, bias); }),
-      row("fusedIntegerLinear", "x w scales biases bias groupSize bits",
-          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-            return cpu::integer_linear(x, w, scales, biases, bias, group, bits);
+      row("fusedLinear", "x w bias activation",
+          [](array x, array w, std::optional<array> bias, std::optional<std::string> activation) {
+            return cpu::dense_linear(x, w, bias, cpu::activation_of(activation));
           }),
-      row("fusedQuantizedLinear", "x w scales biases bias groupSize bits",
-          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits) {
-            return cpu::quantized_linear(x, w, scales, biases, bias, group, bits);
+      row("fusedIntegerLinear", "x w scales biases bias groupSize bits activation",
+          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits,
+             std::optional<std::string> activation) {
+            return cpu::integer_linear(x, w, scales, biases, bias, group, bits, cpu::activation_of(activation));
+          }),
+      row("fusedQuantizedLinear", "x w scales biases bias groupSize bits activation",
+          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits,
+             std::optional<std::string> activation) {
+            return cpu::quantized_linear(x, w, scales, biases, bias, group, bits, cpu::activation_of(activation));
           }),
   };
 }

@@ -30,3 +30,8 @@ export const quickGelu = (x: MxArray): MxArray =>
 
 /** `max(x, 0)`. */
 export const relu = (x: MxArray): MxArray => maximum(x, 0);
+
+/** The activations that layers can apply to what they give. */
+export const activations = { silu, gelu, geluTanh, quickGelu };
+
+export type Activation = keyof typeof activations;

@@ -15,6 +15,7 @@ import {
   transpose,
   zeros,
 } from "../ops.js";
+import { type Activation, activations } from "./activations.js";
 import { MatrixLayer } from "./matrix.js";
 import type { LayerQuantization, Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
@@ -40,35 +41,43 @@ export class Linear extends MatrixLayer {
     this.bias = (options.bias ?? true) ? zeros([outFeatures]) : null;
   }
 
-  /** `[..., in]` → `[..., out]`. */
-  forward(x: MxArray): MxArray {
+  /** `[..., in]` → `[..., out]`, through the activation if one is named: in the same pass where the layer is fused. */
+  forward(x: MxArray, activation?: Activation): MxArray {
+    const fused = this.#fused(x, activation);
+    if (fused) return fused;
+    const product = this.#product(x);
+    return activation ? activations[activation](product) : product;
+  }
+
+  /** What the fused operations of a Linux CPU give, where they apply. */
+  #fused(x: MxArray, activation: Activation | null = null): MxArray | null {
     const { quantized, quantization, bias } = this;
-    const fusible = native.fusible(x) && (!bias || native.fusible(bias));
+    if (!native.fusible(x) || (bias && !native.fusible(bias))) return null;
+    if (!quantized || !quantization)
+      return this.weight.dtype !== "float32" && native.fusibleWeight(this.weight)
+        ? native.fusedLinear(x, this.weight, bias, activation)
+        : null;
+    if (!native.fusibleWeight(quantized.scales)) return null;
+    const { weight, scales, biases } = quantized;
+    const { groupSize, bits } = quantization;
+    const product =
+      this.products === "int8" && canMultiplyIntegers(bits)
+        ? native.fusedIntegerLinear
+        : native.fusedQuantizedLinear;
+    return product(x, weight, scales, biases, bias, groupSize, bits, activation);
+  }
+
+  #product(x: MxArray): MxArray {
+    const { quantized, quantization, bias } = this;
     if (!quantized || !quantization) {
-      if (fusible && this.weight.dtype !== "float32" && native.fusibleWeight(this.weight))
-        return native.fusedLinear(x, this.weight, bias);
       const weight = transpose(this.weight);
       return bias ? addmm(bias, x, weight) : matmul(x, weight);
     }
-    if (fusible && native.fusibleWeight(quantized.scales))
-      return fusedQuantized(x, quantized, bias, quantization, this.products);
     const { weight, scales, biases } = quantized;
     const inDtype = { weight, scales: astype(scales, this.dtype), biases: astype(biases, this.dtype) };
     const product = quantizedProduct(x, inDtype, quantization);
     return bias ? add(product, bias) : product;
   }
-}
-
-function fusedQuantized(
-  x: MxArray,
-  { weight, scales, biases }: QuantizedMatrix,
-  bias: MxArray | null,
-  { groupSize, bits }: Required<LayerQuantization>,
-  products: QuantizedProducts,
-): MxArray {
-  if (products === "int8" && canMultiplyIntegers(bits))
-    return native.fusedIntegerLinear(x, weight, scales, biases, bias, groupSize, bits);
-  return native.fusedQuantizedLinear(x, weight, scales, biases, bias, groupSize, bits);
 }
 
 /**
