@@ -4,6 +4,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { request as httpRequest } from "node:http";
 import { fileURLToPath } from "node:url";
 import { pack, Unpackr } from "msgpackr";
 import { WebSocket } from "ws";
@@ -181,6 +182,33 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => ({
   HF_HUB_OFFLINE: "1",
   ...env,
 });
+
+/** How the worker answers an upgrade: its status and, when it is none, its body. */
+export function refusal(
+  url: string,
+  headers: Record<string, string>,
+): Promise<{ status: number; body: string }> {
+  const upgrade = {
+    connection: "Upgrade",
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+  };
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(url.replace("ws", "http"), { headers: { ...upgrade, ...headers } });
+    sent.once("upgrade", (response, socket) => {
+      socket.destroy();
+      resolve({ status: response.statusCode!, body: "" });
+    });
+    sent.once("response", async (response) => {
+      let body = "";
+      for await (const chunk of response) body += chunk;
+      resolve({ status: response.statusCode!, body });
+    });
+    sent.once("error", reject);
+    sent.end();
+  });
+}
 
 /** Starts `mflux-depth worker` on a free port; it ends with this process at the latest. */
 export async function startWorker(

@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { request as httpRequest } from "node:http";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pack } from "msgpackr";
 import sharp from "sharp";
 import { WebSocket } from "ws";
 import { definition } from "../src/definition.js";
-import { type Data, engineOf, examples, execution, SocketHost, startWorker, steps } from "./host.js";
+import { type Data, engineOf, examples, execution, refusal, SocketHost, startWorker, steps } from "./host.js";
 
 const map = await readFile(new URL("cube_depth.png", examples));
 const token = "a token of this test";
@@ -377,30 +376,6 @@ test("a worker without a token: hosts enter, web pages do not; frames have a lim
     other.child.kill();
   }
 });
-
-/** How the worker answers an upgrade: its status and, when it is none, its body. */
-function refusal(url: string, headers: Record<string, string>): Promise<{ status: number; body: string }> {
-  const upgrade = {
-    connection: "Upgrade",
-    upgrade: "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": Buffer.alloc(16).toString("base64"),
-  };
-  return new Promise((resolve, reject) => {
-    const sent = httpRequest(url.replace("ws", "http"), { headers: { ...upgrade, ...headers } });
-    sent.once("upgrade", (response, socket) => {
-      socket.destroy();
-      resolve({ status: response.statusCode!, body: "" });
-    });
-    sent.once("response", async (response) => {
-      let body = "";
-      for await (const chunk of response) body += chunk;
-      resolve({ status: response.statusCode!, body });
-    });
-    sent.once("error", reject);
-    sent.end();
-  });
-}
 
 /** A PNG that announces a size and holds almost nothing. */
 function pngOf(width: number, height: number): Buffer {

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import crypto, { createHash } from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
+import { test } from "node:test";
+import { Engine } from "mflux-depth/engine";
+import { serveWebSocket } from "../src/worker/websocket.js";
+import { Worker } from "../src/worker/worker.js";
+import { refusal } from "./host.js";
+
+const token = "a token of this test";
+
+/*
+ * How long a refusal takes cannot be measured finely enough over a socket to show anything. What can be shown is that
+ * nothing looks at the header but the digest and the comparison in constant time, and that neither length nor prefix
+ * survives the one before the other.
+ */
+test("the token is compared by digests, in constant time, whatever was sent", async (context) => {
+  const compare = context.mock.method(crypto, "timingSafeEqual");
+  syncBuiltinESMExports();
+  const worker = new Worker({ transport: "websocket", engine: new Engine() });
+  const endpoint = await serveWebSocket(worker, { host: "127.0.0.1", port: 0, token, frameLimit: 1024 });
+  const headers = [
+    null,
+    "Bearer",
+    "Bearer a",
+    `Bearer ${token.slice(0, -1)}`,
+    `Bearer ${token}s`,
+    `Basic ${token}`,
+    `Bearer ${"a".repeat(8000)}`,
+  ];
+  try {
+    for (const header of headers) {
+      const { status } = await refusal(endpoint.url, header === null ? {} : { authorization: header });
+      assert.equal(status, 401, `${header}`);
+    }
+  } finally {
+    await endpoint.close();
+    compare.mock.restore();
+    syncBuiltinESMExports();
+  }
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  assert.deepEqual(
+    compare.mock.calls.map(({ arguments: compared }) => compared),
+    headers.map((header) => [digest(header ?? ""), digest(`Bearer ${token}`)]),
+  );
+});
