@@ -13,6 +13,7 @@ import { ClipTextEncoder, clipTextConfig } from "./models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "./models/flux-transformer.js";
 import { T5Encoder, t5Config } from "./models/t5.js";
 import type { Bits, ResolvedLoadOptions } from "./options.js";
+import { readingCacheBytes, restingCacheBytes } from "./plan.js";
 import { type SchedulerConfig, schedulerConfig } from "./schedule.js";
 import { Component, type LoadProgress } from "./weights/component.js";
 import { readConfig, variantIn } from "./weights/files.js";
@@ -103,6 +104,10 @@ export function openParts(
     bits: options.quantize,
     matricesAsStored: device === "cpu" && dtype === "float32" && multipliesStored(),
     variant: options.variant,
+    cacheLimit:
+      device === "cpu" && options.cacheLimitGb === undefined
+        ? { quantizing: readingCacheBytes(), resting: restingCacheBytes }
+        : undefined,
     onProgress: (progress: LoadProgress): void => {
       loading.seconds += progress.seconds ?? 0;
       onProgress?.(progress);

@@ -252,6 +252,9 @@ export const roomLeft = (): number => {
  */
 export const stepCacheBytes = (): number => Math.floor(Math.min(1e9, machineMemory("cpu").total / 16));
 
+/** The same while tensors are quantized, one after another: enough for those of a block. */
+export const readingCacheBytes = (): number => Math.min(3e8, stepCacheBytes());
+
 /** The same at other times, when nothing of the size is needed again: MLX's own limit on the CPU. */
 export const restingCacheBytes = 32 * 2 ** 20;
 

@@ -7,7 +7,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { memory } from "@mflux-depth/mlx";
 import { T5Encoder, t5Config } from "../src/models/t5.js";
 import { FluxDepth, type FluxDepthOptions } from "../src/pipeline.js";
-import { Component, type LoadProgress } from "../src/weights/component.js";
+import { type CacheLimit, Component, type LoadProgress } from "../src/weights/component.js";
 import { readConfig } from "../src/weights/files.js";
 import { writeLargeText } from "./holes.js";
 import { at } from "./tensors.js";
@@ -28,7 +28,7 @@ beforeEach(() => {
   onProgress = () => {};
 });
 
-function textEncoder(): Component<T5Encoder> {
+function textEncoder(cacheLimit?: CacheLimit): Component<T5Encoder> {
   const part = join(folder, "model", "text_encoder_2");
   const config = t5Config(readConfig(part, "config.json"));
   return new Component({
@@ -38,6 +38,7 @@ function textEncoder(): Component<T5Encoder> {
     rename: T5Encoder.sanitize,
     dtype: "float32",
     bits: 4,
+    cacheLimit,
     onProgress: (event) => {
       progress.push(event);
       onProgress(event);
@@ -116,6 +117,25 @@ describe("a component", () => {
     await part.get();
     assert.equal(progress.at(-1)!.state, "end");
     part.free();
+    assert.deepEqual(inMemory(), baseline);
+  });
+
+  test("gives the buffers of what it has quantized to what it reads next, and back at the end", async () => {
+    const cacheLimit = { quantizing: 40e6, resting: 1e6 };
+    const before = memory.setCacheLimit(cacheLimit.resting);
+    const limited = textEncoder(cacheLimit);
+    const plain = textEncoder();
+    const baseline = inMemory();
+    let most = 0;
+    onProgress = () => {
+      most = Math.max(most, memory.cacheMemory());
+    };
+    await limited.get();
+    assert.ok(most > 10 * cacheLimit.resting && most <= cacheLimit.quantizing, `${most} bytes were kept`);
+    assert.equal(memory.cacheMemory(), 0);
+    assert.equal(memory.setCacheLimit(before), cacheLimit.resting);
+    assert.equal(limited.size().reading - plain.size().reading, cacheLimit.quantizing);
+    limited.free();
     assert.deepEqual(inMemory(), baseline);
   });
 

@@ -37,14 +37,24 @@ export interface ComponentOptions<M extends Module> {
   readonly bits: Bits | null;
   /** The folder that a saved component was made from, for a tensor that got lost. */
   readonly original?: string | null;
+  /** Of freed buffers, what MLX may keep for the next ones; MLX's limit stays as it is when absent. */
+  readonly cacheLimit?: CacheLimit | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** In bytes. */
+export interface CacheLimit {
+  /** While dense tensors are read and quantized, one after another. */
+  readonly quantizing: number;
+  /** Afterwards. */
+  readonly resting: number;
 }
 
 /** Sizes in bytes. */
 export interface HeldSize {
   /** Of all parameters. */
   readonly bytes: number;
-  /** What reading them takes besides: tensors that are being converted, and those read meanwhile. */
+  /** What reading them takes besides: tensors that are being converted, those read meanwhile, and freed buffers. */
   readonly reading: number;
 }
 
@@ -98,13 +108,14 @@ export class Component<M extends Module> {
     const { folder, variant, dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
     const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
     const quantized = storedBits(checkpoint) === null ? bits : null;
+    const cached = quantized === null ? 0 : (this.#options.cacheLimit?.quantizing ?? 0);
     let [total, largest] = [0, batchBytes];
     for (const [name, { dtype: stored, shape, start, end }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, end - start);
     }
-    return { bytes: total, reading: Math.min(2 * largest, checkpoint.bytes) };
+    return { bytes: total, reading: Math.min(2 * largest + cached, checkpoint.bytes) };
   }
 
   /** Releases the weights; the next {@link get} reads them again. One that is reading them rejects. */
@@ -138,8 +149,10 @@ export class Component<M extends Module> {
       onProgress?.({ component: name, state, bytes, bytesDone, ...(seconds !== undefined && { seconds }) });
     report("start");
     const module = build();
+    const options = weightOptions(this.#options, checkpoint);
+    using _cache = options.quantization && this.#keepBuffers();
     await loadWeights(module, checkpoint, {
-      ...weightOptions(this.#options, checkpoint),
+      ...options,
       signal,
       onBytes: (count) => {
         bytesDone += count;
@@ -149,6 +162,19 @@ export class Component<M extends Module> {
     bytesDone = bytes;
     report("end", (performance.now() - started) / 1000);
     return module;
+  }
+
+  /** Lets the next tensor have the buffer of one that has been quantized, until it is disposed of. */
+  #keepBuffers(): Disposable | null {
+    const { cacheLimit } = this.#options;
+    if (!cacheLimit) return null;
+    memory.setCacheLimit(cacheLimit.quantizing);
+    return {
+      [Symbol.dispose]: () => {
+        memory.setCacheLimit(cacheLimit.resting);
+        memory.clearCache();
+      },
+    };
   }
 }
 
