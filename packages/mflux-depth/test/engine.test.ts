@@ -266,6 +266,14 @@ test("the model goes on request, after a time without jobs, and when memory is s
   }
 });
 
+test("a time without jobs may be longer than any timer", async () => {
+  const other = new Engine({ idleSeconds: 1e9 });
+  await other.generate(job({ steps: 1 }));
+  await sleep(100);
+  assert.equal(other.held?.model, "tiny-world");
+  await other.close();
+});
+
 test("a closed engine refuses, and ends what runs and waits", async () => {
   const other = new Engine();
   const running = assert.rejects(other.generate(job()), /closed/);

@@ -99,6 +99,8 @@ test("wrong usage: one sentence, exit code 2", async () => {
     [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
     [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or say --no-token/],
     [["--frobnicate"], /--frobnicate/],
+    [["--host", "", "--no-token"], /--host must be a name or an address/],
+    [["--stdio", "--port", "99"], /--port has no meaning with --stdio/],
     [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],
   ];
   for (const [args, message] of cases) {

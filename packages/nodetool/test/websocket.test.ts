@@ -408,6 +408,21 @@ function crc(bytes: Uint8Array): number {
   return (value ^ 0xffffffff) >>> 0;
 }
 
+test("a worker whose log nobody reads any more goes on", async () => {
+  const other = await startWorker({ NODETOOL_WORKER_TOKEN: "" });
+  other.child.stderr!.destroy();
+  other.child.stdout!.destroy();
+  const client = await SocketHost.connect(other.url);
+  const ended = once(other.child, "exit").then(([code]) => `the worker ended with ${code}`);
+  // The log has a line of each run.
+  for (let i = 0; i < 2; i++) {
+    const answer = client.ask("execute", withMap({ steps: 1 })).then(() => "answered");
+    assert.equal(await Promise.race([answer, ended]), "answered");
+  }
+  client.drop();
+  assert.equal(await other.stop(), 130);
+});
+
 test("a socket that is not WebSocket at all is closed, and the worker lives", async () => {
   const { port } = new URL(worker.url);
   const { connect: open } = await import("node:net");

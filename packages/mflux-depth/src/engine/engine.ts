@@ -32,6 +32,9 @@ export interface RunOptions {
   readonly onEvent?: ((event: EngineEvent) => void) | undefined;
 }
 
+/** A timer of more fires at once. */
+const longestTimerMs = 2 ** 31 - 1;
+
 interface Waiting {
   readonly job: EngineJob;
   readonly signal: AbortSignal | undefined;
@@ -200,7 +203,7 @@ export class Engine {
     if (!this.#process || this.#idle) return;
     const { idleSeconds, pressureSeconds, shortOfMemory: isShort } = this.#options;
     this.#process.unref();
-    this.#idle = setTimeout(() => void this.#stop(), idleSeconds * 1000).unref();
+    this.#idle = setTimeout(() => void this.#stop(), Math.min(idleSeconds * 1000, longestTimerMs)).unref();
     this.#pressure = setInterval(async () => {
       const short = await isShort().catch(() => false);
       if (short && !this.#running) await this.#stop();

@@ -66,6 +66,8 @@ const flags = {
  */
 export async function run(argv: readonly string[], io: WorkerIo): Promise<number> {
   const values = parse(argv);
+  // A log that nobody reads any more is no reason to end.
+  io.stderr.on("error", () => {});
   if (values.describe) {
     io.stdout.write(`${JSON.stringify(definition, null, 2)}\n`);
     return 0;
@@ -81,7 +83,7 @@ export async function run(argv: readonly string[], io: WorkerIo): Promise<number
   );
   const engine = new Engine({ idleSeconds: Number(idleMinutes) * 60 });
   try {
-    await (values.stdio ? overPipes(engine, io) : overWebSocket(engine, values, io));
+    await (values.stdio ? overPipes(engine, values, io) : overWebSocket(engine, values, io));
   } finally {
     await engine.close();
   }
@@ -89,7 +91,10 @@ export async function run(argv: readonly string[], io: WorkerIo): Promise<number
   return 0;
 }
 
-async function overPipes(engine: Engine, io: WorkerIo): Promise<void> {
+async function overPipes(engine: Engine, values: Values, io: WorkerIo): Promise<void> {
+  for (const name of ["host", "port", "no-token"] as const)
+    if (values[name] !== undefined)
+      throw new OptionError(`--${name}`, `--${name} has no meaning with --stdio, which does not listen.`);
   // A line printed by anyone would be read as a frame.
   globalThis.console = new Console(io.stderr, io.stderr);
   const frameLimit = frameLimitOf(io);
@@ -99,6 +104,8 @@ async function overPipes(engine: Engine, io: WorkerIo): Promise<void> {
 
 async function overWebSocket(engine: Engine, values: Values, io: WorkerIo): Promise<void> {
   const { host = "127.0.0.1" } = values;
+  if (host.trim() === "")
+    throw new OptionError("--host", "--host must be a name or an address; it is blank.");
   const port = integer("--port", values.port ?? "8787", { min: 0, max: 65535 });
   const token = io.env.NODETOOL_WORKER_TOKEN ?? "";
   if (token === "" && !isLoopback(host) && !values["no-token"])
