@@ -596,6 +596,16 @@ describe("a disk", () => {
     assertWhole(await obtain());
   });
 
+  test("that is not there is said so", async () => {
+    const link = join(home, "cache");
+    await symlink(join(home, "unplugged", "cache"), link);
+    const nowhere = { env: { HF_HOME: link, HF_ENDPOINT: hub.endpoint } };
+    await assert.rejects(
+      obtain({}, nowhere),
+      failure(/cache.* cannot be made \(E\w+\); set HF_HOME to a folder/),
+    );
+  });
+
   test("that is too small is found out before", async () => {
     hub.fault = ({ path }) =>
       path.includes("/tree/")

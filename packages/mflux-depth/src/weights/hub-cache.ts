@@ -171,7 +171,7 @@ export class RepositoryCache {
 
   /** A sentence for what the disk refuses. */
   #explain(error: unknown): unknown {
-    const { code, path } = error as NodeJS.ErrnoException;
+    const { code, path, syscall } = error as NodeJS.ErrnoException;
     const { cache } = this.#client.settings;
     const fail = (reason: string): ModelError =>
       new ModelError(this.#client.repository, reason, { cause: error });
@@ -181,6 +181,9 @@ export class RepositoryCache {
       );
     if (code === "EACCES" || code === "EPERM" || code === "EROFS")
       return fail(`${path ?? cache} cannot be written (${code}); set HF_HOME to a folder that can`);
+    // A link to a disk that is not there; a file in the way; and so Node tells of disks that are read-only.
+    if (syscall === "mkdir")
+      return fail(`${path ?? cache} cannot be made (${code}); set HF_HOME to a folder that can be written`);
     return error;
   }
 }
