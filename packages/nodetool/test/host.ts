@@ -210,12 +210,13 @@ export function refusal(
   });
 }
 
-/** Starts `mflux-depth worker` on a free port; it ends with this process at the latest. */
+/** Starts `mflux-depth worker`, on a port that is free when none is named; it ends with this process at the latest. */
 export async function startWorker(
   env: Record<string, string> = {},
+  port = "0",
 ): Promise<{ url: string; child: ChildProcess; stop: () => Promise<number | null> }> {
   const withParent = new URL("./with-parent.js", import.meta.url).href;
-  const child = spawn(process.execPath, ["--import", withParent, cli, "worker", "--port", "0"], {
+  const child = spawn(process.execPath, ["--import", withParent, cli, "worker", "--port", port], {
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });

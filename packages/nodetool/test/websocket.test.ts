@@ -7,7 +7,17 @@ import { pack } from "msgpackr";
 import sharp from "sharp";
 import { WebSocket } from "ws";
 import { definition } from "../src/definition.js";
-import { type Data, engineOf, examples, execution, refusal, SocketHost, startWorker, steps } from "./host.js";
+import {
+  type Data,
+  engineOf,
+  examples,
+  execution,
+  isRunning,
+  refusal,
+  SocketHost,
+  startWorker,
+  steps,
+} from "./host.js";
 
 const map = await readFile(new URL("cube_depth.png", examples));
 const token = "a token of this test";
@@ -407,6 +417,30 @@ function crc(bytes: Uint8Array): number {
   }
   return (value ^ 0xffffffff) >>> 0;
 }
+
+test("a worker that is ended while it works: at once, with its engine, and its port is free", async () => {
+  let port = "0";
+  for (const [signal, expected] of [
+    ["SIGTERM", 143],
+    ["SIGKILL", null],
+  ] as const) {
+    const other = await startWorker({ NODETOOL_WORKER_TOKEN: "" }, port);
+    ({ port } = new URL(other.url));
+    const client = await SocketHost.connect(other.url);
+    const run = client.request("execute", withMap({ steps: 50, width: 512, height: 512 }));
+    await run.until(({ progress }) => progress === 1);
+    const engine = engineOf(other.child.pid!)!;
+    const exited = once(other.child, "exit");
+    other.child.kill(signal);
+    assert.ok((await seconds(exited)) < 2, signal);
+    assert.equal(other.child.exitCode, expected);
+    for (let i = 0; i < 100 && isRunning(engine); i++) await sleep(20);
+    assert.ok(!isRunning(engine), signal);
+  }
+  const next = await startWorker({ NODETOOL_WORKER_TOKEN: "" }, port);
+  assert.equal(new URL(next.url).port, port);
+  await next.stop();
+});
 
 test("a worker whose log nobody reads any more goes on", async () => {
   const other = await startWorker({ NODETOOL_WORKER_TOKEN: "" });
