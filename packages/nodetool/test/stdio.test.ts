@@ -98,7 +98,8 @@ test("wrong usage: one sentence, exit code 2", async () => {
   const cases: [string[], RegExp][] = [
     [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
     [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or say --no-token/],
-    [["--frobnicate"], /--frobnicate/],
+    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags there are\.\n$/],
+    [["--idle-minutes", "-1"], /^Option '--idle-minutes' argument is ambiguous; --help lists .*\n$/],
     [["--host", "", "--no-token"], /--host must be a name or an address/],
     [["--stdio", "--port", "99"], /--port has no meaning with --stdio/],
     [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],

@@ -160,7 +160,9 @@ function parseFlags(argv: string[]) {
   try {
     return parseArgs({ args: argv, options: flags, strict: true });
   } catch (error) {
-    throw new OptionError("worker", (error as Error).message, { cause: error });
+    // Node's advice after its first sentence is about its own rules.
+    const [reason] = (error as Error).message.split(/\.\s|\.$/);
+    throw new OptionError("worker", `${reason}; --help lists the flags there are.`, { cause: error });
   }
 }
 
