@@ -201,6 +201,7 @@ export interface Native {
   fusedLayerNorm: (x: MxArray, weight: MxArray, bias: MxArray, eps: number) => MxArray;
   fusedGatedAdd: (x: MxArray, gate: MxArray, y: MxArray) => MxArray;
   fusedNormRotate: (x: MxArray, weight: MxArray, cos: MxArray, sin: MxArray, heads: number, offset: number, eps: number) => MxArray;
+  fusedJoin: (arrays: MxArray[], axis: number) => MxArray;
   fusedGroupNorm: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number, silu: boolean) => MxArray;
   groupStatistics: (x: MxArray, weight: MxArray, bias: MxArray, groups: number, eps: number) => MxArray;
   fusedConvolution: (x: MxArray, w: MxArray, bias: MxArray | null, statistics: MxArray | null, residual: MxArray | null, stride: number, before: number, after: number, repeat: number) => MxArray;

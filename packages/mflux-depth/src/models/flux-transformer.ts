@@ -3,7 +3,6 @@ import {
   array,
   astype,
   clip,
-  concatenate,
   type DType,
   type MxArray,
   reshape,
@@ -15,6 +14,7 @@ import {
 import {
   DotProductAttention,
   gatedAdd,
+  joined,
   LayerNorm,
   Linear,
   lazily,
@@ -337,9 +337,9 @@ class JointAttention extends Attention {
     const imageK = rotaryHeads(this.toK.forward(image), this.normK, heads, rotary, textTokens);
     const imageV = intoHeads(this.toV.forward(image), heads);
 
-    const q = concatenate([textQ, imageQ], 2);
-    const k = concatenate([textK, imageK], 2);
-    const v = concatenate([textV, imageV], 2);
+    const q = joined([textQ, imageQ], 2);
+    const k = joined([textK, imageK], 2);
+    const v = joined([textV, imageV], 2);
     const attended = outOfHeads(this.dotProduct.forward(q, k, v));
 
     const [ofText, ofImage] = split(attended, [textTokens], 1) as [MxArray, MxArray];
@@ -420,7 +420,7 @@ class SingleBlock extends Module {
     const normed = this.layerNorm.modulated(x, scale, shift);
     const mlp = this.projMlp.forward(normed, "geluTanh");
     const attended = this.attn.forward(normed, rotary);
-    const out = this.projOut.forward(concatenate([attended, mlp], -1));
+    const out = this.projOut.forward(joined([attended, mlp], -1));
     return withinFloat16(gatedAdd(x, gate, out));
   }
 }
@@ -495,7 +495,7 @@ export class FluxTransformer extends Module {
         ({ image, text } = next);
         yield [image, text, condition];
       }
-      joint = concatenate([text, image], 1);
+      joint = joined([text, image], 1);
       const textTokens = text.shape[1]!;
       text.dispose();
       image.dispose();

@@ -2,6 +2,7 @@
 
 #ifdef __linux__
 
+#include <cstring>
 #include <memory>
 
 #include "mlx/backend/cpu/encoder.h"
@@ -47,19 +48,102 @@ class Fused : public mx::Primitive {
   const Work work_;
 };
 
-}  // namespace
+// MLX's Contiguous, with a copy on all threads.
+class Contiguous : public mx::Primitive {
+ public:
+  using mx::Primitive::Primitive;
 
-mx::array fuse(
-    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, const Inputs& stored) {
+  void eval_cpu(const Inputs& inputs, Inputs& outputs) override {
+    auto& out = outputs[0];
+    if (inputs[0].flags().row_contiguous) {
+      out.copy_shared_buffer(inputs[0]);
+      return;
+    }
+    out.set_data(mx::allocator::malloc(out.nbytes()));
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [in = mx::array::unsafe_weak_copy(inputs[0]), out = mx::array::unsafe_weak_copy(out)]() mutable {
+          copy(in, contiguous_strides(in.shape()), out.data<float>());
+        });
+  }
+
+  void eval_gpu(const Inputs&, Inputs&) override {
+    throw std::runtime_error("fused operations of the CPU backend do not run on a GPU");
+  }
+
+  const char* name() const override {
+    return "contiguous";
+  }
+};
+
+mx::array laid_out(mx::array a) {
+  if (a.dtype() != mx::float32) return mx::contiguous(a);
+  auto primitive = std::make_shared<Contiguous>(mx::default_stream(mx::Device::cpu));
+  return mx::array(a.shape(), a.dtype(), std::move(primitive), {a});
+}
+
+// Rows of an array, from `first` to `last` in the order of its shape.
+void copy_rows(const mx::array& from, size_t first, size_t last, const mx::Strides& strides, float* out) {
+  const int axes = from.ndim() - 1;
+  const size_t length = from.shape(axes);
+  std::vector<int> at(axes);
+  size_t rest = first;
+  for (int axis = axes; axis-- > 0; rest /= from.shape(axis)) at[axis] = rest % from.shape(axis);
+  for (size_t row = first; row < last; row++) {
+    const float* source = floats(from);
+    float* to = out;
+    for (int axis = 0; axis < axes; axis++) {
+      source += at[axis] * from.strides(axis);
+      to += at[axis] * strides[axis];
+    }
+    if (from.strides(axes) == 1) {
+      std::memcpy(to, source, length * sizeof(float));
+    } else {
+      for (size_t i = 0; i < length; i++) to[i] = source[i * from.strides(axes)];
+    }
+    for (int axis = axes; axis-- > 0 && ++at[axis] == from.shape(axis);) at[axis] = 0;
+  }
+}
+
+void expect_float32(const Inputs& inputs) {
   for (auto& input : inputs) {
     if (input.dtype() != mx::float32) {
       throw std::invalid_argument(std::string("takes float32, got ") + dtype_name(input.dtype()));
     }
   }
-  inputs.insert(inputs.end(), stored.begin(), stored.end());
-  for (auto& input : inputs) input = mx::contiguous(input);
+}
+
+mx::array node(const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work) {
   auto primitive = std::make_shared<Fused>(mx::default_stream(mx::Device::cpu), name, in_place, std::move(work));
   return mx::array(std::move(shape), mx::float32, std::move(primitive), std::move(inputs));
+}
+
+}  // namespace
+
+mx::array fuse(
+    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, const Inputs& stored) {
+  expect_float32(inputs);
+  inputs.insert(inputs.end(), stored.begin(), stored.end());
+  for (auto& input : inputs) input = laid_out(input);
+  return node(name, std::move(shape), std::move(inputs), in_place, std::move(work));
+}
+
+mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work work) {
+  expect_float32(inputs);
+  return node(name, std::move(shape), std::move(inputs), false, std::move(work));
+}
+
+mx::Strides contiguous_strides(const mx::Shape& shape) {
+  mx::Strides strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+void copy(const mx::array& from, const mx::Strides& strides, float* out) {
+  if (from.size() == 0) return;
+  const size_t length = from.shape(-1);
+  in_ranges(from.size() / length, std::max<size_t>(1, grain_elements / length), [&](size_t first, size_t last) {
+    copy_rows(from, first, last, strides, out);
+  });
 }
 
 }  // namespace cpu

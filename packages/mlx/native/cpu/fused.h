@@ -23,6 +23,9 @@ using Work = std::function<void(const Inputs&, float*)>;
 mx::array fuse(
     const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, const Inputs& stored = {});
 
+// The same of float32 inputs as they lie: `work` goes by their strides.
+mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work work);
+
 inline const float* floats(const mx::array& a) {
   return a.data<float>();
 }
@@ -43,6 +46,11 @@ void in_ranges(size_t count, size_t grain, F f) {
     f(count * task / tasks, count * (task + 1) / tasks);
   });
 }
+
+mx::Strides contiguous_strides(const mx::Shape& shape);
+
+// A float32 array as it lies to places in `out` that are `strides` apart, the last ones side by side; on all threads.
+void copy(const mx::array& from, const mx::Strides& strides, float* out);
 
 // softmax(scale · q kᵀ + mask) v without the matrix of scores. q, k, v [batch, heads, tokens, dims] → [batch, queries,
 // heads · dims]; mask [batch or 1, heads or 1, queries or 1, keys]. `causal` hides the keys after a query, the last of

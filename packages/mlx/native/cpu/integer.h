@@ -22,11 +22,11 @@ struct IntegerKernels {
   void (*unpack)(
       const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights);
 
-  // out [rows, panel_width] += sums [pairs, tile_rows, 2] · biases [pairs, panel_width, 2], in units of
-  // sum_units [tile_rows] and bias_units [panel_width]
-  void (*add_biases)(
-      const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
-      size_t rows, float* out);
+  // out [rows, panel_width] = start [panel_width] + sums [pairs, tile_rows, 2] · biases [pairs, panel_width, 2], in units
+  // of sum_units [tile_rows] and bias_units [panel_width]
+  void (*begin)(
+      const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+      size_t pairs, size_t rows, float* out);
 
   // out [rows, panel_width] += q [inputs / 4, tile_rows, 4] · weights [inputs / 4, panel_width, 4] of `bits` each, every
   // of `groups` groups of `group` inputs in units of scales [groups, tile_rows] and weight_scales [groups, panel_width]

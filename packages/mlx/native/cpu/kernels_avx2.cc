@@ -2,12 +2,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "kernels.h"
 
 #ifdef __x86_64__
+#include <immintrin.h>
+
 #pragma GCC target("avx2,fma")
 #define VECTOR_BYTES 32
 #define TILE_ROWS 4

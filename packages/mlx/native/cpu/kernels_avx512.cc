@@ -2,12 +2,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "kernels.h"
 
 #ifdef __x86_64__
+#include <immintrin.h>
+
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
 #define VECTOR_BYTES 64
 #define TILE_ROWS 8

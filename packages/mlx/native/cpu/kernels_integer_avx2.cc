@@ -56,17 +56,17 @@ inline __m256i four_bytes(const void* p) {
   return _mm256_set1_epi32(four);
 }
 
-// out += sums · (units · unit)
-inline void add_scaled(__m256i sums, const float* units, float unit, float* out) {
+// start + sums · (units · unit)
+inline __m256 scaled(__m256i sums, const float* units, float unit, const float* start) {
   const __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(units), _mm256_set1_ps(unit));
-  _mm256_storeu_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, _mm256_loadu_ps(out)));
+  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, _mm256_loadu_ps(start));
 }
 
 // Both take the rows of a tile and the features of a panel from where their operands begin.
 template <int rows>
-void biases_of(
-    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
-    float* out) {
+void begin_with(
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, float* out) {
   __m256i sum[rows][2];
 #pragma GCC unroll 3
   for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
@@ -79,9 +79,9 @@ void biases_of(
       sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(b1, two));
     }
   }
-  for (int r = 0; r < rows; r++) {
-    add_scaled(sum[r][0], bias_units, sum_units[r], out + r * panel_width);
-    add_scaled(sum[r][1], bias_units + 8, sum_units[r], out + r * panel_width + 8);
+  for (int r = 0; r < rows; r++, out += panel_width) {
+    _mm256_storeu_ps(out, scaled(sum[r][0], bias_units, sum_units[r], start));
+    _mm256_storeu_ps(out + 8, scaled(sum[r][1], bias_units + 8, sum_units[r], start + 8));
   }
 }
 
@@ -117,8 +117,9 @@ void products_of(
     }
 #pragma GCC unroll 3
     for (int r = 0; r < rows; r++) {
-      add_scaled(sum[r][0], weight_scales, scales[r], out + r * panel_width);
-      add_scaled(sum[r][1], weight_scales + 8, scales[r], out + r * panel_width + 8);
+      float* to = out + r * panel_width;
+      _mm256_storeu_ps(to, scaled(sum[r][0], weight_scales, scales[r], to));
+      _mm256_storeu_ps(to + 8, scaled(sum[r][1], weight_scales + 8, scales[r], to + 8));
     }
   }
 }
@@ -142,12 +143,13 @@ inline void each_part(size_t rows, const F& f) {
   }
 }
 
-void add_biases(
-    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
-    size_t rows, float* out) {
+void begin(
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, size_t rows, float* out) {
   each_part(rows, [&]<int count>(size_t top, size_t left) {
-    biases_of<count>(
-        sums + top * 2, sum_units + top, biases + left * 2, bias_units + left, pairs, out + top * panel_width + left);
+    begin_with<count>(
+        start + left, sums + top * 2, sum_units + top, biases + left * 2, bias_units + left, pairs,
+        out + top * panel_width + left);
   });
 }
 
@@ -171,7 +173,7 @@ void add_products(
 
 }  // namespace
 
-extern const IntegerKernels avx2_integer_kernels = {6, unpack, add_biases, add_products};
+extern const IntegerKernels avx2_integer_kernels = {6, unpack, begin, add_products};
 
 }  // namespace cpu
 

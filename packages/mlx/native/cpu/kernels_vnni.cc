@@ -134,9 +134,9 @@ inline void add_dot(__m512i& sum, __m512i weights, const int16_t* two) {
 
 // The loops over rows must be unrolled, or their sums would live in memory.
 template <int rows>
-void biases_of(
-    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
-    float* out) {
+void begin_with(
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, float* out) {
   __m512i sum[rows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
@@ -148,13 +148,13 @@ void biases_of(
       add_dot(sum[r][1], b1, sums + r * 2);
     }
   }
+  const __m512 s0 = _mm512_loadu_ps(start), s1 = _mm512_loadu_ps(start + 16);
   const __m512 u0 = _mm512_loadu_ps(bias_units), u1 = _mm512_loadu_ps(bias_units + 16);
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++, out += panel_width) {
     const __m512 unit = _mm512_set1_ps(sum_units[r]);
-    const __m512 p0 = _mm512_mul_ps(u0, unit), p1 = _mm512_mul_ps(u1, unit);
-    _mm512_storeu_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), p0, _mm512_loadu_ps(out)));
-    _mm512_storeu_ps(out + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), p1, _mm512_loadu_ps(out + 16)));
+    _mm512_storeu_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(u0, unit), s0));
+    _mm512_storeu_ps(out + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(u1, unit), s1));
   }
 }
 
@@ -195,12 +195,12 @@ void products_of(
   }
 }
 
-void add_biases(
-    const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units, size_t pairs,
-    size_t rows, float* out) {
-  constexpr decltype(&biases_of<1>) of[tile_rows] = {biases_of<1>, biases_of<2>, biases_of<3>,
-                                                      biases_of<4>, biases_of<5>, biases_of<6>};
-  of[rows - 1](sums, sum_units, biases, bias_units, pairs, out);
+void begin(
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, size_t rows, float* out) {
+  constexpr decltype(&begin_with<1>) with[tile_rows] = {begin_with<1>, begin_with<2>, begin_with<3>,
+                                                         begin_with<4>, begin_with<5>, begin_with<6>};
+  with[rows - 1](start, sums, sum_units, biases, bias_units, pairs, out);
 }
 
 void add_products(
@@ -213,7 +213,7 @@ void add_products(
 
 }  // namespace
 
-extern const IntegerKernels vnni_kernels = {8, unpack, add_biases, add_products};
+extern const IntegerKernels vnni_kernels = {8, unpack, begin, add_products};
 
 }  // namespace cpu
 

@@ -136,7 +136,13 @@ class Panel {
 
   // The weights from `input` on: they stand in the memory of those before.
   const uint8_t* weights(size_t input, size_t inputs) {
-    integer_kernels()->unpack(packed_ + input * bits_ / 8, row_bytes_, features_, inputs, bits_, weights_);
+    const uint8_t* packed = packed_ + input * bits_ / 8;
+    integer_kernels()->unpack(packed, row_bytes_, features_, inputs, bits_, weights_);
+    // The next ones come while these are multiplied. Beyond the last there is no harm in asking.
+    for (size_t feature = 0; feature < features_; feature++) {
+      const uint8_t* next = packed + feature * row_bytes_ + inputs * bits_ / 8;
+      for (size_t at = 0; at < chunk_inputs * bits_ / 8; at += cache_line) __builtin_prefetch(next + at);
+    }
     return weights_;
   }
   const float* scales(size_t group) const {
@@ -161,8 +167,8 @@ class Panel {
   int bits_;
 };
 
-// Results of a panel's features for `tiles` tiles from `first` on: result [tiles, tile_rows, panel_width] begins as
-// `start` [panel_width].
+// A panel's features for `tiles` tiles from `first` on → result [tiles, tile_rows, panel_width]; `start` [panel_width] is
+// added to all rows.
 void multiply(
     const Shape& shape, const RoundedInputs& x, Panel& panel, size_t first, size_t tiles, const float* start,
     float* result) {
@@ -173,8 +179,8 @@ void multiply(
     }
   };
   each_tile([&](size_t tile, size_t rows, float* out) {
-    for (size_t row = 0; row < rows; row++) std::copy_n(start, panel_width, out + row * panel_width);
-    integer.add_biases(x.sums(tile), x.sum_units(tile), panel.biases(), panel.bias_units(), shape.pairs(), rows, out);
+    integer.begin(
+        start, x.sums(tile), x.sum_units(tile), panel.biases(), panel.bias_units(), shape.pairs(), rows, out);
   });
   for (size_t input = 0; input < shape.inputs; input += chunk_inputs) {
     const size_t groups = x.chunk(input) / shape.group;

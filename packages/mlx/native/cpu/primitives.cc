@@ -250,6 +250,30 @@ array group_statistics(array x, array weight, array bias, int groups, float eps)
       });
 }
 
+// ---------------------------------------------------------------- joining
+
+// Arrays of one shape but for the axis, one after the other along it. They may be views.
+array join(Inputs parts, int axis) {
+  expect(!parts.empty() && parts[0].ndim() > 0, "takes arrays of one axis at least");
+  mx::Shape shape = parts[0].shape();
+  const int axes = static_cast<int>(shape.size());
+  if (axis < 0) axis += axes;
+  expect(axis >= 0 && axis < axes, "takes an axis that the arrays have");
+  shape[axis] = 0;
+  for (auto& part : parts) {
+    expect(static_cast<int>(part.ndim()) == axes, "takes arrays of as many axes each");
+    for (int i = 0; i < axes; i++) expect(i == axis || part.shape(i) == shape[i], "takes arrays of one shape but for the axis");
+    shape[axis] += part.shape(axis);
+  }
+  const mx::Strides strides = contiguous_strides(shape);
+  return fuse_strided("join", shape, std::move(parts), [axis, strides](const Inputs& in, float* out) {
+    for (auto& part : in) {
+      copy(part, strides, out);
+      out += part.shape(axis) * strides[axis];
+    }
+  });
+}
+
 // ---------------------------------------------------------------- convolution
 
 // Positions of the output that one task computes at once, where a row has fewer.
@@ -396,6 +420,7 @@ array modulated_norm(array, array, array, float) { return absent(); }
 array layer_norm(array, array, array, float) { return absent(); }
 array gated_add(array, array, array) { return absent(); }
 array norm_rotate(array, array, array, array, int, int, float) { return absent(); }
+array join(std::vector<array>, int) { return absent(); }
 array group_norm(array, array, array, int, float, bool) { return absent(); }
 array group_statistics(array, array, array, int, float) { return absent(); }
 array convolve(
@@ -440,6 +465,7 @@ Table cpu_table() {
           [](array x, array weight, array cos, array sin, int heads, int offset, float eps) {
             return cpu::norm_rotate(x, weight, cos, sin, heads, offset, eps);
           }),
+      row("fusedJoin", "arrays axis", [](std::vector<array> arrays, int axis) { return cpu::join(arrays, axis); }),
       row("fusedGroupNorm", "x weight bias groups eps silu",
           [](array x, array weight, array bias, int groups, float eps, bool silu) {
             return cpu::group_norm(x, weight, bias, groups, eps, silu);

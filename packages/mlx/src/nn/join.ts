@@ -1,0 +1,10 @@
+import type { MxArray } from "../array.js";
+import { native } from "../load.js";
+import { concatenate } from "../ops.js";
+
+/**
+ * Arrays one after the other along `axis`; they have one shape but for that. On the CPU all threads copy, views as they
+ * lie, where MLX copies on one.
+ */
+export const joined = (parts: readonly MxArray[], axis: number): MxArray =>
+  parts.every(native.fusible) ? native.fusedJoin([...parts], axis) : concatenate(parts, axis);
