@@ -1,8 +1,9 @@
 import { setImmediate } from "node:timers/promises";
-import { evaluateSync, memory, random, reshape, scope } from "@mflux-depth/mlx";
+import { astype, evaluateSync, memory, random, reshape, scope } from "@mflux-depth/mlx";
 import {
   canMultiplyIntegers,
   inParts,
+  Linear,
   type QuantizedProducts,
   randomize,
   setAttentionProducts,
@@ -45,12 +46,18 @@ function denseBlocks(): FluxTransformer {
   return model;
 }
 
-/** The same weights in `bits`; what is not quantized is shared. */
+/** The same weights in `bits`, with scales of 16 bits, as checkpoints give them; what is not quantized is shared. */
 function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTransformer {
   const copy = new FluxTransformer(config);
   const layers = [...model.modules()].map(([, layer]) => layer);
   for (const [i, [, layer]] of [...copy.modules()].entries())
-    for (const [name, value] of layers[i]!.ownParameters()) layer.replace(name, reshape(value, value.shape));
+    for (const [name, value] of layers[i]!.ownParameters())
+      layer.replace(
+        name,
+        layer instanceof Linear && name === "weight"
+          ? astype(value, "bfloat16")
+          : reshape(value, value.shape),
+      );
   copy.quantize({ bits });
   return copy;
 }
@@ -131,8 +138,9 @@ export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[
   using dense = denseBlocks();
   using quantized = quantizedFrom(dense, 4);
   const inputs = inputsOf(side);
-  // Scopes hold what left them until V8 has had a turn.
+  // Scopes hold what left them until V8 has had a turn. What building freed would fill the cache and never be taken.
   await setImmediate();
+  memory.clearCache();
   const building = await seconds(5, () => scope(() => void dense.forward(inputs)));
   const models: Record<string, () => FluxTransformer> = {
     "dense float32": () => dense,
@@ -145,7 +153,7 @@ export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[
   await using float32 = await peer?.make("blocks", { side, text_tokens: textTokens, dtype: "float32" });
   await using bfloat16 = await peer?.make("blocks", { side, text_tokens: textTokens, dtype: "bfloat16" });
   if (float32 && bfloat16) Object.assign(runs, { [theirs[0]]: float32.run, [theirs[1]]: bfloat16.run });
-  const times = await inTurn(3, runs);
+  const times = await inTurn(5, runs);
   const best = peer ? Math.min(...theirs.map((name) => times[name]!)) : undefined;
   for (const [name, time] of Object.entries(times)) {
     const model = models[name]?.();

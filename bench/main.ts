@@ -30,6 +30,11 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     title: "One double and one single block at FLUX.1 size, a picture of 512×512",
     run: (peer) => benchBlocks(peer, 32),
   },
+  "blocks-1024": {
+    title: "One double and one single block at FLUX.1 size, a picture of 1024×1024",
+    run: (peer) => benchBlocks(peer, 64),
+    named: true,
+  },
   decode: { title: "Latents to a picture at FLUX.1 size", run: benchDecode },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",

@@ -731,6 +731,30 @@ test("integer Linear: what is not finite stays in its row, or its feature", {
   }
 });
 
+test("arrays are joined along each axis, views as they lie", options, () => {
+  const part = (shape: number[], seed: number): MxArray => random.normal(shape, { key: random.key(seed) });
+  const turned = transpose(part([5, 4, 300, 3], 1), [3, 1, 0, 2]);
+  const strided = slice(part([3, 4, 5, 600], 2), [null, null, null, [0, 600, 2]]);
+  for (const axis of [0, 1, 2, 3, -1]) {
+    const other = [3, 4, 5, 300];
+    other[axis < 0 ? axis + 4 : axis] = 2;
+    const empty = other.map((n) => (n === 2 ? 0 : n));
+    const parts = [turned, part(other, 3), strided, part(empty, 4)];
+    const joined = native.fusedJoin(parts, axis);
+    assert.deepEqual(joined.shape, concatenate(parts, axis).shape);
+    assert.deepEqual(numbers(joined), numbers(concatenate(parts, axis)));
+  }
+  assert.throws(() => native.fusedJoin([turned, part([3, 4, 5, 7], 5)], 0), /one shape but for the axis/);
+  assert.throws(() => native.fusedJoin([turned], 4), /an axis that the arrays have/);
+  assert.throws(() => native.fusedJoin([turned, part([3], 6)], 0), /as many axes/);
+});
+
+test("what a fused operation takes may be a view", options, () => {
+  const x = random.normal([7, 300, 9], { key: random.key(1) });
+  for (const view of [transpose(x, [2, 0, 1]), slice(x, [[0, 7, 3], null, [1, 9]])])
+    near(native.fusedActivation(view, "silu"), numbers(native.fusedActivation(contiguous(view), "silu")), 0);
+});
+
 test("Linear layers apply an activation to what they give", options, () => {
   const x = random.normal([5, 128], { key: random.key(1) });
   const w = random.normal([300, 128], { key: random.key(2) });

@@ -69,8 +69,9 @@ mx::array quantized_linear(
     mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
     std::optional<Activation> activation);
 
-// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the weights
-// are multiplied as they are, scales applied to whole groups, and the weights' biases multiplied with sums of inputs.
+// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the
+// weights are multiplied as they are, scales applied to whole groups, and the weights' biases multiplied with sums of
+// inputs.
 mx::array integer_linear(
     mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
     std::optional<Activation> activation);

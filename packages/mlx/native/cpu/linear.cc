@@ -10,11 +10,11 @@
 // Linear layers whose matrix is not float32: a panel of it at a time is widened, or multiplied as it is.
 
 namespace cpu {
+
 bool is_floating(mx::Dtype dtype) {
   return dtype == mx::float32 || dtype == mx::bfloat16 || dtype == mx::float16;
 }
 
-// `count` values of a floating mx::array from `at` on: where they lie, or widened into `buffer`.
 const float* widened(const mx::array& a, size_t at, size_t count, float* buffer) {
   if (a.dtype() == mx::float32) return floats(a) + at;
   kernels().widen(a.data<uint16_t>() + at, a.dtype() == mx::bfloat16, buffer, count);
@@ -34,7 +34,7 @@ void expect_quantized(
   expect(x.ndim() >= 1 && w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(),
          "takes x and a quantized matrix");
   const int inputs = x.shape(-1), features = w.shape(0);
-  expect(bits >= 2 && bits <= 8 && bits != 7 && (group == 32 || group == 64 || group == 128) &&
+  expect(inputs > 0 && bits >= 2 && bits <= 8 && bits != 7 && (group == 32 || group == 64 || group == 128) &&
              scales.shape(0) == features && scales.shape(1) * group == inputs &&
              static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits && w.dtype() == mx::uint32,
          "takes a matrix whose scales and bits fit x");
@@ -57,7 +57,8 @@ struct PanelCut {
     const size_t wanted = 2 * runtime::thread_count();
     const size_t panels = (features + panel_features - 1) / panel_features;
     if (panels >= wanted) return;
-    const size_t down = std::clamp<size_t>((wanted + panels - 1) / panels, 1, std::max<size_t>(1, rows / rows_worth_a_panel));
+    const size_t worth = std::max<size_t>(1, rows / rows_worth_a_panel);
+    const size_t down = std::clamp<size_t>((wanted + panels - 1) / panels, 1, worth);
     this->rows = std::max<size_t>(1, (rows + down - 1) / down);
     if (panels * down < wanted) {
       const size_t share = (features * down + wanted - 1) / wanted;
@@ -69,8 +70,8 @@ struct PanelCut {
   int features;
 };
 
-// out [rows, features] = activation(x [rows, inputs] Wᵀ + bias), where fill(feature, start, count, to) writes a part of a
-// row of W.
+// out [rows, features] = activation(x [rows, inputs] Wᵀ + bias), where fill(feature, start, count, to) writes a part of
+// a row of W.
 template <typename F>
 void panel_products(
     const float* x, size_t rows, int inputs, int features, const float* bias, std::optional<Activation> activation,

@@ -167,8 +167,8 @@ class Panel {
   int bits_;
 };
 
-// A panel's features for `tiles` tiles from `first` on → result [tiles, tile_rows, panel_width]; `start` [panel_width] is
-// added to all rows.
+// A panel's features for `tiles` tiles from `first` on → result [tiles, tile_rows, panel_width]; `start` [panel_width]
+// is added to all rows.
 void multiply(
     const Shape& shape, const RoundedInputs& x, Panel& panel, size_t first, size_t tiles, const float* start,
     float* result) {
@@ -210,24 +210,25 @@ mx::array integer_linear(
         const Stored stored{reinterpret_cast<const uint8_t*>(in[at].data<uint32_t>()), in[at + 1], in[at + 2]};
         const RoundedInputs rounded(shape, floats(in[0]));
         const size_t panels = up_to(shape.features, panel_width) / panel_width;
-        runtime::parallel(static_cast<int>(panels), [&](int task) {
+        const size_t blocks = up_to(shape.tiles(), block_tiles) / block_tiles;
+        // All panels of a block before the next one, so that its inputs stay in the cache that the cores share.
+        runtime::parallel(static_cast<int>(blocks * panels), [&](int task) {
           thread_local Panel panel;
           thread_local std::vector<float> result(block_tiles * tile_rows * panel_width);
-          const size_t first = task * panel_width;
+          const size_t block = task / panels, first = task % panels * panel_width;
+          const size_t tile = shape.tiles() * block / blocks, tiles = shape.tiles() * (block + 1) / blocks - tile;
           panel.begin(shape, stored, first);
           float start[panel_width] = {};
           if (biased) std::copy_n(floats(in[1]) + first, panel.features(), start);
-          for (size_t tile = 0; tile < shape.tiles(); tile += block_tiles) {
-            const size_t tiles = std::min(block_tiles, shape.tiles() - tile), top = tile * tile_rows;
-            multiply(shape, rounded, panel, tile, tiles, start, result.data());
-            for (size_t row = 0; row < std::min(tiles * tile_rows, shape.rows - top); row++) {
-              const float* from = &result[row * panel_width];
-              float* to = out + (top + row) * shape.features + first;
-              if (activation) {
-                kernels().activate(*activation, from, to, panel.features());
-              } else {
-                std::copy_n(from, panel.features(), to);
-              }
+          multiply(shape, rounded, panel, tile, tiles, start, result.data());
+          const size_t top = tile * tile_rows, rows = std::min(tiles * tile_rows, shape.rows - top);
+          for (size_t row = 0; row < rows; row++) {
+            const float* from = &result[row * panel_width];
+            float* to = out + (top + row) * shape.features + first;
+            if (activation) {
+              kernels().activate(*activation, from, to, panel.features());
+            } else {
+              std::copy_n(from, panel.features(), to);
             }
           }
         });

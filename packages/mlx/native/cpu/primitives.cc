@@ -262,7 +262,9 @@ array join(Inputs parts, int axis) {
   shape[axis] = 0;
   for (auto& part : parts) {
     expect(static_cast<int>(part.ndim()) == axes, "takes arrays of as many axes each");
-    for (int i = 0; i < axes; i++) expect(i == axis || part.shape(i) == shape[i], "takes arrays of one shape but for the axis");
+    for (int i = 0; i < axes; i++) {
+      expect(i == axis || part.shape(i) == shape[i], "takes arrays of one shape but for the axis");
+    }
     shape[axis] += part.shape(axis);
   }
   const mx::Strides strides = contiguous_strides(shape);
@@ -348,7 +350,9 @@ array convolve(
         std::fill_n(inside + static_cast<size_t>(width) * inputs, static_cast<size_t>(after) * inputs, 0.0f);
         if (repeat > 1) {
           for (int column = 0; column < width; column++) {
-            std::memcpy(inside + static_cast<size_t>(column) * inputs, source + static_cast<size_t>(column / repeat) * inputs, inputs * 4);
+            std::memcpy(
+                inside + static_cast<size_t>(column) * inputs, source + static_cast<size_t>(column / repeat) * inputs,
+                inputs * 4);
           }
           source = inside;
         }
@@ -455,7 +459,8 @@ Table cpu_table() {
       row("fusibleWeight", "a", [](array a) { return cpu::fusible_weight(a); }),
       row("instructionSet", "", [] { return cpu::instruction_set(); }),
       row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
-      row("fusedActivation", "x kind", [](array x, std::string kind) { return cpu::activate(x, *cpu::activation_of(kind)); }),
+      row("fusedActivation", "x kind",
+          [](array x, std::string kind) { return cpu::activate(x, *cpu::activation_of(kind)); }),
       row("fusedModulatedNorm", "x scale shift eps",
           [](array x, array scale, array shift, float eps) { return cpu::modulated_norm(x, scale, shift, eps); }),
       row("fusedLayerNorm", "x weight bias eps",
