@@ -1,9 +1,8 @@
 import { setImmediate } from "node:timers/promises";
-import { astype, evaluateSync, memory, random, reshape, scope } from "@mflux-depth/mlx";
+import { evaluateSync, memory, random, reshape, scope } from "@mflux-depth/mlx";
 import {
   canMultiplyIntegers,
   inParts,
-  Linear,
   type QuantizedProducts,
   randomize,
   setAttentionProducts,
@@ -46,18 +45,12 @@ function denseBlocks(): FluxTransformer {
   return model;
 }
 
-/** The same weights in `bits`, with scales of 16 bits, as checkpoints give them; what is not quantized is shared. */
+/** The same weights in `bits`; what is not quantized is shared. */
 function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTransformer {
   const copy = new FluxTransformer(config);
   const layers = [...model.modules()].map(([, layer]) => layer);
   for (const [i, [, layer]] of [...copy.modules()].entries())
-    for (const [name, value] of layers[i]!.ownParameters())
-      layer.replace(
-        name,
-        layer instanceof Linear && name === "weight"
-          ? astype(value, "bfloat16")
-          : reshape(value, value.shape),
-      );
+    for (const [name, value] of layers[i]!.ownParameters()) layer.replace(name, reshape(value, value.shape));
   copy.quantize({ bits });
   return copy;
 }
