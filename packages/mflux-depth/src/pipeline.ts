@@ -398,16 +398,10 @@ export class FluxDepth {
   }
 
   /** Lets MLX keep what a block frees for the next one, until it is disposed of. */
-  #keepBuffers(): Disposable {
-    if (defaultDevice() !== "cpu" || this.options.cacheLimitGb !== undefined)
-      return { [Symbol.dispose]: () => {} };
-    memory.setCacheLimit(stepCacheBytes());
-    return {
-      [Symbol.dispose]: () => {
-        memory.setCacheLimit(restingCacheBytes);
-        memory.clearCache();
-      },
-    };
+  #keepBuffers(): Disposable | null {
+    return defaultDevice() === "cpu" && this.options.cacheLimitGb === undefined
+      ? memory.keepBuffers(stepCacheBytes(), restingCacheBytes)
+      : null;
   }
 
   /** The prompt as the transformer takes it; in "resident" mode the last one is kept. */

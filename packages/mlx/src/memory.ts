@@ -13,6 +13,16 @@ export const cacheMemory = (): number => native.cacheMemory();
 export const clearCache = (): void => native.clearCache();
 /** Limits the cache; returns the limit before. */
 export const setCacheLimit = (bytes: number): number => native.setCacheLimit(bytes);
+/** Lets the cache keep up to `bytes`; when that is disposed of, up to `resting`, and it is emptied. */
+export function keepBuffers(bytes: number, resting: number): Disposable {
+  setCacheLimit(bytes);
+  return {
+    [Symbol.dispose]: () => {
+      setCacheLimit(resting);
+      clearCache();
+    },
+  };
+}
 /**
  * On Linux CPU a hard limit: an allocation that would pass it fails with an MlxError (MLX's own limit is a
  * guideline there). Elsewhere MLX's limit. Returns the limit before.

@@ -150,7 +150,12 @@ export class Component<M extends Module> {
     report("start");
     const module = build();
     const options = weightOptions(this.#options, checkpoint);
-    using _cache = options.quantization && this.#keepBuffers();
+    const { cacheLimit } = this.#options;
+    // The next tensor gets the buffer of one that has been quantized.
+    using _cache =
+      options.quantization && cacheLimit
+        ? memory.keepBuffers(cacheLimit.quantizing, cacheLimit.resting)
+        : null;
     await loadWeights(module, checkpoint, {
       ...options,
       signal,
@@ -162,19 +167,6 @@ export class Component<M extends Module> {
     bytesDone = bytes;
     report("end", (performance.now() - started) / 1000);
     return module;
-  }
-
-  /** Lets the next tensor have the buffer of one that has been quantized, until it is disposed of. */
-  #keepBuffers(): Disposable | null {
-    const { cacheLimit } = this.#options;
-    if (!cacheLimit) return null;
-    memory.setCacheLimit(cacheLimit.quantizing);
-    return {
-      [Symbol.dispose]: () => {
-        memory.setCacheLimit(cacheLimit.resting);
-        memory.clearCache();
-      },
-    };
   }
 }
 

@@ -6,16 +6,15 @@
 #include <memory>
 
 #include "mlx/backend/cpu/encoder.h"
-#include "mlx/primitives.h"
 
 namespace cpu {
 namespace {
 
 // A node of the graph with one output, whose work is a function of the inputs' buffers.
-class Fused : public mx::Primitive {
+class Fused : public CpuPrimitive {
  public:
   Fused(mx::Stream stream, const char* name, bool in_place, Work work)
-      : mx::Primitive(stream), name_(name), in_place_(in_place), work_(std::move(work)) {}
+      : CpuPrimitive(stream, name), in_place_(in_place), work_(std::move(work)) {}
 
   void eval_cpu(const Inputs& inputs, Inputs& outputs) override {
     auto& out = outputs[0];
@@ -34,24 +33,15 @@ class Fused : public mx::Primitive {
         });
   }
 
-  void eval_gpu(const Inputs&, Inputs&) override {
-    throw std::runtime_error("fused operations of the CPU backend do not run on a GPU");
-  }
-
-  const char* name() const override {
-    return name_;
-  }
-
  private:
-  const char* name_;
   const bool in_place_;
   const Work work_;
 };
 
 // MLX's Contiguous, with a copy on all threads.
-class Contiguous : public mx::Primitive {
+class Contiguous : public CpuPrimitive {
  public:
-  using mx::Primitive::Primitive;
+  using CpuPrimitive::CpuPrimitive;
 
   void eval_cpu(const Inputs& inputs, Inputs& outputs) override {
     auto& out = outputs[0];
@@ -65,19 +55,11 @@ class Contiguous : public mx::Primitive {
           copy(in, contiguous_strides(in.shape()), out.data<float>());
         });
   }
-
-  void eval_gpu(const Inputs&, Inputs&) override {
-    throw std::runtime_error("fused operations of the CPU backend do not run on a GPU");
-  }
-
-  const char* name() const override {
-    return "contiguous";
-  }
 };
 
 mx::array laid_out(mx::array a) {
   if (a.dtype() != mx::float32) return mx::contiguous(a);
-  auto primitive = std::make_shared<Contiguous>(mx::default_stream(mx::Device::cpu));
+  auto primitive = std::make_shared<Contiguous>(mx::default_stream(mx::Device::cpu), "contiguous");
   return mx::array(a.shape(), a.dtype(), std::move(primitive), {a});
 }
 

@@ -5,15 +5,33 @@
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "../environment.h"
 #include "../runtime.h"
 #include "kernels.h"
+#include "mlx/primitives.h"
 
 namespace cpu {
 
 using Inputs = std::vector<mx::array>;
+
+// A node of the graph that only the CPU backend evaluates.
+class CpuPrimitive : public mx::Primitive {
+ public:
+  CpuPrimitive(mx::Stream stream, const char* name) : mx::Primitive(stream), name_(name) {}
+
+  void eval_gpu(const Inputs&, Inputs&) override {
+    throw std::runtime_error(std::string(name_) + " of the CPU backend does not run on a GPU");
+  }
+  const char* name() const override {
+    return name_;
+  }
+
+ private:
+  const char* name_;
+};
 
 // What a fused operation does: a function of its inputs' buffers that fills the output's.
 using Work = std::function<void(const Inputs&, float*)>;

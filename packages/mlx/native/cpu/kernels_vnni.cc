@@ -14,8 +14,7 @@ namespace {
 
 // ---------------------------------------------------------------- weights
 
-// Sixteen rows of up to sixteen 32-bit words as sixteen columns: to(i, column) takes those in `words`. Rows beyond
-// `rows` are zeros.
+// Sixteen rows of 32-bit words as columns: to(word, column) takes the first `words`, four at least.
 template <typename Load, typename To>
 inline void transpose(size_t words, const Load& row, const To& to) {
   __m512i a[16], b[16];
@@ -70,53 +69,35 @@ void unpack_nibbles(const uint8_t* packed, size_t row_bytes, size_t features, si
   }
 }
 
-// Inputs of a row that are unpacked at a time.
-constexpr size_t unpacked_inputs = 256;
-
 template <int bits>
 void unpack_bits(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
   constexpr uint64_t lowest = 0x0101010101010101 * ((uint64_t{1} << bits) - 1);
   const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
-  alignas(64) uint8_t rows[panel_width][unpacked_inputs];
+  alignas(64) uint8_t rows[panel_width][chunk_inputs];
   std::memset(rows, 0, sizeof rows);
-  for (size_t start = 0; start < inputs; start += unpacked_inputs) {
-    const size_t count = std::min(unpacked_inputs, inputs - start);
-    for (size_t feature = 0; feature < features; feature++) {
-      const uint8_t* from = packed + feature * row_bytes + start * bits / 8;
-      for (size_t i = 0; i < count; i += 8, from += bits) {
-        uint64_t word = 0;
-        std::memcpy(&word, from, bits);
-        word = _pdep_u64(word, lowest);
-        std::memcpy(&rows[feature][i], &word, sizeof word);
-      }
+  for (size_t feature = 0; feature < features; feature++) {
+    const uint8_t* from = packed + feature * row_bytes;
+    for (size_t i = 0; i < inputs; i += 8, from += bits) {
+      uint64_t word = 0;
+      std::memcpy(&word, from, bits);
+      word = _pdep_u64(word, lowest);
+      std::memcpy(&rows[feature][i], &word, sizeof word);
     }
-    for (size_t i = 0; i < count; i += 64) {
-      for (size_t half = 0; half < panel_width; half += 16) {
-        uint8_t* to = weights + (start + i) / 4 * step_bytes + half * 4;
-        transpose(
-            std::min<size_t>((count - i) / 4, 16),
-            [&](size_t row) { return _mm512_shuffle_epi8(_mm512_load_si512(&rows[half + row][i]), order); },
-            [&](size_t word, __m512i column) { _mm512_storeu_si512(to + word * step_bytes, column); });
-      }
+  }
+  for (size_t i = 0; i < inputs; i += 64) {
+    for (size_t half = 0; half < panel_width; half += 16) {
+      uint8_t* to = weights + i / 4 * step_bytes + half * 4;
+      transpose(
+          std::min<size_t>((inputs - i) / 4, 16),
+          [&](size_t row) { return _mm512_shuffle_epi8(_mm512_load_si512(&rows[half + row][i]), order); },
+          [&](size_t word, __m512i column) { _mm512_storeu_si512(to + word * step_bytes, column); });
     }
   }
 }
 
 void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
-  switch (bits) {
-    case 2:
-      return unpack_bits<2>(packed, row_bytes, features, inputs, weights);
-    case 3:
-      return unpack_bits<3>(packed, row_bytes, features, inputs, weights);
-    case 4:
-      return unpack_nibbles(packed, row_bytes, features, inputs, weights);
-    case 5:
-      return unpack_bits<5>(packed, row_bytes, features, inputs, weights);
-    case 6:
-      return unpack_bits<6>(packed, row_bytes, features, inputs, weights);
-    default:
-      return unpack_bits<8>(packed, row_bytes, features, inputs, weights);
-  }
+  if (bits == 4) return unpack_nibbles(packed, row_bytes, features, inputs, weights);
+  with_bits(bits, [&]<int bits>() { unpack_bits<bits>(packed, row_bytes, features, inputs, weights); });
 }
 
 // ---------------------------------------------------------------- products

@@ -12,9 +12,6 @@ namespace {
 
 constexpr size_t cache_line = 64;
 
-// Inputs that are multiplied before the next ones: a panel's part (8 KB) stays in the nearest cache for all rows.
-constexpr size_t chunk_inputs = 256;
-
 // Tiles whose results for one panel (96 KB) a core's cache holds.
 constexpr size_t block_tiles = 128;
 

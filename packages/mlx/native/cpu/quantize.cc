@@ -7,7 +7,6 @@
 #include "fused.h"
 #include "kernels.h"
 #include "mlx/backend/cpu/encoder.h"
-#include "mlx/primitives.h"
 
 namespace cpu {
 namespace {
@@ -48,9 +47,10 @@ void quantize_narrow(const array& w, array& packed, array& scales, array& biases
   });
 }
 
-class Quantize : public mx::Primitive {
+class Quantize : public CpuPrimitive {
  public:
-  Quantize(mx::Stream stream, int group, int bits) : mx::Primitive(stream), group_(group), bits_(bits) {}
+  Quantize(mx::Stream stream, int group, int bits)
+      : CpuPrimitive(stream, "quantize"), group_(group), bits_(bits) {}
 
   void eval_cpu(const Inputs& inputs, Inputs& outputs) override {
     for (auto& out : outputs) out.set_data(mx::allocator::malloc(out.nbytes()));
@@ -63,14 +63,6 @@ class Quantize : public mx::Primitive {
                                                      : quantize_narrow<mx::float16_t>;
           work(w, packed, scales, biases, group, bits);
         });
-  }
-
-  void eval_gpu(const Inputs&, Inputs&) override {
-    throw std::runtime_error("the CPU backend's quantization does not run on a GPU");
-  }
-
-  const char* name() const override {
-    return "Quantize";
   }
 
  private:
