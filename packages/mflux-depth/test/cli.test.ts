@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -298,6 +300,52 @@ describe("what fails exits with 1", () => {
   });
 
   test("info of a picture without parameters", () => refused(["info", map], 1, /has no parameters inside/));
+});
+
+describe("a stream that nobody reads", () => {
+  /** Runs with the reader's end of a stream closed after its first bytes. */
+  async function unread(stream: "stdout" | "stderr", argv: readonly string[]): Promise<Outcome> {
+    const child = spawn(process.execPath, [bin, ...argv], { cwd: folder });
+    const said = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const)
+      child[name].setEncoding("utf8").on("data", (text: string) => {
+        if (name === stream) child[name].destroy();
+        else said[name] += text;
+      });
+    const [code] = await once(child, "close");
+    return { code, ...said };
+  }
+
+  test("of progress: the picture is made all the same", async () => {
+    await mkdir(at("unread"));
+    const output = at("unread/x.png");
+    const { code, stdout } = await unread("stderr", [...request, "--output", output]);
+    assert.deepEqual([code, stdout], [0, `${output}\n`]);
+    assert.equal((await pixels(output)).length, 64 * 64 * 3);
+  });
+
+  test("of results: a quiet end, before what nobody would see is made", async () => {
+    await mkdir(at("few"));
+    const { code, stderr } = await unread("stdout", [
+      ...[...request, "--json", "--quiet", "--seed", "1", "2", "3", "4"],
+      ...["--output", at("few/{seed}.png")],
+    ]);
+    assert.deepEqual([code, stderr], [0, ""]);
+    const made = await readdir(at("few"));
+    assert.ok(made.includes("1.png") && !made.includes("4.png"), made.join());
+  });
+
+  test("on a full disk: one sentence", { skip: !existsSync("/dev/full") }, async () => {
+    const full = openSync("/dev/full", "w");
+    const child = spawn(process.execPath, [bin, "--version"], { stdio: ["ignore", full, "pipe"] });
+    closeSync(full);
+    let stderr = "";
+    child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    assert.deepEqual(await once(child, "close"), [1, null]);
+    assert.match(stderr, /^Standard output cannot be written \(ENOSPC.*\)\.\n$/);
+  });
 });
 
 describe("generate", () => {

@@ -131,10 +131,13 @@ export async function runProcess(): Promise<void> {
   };
   const handlers = { SIGINT: stop("SIGINT"), SIGTERM: stop("SIGTERM") };
   for (const [name, handler] of Object.entries(handlers)) process.on(name, handler);
-  // A reader that has seen enough, as in `mflux-depth … | head`, is no failure.
+  // Progress that nobody reads any more is no reason to end.
+  process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // A reader that has seen enough, as in `mflux-depth … | head`, is no failure.
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    process.stderr.write(`Standard output cannot be written (${error.message}).\n`);
+    process.exit(1);
   });
   process.exitCode = await main(process.argv.slice(2), {
     stdin: process.stdin,

@@ -66,8 +66,8 @@ const flags = {
  */
 export async function run(argv: readonly string[], io: WorkerIo): Promise<number> {
   const values = parse(argv);
-  // A log that nobody reads any more is no reason to end.
-  io.stderr.on("error", () => {});
+  // An address or a log that nobody reads is no reason to end.
+  for (const stream of [io.stdout, io.stderr]) stream.on("error", () => {});
   if (values.describe) {
     io.stdout.write(`${JSON.stringify(definition, null, 2)}\n`);
     return 0;
