@@ -3,7 +3,7 @@
  * where a file has 16 bits.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { access, constants, link, open, rename, rm, stat } from "node:fs/promises";
+import { access, constants, link, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import type { Sharp, SharpOptions } from "sharp";
 import { ImageError, OptionError, OutputError } from "./errors.js";
@@ -323,6 +323,17 @@ export async function checkWritable(path: string): Promise<void> {
 }
 
 /**
+ * Makes a folder in one that exists, if it is not there already.
+ * @throws {OutputError} when it cannot be made.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path).catch(async (error: unknown) => {
+    const info = await stat(path).catch(() => undefined);
+    if (!info?.isDirectory()) throw cannotWrite(path, error);
+  });
+}
+
+/**
  * Writes a file whole or not at all.
  * @param overwrite false: an existing file stays, and the name gets _1, _2 … before its extension.
  * @returns the path written.
@@ -377,7 +388,8 @@ async function place(file: string, path: string): Promise<string> {
 function cannotWrite(path: string, error: unknown): OutputError {
   const code = (error as NodeJS.ErrnoException).code;
   const reasons: Readonly<Record<string, string>> = {
-    ENOENT: `the folder ${dirname(path)} does not exist; create it first.`,
+    // What exists may take nothing new: /proc.
+    ENOENT: `the folder ${dirname(path)} does not exist, or nothing can be made in it.`,
     ENOTDIR: `${dirname(path)} is not a folder.`,
     EACCES: `this user may not write into ${dirname(path)}.`,
     EPERM: `this user may not write into ${dirname(path)}.`,

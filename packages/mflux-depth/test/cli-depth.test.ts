@@ -196,6 +196,13 @@ describe("mflux-depth depth", () => {
       assert.equal(result.out, "");
     });
 
+  const linux = { skip: process.platform !== "linux", timeout: 20_000 };
+  test("a place that takes no folders is an error", linux, async () => {
+    const { code, out, err } = await run([example("cube.png"), ...tiny, "--output", "/proc/none/"]);
+    assert.deepEqual([code, out], [1, ""]);
+    assert.match(err, /^\/proc\/none\/: .*\/proc.*$/m);
+  });
+
   test("an empty folder is an error", async () => {
     const here = workplace("empty");
     const result = await run([here, ...tiny]);

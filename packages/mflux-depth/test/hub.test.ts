@@ -606,6 +606,15 @@ describe("a disk", () => {
     );
   });
 
+  const linux = { skip: process.platform !== "linux", timeout: 20_000 };
+  test("in a place that takes no folders is said so", linux, async () => {
+    const nowhere = { env: { HF_HOME: "/proc/none/of/this", HF_ENDPOINT: hub.endpoint } };
+    await assert.rejects(
+      obtain({}, nowhere),
+      failure(/\/proc\/none cannot be made \(ENOENT\); set HF_HOME to a folder/),
+    );
+  });
+
   test("that is too small is found out before", async () => {
     hub.fault = ({ path }) =>
       path.includes("/tree/")

@@ -1,8 +1,8 @@
-import { mkdir, readdir, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import type { DepthEstimate, DepthEstimator, DepthFileOptions, DepthFormat } from "../depth.js";
 import { ImageError, OptionError } from "../errors.js";
-import { checkWritable, saveFile } from "../image.js";
+import { checkWritable, makeFolder, saveFile } from "../image.js";
 import { type DeviceName, loadOptions, type OptionSpec } from "../options.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags } from "./flags.js";
@@ -165,7 +165,7 @@ async function writeAll(
       const overwrite = (run.overwrite ?? false) && !written.has(wanted);
       const bytes = await estimate.encode({ ...fileOptions(run), format: place.format });
       io.signal.throwIfAborted();
-      if (place.create) await mkdir(place.folder, { recursive: true });
+      if (place.create) await makeFolder(place.folder);
       const path = await saveFile(wanted, bytes, { overwrite });
       written.add(path);
       progress.finish();

@@ -60,8 +60,7 @@ export class RepositoryCache {
     if ((await sizeOf(pointer)) === file.bytes) return onBytes(file.bytes);
     const blob = this.#blob(file);
     try {
-      for (const folder of [dirname(blob), dirname(pointer), this.#locks])
-        await mkdir(folder, { recursive: true });
+      for (const folder of [dirname(blob), dirname(pointer), this.#locks]) await makeFolder(folder);
       // Small files are not worth the wait: two who write one do no harm.
       const unlock = file.lfs ? await lock(join(this.#locks, `${file.etag}.lock`), this.#signal) : null;
       try {
@@ -81,7 +80,7 @@ export class RepositoryCache {
     if (revision === commit) return;
     const path = join(this.#root, "refs", revision);
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       const beside = `${path}.${randomUUID()}`;
       await writeFile(beside, commit);
       await rename(beside, path);
@@ -93,7 +92,7 @@ export class RepositoryCache {
   /** @throws {ModelError} when the disk has less than so many bytes. */
   async requireSpace(bytes: number): Promise<void> {
     const { cache } = this.#client.settings;
-    await mkdir(cache, { recursive: true }).catch((error: unknown) => {
+    await makeFolder(cache).catch((error: unknown) => {
       throw this.#explain(error);
     });
     const { bavail, bsize } = await statfs(cache);
@@ -299,6 +298,22 @@ function lockOpened({ fd }: FileHandle): Promise<boolean> {
     tool.once("exit", (code) => resolve(code !== 1));
   });
 }
+
+/**
+ * Makes a folder, and those above it that are missing. Node 20's own recursion never ends below a folder that is there
+ * but takes none, as /proc.
+ */
+async function makeFolder(path: string): Promise<void> {
+  if (await isFolder(path)) return;
+  await makeFolder(dirname(path));
+  await mkdir(path).catch(async (error: unknown) => {
+    // Another process may have made it meanwhile.
+    if (!(await isFolder(path))) throw error;
+  });
+}
+
+const isFolder = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => null))?.isDirectory() ?? false;
 
 const sizeOf = async (path: string): Promise<number | null> => {
   const found = await stat(path).catch(() => null);
