@@ -20,6 +20,7 @@ import {
 } from "@mflux-depth/mlx";
 import { inParts } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "./abort.js";
+import { describeBytes } from "./bytes.js";
 import { type DepthEstimate, DepthEstimator, type EstimateOptions } from "./depth.js";
 import { invertMap } from "./depth-map.js";
 import { DepthSource, type Pictures } from "./depth-source.js";
@@ -44,7 +45,6 @@ import {
 } from "./options.js";
 import { bitsNote, findModel, openParts, type Parts } from "./parts.js";
 import {
-  gigabytes,
   type MemoryPlan,
   machineMemory,
   type PlanRequest,
@@ -304,7 +304,7 @@ export class FluxDepth {
     if (!this.options.force) requireFit(plan);
     else if (!plan.fits)
       warnings.add(
-        `This may need ${gigabytes(plan.peak)} of memory, and ${gigabytes(plan.machine.available)} are available.`,
+        `This may need ${describeBytes(plan.peak)} of memory, and ${describeBytes(plan.machine.available)} are available.`,
       );
   }
 

@@ -2,9 +2,11 @@
  * How much memory a generation will need, stage by stage, from configs and headers alone, and what the machine has.
  * Activations are counted from the models' sizes; the factors are measured on the CPU backend in float32, with room.
  */
+
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
 import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
+import { describeBytes } from "./bytes.js";
 import type { DepthEstimator } from "./depth.js";
 import { MemoryError } from "./errors.js";
 import type { Stage } from "./generation.js";
@@ -352,19 +354,16 @@ export const flagsOf = ({ memory: policy, quantize, width, height }: Alternative
     .filter(Boolean)
     .join(" ");
 
-export const gigabytes = (bytes: number): string =>
-  bytes < 1e8 ? `${(bytes / 1e9).toFixed(3)} GB` : `${(bytes / 1e9).toFixed(1)} GB`;
-
 /** @throws {MemoryError} when a plan does not fit, with the numbers and what would. */
 export function requireFit({ stages, peak, machine, fits, alternatives }: MemoryPlan): void {
   if (fits) return;
   const { stage } = stages.find((one) => one.peak === peak)!;
   const advice = alternatives.length
-    ? `It would fit with ${alternatives.map((one) => `${flagsOf(one)} (${gigabytes(one.peak)})`).join(", or with ")}.`
+    ? `It would fit with ${alternatives.map((one) => `${flagsOf(one)} (${describeBytes(one.peak)})`).join(", or with ")}.`
     : "No smaller setting would fit.";
   throw new MemoryError(
     peak,
     machine.available,
-    `This needs about ${gigabytes(peak)} of memory (in the stage ${stage}), and ${gigabytes(machine.available)} are available (${machine.source}). ${advice} --force (force: true) tries all the same.`,
+    `This needs about ${describeBytes(peak)} of memory (in the stage ${stage}), and ${describeBytes(machine.available)} are available (${machine.source}). ${advice} --force (force: true) tries all the same.`,
   );
 }

@@ -2,9 +2,11 @@
  * Saving a model quantized: the weights in mflux's layout, so that mflux reads them too, with configs, scheduler,
  * tokenizers and the origin beside them, so that ours needs nothing else.
  */
+
 import { copyFile, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { MlxError, memory } from "@mflux-depth/mlx";
+import { describeBytes } from "./bytes.js";
 import { ModelError, OptionError, OutputError } from "./errors.js";
 import {
   type Bits,
@@ -235,11 +237,9 @@ async function checkSpace(target: string, bytes: number): Promise<void> {
   if (bavail * bsize < bytes)
     throw new OutputError(
       target,
-      `the disk is too full: the model takes ${gigabytes(bytes)}, ${gigabytes(bavail * bsize)} are free.`,
+      `the disk is too full: the model takes ${describeBytes(bytes)}, ${describeBytes(bavail * bsize)} are free.`,
     );
 }
-
-const gigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(3)} GB`;
 
 /** Lets `write` fill a folder beside `target`, which becomes `target` when all of it is on the disk. */
 async function whole(target: string, write: (folder: string) => Promise<void>): Promise<void> {

@@ -27,7 +27,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    errors: { files: ["errors", "abort"] },
+    errors: { files: ["errors", "abort", "bytes"] },
     version: { files: ["version"] },
     options: { files: ["options"], layers: ["errors"] },
     schedule: { files: ["schedule"], layers: ["errors"] },

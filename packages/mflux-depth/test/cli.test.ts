@@ -9,6 +9,7 @@ import { PassThrough } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
+import { describeBytes } from "../src/bytes.js";
 import { parseFlags } from "../src/cli/flags.js";
 import { duration, progressOn } from "../src/cli/progress.js";
 import { OptionError } from "../src/errors.js";
@@ -629,6 +630,15 @@ describe("progress", () => {
       "59 s",
       "1 min 1 s",
       "1 h 1 min",
+    ]);
+  });
+
+  test("tells sizes in units in which they are not 0.0", () => {
+    assert.deepEqual([23.8e9, 1e9, 7.17e6, 4321].map(describeBytes), [
+      "23.8 GB",
+      "1.0 GB",
+      "7.2 MB",
+      "4.3 kB",
     ]);
   });
 });

@@ -1,3 +1,4 @@
+import { describeBytes } from "../bytes.js";
 import { inspectMachine, type MachineReport } from "../machine.js";
 import type { OptionSpec } from "../options.js";
 import type { Command } from "./command.js";
@@ -26,8 +27,6 @@ ${describeFlags("Flags", flags)}`,
   },
 };
 
-const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
-
 function print({
   version,
   node,
@@ -39,13 +38,14 @@ function print({
   models,
   problems,
 }: MachineReport): string {
-  const limit = memory.limitBytes === null ? "" : `, this process may use ${gigabytes(memory.limitBytes)}`;
+  const limit =
+    memory.limitBytes === null ? "" : `, this process may use ${describeBytes(memory.limitBytes)}`;
   const rows: [string, string][] = [
     ["mflux-depth", version],
     ["Node.js", node],
     ["Platform", platform],
     ["Processor", `${processor.model}, ${processor.cores} cores`],
-    ["Memory", `${gigabytes(memory.totalBytes)}, ${gigabytes(memory.freeBytes)} free${limit}`],
+    ["Memory", `${describeBytes(memory.totalBytes)}, ${describeBytes(memory.freeBytes)} free${limit}`],
   ];
   if (mlx) {
     const { name, threads, proof, gflops } = mlx.blas;

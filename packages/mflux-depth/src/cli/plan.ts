@@ -1,3 +1,4 @@
+import { describeBytes } from "../bytes.js";
 import {
   type GenerateRequest,
   type LoadOptions,
@@ -76,15 +77,20 @@ async function print({
 }: MemoryPlan & { notes: readonly string[] }): Promise<string> {
   const { flagsOf } = await import("../plan.js");
   const rows = [
-    ["stage", "weights GB", "work GB", "peak GB"],
-    ...stages.map((one) => [one.stage, figure(one.weights), figure(one.work), figure(one.peak)]),
-    ["at most", "", "", figure(peak)],
+    ["stage", "weights", "work", "peak"],
+    ...stages.map((one) => [
+      one.stage,
+      describeBytes(one.weights),
+      describeBytes(one.work),
+      describeBytes(one.peak),
+    ]),
+    ["at most", "", "", describeBytes(peak)],
   ];
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const lines = rows.map((row) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "),
   );
-  const would = alternatives.map((one) => `  ${flagsOf(one)}: ${figure(one.peak)} GB`);
+  const would = alternatives.map((one) => `  ${flagsOf(one)}: ${describeBytes(one.peak)}`);
   const verdict = fits
     ? ["It fits."]
     : would.length > 0
@@ -100,7 +106,5 @@ async function print({
   ].join("\n");
 }
 
-const figure = (bytes: number): string => (bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1);
-
 const describeMachine = ({ total, available, source }: MachineMemory): string =>
-  `This machine has ${figure(total)} GB, ${figure(available)} GB of them available (${source}).`;
+  `This machine has ${describeBytes(total)}, ${describeBytes(available)} of them available (${source}).`;

@@ -1,3 +1,4 @@
+import { describeBytes } from "../bytes.js";
 import type { Io } from "./command.js";
 
 /** Shows where a run is: a bar that is redrawn on a terminal, a line for each event elsewhere. */
@@ -49,9 +50,9 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
     if (!io.stderr.isTTY && tenth === shown) return;
     shown = tenth;
     const seconds = (performance.now() - began) / 1000;
-    const speed = seconds > 2 ? `, ${size((bytesDone - first) / seconds)}/s` : "";
+    const speed = seconds > 2 ? `, ${describeBytes((bytesDone - first) / seconds)}/s` : "";
     progress.status(
-      `downloading ${component}, ${size(bytesDone)} of ${size(bytes)}, ${filesDone} of ${files} files${speed}`,
+      `downloading ${component}, ${describeBytes(bytesDone)} of ${describeBytes(bytes)}, ${filesDone} of ${files} files${speed}`,
     );
   };
 }
@@ -72,8 +73,8 @@ export function loadOn(progress: Progress, io: Io): (load: Load) => void {
     const tenth = Math.floor((10 * bytesDone) / bytes);
     if (state === "read" && !io.stderr.isTTY && (bytes < longLoad || tenth === shown)) return;
     shown = tenth;
-    const done = state === "start" ? "" : `${size(bytesDone)} of `;
-    progress.status(`reading ${nameOf[component] ?? component}, ${done}${size(bytes)}`);
+    const done = state === "start" ? "" : `${describeBytes(bytesDone)} of `;
+    progress.status(`reading ${nameOf[component] ?? component}, ${done}${describeBytes(bytes)}`);
   };
 }
 
@@ -82,10 +83,6 @@ const longLoad = 0.5e9;
 
 /** Components whose folder is not what people call them. */
 const nameOf: Readonly<Record<string, string>> = { depth_pro: "Depth Pro" };
-
-/** "1.2 GB", "3.4 MB". */
-export const size = (bytes: number): string =>
-  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** "0.42 s", "12 s", "3 min 5 s". */
 export function duration(seconds: number): string {

@@ -1,8 +1,9 @@
+import { describeBytes } from "../bytes.js";
 import { OptionError } from "../errors.js";
 import { type LoadOptions, loadOptions, type OptionSpec, resolveLoadOptions } from "../options.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
-import { downloadOn, type Progress, progressOn, silent, size } from "./progress.js";
+import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const modelFlags = {
   model: loadOptions.model,
@@ -95,6 +96,6 @@ function writingOn(
     const tenth = Math.floor((10 * bytes) / totalBytes);
     if (!terminal && tenth === shown) return;
     shown = tenth;
-    progress.status(`writing, ${size(bytes)} of ${size(totalBytes)}`);
+    progress.status(`writing, ${describeBytes(bytes)} of ${describeBytes(totalBytes)}`);
   };
 }

@@ -3,6 +3,7 @@
  * snapshots/COMMIT/PATH links to it, refs/NAME says which commit a branch or tag is. A blob has its name only when it
  * is whole and its hash is right; until then it is ETAG.incomplete, where the next run goes on.
  */
+
 import { spawn } from "node:child_process";
 import { createHash, type Hash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
@@ -19,6 +20,7 @@ import {
 } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { describeBytes } from "../bytes.js";
 import { ModelError } from "../errors.js";
 import { Changed, type HubClient, type HubFile, Transient } from "./hub-client.js";
 
@@ -100,7 +102,7 @@ export class RepositoryCache {
     if (free < bytes)
       throw new ModelError(
         this.#client.repository,
-        `the download needs ${gigabytes(bytes)} and the disk of ${cache} has ${gigabytes(free)}; make room, or set HF_HOME to a folder on another disk`,
+        `the download needs ${describeBytes(bytes)} and the disk of ${cache} has ${describeBytes(free)}; make room, or set HF_HOME to a folder on another disk`,
       );
   }
 
@@ -319,5 +321,3 @@ const sizeOf = async (path: string): Promise<number | null> => {
   const found = await stat(path).catch(() => null);
   return found?.isFile() ? found.size : null;
 };
-
-const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
