@@ -225,37 +225,36 @@ Table math_table() {
       row("toFp8", "a", [](array a) { return mx::to_fp8(a); }),
 
       row("randomKey", "seed", [](Seed seed) { return mx::random::key(seed.value); }),
-      row("randomSeed", "seed", [](Seed seed) { mx::random::seed(seed.value); }),
       row("randomSplit", "key count", [](array key, int count) { return mx::random::split(key, count); }),
       row("randomNormal", "shape dtype loc scale key",
-          [](mx::Shape shape, mx::Dtype dtype, float loc, float scale, std::optional<array> key) {
+          [](mx::Shape shape, mx::Dtype dtype, float loc, float scale, array key) {
             return mx::random::normal(shape, dtype, loc, scale, key);
           }),
       row("randomUniform", "low high shape dtype key",
-          [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, std::optional<array> key) {
+          [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, array key) {
             return mx::random::uniform(low.beside(dtype), high.beside(dtype), shape, dtype, key);
           }),
       row("randomInt", "low high shape dtype key",
-          [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, std::optional<array> key) {
+          [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, array key) {
             return mx::random::randint(low.beside(dtype), high.beside(dtype), shape, dtype, key);
           }),
       row("randomBernoulli", "p shape key",
-          [](Operand p, mx::Shape shape, std::optional<array> key) {
+          [](Operand p, mx::Shape shape, array key) {
             return mx::random::bernoulli(p.beside(mx::float32), shape, key);
           }),
       row("randomTruncatedNormal", "lower upper shape dtype key",
-          [](Operand lower, Operand upper, mx::Shape shape, mx::Dtype dtype, std::optional<array> key) {
+          [](Operand lower, Operand upper, mx::Shape shape, mx::Dtype dtype, array key) {
             return mx::random::truncated_normal(lower.beside(dtype), upper.beside(dtype), shape, dtype, key);
           }),
       row("randomGumbel", "shape dtype key",
-          [](mx::Shape shape, mx::Dtype dtype, std::optional<array> key) {
+          [](mx::Shape shape, mx::Dtype dtype, array key) {
             return mx::random::gumbel(shape, dtype, key);
           }),
       row("randomCategorical", "logits axis key",
-          [](array logits, int axis, std::optional<array> key) {
+          [](array logits, int axis, array key) {
             return mx::random::categorical(logits, axis, key);
           }),
       row("randomPermutation", "a axis key",
-          [](array a, int axis, std::optional<array> key) { return mx::random::permutation(a, axis, key); }),
+          [](array a, int axis, array key) { return mx::random::permutation(a, axis, key); }),
   };
 }

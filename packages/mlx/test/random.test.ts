@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import * as mx from "../src/index.js";
 import { dense, refuses, same } from "./support.js";
@@ -81,6 +82,50 @@ describe("random", () => {
     const again = random.normal([4]);
     assert.deepEqual(again.toTypedArray(), first.toTypedArray());
     assert.notDeepEqual(second.toTypedArray(), first.toTypedArray());
+  });
+
+  test("the sequence is MLX's: each draw splits its state and takes the second half", () => {
+    for (const seed of [0, 11, 2n ** 40n + 3n, 2n ** 64n - 1n]) {
+      random.seed(seed);
+      let state = random.key(seed);
+      for (let i = 0; i < 20; i++) {
+        const halves = random.split(state);
+        const key = mx.slice(halves, [1]);
+        assert.deepEqual(random.uniform([3]).toTypedArray(), random.uniform([3], { key }).toTypedArray());
+        state = mx.slice(halves, [0]);
+      }
+    }
+    for (const wrong of [-1, 2n ** 64n]) refuses(() => random.seed(wrong), "randomSeed", "2^64-1");
+  });
+
+  test("an aborted evaluation leaves the sequence sound", async () => {
+    const draws = 60;
+    random.seed(5);
+    for (let i = 0; i < draws; i++) random.normal([1]).dispose();
+    const [next, after] = [random.normal([4]).toTypedArray(), random.normal([count])];
+    const aborted = async (ms: number): Promise<boolean> => {
+      random.seed(5);
+      using work = mx.scope(() => {
+        let a = mx.full([1024, 1024], 0.5);
+        for (let i = 0; i < draws; i++) a = mx.add(mx.sin(a), random.normal([1024, 1024]));
+        return a;
+      });
+      const controller = new AbortController();
+      const pending = mx.evaluate(work, { signal: controller.signal });
+      await sleep(ms);
+      controller.abort();
+      return pending.then(
+        () => false,
+        () => true,
+      );
+    };
+    for (const ms of [20, 100, 200]) {
+      assert.ok(await aborted(ms), "the work was too short to be aborted");
+      assert.deepEqual(random.normal([4]).toTypedArray(), next);
+      const numbers = random.normal([count]);
+      distributed(numbers, 0, 1);
+      assert.deepEqual(numbers.toTypedArray(), after.toTypedArray());
+    }
   });
 
   test("normal", () => {
