@@ -156,17 +156,19 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       return null;
     }
   };
-  const found = [bundledModel, "black-forest-labs/FLUX.1-Depth-dev", "apple/DepthPro-hf"].map((name) => ({
-    name,
-    folder: find(name),
-  }));
-  for (const { name, folder } of found)
+  const wanted = [
+    { name: bundledModel, download: "npm ci" },
+    { name: "black-forest-labs/FLUX.1-Depth-dev", download: "mflux-depth download" },
+    { name: "apple/DepthPro-hf", download: "mflux-depth download --only-depth" },
+  ];
+  const found = wanted.map(({ name, download }) => ({ name, folder: find(name), download }));
+  for (const { name, folder, download } of found)
     if (folder === null && name === bundledModel)
-      problems.push({ what: "The bundled checkpoint is not there", fix: "npm ci", essential: false });
+      problems.push({ what: "The bundled checkpoint is not there", fix: download, essential: false });
     else if (folder === null)
       problems.push({
         what: `${name} is not in the Hugging Face cache`,
-        fix: `none needed: generate downloads what it needs of it; hf download ${name} gets all of it now (or use the bundled small model, --model ${bundledModel})`,
+        fix: `none needed: generate downloads what it needs of it, and \`${download}\` does so ahead of the first run (or use the bundled small model, --model ${bundledModel})`,
         essential: false,
       });
   return {
@@ -177,7 +179,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       HF_HUB_OFFLINE: env.HF_HUB_OFFLINE ?? null,
       HF_TOKEN: env.HF_TOKEN ? "set" : null,
     },
-    found,
+    found: found.map(({ name, folder }) => ({ name, folder })),
   };
 }
 

@@ -291,7 +291,7 @@ describe("resolveRepository", () => {
     refused(
       () => resolveRepository("owner/name", { env: env() }),
       "owner/name",
-      /hf download owner\/name.*bundled model, tiny-world/,
+      /`mflux-depth download` does so.*bundled model, tiny-world/,
     );
     refused(() => resolveRepository("./none", { env: env() }), "./none", /no such folder.*tiny-world/);
     refused(() => resolveRepository("tiny", { env: env() }), "tiny", /no such folder.*tiny-world/);

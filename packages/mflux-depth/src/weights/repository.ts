@@ -55,7 +55,7 @@ export function resolveRepository(
     throw new ModelError(
       model,
       `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); ` +
-        `generate and save download what they need of it, \`hf download ${model}\` gets all of it; ` +
+        "generate and save download what they need of it, `mflux-depth download` does so ahead of them; " +
         `or use the bundled model, ${bundledModel}`,
     );
   return cached;
