@@ -117,6 +117,10 @@ export function openParts(
   const t5 = config("text_encoder_2", "config.json", t5Config);
   const autoencoder = config("vae", "config.json", autoencoderConfig);
   const transformer = config("transformer", "config.json", fluxTransformerConfig);
+  requireSameWidths(join(configs, "transformer", "config.json"), [
+    ["joint_attention_dim", transformer.jointAttentionDim, "text_encoder_2's d_model", t5.dModel],
+    ["pooled_projection_dim", transformer.pooledProjectionDim, "text_encoder's hidden_size", clip.hiddenSize],
+  ]);
   return {
     clip: new Component({
       ...shared,
@@ -160,4 +164,17 @@ export function openParts(
     loading,
     onProgress: shared.onProgress,
   };
+}
+
+/** @throws {ModelError} when the transformer takes texts of another width than the encoders give. */
+function requireSameWidths(
+  source: string,
+  widths: readonly (readonly [taken: string, width: number, given: string, other: number])[],
+): void {
+  for (const [taken, width, given, other] of widths)
+    if (width !== other)
+      throw new ModelError(
+        source,
+        `${taken} is ${width}, but ${given} is ${other}; these are parts of different models`,
+      );
 }

@@ -728,6 +728,31 @@ describe("a damaged model", () => {
   for (const file of ["scheduler/scheduler_config.json", "vae/config.json", "tokenizer_2/tokenizer.json"])
     cases.push([`${file} cut off`, { file, damage: (path) => truncateSync(path, 30), message: /JSON/ }]);
 
+  for (const [part, text, message] of [
+    [
+      "text_encoder",
+      '"hidden_size": 64',
+      /pooled_projection_dim is 64, but text_encoder's hidden_size is 32/,
+    ],
+    ["text_encoder_2", '"d_model": 128', /joint_attention_dim is 128, but text_encoder_2's d_model is 64/],
+  ] as const)
+    cases.push([
+      `${part}: of another model than the transformer`,
+      {
+        file: `${part}/config.json`,
+        damage: (path) =>
+          writeFileSync(
+            path,
+            readFileSync(path, "utf8").replace(
+              text,
+              text.replace(/\d+/, (n) => `${Number(n) / 2}`),
+            ),
+          ),
+        message,
+        source: "transformer/config.json",
+      },
+    ]);
+
   for (const [name, { file, damage, message, source }] of cases)
     test(name, async () => {
       const { folder, file: damaged } = copyModel(file);
