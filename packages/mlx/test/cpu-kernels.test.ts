@@ -614,6 +614,13 @@ test("quantized Linear at every bit width, with bias and without", options, () =
     }
 });
 
+/** The least 2^a + 2^b, or 2^a, of whole a and b from 0 on that is not below `wanted`. */
+function sumOfPowers(wanted: number): number {
+  const powers = Array.from({ length: 31 }, (_, i) => 2 ** i);
+  const sums = [...powers, ...powers.flatMap((a) => powers.map((b) => a + b))];
+  return Math.min(...sums.filter((sum) => sum >= wanted));
+}
+
 test("integer Linear: equal to the product of the rounded input, within the bound of the rounding", {
   skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
 }, () => {
@@ -628,12 +635,16 @@ test("integer Linear: equal to the product of the rounded input, within the boun
       const weights = random.normal([features, inputs], { key: random.key(bits) });
       const matrix = quantize(weights, { bits, groupSize });
       const bias = random.normal([features], { key: random.key(7) });
-      // The input as 8 bits can say it, in double precision.
+      // The input as 8 bits can say it, in double precision: in steps of 2^high + 2^low units of the row.
       const xs = numbers(x);
       const rounded = new Array<number>(xs.length);
+      const scaleBits = 31 - (32 - Math.clz32(groupSize * 127 * (2 ** bits - 1)));
       for (let at = 0; at < xs.length; at += groupSize) {
+        const start = at - (at % inputs);
+        const most = (values: number[]): number => Math.max(...values.map(Math.abs));
+        const unit = most(xs.slice(start, start + inputs)) / 127 / 2 ** scaleBits;
         const group = xs.slice(at, at + groupSize);
-        const scale = Math.max(...group.map(Math.abs)) / 127;
+        const scale = unit * sumOfPowers((most(group) / 127 / unit) * (1 - 2 ** -20));
         for (const [i, v] of group.entries()) rounded[at + i] = Math.round(v / scale) * scale;
       }
       const dense = numbers(dequantize(matrix, { bits, groupSize }));

@@ -2,8 +2,6 @@
 
 #ifdef __linux__
 
-#include <cstdint>
-
 #include "kernels.h"
 
 namespace cpu {
@@ -11,15 +9,6 @@ namespace {
 
 // Panels of queries that share what is read of keys and values.
 constexpr size_t most_panels = 8;
-
-// At a multiple of 64 bytes; of the calling thread, until it asks again.
-float* scratch_memory(size_t floats) {
-  constexpr size_t alignment = 64;
-  thread_local std::vector<float> memory;
-  if (memory.size() < floats + alignment / sizeof(float)) memory.resize(floats + alignment / sizeof(float));
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  return reinterpret_cast<float*>((address + alignment - 1) / alignment * alignment);
-}
 
 void expect_heads(const mx::array& q, const mx::array& k, const mx::array& v) {
   expect(q.ndim() == 4 && k.ndim() == 4 && v.shape() == k.shape() && q.shape(0) == k.shape(0) &&

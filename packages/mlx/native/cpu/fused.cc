@@ -2,6 +2,7 @@
 
 #ifdef __linux__
 
+#include <cstdint>
 #include <cstring>
 #include <memory>
 
@@ -112,6 +113,14 @@ mx::array fuse(
 mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work work) {
   expect_float32(inputs);
   return node(name, std::move(shape), std::move(inputs), false, std::move(work));
+}
+
+float* scratch_memory(size_t floats) {
+  constexpr size_t alignment = 64;
+  thread_local std::vector<float> memory;
+  if (memory.size() < floats + alignment / sizeof(float)) memory.resize(floats + alignment / sizeof(float));
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  return reinterpret_cast<float*>((address + alignment - 1) / alignment * alignment);
 }
 
 mx::Strides contiguous_strides(const mx::Shape& shape) {

@@ -65,6 +65,9 @@ void in_ranges(size_t count, size_t grain, F f) {
   });
 }
 
+// Scratch memory at a multiple of 64 bytes: the calling thread's, until it asks again.
+float* scratch_memory(size_t floats);
+
 mx::Strides contiguous_strides(const mx::Shape& shape);
 
 // A float32 array as it lies to places in `out` that are `strides` apart, the last ones side by side; on all threads.

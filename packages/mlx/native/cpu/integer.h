@@ -1,8 +1,8 @@
 #pragma once
 
 // Products of inputs rounded to 8 bits and of weights as they are stored: what the instruction sets do of them.
-// Both operands lie in the order in which they are multiplied: of each eight neighbouring inputs, those at even places
-// come before those at odd ones, for so weights of 4 bits come apart with a mask and a shift.
+// In both operands, of each eight neighbouring inputs those at even places come before those at odd ones, for so
+// weights of 4 bits come apart with a mask and a shift.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,9 +13,13 @@ namespace cpu {
 constexpr size_t tile_rows = 6;
 constexpr size_t panel_width = 32;
 
-// Inputs that are multiplied before the next ones: a panel's part of the weights (8 KB) stays in the nearest cache for
+// Inputs of a row of a tile that lie side by side: those of its other rows come before the next ones. Each group is of
+// one or more such runs.
+constexpr size_t run_inputs = 32;
+
+// Inputs that are multiplied before the next ones: a panel's part of the weights (16 KB) stays in the nearest cache for
 // all rows.
-constexpr size_t chunk_inputs = 256;
+constexpr size_t chunk_inputs = 512;
 
 // Calls f<bits>() for a number of bits that integers are packed with.
 template <typename F>
@@ -36,6 +40,34 @@ void with_bits(int bits, const F& f) {
   }
 }
 
+// What the groups of a tile's rows are multiplied with, in units of their row: 2^high + 2^low, so that sums of integers
+// are scaled by shifts. These have a port of their own where products of floats and of integers wait for the same ones
+// (AMD Zen 4), and a sum of two powers is at most a third above what is wanted, 11 % in the mean.
+struct GroupScales {
+  // As `low`: no second power.
+  static constexpr int32_t none = 32;
+
+  int32_t high[tile_rows], low[tile_rows];
+};
+
+// Packed weights that will be wanted next: `features` rows of `bytes`, `row_bytes` apart.
+struct Ahead {
+  const uint8_t* packed;
+  size_t row_bytes, features, bytes;
+
+  // Asks for one of `parts` equal parts. All at once would be more than the processor keeps track of.
+  void fetch(size_t part, size_t parts) const {
+    constexpr size_t cache_line = 64;
+    for (size_t feature = features * part / parts; feature < features * (part + 1) / parts; feature++) {
+      const uint8_t* row = packed + feature * row_bytes;
+      for (size_t at = 0; at < bytes; at += cache_line) __builtin_prefetch(row + at);
+      // A row need not begin with a line.
+      __builtin_prefetch(row + bytes - 1);
+    }
+  }
+};
+
+// Rows of inputs come in tiles one after the other; results of any number of rows are [rows, panel_width].
 struct IntegerKernels {
   // The widest weights that are faster so than as floats.
   int most_bits;
@@ -45,18 +77,21 @@ struct IntegerKernels {
   void (*unpack)(
       const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights);
 
-  // out [rows, panel_width] = start [panel_width] + sums [pairs, tile_rows, 2] · biases [pairs, panel_width, 2], in
-  // units of sum_units [tile_rows] and bias_units [panel_width]
-  void (*begin)(
-      const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
-      size_t pairs, size_t rows, float* out);
+  // Words of 32 bits [features, words] → [words, panel_width], zeros where there are fewer features.
+  void (*columns)(const uint32_t* from, size_t features, size_t words, uint32_t* to);
 
-  // out [rows, panel_width] += q [inputs / 4, tile_rows, 4] · weights [inputs / 4, panel_width, 4] of `bits` each, every
-  // of `groups` groups of `group` inputs in units of scales [groups, tile_rows] and weight_scales [groups, panel_width];
-  // `group` is 32, 64 or 128
+  // out (+)= q [tiles, groups · group / run_inputs, tile_rows, run_inputs] times weights [groups · group / 4,
+  // panel_width, 4] of `bits` each, every group times its scales [tiles, groups] and weight_scales [groups,
+  // panel_width]; `group` is 32, 64 or 128. Without `more` nothing was in `out`.
   void (*add_products)(
-      const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
-      size_t groups, size_t rows, float* out);
+      const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
+      size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
+
+  // out = out · units [rows] + start [panel_width] + sums [rows, pairs, 2] · biases [pairs, panel_width, 2], in units of
+  // sum_units [rows] and bias_units [panel_width]
+  void (*finish)(
+      const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
+      const float* bias_units, size_t pairs, size_t rows, float* out);
 };
 
 // Null where the processor has none.

@@ -45,6 +45,12 @@ struct Kernels {
   // out[i] = activation(in[i]); in may be out
   void (*activate)(Activation activation, const float* in, float* out, size_t count);
 
+  // The same, or a copy where there is none, of `count` values of each of so many rows: to rows that lie far apart and
+  // were not used before.
+  void (*put_rows)(
+      const Activation* activation, const float* in, size_t in_stride, size_t rows, size_t count, float* out,
+      size_t out_stride);
+
   // (x - mean) * rsqrt(var + eps) * (base + scale) + shift for each row of `dims`
   void (*layer_norm)(
       const float* x, float base, const float* scale, const float* shift, float* out, size_t rows, size_t dims,
@@ -80,13 +86,16 @@ struct Kernels {
   void (*quantize)(
       const float* in, uint8_t* packed, float* scales, float* biases, size_t groups, size_t size, int bits);
 
-  // One row of `groups` groups of inputs, rounded to 8 bits by a scale for each group. q [inputs / 4, tile_rows, 4] and
-  // scales [groups, tile_rows] begin at the row's place in a tile; sums [groups] are of what the integers stand for.
-  void (*round_row)(const float* x, size_t group, size_t groups, int8_t* q, float* scales, float* sums);
+  // The largest magnitude of each of `groups` groups of a row, and of all; that is NaN where a value is not finite.
+  float (*group_maxima)(const float* x, size_t group, size_t groups, float* maxima);
 
-  // Values as integers up to `most` either way, in pairs: out [pairs, width, 2], which begins at their place. Gives the
-  // unit; NaN where a value is not finite.
-  float (*round_pairs)(const float* values, size_t count, float most, int16_t* out, size_t width);
+  // Groups of a row in whole steps [groups], up to 127 either way; a step of 0 makes zeros. q [inputs / run_inputs,
+  // tile_rows, run_inputs] begins at the row's place in a tile; sums [groups] are of what the integers stand for.
+  void (*round_row)(const float* x, size_t group, size_t groups, const float* steps, int8_t* q, float* sums);
+
+  // Values as integers up to `most` either way, with a zero after an odd number of them. Gives the unit; NaN where a
+  // value is not finite.
+  float (*round_pairs)(const float* values, size_t count, float most, int16_t* out);
 };
 
 // Attention with q, k, v and the softmax's weights rounded to bfloat16. Null where the processor has no such products.

@@ -42,6 +42,13 @@ void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inp
   }
 }
 
+void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) {
+  if (features < panel_width) std::memset(to, 0, words * panel_width * sizeof *to);
+  for (size_t feature = 0; feature < features; feature++, from += words) {
+    for (size_t word = 0; word < words; word++) to[word * panel_width + feature] = from[word];
+  }
+}
+
 // Features of a part of the panel, and rows: what the registers hold.
 constexpr size_t part_width = 16;
 constexpr size_t part_rows = 3;
@@ -56,55 +63,29 @@ inline __m256i four_bytes(const void* p) {
   return _mm256_set1_epi32(four);
 }
 
-// start + sums · (units · unit)
-inline __m256 scaled(__m256i sums, const float* units, float unit, const float* start) {
-  const __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(units), _mm256_set1_ps(unit));
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, _mm256_loadu_ps(start));
-}
-
-// Both take the rows of a tile and the features of a panel from where their operands begin.
-template <int rows>
-void begin_with(
-    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
-    size_t pairs, float* out) {
-  __m256i sum[rows][2];
-#pragma GCC unroll 3
-  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-  for (size_t pair = 0; pair < pairs; pair++, sums += tile_rows * 2, biases += panel_width * 2) {
-    const __m256i b0 = load(biases), b1 = load(biases + 16);
-#pragma GCC unroll 3
-    for (int r = 0; r < rows; r++) {
-      const __m256i two = four_bytes(sums + r * 2);
-      sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(b0, two));
-      sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(b1, two));
-    }
-  }
-  for (int r = 0; r < rows; r++, out += panel_width) {
-    _mm256_storeu_ps(out, scaled(sum[r][0], bias_units, sum_units[r], start));
-    _mm256_storeu_ps(out + 8, scaled(sum[r][1], bias_units + 8, sum_units[r], start + 8));
-  }
-}
+// The kernels take the rows of a tile and the features of a panel from where their operands begin.
 
 // `depth` pairs of products are added up in 16 bits: (2^bits - 1) · 127 · 2 · depth must fit.
 template <int rows, int depth>
 void products_of(
-    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
-    size_t groups, float* out) {
+    const int8_t* q, const GroupScales* scales, size_t top, const uint8_t* weights, const float* weight_scales,
+    size_t group, size_t groups, bool more, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
-  for (size_t g = 0; g < groups; g++, scales += tile_rows, weight_scales += panel_width) {
+  for (size_t g = 0; g < groups; g++, more = true, scales++, weight_scales += panel_width) {
     __m256i sum[rows][2];
 #pragma GCC unroll 3
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (size_t i = 0; i < group; i += 4 * depth) {
+      const int8_t* from = q + i / run_inputs * tile_rows * run_inputs + i % run_inputs;
       __m256i part[rows][2];
 #pragma GCC unroll 3
       for (int r = 0; r < rows; r++) part[r][0] = part[r][1] = _mm256_setzero_si256();
 #pragma GCC unroll 8
-      for (int d = 0; d < depth; d++, weights += step_bytes, q += tile_rows * 4) {
+      for (int d = 0; d < depth; d++, weights += step_bytes, from += 4) {
         const __m256i w0 = load(weights), w1 = load(weights + 32);
 #pragma GCC unroll 3
         for (int r = 0; r < rows; r++) {
-          const __m256i x = four_bytes(q + r * 4);
+          const __m256i x = four_bytes(from + r * run_inputs);
           part[r][0] = _mm256_add_epi16(part[r][0], _mm256_maddubs_epi16(w0, x));
           part[r][1] = _mm256_add_epi16(part[r][1], _mm256_maddubs_epi16(w1, x));
         }
@@ -115,65 +96,106 @@ void products_of(
         sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(part[r][1], ones));
       }
     }
+    q += group * tile_rows;
 #pragma GCC unroll 3
     for (int r = 0; r < rows; r++) {
-      float* to = out + r * panel_width;
-      _mm256_storeu_ps(to, scaled(sum[r][0], weight_scales, scales[r], to));
-      _mm256_storeu_ps(to + 8, scaled(sum[r][1], weight_scales + 8, scales[r], to + 8));
-    }
-  }
-}
-
-// Runs f<rows>(top, left) on the parts of a tile of `rows` rows and a panel.
-template <typename F>
-inline void each_part(size_t rows, const F& f) {
-  for (size_t left = 0; left < panel_width; left += part_width) {
-    for (size_t top = 0; top < rows; top += part_rows) {
-      switch (std::min(rows - top, part_rows)) {
-        case 1:
-          f.template operator()<1>(top, left);
-          break;
-        case 2:
-          f.template operator()<2>(top, left);
-          break;
-        default:
-          f.template operator()<3>(top, left);
+      const __m256i high = _mm256_set1_epi32(scales->high[top + r]), low = _mm256_set1_epi32(scales->low[top + r]);
+#pragma GCC unroll 2
+      for (size_t i = 0; i < 2; i++) {
+        float* to = out + r * panel_width + i * 8;
+        const __m256i sums = _mm256_add_epi32(_mm256_sllv_epi32(sum[r][i], high), _mm256_sllv_epi32(sum[r][i], low));
+        const __m256 before = more ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
+        _mm256_storeu_ps(
+            to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(weight_scales + i * 8), before));
       }
     }
   }
 }
 
-void begin(
-    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
-    size_t pairs, size_t rows, float* out) {
-  each_part(rows, [&]<int count>(size_t top, size_t left) {
-    begin_with<count>(
-        start + left, sums + top * 2, sum_units + top, biases + left * 2, bias_units + left, pairs,
-        out + top * panel_width + left);
-  });
+template <int rows>
+void finish_with(
+    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
+    const float* bias_units, size_t pairs, float* out) {
+  __m256i sum[rows][2];
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+  for (size_t pair = 0; pair < pairs; pair++, sums += 2, biases += panel_width * 2) {
+    const __m256i b0 = load(biases), b1 = load(biases + 16);
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) {
+      const __m256i two = four_bytes(sums + r * pairs * 2);
+      sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(b0, two));
+      sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(b1, two));
+    }
+  }
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; r++, out += panel_width) {
+    const __m256 unit = _mm256_set1_ps(units[r]), sum_unit = _mm256_set1_ps(sum_units[r]);
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++) {
+      const __m256 bias_unit = _mm256_mul_ps(_mm256_loadu_ps(bias_units + i * 8), sum_unit);
+      const __m256 v = _mm256_fmadd_ps(_mm256_loadu_ps(out + i * 8), unit, _mm256_loadu_ps(start + i * 8));
+      _mm256_storeu_ps(out + i * 8, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][i]), bias_unit, v));
+    }
+  }
+}
+
+// Runs f<count>(tile, row, top, left) on the parts of all tiles and of a panel: `count` rows from `row` on, which is
+// the tile's row `top`, and features from `left` on.
+template <typename F>
+inline void each_part(size_t rows, const F& f) {
+  for (size_t tile = 0; tile * tile_rows < rows; tile++) {
+    for (size_t left = 0; left < panel_width; left += part_width) {
+      for (size_t top = 0; top < tile_rows && tile * tile_rows + top < rows; top += part_rows) {
+        const size_t row = tile * tile_rows + top;
+        switch (std::min(rows - row, part_rows)) {
+          case 1:
+            f.template operator()<1>(tile, row, top, left);
+            break;
+          case 2:
+            f.template operator()<2>(tile, row, top, left);
+            break;
+          default:
+            f.template operator()<3>(tile, row, top, left);
+        }
+      }
+    }
+  }
 }
 
 template <int depth>
 void add_deep(
-    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
-    size_t groups, size_t rows, float* out) {
-  each_part(rows, [&]<int count>(size_t top, size_t left) {
+    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
+  const size_t tiles = (rows + tile_rows - 1) / tile_rows;
+  each_part(rows, [&]<int count>(size_t tile, size_t row, size_t top, size_t left) {
+    if (top + left == 0) ahead.fetch(tile, tiles);
     products_of<count, depth>(
-        q + top * 4, scales + top, weights + left * 4, weight_scales + left, group, groups,
-        out + top * panel_width + left);
+        q + tile * tile_rows * groups * group + top * run_inputs, scales + tile * groups, top, weights + left * 4,
+        weight_scales + left, group, groups, more, out + row * panel_width + left);
   });
 }
 
 void add_products(
-    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
-    size_t groups, size_t rows, float* out) {
+    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits,
+    size_t group, size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
   const auto add = bits <= 4 ? add_deep<8> : bits == 5 ? add_deep<4> : add_deep<2>;
-  add(q, scales, weights, weight_scales, group, groups, rows, out);
+  add(q, scales, weights, weight_scales, group, groups, rows, more, ahead, out);
+}
+
+void finish(
+    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
+    const float* bias_units, size_t pairs, size_t rows, float* out) {
+  each_part(rows, [&]<int count>(size_t, size_t row, size_t, size_t left) {
+    finish_with<count>(
+        units + row, start + left, sums + row * pairs * 2, sum_units + row, biases + left * 2, bias_units + left, pairs,
+        out + row * panel_width + left);
+  });
 }
 
 }  // namespace
 
-extern const IntegerKernels avx2_integer_kernels = {6, unpack, begin, add_products};
+extern const IntegerKernels avx2_integer_kernels = {6, unpack, columns, add_products, finish};
 
 }  // namespace cpu
 

@@ -14,7 +14,7 @@ namespace {
 
 // ---------------------------------------------------------------- weights
 
-// Sixteen rows of 32-bit words as columns: to(word, column) takes the first `words`, four at least.
+// Sixteen rows of 32-bit words as columns: to(word, column) takes the first `words`.
 template <typename Load, typename To>
 inline void transpose(size_t words, const Load& row, const To& to) {
   __m512i a[16], b[16];
@@ -38,7 +38,7 @@ inline void transpose(size_t words, const Load& row, const To& to) {
     const __m512i low = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x44), high = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xee);
     const __m512i low2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x44);
     const __m512i high2 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xee);
-    to(c, _mm512_shuffle_i32x4(low, low2, 0x88));
+    if (c < words) to(c, _mm512_shuffle_i32x4(low, low2, 0x88));
     if (c + 4 < words) to(c + 4, _mm512_shuffle_i32x4(low, low2, 0xdd));
     if (c + 8 < words) to(c + 8, _mm512_shuffle_i32x4(high, high2, 0x88));
     if (c + 12 < words) to(c + 12, _mm512_shuffle_i32x4(high, high2, 0xdd));
@@ -47,26 +47,49 @@ inline void transpose(size_t words, const Load& row, const To& to) {
 
 constexpr size_t step_bytes = panel_width * 4;
 
+// The first `words` (16 at most) of each of 16 rows, of which `rows` are there.
+template <typename To>
+inline void columns_of(
+    const void* from, size_t row_bytes, size_t rows, size_t words, const To& to) {
+  const __mmask16 there = static_cast<__mmask16>((1u << words) - 1);
+  const auto* bytes = static_cast<const uint8_t*>(from);
+  transpose(
+      words, [&](size_t row) { return _mm512_maskz_loadu_epi32(row < rows ? there : 0, bytes + row * row_bytes); }, to);
+}
+
+// Calls f(first, rows) for the two halves of a panel, with the rows that each has.
+template <typename F>
+inline void each_half(size_t features, const F& f) {
+  for (size_t first = 0; first < panel_width; first += 16) {
+    f(first, features > first ? std::min<size_t>(features - first, 16) : 0);
+  }
+}
+
+void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) {
+  each_half(features, [&](size_t first, size_t rows) {
+    for (size_t i = 0; i < words; i += 16) {
+      columns_of(
+          from + first * words + i, words * sizeof *from, rows, std::min<size_t>(words - i, 16),
+          [&](size_t word, __m512i column) { _mm512_storeu_si512(to + (i + word) * panel_width + first, column); });
+    }
+  });
+}
+
 // Four bits: a word of eight inputs is two steps of the product.
 void unpack_nibbles(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
   const __m512i low = _mm512_set1_epi8(15);
-  for (size_t half = 0; half < panel_width; half += 16) {
-    const size_t rows = features > half ? std::min<size_t>(features - half, 16) : 0;
+  each_half(features, [&](size_t first, size_t rows) {
     for (size_t i = 0; i < inputs; i += 128) {
-      const size_t words = std::min<size_t>((inputs - i) / 8, 16);
-      const __mmask16 there = static_cast<__mmask16>((1u << words) - 1);
-      const uint8_t* from = packed + half * row_bytes + i / 2;
-      uint8_t* to = weights + i / 4 * step_bytes + half * 4;
-      transpose(
-          words,
-          [&](size_t row) { return _mm512_maskz_loadu_epi32(row < rows ? there : 0, from + row * row_bytes); },
+      uint8_t* to = weights + i / 4 * step_bytes + first * 4;
+      columns_of(
+          packed + first * row_bytes + i / 2, row_bytes, rows, std::min<size_t>((inputs - i) / 8, 16),
           [&](size_t word, __m512i column) {
             uint8_t* step = to + word * 2 * step_bytes;
             _mm512_storeu_si512(step, _mm512_and_si512(column, low));
             _mm512_storeu_si512(step + step_bytes, _mm512_and_si512(_mm512_srli_epi16(column, 4), low));
           });
     }
-  }
+  });
 }
 
 template <int bits>
@@ -113,88 +136,122 @@ inline void add_dot(__m512i& sum, __m512i weights, const int16_t* two) {
   asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int32_t*>(two)));
 }
 
-// The loops over rows must be unrolled, or their sums would live in memory.
-template <int rows>
-void begin_with(
-    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
-    size_t pairs, float* out) {
-  __m512i sum[rows][2];
-#pragma GCC unroll 6
-  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-  for (size_t pair = 0; pair < pairs; pair++, sums += tile_rows * 2, biases += panel_width * 2) {
-    const __m512i b0 = _mm512_loadu_si512(biases), b1 = _mm512_loadu_si512(biases + 32);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-      add_dot(sum[r][0], b0, sums + r * 2);
-      add_dot(sum[r][1], b1, sums + r * 2);
-    }
-  }
-  const __m512 s0 = _mm512_loadu_ps(start), s1 = _mm512_loadu_ps(start + 16);
-  const __m512 u0 = _mm512_loadu_ps(bias_units), u1 = _mm512_loadu_ps(bias_units + 16);
-#pragma GCC unroll 6
-  for (int r = 0; r < rows; r++, out += panel_width) {
-    const __m512 unit = _mm512_set1_ps(sum_units[r]);
-    _mm512_storeu_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(u0, unit), s0));
-    _mm512_storeu_ps(out + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(u1, unit), s1));
+// Runs f<count>(tile, row) on the rows of each tile, all together where there are as many.
+template <typename F>
+inline void each_tile(size_t rows, const F& f) {
+  size_t tile = 0, row = 0;
+  for (; row + tile_rows <= rows; row += tile_rows) f.template operator()<tile_rows>(tile++, row);
+  switch (rows - row) {
+    case 1:
+      return f.template operator()<1>(tile, row);
+    case 2:
+      return f.template operator()<2>(tile, row);
+    case 3:
+      return f.template operator()<3>(tile, row);
+    case 4:
+      return f.template operator()<4>(tile, row);
+    case 5:
+      return f.template operator()<5>(tile, row);
   }
 }
 
+// The loops over rows must be unrolled, or their sums would live in memory.
 template <int rows>
 void products_of(
-    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, size_t group,
-    size_t groups, float* out) {
+    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    size_t groups, bool more, float* out) {
   __m512 total[rows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++) {
-    total[r][0] = _mm512_loadu_ps(out + r * panel_width);
-    total[r][1] = _mm512_loadu_ps(out + r * panel_width + 16);
+    total[r][0] = more ? _mm512_load_ps(out + r * panel_width) : _mm512_setzero_ps();
+    total[r][1] = more ? _mm512_load_ps(out + r * panel_width + 16) : _mm512_setzero_ps();
   }
-  for (size_t g = 0; g < groups; g++, scales += tile_rows, weight_scales += panel_width) {
-    __m512i sum[rows][2];
+  for (size_t g = 0; g < groups; g++, scales++, weight_scales += panel_width) {
+    // Half of the features after the other: scaling one half's sums goes on beside the products of the next.
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; half++) {
+      __m512i sum[rows];
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (size_t i = 0; i < group; i += 4, weights += step_bytes, q += tile_rows * 4) {
-      const __m512i w0 = _mm512_loadu_si512(weights), w1 = _mm512_loadu_si512(weights + 64);
+      for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_si512();
+      const int8_t* x = q;
+      const uint8_t* step = weights + half * 64;
+      for (size_t run = 0; run < group; run += run_inputs, x += tile_rows * run_inputs) {
+        for (size_t i = 0; i < run_inputs; i += 4, step += step_bytes) {
+          const __m512i w = _mm512_load_si512(step);
+#pragma GCC unroll 6
+          for (int r = 0; r < rows; r++) add_dot(sum[r], w, x + r * run_inputs + i);
+        }
+      }
+      const __m512 weight_scale = _mm512_load_ps(weight_scales + half * 16);
 #pragma GCC unroll 6
       for (int r = 0; r < rows; r++) {
-        add_dot(sum[r][0], w0, q + r * 4);
-        add_dot(sum[r][1], w1, q + r * 4);
+        const __m512i high = _mm512_sllv_epi32(sum[r], _mm512_set1_epi32(scales->high[r]));
+        const __m512i low = _mm512_sllv_epi32(sum[r], _mm512_set1_epi32(scales->low[r]));
+        const __m512 scaled = _mm512_cvtepi32_ps(_mm512_add_epi32(high, low));
+        total[r][half] = _mm512_fmadd_ps(scaled, weight_scale, total[r][half]);
       }
     }
-    const __m512 s0 = _mm512_loadu_ps(weight_scales), s1 = _mm512_loadu_ps(weight_scales + 16);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
-      const __m512 scale = _mm512_set1_ps(scales[r]);
-      total[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][0]), _mm512_mul_ps(s0, scale), total[r][0]);
-      total[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][1]), _mm512_mul_ps(s1, scale), total[r][1]);
-    }
+    q += tile_rows * group;
+    weights += panel_width * group;
   }
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++) {
-    _mm512_storeu_ps(out + r * panel_width, total[r][0]);
-    _mm512_storeu_ps(out + r * panel_width + 16, total[r][1]);
+    _mm512_store_ps(out + r * panel_width, total[r][0]);
+    _mm512_store_ps(out + r * panel_width + 16, total[r][1]);
   }
 }
 
-void begin(
-    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
-    size_t pairs, size_t rows, float* out) {
-  constexpr decltype(&begin_with<1>) with[tile_rows] = {begin_with<1>, begin_with<2>, begin_with<3>,
-                                                         begin_with<4>, begin_with<5>, begin_with<6>};
-  with[rows - 1](start, sums, sum_units, biases, bias_units, pairs, out);
+template <int rows>
+void finish_with(
+    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
+    const float* bias_units, size_t pairs, float* out) {
+  __m512i sum[rows][2];
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+  for (size_t pair = 0; pair < pairs; pair++, sums += 2, biases += panel_width * 2) {
+    const __m512i b0 = _mm512_load_si512(biases), b1 = _mm512_load_si512(biases + 32);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+      add_dot(sum[r][0], b0, sums + r * pairs * 2);
+      add_dot(sum[r][1], b1, sums + r * pairs * 2);
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; r++, out += panel_width) {
+    const __m512 unit = _mm512_set1_ps(units[r]), sum_unit = _mm512_set1_ps(sum_units[r]);
+    for (size_t i = 0; i < 2; i++) {
+      const __m512 bias_unit = _mm512_mul_ps(_mm512_load_ps(bias_units + i * 16), sum_unit);
+      const __m512 v = _mm512_fmadd_ps(_mm512_load_ps(out + i * 16), unit, _mm512_load_ps(start + i * 16));
+      _mm512_store_ps(out + i * 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][i]), bias_unit, v));
+    }
+  }
 }
 
 void add_products(
-    const int8_t* q, const float* scales, const uint8_t* weights, const float* weight_scales, int, size_t group,
-    size_t groups, size_t rows, float* out) {
-  constexpr decltype(&products_of<1>) of[tile_rows] = {products_of<1>, products_of<2>, products_of<3>,
-                                                        products_of<4>, products_of<5>, products_of<6>};
-  of[rows - 1](q, scales, weights, weight_scales, group, groups, out);
+    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int, size_t group,
+    size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
+  const size_t tiles = (rows + tile_rows - 1) / tile_rows;
+  each_tile(rows, [&]<int count>(size_t tile, size_t row) {
+    ahead.fetch(tile, tiles);
+    products_of<count>(
+        q + row * groups * group, scales + tile * groups, weights, weight_scales, group, groups, more,
+        out + row * panel_width);
+  });
+}
+
+void finish(
+    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
+    const float* bias_units, size_t pairs, size_t rows, float* out) {
+  each_tile(rows, [&]<int count>(size_t, size_t row) {
+    finish_with<count>(
+        units + row, start, sums + row * pairs * 2, sum_units + row, biases, bias_units, pairs,
+        out + row * panel_width);
+  });
 }
 
 }  // namespace
 
-extern const IntegerKernels vnni_kernels = {8, unpack, begin, add_products};
+extern const IntegerKernels vnni_kernels = {8, unpack, columns, add_products, finish};
 
 }  // namespace cpu
 

@@ -2,7 +2,10 @@
 
 #ifdef __linux__
 
+#include <array>
+#include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "kernels.h"
 #include "linear.h"
@@ -33,9 +36,42 @@ struct Shape {
   size_t pairs() const {
     return (groups() + 1) / 2;
   }
+  // The largest power of two that the sum of a group's products may be multiplied with within 32 bits.
+  int scale_bits() const {
+    return 31 - std::bit_width(group * 127 * ((size_t{1} << bits) - 1));
+  }
   // As many products of two integers up to this as there are groups add up within 32 bits.
   float most() const {
     return std::min(32767.0f, std::floor(std::sqrt(static_cast<float>(INT32_MAX) / groups()) - 1));
+  }
+};
+
+// The least 2^high + 2^low that is not below `wanted`.
+struct Powers {
+  explicit Powers(float wanted) {
+    if (!(wanted > 1)) return;
+    high = exponent(wanted);
+    const float rest = wanted - power(high);
+    if (rest > 1) {
+      low = rest > power(exponent(rest)) ? exponent(rest) + 1 : exponent(rest);
+    } else if (rest > 0) {
+      low = 0;
+    }
+  }
+
+  float sum() const {
+    return power(high) + (low == GroupScales::none ? 0 : power(low));
+  }
+
+  int32_t high = 0, low = GroupScales::none;
+
+ private:
+  // Of positive numbers. The library's functions take longer than the rounding of a group.
+  static int exponent(float v) {
+    return static_cast<int>(std::bit_cast<uint32_t>(v) >> 23) - 127;
+  }
+  static float power(int exponent) {
+    return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
   }
 };
 
@@ -46,36 +82,41 @@ class RoundedInputs {
   RoundedInputs(const Shape& shape, const float* x) : shape_(shape) {
     const size_t rows = shape.tiles() * tile_rows;
     const size_t q_bytes = up_to(rows * shape.inputs, cache_line);
-    const size_t scale_bytes = up_to(rows * shape.groups() * sizeof(float), cache_line);
-    const size_t sum_bytes = up_to(rows * shape.pairs() * 2 * sizeof(int16_t), cache_line);
-    memory_.emplace(mx::allocator::malloc(q_bytes + scale_bytes + sum_bytes + rows * sizeof(float)));
+    const size_t scale_bytes = shape.tiles() * shape.groups() * sizeof(GroupScales);
+    const size_t sum_bytes = shape.rows * shape.pairs() * 2 * sizeof(int16_t);
+    memory_.emplace(mx::allocator::malloc(q_bytes + scale_bytes + sum_bytes + shape.rows * 2 * sizeof(float)));
     auto* at = static_cast<char*>(memory_->buffer().raw_ptr());
     q_ = reinterpret_cast<int8_t*>(at);
-    scales_ = reinterpret_cast<float*>(at += q_bytes);
+    scales_ = reinterpret_cast<GroupScales*>(at += q_bytes);
     sums_ = reinterpret_cast<int16_t*>(at += scale_bytes);
-    sum_units_ = reinterpret_cast<float*>(at += sum_bytes);
+    units_ = reinterpret_cast<float*>(at += sum_bytes);
+    sum_units_ = units_ + shape.rows;
     in_ranges(shape.rows, std::max<size_t>(1, grain_elements / shape.inputs), [&](size_t start, size_t stop) {
-      thread_local std::vector<float> sums;
-      sums.resize(shape.groups());
-      for (size_t row = start; row < stop; row++) round(x + row * shape.inputs, row, sums.data());
+      float* memory = scratch_memory(2 * shape.groups());
+      for (size_t row = start; row < stop; row++) round(x + row * shape.inputs, row, memory, memory + shape.groups());
     });
   }
 
-  // [inputs of the chunk / 4, tile_rows, 4], of the chunk that begins with `input`
+  // [tiles, inputs of the chunk / run_inputs, tile_rows, run_inputs] from `tile` on, of the chunk that begins with
+  // `input`
   int8_t* q(size_t tile, size_t input) const {
     return q_ + (shape_.tiles() * input + tile * chunk(input)) * tile_rows;
   }
-  // [groups of the chunk, tile_rows]
-  float* scales(size_t tile, size_t input) const {
-    return scales_ + (shape_.tiles() * input + tile * chunk(input)) / shape_.group * tile_rows;
+  // [tiles, groups of the chunk]
+  GroupScales* scales(size_t tile, size_t input) const {
+    return scales_ + (shape_.tiles() * input + tile * chunk(input)) / shape_.group;
   }
-  // [pairs, tile_rows, 2]
-  int16_t* sums(size_t tile) const {
-    return sums_ + tile * shape_.pairs() * tile_rows * 2;
+  // [rows] from `row` on, what the scales are in
+  float* units(size_t row) const {
+    return units_ + row;
   }
-  // [tile_rows]
-  float* sum_units(size_t tile) const {
-    return sum_units_ + tile * tile_rows;
+  // [rows, pairs, 2]
+  int16_t* sums(size_t row) const {
+    return sums_ + row * shape_.pairs() * 2;
+  }
+  // [rows]
+  float* sum_units(size_t row) const {
+    return sum_units_ + row;
   }
 
   // Inputs of the chunk that begins with `input`.
@@ -84,22 +125,35 @@ class RoundedInputs {
   }
 
  private:
-  void round(const float* x, size_t row, float* sums) {
+  void round(const float* x, size_t row, float* steps, float* sums) {
     const size_t tile = row / tile_rows, r = row % tile_rows;
+    const float most = kernels().group_maxima(x, shape_.group, shape_.groups(), steps);
+    const float largest = std::ldexp(1.0f, shape_.scale_bits());
+    const float unit = most / (127 * largest);
+    *units(row) = unit;
+    // A rounding error must not ask for the next larger sum of powers.
+    const float factor = most > 0 ? largest * (1 - 0x1p-20f) / most : 0;
     for (size_t input = 0; input < shape_.inputs; input += chunk_inputs) {
+      const size_t first = input / shape_.group, groups = chunk(input) / shape_.group;
+      for (size_t g = 0; g < groups; g++) {
+        const Powers powers(steps[first + g] * factor);
+        GroupScales& scale = scales(tile, input)[g];
+        scale.high[r] = powers.high;
+        scale.low[r] = powers.low;
+        steps[first + g] = unit * powers.sum();
+      }
       kernels().round_row(
-          x + input, shape_.group, chunk(input) / shape_.group, q(tile, input) + r * 4, scales(tile, input) + r,
-          sums + input / shape_.group);
+          x + input, shape_.group, groups, steps + first, q(tile, input) + r * run_inputs, sums + first);
     }
-    sum_units(tile)[r] =
-        kernels().round_pairs(sums, shape_.groups(), shape_.most(), this->sums(tile) + r * 2, tile_rows);
+    *sum_units(row) = kernels().round_pairs(sums, shape_.groups(), shape_.most(), this->sums(row));
   }
 
   const Shape shape_;
   std::optional<mx::allocator::Data> memory_;
   int8_t* q_;
-  float *scales_, *sum_units_;
+  GroupScales* scales_;
   int16_t* sums_;
+  float *units_, *sum_units_;
 };
 
 // A quantized matrix [features, inputs] as it is stored.
@@ -108,86 +162,111 @@ struct Stored {
   const mx::array &scales, &biases;
 };
 
-// What is multiplied with all rows at a time: panel_width features. Their weights come a chunk at a time.
+// What is multiplied with all rows at a time: panel_width features, of which the last panel may have fewer. Their
+// weights come a chunk at a time.
 class Panel {
  public:
-  void begin(const Shape& shape, const Stored& stored, size_t first) {
-    const size_t groups = shape.groups();
-    row_bytes_ = shape.inputs * shape.bits / 8;
+  Panel(const Shape& shape, float* memory) : shape_(shape) {
+    float* parts[part_count];
+    for (size_t i = 0; i < part_count; memory += sizes(shape)[i++]) parts[i] = memory;
+    weights_ = reinterpret_cast<uint8_t*>(parts[0]);
+    scales_ = parts[1];
+    biases_ = parts[2];
+    bias_units_ = parts[3];
+    rows_ = parts[4];
+    row_ = parts[5];
+  }
+
+  // Of the memory that it takes.
+  static size_t floats(const Shape& shape) {
+    const auto all = sizes(shape);
+    return std::accumulate(all.begin(), all.end(), size_t{0});
+  }
+
+  void begin(const Stored& stored, size_t first) {
+    const size_t groups = shape_.groups(), pairs = shape_.pairs();
+    row_bytes_ = shape_.inputs * shape_.bits / 8;
     packed_ = stored.packed + first * row_bytes_;
-    bits_ = shape.bits;
-    features_ = std::min(panel_width, shape.features - first);
-    scales_.assign(groups * panel_width, 0);
-    biases_.assign(shape.pairs() * panel_width * 2, 0);
-    bias_units_.assign(panel_width, 0);
-    row_.resize(groups);
+    features_ = std::min(panel_width, shape_.features - first);
+    const float* scales = widened(stored.scales, first * groups, features_ * groups, rows_);
+    columns(scales, groups, scales_);
+    std::fill_n(bias_units_, panel_width, 0.0f);
     for (size_t feature = 0; feature < features_; feature++) {
-      const size_t at = (first + feature) * groups;
-      const float* scales = widened(stored.scales, at, groups, row_.data());
-      for (size_t g = 0; g < groups; g++) scales_[g * panel_width + feature] = scales[g];
-      const float* biases = widened(stored.biases, at, groups, row_.data());
-      bias_units_[feature] =
-          kernels().round_pairs(biases, groups, shape.most(), biases_.data() + feature * 2, panel_width);
+      const float* biases = widened(stored.biases, (first + feature) * groups, groups, row_);
+      auto* integers = reinterpret_cast<int16_t*>(rows_ + feature * pairs);
+      bias_units_[feature] = kernels().round_pairs(biases, groups, shape_.most(), integers);
     }
+    columns(rows_, pairs, biases_);
   }
 
   // The weights from `input` on: they stand in the memory of those before.
   const uint8_t* weights(size_t input, size_t inputs) {
-    const uint8_t* packed = packed_ + input * bits_ / 8;
-    integer_kernels()->unpack(packed, row_bytes_, features_, inputs, bits_, weights_);
-    // The next ones come while these are multiplied. Beyond the last there is no harm in asking.
-    for (size_t feature = 0; feature < features_; feature++) {
-      const uint8_t* next = packed + feature * row_bytes_ + inputs * bits_ / 8;
-      for (size_t at = 0; at < chunk_inputs * bits_ / 8; at += cache_line) __builtin_prefetch(next + at);
-    }
+    integer_kernels()->unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
+  // Those from `input` on as they are stored; none beyond the last.
+  Ahead ahead(size_t input) const {
+    const size_t inputs = std::min(chunk_inputs, shape_.inputs - input);
+    return {packed_ + input * shape_.bits / 8, row_bytes_, inputs > 0 ? features_ : 0, inputs * shape_.bits / 8};
+  }
   const float* scales(size_t group) const {
-    return scales_.data() + group * panel_width;
+    return scales_ + group * panel_width;
   }
   const int16_t* biases() const {
-    return biases_.data();
+    return reinterpret_cast<const int16_t*>(biases_);
   }
   const float* bias_units() const {
-    return bias_units_.data();
+    return bias_units_;
   }
   size_t features() const {
     return features_;
   }
 
  private:
-  alignas(cache_line) uint8_t weights_[chunk_inputs * panel_width];
-  std::vector<float> scales_, bias_units_, row_;
-  std::vector<int16_t> biases_;
+  static constexpr size_t part_count = 6;
+
+  // Each part begins with a cache line.
+  static std::array<size_t, part_count> sizes(const Shape& shape) {
+    std::array<size_t, part_count> sizes = {
+        chunk_inputs * panel_width / sizeof(float),
+        shape.groups() * panel_width,
+        shape.pairs() * panel_width,
+        panel_width,
+        shape.pairs() * 2 * panel_width,
+        shape.groups(),
+    };
+    for (size_t& size : sizes) size = up_to(size, cache_line / sizeof(float));
+    return sizes;
+  }
+
+  void columns(const float* from, size_t words, float* to) {
+    integer_kernels()->columns(
+        reinterpret_cast<const uint32_t*>(from), features_, words, reinterpret_cast<uint32_t*>(to));
+  }
+
+  const Shape& shape_;
+  uint8_t* weights_;
+  float *scales_, *biases_, *bias_units_, *rows_, *row_;
   const uint8_t* packed_;
   size_t row_bytes_, features_;
-  int bits_;
 };
 
-// A panel's features for `tiles` tiles from `first` on → result [tiles, tile_rows, panel_width]; `start` [panel_width]
-// is added to all rows.
+// A panel's features for `rows` rows, of tiles from `tile` on → result [rows, panel_width]; `start` [panel_width] is
+// added to all of them.
 void multiply(
-    const Shape& shape, const RoundedInputs& x, Panel& panel, size_t first, size_t tiles, const float* start,
+    const Shape& shape, const RoundedInputs& x, Panel& panel, size_t tile, size_t rows, const float* start,
     float* result) {
   const auto& integer = *integer_kernels();
-  auto each_tile = [&](auto f) {
-    for (size_t tile = first; tile < first + tiles; tile++) {
-      f(tile, std::min(tile_rows, shape.rows - tile * tile_rows), result + (tile - first) * tile_rows * panel_width);
-    }
-  };
-  each_tile([&](size_t tile, size_t rows, float* out) {
-    integer.begin(
-        start, x.sums(tile), x.sum_units(tile), panel.biases(), panel.bias_units(), shape.pairs(), rows, out);
-  });
   for (size_t input = 0; input < shape.inputs; input += chunk_inputs) {
-    const size_t groups = x.chunk(input) / shape.group;
-    const uint8_t* weights = panel.weights(input, x.chunk(input));
-    const float* scales = panel.scales(input / shape.group);
-    each_tile([&](size_t tile, size_t rows, float* out) {
-      integer.add_products(
-          x.q(tile, input), x.scales(tile, input), weights, scales, shape.bits, shape.group, groups, rows, out);
-    });
+    const size_t inputs = x.chunk(input);
+    integer.add_products(
+        x.q(tile, input), x.scales(tile, input), panel.weights(input, inputs), panel.scales(input / shape.group),
+        shape.bits, shape.group, inputs / shape.group, rows, input > 0, panel.ahead(input + inputs), result);
   }
+  const size_t row = tile * tile_rows;
+  integer.finish(
+      x.units(row), start, x.sums(row), x.sum_units(row), panel.biases(), panel.bias_units(), shape.pairs(), rows,
+      result);
 }
 
 }  // namespace
@@ -208,26 +287,22 @@ mx::array integer_linear(
         const RoundedInputs rounded(shape, floats(in[0]));
         const size_t panels = up_to(shape.features, panel_width) / panel_width;
         const size_t blocks = up_to(shape.tiles(), block_tiles) / block_tiles;
+        const size_t panel_floats = Panel::floats(shape);
         // All panels of a block before the next one, so that its inputs stay in the cache that the cores share.
         runtime::parallel(static_cast<int>(blocks * panels), [&](int task) {
-          thread_local Panel panel;
-          thread_local std::vector<float> result(block_tiles * tile_rows * panel_width);
           const size_t block = task / panels, first = task % panels * panel_width;
-          const size_t tile = shape.tiles() * block / blocks, tiles = shape.tiles() * (block + 1) / blocks - tile;
-          panel.begin(shape, stored, first);
-          float start[panel_width] = {};
+          const size_t tile = shape.tiles() * block / blocks, end = shape.tiles() * (block + 1) / blocks;
+          const size_t top = tile * tile_rows, rows = std::min(end * tile_rows, shape.rows) - top;
+          float* memory = scratch_memory(panel_floats + panel_width + block_tiles * tile_rows * panel_width);
+          Panel panel(shape, memory);
+          panel.begin(stored, first);
+          float *start = memory + panel_floats, *result = start + panel_width;
+          std::fill_n(start, panel_width, 0.0f);
           if (biased) std::copy_n(floats(in[1]) + first, panel.features(), start);
-          multiply(shape, rounded, panel, tile, tiles, start, result.data());
-          const size_t top = tile * tile_rows, rows = std::min(tiles * tile_rows, shape.rows - top);
-          for (size_t row = 0; row < rows; row++) {
-            const float* from = &result[row * panel_width];
-            float* to = out + (top + row) * shape.features + first;
-            if (activation) {
-              kernels().activate(*activation, from, to, panel.features());
-            } else {
-              std::copy_n(from, panel.features(), to);
-            }
-          }
+          multiply(shape, rounded, panel, tile, rows, start, result);
+          kernels().put_rows(
+              activation ? &*activation : nullptr, result, panel_width, rows, panel.features(),
+              out + top * shape.features + first, shape.features);
         });
       },
       {w, scales, biases});
