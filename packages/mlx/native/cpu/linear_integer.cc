@@ -187,6 +187,7 @@ class Panel {
     const size_t groups = shape_.groups(), pairs = shape_.pairs();
     row_bytes_ = shape_.inputs * shape_.bits / 8;
     packed_ = stored.packed + first * row_bytes_;
+    first_ = first;
     features_ = std::min(panel_width, shape_.features - first);
     const float* scales = widened(stored.scales, first * groups, features_ * groups, rows_);
     columns(scales, groups, scales_);
@@ -204,10 +205,19 @@ class Panel {
     integer_kernels()->unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
-  // Those from `input` on as they are stored; none beyond the last.
+  // Those from `input` on as they are stored; beyond the last, the first of the panel that this thread is likely to have
+  // next, as the others take those between.
   Ahead ahead(size_t input) const {
-    const size_t inputs = std::min(chunk_inputs, shape_.inputs - input);
-    return {packed_ + input * shape_.bits / 8, row_bytes_, inputs > 0 ? features_ : 0, inputs * shape_.bits / 8};
+    size_t panels = 0;
+    if (input >= shape_.inputs) {
+      input = 0;
+      panels = runtime::thread_count();
+    }
+    const size_t first = std::min(first_ + panels * panel_width, shape_.features);
+    return {
+        packed_ + panels * panel_width * row_bytes_ + input * shape_.bits / 8, row_bytes_,
+        std::min(panel_width, shape_.features - first),
+        std::min(chunk_inputs, shape_.inputs - input) * shape_.bits / 8};
   }
   const float* scales(size_t group) const {
     return scales_ + group * panel_width;
@@ -248,7 +258,7 @@ class Panel {
   uint8_t* weights_;
   float *scales_, *biases_, *bias_units_, *rows_, *row_;
   const uint8_t* packed_;
-  size_t row_bytes_, features_;
+  size_t row_bytes_, first_, features_;
 };
 
 // A panel's features for `rows` rows, of tiles from `tile` on → result [rows, panel_width]; `start` [panel_width] is
