@@ -126,7 +126,7 @@ function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxT
  */
 export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[]> {
   // As the pipeline does while it denoises: a fresh buffer costs a page fault every 4 kB.
-  memory.setCacheLimit(1e9);
+  memory.setCacheLimit(2e9);
   const { matmul, rows } = await yardsticks();
   using dense = denseBlocks();
   using quantized = quantizedFrom(dense, 4);

@@ -250,9 +250,9 @@ export const roomLeft = (): number => {
 
 /**
  * How much of freed buffers MLX had better keep from one block to the next on the CPU, where a fresh buffer costs a
- * page fault every 4 kB, a tenth of a step: what a block needs, within a sixteenth of the memory.
+ * page fault every 4 kB, a tenth of a step: what a block needs, within a twelfth of the memory.
  */
-export const stepCacheBytes = (): number => Math.floor(Math.min(1e9, machineMemory("cpu").total / 16));
+export const stepCacheBytes = (): number => Math.floor(Math.min(2e9, machineMemory("cpu").total / 12));
 
 /** The same while tensors are quantized, one after another: enough for those of a block. */
 export const readingCacheBytes = (): number => Math.min(3e8, stepCacheBytes());
