@@ -209,6 +209,7 @@ export interface Native {
   fusedBfloat16Attention: (q: MxArray, k: MxArray, v: MxArray, scale: number) => MxArray;
   multipliesIntegers: (bits: number) => boolean;
   fusedLinear: (x: MxArray, w: MxArray, bias: MxArray | null, activation: string | null) => MxArray;
-  fusedIntegerLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number, activation: string | null) => MxArray;
+  fusedRoundInputs: (parts: MxArray[], groupSize: number, bits: number) => MxArray;
+  fusedIntegerLinear: (rounded: MxArray, shape: number[], w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number, activation: string | null) => MxArray;
   fusedQuantizedLinear: (x: MxArray, w: MxArray, scales: MxArray, biases: MxArray, bias: MxArray | null, groupSize: number, bits: number, activation: string | null) => MxArray;
 }

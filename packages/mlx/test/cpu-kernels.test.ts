@@ -614,6 +614,31 @@ test("quantized Linear at every bit width, with bias and without", options, () =
     }
 });
 
+/** As `fusedQuantizedLinear`, with integers. */
+function integerLinear(
+  x: MxArray,
+  w: MxArray,
+  scales: MxArray,
+  biases: MxArray,
+  bias: MxArray | null,
+  groupSize: number,
+  bits: number,
+  activation: string | null,
+): MxArray {
+  const rounded = native.fusedRoundInputs([x], groupSize, bits);
+  return native.fusedIntegerLinear(
+    rounded,
+    [...x.shape],
+    w,
+    scales,
+    biases,
+    bias,
+    groupSize,
+    bits,
+    activation,
+  );
+}
+
 /** The least 2^a + 2^b, or 2^a, of whole a and b from 0 on that is not below `wanted`. */
 function sumOfPowers(wanted: number): number {
   const powers = Array.from({ length: 31 }, (_, i) => 2 ** i);
@@ -675,9 +700,9 @@ test("integer Linear: equal to the product of the rounded input, within the boun
       });
       const share = rows > 0 ? Math.hypot(...bound) / Math.hypot(...expected) : 0;
       // A value in the middle between two integers may fall to either.
-      near(native.fusedIntegerLinear(...args, bias, groupSize, bits, null), expected, 2e-4 + share);
+      near(integerLinear(...args, bias, groupSize, bits, null), expected, 2e-4 + share);
       near(
-        native.fusedIntegerLinear(...args, null, groupSize, bits, null),
+        integerLinear(...args, null, groupSize, bits, null),
         numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits, null)),
         1.5e-2,
       );
@@ -687,7 +712,7 @@ test("integer Linear: equal to the product of the rounded input, within the boun
     { shape: [1, 64] },
   );
   const some = quantize(random.normal([40, 64], { key: random.key(1) }), { bits: 4 });
-  const product = native.fusedIntegerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4, null);
+  const product = integerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4, null);
   assert.ok(numbers(product).every(Number.isNaN));
 });
 
@@ -703,7 +728,7 @@ test("integer Linear: the largest integers of every kind fit", {
     const biases = array([0, 0], { shape: [1, 2] });
     for (const sign of [1, -1]) {
       const x = array(new Float32Array(inputs).fill(sign * 127), { shape: [1, inputs] });
-      const product = native.fusedIntegerLinear(x, words, scales, biases, null, group, bits, null);
+      const product = integerLinear(x, words, scales, biases, null, group, bits, null);
       assert.deepEqual(numbers(product), [sign * 127 * (2 ** bits - 1) * inputs]);
     }
   }
@@ -715,7 +740,7 @@ test("integer Linear: more rows than are multiplied at a time", {
   const x = random.normal([1600, 64], { key: random.key(1) });
   const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
   const rowsOf = (from: number, to: number): number[] =>
-    numbers(native.fusedIntegerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4, null));
+    numbers(integerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4, null));
   assert.deepEqual(rowsOf(0, 1600), [...rowsOf(0, 700), ...rowsOf(700, 1600)]);
 });
 
@@ -726,7 +751,7 @@ test("integer Linear: what is not finite stays in its row, or its feature", {
   const whole = random.normal([rows, inputs], { key: random.key(1) });
   const matrix = quantize(random.normal([features, inputs], { key: random.key(2) }), { bits: 4 });
   const product = (x: MxArray, biases: MxArray): number[] =>
-    numbers(native.fusedIntegerLinear(x, matrix.weight, matrix.scales, biases, null, 64, 4, null));
+    numbers(integerLinear(x, matrix.weight, matrix.scales, biases, null, 64, 4, null));
   const expected = product(whole, matrix.biases);
   for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
     const values = Float32Array.from(numbers(whole));
@@ -739,6 +764,50 @@ test("integer Linear: what is not finite stays in its row, or its feature", {
     for (const [at, v] of product(whole, array(biases, { shape: [features, 3] })).entries())
       if (at % features === 20) assert.ok(!Number.isFinite(v), `feature 20 has ${v} for ${bad}`);
       else assert.equal(v, expected[at]);
+  }
+});
+
+test("integer Linear: parts of inputs are rounded as the whole", {
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
+}, () => {
+  const part = (width: number): MxArray => random.normal([2, 7, width], { key: random.key(width) });
+  const parts = [part(192), part(64), part(1088)];
+  const whole = concatenate(parts, -1);
+  const { weight, scales, biases } = quantize(random.normal([33, 1344], { key: random.key(2) }), { bits: 4 });
+  const product = native.fusedIntegerLinear(
+    native.fusedRoundInputs(parts, 64, 4),
+    [...whole.shape],
+    ...([weight, scales, biases, null, 64, 4, null] as const),
+  );
+  assert.deepEqual(product.shape, [2, 7, 33]);
+  assert.deepEqual(
+    numbers(product),
+    numbers(integerLinear(whole, weight, scales, biases, null, 64, 4, null)),
+  );
+  for (const bad of [
+    () => native.fusedRoundInputs([part(192), part(65)], 64, 4),
+    () => native.fusedRoundInputs([part(192), random.normal([2, 6, 64])], 64, 4),
+    () => native.fusedIntegerLinear(whole, [...whole.shape], weight, scales, biases, null, 64, 4, null),
+    () =>
+      native.fusedIntegerLinear(
+        native.fusedRoundInputs([part(64)], 64, 4),
+        [...whole.shape],
+        ...([weight, scales, biases, null, 64, 4, null] as const),
+      ),
+  ])
+    assert.throws(bad, /takes (parts of one shape|inputs rounded for it)/);
+});
+
+test("integer Linear: rows of values near the smallest there are give finite sums, as they were or none", {
+  skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
+}, () => {
+  const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
+  for (const size of [1e-28, 1e-31, 1e-33, 1e-36, 1e-40, 0]) {
+    const x = array(new Float32Array(64).fill(size), { shape: [1, 64] });
+    const exact = numbers(native.fusedQuantizedLinear(x, weight, scales, biases, null, 64, 4, null));
+    const product = integerLinear(x, weight, scales, biases, null, 64, 4, null);
+    if (size > 1e-31) near(product, exact, 1.5e-2);
+    for (const v of numbers(product)) assert.ok(Math.abs(v) <= 64 * 4 * size, `${v} for ${size}`);
   }
 });
 
@@ -777,7 +846,7 @@ test("Linear layers apply an activation to what they give", options, () => {
     (activation: string | null) => native.fusedLinear(x, half, bias, activation),
     (activation: string | null) => native.fusedQuantizedLinear(...quantized, activation),
     ...(native.multipliesIntegers(4)
-      ? [(activation: string | null) => native.fusedIntegerLinear(...quantized, activation)]
+      ? [(activation: string | null) => integerLinear(...quantized, activation)]
       : []),
   ];
   for (const layer of layers)
@@ -795,8 +864,8 @@ test("scales and biases of 16 bits give what their float32 values give, bit for 
       const held = quantize(astype(random.normal([70, 640], { key: random.key(2) }), dtype), { bits });
       assert.equal(held.scales.dtype, dtype);
       const wide = { scales: astype(held.scales, "float32"), biases: astype(held.biases, "float32") };
-      const kinds = [native.fusedQuantizedLinear];
-      if (native.multipliesIntegers(bits)) kinds.push(native.fusedIntegerLinear);
+      const kinds: (typeof integerLinear)[] = [native.fusedQuantizedLinear];
+      if (native.multipliesIntegers(bits)) kinds.push(integerLinear);
       for (const product of kinds)
         assert.deepEqual(
           numbers(product(x, held.weight, held.scales, held.biases, null, 64, bits, null)),

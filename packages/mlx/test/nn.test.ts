@@ -8,6 +8,7 @@ import {
   arrayEqual,
   astype,
   type Bits,
+  concatenate,
   conv2d,
   convTranspose2d,
   type DType,
@@ -47,6 +48,7 @@ import {
   inParts,
   LayerNorm,
   Linear,
+  LinearInput,
   LoadError,
   lazily,
   Module,
@@ -58,9 +60,10 @@ import {
   relu,
   type Stages,
   setAttentionProducts,
+  setQuantizedProducts,
   silu,
 } from "@mflux-depth/mlx/nn";
-import { program, temporaryFolder } from "./support.js";
+import { dense, program, temporaryFolder } from "./support.js";
 
 const onCpu = { skip: defaultDevice() !== "cpu" };
 const MiB = 2 ** 20;
@@ -974,4 +977,26 @@ describe("stages", () => {
     assert.deepEqual(left, []);
     assert.ok(memory.liveHandles() <= handles);
   });
+});
+
+it("a Linear layer takes its input in parts as it takes the whole", () => {
+  // The last parts do not divide into groups.
+  for (const dtype of ["float32", "bfloat16"] as const)
+    for (const widths of [[128], [64, 128], [96, 32, 64]] as const) {
+      const parts = widths.map((width) =>
+        astype(random.normal([2, 3, width], { key: random.key(width) }), dtype),
+      );
+      const whole = concatenate(parts, -1);
+      const input = new LinearInput(...(parts as [MxArray, ...MxArray[]]));
+      assert.deepEqual(input.shape, whole.shape);
+      for (const bits of [null, 4, 8] as const)
+        for (const products of ["exact", "int8"] as const) {
+          const layer = new Linear(whole.shape.at(-1)!, 40);
+          randomize(layer, random.key(1), 0.1);
+          for (const [name, value] of layer.ownParameters()) layer.replace(name, astype(value, dtype));
+          if (bits) layer.quantize({ bits });
+          setQuantizedProducts(layer, products);
+          assert.deepEqual(dense(layer.forward(input, "silu")), dense(layer.forward(whole, "silu")));
+        }
+    }
 });

@@ -17,6 +17,7 @@ import {
   joined,
   LayerNorm,
   Linear,
+  LinearInput,
   lazily,
   Module,
   RMSNorm,
@@ -295,7 +296,7 @@ abstract class Attention extends Module {
 
 class SingleAttention extends Attention {
   /** `[B, T + N, D]` → the same shape. */
-  forward(x: MxArray, rotary: RotaryTables): MxArray {
+  forward(x: LinearInput, rotary: RotaryTables): MxArray {
     const { heads } = this;
     const q = rotaryHeads(this.toQ.forward(x), this.normQ, heads, rotary, 0);
     const k = rotaryHeads(this.toK.forward(x), this.normK, heads, rotary, 0);
@@ -327,7 +328,7 @@ class JointAttention extends Attention {
   }
 
   /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
-  forward(image: MxArray, text: MxArray, rotary: RotaryTables): { image: MxArray; text: MxArray } {
+  forward(image: LinearInput, text: LinearInput, rotary: RotaryTables): { image: MxArray; text: MxArray } {
     const { heads } = this;
     const textTokens = text.shape[1]!;
     const textQ = rotaryHeads(this.addQProj.forward(text), this.normAddedQ, heads, rotary, 0);
@@ -380,8 +381,8 @@ class DoubleBlock extends Module {
       this.norm1Context.forward(condition) as Six;
 
     const attended = this.attn.forward(
-      this.norm.modulated(image, scale, shift),
-      this.norm.modulated(text, textScale, textShift),
+      new LinearInput(this.norm.modulated(image, scale, shift)),
+      new LinearInput(this.norm.modulated(text, textScale, textShift)),
       rotary,
     );
 
@@ -417,10 +418,10 @@ class SingleBlock extends Module {
   /** `x [B, T + N, D]`, `condition [B, D]` → the shape of `x`. */
   forward(x: MxArray, condition: MxArray, rotary: RotaryTables): MxArray {
     const [shift, scale, gate] = this.norm.forward(condition) as [MxArray, MxArray, MxArray];
-    const normed = this.layerNorm.modulated(x, scale, shift);
+    const normed = new LinearInput(this.layerNorm.modulated(x, scale, shift));
     const mlp = this.projMlp.forward(normed, "geluTanh");
     const attended = this.attn.forward(normed, rotary);
-    const out = this.projOut.forward(joined([attended, mlp], -1));
+    const out = this.projOut.forward(new LinearInput(attended, mlp));
     return withinFloat16(gatedAdd(x, gate, out));
   }
 }

@@ -95,9 +95,10 @@ void expect_float32(const Inputs& inputs) {
   }
 }
 
-mx::array node(const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work) {
+mx::array node(
+    const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, mx::Dtype dtype = mx::float32) {
   auto primitive = std::make_shared<Fused>(mx::default_stream(mx::Device::cpu), name, in_place, std::move(work));
-  return mx::array(std::move(shape), mx::float32, std::move(primitive), std::move(inputs));
+  return mx::array(std::move(shape), dtype, std::move(primitive), std::move(inputs));
 }
 
 }  // namespace
@@ -108,6 +109,15 @@ mx::array fuse(
   inputs.insert(inputs.end(), stored.begin(), stored.end());
   for (auto& input : inputs) input = laid_out(input);
   return node(name, std::move(shape), std::move(inputs), in_place, std::move(work));
+}
+
+mx::array fuse_bytes(
+    const char* name, size_t bytes, Inputs inputs, std::function<void(const Inputs&, uint8_t*)> work) {
+  expect(bytes <= INT32_MAX, "makes more bytes than an axis can have");
+  expect_float32(inputs);
+  for (auto& input : inputs) input = laid_out(input);
+  auto in_bytes = [work = std::move(work)](const Inputs& in, float* out) { work(in, reinterpret_cast<uint8_t*>(out)); };
+  return node(name, {static_cast<int>(bytes)}, std::move(inputs), false, std::move(in_bytes), mx::uint8);
 }
 
 mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work work) {

@@ -41,6 +41,10 @@ using Work = std::function<void(const Inputs&, float*)>;
 mx::array fuse(
     const char* name, mx::Shape shape, Inputs inputs, bool in_place, Work work, const Inputs& stored = {});
 
+// The same with an output of so many bytes, and no inputs but float32 ones.
+mx::array fuse_bytes(
+    const char* name, size_t bytes, Inputs inputs, std::function<void(const Inputs&, uint8_t*)> work);
+
 // The same of float32 inputs as they lie: `work` goes by their strides.
 mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work work);
 
@@ -90,12 +94,15 @@ mx::array quantized_linear(
     mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
     std::optional<Activation> activation);
 
-// The same with x rounded to 8 bits, each group of inputs of each row by a scale of its own: the integers of the
-// weights are multiplied as they are, scales applied to whole groups, and the weights' biases multiplied with sums of
-// inputs.
+// x [..., inputs], in parts that stand side by side on the last axis, rounded to 8 bits for any number of matrices of
+// so many bits: bytes in an order of their own. Each group of inputs of each row has a scale of its own.
+mx::array round_inputs(Inputs parts, int group, int bits);
+
+// The same as quantized_linear with inputs that are rounded so, of an x of the shape `of`: the integers of the weights
+// are multiplied as they are, scales applied to whole groups, and the weights' biases multiplied with sums of inputs.
 mx::array integer_linear(
-    mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
-    std::optional<Activation> activation);
+    mx::array rounded, mx::Shape of, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias,
+    int group, int bits, std::optional<Activation> activation);
 
 // Whether this machine has that for weights of so many bits.
 bool multiplies_integers(int bits);

@@ -30,10 +30,9 @@ LinearOperands::LinearOperands(const mx::array& x, int features, const std::opti
 }
 
 void expect_quantized(
-    const mx::array& x, const mx::array& w, const mx::array& scales, const mx::array& biases, int group, int bits) {
-  expect(x.ndim() >= 1 && w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(),
-         "takes x and a quantized matrix");
-  const int inputs = x.shape(-1), features = w.shape(0);
+    int inputs, const mx::array& w, const mx::array& scales, const mx::array& biases, int group, int bits) {
+  expect(w.ndim() == 2 && scales.ndim() == 2 && scales.shape() == biases.shape(), "takes a quantized matrix");
+  const int features = w.shape(0);
   expect(inputs > 0 && bits >= 2 && bits <= 8 && bits != 7 && (group == 32 || group == 64 || group == 128) &&
              scales.shape(0) == features && scales.shape(1) * group == inputs &&
              static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits && w.dtype() == mx::uint32,
@@ -127,7 +126,8 @@ mx::array dense_linear(
 mx::array quantized_linear(
     mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
     std::optional<Activation> activation) {
-  expect_quantized(x, w, scales, biases, group, bits);
+  expect(x.ndim() >= 1, "takes x [..., inputs]");
+  expect_quantized(x.shape(-1), w, scales, biases, group, bits);
   LinearOperands linear(x, w.shape(0), bias);
   return fuse(
       "quantizedLinear", linear.shape, std::move(linear.operands), false,

@@ -19,8 +19,8 @@ struct LinearOperands {
   mx::Shape shape;
 };
 
-// Throws unless x [..., inputs] can be multiplied with an affinely quantized matrix [features, inputs].
+// Throws unless these make an affinely quantized matrix [features, inputs].
 void expect_quantized(
-    const mx::array& x, const mx::array& w, const mx::array& scales, const mx::array& biases, int group, int bits);
+    int inputs, const mx::array& w, const mx::array& scales, const mx::array& biases, int group, int bits);
 
 }  // namespace cpu

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels.h"
@@ -75,25 +76,32 @@ struct Powers {
   }
 };
 
-// Inputs rounded to 8 bits, in the order in which they are read: a chunk of all tiles after the other. The memory is
-// MLX's, which keeps it for the next layer.
+// A part of the inputs, side by side with others on the last axis.
+struct Part {
+  const float* x;
+  size_t inputs;
+};
+
+// Inputs rounded to 8 bits, in the order in which they are read: a chunk of all tiles after the other.
 class RoundedInputs {
  public:
-  RoundedInputs(const Shape& shape, const float* x) : shape_(shape) {
-    const size_t rows = shape.tiles() * tile_rows;
-    const size_t q_bytes = up_to(rows * shape.inputs, cache_line);
-    const size_t scale_bytes = shape.tiles() * shape.groups() * sizeof(GroupScales);
-    const size_t sum_bytes = shape.rows * shape.pairs() * 2 * sizeof(int16_t);
-    memory_.emplace(mx::allocator::malloc(q_bytes + scale_bytes + sum_bytes + shape.rows * 2 * sizeof(float)));
-    auto* at = static_cast<char*>(memory_->buffer().raw_ptr());
-    q_ = reinterpret_cast<int8_t*>(at);
-    scales_ = reinterpret_cast<GroupScales*>(at += q_bytes);
-    sums_ = reinterpret_cast<int16_t*>(at += scale_bytes);
-    units_ = reinterpret_cast<float*>(at += sum_bytes);
+  RoundedInputs(const Shape& shape, uint8_t* memory) : shape_(shape) {
+    q_ = reinterpret_cast<int8_t*>(memory);
+    scales_ = reinterpret_cast<GroupScales*>(memory += q_bytes(shape));
+    sums_ = reinterpret_cast<int16_t*>(memory += scale_bytes(shape));
+    units_ = reinterpret_cast<float*>(memory + sum_bytes(shape));
     sum_units_ = units_ + shape.rows;
-    in_ranges(shape.rows, std::max<size_t>(1, grain_elements / shape.inputs), [&](size_t start, size_t stop) {
-      float* memory = scratch_memory(2 * shape.groups());
-      for (size_t row = start; row < stop; row++) round(x + row * shape.inputs, row, memory, memory + shape.groups());
+  }
+
+  // Of the memory that they take.
+  static size_t bytes(const Shape& shape) {
+    return q_bytes(shape) + scale_bytes(shape) + sum_bytes(shape) + shape.rows * 2 * sizeof(float);
+  }
+
+  void round(const std::vector<Part>& parts) const {
+    in_ranges(shape_.rows, std::max<size_t>(1, grain_elements / shape_.inputs), [&](size_t start, size_t stop) {
+      float* memory = scratch_memory(2 * shape_.groups());
+      for (size_t row = start; row < stop; row++) round(parts, row, memory, memory + shape_.groups());
     });
   }
 
@@ -125,31 +133,69 @@ class RoundedInputs {
   }
 
  private:
-  void round(const float* x, size_t row, float* steps, float* sums) {
-    const size_t tile = row / tile_rows, r = row % tile_rows;
-    const float most = kernels().group_maxima(x, shape_.group, shape_.groups(), steps);
-    const float largest = std::ldexp(1.0f, shape_.scale_bits());
-    const float unit = most / (127 * largest);
+  static size_t q_bytes(const Shape& shape) {
+    return up_to(shape.tiles() * tile_rows * shape.inputs, cache_line);
+  }
+  static size_t scale_bytes(const Shape& shape) {
+    return shape.tiles() * shape.groups() * sizeof(GroupScales);
+  }
+  static size_t sum_bytes(const Shape& shape) {
+    return shape.rows * shape.pairs() * 2 * sizeof(int16_t);
+  }
+
+  void round(const std::vector<Part>& parts, size_t row, float* steps, float* sums) const {
+    float most = 0;
+    size_t input = 0;
+    for (auto& part : parts) {
+      const float of_part = kernels().group_maxima(
+          part.x + row * part.inputs, shape_.group, part.inputs / shape_.group, steps + input / shape_.group);
+      most = most >= of_part ? most : of_part;
+      if (of_part != of_part) break;
+      input += part.inputs;
+    }
+    const float unit = set_scales(most, row, steps);
     *units(row) = unit;
-    // A rounding error must not ask for the next larger sum of powers.
-    const float factor = most > 0 ? largest * (1 - 0x1p-20f) / most : 0;
-    for (size_t input = 0; input < shape_.inputs; input += chunk_inputs) {
-      const size_t first = input / shape_.group, groups = chunk(input) / shape_.group;
-      for (size_t g = 0; g < groups; g++) {
-        const Powers powers(steps[first + g] * factor);
-        GroupScales& scale = scales(tile, input)[g];
-        scale.high[r] = powers.high;
-        scale.low[r] = powers.low;
-        steps[first + g] = unit * powers.sum();
+    input = 0;
+    for (auto& part : parts) {
+      const float* x = part.x + row * part.inputs;
+      for (const size_t end = input + part.inputs; input < end;) {
+        // As far as the chunk and the part go.
+        const size_t count = std::min(chunk_inputs - input % chunk_inputs, end - input), first = input / shape_.group;
+        kernels().round_row(x, shape_.group, count / shape_.group, steps + first, row_of(row, input), sums + first);
+        x += count;
+        input += count;
       }
-      kernels().round_row(
-          x + input, shape_.group, groups, steps + first, q(tile, input) + r * run_inputs, sums + first);
     }
     *sum_units(row) = kernels().round_pairs(sums, shape_.groups(), shape_.most(), this->sums(row));
   }
 
+  // Where a row has the integers from `input` on.
+  int8_t* row_of(size_t row, size_t input) const {
+    const size_t before = input % chunk_inputs;
+    return q(row / tile_rows, input - before) + before * tile_rows + row % tile_rows * run_inputs;
+  }
+
+  // Sets the scales of a row's groups by their largest magnitudes, which become the steps that the integers count.
+  // Gives the unit: NaN where a value is not finite, and none for a row of values too small to be scaled.
+  float set_scales(float most, size_t row, float* steps) const {
+    const float largest = static_cast<float>(1 << shape_.scale_bits());
+    float unit = most / (127 * largest);
+    if (unit < std::numeric_limits<float>::min()) unit = 0;
+    // A rounding error must not ask for the next larger sum of powers.
+    const float factor = unit > 0 ? largest * (1 - 0x1p-20f) / most : 0;
+    for (size_t input = 0; input < shape_.inputs; input += chunk_inputs) {
+      GroupScales* chunk_scales = scales(row / tile_rows, input);
+      for (size_t g = 0; g < chunk(input) / shape_.group; g++, steps++) {
+        const Powers powers(factor > 0 ? *steps * factor : 0);
+        chunk_scales[g].high[row % tile_rows] = powers.high;
+        chunk_scales[g].low[row % tile_rows] = powers.low;
+        *steps = unit * powers.sum();
+      }
+    }
+    return unit;
+  }
+
   const Shape shape_;
-  std::optional<mx::allocator::Data> memory_;
   int8_t* q_;
   GroupScales* scales_;
   int16_t* sums_;
@@ -281,23 +327,48 @@ void multiply(
 
 }  // namespace
 
+mx::array round_inputs(Inputs parts, int group, int bits) {
+  expect(!parts.empty(), "takes a part of inputs");
+  expect((group == 32 || group == 64 || group == 128) && bits >= 2 && bits <= 8, "takes groups of 32, 64 or 128");
+  size_t inputs = 0;
+  for (auto& part : parts) {
+    expect(part.ndim() >= 1 && part.shape(-1) > 0 && part.shape(-1) % group == 0 && part.ndim() == parts[0].ndim() &&
+               std::equal(part.shape().begin(), part.shape().end() - 1, parts[0].shape().begin()),
+           "takes parts of one shape but for the last axis, which has whole groups");
+    inputs += part.shape(-1);
+  }
+  const Shape shape{parts[0].size() / parts[0].shape(-1), inputs, 0, static_cast<size_t>(group), bits};
+  return fuse_bytes("roundInputs", RoundedInputs::bytes(shape), std::move(parts), [shape](const Inputs& in, uint8_t* out) {
+    std::vector<Part> parts;
+    for (auto& part : in) parts.push_back({floats(part), static_cast<size_t>(part.shape(-1))});
+    RoundedInputs(shape, out).round(parts);
+  });
+}
+
 mx::array integer_linear(
-    mx::array x, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias, int group, int bits,
-    std::optional<Activation> activation) {
-  expect_quantized(x, w, scales, biases, group, bits);
+    mx::array rounded, mx::Shape of, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias,
+    int group, int bits, std::optional<Activation> activation) {
+  expect(!of.empty(), "takes x [..., inputs]");
+  expect_quantized(of.back(), w, scales, biases, group, bits);
   expect(integer_kernels() && bits <= integer_kernels()->most_bits, "takes a processor that multiplies integers");
-  LinearOperands linear(x, w.shape(0), bias);
+  const size_t inputs = of.back(), features = w.shape(0);
+  of.pop_back();
+  size_t rows = 1;
+  for (int size : of) rows *= size;
+  const Shape shape{rows, inputs, features, static_cast<size_t>(group), bits};
+  expect(rounded.dtype() == mx::uint8 && rounded.size() == RoundedInputs::bytes(shape), "takes inputs rounded for it");
+  expect(!bias || bias->size() == features, "takes a bias of as many values as features");
+  of.push_back(features);
+  Inputs operands;
+  if (bias) operands.push_back(*bias);
   return fuse(
-      "integerLinear", linear.shape, std::move(linear.operands), false,
-      [group, bits, biased = bias.has_value(), activation](const Inputs& in, float* out) {
-        const size_t at = biased ? 2 : 1, inputs = in[0].shape(-1);
-        const Shape shape{
-            in[0].size() / inputs, inputs, static_cast<size_t>(in[at].shape(0)), static_cast<size_t>(group), bits};
-        const Stored stored{reinterpret_cast<const uint8_t*>(in[at].data<uint32_t>()), in[at + 1], in[at + 2]};
-        const RoundedInputs rounded(shape, floats(in[0]));
+      "integerLinear", std::move(of), std::move(operands), false,
+      [shape, biased = bias.has_value(), activation](const Inputs& in, float* out) {
+        const size_t at = biased ? 1 : 0;
+        RoundedInputs rounded(shape, const_cast<uint8_t*>(in[at].data<uint8_t>()));
+        const Stored stored{reinterpret_cast<const uint8_t*>(in[at + 1].data<uint32_t>()), in[at + 2], in[at + 3]};
         const size_t panels = up_to(shape.features, panel_width) / panel_width;
-        const size_t blocks = up_to(shape.tiles(), block_tiles) / block_tiles;
-        const size_t panel_floats = Panel::floats(shape);
+        const size_t blocks = up_to(shape.tiles(), block_tiles) / block_tiles, panel_floats = Panel::floats(shape);
         // All panels of a block before the next one, so that its inputs stay in the cache that the cores share.
         runtime::parallel(static_cast<int>(blocks * panels), [&](int task) {
           const size_t block = task / panels, first = task % panels * panel_width;
@@ -308,14 +379,14 @@ mx::array integer_linear(
           panel.begin(stored, first);
           float *start = memory + panel_floats, *result = start + panel_width;
           std::fill_n(start, panel_width, 0.0f);
-          if (biased) std::copy_n(floats(in[1]) + first, panel.features(), start);
+          if (biased) std::copy_n(floats(in[0]) + first, panel.features(), start);
           multiply(shape, rounded, panel, tile, rows, start, result);
           kernels().put_rows(
               activation ? &*activation : nullptr, result, panel_width, rows, panel.features(),
               out + top * shape.features + first, shape.features);
         });
       },
-      {w, scales, biases});
+      {rounded, w, scales, biases});
 }
 
 bool multiplies_integers(int bits) {

@@ -437,8 +437,9 @@ array quantized_linear(
     array, array, array, array, std::optional<array>, int, int, std::optional<Activation>) {
   return absent();
 }
+array round_inputs(std::vector<array>, int, int) { return absent(); }
 array integer_linear(
-    array, array, array, array, std::optional<array>, int, int, std::optional<Activation>) {
+    array, mx::Shape, array, array, array, std::optional<array>, int, int, std::optional<Activation>) {
   return absent();
 }
 bool multiplies_integers(int) { return false; }
@@ -496,10 +497,13 @@ Table cpu_table() {
           [](array x, array w, std::optional<array> bias, std::optional<std::string> activation) {
             return cpu::dense_linear(x, w, bias, cpu::activation_of(activation));
           }),
-      row("fusedIntegerLinear", "x w scales biases bias groupSize bits activation",
-          [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits,
-             std::optional<std::string> activation) {
-            return cpu::integer_linear(x, w, scales, biases, bias, group, bits, cpu::activation_of(activation));
+      row("fusedRoundInputs", "parts groupSize bits",
+          [](std::vector<array> parts, int group, int bits) { return cpu::round_inputs(parts, group, bits); }),
+      row("fusedIntegerLinear", "rounded shape w scales biases bias groupSize bits activation",
+          [](array rounded, mx::Shape shape, array w, array scales, array biases, std::optional<array> bias, int group,
+             int bits, std::optional<std::string> activation) {
+            return cpu::integer_linear(
+                rounded, shape, w, scales, biases, bias, group, bits, cpu::activation_of(activation));
           }),
       row("fusedQuantizedLinear", "x w scales biases bias groupSize bits activation",
           [](array x, array w, array scales, array biases, std::optional<array> bias, int group, int bits,

@@ -3,7 +3,13 @@ export * from "./attention.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
 export { Embedding } from "./embedding.js";
 export { joined } from "./join.js";
-export { canMultiplyIntegers, Linear, type QuantizedProducts, setQuantizedProducts } from "./linear.js";
+export {
+  canMultiplyIntegers,
+  Linear,
+  LinearInput,
+  type QuantizedProducts,
+  setQuantizedProducts,
+} from "./linear.js";
 export { multipliesStored } from "./matrix.js";
 export * from "./modulation.js";
 export {

@@ -16,6 +16,7 @@ import {
   zeros,
 } from "../ops.js";
 import { type Activation, activations } from "./activations.js";
+import { joined } from "./join.js";
 import { MatrixLayer } from "./matrix.js";
 import type { LayerQuantization, Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
@@ -26,6 +27,46 @@ import { after, scratchBytes } from "./order.js";
  * which processors with integer products do in a fraction of the time.
  */
 export type QuantizedProducts = "exact" | "int8";
+
+/**
+ * What several Linear layers take, so that work on it that they share is done once, or what one takes in parts that
+ * stand side by side on the last axis, so that they need not be joined: where layers multiply integers, it is rounded
+ * once from where the parts lie.
+ */
+export class LinearInput {
+  readonly parts: readonly MxArray[];
+  #whole: MxArray | undefined;
+  readonly #rounded = new Map<string, MxArray>();
+
+  /** `parts`: at least one, `[..., in of the part]`, of one shape but for the last axis. */
+  constructor(...parts: [MxArray, ...MxArray[]]) {
+    this.parts = parts;
+  }
+
+  /** `[..., in]`. */
+  get shape(): number[] {
+    const inputs = this.parts.reduce((sum, { shape }) => sum + shape.at(-1)!, 0);
+    return [...this.parts[0]!.shape.slice(0, -1), inputs];
+  }
+
+  /** The parts as one array, `[..., in]`. */
+  get whole(): MxArray {
+    this.#whole ??= this.parts.length === 1 ? this.parts[0]! : joined(this.parts, -1);
+    return this.#whole;
+  }
+
+  /** As `fusedIntegerLinear` takes it for matrices of so many bits. */
+  rounded({ groupSize, bits }: Required<LayerQuantization>): MxArray {
+    const key = `${groupSize} ${bits}`;
+    let rounded = this.#rounded.get(key);
+    if (!rounded) {
+      const fits = this.parts.every(({ shape }) => shape.at(-1)! % groupSize === 0);
+      rounded = native.fusedRoundInputs(fits ? [...this.parts] : [this.whole], groupSize, bits);
+      this.#rounded.set(key, rounded);
+    }
+    return rounded;
+  }
+}
 
 /**
  * `y = x Wᵀ + b`, with `weight [out, in]` dense or quantized. On a Linux CPU a matrix of 16 bits, and scales and biases
@@ -42,29 +83,29 @@ export class Linear extends MatrixLayer {
   }
 
   /** `[..., in]` → `[..., out]`, through the activation if one is named: in the same pass where the layer is fused. */
-  forward(x: MxArray, activation?: Activation): MxArray {
-    const fused = this.#fused(x, activation);
+  forward(x: MxArray | LinearInput, activation?: Activation): MxArray {
+    const input = x instanceof LinearInput ? x : new LinearInput(x);
+    const fused = this.#fused(input, activation);
     if (fused) return fused;
-    const product = this.#product(x);
+    const product = this.#product(input.whole);
     return activation ? activations[activation](product) : product;
   }
 
   /** What the fused operations of a Linux CPU give, where they apply. */
-  #fused(x: MxArray, activation: Activation | null = null): MxArray | null {
+  #fused(input: LinearInput, activation: Activation | null = null): MxArray | null {
     const { quantized, quantization, bias } = this;
-    if (!native.fusible(x) || (bias && !native.fusible(bias))) return null;
+    if (!input.parts.every(native.fusible) || (bias && !native.fusible(bias))) return null;
     if (!quantized || !quantization)
       return this.weight.dtype !== "float32" && native.fusibleWeight(this.weight)
-        ? native.fusedLinear(x, this.weight, bias, activation)
+        ? native.fusedLinear(input.whole, this.weight, bias, activation)
         : null;
     if (!native.fusibleWeight(quantized.scales)) return null;
     const { weight, scales, biases } = quantized;
     const { groupSize, bits } = quantization;
-    const product =
-      this.products === "int8" && canMultiplyIntegers(bits)
-        ? native.fusedIntegerLinear
-        : native.fusedQuantizedLinear;
-    return product(x, weight, scales, biases, bias, groupSize, bits, activation);
+    const matrix = [weight, scales, biases, bias, groupSize, bits, activation] as const;
+    return this.products === "int8" && canMultiplyIntegers(bits)
+      ? native.fusedIntegerLinear(input.rounded(quantization), input.shape, ...matrix)
+      : native.fusedQuantizedLinear(input.whole, ...matrix);
   }
 
   #product(x: MxArray): MxArray {
