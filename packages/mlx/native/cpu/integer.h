@@ -85,8 +85,8 @@ struct IntegerKernels {
   // panel_width, 4] of `bits` each, every group times its scales [tiles, groups] and weight_scales [groups,
   // panel_width]; `group` is 32, 64 or 128. Without `more` nothing was in `out`.
   void (*add_products)(
-      const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
-      size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
+      const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits,
+      size_t group, size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
 
   // out = out · units [rows] + start [panel_width] + sums [rows, pairs, 2] · biases [pairs, panel_width, 2], in units of
   // sum_units [rows] and bias_units [panel_width]

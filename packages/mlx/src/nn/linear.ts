@@ -23,7 +23,7 @@ import { after, scratchBytes } from "./order.js";
 
 /**
  * How quantized matrices are multiplied: "exact" with their values in the dtype of the input, or "int8" with the input
- * rounded to 8 bits, each group of each row by a scale of its own (6e-3 of the product, about what 8-bit weights lose),
+ * rounded to 8 bits, each group of each row by a scale of its own (7e-3 of the product, about what 8-bit weights lose),
  * which processors with integer products do in a fraction of the time.
  */
 export type QuantizedProducts = "exact" | "int8";
