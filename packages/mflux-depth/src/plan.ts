@@ -2,7 +2,6 @@
  * How much memory a generation will need, stage by stage, from configs and headers alone, and what the machine has.
  * Activations are counted from the models' sizes; the factors are measured on the CPU backend in float32, with room.
  */
-
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
 import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";

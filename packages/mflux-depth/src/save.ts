@@ -2,7 +2,6 @@
  * Saving a model quantized: the weights in mflux's layout, so that mflux reads them too, with configs, scheduler,
  * tokenizers and the origin beside them, so that ours needs nothing else.
  */
-
 import { copyFile, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { MlxError, memory } from "@mflux-depth/mlx";

@@ -3,7 +3,6 @@
  * snapshots/COMMIT/PATH links to it, refs/NAME says which commit a branch or tag is. A blob has its name only when it
  * is whole and its hash is right; until then it is ETAG.incomplete, where the next run goes on.
  */
-
 import { spawn } from "node:child_process";
 import { createHash, type Hash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
