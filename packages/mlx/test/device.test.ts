@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import * as mx from "../src/index.js";
-import { refuses, same } from "./support.js";
+import { refuses, same, until } from "./support.js";
 
 describe("device", () => {
   test("the peak is of the instructions that the processor has", () => {
@@ -44,7 +44,7 @@ describe("device", () => {
 
   test("threads that share the work, more and fewer than before", {
     skip: process.platform === "linux" ? false : "Linux only",
-  }, () => {
+  }, async () => {
     const before = mx.backend().blas.threads;
     const workers = (): string[] =>
       readdirSync("/proc/self/task").filter(
@@ -63,11 +63,14 @@ describe("device", () => {
     try {
       const alone = product(1);
       const three = product(3);
-      assert.ok(workers().length >= 2, `${workers()}`);
+      // A busy machine may not have let them begin yet.
+      await until(() => workers().length >= 2);
       for (const [i, value] of alone.entries()) assert.ok(Math.abs(value - three[i]!) < 1e-3);
-      const used = workers().map(ticks);
+      const used = workers().map((id) => [id, ticks(id)] as const);
       for (let i = 0; i < 20; i++) product(1);
-      assert.deepEqual(workers().map(ticks), used, "threads beyond the wanted number rest");
+      // One that came too late for its part may have looked for it still; these products take many ticks.
+      for (const [id, was] of used)
+        assert.ok(ticks(id) - was <= 1, `threads beyond the wanted number rest: ${ticks(id) - was} ticks`);
       for (const wrong of [0, 65, -1, 1.5]) refuses(() => mx.setThreads(wrong), "setThreads");
     } finally {
       mx.setThreads(before);

@@ -10,7 +10,7 @@ const program = fileURLToPath(new URL("exit-scenarios.js", import.meta.url));
 async function run(scenario: string): Promise<{ end: number | string; output: string }> {
   const child = spawn(process.execPath, [program, scenario], {
     stdio: ["ignore", "ignore", "pipe"],
-    timeout: 30_000,
+    timeout: 60_000,
     killSignal: "SIGKILL",
   });
   let output = "";

@@ -10,9 +10,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import * as mx from "../src/index.js";
-import { dense, noise, program, refuses, rejects, same, temporaryFolder, toArray } from "./support.js";
+import { dense, noise, program, refuses, rejects, same, temporaryFolder, toArray, until } from "./support.js";
 
 const folder = temporaryFolder();
 const file = (name: string): string => join(folder, name);
@@ -187,8 +186,6 @@ describe("safetensors", () => {
       for (const a of arrays.values()) a.dispose();
     }
     // MLX's reading threads let go of the file a moment after the tensors are there.
-    const deadline = Date.now() + 10_000;
-    while (openOn(path) > 0 && Date.now() < deadline) await setTimeout(1);
-    assert.equal(openOn(path), 0);
+    await until(() => openOn(path) === 0);
   });
 });

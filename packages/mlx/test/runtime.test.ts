@@ -200,7 +200,14 @@ describe("matrix products", () => {
       await assert.rejects(evaluated, { name: "AbortError" });
       delay = Math.min(delay, performance.now() - start);
     }
-    assert.ok(delay <= 200, `${delay} ms`);
+    if (delay > 200) {
+      // Where all takes longer, this does.
+      const start = performance.now();
+      using whole = mx.scope(() => mx.matmul(mx.full([size, size], 1), mx.full([size, size], 1)));
+      await mx.evaluate(whole);
+      const duration = performance.now() - start;
+      assert.ok(delay < duration / 4, `${delay} ms, of ${duration} for all of it`);
+    }
     mx.memory.clearCache();
   });
 });

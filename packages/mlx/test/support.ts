@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   array,
   astype,
@@ -195,6 +196,18 @@ export const rejects = (
   ...parts: (string | RegExp)[]
 ): Promise<void> => assert.rejects(promise, (error) => describes(error, operation, parts));
 
+/**
+ * Waits until something holds, however busy the machine is.
+ * @throws {AssertionError} when it does not hold within a minute.
+ */
+export async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!holds()) {
+    assert.ok(performance.now() < deadline, `not within a minute: ${holds}`);
+    await sleep(1);
+  }
+}
+
 /** A folder for this test file, removed after its tests. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "mlx-test-"));
@@ -211,7 +224,7 @@ export function program(
   const source = `import * as mx from ${JSON.stringify(library)};\n${code}`;
   const child = spawnSync(process.execPath, [...(options.flags ?? []), "--input-type=module", "-e", source], {
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: 300_000,
     env: { ...process.env, ...options.env },
   });
   assert.equal(child.status, 0, `${child.signal ?? child.status}: ${child.stderr}`);
