@@ -196,7 +196,7 @@ describe("mflux-depth depth", () => {
       assert.equal(result.out, "");
     });
 
-  const linux = { skip: process.platform !== "linux", timeout: 20_000 };
+  const linux = { skip: process.platform !== "linux", timeout: 120_000 };
   test("a place that takes no folders is an error", linux, async () => {
     const { code, out, err } = await run([example("cube.png"), ...tiny, "--output", "/proc/none/"]);
     assert.deepEqual([code, out], [1, ""]);

@@ -4,10 +4,11 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, sep } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { type Asked, etagOf, type Files, HubServer } from "./hub-server.js";
 import { at } from "./tensors.js";
+import { untilWritten } from "./waiting.js";
 
 const bin = at("bin/mflux-depth.js");
 const photo = at("../../examples/images/portrait.png");
@@ -150,7 +151,7 @@ describe("mflux-depth download", () => {
   });
 
   test("stops with Ctrl-C, and goes on where it was", async () => {
-    host(flux);
+    const commit = host(flux);
     const bytes = flux[transformer]!;
     const hash = etagOf(transformer, bytes);
     hub.fault = ({ cdn, path }, response) => {
@@ -160,11 +161,12 @@ describe("mflux-depth download", () => {
         .write(bytes.subarray(0, bytes.length / 2));
       return true;
     };
+    const part = join(dirname(dirname(snapshotOf(name, commit))), "blobs", `${hash}.incomplete`);
     let stopping = false;
     const stopped = await run(["download", "-m", name], {}, (stderr, stop) => {
       if (stopping || !/downloading someone\/tiny, \d/.test(stderr)) return;
       stopping = true;
-      setTimeout(stop, 300);
+      void untilWritten(part, Math.floor(bytes.length / 2)).then(stop);
     });
     assert.deepEqual([stopped.code, stopped.stdout], [130, ""], stopped.stderr);
     assert.match(stopped.stderr, /Stopping …\n$/);

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export type Files = Readonly<Record<string, Uint8Array | string>>;
 
@@ -30,6 +31,8 @@ export type Fault = (
   | true
   | {
       readonly cutAfter?: number;
+      /** Resolves when the connection is cut; a moment after its last bytes were sent when absent. */
+      readonly cutWhen?: () => Promise<void>;
       readonly body?: (bytes: Buffer) => Buffer;
       readonly headers?: Record<string, string>;
     }
@@ -119,7 +122,7 @@ export class HubServer implements AsyncDisposable {
       else if (fault?.cutAfter !== undefined) {
         response.flushHeaders();
         if (fault.cutAfter > 0) response.write(bytes.subarray(0, fault.cutAfter));
-        setTimeout(() => response.destroy(), 5);
+        void (fault.cutWhen?.() ?? sleep(5)).then(() => response.destroy());
       } else response.end(bytes);
       return true;
     };
