@@ -1,10 +1,12 @@
 /*
  * A host for tests: speaks the bridge as NodeTool's server does, with the same MessagePack library.
  */
+import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { pack, Unpackr } from "msgpackr";
 import { WebSocket } from "ws";
@@ -26,7 +28,7 @@ export interface Pending {
   readonly answer: Promise<Data>;
   /** Data of progress frames so far. */
   readonly progress: Data[];
-  /** Resolves at the first progress that fits. */
+  /** Resolves when some progress fits, of before or to come. */
   until(fits: (progress: Data) => boolean): Promise<void>;
 }
 
@@ -64,6 +66,7 @@ export abstract class Host {
     this.send(type, data, id);
     const until = (fits: (data: Data) => boolean): Promise<void> =>
       new Promise((resolve, reject) => {
+        if (progress.some(fits)) resolve();
         watchers.push((data) => fits(data) && resolve());
         answer.then(
           () => reject(new Error("the run ended first")),
@@ -235,6 +238,18 @@ export async function startWorker(
     return code as number | null;
   };
   return { url, child, stop };
+}
+
+/**
+ * Waits until something holds, however busy the machine is.
+ * @throws {AssertionError} when it does not hold within a minute.
+ */
+export async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!holds()) {
+    assert.ok(performance.now() < deadline, `not within a minute: ${holds}`);
+    await sleep(20);
+  }
 }
 
 /** Whether a process runs; one that has ended and that nobody has asked about does not. */

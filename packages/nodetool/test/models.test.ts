@@ -4,7 +4,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, mock, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
@@ -20,6 +19,7 @@ import {
   SocketHost,
   startWorker,
   steps,
+  until,
 } from "./host.js";
 
 // The Hub of the package that talks to it.
@@ -192,8 +192,7 @@ test("a download is cancelled, its host goes, and it goes on where it stopped", 
   await dropped.until(({ status }) => status === "progress");
   assert.equal(storesOf(worker.child.pid!), 1);
   gone.drop();
-  for (let i = 0; i < 100 && storesOf(worker.child.pid!) > 0; i++) await sleep(50);
-  assert.equal(storesOf(worker.child.pid!), 0);
+  await until(() => storesOf(worker.child.pid!) === 0);
 
   hub.forget();
   const again = download({ repo_id: "me/slow" });
@@ -305,7 +304,8 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   const cancelled = performance.now();
   host.send("cancel", {}, stuck.id);
   await assert.rejects(stuck.answer, { message: "cancelled" });
-  assert.ok(performance.now() - cancelled < 1000);
+  // Later it would be ended by force.
+  assert.ok(performance.now() - cancelled < 4000);
   await waits.answer;
   const resumed = hub.asked.flatMap(({ headers }) => headers.range ?? []);
   assert.ok(resumed.some((range) => Number(/\d+/.exec(range)) >= 4e6));
@@ -320,8 +320,7 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   await ended.until(({ message }) => /^Downloading me\/other/.test(`${message}`));
   await host.ask("job.end", { job_id: "j", reason: "cancelled" });
   await assert.rejects(ended.answer, { message: "cancelled" });
-  for (let i = 0; i < 20 && storesOf(worker.child.pid!) > 0; i++) await sleep(50);
-  assert.equal(storesOf(worker.child.pid!), 0);
+  await until(() => storesOf(worker.child.pid!) === 0);
 });
 
 test("Depth Pro is not deleted under a run that uses it, and downloaded again after it has gone", async () => {
