@@ -22,6 +22,7 @@
         "native/lifecycle.cc",
         "native/cpu/attention.cc",
         "native/cpu/fused.cc",
+        "native/cpu/instruction_sets.cc",
         "native/cpu/kernels_bf16.cc",
         "native/cpu/kernels_generic.cc",
         "native/cpu/kernels_avx2.cc",

@@ -13,6 +13,7 @@ import {
   evaluateSync,
   type MxArray,
   multiply,
+  ones,
   quantize,
   random,
   scope,
@@ -31,7 +32,7 @@ import { native } from "../src/load.js";
 
 const linux = process.platform === "linux";
 const options = linux ? {} : { skip: "the fused operations exist on Linux only" };
-const sets = process.arch === "x64" ? ["avx512", "avx2", "generic"] : ["generic"];
+const sets = process.arch === "x64" ? ["avx512-pairs", "avx512", "avx2", "generic"] : ["generic"];
 
 const numbers = (a: MxArray): number[] => Array.from(a.toTypedArray() as Float32Array);
 
@@ -639,12 +640,9 @@ function integerLinear(
   );
 }
 
-/** The least 2^a + 2^b, or 2^a, of whole a and b from 0 on that is not below `wanted`. */
-function sumOfPowers(wanted: number): number {
-  const powers = Array.from({ length: 31 }, (_, i) => 2 ** i);
-  const sums = [...powers, ...powers.flatMap((a) => powers.map((b) => a + b))];
-  return Math.min(...sums.filter((sum) => sum >= wanted));
-}
+/** The largest integer that inputs are rounded to beside weights of `bits`, which the instructions decide. */
+const mostOfInputs = (bits: number): number =>
+  native.fusedRoundInputs([ones([1, 64])], 64, bits).toTypedArray()[0] as number;
 
 test("integer Linear: equal to the product of the rounded input, within the bound of the rounding", {
   skip: linux && native.multipliesIntegers(4) ? false : "needs AVX2 or AVX-512 VNNI",
@@ -660,17 +658,17 @@ test("integer Linear: equal to the product of the rounded input, within the boun
       const weights = random.normal([features, inputs], { key: random.key(bits) });
       const matrix = quantize(weights, { bits, groupSize });
       const bias = random.normal([features], { key: random.key(7) });
-      // The input as 8 bits can say it, in double precision: in steps of 2^high + 2^low units of the row.
+      // The input as 8 bits can say it, in double precision.
       const xs = numbers(x);
       const rounded = new Array<number>(xs.length);
-      const scaleBits = 31 - (32 - Math.clz32(groupSize * 127 * (2 ** bits - 1)));
+      const steps = new Array<number>(xs.length);
       for (let at = 0; at < xs.length; at += groupSize) {
-        const start = at - (at % inputs);
-        const most = (values: number[]): number => Math.max(...values.map(Math.abs));
-        const unit = most(xs.slice(start, start + inputs)) / 127 / 2 ** scaleBits;
         const group = xs.slice(at, at + groupSize);
-        const scale = unit * sumOfPowers((most(group) / 127 / unit) * (1 - 2 ** -20));
-        for (const [i, v] of group.entries()) rounded[at + i] = Math.round(v / scale) * scale;
+        const step = Math.max(...group.map(Math.abs)) / mostOfInputs(bits);
+        for (const [i, v] of group.entries()) {
+          rounded[at + i] = Math.round(v / step) * step;
+          steps[at + i] = step;
+        }
       }
       const dense = numbers(dequantize(matrix, { bits, groupSize }));
       const biases = numbers(bias);
@@ -701,11 +699,16 @@ test("integer Linear: equal to the product of the rounded input, within the boun
       const share = rows > 0 ? Math.hypot(...bound) / Math.hypot(...expected) : 0;
       // A value in the middle between two integers may fall to either.
       near(integerLinear(...args, bias, groupSize, bits, null), expected, 2e-4 + share);
-      near(
-        integerLinear(...args, null, groupSize, bits, null),
-        numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits, null)),
-        1.5e-2,
-      );
+      // Three times what rounding errors that are spread evenly over a step add up to.
+      const exact = numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits, null));
+      const variance = exact.reduce((total, _, at) => {
+        const [row, feature] = [Math.floor(at / features), at % features];
+        for (let i = 0; i < inputs; i++)
+          total += (steps[row * inputs + i]! * dense[feature * inputs + i]!) ** 2 / 12;
+        return total;
+      }, 0);
+      const lost = rows > 0 ? (3 * Math.sqrt(variance)) / Math.hypot(...exact) : 0;
+      near(integerLinear(...args, null, groupSize, bits, null), exact, lost + share);
     }
   const nan = array(
     Float32Array.from({ length: 64 }, (_, i) => (i === 9 ? Number.NaN : 1)),
@@ -721,15 +724,24 @@ test("integer Linear: the largest integers of every kind fit", {
 }, () => {
   const [inputs, group] = [128, 64];
   for (const bits of ([2, 3, 4, 5, 6, 8] as const).filter((bits) => native.multipliesIntegers(bits))) {
-    const words = array(new Uint32Array((inputs * bits) / 32).fill(0xffffffff), {
-      shape: [1, (inputs * bits) / 32],
-    });
+    const filled = (word: number): MxArray =>
+      array(new Uint32Array((inputs * bits) / 32).fill(word), { shape: [1, (inputs * bits) / 32] });
+    const [largest, none] = [filled(0xffffffff), filled(0)];
     const scales = array([1, 1], { shape: [1, 2] });
     const biases = array([0, 0], { shape: [1, 2] });
-    for (const sign of [1, -1]) {
-      const x = array(new Float32Array(inputs).fill(sign * 127), { shape: [1, inputs] });
-      const product = integerLinear(x, words, scales, biases, null, group, bits, null);
-      assert.deepEqual(numbers(product), [sign * 127 * (2 ** bits - 1) * inputs]);
+    const most = mostOfInputs(bits);
+    for (const signs of [
+      [1, 1],
+      [-1, -1],
+      [1, -1],
+      [-1, 1],
+    ] as const) {
+      const values = Float32Array.from({ length: inputs }, (_, i) => signs[i % 2]! * most);
+      const x = array(values, { shape: [1, inputs] });
+      const product = (words: MxArray): number[] =>
+        numbers(integerLinear(x, words, scales, biases, null, group, bits, null));
+      assert.deepEqual(product(largest), [((signs[0] + signs[1]) / 2) * most * (2 ** bits - 1) * inputs]);
+      assert.deepEqual(product(none), [0]);
     }
   }
 });

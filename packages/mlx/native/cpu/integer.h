@@ -40,14 +40,11 @@ void with_bits(int bits, const F& f) {
   }
 }
 
-// What the groups of a tile's rows are multiplied with, in units of their row: 2^high + 2^low, so that sums of integers
-// are scaled by shifts. These have a port of their own where products of floats and of integers wait for the same ones
-// (AMD Zen 4), and a sum of two powers is at most a third above what is wanted, 11 % in the mean.
-struct GroupScales {
-  // As `low`: no second power.
-  static constexpr int32_t none = 32;
-
-  int32_t high[tile_rows], low[tile_rows];
+// Of a group of inputs, for each row of a tile: what an integer stands for, and what kernels take off the sum of their
+// products.
+struct TileGroup {
+  float steps[tile_rows];
+  int32_t excess[tile_rows];
 };
 
 // Packed weights that will be wanted next: `features` rows of `bytes`, `row_bytes` apart.
@@ -68,13 +65,25 @@ struct Ahead {
   }
 };
 
+// What `most` is where inputs are multiplied as they are.
+inline int most_of_bytes(int) {
+  return 127;
+}
+
 // Rows of inputs come in tiles one after the other; results of any number of rows are [rows, panel_width].
 struct IntegerKernels {
-  // The widest weights that are faster so than as floats.
+  // The widest weights that they take, or that are faster so than as floats.
   int most_bits;
 
+  // The largest magnitude of inputs beside weights of `bits`.
+  int (*most)(int bits);
+
+  // Sets excess[row] of a row's groups, of which q [groups · group / run_inputs, tile_rows, run_inputs] begins at the
+  // row's place in a tile. Null where none is taken off.
+  void (*set_excess)(const int8_t* q, size_t group, size_t groups, int bits, size_t row, TileGroup* of);
+
   // `inputs` weights, of a chunk at most, of each of `features` rows of packed ones, `row_bytes` apart → [inputs / 4,
-  // panel_width, 4], zeros where there are fewer features.
+  // panel_width, 4] as add_products takes them; where there are fewer features, any.
   void (*unpack)(
       const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights);
 
@@ -82,24 +91,25 @@ struct IntegerKernels {
   void (*columns)(const uint32_t* from, size_t features, size_t words, uint32_t* to);
 
   // out (+)= q [tiles, groups · group / run_inputs, tile_rows, run_inputs] times weights [groups · group / 4,
-  // panel_width, 4] of `bits` each, every group times its scales [tiles, groups] and weight_scales [groups,
+  // panel_width, 4] of `bits` each, every group times its steps in `of` [tiles, groups] and its weight_scales [groups,
   // panel_width]; `group` is 32, 64 or 128. Without `more` nothing was in `out`.
   void (*add_products)(
-      const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits,
-      size_t group, size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
+      const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
+      size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
 
-  // out = out · units [rows] + start [panel_width] + sums [rows, pairs, 2] · biases [pairs, panel_width, 2], in units of
-  // sum_units [rows] and bias_units [panel_width]
+  // out += start [panel_width] + sums [rows, pairs, 2] · biases [pairs, panel_width, 2], in units of sum_units [rows]
+  // and bias_units [panel_width]
   void (*finish)(
-      const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
-      const float* bias_units, size_t pairs, size_t rows, float* out);
+      const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+      size_t pairs, size_t rows, float* out);
 };
 
-// Null where the processor has none.
-const IntegerKernels* integer_kernels();
+// For weights of `bits`. Null where the processor has none.
+const IntegerKernels* integer_kernels(int bits);
 
 #ifdef __x86_64__
 extern const IntegerKernels vnni_kernels;
+extern const IntegerKernels vnni_pair_kernels;
 extern const IntegerKernels avx2_integer_kernels;
 #endif
 

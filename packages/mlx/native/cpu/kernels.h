@@ -40,8 +40,6 @@ struct AttentionKernel {
 };
 
 struct Kernels {
-  const char* name;
-
   // out[i] = activation(in[i]); in may be out
   void (*activate)(Activation activation, const float* in, float* out, size_t count);
 
@@ -101,8 +99,10 @@ struct Kernels {
 // Attention with q, k, v and the softmax's weights rounded to bfloat16. Null where the processor has no such products.
 const AttentionKernel* bfloat16_attention();
 
-// The best set that this machine has; MFLUX_DEPTH_ISA (avx512, avx2, generic) names one.
+// The best set that this machine has; MFLUX_DEPTH_ISA names one (instruction_sets.cc).
 const Kernels& kernels();
+
+const char* instruction_set();
 
 extern const Kernels generic_kernels;
 #ifdef __x86_64__

@@ -14,7 +14,6 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
 #define KERNELS avx2_kernels
-#define KERNELS_NAME "avx2"
 #include "attention.inc"
 #include "kernels.inc"
 #endif

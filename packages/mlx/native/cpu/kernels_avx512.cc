@@ -14,7 +14,6 @@
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
 #define KERNELS avx512_kernels
-#define KERNELS_NAME "avx512"
 #include "attention.inc"
 #include "kernels.inc"
 #endif

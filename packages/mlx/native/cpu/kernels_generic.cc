@@ -14,6 +14,5 @@
 #define TILE_ROWS 2
 #endif
 #define KERNELS generic_kernels
-#define KERNELS_NAME "generic"
 #include "attention.inc"
 #include "kernels.inc"

@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #pragma GCC target("avx2,fma")
 
-// Integer products without dot-product instructions: pairs of 8-bit products are added up in 16 bits, as many as fit,
-// and those in 32. That is exact for weights of up to 6 bits; with wider ones it would be no faster than floats.
+// Integer products in registers of 256 bits, without dot-product instructions.
 
 namespace cpu {
 namespace {
@@ -49,9 +49,8 @@ void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) 
   }
 }
 
-// Features of a part of the panel, and rows: what the registers hold.
+// Features of a part of the panel.
 constexpr size_t part_width = 16;
-constexpr size_t part_rows = 3;
 
 inline __m256i load(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -65,13 +64,32 @@ inline __m256i four_bytes(const void* p) {
 
 // The kernels take the rows of a tile and the features of a panel from where their operands begin.
 
-// `depth` pairs of products are added up in 16 bits: (2^bits - 1) · 127 · 2 · depth must fit.
+// A group's sums, scaled.
+template <int rows>
+inline void put_scaled(
+    const __m256i (&sum)[rows][2], const float* steps, const float* weight_scales, bool more, float* out) {
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; r++) {
+    const __m256 step = _mm256_set1_ps(steps[r]);
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++) {
+      float* to = out + r * panel_width + i * 8;
+      const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][i]), step);
+      const __m256 before = more ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
+      _mm256_storeu_ps(to, _mm256_fmadd_ps(scaled, _mm256_loadu_ps(weight_scales + i * 8), before));
+    }
+  }
+}
+
+// Without dot products: `depth` pairs of 8-bit products are added up in 16 bits, as many as fit, and those in 32, which
+// is exact for weights of up to 6 bits and with wider ones no faster than floats. (2^bits - 1) · 127 · 2 · depth must
+// fit.
 template <int rows, int depth>
 void products_of(
-    const int8_t* q, const GroupScales* scales, size_t top, const uint8_t* weights, const float* weight_scales,
+    const int8_t* q, const TileGroup* of, size_t top, const uint8_t* weights, const float* weight_scales,
     size_t group, size_t groups, bool more, float* out) {
   const __m256i ones = _mm256_set1_epi16(1);
-  for (size_t g = 0; g < groups; g++, more = true, scales++, weight_scales += panel_width) {
+  for (size_t g = 0; g < groups; g++, more = true, of++, weight_scales += panel_width) {
     __m256i sum[rows][2];
 #pragma GCC unroll 3
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
@@ -97,25 +115,14 @@ void products_of(
       }
     }
     q += group * tile_rows;
-#pragma GCC unroll 3
-    for (int r = 0; r < rows; r++) {
-      const __m256i high = _mm256_set1_epi32(scales->high[top + r]), low = _mm256_set1_epi32(scales->low[top + r]);
-#pragma GCC unroll 2
-      for (size_t i = 0; i < 2; i++) {
-        float* to = out + r * panel_width + i * 8;
-        const __m256i sums = _mm256_add_epi32(_mm256_sllv_epi32(sum[r][i], high), _mm256_sllv_epi32(sum[r][i], low));
-        const __m256 before = more ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
-        _mm256_storeu_ps(
-            to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(weight_scales + i * 8), before));
-      }
-    }
+    put_scaled(sum, of->steps + top, weight_scales, more, out);
   }
 }
 
 template <int rows>
 void finish_with(
-    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
-    const float* bias_units, size_t pairs, float* out) {
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, float* out) {
   __m256i sum[rows][2];
 #pragma GCC unroll 3
   for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
@@ -130,34 +137,27 @@ void finish_with(
   }
 #pragma GCC unroll 3
   for (int r = 0; r < rows; r++, out += panel_width) {
-    const __m256 unit = _mm256_set1_ps(units[r]), sum_unit = _mm256_set1_ps(sum_units[r]);
+    const __m256 sum_unit = _mm256_set1_ps(sum_units[r]);
 #pragma GCC unroll 2
     for (size_t i = 0; i < 2; i++) {
       const __m256 bias_unit = _mm256_mul_ps(_mm256_loadu_ps(bias_units + i * 8), sum_unit);
-      const __m256 v = _mm256_fmadd_ps(_mm256_loadu_ps(out + i * 8), unit, _mm256_loadu_ps(start + i * 8));
+      const __m256 v = _mm256_add_ps(_mm256_loadu_ps(out + i * 8), _mm256_loadu_ps(start + i * 8));
       _mm256_storeu_ps(out + i * 8, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][i]), bias_unit, v));
     }
   }
 }
 
-// Runs f<count>(tile, row, top, left) on the parts of all tiles and of a panel: `count` rows from `row` on, which is
-// the tile's row `top`, and features from `left` on.
-template <typename F>
+// Runs f<count>(tile, row, top, left) on the parts of all tiles and of a panel: `count` rows, `height` at most, from
+// `row` on, which is the tile's row `top`, and features from `left` on.
+template <size_t height, typename F>
 inline void each_part(size_t rows, const F& f) {
   for (size_t tile = 0; tile * tile_rows < rows; tile++) {
     for (size_t left = 0; left < panel_width; left += part_width) {
-      for (size_t top = 0; top < tile_rows && tile * tile_rows + top < rows; top += part_rows) {
-        const size_t row = tile * tile_rows + top;
-        switch (std::min(rows - row, part_rows)) {
-          case 1:
-            f.template operator()<1>(tile, row, top, left);
-            break;
-          case 2:
-            f.template operator()<2>(tile, row, top, left);
-            break;
-          default:
-            f.template operator()<3>(tile, row, top, left);
-        }
+      for (size_t top = 0; top < tile_rows && tile * tile_rows + top < rows; top += height) {
+        const size_t row = tile * tile_rows + top, count = std::min(rows - row, height);
+        [&]<size_t... less>(std::index_sequence<less...>) {
+          ((count == less + 1 ? f.template operator()<less + 1>(tile, row, top, left) : void()), ...);
+        }(std::make_index_sequence<height>());
       }
     }
   }
@@ -165,37 +165,37 @@ inline void each_part(size_t rows, const F& f) {
 
 template <int depth>
 void add_deep(
-    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, size_t group,
     size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
   const size_t tiles = (rows + tile_rows - 1) / tile_rows;
-  each_part(rows, [&]<int count>(size_t tile, size_t row, size_t top, size_t left) {
+  each_part<3>(rows, [&]<int count>(size_t tile, size_t row, size_t top, size_t left) {
     if (top + left == 0) ahead.fetch(tile, tiles);
     products_of<count, depth>(
-        q + tile * tile_rows * groups * group + top * run_inputs, scales + tile * groups, top, weights + left * 4,
+        q + tile * tile_rows * groups * group + top * run_inputs, of + tile * groups, top, weights + left * 4,
         weight_scales + left, group, groups, more, out + row * panel_width + left);
   });
 }
 
 void add_products(
-    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int bits,
-    size_t group, size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
+    size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
   const auto add = bits <= 4 ? add_deep<8> : bits == 5 ? add_deep<4> : add_deep<2>;
-  add(q, scales, weights, weight_scales, group, groups, rows, more, ahead, out);
+  add(q, of, weights, weight_scales, group, groups, rows, more, ahead, out);
 }
 
 void finish(
-    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
-    const float* bias_units, size_t pairs, size_t rows, float* out) {
-  each_part(rows, [&]<int count>(size_t, size_t row, size_t, size_t left) {
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, size_t rows, float* out) {
+  each_part<3>(rows, [&]<int count>(size_t, size_t row, size_t, size_t left) {
     finish_with<count>(
-        units + row, start + left, sums + row * pairs * 2, sum_units + row, biases + left * 2, bias_units + left, pairs,
+        start + left, sums + row * pairs * 2, sum_units + row, biases + left * 2, bias_units + left, pairs,
         out + row * panel_width + left);
   });
 }
 
 }  // namespace
 
-extern const IntegerKernels avx2_integer_kernels = {6, unpack, columns, add_products, finish};
+extern const IntegerKernels avx2_integer_kernels = {6, most_of_bytes, nullptr, unpack, columns, add_products, finish};
 
 }  // namespace cpu
 

@@ -75,9 +75,15 @@ void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) 
   });
 }
 
+// What is added to weights at even and at odd places of eight.
+struct Offsets {
+  int8_t even = 0, odd = 0;
+};
+
 // Four bits: a word of eight inputs is two steps of the product.
-void unpack_nibbles(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
-  const __m512i low = _mm512_set1_epi8(15);
+void unpack_nibbles(
+    const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, Offsets offsets, uint8_t* weights) {
+  const __m512i low = _mm512_set1_epi8(15), even = _mm512_set1_epi8(offsets.even), odd = _mm512_set1_epi8(offsets.odd);
   each_half(features, [&](size_t first, size_t rows) {
     for (size_t i = 0; i < inputs; i += 128) {
       uint8_t* to = weights + i / 4 * step_bytes + first * 4;
@@ -85,17 +91,21 @@ void unpack_nibbles(const uint8_t* packed, size_t row_bytes, size_t features, si
           packed + first * row_bytes + i / 2, row_bytes, rows, std::min<size_t>((inputs - i) / 8, 16),
           [&](size_t word, __m512i column) {
             uint8_t* step = to + word * 2 * step_bytes;
-            _mm512_storeu_si512(step, _mm512_and_si512(column, low));
-            _mm512_storeu_si512(step + step_bytes, _mm512_and_si512(_mm512_srli_epi16(column, 4), low));
+            const __m512i evens = _mm512_and_si512(column, low);
+            const __m512i odds = _mm512_and_si512(_mm512_srli_epi16(column, 4), low);
+            _mm512_storeu_si512(step, _mm512_add_epi8(evens, even));
+            _mm512_storeu_si512(step + step_bytes, _mm512_add_epi8(odds, odd));
           });
     }
   });
 }
 
 template <int bits>
-void unpack_bits(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, uint8_t* weights) {
+void unpack_bits(
+    const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, Offsets offsets, uint8_t* weights) {
   constexpr uint64_t lowest = 0x0101010101010101 * ((uint64_t{1} << bits) - 1);
   const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+  const __m512i even = _mm512_set1_epi8(offsets.even), odd = _mm512_set1_epi8(offsets.odd);
   alignas(64) uint8_t rows[panel_width][chunk_inputs];
   std::memset(rows, 0, sizeof rows);
   for (size_t feature = 0; feature < features; feature++) {
@@ -113,14 +123,22 @@ void unpack_bits(const uint8_t* packed, size_t row_bytes, size_t features, size_
       transpose(
           std::min<size_t>((inputs - i) / 4, 16),
           [&](size_t row) { return _mm512_shuffle_epi8(_mm512_load_si512(&rows[half + row][i]), order); },
-          [&](size_t word, __m512i column) { _mm512_storeu_si512(to + word * step_bytes, column); });
+          [&](size_t word, __m512i column) {
+            _mm512_storeu_si512(to + word * step_bytes, _mm512_add_epi8(column, word % 2 == 0 ? even : odd));
+          });
     }
   }
 }
 
+void unpack_with(
+    const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, Offsets offsets,
+    uint8_t* weights) {
+  if (bits == 4) return unpack_nibbles(packed, row_bytes, features, inputs, offsets, weights);
+  with_bits(bits, [&]<int bits>() { unpack_bits<bits>(packed, row_bytes, features, inputs, offsets, weights); });
+}
+
 void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
-  if (bits == 4) return unpack_nibbles(packed, row_bytes, features, inputs, weights);
-  with_bits(bits, [&]<int bits>() { unpack_bits<bits>(packed, row_bytes, features, inputs, weights); });
+  unpack_with(packed, row_bytes, features, inputs, bits, {}, weights);
 }
 
 // ---------------------------------------------------------------- products
@@ -158,7 +176,7 @@ inline void each_tile(size_t rows, const F& f) {
 // The loops over rows must be unrolled, or their sums would live in memory.
 template <int rows>
 void products_of(
-    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, size_t group,
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, size_t group,
     size_t groups, bool more, float* out) {
   __m512 total[rows][2];
 #pragma GCC unroll 6
@@ -166,7 +184,7 @@ void products_of(
     total[r][0] = more ? _mm512_load_ps(out + r * panel_width) : _mm512_setzero_ps();
     total[r][1] = more ? _mm512_load_ps(out + r * panel_width + 16) : _mm512_setzero_ps();
   }
-  for (size_t g = 0; g < groups; g++, scales++, weight_scales += panel_width) {
+  for (size_t g = 0; g < groups; g++, of++, weight_scales += panel_width) {
     // Half of the features after the other: scaling one half's sums goes on beside the products of the next.
 #pragma GCC unroll 2
     for (size_t half = 0; half < 2; half++) {
@@ -185,9 +203,7 @@ void products_of(
       const __m512 weight_scale = _mm512_load_ps(weight_scales + half * 16);
 #pragma GCC unroll 6
       for (int r = 0; r < rows; r++) {
-        const __m512i high = _mm512_sllv_epi32(sum[r], _mm512_set1_epi32(scales->high[r]));
-        const __m512i low = _mm512_sllv_epi32(sum[r], _mm512_set1_epi32(scales->low[r]));
-        const __m512 scaled = _mm512_cvtepi32_ps(_mm512_add_epi32(high, low));
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r]), _mm512_set1_ps(of->steps[r]));
         total[r][half] = _mm512_fmadd_ps(scaled, weight_scale, total[r][half]);
       }
     }
@@ -203,8 +219,8 @@ void products_of(
 
 template <int rows>
 void finish_with(
-    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
-    const float* bias_units, size_t pairs, float* out) {
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, float* out) {
   __m512i sum[rows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
@@ -218,40 +234,159 @@ void finish_with(
   }
 #pragma GCC unroll 6
   for (int r = 0; r < rows; r++, out += panel_width) {
-    const __m512 unit = _mm512_set1_ps(units[r]), sum_unit = _mm512_set1_ps(sum_units[r]);
+    const __m512 sum_unit = _mm512_set1_ps(sum_units[r]);
     for (size_t i = 0; i < 2; i++) {
       const __m512 bias_unit = _mm512_mul_ps(_mm512_load_ps(bias_units + i * 16), sum_unit);
-      const __m512 v = _mm512_fmadd_ps(_mm512_load_ps(out + i * 16), unit, _mm512_load_ps(start + i * 16));
+      const __m512 v = _mm512_add_ps(_mm512_load_ps(out + i * 16), _mm512_load_ps(start + i * 16));
       _mm512_store_ps(out + i * 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][i]), bias_unit, v));
     }
   }
 }
 
 void add_products(
-    const int8_t* q, const GroupScales* scales, const uint8_t* weights, const float* weight_scales, int, size_t group,
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int, size_t group,
     size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
   const size_t tiles = (rows + tile_rows - 1) / tile_rows;
   each_tile(rows, [&]<int count>(size_t tile, size_t row) {
     ahead.fetch(tile, tiles);
     products_of<count>(
-        q + row * groups * group, scales + tile * groups, weights, weight_scales, group, groups, more,
+        q + row * groups * group, of + tile * groups, weights, weight_scales, group, groups, more,
         out + row * panel_width);
   });
 }
 
 void finish(
-    const float* units, const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases,
-    const float* bias_units, size_t pairs, size_t rows, float* out) {
+    const float* start, const int16_t* sums, const float* sum_units, const int16_t* biases, const float* bias_units,
+    size_t pairs, size_t rows, float* out) {
   each_tile(rows, [&]<int count>(size_t, size_t row) {
     finish_with<count>(
-        units + row, start, sums + row * pairs * 2, sum_units + row, biases, bias_units, pairs,
+        start, sums + row * pairs * 2, sum_units + row, biases, bias_units, pairs, out + row * panel_width);
+  });
+}
+
+// ---------------------------------------------------------------- products in pairs
+
+// Half as many products, and additions in their place (S. Winograd, "A New Algorithm for Inner Product", 1968): for
+// inputs a and b and their weights v and w
+//
+//   a v + b w = (a + m + w) (b + v - h) - [a b + m b - h a] - [(w + m) (v - h)]
+//
+// where the first bracket has no weights and the second no inputs, so that both are taken of each row and each feature
+// only once. Processors with more units for additions than for products of bytes (AMD since Zen 4) gain by it. What is
+// multiplied must fit bytes, one without and one with a sign: weights of `bits` leave inputs up to m = 128 - h either
+// way, with h = 2^(bits - 1).
+
+constexpr int half_range(int bits) {
+  return 1 << (bits - 1);
+}
+
+int most_of_pairs(int bits) {
+  return 128 - half_range(bits);
+}
+
+// The weights v, at even places, and w: with what is added to their partner's inputs.
+void unpack_pairs(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
+  const Offsets offsets = {static_cast<int8_t>(-half_range(bits)), static_cast<int8_t>(most_of_pairs(bits))};
+  unpack_with(packed, row_bytes, features, inputs, bits, offsets, weights);
+}
+
+// The first bracket.
+void set_excess(const int8_t* q, size_t group, size_t groups, int bits, size_t row, TileGroup* of) {
+  const __m256i most = _mm256_set1_epi8(static_cast<int8_t>(most_of_pairs(bits)));
+  const __m256i half = _mm256_set1_epi8(static_cast<int8_t>(half_range(bits)));
+  for (size_t g = 0; g < groups; g++, of++) {
+    __m256i products = _mm256_setzero_si256(), evens = _mm256_setzero_si256();
+    for (size_t run = 0; run < group; run += run_inputs, q += tile_rows * run_inputs) {
+      const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), b = _mm256_srli_epi64(a, 32);
+      products = _mm256_dpbusd_epi32(products, _mm256_add_epi8(a, most), b);
+      evens = _mm256_dpbusd_epi32(evens, half, a);
+    }
+    // Of each two lanes the first: the others have no partner.
+    const __m512i sum = _mm512_zextsi256_si512(_mm256_sub_epi32(products, evens));
+    of->excess[row] = _mm512_mask_reduce_add_epi32(0x55, sum);
+  }
+}
+
+inline void add_dot(__m512i& sum, __m512i x, __m512i y) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+}
+
+inline __m512i four_bytes(const int8_t* four) {
+  int32_t bytes;
+  std::memcpy(&bytes, four, sizeof bytes);
+  return _mm512_set1_epi32(bytes);
+}
+
+// As products_of; `excess` [groups, panel_width] is the second bracket. All features at a time, so that inputs are read
+// once, which leaves no registers for totals.
+template <int rows>
+void pairs_of(
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, const int32_t* excess,
+    size_t group, size_t groups, bool more, float* out) {
+  for (size_t g = 0; g < groups; g++, of++, weight_scales += panel_width, excess += panel_width, more = true) {
+    __m512i sum[rows][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+      const __m512i of_row = _mm512_set1_epi32(of->excess[r]);
+      sum[r][0] = _mm512_sub_epi32(_mm512_load_si512(excess), of_row);
+      sum[r][1] = _mm512_sub_epi32(_mm512_load_si512(excess + 16), of_row);
+    }
+    for (size_t run = 0; run < group; run += run_inputs, q += tile_rows * run_inputs) {
+      for (size_t i = 0; i < run_inputs; i += 8, weights += 2 * step_bytes) {
+        const __m512i v0 = _mm512_load_si512(weights), v1 = _mm512_load_si512(weights + 64);
+        const __m512i w0 = _mm512_load_si512(weights + step_bytes), w1 = _mm512_load_si512(weights + step_bytes + 64);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+          const __m512i a = four_bytes(q + r * run_inputs + i), b = four_bytes(q + r * run_inputs + i + 4);
+          add_dot(sum[r][0], _mm512_add_epi8(a, w0), _mm512_add_epi8(b, v0));
+          add_dot(sum[r][1], _mm512_add_epi8(a, w1), _mm512_add_epi8(b, v1));
+        }
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+      const __m512 step = _mm512_set1_ps(of->steps[r]);
+#pragma GCC unroll 2
+      for (size_t half = 0; half < 2; half++) {
+        float* to = out + r * panel_width + half * 16;
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][half]), step);
+        const __m512 before = more ? _mm512_load_ps(to) : _mm512_setzero_ps();
+        _mm512_store_ps(to, _mm512_fmadd_ps(scaled, _mm512_load_ps(weight_scales + half * 16), before));
+      }
+    }
+  }
+}
+
+void add_pairs(
+    const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int, size_t group,
+    size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
+  // The second bracket, negative.
+  alignas(64) int32_t excess[chunk_inputs / run_inputs * panel_width];
+  const uint8_t* step = weights;
+  for (size_t g = 0; g < groups; g++) {
+    __m512i sums[2] = {};
+    for (size_t i = 0; i < group; i += 8, step += 2 * step_bytes) {
+      add_dot(sums[0], _mm512_load_si512(step + step_bytes), _mm512_load_si512(step));
+      add_dot(sums[1], _mm512_load_si512(step + step_bytes + 64), _mm512_load_si512(step + 64));
+    }
+    for (size_t half = 0; half < 2; half++) {
+      _mm512_store_si512(
+          excess + g * panel_width + half * 16, _mm512_sub_epi32(_mm512_setzero_si512(), sums[half]));
+    }
+  }
+  const size_t tiles = (rows + tile_rows - 1) / tile_rows;
+  each_tile(rows, [&]<int count>(size_t tile, size_t row) {
+    ahead.fetch(tile, tiles);
+    pairs_of<count>(
+        q + row * groups * group, of + tile * groups, weights, weight_scales, excess, group, groups, more,
         out + row * panel_width);
   });
 }
 
 }  // namespace
 
-extern const IntegerKernels vnni_kernels = {8, unpack, columns, add_products, finish};
+extern const IntegerKernels vnni_kernels = {8, most_of_bytes, nullptr, unpack, columns, add_products, finish};
+extern const IntegerKernels vnni_pair_kernels = {5, most_of_pairs, set_excess, unpack_pairs, columns, add_pairs, finish};
 
 }  // namespace cpu
 

@@ -3,7 +3,6 @@
 #ifdef __linux__
 
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -37,42 +36,12 @@ struct Shape {
   size_t pairs() const {
     return (groups() + 1) / 2;
   }
-  // The largest power of two that the sum of a group's products may be multiplied with within 32 bits.
-  int scale_bits() const {
-    return 31 - std::bit_width(group * 127 * ((size_t{1} << bits) - 1));
+  const IntegerKernels& kernels() const {
+    return *integer_kernels(bits);
   }
   // As many products of two integers up to this as there are groups add up within 32 bits.
   float most() const {
     return std::min(32767.0f, std::floor(std::sqrt(static_cast<float>(INT32_MAX) / groups()) - 1));
-  }
-};
-
-// The least 2^high + 2^low that is not below `wanted`.
-struct Powers {
-  explicit Powers(float wanted) {
-    if (!(wanted > 1)) return;
-    high = exponent(wanted);
-    const float rest = wanted - power(high);
-    if (rest > 1) {
-      low = rest > power(exponent(rest)) ? exponent(rest) + 1 : exponent(rest);
-    } else if (rest > 0) {
-      low = 0;
-    }
-  }
-
-  float sum() const {
-    return power(high) + (low == GroupScales::none ? 0 : power(low));
-  }
-
-  int32_t high = 0, low = GroupScales::none;
-
- private:
-  // Of positive numbers. The library's functions take longer than the rounding of a group.
-  static int exponent(float v) {
-    return static_cast<int>(std::bit_cast<uint32_t>(v) >> 23) - 127;
-  }
-  static float power(int exponent) {
-    return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
   }
 };
 
@@ -87,15 +56,14 @@ class RoundedInputs {
  public:
   RoundedInputs(const Shape& shape, uint8_t* memory) : shape_(shape) {
     q_ = reinterpret_cast<int8_t*>(memory);
-    scales_ = reinterpret_cast<GroupScales*>(memory += q_bytes(shape));
-    sums_ = reinterpret_cast<int16_t*>(memory += scale_bytes(shape));
-    units_ = reinterpret_cast<float*>(memory + sum_bytes(shape));
-    sum_units_ = units_ + shape.rows;
+    groups_ = reinterpret_cast<TileGroup*>(memory += q_bytes(shape));
+    sums_ = reinterpret_cast<int16_t*>(memory += group_bytes(shape));
+    sum_units_ = reinterpret_cast<float*>(memory + sum_bytes(shape));
   }
 
   // Of the memory that they take.
   static size_t bytes(const Shape& shape) {
-    return q_bytes(shape) + scale_bytes(shape) + sum_bytes(shape) + shape.rows * 2 * sizeof(float);
+    return q_bytes(shape) + group_bytes(shape) + sum_bytes(shape) + shape.rows * sizeof(float);
   }
 
   void round(const std::vector<Part>& parts) const {
@@ -111,12 +79,8 @@ class RoundedInputs {
     return q_ + (shape_.tiles() * input + tile * chunk(input)) * tile_rows;
   }
   // [tiles, groups of the chunk]
-  GroupScales* scales(size_t tile, size_t input) const {
-    return scales_ + (shape_.tiles() * input + tile * chunk(input)) / shape_.group;
-  }
-  // [rows] from `row` on, what the scales are in
-  float* units(size_t row) const {
-    return units_ + row;
+  TileGroup* groups(size_t tile, size_t input) const {
+    return groups_ + (shape_.tiles() * input + tile * chunk(input)) / shape_.group;
   }
   // [rows, pairs, 2]
   int16_t* sums(size_t row) const {
@@ -136,8 +100,8 @@ class RoundedInputs {
   static size_t q_bytes(const Shape& shape) {
     return up_to(shape.tiles() * tile_rows * shape.inputs, cache_line);
   }
-  static size_t scale_bytes(const Shape& shape) {
-    return shape.tiles() * shape.groups() * sizeof(GroupScales);
+  static size_t group_bytes(const Shape& shape) {
+    return shape.tiles() * shape.groups() * sizeof(TileGroup);
   }
   static size_t sum_bytes(const Shape& shape) {
     return shape.rows * shape.pairs() * 2 * sizeof(int16_t);
@@ -153,8 +117,7 @@ class RoundedInputs {
       if (of_part != of_part) break;
       input += part.inputs;
     }
-    const float unit = set_scales(most, row, steps);
-    *units(row) = unit;
+    set_steps(most, row, steps);
     input = 0;
     for (auto& part : parts) {
       const float* x = part.x + row * part.inputs;
@@ -166,6 +129,11 @@ class RoundedInputs {
         input += count;
       }
     }
+    if (const auto set_excess = shape_.kernels().set_excess) {
+      each_chunk(row, [&](size_t input, size_t count, TileGroup* of) {
+        set_excess(row_of(row, input), shape_.group, count, shape_.bits, row % tile_rows, of);
+      });
+    }
     *sum_units(row) = kernels().round_pairs(sums, shape_.groups(), shape_.most(), this->sums(row));
   }
 
@@ -175,31 +143,32 @@ class RoundedInputs {
     return q(row / tile_rows, input - before) + before * tile_rows + row % tile_rows * run_inputs;
   }
 
-  // Sets the scales of a row's groups by their largest magnitudes, which become the steps that the integers count.
-  // Gives the unit: NaN where a value is not finite, and none for a row of values too small to be scaled.
-  float set_scales(float most, size_t row, float* steps) const {
-    const float largest = static_cast<float>(1 << shape_.scale_bits());
-    float unit = most / (127 * largest);
-    if (unit < std::numeric_limits<float>::min()) unit = 0;
-    // A rounding error must not ask for the next larger sum of powers.
-    const float factor = unit > 0 ? largest * (1 - 0x1p-20f) / most : 0;
+  // Calls f(input, groups, of) for the groups of each chunk of a row.
+  template <typename F>
+  void each_chunk(size_t row, const F& f) const {
     for (size_t input = 0; input < shape_.inputs; input += chunk_inputs) {
-      GroupScales* chunk_scales = scales(row / tile_rows, input);
-      for (size_t g = 0; g < chunk(input) / shape_.group; g++, steps++) {
-        const Powers powers(factor > 0 ? *steps * factor : 0);
-        chunk_scales[g].high[row % tile_rows] = powers.high;
-        chunk_scales[g].low[row % tile_rows] = powers.low;
-        *steps = unit * powers.sum();
-      }
+      f(input, chunk(input) / shape_.group, groups(row / tile_rows, input));
     }
-    return unit;
+  }
+
+  // Sets the steps of a row's groups by their largest magnitudes, in whose place they are left: NaN where a value of
+  // the row is not finite, and none for values too small to be divided by.
+  void set_steps(float most, size_t row, float* steps) const {
+    const float largest = static_cast<float>(shape_.kernels().most(shape_.bits));
+    each_chunk(row, [&](size_t, size_t count, TileGroup* of) {
+      for (size_t g = 0; g < count; g++, steps++) {
+        const float step = *steps / largest;
+        *steps = most != most ? most : step < std::numeric_limits<float>::min() ? 0 : step;
+        of[g].steps[row % tile_rows] = *steps;
+      }
+    });
   }
 
   const Shape shape_;
   int8_t* q_;
-  GroupScales* scales_;
+  TileGroup* groups_;
   int16_t* sums_;
-  float *units_, *sum_units_;
+  float* sum_units_;
 };
 
 // A quantized matrix [features, inputs] as it is stored.
@@ -248,7 +217,7 @@ class Panel {
 
   // The weights from `input` on: they stand in the memory of those before.
   const uint8_t* weights(size_t input, size_t inputs) {
-    integer_kernels()->unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
+    shape_.kernels().unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
   // Those from `input` on as they are stored; beyond the last, the first of the panel that this thread is likely to have
@@ -296,7 +265,7 @@ class Panel {
   }
 
   void columns(const float* from, size_t words, float* to) {
-    integer_kernels()->columns(
+    shape_.kernels().columns(
         reinterpret_cast<const uint32_t*>(from), features_, words, reinterpret_cast<uint32_t*>(to));
   }
 
@@ -312,16 +281,16 @@ class Panel {
 void multiply(
     const Shape& shape, const RoundedInputs& x, Panel& panel, size_t tile, size_t rows, const float* start,
     float* result) {
-  const auto& integer = *integer_kernels();
+  const auto& integer = shape.kernels();
   for (size_t input = 0; input < shape.inputs; input += chunk_inputs) {
     const size_t inputs = x.chunk(input);
     integer.add_products(
-        x.q(tile, input), x.scales(tile, input), panel.weights(input, inputs), panel.scales(input / shape.group),
+        x.q(tile, input), x.groups(tile, input), panel.weights(input, inputs), panel.scales(input / shape.group),
         shape.bits, shape.group, inputs / shape.group, rows, input > 0, panel.ahead(input + inputs), result);
   }
   const size_t row = tile * tile_rows;
   integer.finish(
-      x.units(row), start, x.sums(row), x.sum_units(row), panel.biases(), panel.bias_units(), shape.pairs(), rows,
+      start, x.sums(row), x.sum_units(row), panel.biases(), panel.bias_units(), shape.pairs(), rows,
       result);
 }
 
@@ -350,7 +319,7 @@ mx::array integer_linear(
     int group, int bits, std::optional<Activation> activation) {
   expect(!of.empty(), "takes x [..., inputs]");
   expect_quantized(of.back(), w, scales, biases, group, bits);
-  expect(integer_kernels() && bits <= integer_kernels()->most_bits, "takes a processor that multiplies integers");
+  expect(integer_kernels(bits) != nullptr, "takes a processor that multiplies integers");
   const size_t inputs = of.back(), features = w.shape(0);
   of.pop_back();
   size_t rows = 1;
@@ -390,7 +359,7 @@ mx::array integer_linear(
 }
 
 bool multiplies_integers(int bits) {
-  return integer_kernels() != nullptr && bits <= integer_kernels()->most_bits;
+  return integer_kernels(bits) != nullptr;
 }
 
 }  // namespace cpu

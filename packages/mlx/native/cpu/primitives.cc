@@ -38,40 +38,6 @@ std::optional<Activation> activation_of(const std::optional<std::string>& kind) 
 
 namespace cpu {
 
-const Kernels& kernels() {
-  static const Kernels& chosen = []() -> const Kernels& {
-#ifdef __x86_64__
-    const char* wish = std::getenv("MFLUX_DEPTH_ISA");
-    const std::string isa = wish ? wish : "";
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && (isa.empty() || isa == "avx512")) return avx512_kernels;
-    if (avx2 && (isa.empty() || isa == "avx512" || isa == "avx2")) return avx2_kernels;
-#endif
-    return generic_kernels;
-  }();
-  return chosen;
-}
-
-const AttentionKernel* bfloat16_attention() {
-#ifdef __x86_64__
-  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512bf16")) return &bfloat16_attention_kernel;
-#endif
-  return nullptr;
-}
-
-const IntegerKernels* integer_kernels() {
-#ifdef __x86_64__
-  // Where another set is asked for, its machine is meant.
-  if (&kernels() == &avx512_kernels && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2")) {
-    return &vnni_kernels;
-  }
-  if (&kernels() != &generic_kernels) return &avx2_integer_kernels;
-#endif
-  return nullptr;
-}
-
 namespace {
 
 using mx::array;
@@ -392,10 +358,6 @@ bool multiplies_bfloat16() {
   return bfloat16_attention() != nullptr;
 }
 
-std::string instruction_set() {
-  return kernels().name;
-}
-
 bool fusible(const array& a) {
   return mx::default_device() == mx::Device::cpu && a.dtype() == mx::float32 && !a.is_tracer();
 }
@@ -446,7 +408,7 @@ bool multiplies_integers(int) { return false; }
 bool multiplies_bfloat16() { return false; }
 bool fusible(const array&) { return false; }
 bool fusible_weight(const array&) { return false; }
-std::string instruction_set() { return "none"; }
+const char* instruction_set() { return "none"; }
 
 }  // namespace
 }  // namespace cpu
@@ -458,7 +420,7 @@ Table cpu_table() {
   return {
       row("fusible", "a", [](array a) { return cpu::fusible(a); }),
       row("fusibleWeight", "a", [](array a) { return cpu::fusible_weight(a); }),
-      row("instructionSet", "", [] { return cpu::instruction_set(); }),
+      row("instructionSet", "", [] { return std::string(cpu::instruction_set()); }),
       row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
       row("fusedActivation", "x kind",
           [](array x, std::string kind) { return cpu::activate(x, *cpu::activation_of(kind)); }),
