@@ -35,6 +35,7 @@ std::vector<InstructionSet> all_sets() {
       {"avx512-pairs", vnni, static_cast<bool>(__builtin_cpu_is("amd")), &avx512_kernels, bfloat16,
        {&vnni_pair_kernels, &vnni_kernels}},
       {"avx512", avx512, true, &avx512_kernels, bfloat16, {vnni ? &vnni_kernels : &avx2_integer_kernels}},
+      {"avx2-vnni", avx2 && __builtin_cpu_supports("avxvnni"), true, &avx2_kernels, nullptr, {&avx2_vnni_kernels}},
       {"avx2", avx2, true, &avx2_kernels, nullptr, {&avx2_integer_kernels}},
       {"generic", true, true, &generic_kernels, nullptr, {}},
   };

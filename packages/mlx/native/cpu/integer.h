@@ -111,6 +111,7 @@ const IntegerKernels* integer_kernels(int bits);
 extern const IntegerKernels vnni_kernels;
 extern const IntegerKernels vnni_pair_kernels;
 extern const IntegerKernels avx2_integer_kernels;
+extern const IntegerKernels avx2_vnni_kernels;
 #endif
 
 }  // namespace cpu
