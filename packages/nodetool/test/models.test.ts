@@ -190,7 +190,8 @@ test("a download is cancelled, its host goes, and it goes on where it stopped", 
   const gone = await SocketHost.connect(worker.url);
   const dropped = download({ repo_id: "me/slow" }, gone);
   await dropped.until(({ status }) => status === "progress");
-  assert.equal(storesOf(worker.child.pid!), 1);
+  // Those before have answered, and end.
+  await until(() => storesOf(worker.child.pid!) === 1);
   gone.drop();
   await until(() => storesOf(worker.child.pid!) === 0);
 
@@ -293,7 +294,7 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   const gone = await SocketHost.connect(worker.url);
   const lost = run({ repo_id: "me/shared" }, gone);
   await lost.until(() => true);
-  assert.equal(storesOf(worker.child.pid!), 1);
+  await until(() => storesOf(worker.child.pid!) === 1);
   await assert.rejects(host.ask("models.delete", { repo_id: "me/shared" }), /in use by a run/);
   await run({ repo_id: "tiny-world" }).answer;
   // Nothing of theirs is in memory.

@@ -35,11 +35,13 @@ const runs: [string, Data][] = [
  * system lets the process run at all. Only the first is the worker's, so it is what has a limit here. While the worker
  * waits for the processor its time does not run; where a turn shares a step of the clock with others, or with the
  * collector's threads, the figure is too high, never too low. What the code takes it takes each time, so that of three
- * runs the quickest counts.
+ * runs the quickest counts. On a slow machine it takes more, as does the decoding of base64, the measure here: in 100 ms
+ * a machine of today decodes what is sent about six times.
  */
 test("no turn of the worker's event loop takes 100 ms, whatever a run brings", async () => {
   const other = await SocketHost.connect(worker.url);
   for (const [name, data] of runs) {
+    const limit = Math.max(100, 6 * decodingMs());
     const longest: number[] = [];
     for (let i = 0; i < 3; i++) {
       log = "";
@@ -47,11 +49,22 @@ test("no turn of the worker's event loop takes 100 ms, whatever a run brings", a
       assert.match(answer, name === "a picture" ? /^a picture$/ : /^depth_image: is not a picture/);
       longest.push(Math.max(0, ...turns()));
     }
-    assert.ok(Math.min(...longest) < 100, `${name}: ${longest.join(", ")} ms`);
+    assert.ok(Math.min(...longest) < limit, `${name}: ${longest.join(", ")} ms, not ${limit}`);
     assert.ok(name === "a picture" || Math.max(...longest) > 0, "turns are measured");
   }
   other.drop();
 });
+
+/** Processor time that decoding what is sent takes here, in milliseconds: the least of a few. */
+function decodingMs(): number {
+  const times = [1, 2, 3].map(() => {
+    const before = process.cpuUsage();
+    Buffer.from(encoded, "base64");
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000;
+  });
+  return Math.min(...times);
+}
 
 /** Another host asks for the worker's status until a run has been answered. @returns how: with its error, if any. */
 async function whileAsking(answer: Promise<Data>): Promise<string> {

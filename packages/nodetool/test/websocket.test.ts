@@ -285,7 +285,7 @@ test("a dropped connection ends its runs and nobody else's", async () => {
   gone.drop();
   const took = await seconds(mine);
   await mine;
-  assert.ok(took < 30 * step, `${took} s, when the others had 98 steps of ${step} s to go`);
+  assert.ok(took < Math.max(10, 30 * step), `${took} s, when the others had 98 steps of ${step} s to go`);
   assert.deepEqual([gone.terminal(lost.id), gone.terminal(waiting.id)], [[], []]);
 });
 
