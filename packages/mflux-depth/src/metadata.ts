@@ -19,6 +19,8 @@ export interface PictureParameters {
   readonly height: number;
   readonly max_sequence_length: number;
   readonly quantize: number | null;
+  /** Whether quantized weights were multiplied with inputs of 8 bits. */
+  readonly int8: boolean;
   /** "float32", "bfloat16", "float16". */
   readonly precision: string;
   readonly device: string;

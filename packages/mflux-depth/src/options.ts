@@ -97,14 +97,17 @@ export interface LoadOptions {
   readonly depthModel?: string | null | undefined;
   /** `null` or "none": not quantized. */
   readonly quantize?: Bits | "none" | null | undefined;
-  /** Quantized matrices are multiplied with inputs rounded to 8 bits; the transformer attends in bfloat16. */
+  /**
+   * Quantized matrices are multiplied with inputs rounded to 8 bits; the transformer attends in bfloat16. By default so
+   * where the weights are quantized and the processor can.
+   */
   readonly int8?: boolean | null | undefined;
   readonly dtype?: DTypeName | null | undefined;
   readonly device?: DeviceName | null | undefined;
   readonly memory?: MemoryPolicy | null | undefined;
-  /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
   /** Linux CPU: threads that share the work, of the whole process. */
   readonly threads?: number | null | undefined;
+  /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
   readonly cacheLimitGb?: number | null | undefined;
   /** Whether to go on when the machine has less memory than a generation seems to need. */
   readonly force?: boolean | null | undefined;
@@ -122,7 +125,7 @@ export interface ResolvedLoadOptions {
   readonly configFrom: string | undefined;
   readonly depthModel: string | undefined;
   readonly quantize: Bits | null;
-  readonly int8: boolean;
+  readonly int8: boolean | undefined;
   readonly dtype: DTypeName | undefined;
   readonly device: DeviceName | undefined;
   readonly memory: MemoryPolicy;
@@ -301,8 +304,8 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   },
   int8: {
     kind: { type: "boolean" },
-    text: "Multiply quantized weights with inputs rounded to 8 bits, and attend in bfloat16 where the processor can: faster, for a loss like that of 8-bit weights. Needs a Linux CPU with AVX2 or AVX-512 VNNI.",
-    flags: ["--int8"],
+    text: "Multiply quantized weights with inputs rounded to 8 bits, and attend in bfloat16 where the processor can: several times as fast, for a loss below that of computing in bfloat16. Needs a Linux CPU with AVX2 or AVX-512 VNNI, where quantized weights are so by default; --no-int8 computes in float32.",
+    flags: ["--int8", "--no-int8"],
   },
   dtype: {
     kind: { type: "choice", values: ["float32", "bfloat16", "float16"] },
@@ -575,7 +578,7 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
     configFrom: value("configFrom"),
     depthModel: value("depthModel"),
     quantize: quantize === "none" ? null : quantize,
-    int8: value<boolean | undefined>("int8") ?? false,
+    int8: value("int8"),
     dtype: value("dtype"),
     device: value("device"),
     memory: value("memory"),

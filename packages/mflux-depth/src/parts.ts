@@ -66,6 +66,8 @@ export interface Parts {
   readonly dtype: DType;
   /** Bits of the matrices as they are held: what they are stored with, else what was asked for. */
   readonly bits: Bits | null;
+  /** Whether products are of integers where weights are quantized, and attention in bfloat16 where it can be. */
+  readonly int8: boolean;
   /** Whether the weights are stored with those bits, so that no others can be had. */
   readonly bitsAreStored: boolean;
   /** Seconds spent on reading weights so far. */
@@ -85,13 +87,16 @@ export function openParts(
   onProgress: ((progress: LoadProgress) => void) | undefined,
 ): Parts {
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
-  if (options.int8 && !(device === "cpu" && dtype === "float32" && canMultiplyIntegers()))
+  const bits = storedBits ?? options.quantize;
+  const inFloats = device === "cpu" && dtype === "float32";
+  if (options.int8 && !(inFloats && canMultiplyIntegers()))
     throw new OptionError(
       "int8",
       "int8 needs a Linux CPU with AVX2 or AVX-512 VNNI that computes in float32; leave it out here.",
     );
+  const int8 = options.int8 ?? (inFloats && bits !== null && canMultiplyIntegers(bits));
   const multiplied = <M extends Module>(module: M): M => {
-    if (options.int8) {
+    if (int8) {
       setQuantizedProducts(module, "int8");
       setAttentionProducts(module, "bfloat16");
     }
@@ -102,7 +107,7 @@ export function openParts(
     read(readConfig(join(configs, part), file), join(configs, part, file));
   const shared = {
     bits: options.quantize,
-    matricesAsStored: device === "cpu" && dtype === "float32" && multipliesStored(),
+    matricesAsStored: inFloats && multipliesStored(),
     variant: options.variant,
     cacheLimit:
       device === "cpu" && options.cacheLimitGb === undefined
@@ -159,7 +164,8 @@ export function openParts(
     transformerConfig: transformer,
     schedule: config("scheduler", "scheduler_config.json", schedulerConfig),
     dtype,
-    bits: storedBits ?? options.quantize,
+    bits,
+    int8,
     bitsAreStored: storedBits !== null,
     loading,
     onProgress: shared.onProgress,

@@ -524,6 +524,7 @@ export class FluxDepth {
       height: request.height,
       max_sequence_length: textTokens,
       quantize: this.#parts.bits,
+      int8: this.#parts.int8,
       precision: this.#parts.dtype,
       device: defaultDevice(),
       image_path: photo && typeof request.image === "string" ? request.image : null,

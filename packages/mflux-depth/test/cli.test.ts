@@ -578,6 +578,12 @@ describe("flags", () => {
       },
     );
     assert.deepEqual(values("--steps", "3", "--steps", "4"), { steps: 4 });
+    assert.deepEqual(
+      [["--int8"], ["--no-int8"], ["--int8=false"], ["--no-int8=false"], ["--int8", "--no-int8"]].map(
+        (argv) => values(...argv).int8,
+      ),
+      [true, false, false, true, false],
+    );
     assert.deepEqual(values("--prompt", "-"), { prompt: "-" });
     assert.deepEqual(values("--prompt=--steps"), { prompt: "--steps" });
     assert.deepEqual(parseFlags(table, ["a", "--steps", "3", "--", "--b"]).positionals, ["a", "--b"]);

@@ -24,13 +24,40 @@ test("8-bit inputs change a picture a little, less than 4-bit weights do", {
 }, async () => {
   const [dense, exact, int8] = [
     await latents({ quantize: "none" }),
-    await latents({ quantize: 4 }),
+    await latents({ quantize: 4, int8: false }),
     await latents({ quantize: 4, int8: true }),
   ];
   const ofWeights = error(exact, dense);
   const ofInputs = error(int8, exact);
   assert.ok(ofInputs > 1e-5, `8-bit inputs were not used: ${ofInputs}`);
   assert.ok(ofInputs < ofWeights / 4, `${ofInputs} beside ${ofWeights}`);
+});
+
+test("weights that are quantized are multiplied so by default, and a picture says how it was", async () => {
+  const picture = async (options: LoadOptions): Promise<{ values: Float32Array; said: boolean }> => {
+    using flux = await FluxDepth.load({ model: "tiny-world", device: "cpu", ...options });
+    const { latents, metadata } = await flux.generate(request);
+    return { values: latents.data, said: metadata.int8 };
+  };
+  assert.deepEqual(
+    await picture({ quantize: 4 }),
+    await picture({ quantize: 4, int8: canMultiplyIntegers() }),
+  );
+  assert.deepEqual(await picture({ quantize: "none" }), await picture({ quantize: "none", int8: false }));
+  const inBfloat16 = { quantize: 4, dtype: "bfloat16" } as const;
+  assert.deepEqual(await picture(inBfloat16), await picture({ ...inBfloat16, int8: false }));
+});
+
+test("8-bit inputs lose less than computing in bfloat16", {
+  skip: canMultiplyIntegers() ? false : "needs a Linux CPU with AVX2 or AVX-512 VNNI",
+}, async () => {
+  for (const quantize of [4, 8] as const) {
+    if (!canMultiplyIntegers(quantize)) continue;
+    const exact = await latents({ quantize, int8: false });
+    const ofInputs = error(await latents({ quantize, int8: true }), exact);
+    const ofBfloat16 = error(await latents({ quantize, dtype: "bfloat16" }), exact);
+    assert.ok(ofInputs < ofBfloat16 / 2, `${ofInputs} beside ${ofBfloat16} with ${quantize} bits`);
+  }
 });
 
 test("the transformer attends in bfloat16 beside 8-bit inputs", {

@@ -22,6 +22,7 @@ const parameters: PictureParameters = {
   height: 320,
   max_sequence_length: 64,
   quantize: null,
+  int8: false,
   precision: "float32",
   device: "cpu",
   image_path: null,

@@ -46,7 +46,7 @@ test("defaults", () => {
     configFrom: undefined,
     depthModel: undefined,
     quantize: 4,
-    int8: false,
+    int8: undefined,
     dtype: undefined,
     device: undefined,
     memory: "resident",

@@ -155,7 +155,8 @@ describe("plans", () => {
 describe("the autoencoder", { skip: defaultDevice() === "cpu" ? false : "measured on the CPU" }, () => {
   test("keeps to the memory that there is, and the picture stays the same", async () => {
     const request = { ...base, width: 512, height: 512 };
-    using flux = await FluxDepth.load({ model, memory: "low" });
+    // Inputs that are rounded to 8 bits make more of the last digit than there is in it.
+    using flux = await FluxDepth.load({ model, memory: "low", int8: false });
     const make = async (): Promise<{ data: Uint8Array; peak: number }> => {
       memory.clearCache();
       memory.resetPeakMemory();

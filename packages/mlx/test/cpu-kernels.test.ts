@@ -32,7 +32,8 @@ import { native } from "../src/load.js";
 
 const linux = process.platform === "linux";
 const options = linux ? {} : { skip: "the fused operations exist on Linux only" };
-const sets = process.arch === "x64" ? ["avx512-pairs", "avx512", "avx2-vnni", "avx2", "generic"] : ["generic"];
+const sets =
+  process.arch === "x64" ? ["avx512-pairs", "avx512", "avx2-vnni", "avx2", "generic"] : ["generic"];
 
 const numbers = (a: MxArray): number[] => Array.from(a.toTypedArray() as Float32Array);
 

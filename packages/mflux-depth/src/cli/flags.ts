@@ -24,8 +24,8 @@ const looksLikeFlag = (argument: string): boolean =>
   /^-/.test(argument) && argument !== "-" && !/^-[\d.]/.test(argument);
 
 /**
- * Reads flags: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--` ends them. The last of several wins, but
- * for options that take many. Flags are not abbreviated.
+ * Reads flags: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--no-name` says no; `--` ends them. The last of
+ * several wins, but for options that take many. Flags are not abbreviated.
  * @param env replaces defaults of options that name a variable.
  * @throws {OptionError} for an unknown flag (with the nearest), a missing value, or a value outside the range.
  */
@@ -60,7 +60,8 @@ export function parseFlags(
     const { flag, attached } = split(argument, byFlag);
     const [name, spec] = byFlag.get(flag) ?? unknownFlag(flag, byFlag.keys());
     if (spec.kind.type === "boolean") {
-      values[name] = attached === undefined ? true : parseOption(flag, spec.kind, attached);
+      const said = attached === undefined || parseOption(flag, spec.kind, attached) === true;
+      values[name] = flag.startsWith("--no-") ? !said : said;
       continue;
     }
     const texts = attached !== undefined ? [attached] : takeValues(queue, spec.many === true);
