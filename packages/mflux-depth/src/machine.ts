@@ -46,6 +46,14 @@ export interface MlxReport {
     /** Billions of float32 operations a second. */
     readonly gflops: number;
   };
+  /** What the CPU runs fused operations with; null where there are none. */
+  readonly kernels: {
+    readonly instructionSet: string;
+    /** Whether quantized layers take inputs of 8 bits by default. */
+    readonly int8: boolean;
+    /** Whether the transformer attends in bfloat16 beside them. */
+    readonly bfloat16Attention: boolean;
+  } | null;
 }
 
 export interface ModelsReport {
@@ -93,8 +101,9 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
 }
 
 async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
-  const mlx = await import("@mflux-depth/mlx");
+  const [mlx, nn] = await Promise.all([import("@mflux-depth/mlx"), import("@mflux-depth/mlx/nn")]);
   const { name, version, library, blas } = mlx.backend();
+  const instructionSet = mlx.instructionSet();
   const type = mlx.defaultDevice();
   const { device_name: device } = mlx.deviceInfo(type);
 
@@ -112,6 +121,14 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
     library,
     device: { type, name: `${device ?? "unknown"}` },
     blas: { name: blas.name, threads: blas.threads, proof: { multiplications, calls }, gflops },
+    kernels:
+      instructionSet === "none"
+        ? null
+        : {
+            instructionSet,
+            int8: nn.canMultiplyIntegers(),
+            bfloat16Attention: nn.canMultiplyBfloat16(),
+          },
   };
 }
 

@@ -8,6 +8,8 @@ import { basename, join } from "node:path";
 import { PassThrough } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { instructionSet } from "@mflux-depth/mlx";
+import { canMultiplyBfloat16, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import sharp from "sharp";
 import { describeBytes } from "../src/bytes.js";
 import { parseFlags } from "../src/cli/flags.js";
@@ -534,8 +536,22 @@ describe("doctor", () => {
     assert.equal(report.models.cache, at("cache"));
     assert.equal(report.models.found[0].folder, tinyWorld);
     assert.doesNotMatch(stdout, /hf_secret/);
+    const { kernels } = report.mlx;
+    assert.deepEqual(
+      kernels,
+      process.platform === "linux"
+        ? {
+            instructionSet: instructionSet(),
+            int8: canMultiplyIntegers(),
+            bfloat16Attention: canMultiplyBfloat16(),
+          }
+        : null,
+    );
     const text = (await run(["doctor"], { env: { HF_HUB_CACHE: at("cache") } })).stdout;
     assert.ok(text.includes(report.mlx.library) && text.includes(at("cache")));
+    assert.ok(
+      !kernels || text.includes(`${kernels.instructionSet}; ${kernels.int8 ? "quantized" : "all in"}`),
+    );
     for (const command of ["`mflux-depth download`", "`mflux-depth download --only-depth`"])
       assert.ok(text.includes(command), text);
   });

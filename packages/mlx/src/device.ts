@@ -53,6 +53,9 @@ export interface Backend {
 
 export const backend = (): Backend => native.backend() as Backend;
 
+/** The instruction set that fused operations of the Linux CPU are compiled for, "avx2" for one; elsewhere "none". */
+export const instructionSet = (): string => native.instructionSet();
+
 /**
  * How many threads share the work of the CPU backend from the next operation on, 1 to 64, for the whole process; Linux
  * only. Before it is called, MFLUX_DEPTH_THREADS or the cores that the process may use; `backend().blas.threads` says.

@@ -986,6 +986,17 @@ test("the inputs of a fused operation stay as they are while something else need
   assert.deepEqual(numbers(x), before);
 });
 
+test("an instruction set that there is none of is an error", options, () => {
+  const load = `import { native } from ${JSON.stringify(new URL("../src/load.js", import.meta.url).href)};`;
+  const { stderr, status } = spawnSync(
+    process.execPath,
+    ["--input-type=module", "-e", `${load} native.instructionSet();`],
+    { env: { ...process.env, MFLUX_DEPTH_ISA: "avx1024" }, encoding: "utf8" },
+  );
+  assert.equal(status, 1);
+  assert.match(stderr, /MFLUX_DEPTH_ISA is "avx1024"; leave it out, or name one of .*generic/);
+});
+
 if (linux && !process.env.MFLUX_DEPTH_ISA)
   for (const set of sets.filter((name) => name !== native.instructionSet()))
     test(`all of it with ${set}`, () => {

@@ -57,6 +57,12 @@ function print({
         `${name}, ${threads} threads, ${gflops.toFixed(0)} GFLOP/s; ${proof.calls} of ${proof.multiplications} multiplications went through it`,
       ],
     );
+    if (mlx.kernels) {
+      const { instructionSet, int8, bfloat16Attention } = mlx.kernels;
+      const quantized = int8 ? "quantized layers with inputs of 8 bits" : "all in float32";
+      const attention = int8 && bfloat16Attention ? ", attention in bfloat16" : "";
+      rows.push(["CPU kernels", `${instructionSet}; ${quantized}${attention}`]);
+    }
   } else rows.push(["MLX", "does not work"]);
   rows.push(["Pictures", codec ? `sharp ${codec.sharp}, libvips ${codec.vips}` : "sharp does not load"]);
   if (models) {

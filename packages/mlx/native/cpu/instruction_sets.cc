@@ -56,7 +56,8 @@ const InstructionSet& chosen() {
       if (wished && set.present && (set.fastest || named)) return set;
       names += (names.empty() ? "" : ", ") + std::string(set.name);
     }
-    throw std::invalid_argument("MFLUX_DEPTH_ISA is \"" + std::string(wish) + "\"; this build has " + names);
+    throw std::invalid_argument(
+        "MFLUX_DEPTH_ISA is \"" + std::string(wish) + "\"; leave it out, or name one of " + names);
   }();
   return choice;
 }

@@ -122,8 +122,8 @@ export class Linear extends MatrixLayer {
 }
 
 /**
- * Whether this machine multiplies matrices of so many bits as integers: a Linux CPU with AVX-512 VNNI, or with AVX2 up
- * to 6 bits (8 would be no faster than exact products, and are multiplied so).
+ * Whether this machine multiplies matrices of so many bits as integers: a Linux CPU with AVX-512 VNNI or AVX-VNNI, or
+ * with AVX2 up to 6 bits (8 would be no faster than exact products, and are multiplied so).
  */
 export const canMultiplyIntegers = (bits: Bits = 4): boolean => native.multipliesIntegers(bits);
 
