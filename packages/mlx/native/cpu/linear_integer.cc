@@ -36,7 +36,7 @@ struct Shape {
   size_t pairs() const {
     return (groups() + 1) / 2;
   }
-  const IntegerKernels& kernels() const {
+  const IntegerKernels& integer() const {
     return *integer_kernels(bits);
   }
   // As many products of two integers up to this as there are groups add up within 32 bits.
@@ -129,7 +129,7 @@ class RoundedInputs {
         input += count;
       }
     }
-    if (const auto set_excess = shape_.kernels().set_excess) {
+    if (const auto set_excess = shape_.integer().set_excess) {
       each_chunk(row, [&](size_t input, size_t count, TileGroup* of) {
         set_excess(row_of(row, input), shape_.group, count, shape_.bits, row % tile_rows, of);
       });
@@ -154,7 +154,7 @@ class RoundedInputs {
   // Sets the steps of a row's groups by their largest magnitudes, in whose place they are left: NaN where a value of
   // the row is not finite, and none for values too small to be divided by.
   void set_steps(float most, size_t row, float* steps) const {
-    const float largest = static_cast<float>(shape_.kernels().most(shape_.bits));
+    const float largest = static_cast<float>(shape_.integer().most(shape_.bits));
     each_chunk(row, [&](size_t, size_t count, TileGroup* of) {
       for (size_t g = 0; g < count; g++, steps++) {
         const float step = *steps / largest;
@@ -217,7 +217,7 @@ class Panel {
 
   // The weights from `input` on: they stand in the memory of those before.
   const uint8_t* weights(size_t input, size_t inputs) {
-    shape_.kernels().unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
+    shape_.integer().unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
   // Those from `input` on as they are stored; beyond the last, the first of the panel that this thread is likely to have
@@ -265,7 +265,7 @@ class Panel {
   }
 
   void columns(const float* from, size_t words, float* to) {
-    shape_.kernels().columns(
+    shape_.integer().columns(
         reinterpret_cast<const uint32_t*>(from), features_, words, reinterpret_cast<uint32_t*>(to));
   }
 
@@ -281,7 +281,7 @@ class Panel {
 void multiply(
     const Shape& shape, const RoundedInputs& x, Panel& panel, size_t tile, size_t rows, const float* start,
     float* result) {
-  const auto& integer = shape.kernels();
+  const auto& integer = shape.integer();
   for (size_t input = 0; input < shape.inputs; input += chunk_inputs) {
     const size_t inputs = x.chunk(input);
     integer.add_products(
