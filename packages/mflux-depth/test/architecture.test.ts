@@ -57,7 +57,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: [...mlx, "exif-reader"],
     },
     // What this machine has: asks everything that may be missing.
-    machine: { files: ["machine"], layers: ["version", "weights"], packages: ["@mflux-depth/mlx", "sharp"] },
+    machine: { files: ["machine"], layers: ["version", "weights"], packages: [...mlx, "sharp"] },
     index: { files: ["index"], layers: ["errors", "options", "image", "pipeline", "weights"] },
     engine: { files: ["engine/"], layers: ["pipeline", "weights", "options", "errors"] },
     cli: {
