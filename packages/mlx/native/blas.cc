@@ -93,15 +93,22 @@ std::atomic<uint64_t> calls{0};
 // ---------------------------------------------------------------- how many threads
 
 int count_threads() {
-  int count = 0;
-  if (const char* wish = std::getenv("MFLUX_DEPTH_THREADS")) count = std::atoi(wish);
-  if (count < 1) {
-    cpu_set_t allowed;
-    count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed)
-                                                                : static_cast<int>(std::thread::hardware_concurrency());
-    count = static_cast<int>(std::min<double>(count, std::ceil(cgroup_processors())));
+  const char* wish = std::getenv("MFLUX_DEPTH_THREADS");
+  if (wish && *wish) {
+    char* end;
+    const long count = std::strtol(wish, &end, 10);
+    if (*end || count < 1 || count > most_threads) {
+      throw std::invalid_argument(
+          "MFLUX_DEPTH_THREADS is \"" + std::string(wish) + "\"; leave it out, or give it a number from 1 to " +
+          std::to_string(most_threads));
+    }
+    return static_cast<int>(count);
   }
-  return std::clamp(count, 1, most_threads);
+  cpu_set_t allowed;
+  const int cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0
+      ? CPU_COUNT(&allowed)
+      : static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(static_cast<int>(std::min<double>(cores, std::ceil(cgroup_processors()))), 1, most_threads);
 }
 
 std::atomic<int>& chosen_threads() {

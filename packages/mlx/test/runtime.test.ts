@@ -9,7 +9,7 @@ import type { MxArray } from "../src/index.js";
 // An odd number, so that tiles are uneven; set before the addon counts its threads.
 process.env.MFLUX_DEPTH_THREADS = "3";
 const mx = await import("../src/index.js");
-const { refuses, temporaryFolder } = await import("./support.js");
+const { program, refuses, temporaryFolder } = await import("./support.js");
 
 const linux = { skip: process.platform !== "linux" };
 
@@ -184,6 +184,11 @@ describe("matrix products", () => {
     const { blas } = mx.backend();
     assert.match(blas.name, /^OpenBLAS \d/);
     assert.equal(blas.threads, 3);
+    for (const wish of ["none", "0", "65", "2 "])
+      assert.throws(
+        () => program("", { env: { MFLUX_DEPTH_THREADS: wish } }),
+        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; leave it out, or give it a number from 1 to 64`),
+      );
   });
 
   test("a cancel ends one in the middle", async () => {
@@ -249,14 +254,14 @@ describe("memory that cannot be had", linux, () => {
   });
 
   test("a limit of the system", () => {
-    const program = `
+    const source = `
       const mx = await import(${JSON.stringify(new URL("../src/index.js", import.meta.url).href)});
       const active = mx.memory.activeMemory();
       try { mx.evaluateSync(mx.ones([700_000_000])); } catch (error) { console.log(error.message); }
       console.log(mx.memory.activeMemory() - active, mx.add(mx.ones([2]), 1).toString());`;
     const { stdout, status } = spawnSync(
       "/bin/sh",
-      ["-c", `ulimit -v 3000000; exec "$0" --input-type=module -e "$1"`, process.execPath, program],
+      ["-c", `ulimit -v 3000000; exec "$0" --input-type=module -e "$1"`, process.execPath, source],
       { encoding: "utf8" },
     );
     assert.equal(status, 0);
