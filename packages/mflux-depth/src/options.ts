@@ -304,7 +304,7 @@ export const loadOptions: Readonly<Record<LoadOption, OptionSpec>> = {
   },
   int8: {
     kind: { type: "boolean" },
-    text: "Multiply quantized weights with inputs rounded to 8 bits, and attend in bfloat16 where the processor can: several times as fast, for a loss below that of computing in bfloat16. Needs a Linux CPU with AVX2 or AVX-512 VNNI, where quantized weights are so by default; --no-int8 computes in float32.",
+    text: "Multiply quantized weights with inputs rounded to 8 bits, and attend in bfloat16 where the processor can: several times as fast, for a loss below that of computing in bfloat16. Needs a Linux CPU with AVX-512 VNNI or AVX-VNNI, or AVX2 for up to 6 bits, where quantized weights are so by default; --no-int8 computes in float32.",
     flags: ["--int8", "--no-int8"],
   },
   dtype: {

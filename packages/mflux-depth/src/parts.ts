@@ -89,12 +89,13 @@ export function openParts(
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
   const bits = storedBits ?? options.quantize;
   const inFloats = device === "cpu" && dtype === "float32";
-  if (options.int8 && !(inFloats && canMultiplyIntegers()))
+  const able = inFloats && canMultiplyIntegers(bits ?? undefined);
+  if (options.int8 && !able)
     throw new OptionError(
       "int8",
-      "int8 needs a Linux CPU with AVX2 or AVX-512 VNNI that computes in float32; leave it out here.",
+      "int8 needs a Linux CPU that computes in float32, with AVX-512 VNNI or AVX-VNNI, or with AVX2 for weights of up to 6 bits; leave it out here.",
     );
-  const int8 = options.int8 ?? (inFloats && bits !== null && canMultiplyIntegers(bits));
+  const int8 = options.int8 ?? (able && bits !== null);
   const multiplied = <M extends Module>(module: M): M => {
     if (int8) {
       setQuantizedProducts(module, "int8");

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { canMultiplyBfloat16, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { FluxDepth, type LoadOptions, OptionError } from "../src/index.js";
@@ -70,6 +71,20 @@ test("the transformer attends in bfloat16 beside 8-bit inputs", {
   ];
   const ofAttention = error(rounded, exact);
   assert.ok(ofAttention > 1e-6 && ofAttention < 1e-2, `${ofAttention}`);
+});
+
+test("wide weights are refused them where those would be multiplied exactly", {
+  skip: process.platform === "linux" && process.arch === "x64" ? false : "needs a Linux x86-64 CPU",
+}, () => {
+  const load = `
+    import { FluxDepth } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
+    (await FluxDepth.load({ model: "tiny-world", quantize: 8, int8: true })).dispose();`;
+  const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", load], {
+    env: { ...process.env, MFLUX_DEPTH_ISA: "avx2" },
+    encoding: "utf8",
+  });
+  assert.equal(status, 1);
+  assert.match(stderr, /OptionError: int8 needs .* AVX2 for weights of up to 6 bits/);
 });
 
 test("8-bit inputs are refused where they cannot be", async () => {
