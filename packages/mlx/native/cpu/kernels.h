@@ -87,7 +87,7 @@ struct Kernels {
   // The largest magnitude of each of `groups` groups of a row, and of all; that is NaN where a value is not finite.
   float (*group_maxima)(const float* x, size_t group, size_t groups, float* maxima);
 
-  // Groups of a row in whole steps [groups], up to 127 either way; a step of 0 makes zeros. q [inputs / run_inputs,
+  // Groups of a row in whole steps [groups], which bytes must hold; a step of 0 makes zeros. q [inputs / run_inputs,
   // tile_rows, run_inputs] begins at the row's place in a tile; sums [groups] are of what the integers stand for.
   void (*round_row)(const float* x, size_t group, size_t groups, const float* steps, int8_t* q, float* sums);
 
