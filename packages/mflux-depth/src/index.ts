@@ -5,10 +5,10 @@ export {
   type DepthFileOptions,
   type EstimateOptions,
   type MapAdjustments,
-} from "./depth.js";
+} from "./depth/depth.js";
 export * from "./errors.js";
-export type { GenerationEvent, Stage, StepEvent } from "./generation.js";
-export type { PictureParameters } from "./metadata.js";
+export type { DownloadProgress } from "./hub/obtain.js";
+export type { Repository } from "./hub/repository.js";
 export type {
   DeviceName,
   DTypeName,
@@ -18,14 +18,20 @@ export type {
   MemoryPolicy,
   ModelReference,
   RawImage,
-} from "./options.js";
+} from "./options/index.js";
 export {
   FluxDepth,
   type FluxDepthOptions,
   type GenerateOptions,
-} from "./pipeline.js";
-export { type DepthMap, GenerationResult, type Latents, type Picture, type SaveOptions } from "./result.js";
-export { type SavedModel, type SaveModelOptions, type SaveProgress, saveModel } from "./save.js";
+} from "./pipeline/flux-depth.js";
+export type { GenerationEvent, Stage, StepEvent } from "./pipeline/generation.js";
+export type { PictureParameters } from "./pipeline/metadata.js";
+export {
+  type DepthMap,
+  GenerationResult,
+  type Latents,
+  type Picture,
+  type SaveOptions,
+} from "./pipeline/result.js";
+export { type SavedModel, type SaveModelOptions, type SaveProgress, saveModel } from "./pipeline/save.js";
 export type { LoadProgress } from "./weights/component.js";
-export type { DownloadProgress } from "./weights/hub.js";
-export type { Repository } from "./weights/repository.js";

@@ -24,8 +24,8 @@ import {
 
 // The Hub of the package that talks to it.
 const { etagOf, goodToken, HubServer } = (await import(
-  new URL("../../../mflux-depth/dist/test/hub-server.js", import.meta.url).href
-)) as typeof import("../../mflux-depth/test/hub-server.js");
+  new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
+)) as typeof import("../../mflux-depth/test/support/hub-server.js");
 
 const map = readFileSync(new URL("cube_depth.png", examples));
 const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));

@@ -12,8 +12,8 @@ import { examples } from "./host.js";
 
 // The Hub of the package that talks to it, and a cache, for the process of the engine too.
 const { HubServer } = (await import(
-  new URL("../../../mflux-depth/dist/test/hub-server.js", import.meta.url).href
-)) as typeof import("../../mflux-depth/test/hub-server.js");
+  new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
+)) as typeof import("../../mflux-depth/test/support/hub-server.js");
 const hub = await HubServer.start();
 const home = mkdtempSync(join(tmpdir(), "hf-"));
 Object.assign(process.env, {

@@ -1,9 +1,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
-import type { DepthEstimate, DepthEstimator, DepthFileOptions, DepthFormat } from "../depth.js";
+import type { DepthEstimate, DepthEstimator, DepthFileOptions, DepthFormat } from "../depth/depth.js";
 import { ImageError, OptionError } from "../errors.js";
-import { checkWritable, makeFolder, saveFile } from "../image.js";
-import { type DeviceName, loadOptions, type OptionSpec } from "../options.js";
+import { checkWritable, makeFolder, saveFile } from "../files/output.js";
+import { type DeviceName, loadOptions, type OptionSpec } from "../options/index.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
@@ -116,7 +116,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     const run: Run = values;
     if (positionals.length === 0) throw new OptionError("photo", "Name a photo: mflux-depth depth PHOTO.");
     // Loads MLX's binding, so not for help.
-    const { checkFileOptions, DepthEstimator, depthFormatOf } = await import("../depth.js");
+    const { checkFileOptions, DepthEstimator, depthFormatOf } = await import("../depth/depth.js");
     const place = await placeOf(run, positionals, depthFormatOf);
     checkFileOptions({ ...fileOptions(run), format: place.format });
     const photos = await listPhotos(positionals);

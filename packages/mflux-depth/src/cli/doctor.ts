@@ -1,6 +1,6 @@
 import { describeBytes } from "../bytes.js";
-import { inspectMachine, type MachineReport } from "../machine.js";
-import type { OptionSpec } from "../options.js";
+import { inspectMachine, type MachineReport } from "../doctor/machine-report.js";
+import type { OptionSpec } from "../options/index.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 

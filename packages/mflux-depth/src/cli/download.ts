@@ -1,5 +1,5 @@
 import type { ObtainedModel } from "../engine/models.js";
-import { type LoadOptions, loadOptions, type OptionSpec } from "../options.js";
+import { type LoadOptions, loadOptions, type OptionSpec } from "../options/index.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 import { downloadOn, progressOn, silent } from "./progress.js";

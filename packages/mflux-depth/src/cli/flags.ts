@@ -2,7 +2,7 @@
  * Flags made from the tables of options: reading them, and their help.
  */
 import { OptionError } from "../errors.js";
-import { describeKind, nearest, type OptionSpec, parseOption } from "../options.js";
+import { describeKind, nearest, type OptionSpec, parseOption } from "../options/index.js";
 
 export type FlagTable = Readonly<Record<string, OptionSpec>>;
 

@@ -2,8 +2,8 @@ import { createReadStream } from "node:fs";
 import { extname } from "node:path";
 import { addAbortSignal, type Readable } from "node:stream";
 import { OptionError } from "../errors.js";
-import { checkWritable, formatOf } from "../image.js";
-import { sidecarPath } from "../metadata.js";
+import { checkWritable } from "../files/output.js";
+import { formatOf } from "../images/image.js";
 import {
   type GenerateRequest,
   type LoadOptions,
@@ -13,9 +13,10 @@ import {
   requestOptions,
   resolveLoadOptions,
   resolveRequest,
-} from "../options.js";
-import type { FluxDepth, Stage } from "../pipeline.js";
-import type { GenerationResult } from "../result.js";
+} from "../options/index.js";
+import type { FluxDepth, Stage } from "../pipeline/flux-depth.js";
+import { sidecarPath } from "../pipeline/metadata.js";
+import type { GenerationResult } from "../pipeline/result.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
@@ -139,8 +140,8 @@ export const generate: Command = {
     await checkWritable(output);
 
     // Loads MLX, so not before the flags are known to be good.
-    const { FluxDepth } = await import("../pipeline.js");
-    const latents = run.latents && (await import("../latents-file.js")).readLatents(run.latents);
+    const { FluxDepth } = await import("../pipeline/flux-depth.js");
+    const latents = run.latents && (await import("../pipeline/latents-file.js")).readLatents(run.latents);
     const progress = run.quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showLoad = loadOn(progress, io);

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { ImageError, OptionError } from "../errors.js";
-import { inspectImage } from "../image.js";
-import { readParameters } from "../metadata.js";
-import type { OptionSpec } from "../options.js";
+import { inspectImage } from "../images/image.js";
+import type { OptionSpec } from "../options/index.js";
+import { readParameters } from "../pipeline/metadata.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags } from "./flags.js";
 

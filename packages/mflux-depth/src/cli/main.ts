@@ -1,5 +1,5 @@
 import { MfluxDepthError, OptionError } from "../errors.js";
-import { nearest } from "../options.js";
+import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import type { Command, Io } from "./command.js";
 

@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import type { MachineMemory, MemoryPlan } from "../memory/plan.js";
 import {
   type GenerateRequest,
   type LoadOptions,
@@ -7,8 +8,7 @@ import {
   requestOptions,
   resolveLoadOptions,
   resolveRequest,
-} from "../options.js";
-import type { MachineMemory, MemoryPlan } from "../plan.js";
+} from "../options/index.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 
@@ -60,7 +60,7 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     });
 
     // Loads MLX's binding, so not for help.
-    const { planModel } = await import("../pipeline.js");
+    const { planModel } = await import("../pipeline/flux-depth.js");
     const made = await planModel(options, request);
     io.stdout.write(json ? `${JSON.stringify(made)}\n` : await print(made));
     return made.fits ? 0 : 1;
@@ -75,7 +75,7 @@ async function print({
   alternatives,
   notes,
 }: MemoryPlan & { notes: readonly string[] }): Promise<string> {
-  const { flagsOf } = await import("../plan.js");
+  const { flagsOf } = await import("../memory/plan.js");
   const rows = [
     ["stage", "weights", "work", "peak"],
     ...stages.map((one) => [

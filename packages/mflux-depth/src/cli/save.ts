@@ -1,6 +1,6 @@
 import { describeBytes } from "../bytes.js";
 import { OptionError } from "../errors.js";
-import { type LoadOptions, loadOptions, type OptionSpec, resolveLoadOptions } from "../options.js";
+import { type LoadOptions, loadOptions, type OptionSpec, resolveLoadOptions } from "../options/index.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
@@ -62,7 +62,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
       );
     resolveLoadOptions(load);
     // Loads MLX's binding, so not for help.
-    const { saveModel } = await import("../save.js");
+    const { saveModel } = await import("../pipeline/save.js");
     const progress = quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showWriting = writingOn(progress, io.stderr.isTTY === true);

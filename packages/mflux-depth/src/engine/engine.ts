@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options.js";
+import { shortOfMemory } from "../memory/pressure.js";
+import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options/index.js";
 import { Downloads } from "./models.js";
-import { shortOfMemory } from "./pressure.js";
 import {
   EngineError,
   type EngineEvent,

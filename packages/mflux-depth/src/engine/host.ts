@@ -2,7 +2,7 @@
  * The engine's process: holds one model and makes one picture at a time. Its owner talks to it over the channel
  * that `fork` opens; when the channel closes, the process ends.
  */
-import type { FluxDepth } from "../pipeline.js";
+import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import {
   type EngineJob,
@@ -60,7 +60,7 @@ async function generate(id: number, job: EngineJob, signal: AbortSignal): Promis
  * cheap, its weights are read later: so a repository that has a new revision, or a folder in its place, is noticed.
  */
 async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<FluxDepth> {
-  const { FluxDepth } = await import("../pipeline.js");
+  const { FluxDepth } = await import("../pipeline/flux-depth.js");
   const found = await FluxDepth.load({ ...load, signal, onProgress: (progress) => onLoad(progress) });
   if (held && keyOf(held) === keyOf(found)) {
     found.dispose();

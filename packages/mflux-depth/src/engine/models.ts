@@ -2,10 +2,10 @@
  * The models of jobs: which they are, and how those that this machine lacks get here while other jobs run.
  */
 import { untilAborted } from "../abort.js";
-import { resolveLoadOptions } from "../options.js";
-import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../weights/hub.js";
-import type { ModelKind } from "../weights/needed.js";
-import { defaultDepthModel, depthProIn } from "../weights/repository.js";
+import type { ModelKind } from "../hub/needed.js";
+import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../hub/obtain.js";
+import { defaultDepthModel, depthProIn } from "../hub/repository.js";
+import { resolveLoadOptions } from "../options/index.js";
 import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 

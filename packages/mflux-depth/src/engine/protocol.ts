@@ -3,11 +3,11 @@
  * process, so that pictures cross as bytes.
  */
 import { ImageError, MemoryError, MfluxDepthError, ModelError, OptionError, OutputError } from "../errors.js";
-import type { GenerateRequest, LoadOptions } from "../options.js";
-import type { FluxDepthOptions, GenerationEvent } from "../pipeline.js";
-import type { CachedModel } from "../weights/cached.js";
-import type { DownloadProgress, ModelSource } from "../weights/hub.js";
-import type { ModelKind } from "../weights/needed.js";
+import type { CachedModel } from "../hub/cached-models.js";
+import type { ModelKind } from "../hub/needed.js";
+import type { DownloadProgress, ModelSource } from "../hub/obtain.js";
+import type { GenerateRequest, LoadOptions } from "../options/index.js";
+import type { FluxDepthOptions, GenerationEvent } from "../pipeline/flux-depth.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];

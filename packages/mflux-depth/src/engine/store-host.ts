@@ -2,8 +2,8 @@
  * Works on the cache of models: one request, then the process ends. Its owner talks to it over the channel that
  * `fork` opens; when the channel closes, the process ends too.
  */
-import { cachedModels, deleteCached } from "../weights/cached.js";
-import { obtainRepository } from "../weights/hub.js";
+import { cachedModels, deleteCached } from "../hub/cached-models.js";
+import { obtainRepository } from "../hub/obtain.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import { type FromStore, type StoreRequest, type ToStore, toPlain } from "./protocol.js";
 

@@ -2,9 +2,11 @@
  * The files of a model, as far as names and JSON tell: what is a folder, a config, a file of weights. Nothing here
  * opens weights or needs MLX.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ModelError } from "../errors.js";
+import { isFolder } from "../files/folders.js";
+import { isRecord, readConfig } from "../files/json.js";
 
 /** File names without extension that diffusers and transformers give to weights. */
 const stems = ["diffusion_pytorch_model", "model"];
@@ -106,35 +108,6 @@ function readIndex(folder: string, index: string, { complete = true } = {}): Wei
   return { files, metadata, listed };
 }
 
-/**
- * Reads a JSON file of a repository.
- * @throws {ModelError} when it is missing or is not a JSON object.
- */
-export function readConfig(folder: string, file: string): Record<string, unknown> {
-  const path = join(folder, file);
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new ModelError(
-      path,
-      missing ? "this file is missing" : `it cannot be read (${(error as Error).message})`,
-      {
-        cause: error,
-      },
-    );
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new ModelError(path, `this is not valid JSON (${(error as Error).message})`, { cause: error });
-  }
-  if (!isRecord(value)) throw new ModelError(path, "expected a JSON object");
-  return value;
-}
-
 function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder).sort();
@@ -142,10 +115,3 @@ function listFolder(folder: string): string[] {
     throw new ModelError(folder, "there is no such folder", { cause: error });
   }
 }
-
-/** Whether `path` leads to a folder. */
-export const isFolder = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

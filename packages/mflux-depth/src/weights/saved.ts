@@ -2,8 +2,11 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
+import { isFolder } from "../files/folders.js";
+import { readConfig } from "../files/json.js";
+import { requireDepthChannels, requireFluxDepth } from "../hub/repository.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
-import { isFolder, readConfig, variantIn } from "./files.js";
+import { variantIn } from "./files.js";
 import {
   type ComponentName,
   components,
@@ -14,7 +17,6 @@ import {
   savedGroupSize,
   storedBits,
 } from "./mflux.js";
-import { requireDepthChannels, requireFluxDepth } from "./repository.js";
 
 /** Where the parts of a model lie, and how they are stored. */
 export interface ModelFiles {

@@ -1,0 +1,214 @@
+/*
+ * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine: what is broken is
+ * reported, with its fix.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import { packageVersion } from "../version.js";
+
+export interface Problem {
+  /** What does not work, in one sentence. */
+  readonly what: string;
+  /** What to do about it. */
+  readonly fix: string;
+  /** Whether no picture can be made because of it. */
+  readonly essential: boolean;
+}
+
+export interface MachineReport {
+  readonly version: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly processor: { readonly model: string; readonly cores: number };
+  readonly memory: {
+    readonly totalBytes: number;
+    readonly freeBytes: number;
+    /** The limit of this process's control group, where it has one. */
+    readonly limitBytes: number | null;
+  };
+  readonly mlx: MlxReport | null;
+  /** The library that decodes and encodes pictures. */
+  readonly codec: { readonly sharp: string; readonly vips: string } | null;
+  readonly models: ModelsReport | null;
+  readonly problems: readonly Problem[];
+}
+
+export interface MlxReport {
+  readonly version: string;
+  readonly backend: string;
+  readonly library: string;
+  readonly device: { readonly type: string; readonly name: string };
+  readonly blas: {
+    readonly name: string;
+    readonly threads: number;
+    /** How many of the multiplications made for this report went through our entry point. */
+    readonly proof: { readonly multiplications: number; readonly calls: number };
+    /** Billions of float32 operations a second. */
+    readonly gflops: number;
+  };
+  /** What the CPU runs fused operations with; null where there are none. */
+  readonly kernels: {
+    readonly instructionSet: string;
+    /** Whether quantized layers take inputs of 8 bits by default. */
+    readonly int8: boolean;
+    /** Whether the transformer attends in bfloat16 beside them. */
+    readonly bfloat16Attention: boolean;
+  } | null;
+}
+
+export interface ModelsReport {
+  /** Where Hub repositories are looked for. */
+  readonly cache: string;
+  /** The variables that decided it or that matter for downloads. */
+  readonly environment: Readonly<Record<string, string | null>>;
+  readonly found: readonly { readonly name: string; readonly folder: string | null }[];
+}
+
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error)).trim();
+
+/** Looks at everything that a generation needs. */
+export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Promise<MachineReport> {
+  const problems: Problem[] = [];
+  const failed = (what: string, error: unknown, fix: string): null => {
+    problems.push({ what: `${what}: ${message(error)}`, fix, essential: true });
+    return null;
+  };
+  const mlx = await inspectMlx(problems).catch((error: unknown) =>
+    failed("MLX does not work", error, "npm rebuild @mflux-depth/mlx --foreground-scripts"),
+  );
+  const codec = await inspectCodec().catch((error: unknown) =>
+    failed(
+      "sharp, which reads and writes pictures, does not load",
+      error,
+      "npm install --include=optional sharp",
+    ),
+  );
+  const models = await inspectModels(env, problems).catch((error: unknown) =>
+    // Reading weights needs MLX: then its problem is this one's.
+    mlx ? failed("models cannot be looked for", error, "npm ci") : null,
+  );
+  return {
+    version: packageVersion(),
+    node: process.versions.node,
+    platform: `${process.platform}-${process.arch} (${release()})`,
+    processor: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism() },
+    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: groupLimit() },
+    mlx,
+    codec,
+    models,
+    problems,
+  };
+}
+
+async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
+  const [mlx, nn] = await Promise.all([import("@mflux-depth/mlx"), import("@mflux-depth/mlx/nn")]);
+  const { name, version, library, blas } = mlx.backend();
+  const instructionSet = mlx.instructionSet();
+  const type = mlx.defaultDevice();
+  const { device_name: device } = mlx.deviceInfo(type);
+
+  const multiplications = 4;
+  const { calls, gflops } = measureMultiplication(mlx, multiplications);
+  if (process.platform === "linux" && name === "cpu" && calls < multiplications)
+    problems.push({
+      what: `MLX multiplies with its own BLAS (${blas.name}), some fifty times slower than OpenBLAS`,
+      fix: "npm rebuild @mflux-depth/mlx --foreground-scripts",
+      essential: false,
+    });
+  return {
+    version,
+    backend: name,
+    library,
+    device: { type, name: `${device ?? "unknown"}` },
+    blas: { name: blas.name, threads: blas.threads, proof: { multiplications, calls }, gflops },
+    kernels:
+      instructionSet === "none"
+        ? null
+        : {
+            instructionSet,
+            int8: nn.canMultiplyIntegers(),
+            bfloat16Attention: nn.canMultiplyBfloat16(),
+          },
+  };
+}
+
+/** Multiplies matrices of ones on the CPU or GPU and checks the product. */
+function measureMultiplication(
+  mlx: typeof import("@mflux-depth/mlx"),
+  times: number,
+): { calls: number; gflops: number } {
+  const side = 512;
+  const before = mlx.backend().blas.calls;
+  let best = Number.POSITIVE_INFINITY;
+  for (let n = 0; n < times; n++)
+    mlx.scope(() => {
+      const ones = mlx.ones([side, side], "float32");
+      mlx.evaluateSync(ones);
+      const started = performance.now();
+      const product = mlx.matmul(ones, ones);
+      mlx.evaluateSync(product);
+      best = Math.min(best, performance.now() - started);
+      const wrong = (product.toTypedArray() as Float32Array).find((v) => v !== side);
+      if (wrong !== undefined) throw new Error(`a product of ones is ${wrong}, not ${side}`);
+    });
+  return { calls: mlx.backend().blas.calls - before, gflops: (2 * side ** 3) / (best * 1e6) };
+}
+
+async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
+  const { default: sharp } = await import("sharp");
+  // Loading is not working: encode something.
+  await sharp({ create: { width: 1, height: 1, channels: 3, background: "white" } })
+    .png()
+    .toBuffer();
+  return { sharp: sharp.versions.sharp ?? "unknown", vips: sharp.versions.vips };
+}
+
+async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promise<ModelsReport> {
+  const { bundledModel, hubCache, resolveRepository } = await import("../hub/repository.js");
+  const find = (name: string): string | null => {
+    try {
+      const { folder } = resolveRepository(name, { env });
+      return existsSync(folder) ? folder : null;
+    } catch {
+      return null;
+    }
+  };
+  const wanted = [
+    { name: bundledModel, download: "npm ci" },
+    { name: "black-forest-labs/FLUX.1-Depth-dev", download: "mflux-depth download" },
+    { name: "apple/DepthPro-hf", download: "mflux-depth download --only-depth" },
+  ];
+  const found = wanted.map(({ name, download }) => ({ name, folder: find(name), download }));
+  for (const { name, folder, download } of found)
+    if (folder === null && name === bundledModel)
+      problems.push({ what: "The bundled checkpoint is not there", fix: download, essential: false });
+    else if (folder === null)
+      problems.push({
+        what: `${name} is not in the Hugging Face cache`,
+        fix: `none needed: generate downloads what it needs of it, and \`${download}\` does so ahead of the first run (or use the bundled small model, --model ${bundledModel})`,
+        essential: false,
+      });
+  return {
+    cache: hubCache(env),
+    environment: {
+      HF_HUB_CACHE: env.HF_HUB_CACHE ?? null,
+      HF_HOME: env.HF_HOME ?? null,
+      HF_HUB_OFFLINE: env.HF_HUB_OFFLINE ?? null,
+      HF_TOKEN: env.HF_TOKEN ? "set" : null,
+    },
+    found: found.map(({ name, folder }) => ({ name, folder })),
+  };
+}
+
+/** Of Linux's control groups, version 2 and 1; "max" and absurd numbers mean none. */
+function groupLimit(): number | null {
+  for (const file of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
+    try {
+      const limit = Number(readFileSync(file, "utf8"));
+      if (limit > 0 && limit < totalmem()) return limit;
+    } catch {
+      // Another system, or no such group.
+    }
+  }
+  return null;
+}

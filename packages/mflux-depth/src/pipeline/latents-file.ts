@@ -1,0 +1,39 @@
+import { astype, loadSafetensors } from "@mflux-depth/mlx";
+import { OptionError } from "../errors.js";
+
+/**
+ * Reads initial noise from a safetensors file: its tensor `noise`, or `latents`, or the only one there is.
+ * @returns the values of `[1, channels, height/8, width/8]`, as float32.
+ * @throws {OptionError} when the file has no such tensor or cannot be read.
+ */
+export function readLatents(path: string): Float32Array {
+  const { arrays } = open(path);
+  try {
+    const only = arrays.size === 1 ? [...arrays.values()][0] : undefined;
+    const found = arrays.get("noise") ?? arrays.get("latents") ?? only;
+    if (found?.shape.length !== 4)
+      throw new OptionError(
+        "latents",
+        `${path}: expected a tensor named noise, [1, 16, height/8, width/8], but the file has ${describe(arrays)}.`,
+      );
+    using floats = astype(found, "float32");
+    return Float32Array.from(floats.toTypedArray() as Float32Array);
+  } finally {
+    for (const tensor of arrays.values()) tensor.dispose();
+  }
+}
+
+function open(path: string): ReturnType<typeof loadSafetensors> {
+  try {
+    return loadSafetensors(path);
+  } catch (error) {
+    throw new OptionError("latents", (error as Error).message.replace(/^safetensors: /, ""), {
+      cause: error,
+    });
+  }
+}
+
+const describe = (arrays: ReadonlyMap<string, { readonly shape: readonly number[] }>): string =>
+  arrays.size === 0
+    ? "none"
+    : [...arrays].map(([name, { shape }]) => `${name} [${shape.join(", ")}]`).join(", ");

@@ -1,0 +1,19 @@
+import { astype, type MxArray, scope } from "@mflux-depth/mlx";
+
+/** Where a file of this package lies, from the compiled tests. */
+export const at = (path: string): string => new URL(`../../../${path}`, import.meta.url).pathname;
+
+/** The elements as float32, whatever the dtype. */
+export const values = (a: MxArray): Float32Array =>
+  scope(() => astype(a, "float32").toTypedArray()) as Float32Array;
+
+/** `‖found − expected‖ / ‖expected‖`; NaN, which no tolerance admits, where the lengths differ. */
+export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (found.length !== expected.length) return Number.NaN;
+  let [difference, norm] = [0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    difference += (found[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
