@@ -1,4 +1,3 @@
-import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
 import { native } from "../load.js";
 import {
@@ -15,6 +14,7 @@ import {
   transpose,
   zeros,
 } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { type Activation, activations } from "./activations.js";
 import { joined } from "./join.js";
 import { MatrixLayer } from "./matrix.js";

@@ -1,8 +1,9 @@
-import { type DType, isArray, type MxArray } from "../array.js";
+import { isArray } from "../array.js";
 import { MlxError } from "../errors.js";
 import { evaluate } from "../evaluate.js";
 import { astype, type Bits, contiguous, transpose } from "../ops.js";
 import { scope } from "../scope.js";
+import type { DType, MxArray } from "../types.js";
 
 export interface LayerQuantization {
   /** Bits an element. */
