@@ -8,8 +8,10 @@ import { basename, dirname, join, resolve } from "node:path";
 import { MlxError, memory } from "@mflux-depth/mlx";
 import { describeBytes } from "../bytes.js";
 import { ModelError, OptionError, OutputError } from "../errors.js";
+import { type ComponentName, componentNames } from "../families/family.js";
+import type { ModelFiles } from "../families/model-files.js";
 import { isFolder } from "../files/folders.js";
-import type { DownloadProgress } from "../hub/obtain.js";
+import type { DownloadProgress } from "../hub/transfer.js";
 import {
   type Bits,
   type LoadOptions,
@@ -18,10 +20,10 @@ import {
   resolveLoadOptions,
 } from "../options/index.js";
 import { packageVersion } from "../version.js";
-import { type ComponentName, components, mfluxKeys, mfluxVersion } from "../weights/mflux.js";
-import { type ModelFiles, originFile } from "../weights/saved.js";
+import { mfluxKeys, mfluxVersion } from "../weights/mflux.js";
+import { originFile } from "../weights/origin.js";
 import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer.js";
-import { bitsNote, findModel, openParts } from "./parts.js";
+import { findModel, openModel, quantizeNotes } from "./model.js";
 
 /** The options of the model that saving has: which weights, and what becomes of them. */
 export const saveOptions = [
@@ -84,7 +86,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   signal?.throwIfAborted();
   const target = resolve(path);
   await checkTarget(target);
-  const { model, files } = await findModel(options, { signal, onProgress });
+  const { repository, files } = await findModel(options, { signal, onProgress });
   const quantize = files.storedBits ?? options.quantize;
   const plans = await planWeights(files, options);
   try {
@@ -103,18 +105,20 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
       await copyRest(folder, files, signal);
       await writeJson(join(folder, originFile), {
         mflux_depth_version: packageVersion(),
-        model: files.origin?.model ?? model.name,
-        revision: model.revision ?? null,
+        model: files.origin?.model ?? repository.name,
+        revision: repository.revision ?? null,
         quantize,
         dtype: options.dtype,
       });
       signal?.throwIfAborted();
     });
-    const notes = [...files.notes, ...bitsNote(files.storedBits, rest.quantize)];
+    const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
     return { path, bytes: totalBytes, quantize, notes };
   } catch (error) {
     if (!(error instanceof MlxError)) throw error;
-    throw new ModelError(model.folder, `the weights cannot be read (${error.message})`, { cause: error });
+    throw new ModelError(repository.folder, `the weights cannot be read (${error.message})`, {
+      cause: error,
+    });
   } finally {
     disposeAll(plans);
     memory.clearCache();
@@ -141,14 +145,13 @@ function disposeAll(plans: readonly Plan[]): void {
 
 /** Checks all weights and says what becomes of them; reads none. */
 async function planWeights(files: ModelFiles, options: ResolvedLoadOptions): Promise<Plan[]> {
-  const { clip, t5, transformer, autoencoder } = openParts(files, options, "cpu", undefined);
-  const parts = { text_encoder: clip, text_encoder_2: t5, transformer, vae: autoencoder };
+  const { components } = openModel(files, options, "cpu");
   const plans: Plan[] = [];
   try {
-    for (const name of components) {
+    for (const name of componentNames) {
       const parameters: NamedArray[] = [];
       plans.push({ name, shards: [parameters] });
-      await parts[name].deliver((key, arrays) => {
+      await components[name].deliver((key, arrays) => {
         const layer = key.slice(0, key.lastIndexOf(".") + 1);
         for (const [own, array] of Object.entries(arrays)) parameters.push([layer + own, array]);
       });
@@ -203,7 +206,7 @@ async function copyRest(
   for (const name of await readdir(source))
     if (/^(LICENSE|NOTICE)/i.test(name)) await copyFile(join(source, name), join(folder, name));
   await copyFolder(join(configs, "scheduler"), join(folder, "scheduler"), signal);
-  for (const component of components)
+  for (const component of componentNames)
     await copyFile(join(configs, component, "config.json"), join(folder, component, "config.json"));
   if ((await readdir(configs)).includes("model_index.json"))
     await copyFile(join(configs, "model_index.json"), join(folder, "model_index.json"));
