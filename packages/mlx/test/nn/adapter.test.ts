@@ -17,7 +17,7 @@ import {
   transpose,
   valueAndGrad,
   zeros,
-} from "@mflux-depth/mlx";
+} from "../../src/index.js";
 import {
   type Activation,
   Adapter,
@@ -28,9 +28,9 @@ import {
   Module,
   multipliesStored,
   setQuantizedProducts,
-} from "@mflux-depth/mlx/nn";
+} from "../../src/nn/index.js";
+import { dense } from "../support/dense.js";
 import { assertClose, normal } from "../support/numbers.js";
-import { dense } from "../support.js";
 
 const [inputs, outputs] = [128, 40];
 

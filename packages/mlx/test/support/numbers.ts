@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { astype, type MxArray, random, scope } from "@mflux-depth/mlx";
+import { astype, defaultDevice, type MxArray, random, scope } from "../../src/index.js";
+
+export const MiB = 2 ** 20;
+
+/** For tests of the CPU backend. */
+export const onCpu = { skip: defaultDevice() !== "cpu" };
 
 /** ‖a − b‖ / ‖b‖. */
 export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): number {
