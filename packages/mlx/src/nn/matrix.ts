@@ -4,7 +4,8 @@ import { native } from "../load.js";
 import { type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
 import type { DType, MxArray } from "../types.js";
-import { castTo, type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
+import { castTo } from "./floating.js";
+import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
 
 export const defaultGroupSize = 64;
 

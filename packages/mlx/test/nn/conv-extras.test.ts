@@ -18,9 +18,9 @@ import {
   square,
   subtract,
   sum,
-} from "../src/index.js";
-import { native } from "../src/load.js";
-import { Conv2d, GroupNorm, randomize } from "../src/nn/index.js";
+} from "../../src/index.js";
+import { native } from "../../src/load.js";
+import { Conv2d, GroupNorm, randomize } from "../../src/nn/index.js";
 
 /* Convolution by bands of rows, with what is fused into it, against MLX's own on the whole picture. */
 

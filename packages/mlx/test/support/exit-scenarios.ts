@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import * as mx from "../src/index.js";
+import * as mx from "../../src/index.js";
 
 /** Matrix products one after another, each large enough for all threads; every element of the result is 1. */
 function products(count: number, size = 512): mx.MxArray {
