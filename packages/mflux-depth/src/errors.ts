@@ -43,10 +43,16 @@ export type Remedy =
       readonly purpose?: string;
     }
   | { readonly kind: "omit-option"; readonly option: string }
-  /** Download a model ahead of its use. */
-  | { readonly kind: "download"; readonly model: string }
+  /** Download a model ahead of its use; `option` is the one that names it, where that is known. */
+  | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
   /** Look at what this machine lacks. */
   | { readonly kind: "inspect-machine" };
+
+/** Something the user should know about a request that is carried out all the same. */
+export interface Warning {
+  readonly message: string;
+  readonly remedies?: readonly Remedy[];
+}
 
 /** What an error is about, in values that survive JSON. */
 export interface ErrorDetails {

@@ -27,10 +27,18 @@ function sentenceFor(remedy: Remedy): string {
     case "omit-option":
       return `Leave out ${flagOf(remedy.option)}.`;
     case "download":
-      return `Run mflux-depth download --model ${remedy.model}.`;
+      return `${downloadCommand(remedy)} does so ahead of the first use.`;
     case "inspect-machine":
       return "Run mflux-depth doctor.";
   }
+}
+
+/** "mflux-depth download --model NAME": the command that downloads a model. */
+export function downloadCommand({ model, option }: Extract<Remedy, { kind: "download" }>): string {
+  const command = option === "depthModel" ? "mflux-depth download --only-depth" : "mflux-depth download";
+  return option === undefined || model === options[option]?.default
+    ? `\`${command}\``
+    : `\`${command} ${flagOf(option)} ${model}\``;
 }
 
 const alternativesIn = ({ alternatives }: MemoryError): string =>

@@ -83,6 +83,7 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
       ? `it was not made from the configs in ${configFrom}: ${contradiction}`
       : `mflux saved it without configs, and its shapes are not those of the published ${family.name} (${contradiction}); ` +
           "name the folder or repository it was made from as configFrom",
+    { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
   );
 }
 

@@ -1,3 +1,4 @@
+import type { Remedy, Warning } from "../errors.js";
 import type { GenerationResult, Latents, Picture } from "./result.js";
 
 /** The stages of a generation, in their order. "image" encodes the photo that the generation starts from. */
@@ -9,7 +10,7 @@ export type GenerationEvent =
   | { readonly type: "stage"; readonly stage: StageName; readonly state: "end"; readonly seconds: number }
   | StepEvent
   /** Something about the request or the model that differs from what was requested; the result lists it too. */
-  | { readonly type: "warning"; readonly message: string }
+  | { readonly type: "warning"; readonly message: string; readonly remedies?: readonly Remedy[] }
   | { readonly type: "result"; readonly result: GenerationResult };
 
 /** One denoising step is done. */
@@ -30,20 +31,25 @@ export interface StepEvent {
 
 /** Collects warnings and reports each once, as a generation goes on. */
 export class Warnings {
-  readonly all: string[];
+  readonly #all: Warning[] = [];
   #reported = 0;
 
   constructor(known: readonly string[]) {
-    this.all = [...known];
+    this.add(...known);
   }
 
-  add(...messages: readonly string[]): void {
-    this.all.push(...messages);
+  add(...warnings: readonly (string | Warning)[]): void {
+    for (const one of warnings) this.#all.push(typeof one === "string" ? { message: one } : one);
+  }
+
+  /** One sentence for each warning. */
+  get messages(): readonly string[] {
+    return this.#all.map(({ message }) => message);
   }
 
   /** Yields the warnings added since the last report. */
   *report(): Generator<GenerationEvent, void, void> {
-    for (; this.#reported < this.all.length; this.#reported++)
-      yield { type: "warning", message: this.all[this.#reported]! };
+    for (; this.#reported < this.#all.length; this.#reported++)
+      yield { type: "warning", ...this.#all[this.#reported]! };
   }
 }

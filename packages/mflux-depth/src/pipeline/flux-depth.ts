@@ -214,7 +214,7 @@ export class FluxDepth {
       depthMap,
       metadata: parametersOf(generation, finished, names),
       timings,
-      warnings: generation.warnings.all,
+      warnings: generation.warnings.messages,
     });
     yield { type: "result", result };
   }

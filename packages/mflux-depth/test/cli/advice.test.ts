@@ -40,9 +40,22 @@ describe("advice on the command line", () => {
     assert.match(advice({ kind: "omit-option", option: "invertDepth" }), / Leave out --invert-depth\.$/);
   });
 
-  test("names the command that downloads a model", () => {
-    assert.match(advice({ kind: "download", model: "a/b" }), / Run mflux-depth download --model a\/b\.$/);
-  });
+  const downloads: [Parameters<typeof advice>[0], string][] = [
+    [{ kind: "download", model: "a/b" }, "`mflux-depth download`"],
+    [{ kind: "download", model: "a/b", option: "model" }, "`mflux-depth download --model a/b`"],
+    [
+      { kind: "download", model: "a/b", option: "depthModel" },
+      "`mflux-depth download --only-depth --depth-model a/b`",
+    ],
+    [
+      { kind: "download", model: "black-forest-labs/FLUX.1-Depth-dev", option: "model" },
+      "`mflux-depth download`",
+    ],
+  ];
+  for (const [remedy, command] of downloads)
+    test(`names the command that downloads a model: ${command}`, () => {
+      assert.equal(advice(remedy), `x: it cannot be used. ${command} does so ahead of the first use.`);
+    });
 
   test("names the command that inspects the machine", () => {
     assert.match(advice({ kind: "inspect-machine" }), / Run mflux-depth doctor\.$/);

@@ -67,7 +67,7 @@ describe("resolveRepository", () => {
     refused(
       () => resolveRepository("owner/name", { env: env() }),
       "owner/name",
-      /`mflux-depth download` does so.*bundled model, tiny-world/,
+      /download it, or use the bundled model, tiny-world/,
     );
     refused(() => resolveRepository("./none", { env: env() }), "./none", /no such folder.*tiny-world/);
     refused(() => resolveRepository("tiny", { env: env() }), "tiny", /no such folder.*tiny-world/);

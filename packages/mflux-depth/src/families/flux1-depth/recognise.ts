@@ -72,6 +72,7 @@ function singleComponent(folder: string): ModelError {
     return new ModelError(
       folder,
       "this is Depth Pro, which infers depth from photos; give it as depthModel, and a FLUX.1 Depth model as model",
+      { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
     );
   return new ModelError(
     folder,
