@@ -3,7 +3,8 @@
  * CPU time. `npm test -- --times` prints the time of every file.
  */
 export const slowTests = {
-  "packages/mlx/test/cpu/instruction-sets.test.ts": "repeats the tests of CPU kernels with every instruction set",
+  "packages/mlx/test/cpu/instruction-sets.test.ts":
+    "repeats the tests of CPU kernels with every instruction set",
   "packages/mlx/test/exit.test.ts": "starts many processes and ends them in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mflux-depth/test/cli/cli.test.ts": "runs the command line, a process for each test",
