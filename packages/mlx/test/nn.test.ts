@@ -45,7 +45,6 @@ import {
   GroupNorm,
   gelu,
   geluTanh,
-  inParts,
   LayerNorm,
   Linear,
   LinearInput,
@@ -58,6 +57,7 @@ import {
   RMSNorm,
   randomize,
   relu,
+  runStages,
   type Stages,
   setAttentionProducts,
   setQuantizedProducts,
@@ -951,7 +951,7 @@ describe("stages", () => {
     const start = array([1, 3]);
     assert.deepEqual([...values(lazily(doubled(5, start, [])))], [32, 96]);
     for (const every of [1, 2, 7])
-      assert.deepEqual([...values(await inParts(doubled(5, start, []), { every }))], [32, 96]);
+      assert.deepEqual([...values(await runStages(doubled(5, start, []), { every }))], [32, 96]);
   });
 
   it("a cancel ends them between parts and releases what they hold", async () => {
@@ -973,7 +973,7 @@ describe("stages", () => {
         inner.return(start);
       }
     })();
-    await assert.rejects(inParts(parts, { signal: abort.signal }), /enough/);
+    await assert.rejects(runStages(parts, { signal: abort.signal }), /enough/);
     assert.deepEqual(left, []);
     assert.ok(memory.liveHandles() <= handles);
   });

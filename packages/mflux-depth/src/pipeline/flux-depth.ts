@@ -18,7 +18,7 @@ import {
   setThreads,
   subtract,
 } from "@mflux-depth/mlx";
-import { inParts } from "@mflux-depth/mlx/nn";
+import { runStages } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
 import { describeBytes } from "../bytes.js";
 import { type DepthEstimate, DepthEstimator, type EstimateOptions } from "../depth/depth.js";
@@ -435,10 +435,10 @@ export class FluxDepth {
     const { clip, t5 } = this.#parts;
     const low = this.options.memory === "low";
     const clipEncoder = await clip.get(signal);
-    const pooled = arrays.keep(await inParts(clipEncoder.stages(clipTokens.ids), { signal }));
+    const pooled = arrays.keep(await runStages(clipEncoder.stages(clipTokens.ids), { signal }));
     if (low) clip.free();
     const t5Encoder = await t5.get(signal);
-    const embedded = arrays.keep(await inParts(t5Encoder.stages(t5Tokens.ids), { signal }));
+    const embedded = arrays.keep(await runStages(t5Encoder.stages(t5Tokens.ids), { signal }));
     if (low) t5.free();
     const encoded = { pooled, prompt: embedded };
     if (!low) {
@@ -458,7 +458,7 @@ export class FluxDepth {
     const { width, height } = request;
     const autoencoder = await this.#parts.autoencoder.get(signal);
     using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
-    using mode = await inParts(autoencoder.encodeStages(pixels, roomLeft()), { signal });
+    using mode = await runStages(autoencoder.encodeStages(pixels, roomLeft()), { signal });
     const tokens = arrays.keep(
       scope(() => pack(scaleLatents(astype(mode, "float32"), autoencoder.config), grid)),
     );
@@ -475,7 +475,7 @@ export class FluxDepth {
     const { latents, control, rotary, text } = inputs;
     const transformer = await this.#parts.transformer.get(signal);
     using hiddenStates = concatenate([latents, control], -1);
-    using velocity = await inParts(
+    using velocity = await runStages(
       transformer.stages({
         hiddenStates,
         encoderHiddenStates: text.prompt,
@@ -493,7 +493,7 @@ export class FluxDepth {
   async #decode(tokens: MxArray, { grid, arrays, signal }: Run): Promise<Picture> {
     const autoencoder = await this.#parts.autoencoder.get(signal);
     const latents = arrays.keep(scope(() => unscaleLatents(unpack(tokens, grid), autoencoder.config)));
-    const pixels = await inParts(autoencoder.decodeStages(latents, roomLeft()), { signal });
+    const pixels = await runStages(autoencoder.decodeStages(latents, roomLeft()), { signal });
     arrays.free([latents]);
     const [, height, width] = pixels.shape as [number, number, number, number];
     return { data: toBytes(await this.#toFloats(pixels, signal)), width, height };

@@ -23,4 +23,4 @@ export {
 } from "./module.js";
 export { GroupNorm, joinMoments, LayerNorm, RMSNorm } from "./norm.js";
 export { randomize } from "./randomize.js";
-export { inParts, lazily, type Stages } from "./stages.js";
+export { lazily, runStages, type Stages } from "./stages.js";

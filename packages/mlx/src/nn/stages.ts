@@ -23,7 +23,7 @@ export function lazily<T>(stages: Stages<T>): T {
  * a part, and between parts other work gets its turn. Not for use inside a scope, which cannot outlast an `await`.
  * @throws the reason of `signal` within milliseconds after it is aborted; {@link MlxError} when an evaluation fails.
  */
-export async function inParts<T>(
+export async function runStages<T>(
   stages: Stages<T>,
   options: { signal?: AbortSignal | undefined; every?: number } = {},
 ): Promise<T> {
