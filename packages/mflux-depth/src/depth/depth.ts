@@ -27,7 +27,7 @@ import {
   depthProConfig,
   depthProKey,
   inputSize,
-} from "../models/depth-pro.js";
+} from "../models/depth-pro/index.js";
 import type { DeviceName, ImageInput } from "../options/index.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize, type LoadProgress } from "../weights/component.js";

@@ -9,7 +9,7 @@ import { describeBytes } from "../bytes.js";
 import type { DepthEstimator } from "../depth/depth.js";
 import { MemoryError } from "../errors.js";
 import { Autoencoder, reductionOf } from "../models/autoencoder.js";
-import { type DepthProConfig, inputSize } from "../models/depth-pro.js";
+import { type DepthProConfig, inputSize } from "../models/depth-pro/index.js";
 import type { FluxTransformerConfig } from "../models/flux-transformer.js";
 import type { T5Config } from "../models/t5.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
