@@ -4,13 +4,14 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import type { Remedy } from "../errors.js";
 import { packageVersion } from "../version.js";
 
 export interface Problem {
   /** What does not work, in one sentence. */
   readonly what: string;
-  /** What to do about it. */
-  readonly fix: string;
+  /** What to do about it: a sentence or a command of npm, or a model to download, which is not urgent. */
+  readonly fix: string | Extract<Remedy, { kind: "download" }>;
   /** Whether no picture can be made because of it. */
   readonly essential: boolean;
 }
@@ -174,20 +175,22 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     }
   };
   const wanted = [
-    { name: bundledModel, download: "npm ci" },
-    { name: "black-forest-labs/FLUX.1-Depth-dev", download: "mflux-depth download" },
-    { name: "apple/DepthPro-hf", download: "mflux-depth download --only-depth" },
-  ];
-  const found = wanted.map(({ name, download }) => ({ name, folder: find(name), download }));
-  for (const { name, folder, download } of found)
-    if (folder === null && name === bundledModel)
-      problems.push({ what: "The bundled checkpoint is not there", fix: download, essential: false });
-    else if (folder === null)
+    { name: bundledModel, option: null },
+    { name: "black-forest-labs/FLUX.1-Depth-dev", option: "model" },
+    { name: "apple/DepthPro-hf", option: "depthModel" },
+  ] as const;
+  const found = wanted.map(({ name, option }) => ({ name, folder: find(name), option }));
+  for (const { name, folder, option } of found) {
+    if (folder !== null) continue;
+    if (option === null)
+      problems.push({ what: "The bundled checkpoint is not there", fix: "npm ci", essential: false });
+    else
       problems.push({
         what: `${name} is not in the Hugging Face cache`,
-        fix: `none needed: generate downloads what it needs of it, and \`${download}\` does so ahead of the first run (or use the bundled small model, --model ${bundledModel})`,
+        fix: { kind: "download", model: name, option },
         essential: false,
       });
+  }
   return {
     cache: hubCache(env),
     environment: {

@@ -132,6 +132,7 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
       missing
         ? `${place} has only a part of revision ${revision}, without ${missing.join(", ")}, and nothing is downloaded, because ${why}`
         : `it is neither a folder nor, at revision ${revision}, in ${place}, and nothing is downloaded, because ${why}`,
+      { code: "model-not-found" },
     );
   }
 

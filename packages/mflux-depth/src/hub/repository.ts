@@ -49,6 +49,7 @@ export function resolveRepository(
     throw new ModelError(
       model,
       `there is no such folder, and it is not the name of a repository (owner/name); the bundled model is ${bundledModel}`,
+      { code: "model-not-found" },
     );
   const { revision = "main", env = process.env } = options;
   const cached = findCached(model, { revision, env });
@@ -56,8 +57,8 @@ export function resolveRepository(
     throw new ModelError(
       model,
       `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); ` +
-        "generate and save download what they need of it, `mflux-depth download` does so ahead of them; " +
-        `or use the bundled model, ${bundledModel}`,
+        `download it, or use the bundled model, ${bundledModel}`,
+      { code: "model-not-found", details: { remedies: [{ kind: "download", model }] } },
     );
   return cached;
 }
@@ -123,7 +124,8 @@ export function requireFluxDepth(folder: string, configs = folder): void {
     if (type === "depth_pro")
       throw new ModelError(
         folder,
-        "this is Depth Pro, which infers depth from photos; name it as depthModel (--depth-model), and a FLUX.1 Depth model as model",
+        "this is Depth Pro, which infers depth from photos; name it as depthModel, and a FLUX.1 Depth model as model",
+        { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
       );
     throw new ModelError(
       folder,

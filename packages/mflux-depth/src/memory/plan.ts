@@ -343,26 +343,22 @@ function alternativesFor(
   return found;
 }
 
-/** "--low-ram -q 3 --width 768 --height 768". */
-export const flagsOf = ({ memory: policy, quantize, width, height }: Alternative): string =>
-  [
-    policy === "low" ? "--low-ram" : "",
-    quantize ? `-q ${quantize}` : "",
-    width ? `--width ${width} --height ${height}` : "",
-  ]
-    .filter(Boolean)
-    .join(" ");
-
-/** @throws {MemoryError} when a plan does not fit, with the numbers and what would. */
+/** @throws {MemoryError} when a plan does not fit, with the numbers and the settings that would. */
 export function requireFit({ stages, peak, machine, fits, alternatives }: MemoryPlan): void {
   if (fits) return;
   const { stage } = stages.find((one) => one.peak === peak)!;
-  const advice = alternatives.length
-    ? `It would fit with ${alternatives.map((one) => `${flagsOf(one)} (${describeBytes(one.peak)})`).join(", or with ")}.`
-    : "No smaller setting would fit.";
+  const { available, source } = machine;
   throw new MemoryError(
     peak,
-    machine.available,
-    `This needs about ${describeBytes(peak)} of memory (in the stage ${stage}), and ${describeBytes(machine.available)} are available (${machine.source}). ${advice} --force (force: true) tries all the same.`,
+    available,
+    `This needs about ${describeBytes(peak)} of memory in the stage ${stage}, but only ${describeBytes(available)} are available (${source}).`,
+    {
+      details: {
+        stage,
+        machine,
+        alternatives,
+        remedies: [{ kind: "set-option", option: "force", value: true, purpose: "try anyway" }],
+      },
+    },
   );
 }

@@ -1,4 +1,5 @@
 import { arraysIn, type MxArray } from "@mflux-depth/mlx";
+import type { Remedy, Warning } from "../errors.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { Grid } from "../sampling/latents.js";
 import type { Parts } from "./parts.js";
@@ -13,7 +14,7 @@ export type GenerationEvent =
   | { readonly type: "stage"; readonly stage: Stage; readonly state: "end"; readonly seconds: number }
   | StepEvent
   /** Something about the request or the model that is not quite as asked; the result has it among its warnings too. */
-  | { readonly type: "warning"; readonly message: string }
+  | { readonly type: "warning"; readonly message: string; readonly remedies?: readonly Remedy[] }
   | { readonly type: "result"; readonly result: GenerationResult };
 
 /** One denoising step is done. */
@@ -47,21 +48,25 @@ export interface Run {
 
 /** One sentence for each thing that the user should know; they come up as the generation goes on. */
 export class Warnings {
-  readonly all: string[];
+  readonly #all: Warning[] = [];
   #reported = 0;
 
   constructor(known: readonly string[]) {
-    this.all = [...known];
+    this.add(...known);
   }
 
-  add(...messages: readonly string[]): void {
-    this.all.push(...messages);
+  add(...warnings: readonly (string | Warning)[]): void {
+    for (const one of warnings) this.#all.push(typeof one === "string" ? { message: one } : one);
+  }
+
+  get all(): readonly string[] {
+    return this.#all.map(({ message }) => message);
   }
 
   /** Those that have come up since the last report. */
   *report(): Generator<GenerationEvent, void, void> {
-    for (; this.#reported < this.all.length; this.#reported++)
-      yield { type: "warning", message: this.all[this.#reported]! };
+    for (; this.#reported < this.#all.length; this.#reported++)
+      yield { type: "warning", ...this.#all[this.#reported]! };
   }
 }
 

@@ -60,7 +60,7 @@ export function openModel(folder: string, configFrom?: string, variant?: string)
     notes.push(
       original
         ? `${lostBias} is missing, as in what mflux 0.16 to 0.21 saved: it is read from ${original}.`
-        : `${lostBias} is missing, as in what mflux 0.16 to 0.21 saved: zeros take its place, and pictures differ from the original model's; configFrom (--config-from) with a folder that has the original weights gives it back.`,
+        : `${lostBias} is missing, as in what mflux 0.16 to 0.21 saved: zeros take its place, and pictures differ from the original model's; configFrom with a folder that has the original weights gives it back.`,
     );
   return { folder, configs, original, storedBits: storedBits(transformer), notes, origin: originOf(folder) };
 }
@@ -81,7 +81,8 @@ function configsFor(folder: string, transformer: Checkpoint, configFrom: string 
     configFrom !== undefined
       ? `it was not made from the configs in ${configFrom}: ${contradiction}`
       : `mflux saved it without configs, and by its sizes it is not FLUX.1-Depth-dev (${contradiction}); ` +
-          "name the folder or repository that it was made from as configFrom (--config-from)",
+          "name the folder or repository that it was made from as configFrom",
+    { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
   );
 }
 

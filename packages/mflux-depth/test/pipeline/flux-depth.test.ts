@@ -238,7 +238,7 @@ describe("a generation", () => {
     for await (const event of flux.steps({ ...request, invertDepth: true, seed: 8 })) {
       events.push(event.type === "stage" ? `${event.stage} ${event.state}` : event.type);
       if (event.type === "warning")
-        assert.match(event.message, /against the depth of the photo.*leave out --invert-depth/);
+        assert.match(event.message, /against the depth of the photo.*leave out invertDepth/);
       if (event.type === "result") warnings = event.result.warnings;
     }
     assert.equal(warnings.length, 1);
@@ -423,13 +423,13 @@ describe("a generation", () => {
     const data = Uint8Array.from(map.data, (level) => 255 - level);
     const depthImage = { data, width: map.width, height: map.height, channels: 1 };
     const expected = await flux.generate(small);
-    assert.ok(!expected.warnings.some((warning) => /--invert-depth/.test(warning)));
+    assert.ok(!expected.warnings.some((warning) => /invertDepth/.test(warning)));
     const inverted = await flux.generate({ ...small, depthImage, invertDepth: true });
     assert.deepEqual(inverted.depthMap, expected.depthMap);
     assert.equal(inverted.metadata.depth_inverted, true);
-    assert.ok(!inverted.warnings.some((warning) => /--invert-depth/.test(warning)));
+    assert.ok(!inverted.warnings.some((warning) => /invertDepth/.test(warning)));
     const wrong = await flux.generate({ ...small, depthImage, steps: 1 });
-    assert.ok(wrong.warnings.some((warning) => /--invert-depth/.test(warning)));
+    assert.ok(wrong.warnings.some((warning) => /invertDepth/.test(warning)));
   });
 
   test("is saved with its parameters", async () => {

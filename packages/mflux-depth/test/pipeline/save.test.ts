@@ -263,7 +263,7 @@ describe("folders saved by mflux", () => {
     await refused(
       () => openModel(q4),
       ModelError,
-      /not FLUX\.1-Depth-dev \(vocab_size of text_encoder is 864 in the weights and 49408 .*--config-from/,
+      /not FLUX\.1-Depth-dev \(vocab_size of text_encoder is 864 in the weights and 49408 .*configFrom/,
     );
     await refused(
       () => openModel(q4, bundled),

@@ -291,7 +291,7 @@ describe("resolveRepository", () => {
     refused(
       () => resolveRepository("owner/name", { env: env() }),
       "owner/name",
-      /`mflux-depth download` does so.*bundled model, tiny-world/,
+      /download it, or use the bundled model, tiny-world/,
     );
     refused(() => resolveRepository("./none", { env: env() }), "./none", /no such folder.*tiny-world/);
     refused(() => resolveRepository("tiny", { env: env() }), "tiny", /no such folder.*tiny-world/);
@@ -348,7 +348,7 @@ describe("requireFluxDepth", () => {
     refused(
       () => requireFluxDepth(join(bundled, "depth_pro")),
       join(bundled, "depth_pro"),
-      /Depth Pro.*--depth-model/,
+      /Depth Pro.*depthModel/,
     );
     refused(
       () => requireFluxDepth(join(bundled, "vae")),
