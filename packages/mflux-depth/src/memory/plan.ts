@@ -6,10 +6,9 @@ import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
 import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
 import { describeBytes } from "../bytes.js";
-import type { DepthEstimator } from "../depth/depth.js";
+import type { DepthEstimator } from "../depth/estimator.js";
 import { MemoryError } from "../errors.js";
 import { Autoencoder, reductionOf } from "../models/autoencoder.js";
-import { type DepthProConfig, inputSize } from "../models/depth-pro/index.js";
 import type { FluxTransformerConfig } from "../models/flux-transformer.js";
 import type { T5Config } from "../models/t5.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
@@ -172,7 +171,7 @@ function stagesOf(
   );
   if (!low) kept += together.bytes;
   if (request.infersDepth && depth) {
-    stage("depth", sizes.depth, kept + sizes.depth.bytes, depthWork(depth.config));
+    stage("depth", sizes.depth, kept + sizes.depth.bytes, depth.workingMemory());
   }
   const vae = sizes.vae;
   const numbers = { bytes: dtype === "float16" ? 4 : width, fused };
@@ -213,12 +212,6 @@ function t5Work({ dModel, dFf, numHeads }: T5Config, tokens: number, width: numb
 /** A block's activations at once: 21 times the hidden states, measured from 320 to 2816 tokens. */
 const denoiseWork = (config: FluxTransformerConfig, tokens: number, width: number): number =>
   22 * width * tokens * config.attentionHeadDim * config.numAttentionHeads;
-
-/** The fusion stage's feature maps at half the picture's side, and the bands that convolutions go by. */
-const depthWork = (config: DepthProConfig): number => {
-  const side = inputSize(config);
-  return 4 * (side / 2) ** 2 * (4 * config.fusionHiddenSize) + 70e6;
-};
 
 // ---------------------------------------------------------------- the machine
 

@@ -246,8 +246,8 @@ function* momentsOf(
 }
 
 /**
- * The fewest bands with which no group of steps takes more than `limit` bytes, roughly: its input, and two maps of the
- * size of each step's output.
+ * The fewest bands with which no group of steps takes more than `limit` bytes, roughly: its input, and for each step
+ * three maps of its output's size (activated, convolved, added).
  */
 export function bandsWithin(
   limit: number,
@@ -275,7 +275,7 @@ function elementsOfBand(
   return Math.max(
     ...groups.map((group) => {
       const outputs = held.slice(start + 1, start + 1 + group.length);
-      const total = held[start]! + 2 * outputs.reduce((sum, one) => sum + one, 0);
+      const total = held[start]! + 3 * outputs.reduce((sum, one) => sum + one, 0);
       start += group.length;
       return total;
     }),

@@ -3,13 +3,16 @@
  * the one is held against the other.
  */
 
-import { type DepthEstimate, DepthEstimator, polarityWarning } from "../depth/depth.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
+import { polarityWarning } from "../depth/polarity.js";
 import { ImageError, ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import type { DownloadProgress } from "../hub/obtain.js";
 import { defaultDepthModel, type Repository } from "../hub/repository.js";
-import type { DecodedImage } from "../images/image.js";
-import { lanczos, type Pixels, resize } from "../images/resample.js";
+import { lanczos, resize } from "../images/resample.js";
+import type { DecodedImage, FloatImage, Raster } from "../images/types.js";
 import type { LoadProgress } from "../weights/component.js";
 import type { GenerationEvent, Run } from "./generation.js";
 
@@ -55,7 +58,7 @@ export class DepthSource {
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
     const { model, depthModel, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
-    this.#estimator ??= await DepthEstimator.obtain({
+    this.#estimator ??= await obtainEstimator({
       depthModel,
       fluxFolder: model.folder,
       offline,
@@ -72,22 +75,22 @@ export class DepthSource {
   }
 
   /**
-   * The map at the picture's size: one channel, 0 to 255, near is white.
+   * The map at the picture's size: one channel, near is white.
    * @param fits whether Depth Pro fits into memory, asked where it would be loaded for a comparison alone.
    */
   async *map(
     { map, photo }: Pictures,
     run: Run,
     fits: (estimator: DepthEstimator) => boolean,
-  ): AsyncGenerator<GenerationEvent, Pixels, void> {
+  ): AsyncGenerator<GenerationEvent, FloatImage, void> {
     const { width, height, trustDepth } = run.request;
     if (!map) {
       const estimate = yield* this.#estimate(await this.find(run.signal), photo!, run);
-      return estimate.conditioningMap(width, height);
+      return estimate.map(width, height);
     }
     if (!trustDepth) yield* this.#checkPolarity(map, photo, run, fits);
     const resized = resize(map, width, height, lanczos);
-    return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 255)) };
+    return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 1)) };
   }
 
   async *#estimate(
@@ -113,10 +116,10 @@ export class DepthSource {
     fits: (estimator: DepthEstimator) => boolean,
   ): AsyncGenerator<GenerationEvent, void, void> {
     const estimator = photo && (await this.#atHand(run.signal, fits));
-    let inferred: Pixels | undefined;
+    let inferred: Raster | undefined;
     if (estimator)
       try {
-        inferred = (yield* this.#estimate(estimator, photo, run)).prediction;
+        inferred = (yield* this.#estimate(estimator, photo, run)).inverseDepth;
       } catch (error) {
         if (!(error instanceof ModelError || error instanceof ImageError)) throw error;
         run.warnings.add(`The depth map was not compared with the photo's depth: ${error.message}`);

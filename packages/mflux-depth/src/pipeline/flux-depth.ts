@@ -21,13 +21,15 @@ import {
 import { runStages } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
 import { describeBytes } from "../bytes.js";
-import { type DepthEstimate, DepthEstimator, type EstimateOptions } from "../depth/depth.js";
-import { invertMap } from "../depth/map.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
 import { ModelError, OptionError } from "../errors.js";
 import type { DownloadProgress } from "../hub/obtain.js";
 import { type Repository, resolveRepository } from "../hub/repository.js";
-import { readDepthMap, readPhoto, toBytes, toModelInput } from "../images/image.js";
-import type { Pixels } from "../images/resample.js";
+import { readDepthMap, readPhoto } from "../images/decode.js";
+import { toBytes, toModelInput } from "../images/model-input.js";
+import type { FloatImage } from "../images/types.js";
 import {
   type MemoryPlan,
   machineMemory,
@@ -295,7 +297,7 @@ export class FluxDepth {
     const result = new GenerationResult({
       image,
       latents: finished,
-      depthMap: { ...depth, data: depth.data.map((value) => value / 255) },
+      depthMap: depth,
       metadata: this.#metadata(pictures, text.prompt.shape[1]!, timings, request),
       timings,
       warnings: run.warnings.all,
@@ -330,8 +332,8 @@ export class FluxDepth {
   /** The pictures that are used: a map, or a photo to infer one from; a photo to start from. */
   async #readPictures({ request, warnings, signal }: Run): Promise<Pictures> {
     const { image, depthImage, imageStrength } = request;
-    const given = depthImage === undefined ? null : await readDepthMap(depthImage);
-    const map = given && (request.invertDepth ? invertMap(given) : given);
+    const map =
+      depthImage === undefined ? null : await readDepthMap(depthImage, { invert: request.invertDepth });
     const photo = image !== undefined && (!map || imageStrength > 0) ? await readPhoto(image) : null;
     for (const picture of [map, photo]) warnings.add(...(picture?.warnings ?? []));
     if (!map) await this.#depth.find(signal);
@@ -340,7 +342,7 @@ export class FluxDepth {
 
   /** Noise, or the photo under as much of it as the first step expects: `[1, rows·columns, 4·channels]` float32. */
   async *#startLatents(
-    photo: Pixels | null,
+    photo: FloatImage | null,
     sigma: number,
     run: Run,
   ): AsyncGenerator<GenerationEvent, MxArray, void> {
@@ -454,7 +456,7 @@ export class FluxDepth {
   }
 
   /** A picture, stretched to the size → tokens `[1, rows·columns, 4·channels]` as the transformer sees them. */
-  async #encodePicture(picture: Pixels, { request, grid, arrays, signal }: Run): Promise<MxArray> {
+  async #encodePicture(picture: FloatImage, { request, grid, arrays, signal }: Run): Promise<MxArray> {
     const { width, height } = request;
     const autoencoder = await this.#parts.autoencoder.get(signal);
     using pixels = array(toModelInput(picture, width, height), { shape: [1, height, width, 3] });
@@ -572,7 +574,7 @@ export async function planModel(
   if (request.depthImage === undefined)
     try {
       const { depthModel } = options;
-      depth = await DepthEstimator.obtain({ depthModel, fluxFolder: model.folder, offline: true });
+      depth = await obtainEstimator({ depthModel, fluxFolder: model.folder, offline: true });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
