@@ -1,11 +1,10 @@
 /** Depth-guided pictures with FLUX.1 Depth on MLX. */
 
-export {
-  DepthEstimate,
-  type DepthFileOptions,
-  type EstimateOptions,
-  type MapAdjustments,
-} from "./depth/depth.js";
+export type { MapAdjustments } from "./depth/adjustments.js";
+export { DepthEstimate } from "./depth/estimate.js";
+export type { EstimateOptions } from "./depth/estimator.js";
+export type { DepthFileOptions } from "./depth/files.js";
+export type { DepthPrediction } from "./depth/prediction.js";
 export * from "./errors.js";
 export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";

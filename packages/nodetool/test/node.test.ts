@@ -117,7 +117,7 @@ test("process: the picture from the host's storage; progress and warnings as the
     })),
   );
   const [warning] = output.metadata.warnings;
-  assert.match(warning ?? "", /picture in colours/);
+  assert.match(warning ?? "", /in colour, but a depth map is grey/);
   assert.deepEqual(
     messages.filter(({ type }) => type === "log_update"),
     [{ type: "log_update", node_id: "n1", node_name: "MFlux Depth", content: warning, severity: "warning" }],

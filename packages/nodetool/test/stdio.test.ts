@@ -38,7 +38,7 @@ test("garbage between frames, and a frame of 100 MiB", async () => {
   assert.match((await error).data.error as string, /cannot be read/);
   const big = { depth_image: new Uint8Array(100 * 1024 ** 2) };
   await assert.rejects(host.ask("execute", execution({}, { blobs: big })), {
-    message: /^depth_image: is not a picture/,
+    message: /^depth_image: is not an image/,
   });
   await assert.rejects(host.ask("nonsense"));
 });

@@ -148,7 +148,7 @@ test("warnings: the message of a progress frame, and in the picture's metadata",
   const { output } = (await run.answer).outputs as { output: { metadata: { warnings: string[] } } };
   const [warning = "", ...others] = output.metadata.warnings;
   assert.deepEqual(others, []);
-  assert.match(warning, /the depth map is a picture in colours/);
+  assert.match(warning, /the depth map is in colour/);
   const told = run.progress.filter(({ message }) => String(message).startsWith("Warning"));
   assert.deepEqual(told, [{ progress: 0, total: 1, message: `Warning: ${warning}` }]);
   const calm = await host.ask("execute", withMap({ steps: 1 }));
@@ -161,7 +161,7 @@ test("refusals name the property", async () => {
     [withMap({ steps: 0 }), /^steps must be/],
     [withMap({ prompt: " " }), /^Prompt cannot be empty/],
     [execution(), /depth_image/],
-    [execution({}, { blobs: { depth_image: new Uint8Array(1000) } }), /^depth_image: is not a picture/],
+    [execution({}, { blobs: { depth_image: new Uint8Array(1000) } }), /^depth_image: is not an image/],
     [execution({}, { blobs: { depth_image: bomb } }), /^depth_image: has 30000 × 30000 pixels/],
     [execution({}, { blobs: { depth_image: map, image: bomb } }), /^image: has 30000 × 30000 pixels/],
     [withMap({ model: { repo_id: "nobody/nothing" } }), /nobody\/nothing/],
@@ -317,7 +317,7 @@ test("a frame of 100 MiB", async () => {
     "execute",
     execution({}, { blobs: { depth_image: new Uint8Array(100 * 1024 ** 2) } }),
   );
-  await assert.rejects(run.answer, { message: /^depth_image: is not a picture/ });
+  await assert.rejects(run.answer, { message: /^depth_image: is not an image/ });
 });
 
 test("garbage, cut off and text messages: errors or silence, and the connection lives", async () => {

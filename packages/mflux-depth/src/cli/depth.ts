@@ -1,6 +1,8 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
-import type { DepthEstimate, DepthEstimator, DepthFileOptions, DepthFormat } from "../depth/depth.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import type { DepthFileOptions, DepthFormat } from "../depth/files.js";
 import { ImageError, OptionError } from "../errors.js";
 import { checkWritable, makeFolder, saveFile } from "../files/output.js";
 import { type DeviceName, loadOptions, type OptionSpec } from "../options/index.js";
@@ -116,7 +118,10 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     const run: Run = values;
     if (positionals.length === 0) throw new OptionError("photo", "Name a photo: mflux-depth depth PHOTO.");
     // Loads MLX's binding, so not for help.
-    const { checkFileOptions, DepthEstimator, depthFormatOf } = await import("../depth/depth.js");
+    const [{ obtainEstimator }, { checkFileOptions, depthFormatOf }] = await Promise.all([
+      import("../depth/open.js"),
+      import("../depth/files.js"),
+    ]);
     const place = await placeOf(run, positionals, depthFormatOf);
     checkFileOptions({ ...fileOptions(run), format: place.format });
     const photos = await listPhotos(positionals);
@@ -128,7 +133,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     await checkWritable(place.file ?? (place.create ? place.folder : join(place.folder, "depth")));
 
     const progress = run.quiet ? silent(io) : progressOn(io);
-    const estimator = await DepthEstimator.obtain({
+    const estimator = await obtainEstimator({
       depthModel: run.depthModel,
       device: run.device,
       offline: run.offline,

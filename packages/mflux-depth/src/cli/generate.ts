@@ -3,7 +3,7 @@ import { extname } from "node:path";
 import { addAbortSignal, type Readable } from "node:stream";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
-import { formatOf } from "../images/image.js";
+import { formatOf } from "../images/encode.js";
 import {
   type GenerateRequest,
   type LoadOptions,

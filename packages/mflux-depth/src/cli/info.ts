@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { ImageError, OptionError } from "../errors.js";
-import { inspectImage } from "../images/image.js";
+import { inspectImage } from "../images/decode.js";
 import type { OptionSpec } from "../options/index.js";
 import { readParameters } from "../pipeline/metadata.js";
 import type { Command } from "./command.js";

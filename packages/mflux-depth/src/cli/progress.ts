@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import { estimators } from "../depth/registry.js";
 import type { Io } from "./command.js";
 
 /** Shows where a run is: a bar that is redrawn on a terminal, a line for each event elsewhere. */
@@ -82,7 +83,9 @@ export function loadOn(progress: Progress, io: Io): (load: Load) => void {
 const longLoad = 0.5e9;
 
 /** Components whose folder is not what people call them. */
-const nameOf: Readonly<Record<string, string>> = { depth_pro: "Depth Pro" };
+const nameOf: Readonly<Record<string, string>> = Object.fromEntries(
+  estimators.map(({ modelType, name }) => [modelType, name]),
+);
 
 /** "0.42 s", "12 s", "3 min 5 s". */
 export function duration(seconds: number): string {

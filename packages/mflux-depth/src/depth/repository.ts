@@ -1,46 +1,51 @@
+/*
+ * Repositories of depth models: at their root, or in the folder of an image model that brings one. Works without MLX.
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import type { RepositoryKind } from "../hub/kind.js";
-import { defaultDepthModel } from "../options/defaults.js";
 import { FileSelection } from "../weights/file-selection.js";
+import { defaultEstimator, estimators } from "./registry.js";
 
-/** The folder in which a model's repository may bring a depth estimator of its own. */
-export const depthFolder = "depth_pro";
+/** The folders in which the repository of an image model may bring a depth model. */
+export const estimatorFolders: readonly string[] = estimators.map(({ modelType }) => modelType);
 
-/** Finds the depth estimator that a model's repository brings along; null when it has none. */
+const names = estimators.map(({ name }) => name).join(" or ");
+
+/** Finds the depth model that a repository brings along; null when it has none. */
 export function estimatorIn(folder: string): string | null {
-  const own = join(folder, depthFolder);
-  return existsSync(join(own, "config.json")) ? own : null;
+  const brought = estimatorFolders.map((name) => join(folder, name));
+  return brought.find((candidate) => existsSync(join(candidate, "config.json"))) ?? null;
 }
 
-/** Takes the files of a depth estimator in `folder`. */
+/** Takes the files of a depth model in `folder`, whichever model it is. */
 export function takeEstimator(selection: FileSelection, folder: string): void {
-  selection.take(folder, "config.json");
-  selection.take(folder, "preprocessor_config.json", { optional: true });
+  for (const { name, optional = false } of estimators.flatMap(({ files }) => files))
+    selection.take(folder, name, { optional });
   selection.takeWeights(folder);
 }
 
-/** A repository wanted for its depth estimator: at its root, or in the folder of a model that brings one. */
+/** A repository wanted for its depth model. */
 export const estimatorKind: RepositoryKind = {
-  name: "Depth Pro",
-  needed(names, variant) {
-    const selection = new FileSelection(names, variant);
+  name: names,
+  needed(files, variant) {
+    const selection = new FileSelection(files, variant);
     selection.take("", "model_index.json", { optional: true });
-    const isBrought = !names.includes("config.json") && names.includes(`${depthFolder}/config.json`);
-    takeEstimator(selection, isBrought ? depthFolder : "");
+    const brought = estimatorFolders.find((folder) => files.includes(`${folder}/config.json`));
+    takeEstimator(selection, files.includes("config.json") ? "" : (brought ?? ""));
     selection.requireVariant();
     return selection;
   },
   check(repository, folder, small) {
     const config = small.find((file) => /(^|\/)config\.json$/.test(file));
     const isPipeline = small.includes("model_index.json");
-    // A missing config is reported as such.
+    // A missing config is reported as a missing file.
     if (config === undefined && !isPipeline) return;
     const type = config && readConfig(folder, config).model_type;
-    if (type === "depth_pro") return;
+    if (estimators.some(({ modelType }) => modelType === type)) return;
     const what = isPipeline ? "a repository of a diffusion model" : `a model of type ${type}`;
-    throw new ModelError(repository, `this is ${what}, not Depth Pro; ${defaultDepthModel} is`);
+    throw new ModelError(repository, `this is ${what}, not ${names}; ${defaultEstimator.repository} is`);
   },
 };

@@ -1,21 +1,15 @@
+import type { Raster } from "./types.js";
+
 /*
- * Resizing as the references do it, on float values, any number of interleaved channels. Image libraries differ
- * here by up to 8 levels of 255, so these kernels are ours.
+ * Resizing as the references do it, on floats, for any number of channels. Image libraries differ here by up to 8 levels
+ * of 255, so these kernels are our own.
  *
  * Pillow: src/libImaging/Resample.c, in its mode F (coefficients and sums in double precision, float32 between the
  * passes). PyTorch: aten/native/cpu/UpSampleKernel.cpp, `interpolate(mode="bilinear",
  * align_corners=False, antialias=False)`.
  */
 
-/** Pixels, row by row, channels interleaved. */
-export interface Pixels {
-  readonly data: Float32Array;
-  readonly width: number;
-  readonly height: number;
-  readonly channels: number;
-}
-
-/** A reconstruction filter: its value at a distance in source pixels, zero beyond `support`. */
+/** A reconstruction filter: its value at a distance in source pixels; zero beyond `support`. */
 export interface Filter {
   readonly support: number;
   readonly at: (distance: number) => number;
@@ -23,29 +17,29 @@ export interface Filter {
 
 const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
 
-/** Three lobes. */
+/** Lanczos with three lobes. */
 export const lanczos: Filter = {
   support: 3,
   at: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0),
 };
 
-/** A triangle. */
+/** A triangle of one pixel on each side. */
 export const bilinear: Filter = { support: 1, at: (x) => Math.max(1 - Math.abs(x), 0) };
 
 /**
- * Resizes with a filter that widens when the picture shrinks (antialiasing), as Pillow's `resize` does. Values may
- * leave the range of the source by a filter's negative lobes: clamping is the caller's.
- * @returns width × height pixels; the source itself when the size is the same.
+ * Resizes like Pillow: the filter widens when the image shrinks (antialiasing). A filter's negative lobes may take values
+ * out of the source's range; the caller clamps.
+ * @returns `width × height` pixels; the source itself if it has that size
  */
-export function resize(source: Pixels, width: number, height: number, filter: Filter): Pixels {
-  const rows = (p: Pixels) => (p.width === width ? p : resizeRows(p, width, filter));
-  const columns = (p: Pixels) => (p.height === height ? p : resizeColumns(p, height, filter));
-  // The axis that shrinks more goes first, as in Pillow 13 (before, the horizontal one; the last bit differs).
+export function resize(source: Raster, width: number, height: number, filter: Filter): Raster {
+  const rows = (p: Raster) => (p.width === width ? p : resizeRows(p, width, filter));
+  const columns = (p: Raster) => (p.height === height ? p : resizeColumns(p, height, filter));
+  // The axis that shrinks more goes first, as in Pillow 13 (12 starts with the horizontal one; the last bit differs).
   const columnsFirst = height / source.height < width / source.width;
   return columnsFirst ? rows(columns(source)) : columns(rows(source));
 }
 
-/** For each output pixel: the first source pixel it sees, and their weights. */
+/** For each output pixel: the first source pixel that it covers, and the weights from there. */
 function weightsOf(from: number, to: number, filter: Filter): { first: number; weights: Float64Array }[] {
   const scale = from / to;
   const widening = Math.max(scale, 1);
@@ -64,7 +58,7 @@ function weightsOf(from: number, to: number, filter: Filter): { first: number; w
   });
 }
 
-function resizeRows(source: Pixels, width: number, filter: Filter): Pixels {
+function resizeRows(source: Raster, width: number, filter: Filter): Raster {
   const { data, height, channels } = source;
   const columns = weightsOf(source.width, width, filter);
   const out = new Float32Array(width * height * channels);
@@ -82,7 +76,7 @@ function resizeRows(source: Pixels, width: number, filter: Filter): Pixels {
   return { data: out, width, height, channels };
 }
 
-function resizeColumns(source: Pixels, height: number, filter: Filter): Pixels {
+function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
   const { data, width, channels } = source;
   const stride = width * channels;
   const out = new Float32Array(stride * height);
@@ -100,10 +94,10 @@ function resizeColumns(source: Pixels, height: number, filter: Filter): Pixels {
 }
 
 /**
- * Resizes by interpolating the four nearest pixels, half-pixel centres, without antialiasing, as PyTorch does; all
- * in float32.
+ * Resizes like PyTorch: interpolates between the four nearest pixels, with half-pixel centres, without antialiasing, in
+ * float32.
  */
-export function interpolate(source: Pixels, width: number, height: number): Pixels {
+export function interpolate(source: Raster, width: number, height: number): Raster {
   const { data, channels } = source;
   const columns = neighbours(source.width, width);
   const rows = neighbours(source.height, height);
@@ -131,7 +125,7 @@ export function interpolate(source: Pixels, width: number, height: number): Pixe
   return { data: out, width, height, channels };
 }
 
-/** For each output pixel: the source pixels below and above its centre, and the share of the upper one. */
+/** For each output pixel: the two source pixels around its centre, and the share of the higher one. */
 function neighbours(from: number, to: number): { low: number; high: number; share: number }[] {
   const f32 = Math.fround;
   const scale = f32(from / to);

@@ -20,13 +20,16 @@ import {
   Module,
   type Stages,
 } from "@mflux-depth/mlx/nn";
-import { inBands, type Layer, type Numbers, planParts, type Step } from "./bands.js";
+import { applySteps, type ConvStep, elementsOf, inBands, sizeOf } from "./bands.js";
 import { ConfigReader } from "./config.js";
+import { type Arithmetic, type Layer, planLayers } from "./layer-plan.js";
+import { consuming } from "./stages.js";
 
 /*
- * The variational autoencoder of latent diffusion (Rombach et al., 2022; diffusers: models/autoencoders/
- * autoencoder_kl.py and vae.py, models/unets/unet_2d_blocks.py, whose names the properties have).
- * Pictures and feature maps are `[batch, height, width, channels]`.
+ * The variational autoencoder of latent diffusion (Rombach et al., "High-Resolution Image Synthesis with Latent
+ * Diffusion Models", arXiv:2112.10752; diffusers: models/autoencoders/autoencoder_kl.py and vae.py,
+ * models/unets/unet_2d_blocks.py, whose names the properties have).
+ * Images and feature maps are `[batch, height, width, channels]`.
  */
 
 // ---------------------------------------------------------------- config
@@ -35,7 +38,7 @@ export interface AutoencoderConfig {
   inChannels: number;
   outChannels: number;
   latentChannels: number;
-  /** Channels of each level, from the picture's size down; each but the last halves height and width. */
+  /** Channels of each level, starting at the image's size. Each level except the last halves height and width. */
   blockOutChannels: number[];
   layersPerBlock: number;
   normNumGroups: number;
@@ -48,9 +51,9 @@ export interface AutoencoderConfig {
 }
 
 /**
- * Reads a `vae/config.json`.
+ * Reads a `vae/config.json`. Missing values get the defaults of diffusers.
  * @param source the file, for messages
- * @throws {ModelError} when it is another model's, or its values do not fit together.
+ * @throws {ModelError} when it describes another model, or its values contradict each other.
  */
 export function autoencoderConfig(json: unknown, source = "vae/config.json"): AutoencoderConfig {
   const reader = new ConfigReader(json, "a FLUX autoencoder", source);
@@ -81,10 +84,10 @@ export function autoencoderConfig(json: unknown, source = "vae/config.json"): Au
   return config;
 }
 
-/** How many pixels one latent stands for, along each side. */
+/** Pixels per latent, along each side. */
 export const reductionOf = (config: AutoencoderConfig): number => 2 ** (config.blockOutChannels.length - 1);
 
-/** Latents of the autoencoder → latents as the transformer sees them. */
+/** Latents of the autoencoder → latents as the transformer sees them, of the same shape. */
 export const scaleLatents = (latents: MxArray, config: AutoencoderConfig): MxArray =>
   scope(() => multiply(subtract(latents, config.shiftFactor), config.scalingFactor));
 
@@ -96,9 +99,9 @@ export const unscaleLatents = (latents: MxArray, config: AutoencoderConfig): MxA
 
 const normEps = 1e-6;
 
-/** A layer of one step, which holds nothing besides its output. */
-const single = (step: Step): Layer => ({
-  forward: (x) => step.conv.forward(x, step),
+/** A layer of one step, which holds nothing but its output. */
+const single = (step: ConvStep): Layer => ({
+  forward: (x) => applySteps([step], x),
   steps: [step],
   maps: 1,
 });
@@ -121,21 +124,20 @@ class ResnetBlock extends Module {
       inChannels === outChannels ? null : new Conv2d(inChannels, outChannels, { kernelSize: 1 });
   }
 
-  get steps(): readonly Step[] {
+  get steps(): readonly ConvStep[] {
     return [
       { norm: this.norm1, conv: this.conv1 },
       { norm: this.norm2, conv: this.conv2, skip: { conv: this.convShortcut } },
     ];
   }
 
+  /** `[batch, height, width, in]` → `[batch, height, width, out]` */
   forward(x: MxArray): MxArray {
-    const h = this.conv1.forward(x, { norm: this.norm1 });
-    const residual = this.convShortcut ? this.convShortcut.forward(x) : x;
-    return this.conv2.forward(h, { norm: this.norm2, residual });
+    return applySteps(this.steps, x);
   }
 }
 
-/** Attention of every position to every other, with one head. */
+/** Attention between all positions, with one head. */
 class SpatialAttention extends Module {
   readonly maps = 6;
   readonly groupNorm: GroupNorm;
@@ -153,6 +155,7 @@ class SpatialAttention extends Module {
     this.toOut = [new Linear(channels, channels)];
   }
 
+  /** `[batch, height, width, channels]` → the same shape */
   forward(x: MxArray): MxArray {
     const [batch, height, width, channels] = x.shape as [number, number, number, number];
     const normed = reshape(this.groupNorm.forward(x), [batch, 1, height * width, channels]);
@@ -179,7 +182,7 @@ class MidBlock extends Module {
   }
 }
 
-/** Half the size. The padding is on the right and below only. */
+/** Halves the size. Pads on the right and below only. */
 class Downsample extends Module {
   readonly conv: Conv2d;
 
@@ -193,7 +196,7 @@ class Downsample extends Module {
   }
 }
 
-/** Twice the size, by nearest neighbour and a convolution. */
+/** Doubles the size by nearest neighbour, then convolves. */
 class Upsample extends Module {
   readonly conv: Conv2d;
 
@@ -207,7 +210,7 @@ class Upsample extends Module {
   }
 }
 
-/** `count` residual blocks, the first of which changes the number of channels. */
+/** `count` residual blocks; the first one changes the number of channels. */
 const resnetsOf = (count: number, inChannels: number, outChannels: number, groups: number): ResnetBlock[] =>
   Array.from(
     { length: count },
@@ -246,7 +249,7 @@ class UpBlock extends Module {
 
 // ---------------------------------------------------------------- encoder and decoder
 
-/** Pictures `[b, h, w, inChannels]` → mean and log variance of the latents, `[b, h/8, w/8, 2 · latentChannels]`. */
+/** Images `[b, h, w, inChannels]` → mean and log variance of the latents, `[b, h/8, w/8, 2 · latentChannels]`. */
 class Encoder extends Module {
   readonly convIn: Conv2d;
   readonly downBlocks: readonly DownBlock[];
@@ -277,7 +280,7 @@ class Encoder extends Module {
   }
 }
 
-/** Latents `[b, h/8, w/8, latentChannels]` → pictures `[b, h, w, outChannels]`. */
+/** Latents `[b, h/8, w/8, latentChannels]` → images `[b, h, w, outChannels]`. */
 class Decoder extends Module {
   readonly convIn: Conv2d;
   readonly midBlock: MidBlock;
@@ -332,7 +335,7 @@ export class Autoencoder extends Module {
     this.config = config;
   }
 
-  /** As {@link Module.load}; the attention's old names (`query`, `proj_attn`) are understood too. */
+  /** Loads like {@link Module.load}, and also understands the attention's old names (`query`, `proj_attn`). */
   override async load(
     tensors: Iterable<readonly [string, MxArray]>,
     options: LoadOptions = {},
@@ -341,43 +344,47 @@ export class Autoencoder extends Module {
   }
 
   /**
-   * Pictures `[b, h, w, 3]` in −1 to 1 → the mode of the posterior, lazily: latents `[b, h/8, w/8, latentChannels]`,
-   * not yet scaled. (8 being {@link reductionOf} the config.)
+   * Encodes images lazily: the mode of the posterior.
+   * @param images `[b, h, w, 3]` in −1 to 1
+   * @returns unscaled latents `[b, h/8, w/8, latentChannels]`, where 8 is {@link reductionOf} the config
    */
-  encode(pictures: MxArray): MxArray {
-    return lazily(this.encodeStages(pictures));
+  encode(images: MxArray): MxArray {
+    return lazily(this.encodeStages(images));
   }
 
-  /** Unscaled latents `[b, h/8, w/8, latentChannels]` → pictures `[b, h, w, 3]`, about −1 to 1, lazily. */
+  /** Decodes lazily: unscaled latents `[b, h/8, w/8, latentChannels]` → images `[b, h, w, 3]`, about −1 to 1. */
   decode(latents: MxArray): MxArray {
     return lazily(this.decodeStages(latents));
   }
 
   /**
-   * {@link encode} layer by layer. The pictures must outlive it.
-   * @param limit bytes that the maps between layers may take. Where they take more as a whole, they are made in bands of
-   * rows, which is exact and takes longer.
+   * Encodes layer by layer, see {@link encode}. The images must outlive it.
+   * @param limit bytes that the maps between layers may take. Where whole maps take more, they are made in bands of
+   * rows, which gives the same result and takes longer.
    */
-  *encodeStages(pictures: MxArray, limit?: number): Stages {
-    return yield* this.through(this.encoding(), pictures, limit);
+  *encodeStages(images: MxArray, limit?: number): Stages {
+    return yield* this.through(this.encoding(), images, limit);
   }
 
-  /** {@link decode} layer by layer. The latents must outlive it. @param limit as for {@link encodeStages}. */
+  /**
+   * Decodes layer by layer, see {@link decode}. The latents must outlive it.
+   * @param limit as for {@link encodeStages}
+   */
   *decodeStages(latents: MxArray, limit?: number): Stages {
     return yield* this.through(this.decoding(), latents, limit);
   }
 
-  /** Bytes that encoding a picture of this size takes beside the weights, within the limit if that can be. */
-  encodingBytes(height: number, width: number, numbers: Numbers, limit?: number): number {
+  /** Bytes that encoding an image of this size takes in addition to the weights; within `limit` if possible. */
+  encodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
     const input = { height, width, channels: this.config.inChannels };
-    return planParts(this.encoding(), input, numbers, limit).work;
+    return planLayers(this.encoding(), input, arithmetic, limit).work;
   }
 
-  /** Bytes that decoding to a picture of this size takes beside the weights, within the limit if that can be. */
-  decodingBytes(height: number, width: number, numbers: Numbers, limit?: number): number {
+  /** Bytes that decoding to an image of this size takes in addition to the weights; within `limit` if possible. */
+  decodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
     const factor = reductionOf(this.config);
     const input = { height: height / factor, width: width / factor, channels: this.config.latentChannels };
-    return planParts(this.decoding(), input, numbers, limit).work;
+    return planLayers(this.decoding(), input, arithmetic, limit).work;
   }
 
   private encoding(): Layer[] {
@@ -398,27 +405,18 @@ export class Autoencoder extends Module {
 
   private *through(layers: readonly Layer[], input: MxArray, limit?: number): Stages {
     let x = astype(input, this.encoder.convIn.weight.dtype);
-    const [, height, width, channels] = x.shape as [number, number, number, number];
-    const numbers = {
-      bytes: x.nbytes / (height * width * channels),
+    const arithmetic = {
+      // For each element of a map, all images of the batch together.
+      bytes: x.nbytes / elementsOf(sizeOf(x)),
       fused: x.dtype === "float32" && defaultDevice() === "cpu",
     };
-    let finished = false;
-    try {
-      for (const part of planParts(layers, { height, width, channels }, numbers, limit).parts) {
-        const current = x;
-        if (part.bands > 0) {
-          const steps = part.layers.flatMap((layer) => layer.steps ?? []);
-          x = yield* inBands(steps, current, part.bands);
-        } else x = scope(() => part.layers[0]!.forward(current));
-        current.dispose();
-        yield [x];
-      }
-      finished = true;
-      return x;
-    } finally {
-      if (!finished) x.dispose();
+    for (const { layers: together, bands } of planLayers(layers, sizeOf(x), arithmetic, limit).groups) {
+      if (bands > 0) {
+        using whole = x;
+        x = yield* inBands([together.flatMap(({ steps }) => steps ?? [])], whole, bands);
+      } else x = yield* consuming([x], (whole) => together[0]!.forward(whole));
     }
+    return x;
   }
 }
 

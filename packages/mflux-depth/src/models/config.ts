@@ -1,14 +1,14 @@
 import { ModelError } from "../errors.js";
 
 /**
- * Reads values of a model's `config.json`, with the defaults that diffusers or transformers have for what is left out.
- * Every method throws a {@link ModelError} that names the key when the value cannot be.
+ * Reads values of a model's `config.json`. The caller passes the defaults of diffusers or transformers for missing ones.
+ * Every method throws a {@link ModelError} that names the key when the value is invalid.
  */
 export class ConfigReader {
   private readonly values: Readonly<Record<string, unknown>>;
 
   /**
-   * @param model how the model is called in messages, "a FLUX transformer"
+   * @param model what messages call the model: "a FLUX transformer"
    * @param source the file, for messages
    */
   constructor(
@@ -17,7 +17,7 @@ export class ConfigReader {
     private readonly source: string,
   ) {
     if (typeof json !== "object" || json === null || Array.isArray(json))
-      this.fail(`it is not a JSON object; the config.json of ${model} is needed`);
+      this.fail(`it is not a JSON object; expected the config.json of ${model}`);
     this.values = json as Record<string, unknown>;
   }
 
@@ -29,14 +29,23 @@ export class ConfigReader {
     return this.fail(`"${key}" is ${JSON.stringify(this.values[key])}; ${this.model} needs ${expected}`);
   }
 
-  /** @throws {ModelError} when `_class_name` is there and another. */
+  /** @throws {ModelError} when there is another `_class_name`. */
   className(expected: string): void {
     const found = this.values._class_name ?? expected;
     if (found !== expected)
-      this.fail(`it is the config of ${JSON.stringify(found)}; ${this.model} ("${expected}") is needed`);
+      this.fail(`it is the config of ${JSON.stringify(found)}; expected ${this.model} ("${expected}")`);
   }
 
-  /** A positive integer; a fallback of null makes null possible. */
+  /** @throws {ModelError} when there is another `model_type`, or none. */
+  modelType(expected: string): void {
+    const found = this.values.model_type;
+    if (found !== expected)
+      this.fail(
+        `it is the config of ${found === undefined ? "another kind of model" : JSON.stringify(found)}; expected ${this.model} ("${expected}")`,
+      );
+  }
+
+  /** A positive integer. A fallback of null makes null possible. */
   count<Fallback extends number | null>(key: string, fallback: Fallback): number | Fallback {
     const value = this.values[key] ?? null;
     if (value === null) return fallback;
@@ -48,6 +57,27 @@ export class ConfigReader {
     return Array.isArray(value) && value.length > 0 && value.every(isCount)
       ? [...value]
       : this.wrong(key, "a list of positive integers");
+  }
+
+  /** @param expected what messages call the valid numbers: "ratios" */
+  numbers(
+    key: string,
+    fallback: readonly number[],
+    expected: string,
+    isValid: (n: number) => boolean,
+  ): number[] {
+    const value = this.values[key] ?? fallback;
+    return Array.isArray(value) && value.length > 0 && value.every((n) => typeof n === "number" && isValid(n))
+      ? [...value]
+      : this.wrong(key, `a list of ${expected}`);
+  }
+
+  /** A whole number from 0 to 1023. */
+  smallNumber(key: string, fallback: number): number {
+    const value = this.number(key, fallback);
+    return Number.isInteger(value) && value >= 0 && value < 1024
+      ? value
+      : this.wrong(key, "a whole number from 0 to 1023");
   }
 
   number(key: string, fallback: number): number {
@@ -68,13 +98,13 @@ export class ConfigReader {
     );
   }
 
-  /** @throws {ModelError} when the value is there and not the one this library computes with. */
+  /** @throws {ModelError} when there is another value than the one that this library computes with. */
   only(key: string, expected: unknown): void {
     const value = this.values[key] ?? expected;
     if (JSON.stringify(value) !== JSON.stringify(expected)) this.wrong(key, JSON.stringify(expected));
   }
 
-  /** As {@link only} for each item of a list of `length`. */
+  /** Like {@link only}, for each item of a list of `length`. */
   onlyItems(key: string, expected: string, length: number): void {
     const value = this.values[key] ?? new Array(length).fill(expected);
     if (!Array.isArray(value) || value.length !== length || value.some((item) => item !== expected))
@@ -82,6 +112,6 @@ export class ConfigReader {
   }
 }
 
-// Sizes beyond this are no model's, and products of them would not be exact.
+// No model has larger sizes, and their products would not be exact.
 const isCount = (value: unknown): value is number =>
   typeof value === "number" && Number.isInteger(value) && value > 0 && value < 2 ** 24;

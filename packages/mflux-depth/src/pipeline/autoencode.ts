@@ -3,11 +3,11 @@
  */
 import { array, astype, evaluate, type MxArray, scope } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
-import { toBytes, toModelInput } from "../images/image.js";
-import type { Pixels } from "../images/resample.js";
+import { toBytes, toModelInput } from "../images/model-input.js";
+import type { FloatImage } from "../images/types.js";
 import { workingRoom } from "../memory/machine.js";
 import { Autoencoder, scaleLatents, unscaleLatents } from "../models/autoencoder.js";
-import type { Numbers } from "../models/bands.js";
+import type { Arithmetic } from "../models/layer-plan.js";
 import { latentShape, toChannelsFirst } from "../sampling/latents.js";
 import type { Model } from "./model.js";
 import type { Latents, Picture } from "./result.js";
@@ -17,7 +17,7 @@ type Target = Pick<Generation, "request" | "grid" | "model" | "signal">;
 
 /** An image, stretched to the requested size → packed latents, `[1, tokens, channels]` float32. */
 export async function encodeImage(
-  image: Pixels,
+  image: FloatImage,
   vae: Autoencoder,
   { request: { width, height }, grid, model, signal }: Target,
 ): Promise<MxArray> {
@@ -66,7 +66,7 @@ async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Ar
 /** Estimates the bytes that encoding an image takes, weights aside, within `room` where that is possible. */
 export function encodingMemory({ width, height }: Workload, model: Model, room: number): number {
   using vae = new Autoencoder(model.configs.vae);
-  return vae.encodingBytes(height, width, numbersOf(model), room);
+  return vae.encodingBytes(height, width, arithmeticOf(model), room);
 }
 
 /** Estimates the bytes that decoding to an image takes, weights aside, within `room` where that is possible. */
@@ -74,10 +74,10 @@ export function decodingMemory({ width, height }: Workload, model: Model, room: 
   using vae = new Autoencoder(model.configs.vae);
   // The image as MLX, JavaScript and the codec hold it.
   const image = 3 * 8 * width * height;
-  return vae.decodingBytes(height, width, numbersOf(model), Math.max(0, room - image)) + image;
+  return vae.decodingBytes(height, width, arithmeticOf(model), Math.max(0, room - image)) + image;
 }
 
-const numbersOf = ({ precision: { dtype, fused } }: Model): Numbers => ({
+const arithmeticOf = ({ precision: { dtype, fused } }: Model): Arithmetic => ({
   // The autoencoder computes in float32 where float16 was requested.
   bytes: dtype === "bfloat16" ? 2 : 4,
   fused,

@@ -1,9 +1,10 @@
-import { DepthEstimator } from "../depth/depth.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
+import { defaultEstimator } from "../depth/registry.js";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
-import { defaultDepthModel } from "../options/defaults.js";
 import type { LoadProgress } from "../weights/component.js";
 
 export interface EstimatorSourceOptions {
@@ -28,7 +29,7 @@ export class EstimatorSource {
   get name(): string {
     const { model, depthModel } = this.#options;
     const isBrought = this.#estimator?.folder.startsWith(model.folder);
-    return depthModel ?? (isBrought ? model.name : defaultDepthModel);
+    return depthModel ?? (isBrought ? model.name : defaultEstimator.repository);
   }
 
   /**
@@ -38,9 +39,9 @@ export class EstimatorSource {
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
     const { model, depthModel, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
-    this.#estimator ??= await DepthEstimator.obtain({
+    this.#estimator ??= await obtainEstimator({
       depthModel,
-      fluxFolder: model.folder,
+      modelFolder: model.folder,
       offline,
       signal,
       onLoad,

@@ -1,6 +1,7 @@
 import { memory } from "@mflux-depth/mlx";
 import { describeBytes } from "../bytes.js";
-import type { DepthEstimate, DepthEstimator, EstimateOptions } from "../depth/depth.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
 import { componentNames } from "../families/family.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";

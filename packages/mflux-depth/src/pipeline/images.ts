@@ -1,5 +1,4 @@
-import { invertMap } from "../depth/map.js";
-import { readDepthMap, readPhoto } from "../images/image.js";
+import { readDepthMap, readPhoto } from "../images/decode.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { Warnings } from "./events.js";
 import type { RequestImages } from "./stage.js";
@@ -10,8 +9,7 @@ import type { RequestImages } from "./stage.js";
  */
 export async function readImages(request: ResolvedRequest, warnings: Warnings): Promise<RequestImages> {
   const { image, depthImage, imageStrength, invertDepth } = request;
-  const given = depthImage === undefined ? null : await readDepthMap(depthImage);
-  const depthMap = given && (invertDepth ? invertMap(given) : given);
+  const depthMap = depthImage === undefined ? null : await readDepthMap(depthImage, { invert: invertDepth });
   const photo = image !== undefined && (!depthMap || imageStrength > 0) ? await readPhoto(image) : null;
   for (const read of [depthMap, photo]) warnings.add(...(read?.warnings ?? []));
   return { depthMap, photo };

@@ -1,4 +1,5 @@
-import { DepthEstimator } from "../depth/depth.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives } from "../memory/alternatives.js";
@@ -114,7 +115,7 @@ export async function planModel(
   if (request.depthImage === undefined)
     try {
       const { depthModel } = options;
-      estimator = await DepthEstimator.obtain({ depthModel, fluxFolder: repository.folder, offline: true });
+      estimator = await obtainEstimator({ depthModel, modelFolder: repository.folder, offline: true });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);

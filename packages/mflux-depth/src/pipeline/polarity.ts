@@ -1,5 +1,5 @@
-import type { DepthEstimate } from "../depth/depth.js";
-import { polarityWarning } from "../depth/map.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import { polarityWarning } from "../depth/polarity.js";
 import type { Generation } from "./stage.js";
 
 /**
@@ -12,7 +12,7 @@ export function warnIfInverted(
 ): void {
   if (!depthMap || request.trustDepth) return;
   const warning = polarityWarning(depthMap, depthMap.source, {
-    inferred: estimate?.prediction,
+    inferred: estimate?.inverseDepth,
     exchanged: request.invertDepth,
   });
   if (warning) warnings.add(warning);

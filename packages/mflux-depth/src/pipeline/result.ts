@@ -1,6 +1,5 @@
-import { toLevels } from "../depth/map.js";
 import { saveFile } from "../files/output.js";
-import { encodeImage, formatOf, type ImageFormat } from "../images/image.js";
+import { encodeImage, formatOf, type ImageFormat, toLevels } from "../images/encode.js";
 import { type PictureParameters, sidecarPath, toComment, toSidecar } from "./metadata.js";
 
 /** A finished picture: RGB, 8 bits, row by row. */

@@ -7,6 +7,7 @@ import { copyFile, mkdir, open, readdir, rename, rm, stat, statfs, writeFile } f
 import { basename, dirname, join, resolve } from "node:path";
 import { MlxError, memory } from "@mflux-depth/mlx";
 import { describeBytes } from "../bytes.js";
+import { estimatorIn } from "../depth/repository.js";
 import { ModelError, OptionError, OutputError } from "../errors.js";
 import { type ComponentName, componentNames } from "../families/family.js";
 import type { ModelFiles } from "../families/model-files.js";
@@ -201,8 +202,8 @@ async function copyRest(
 ): Promise<void> {
   for (const tokenizer of ["tokenizer", "tokenizer_2"])
     await copyFolder(join(source, tokenizer), join(folder, tokenizer), signal);
-  if (isFolder(join(source, "depth_pro")))
-    await copyFolder(join(source, "depth_pro"), join(folder, "depth_pro"), signal);
+  const estimator = estimatorIn(source);
+  if (estimator !== null) await copyFolder(estimator, join(folder, basename(estimator)), signal);
   for (const name of await readdir(source))
     if (/^(LICENSE|NOTICE)/i.test(name)) await copyFile(join(source, name), join(folder, name));
   await copyFolder(join(configs, "scheduler"), join(folder, "scheduler"), signal);

@@ -15,7 +15,7 @@ import { describeBytes } from "../../src/bytes.js";
 import { parseFlags } from "../../src/cli/flags.js";
 import { duration, progressOn } from "../../src/cli/progress.js";
 import { OptionError } from "../../src/errors.js";
-import { readDepthMap } from "../../src/images/image.js";
+import { readDepthMap } from "../../src/images/decode.js";
 import { lanczos, resize } from "../../src/images/resample.js";
 import { loadOptions, requestOptions } from "../../src/options/index.js";
 import { FluxDepth } from "../../src/pipeline/flux-depth.js";
@@ -233,7 +233,7 @@ describe("what fails exits with 1", () => {
     for (const [file, message] of [
       ["nowhere.png", /^nowhere\.png: there is no such file\.$/],
       ["empty.png", /empty/],
-      ["text.png", /not a picture/],
+      ["text.png", /not an image/],
       ["cut.png", /damaged or cut off/],
       ["dot.png", /1 × 1 pixels/],
       ["long.png", /30000 × 30 pixels/],
@@ -450,7 +450,7 @@ describe("generate", () => {
     const [written, given] = [await readDepthMap(at("maps/3_depth_map.png")), await readDepthMap(map)];
     const { data } = resize(given, 64, 64, lanczos);
     for (const [i, v] of written.data.entries())
-      assert.ok(Math.abs(v - Math.min(Math.max(data[i]!, 0), 255)) <= 0.5 / 257 + 1e-4, `${i}`);
+      assert.ok(Math.abs(v - Math.min(Math.max(data[i]!, 0), 1)) <= 0.5 / 65535 + 1e-6, `${i}`);
   });
 
   test("random seeds are drawn and said", async () => {

@@ -98,7 +98,7 @@ describe("mflux-depth depth", () => {
     assert.equal(done.code, 1);
     assert.deepEqual(readdirSync("maps").sort(), ["cube_depth.npy", "room_depth.npy", "shapes_depth.npy"]);
     assert.equal(done.out.trim().split("\n").length, 3);
-    assert.match(done.err, /broken\.jpg: is not a picture/);
+    assert.match(done.err, /broken\.jpg: is not an image/);
     assert.match(done.err, /1 of 4 photos failed/);
     assert.equal(done.err.match(/reading Depth Pro/g)?.length, 1);
     assert.equal(readFileSync("maps/room_depth.npy").toString("latin1", 1, 6), "NUMPY");

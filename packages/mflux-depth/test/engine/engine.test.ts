@@ -99,7 +99,7 @@ test("errors keep their class, their subject and their sentence", async () => {
   );
   await assert.rejects(
     engine.generate(job({ depthImage: new Uint8Array(100) })),
-    (error) => error instanceof ImageError && /not a picture that can be read/.test(error.message),
+    (error) => error instanceof ImageError && /not an image that can be read/.test(error.message),
   );
   const { model } = engine.held!;
   await assert.rejects(

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { bilinear, interpolate, lanczos, type Pixels, resize } from "../../src/images/resample.js";
+import { bilinear, interpolate, lanczos, resize } from "../../src/images/resample.js";
+import type { Raster } from "../../src/images/types.js";
 
 /*
  * golden/resample.json is made by Pillow from `pattern` below:
@@ -12,7 +13,7 @@ const golden: {
   cases: { filter: string; from: [number, number]; to: [number, number]; values: number[] }[];
 } = JSON.parse(readFileSync(new URL("../../../test/golden/resample.json", import.meta.url), "utf8"));
 
-const pattern = (width: number, height: number): Pixels => ({
+const pattern = (width: number, height: number): Raster => ({
   data: Float32Array.from({ length: width * height }, (_, i) => ((i * 7919 + i * i * 31) % 1021) / 4),
   width,
   height,
@@ -20,7 +21,7 @@ const pattern = (width: number, height: number): Pixels => ({
 });
 
 /** The channels of several pictures, interleaved. */
-const interleave = (...planes: Pixels[]): Pixels => ({
+const interleave = (...planes: Raster[]): Raster => ({
   ...planes[0]!,
   channels: planes.length,
   data: Float32Array.from(
@@ -49,9 +50,9 @@ test("Lanczos and bilinear are Pillow's on floats", () => {
 test("channels do not mix", () => {
   const [a, b] = [pattern(31, 17), { ...pattern(31, 17), data: pattern(31, 17).data.toReversed() }];
   for (const run of [
-    (p: Pixels) => resize(p, 8, 20, lanczos),
-    (p: Pixels) => resize(p, 40, 9, bilinear),
-    (p: Pixels) => interpolate(p, 13, 29),
+    (p: Raster) => resize(p, 8, 20, lanczos),
+    (p: Raster) => resize(p, 40, 9, bilinear),
+    (p: Raster) => interpolate(p, 13, 29),
   ])
     assert.deepEqual(run(interleave(a, b, a)), interleave(run(a), run(b), run(a)));
 });
@@ -63,7 +64,7 @@ test("the same size is the same picture", () => {
 });
 
 /** PyTorch's definition, plainly: sample at (i + ½)·n/m − ½, clamped to the picture. */
-function sampled(source: Pixels, width: number, height: number): number[] {
+function sampled(source: Raster, width: number, height: number): number[] {
   const at = (i: number, from: number, to: number) =>
     Math.min(Math.max(((i + 0.5) * from) / to - 0.5, 0), from - 1);
   const pixel = (x: number, y: number) =>

@@ -18,14 +18,13 @@ import { readConfig } from "../../src/files/json.js";
 import {
   DepthPro,
   type DepthProConfig,
-  type Dinov2Config,
   depthProConfig,
   depthProKey,
   inputSize,
-  interpolate,
-  mergePatches,
-  splitPatches,
-} from "../../src/models/depth-pro.js";
+} from "../../src/models/depth-pro/index.js";
+import { mergePatches, splitPatches } from "../../src/models/depth-pro/patches.js";
+import type { Dinov2Config } from "../../src/models/dinov2.js";
+import { bilinear as interpolate } from "../../src/models/interpolate.js";
 import { openCheckpoint } from "../../src/weights/checkpoint.js";
 import { loadWeights } from "../../src/weights/load.js";
 import { relativeError } from "../support/tensors.js";

@@ -29,7 +29,9 @@ import {
   zeros,
 } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../../src/errors.js";
-import { inspectImage, readDepthMap, readPhoto, toModelInput } from "../../src/images/image.js";
+import { inspectImage, readDepthMap, readPhoto } from "../../src/images/decode.js";
+import { toLevels } from "../../src/images/encode.js";
+import { toModelInput } from "../../src/images/model-input.js";
 import {
   FluxDepth,
   type FluxDepthOptions,
@@ -192,7 +194,7 @@ describe("a generation", () => {
     for await (const event of flux.steps({ ...request, invertDepth: true, seed: 8 })) {
       events.push(event.type === "stage" ? `${event.stage} ${event.state}` : event.type);
       if (event.type === "warning")
-        assert.match(event.message, /against the depth of the photo.*leave out invertDepth/);
+        assert.match(event.message, /disagrees with the photo's depth.*leave out invertDepth/);
       if (event.type === "result") warnings = event.result.warnings;
     }
     assert.equal(warnings.length, 1);
@@ -375,7 +377,7 @@ describe("a generation", () => {
   test("takes an inverted map as what it means, and warns of one that seems to be", async () => {
     using flux = await load();
     const map = await readDepthMap(small.depthImage!);
-    const data = Uint8Array.from(map.data, (level) => 255 - level);
+    const data = toLevels(map, 8).map((level) => 255 - level);
     const depthImage = { data, width: map.width, height: map.height, channels: 1 };
     const expected = await flux.generate(small);
     assert.ok(!expected.warnings.some((warning) => /invertDepth/.test(warning)));
@@ -402,7 +404,7 @@ describe("a generation", () => {
     assert.equal(result.metadata.seed, 7);
     assert.equal(result.metadata.max_sequence_length, 64);
     const map = await readPhoto(await result.saveDepthMap(join(scratch, "depth.png")));
-    const grey = Float32Array.from({ length: 64 * 96 }, (_, i) => map.data[3 * i]! / 255);
+    const grey = Float32Array.from({ length: 64 * 96 }, (_, i) => map.data[3 * i]!);
     assert.ok(relativeError(grey, result.depthMap.data) < 1e-4);
   });
 

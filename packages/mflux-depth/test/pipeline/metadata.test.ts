@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import sharp from "sharp";
-import { encodeImage } from "../../src/images/image.js";
+import { encodeImage } from "../../src/images/encode.js";
 import {
   type PictureParameters,
   readParameters,

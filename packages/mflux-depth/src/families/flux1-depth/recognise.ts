@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { estimators } from "../../depth/registry.js";
 import { ModelError } from "../../errors.js";
 import { isFolder } from "../../files/folders.js";
 import { readConfig } from "../../files/json.js";
@@ -68,10 +69,11 @@ function requireFluxDepth(folder: string, configs: string): void {
 /** The error for a folder with a config of its own, which is one component or one network. */
 function singleComponent(folder: string): ModelError {
   const { model_type: type, _class_name: network } = readConfig(folder, "config.json");
-  if (type === "depth_pro")
+  const estimator = estimators.find(({ modelType }) => modelType === type);
+  if (estimator)
     return new ModelError(
       folder,
-      "this is Depth Pro, which infers depth from photos; give it as depthModel, and a FLUX.1 Depth model as model",
+      `this is ${estimator.name}, which estimates depth from photos; give it as depthModel, and a FLUX.1 Depth model as model`,
       { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
     );
   return new ModelError(

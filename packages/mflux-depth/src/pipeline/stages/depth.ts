@@ -1,4 +1,4 @@
-import type { DepthEstimate } from "../../depth/depth.js";
+import type { DepthEstimate } from "../../depth/estimate.js";
 import { ImageError, ModelError } from "../../errors.js";
 import { warnIfInverted } from "../polarity.js";
 import { defineStage } from "../stage.js";

@@ -1,0 +1,173 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { array, type MxArray } from "@mflux-depth/mlx";
+import { ModelError } from "../errors.js";
+import { readConfig } from "../files/json.js";
+import { interpolate } from "../images/resample.js";
+import type { DecodedImage, FloatImage } from "../images/types.js";
+import {
+  DepthPro,
+  type DepthProConfig,
+  depthProBytes,
+  depthProConfig,
+  depthProKey,
+  inputSize,
+} from "../models/depth-pro/index.js";
+import { openCheckpoint } from "../weights/checkpoint.js";
+import { Component, type HeldSize } from "../weights/component.js";
+import type { DepthEstimator, EstimateOptions, EstimatorLoadOptions } from "./estimator.js";
+import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
+
+const configFile = "config.json";
+const preprocessorFile = "preprocessor_config.json";
+
+/**
+ * Opens Depth Pro (Apple): metric depth, with the field of view where the checkpoint has that head.
+ * @throws {ModelError} when a config is invalid, or weights are missing.
+ */
+export const openDepthPro = (folder: string, options: EstimatorLoadOptions): DepthEstimator =>
+  new DepthProEstimator(folder, options);
+
+class DepthProEstimator extends PhotoEstimator {
+  readonly modelType = "depth_pro";
+  readonly name = "Depth Pro";
+  readonly folder: string;
+  protected readonly seesFieldOfView: boolean;
+  readonly #config: DepthProConfig;
+  readonly #input: InputConfig;
+  readonly #options: EstimatorLoadOptions;
+  #loaded: { readonly component: Component<DepthPro>; readonly fieldOfView: boolean } | null = null;
+
+  constructor(folder: string, options: EstimatorLoadOptions) {
+    super();
+    const config = depthProConfig(readConfig(folder, configFile), join(folder, configFile));
+    this.folder = folder;
+    this.seesFieldOfView = config.useFovModel;
+    this.#config = config;
+    this.#input = readInputConfig(folder, config);
+    this.#options = options;
+    openCheckpoint(folder);
+  }
+
+  protected async predict(
+    photo: DecodedImage,
+    { fieldOfView, signal, onProgress }: Required<EstimateOptions>,
+  ): Promise<ModelOutput> {
+    const model = await this.#model(fieldOfView, signal);
+    using pixels = toPixels(photo, this.#input);
+    const output = await model.forward(pixels, { signal, onProgress });
+    using depth = output.depth;
+    const [, height, width] = depth.shape as [number, number, number];
+    return {
+      prediction: {
+        data: depth.toTypedArray() as Float32Array,
+        width,
+        height,
+        channels: 1,
+        quantity: "inverse-depth",
+        scale: "canonical",
+      },
+      fieldOfView: output.fov ?? undefined,
+    };
+  }
+
+  free(): void {
+    this.#loaded?.component.free();
+    this.#loaded = null;
+  }
+
+  size(): HeldSize {
+    return this.#component(false).size();
+  }
+
+  workingMemory(): number {
+    return depthProBytes(this.#config);
+  }
+
+  /** Loads the model, with the field-of-view head only when that is asked for: it is a third of the weights. */
+  #model(fieldOfView: boolean, signal: AbortSignal | undefined): Promise<DepthPro> {
+    if (fieldOfView && this.#loaded?.fieldOfView === false) this.free();
+    this.#loaded ??= { component: this.#component(fieldOfView), fieldOfView };
+    return this.#loaded.component.get(signal);
+  }
+
+  #component(fieldOfView: boolean): Component<DepthPro> {
+    const config = { ...this.#config, useFovModel: fieldOfView };
+    return new Component({
+      folder: this.folder,
+      name: this.modelType,
+      build: () => new DepthPro(config),
+      rename: depthProKey(config),
+      dtype: "float32",
+      bits: null,
+      onProgress: this.#options.onLoad,
+    });
+  }
+}
+
+// ---------------------------------------------------------------- input
+
+/** How a photo becomes the model's input. */
+export interface InputConfig {
+  /** Side of the square that the photo is stretched to, in pixels. */
+  readonly side: number;
+  /** Subtracted from values in [0, 1], for each channel. */
+  readonly mean: readonly number[];
+  /** The differences are divided by it, for each channel. */
+  readonly deviation: readonly number[];
+}
+
+/**
+ * Reads `preprocessor_config.json`, if there is one.
+ * @throws {ModelError} when it asks for something that Depth Pro does not do.
+ */
+function readInputConfig(folder: string, config: DepthProConfig): InputConfig {
+  const path = join(folder, preprocessorFile);
+  const json = existsSync(path) ? readConfig(folder, preprocessorFile) : {};
+  const fail = (reason: string): never => {
+    throw new ModelError(path, reason);
+  };
+  const threeNumbers = (key: string): number[] => {
+    const value = json[key] ?? [0.5, 0.5, 0.5];
+    return Array.isArray(value) && value.length === 3 && value.every((n) => typeof n === "number")
+      ? value
+      : fail(`"${key}" is ${JSON.stringify(value)}; expected three numbers`);
+  };
+  const smallest = inputSize(config);
+  const { width, height } = (json.size ?? { width: smallest, height: smallest }) as {
+    width?: unknown;
+    height?: unknown;
+  };
+  if (typeof width !== "number" || width !== height || !Number.isInteger(width) || width < smallest)
+    return fail(
+      `"size" is ${JSON.stringify(json.size)}; expected a square of ${smallest} or more, as the config's patches need`,
+    );
+  // Pillow's numbering; 2 is bilinear.
+  if (json.resample !== undefined && json.resample !== 2)
+    return fail(`"resample" is ${JSON.stringify(json.resample)}; expected 2 (bilinear)`);
+  const scale = json.rescale_factor ?? 1 / 255;
+  if (typeof scale !== "number" || !(scale > 0))
+    return fail(`"rescale_factor" is ${JSON.stringify(scale)}; expected a positive number`);
+  // The factor is for values up to 255.
+  const unit = 255 * scale;
+  return {
+    side: width,
+    mean: threeNumbers("image_mean").map((n) => n / unit),
+    deviation: threeNumbers("image_std").map((n) => n / unit),
+  };
+}
+
+/**
+ * Normalizes a photo, then stretches it to a square: bilinear, with half-pixel centres, without antialiasing
+ * (transformers: models/depth_pro/image_processing_depth_pro_fast.py).
+ * @param photo three channels
+ * @returns `[side, side, 3]`, −1 to 1
+ */
+export function preprocess(photo: FloatImage, { side, mean, deviation }: InputConfig): Float32Array {
+  const data = photo.data.map((value, i) => (value - mean[i % 3]!) / deviation[i % 3]!);
+  return interpolate({ ...photo, data }, side, side).data;
+}
+
+/** The photo as the model takes it, `[1, side, side, 3]`. */
+const toPixels = (photo: FloatImage, input: InputConfig): MxArray =>
+  array(preprocess(photo, input), { shape: [1, input.side, input.side, 3] });

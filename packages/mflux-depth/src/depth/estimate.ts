@@ -1,0 +1,113 @@
+import { ImageError } from "../errors.js";
+import { saveFile } from "../files/output.js";
+import { encodeImage, toLevels } from "../images/encode.js";
+import { bilinear, resize } from "../images/resample.js";
+import type { FloatImage, Raster } from "../images/types.js";
+import { extremesOf, type MapAdjustments, normalizedMap } from "./adjustments.js";
+import { toColours } from "./colours.js";
+import { checkFileOptions, type DepthFileOptions, type DepthFormat, depthFormatOf, toNpy } from "./files.js";
+import { focalLengthFromFieldOfView } from "./focal-length.js";
+import { type DepthPrediction, inverseDepth, metresOf } from "./prediction.js";
+
+/** The depth of a photo. */
+export class DepthEstimate {
+  /** The photo's file, or what it was given as. */
+  readonly source: string;
+  /** Of the photo, upright. */
+  readonly width: number;
+  readonly height: number;
+  /** The model's output at its own size, and what it means. */
+  readonly prediction: DepthPrediction;
+  /** Smallest and largest value of the prediction. */
+  readonly range: { readonly min: number; readonly max: number };
+  /** Horizontal, in degrees, estimated by the model; undefined when it was not asked or cannot. */
+  readonly fieldOfView: number | undefined;
+  /** In pixels of the photo: from EXIF, else from the field of view; undefined when neither is known. */
+  readonly focalLength: number | undefined;
+  readonly focalLengthFrom: "exif" | "model" | undefined;
+  #data: Float32Array | null = null;
+
+  constructor(
+    photo: { readonly source: string; readonly width: number; readonly height: number },
+    prediction: DepthPrediction,
+    camera: { readonly fieldOfView: number | undefined; readonly exifFocalLength: number | undefined },
+  ) {
+    this.source = photo.source;
+    this.width = photo.width;
+    this.height = photo.height;
+    this.prediction = prediction;
+    this.range = extremesOf(prediction.data);
+    this.fieldOfView = camera.fieldOfView;
+    const seen =
+      camera.fieldOfView === undefined
+        ? undefined
+        : focalLengthFromFieldOfView(camera.fieldOfView, photo.width);
+    this.focalLength = camera.exifFocalLength ?? seen;
+    this.focalLengthFrom =
+      camera.exifFocalLength !== undefined ? "exif" : seen !== undefined ? "model" : undefined;
+  }
+
+  /** The prediction at the photo's size, row by row. */
+  get data(): Float32Array {
+    this.#data ??= resize(this.prediction, this.width, this.height, bilinear).data;
+    return this.#data;
+  }
+
+  /** Inverse depth at the model's own size: near is large. */
+  get inverseDepth(): Raster {
+    return inverseDepth(this.prediction);
+  }
+
+  /** Distances in metres at the photo's size; undefined when the prediction is relative, or needs a focal length. */
+  get metres(): Float32Array | undefined {
+    const { data, prediction, focalLength, width } = this;
+    return metresOf(data, prediction, focalLength === undefined ? undefined : focalLength / width);
+  }
+
+  /**
+   * Makes a depth map at a size (the photo's unless given): one channel in [0, 1], near is 1.
+   * @throws {ImageError} when the depth is the same everywhere.
+   */
+  map(width = this.width, height = this.height, adjustments: MapAdjustments = {}): FloatImage {
+    return normalizedMap(this.inverseDepth, width, height, this.source, adjustments);
+  }
+
+  /**
+   * Encodes the depth at the photo's size, see {@link DepthFileOptions}.
+   * @throws {OptionError} when options contradict each other.
+   * @throws {ImageError} when the depth is the same everywhere, or metres are asked for and not known.
+   */
+  async encode(options: DepthFileOptions & { format: DepthFormat }): Promise<Uint8Array> {
+    checkFileOptions(options);
+    const { format, bits = 8, colour = false, metres = false, ...adjustments } = options;
+    const { width, height } = this;
+    if (format === "npy") return toNpy(metres ? this.#requireMetres() : this.data, width, height);
+    const map = this.map(width, height, adjustments);
+    return colour
+      ? encodeImage({ data: toColours(map), width, height, channels: 3 }, format)
+      : encodeImage({ data: toLevels(map, bits), width, height, channels: 1 }, format);
+  }
+
+  /**
+   * Writes the depth at the photo's size, as an image or as an array (`.npy`), by the extension.
+   * @returns the path written
+   * @throws as {@link encode}
+   * @throws {OutputError} when the file cannot be written.
+   */
+  async save(path: string, options: DepthFileOptions & { overwrite?: boolean } = {}): Promise<string> {
+    const { overwrite = true, ...file } = options;
+    const bytes = await this.encode({ ...file, format: depthFormatOf(path) });
+    return saveFile(path, bytes, { overwrite });
+  }
+
+  #requireMetres(): Float32Array {
+    const { metres } = this;
+    if (metres) return metres;
+    throw new ImageError(
+      this.source,
+      this.prediction.scale === "relative"
+        ? "its distances in metres are not known, because this model estimates relative depth only."
+        : "its distances in metres are not known: EXIF has no focal length, and this model has no field-of-view head.",
+    );
+  }
+}

@@ -1,0 +1,66 @@
+import { memory } from "@mflux-depth/mlx";
+import { ModelError } from "../errors.js";
+import { readPhoto } from "../images/decode.js";
+import type { DecodedImage } from "../images/types.js";
+import type { ImageInput } from "../options/index.js";
+import type { HeldSize } from "../weights/component.js";
+import { DepthEstimate } from "./estimate.js";
+import type { DepthEstimator, EstimateOptions } from "./estimator.js";
+import { exifFocalLength } from "./focal-length.js";
+import type { DepthPrediction } from "./prediction.js";
+
+/** What a model says about a photo. */
+export interface ModelOutput {
+  readonly prediction: DepthPrediction;
+  /** Horizontal, in degrees. */
+  readonly fieldOfView: number | undefined;
+}
+
+/** What all estimators share: reading the photo, remembering the last estimate, checking the numbers. */
+export abstract class PhotoEstimator implements DepthEstimator {
+  abstract readonly modelType: string;
+  abstract readonly name: string;
+  abstract readonly folder: string;
+  /** Whether the model can estimate the field of view. */
+  protected abstract readonly seesFieldOfView: boolean;
+  #last: { readonly key: string; readonly estimate: DepthEstimate } | null = null;
+
+  /** Runs the model; loads its weights first if need be. Aborts with the signal's reason. */
+  protected abstract predict(photo: DecodedImage, options: Required<EstimateOptions>): Promise<ModelOutput>;
+  abstract free(): void;
+  abstract size(): HeldSize;
+  abstract workingMemory(): number;
+
+  async estimate(photo: ImageInput | DecodedImage, options: EstimateOptions = {}): Promise<DepthEstimate> {
+    const { signal, onProgress } = options;
+    const fieldOfView = (options.fieldOfView ?? true) && this.seesFieldOfView;
+    const decoded = isDecoded(photo) ? photo : await readPhoto(photo);
+    const key = `${decoded.sha256} ${decoded.width} ${decoded.height}`;
+    if (this.#last?.key === key && (!fieldOfView || this.#last.estimate.fieldOfView !== undefined)) {
+      onProgress?.(1);
+      return this.#last.estimate;
+    }
+    signal?.throwIfAborted();
+
+    const output = await this.predict(decoded, { fieldOfView, signal, onProgress });
+    memory.clearCache();
+    if (!output.prediction.data.every(Number.isFinite))
+      throw new ModelError(
+        this.folder,
+        `the depth of ${decoded.source} has values that are not finite; the weights may be damaged`,
+      );
+    const estimate = new DepthEstimate(decoded, output.prediction, {
+      fieldOfView: output.fieldOfView,
+      exifFocalLength: exifFocalLength(decoded),
+    });
+    this.#last = { key, estimate };
+    return estimate;
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+}
+
+const isDecoded = (photo: ImageInput | DecodedImage): photo is DecodedImage =>
+  typeof photo === "object" && "sha256" in photo;

@@ -1,0 +1,117 @@
+import type { MxArray } from "@mflux-depth/mlx";
+import { bandOf, type ConvStep, elementsOf, type MapSize, rowsNeeded, sizesOf } from "./bands.js";
+
+/** A layer of a convolutional network. Feature maps `[batch, height, width, channels]` go in and come out. */
+export interface Layer {
+  forward(x: MxArray): MxArray;
+  /** The layer's steps, if it consists of convolutions alone: such layers can run in bands. */
+  readonly steps?: readonly ConvStep[];
+  /** How many maps of its output's size the layer holds at once, without its input. */
+  readonly maps: number;
+  /** Channels of the output, if the layer has no steps and changes them. */
+  readonly channels?: number;
+}
+
+/** Neighbouring layers that run together. */
+export interface LayerGroup {
+  readonly layers: readonly Layer[];
+  /** The number of bands of rows; 0 for whole maps. */
+  readonly bands: number;
+}
+
+/** How the backend computes. */
+export interface Arithmetic {
+  /** Bytes per element. */
+  readonly bytes: number;
+  /** Whether norms are fused with what follows them; otherwise they make copies in float32. */
+  readonly fused: boolean;
+}
+
+/** Bytes that computing takes in addition to the counted maps. */
+const uncounted = 20e6;
+
+/** A way to run the layers up to some point. */
+interface Candidate {
+  readonly groups: readonly LayerGroup[];
+  /** Bytes that its worst group holds. */
+  readonly peak: number;
+  /** Multiplications. */
+  readonly cost: number;
+}
+
+/**
+ * Chooses how to run layers: on whole maps where these fit into `limit` bytes, otherwise in bands with the least work
+ * that fits, or with the least memory if nothing fits.
+ * @returns the groups in order, and the bytes that they need, including inputs and outputs
+ */
+export function planLayers(
+  layers: readonly Layer[],
+  input: MapSize,
+  arithmetic: Arithmetic,
+  limit = Number.POSITIVE_INFINITY,
+): { readonly groups: readonly LayerGroup[]; readonly work: number } {
+  const within = (limit - uncounted) / 1.05;
+  const sizes = [input];
+  for (const { steps, channels } of layers) {
+    const size = sizes.at(-1)!;
+    sizes.push(steps ? sizesOf(steps, size).at(-1)! : { ...size, channels: channels ?? size.channels });
+  }
+  const better = (a: Candidate, b: Candidate | undefined): boolean => {
+    if (!b) return true;
+    const [excess, before] = [a, b].map(({ peak }) => Math.max(peak, within)) as [number, number];
+    return excess < before || (excess === before && a.cost < b.cost);
+  };
+  const best: Candidate[] = [{ groups: [], peak: 0, cost: 0 }];
+  for (let to = 1; to <= layers.length; to++) {
+    for (let from = to - 1; from >= 0; from--) {
+      const together = layers.slice(from, to);
+      if (from < to - 1 && together.some(({ steps }) => !steps)) break;
+      for (const way of candidates(together, sizes[from]!, sizes[to]!, arithmetic)) {
+        const before = best[from]!;
+        const joined: Candidate = {
+          groups: [...before.groups, ...way.groups],
+          peak: Math.max(before.peak, way.peak),
+          cost: before.cost + way.cost,
+        };
+        if (better(joined, best[to])) best[to] = joined;
+      }
+    }
+  }
+  const { groups, peak } = best.at(-1)!;
+  return { groups, work: 1.05 * peak + uncounted };
+}
+
+/** A single layer on whole maps, or several layers in 2, 4, 8, … bands. */
+function* candidates(
+  layers: readonly Layer[],
+  from: MapSize,
+  to: MapSize,
+  { bytes, fused }: Arithmetic,
+): Generator<Candidate> {
+  const [into, out] = [elementsOf(from), elementsOf(to)];
+  const steps = layers.flatMap((layer) => layer.steps ?? []);
+  const sizes = sizesOf(steps, from);
+  const costs = steps.map(
+    ({ conv }, i) => elementsOf(sizes[i + 1]!) * conv.weight.shape[1]! ** 2 * sizes[i]!.channels,
+  );
+  if (layers.length === 1) {
+    const copies = fused ? 0 : 12 * Math.max(into, out);
+    const peak = bytes * (into + out * layers[0]!.maps) + copies;
+    yield { groups: [{ layers, bands: 0 }], peak, cost: costs.reduce((sum, one) => sum + one, 0) };
+  }
+  if (steps.length === 0) return;
+  for (let bands = 2; bands <= to.height; bands *= 2) {
+    // A band in the middle has neighbours on both sides.
+    const needs = rowsNeeded(steps, sizes, bandOf(to.height, bands, bands >> 1));
+    const rows = needs.map(([first, last]) => last - first);
+    const held = sizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
+    const peak = bytes * (into + out) + (fused ? 2 * bytes : 2 * bytes + 12) * held;
+    // Each step runs once for the result, and once more for each norm that comes after it.
+    const times = (i: number): number => 1 + steps.slice(i + 1).filter(({ norm }) => norm).length;
+    const cost = costs.reduce(
+      (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / sizes[i + 1]!.height,
+      0,
+    );
+    yield { groups: [{ layers, bands }], peak, cost };
+  }
+}

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { checkAdjustments, type MapAdjustments, normalizedMap } from "../../src/depth/adjustments.js";
+import { ImageError, OptionError } from "../../src/errors.js";
+import { drawn, largestDifference } from "../support/images.js";
+
+describe("normalizedMap", () => {
+  const ramp = drawn(11, 1, (x) => 3 + 2 * x);
+  const map = (adjustments: MapAdjustments = {}): number[] => [
+    ...normalizedMap(ramp, 11, 1, "ramp", adjustments).data,
+  ];
+  const isNear = (found: number[], expected: number[]): void =>
+    assert.ok(largestDifference(found, expected) < 1e-6, `${found}`);
+
+  test("brings the smallest value to 0 and the largest to 1", () => {
+    isNear(map(), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]);
+  });
+
+  test("interpolates percentiles between neighbours, and clamps beyond them", () => {
+    isNear(
+      map({ far: 15, near: 80 }),
+      map().map((v) => Math.min(Math.max((v - 0.15) / 0.65, 0), 1)),
+    );
+  });
+
+  test("brightens far parts with gamma above 1", () => {
+    isNear(map({ gamma: 2 }), map().map(Math.sqrt));
+  });
+
+  test("inverts after gamma", () => {
+    isNear(
+      map({ invert: true, gamma: 0.5 }),
+      map().map((v) => 1 - v ** 2),
+    );
+  });
+
+  test("names the photo when the depth is the same everywhere", () => {
+    const flat = drawn(4, 4, () => 2);
+    assert.throws(
+      () => normalizedMap(flat, 4, 4, "fog.jpg"),
+      (error) => error instanceof ImageError && /^fog\.jpg: the same depth/.test(error.message),
+    );
+  });
+
+  test("refuses percentiles with equal values", () => {
+    const nearlyFlat = drawn(10, 10, (x, y) => (x + y === 0 ? 1 : 0));
+    assert.throws(() => normalizedMap(nearlyFlat, 4, 4, "fog.jpg", { near: 90 }), /percentiles 0 and 90/);
+  });
+});
+
+describe("checkAdjustments", () => {
+  for (const wrong of [
+    { near: 101 },
+    { far: -1 },
+    { near: 20, far: 20 },
+    { gamma: 0 },
+    { near: Number.NaN },
+  ] satisfies MapAdjustments[])
+    test(`refuses ${Object.entries(wrong)}`, () => assert.throws(() => checkAdjustments(wrong), OptionError));
+});

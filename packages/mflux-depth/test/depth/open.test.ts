@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { defaultDevice, isAvailable } from "@mflux-depth/mlx";
+import { obtainEstimator, openEstimator } from "../../src/depth/open.js";
+import { ModelError, OptionError } from "../../src/errors.js";
+import { at } from "../support/tensors.js";
+
+const tinyWorld = at("models/tiny-world");
+const bundled = join(tinyWorld, "depth_pro");
+
+const folder = mkdtempSync(join(tmpdir(), "mflux-depth-open-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const made = (name: string, files: Record<string, string>): string => {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  for (const [file, text] of Object.entries(files)) writeFileSync(join(path, file), text);
+  return path;
+};
+
+describe("openEstimator", () => {
+  test("takes a depth model's folder", async () => {
+    assert.equal((await openEstimator({ depthModel: bundled })).folder, bundled);
+  });
+
+  test("takes the depth model inside another model's folder", async () => {
+    assert.equal((await openEstimator({ depthModel: tinyWorld })).folder, bundled);
+  });
+
+  test("takes the bundled model by its name", async () => {
+    assert.equal((await openEstimator({ depthModel: "tiny-world" })).folder, bundled);
+  });
+
+  test("prefers the depth model of the image model in use to the default", async () => {
+    assert.equal((await openEstimator({ modelFolder: tinyWorld })).folder, bundled);
+  });
+
+  test("prefers a named model to that of the image model in use", async () => {
+    const named = at("test/golden/depth_pro_fov");
+    assert.equal((await openEstimator({ depthModel: named, modelFolder: tinyWorld })).folder, named);
+  });
+
+  const refused: [string, () => string, RegExp][] = [
+    ["a folder without a config", () => made("bare", {}), /no config\.json.*DepthPro-hf/],
+    [
+      "a diffusion model without a depth model",
+      () => made("flux", { "model_index.json": "{}" }),
+      /diffusion model.*DepthPro-hf/,
+    ],
+    [
+      "a config without a model_type",
+      () => join(tinyWorld, "transformer"),
+      /another kind of model.*"depth_pro" \(Depth Pro\)/,
+    ],
+    [
+      "an unknown model_type",
+      () => join(tinyWorld, "text_encoder"),
+      /"model_type" is "clip_text_model"; known depth models: "depth_pro" \(Depth Pro\)/,
+    ],
+    ["a name that is neither a folder nor a repository", () => "no such thing", /there is no such folder/],
+  ];
+  for (const [what, path, message] of refused)
+    test(`refuses ${what}`, async () => {
+      await assert.rejects(
+        openEstimator({ depthModel: path() }),
+        (error: Error) => error instanceof ModelError && message.test(error.message),
+      );
+    });
+
+  const other = defaultDevice() === "cpu" ? "gpu" : "cpu";
+  const skip = isAvailable(other) && "this machine has both devices";
+  test("refuses a device that is not available", { skip }, async () => {
+    await assert.rejects(openEstimator({ depthModel: bundled, device: other }), OptionError);
+  });
+});
+
+describe("obtainEstimator", () => {
+  test("opens a local model without a download", async () => {
+    const estimator = await obtainEstimator({ depthModel: bundled, offline: true });
+    assert.equal(estimator.folder, bundled);
+  });
+
+  test("uses the depth model of the image model in use", async () => {
+    const estimator = await obtainEstimator({ modelFolder: tinyWorld, offline: true });
+    assert.equal(estimator.folder, bundled);
+  });
+
+  test("refuses to download when offline", () =>
+    assert.rejects(obtainEstimator({ depthModel: "nobody/absent", offline: true }), ModelError));
+
+  test("ends with the signal's reason", () =>
+    assert.rejects(
+      obtainEstimator({ depthModel: bundled, signal: AbortSignal.abort(new Error("enough")) }),
+      /^Error: enough$/,
+    ));
+});

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { polarityWarning } from "../../src/depth/polarity.js";
+import { readDepthMap } from "../../src/images/decode.js";
+import { drawn } from "../support/images.js";
+import { at } from "../support/tensors.js";
+
+const example = (name: string): string => at(`../../examples/images/${name}_depth.png`);
+const inverted = (name: string) => readDepthMap(example(name), { invert: true });
+
+describe("polarityWarning by looks", () => {
+  for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {
+    test(`accepts the map of ${name}`, async () => {
+      assert.equal(polarityWarning(await readDepthMap(example(name)), "map.png"), null);
+    });
+    test(`notices that the map of ${name} is inverted`, async () => {
+      const warning = polarityWarning(await inverted(name), "map.png");
+      assert.match(
+        warning!.message,
+        /^map\.png looks inverted: it is brighter at its borders.*set invertDepth/,
+      );
+    });
+  }
+});
+
+describe("polarityWarning with the photo's depth", () => {
+  // A room comes nearer towards its borders: only the photo can tell.
+  const inferred = drawn(40, 30, (x, y) => Math.max(Math.abs(x - 20) / 20, Math.abs(y - 15) / 15));
+
+  test("accepts a map that agrees", async () => {
+    assert.equal(polarityWarning(await readDepthMap(example("room")), "map.png", { inferred }), null);
+  });
+
+  test("suggests invertDepth for a map that disagrees", async () => {
+    const warning = polarityWarning(await inverted("room"), "map.png", { inferred });
+    assert.match(warning!.message, /disagrees with the photo's depth/);
+    assert.deepEqual(warning!.remedies, [{ kind: "set-option", option: "invertDepth", value: true }]);
+  });
+
+  test("suggests to leave out invertDepth if it was given", async () => {
+    const warning = polarityWarning(await inverted("room"), "map.png", { inferred, exchanged: true });
+    assert.match(warning!.message, /leave out invertDepth/);
+    assert.deepEqual(warning!.remedies, [{ kind: "omit-option", option: "invertDepth" }]);
+  });
+});
