@@ -6,7 +6,7 @@ type Nested = number | boolean | readonly Nested[];
 
 type TypedArrayConstructor = new (length: number) => TypedArray;
 
-/** The typed array that holds a dtype's elements; the first of a dtype is the one that lists are filled into. */
+/** The typed arrays of each dtype; nested lists are copied into the first one. */
 const containers: readonly [TypedArrayConstructor, DType][] = [
   [Uint8Array, "uint8"],
   [Uint8ClampedArray, "uint8"],
@@ -22,13 +22,12 @@ const containers: readonly [TypedArrayConstructor, DType][] = [
 ];
 
 /**
- * Makes an array from a typed array (copied; `shape` defaults to one axis), a number, or nested lists of numbers
- * (float32 unless `dtype` says otherwise).
+ * Makes an array from a typed array (copied; one axis unless `shape` is given), a number, or nested lists of numbers
+ * (float32 unless `dtype` is given).
  *
- * A `Uint16Array` with dtype "bfloat16" or "float16" is taken as raw bits, a `Float32Array` with "complex64" as
- * pairs of real and imaginary part, as `toTypedArray` gives them; any other difference between the data's type and
- * `dtype` converts the values.
- * @throws {MlxError} when the data does not fill the shape, or lists are ragged.
+ * A `Uint16Array` with dtype "bfloat16" or "float16" is read as raw bits, and a `Float32Array` with "complex64" as
+ * pairs of real and imaginary parts, matching `toTypedArray`. Any other combination converts the values to `dtype`.
+ * @throws {MlxError} if the data does not fill the shape, or lists are ragged.
  */
 export function array(
   data: TypedArray | Nested,
@@ -66,7 +65,7 @@ export function array(
       if (wide && !Number.isSafeInteger(number))
         throw new MlxError(
           "array",
-          `${number} is no integer that a number holds exactly; give a typed array`,
+          `${number} is not an integer that a number holds exactly; pass a typed array`,
         );
       values[filled++] = wide ? BigInt(number) : number;
     }
@@ -78,7 +77,7 @@ export function array(
   return native.astype(source, dtype);
 }
 
-/** Whether `value` is an array of this library. */
+/** Whether `value` is an {@link MxArray}. */
 export function isArray(value: unknown): value is MxArray {
   return native.isArray(value);
 }

@@ -1,12 +1,12 @@
 /**
- * What every failure of MLX and of this binding becomes: which operation failed, and why, with the shapes and
- * dtypes of its operands in the message.
+ * A failure of MLX or of this binding. The message names the operation, the reason, and the shapes and dtypes of the
+ * operands.
  */
 export class MlxError extends Error {
   override readonly name: string = "MlxError";
 
   constructor(
-    /** The operation that failed, as it is called in this library: "matmul", "evaluate". */
+    /** The operation that failed, under its name in this library: "matmul", "evaluate". */
     readonly operation: string,
     reason: string,
     options?: ErrorOptions,

@@ -3,17 +3,17 @@ import { native } from "./load.js";
 import { arraysIn } from "./scope.js";
 import type { MxArray } from "./types.js";
 
-/** Arrays, or structures (lists, maps, plain objects) that hold them. */
+/** An array, or a structure of lists, maps and plain objects that holds arrays. */
 export type ArrayTree = unknown;
 
 let lastEvaluation: Promise<unknown> = Promise.resolve();
 
 /**
- * Computes the arrays, off the event loop. Evaluations of one thread run one after another.
+ * Computes the arrays off the event loop. Evaluations of one thread run one after another.
  *
- * @param signal ends a running evaluation within milliseconds: the promise rejects with the signal's reason. What was
- *   being computed, and what needs any of that, can no longer be read; all else stays as it is.
- * @throws {MlxError} when the computation fails; handles are then lost as on cancel.
+ * @param options `signal` ends a running evaluation within milliseconds: the promise rejects with the signal's reason.
+ *   Unfinished arrays, and arrays that depend on them, become unreadable; all others are unaffected.
+ * @throws {MlxError} if the computation fails; unfinished arrays become unreadable, as after a cancel.
  */
 export async function evaluate(
   tree: ArrayTree,
@@ -23,7 +23,7 @@ export async function evaluate(
   const arrays = arraysIn(tree);
   const caller = { stack: "" };
   Error.captureStackTrace(caller, evaluate);
-  // The queue goes on after a failure: each caller hears only of its own.
+  // A failure does not stop the queue: each caller learns only about its own evaluation.
   const run = lastEvaluation.then(async () => {
     signal?.throwIfAborted();
     const cancel = (): void => native.cancelEvaluation();
@@ -32,7 +32,7 @@ export async function evaluate(
       await native.evaluate(arrays);
     } catch (error) {
       signal?.throwIfAborted();
-      // The error was made outside any call of the caller's; the frames that help are where it asked.
+      // The error was created outside the caller's stack; the useful frames are those of the call.
       if (error instanceof Error) error.stack = `${error}\n${caller.stack.split("\n").slice(1).join("\n")}`;
       throw error;
     } finally {
@@ -45,8 +45,8 @@ export async function evaluate(
 }
 
 /**
- * Computes the arrays on this thread, which blocks until they are done: for small things.
- * @throws {MlxError} when the computation fails.
+ * Computes the arrays on this thread, blocking it. For small arrays.
+ * @throws {MlxError} if the computation fails.
  */
 export function evaluateSync(...trees: ArrayTree[]): void {
   native.evaluateSync(arraysIn(trees));
@@ -54,14 +54,14 @@ export function evaluateSync(...trees: ArrayTree[]): void {
 
 // ---------------------------------------------------------------- function transformations
 
-/** A function of arrays to one array or a list of them. */
+/** A function from arrays to an array or a list of arrays. */
 export type ArrayFunction = (...args: MxArray[]) => MxArray | MxArray[];
 
 const listOf = (result: MxArray | MxArray[]): MxArray[] => (Array.isArray(result) ? result : [result]);
 
 /**
- * Returns a function that gives the value of `fn` and its gradients with respect to the arguments `argnums`.
- * `fn` must return a scalar first (what follows is passed through).
+ * Returns a function that computes the value of `fn` and its gradients with respect to the arguments `argnums`.
+ * The first result of `fn` must be a scalar; further results are passed through.
  */
 export function valueAndGrad(
   fn: ArrayFunction,
@@ -73,7 +73,7 @@ export function valueAndGrad(
   };
 }
 
-/** The gradient of a scalar function with respect to the arguments `argnums`. */
+/** Returns a function that computes the gradients of a scalar function with respect to the arguments `argnums`. */
 export function grad(fn: ArrayFunction, argnums: readonly number[] = [0]): (...args: MxArray[]) => MxArray[] {
   const both = valueAndGrad(fn, argnums);
   return (...args) => {
@@ -83,7 +83,7 @@ export function grad(fn: ArrayFunction, argnums: readonly number[] = [0]): (...a
   };
 }
 
-/** The outputs of `fn`, and the product of `cotangents` with its Jacobian. */
+/** Computes the outputs of `fn` and the product of `cotangents` with its Jacobian. */
 export function vjp(
   fn: ArrayFunction,
   primals: readonly MxArray[],
@@ -93,7 +93,7 @@ export function vjp(
   return { outputs: outputs!, vjps: vjps! };
 }
 
-/** The outputs of `fn`, and the product of its Jacobian with `tangents`. */
+/** Computes the outputs of `fn` and the product of its Jacobian with `tangents`. */
 export function jvp(
   fn: ArrayFunction,
   primals: readonly MxArray[],
@@ -105,9 +105,9 @@ export function jvp(
 
 /**
  * Traces `fn` once for each combination of shapes and dtypes and fuses its elementwise operations.
- * On the CPU backend `fn` runs as it is: fusing gains nothing there, and MLX would load whatever library lies in a
- * shared temporary folder.
- * Arrays that `fn` takes from outside count as constants of the trace.
+ * On the CPU backend `fn` runs unchanged: fusing gains nothing there, and MLX would load any library that someone left
+ * in a shared temporary folder.
+ * Arrays captured from outside `fn` are constants of the trace.
  */
 export function compile(
   fn: ArrayFunction,

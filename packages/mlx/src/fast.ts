@@ -3,8 +3,8 @@ import { native } from "./load.js";
 import type { MxArray } from "./types.js";
 
 /**
- * `softmax(scale * q @ kᵀ + mask) @ v`; `q [B, H, Tq, D]`, `k, v [B, Hkv, Tk, D]` → `[B, H, Tq, D]`.
- * `mask` is additive, or boolean (true: attend), broadcast to `[B, H, Tq, Tk]`, or "causal".
+ * Computes `softmax(scale * q @ kᵀ + mask) @ v` with `q [B, H, Tq, D]` and `k, v [B, Hkv, Tk, D]` → `[B, H, Tq, D]`.
+ * `mask` is additive or boolean (true: attend), broadcast to `[B, H, Tq, Tk]`, or "causal".
  */
 export function scaledDotProductAttention(
   q: MxArray,
@@ -12,7 +12,7 @@ export function scaledDotProductAttention(
   v: MxArray,
   options: { scale: number; mask?: MxArray | "causal" | null },
 ): MxArray {
-  // MLX takes the number of q's heads modulo that of k's.
+  // MLX divides the heads of q by those of k without checking for zero.
   if (!k.disposed && k.shape[1] === 0)
     throw new MlxError("scaledDotProductAttention", `no heads in keys of shape [${k.shape}]`);
   return options.mask === "causal"
@@ -20,15 +20,15 @@ export function scaledDotProductAttention(
     : native.scaledDotProductAttention(q, k, v, options.scale, "", options.mask ?? null);
 }
 
-/** `x / rms(x) * weight` over the last axis. */
+/** Computes `x / rms(x) * weight` over the last axis. */
 export const rmsNorm = (x: MxArray, weight: MxArray | null, eps: number): MxArray =>
   native.rmsNorm(x, weight, eps);
 
-/** `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis. */
+/** Computes `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis. */
 export const layerNorm = (x: MxArray, weight: MxArray | null, bias: MxArray | null, eps: number): MxArray =>
   native.layerNorm(x, weight, bias, eps);
 
-/** Rotary position embedding of the last axis; `x [B, *, T, D]`. `traditional` rotates adjacent pairs. */
+/** Applies a rotary position embedding to the last axis of `x [B, *, T, D]`. `traditional` rotates adjacent pairs. */
 export const rope = (
   x: MxArray,
   options: {

@@ -4,15 +4,15 @@ import { readSafetensorsHeader } from "./safetensors.js";
 import type { MxArray } from "./types.js";
 
 export interface Safetensors {
-  /** The tensors, lazy: bytes are read when a tensor is evaluated. */
+  /** The tensors by name. They are lazy: evaluating one reads its bytes. */
   arrays: Map<string, MxArray>;
   metadata: Map<string, string>;
 }
 
 /**
- * Opens a safetensors file. The header is checked first (see {@link readSafetensorsHeader}): MLX itself accepts
- * headers that crash it later.
- * @throws {SafetensorsError} when the file is not a sound safetensors file.
+ * Opens a safetensors file. Checks the header first (see {@link readSafetensorsHeader}), because MLX accepts headers
+ * that crash it later.
+ * @throws {SafetensorsError} if the file is not a valid safetensors file.
  */
 export function loadSafetensors(path: string): Safetensors {
   const header = readSafetensorsHeader(path);
@@ -21,21 +21,21 @@ export function loadSafetensors(path: string): Safetensors {
 }
 
 /**
- * Writes arrays to a safetensors file, evaluating them. The file appears whole or not at all.
- * @throws {MlxError} when it cannot be written.
+ * Evaluates arrays and writes them to a safetensors file. The write is atomic.
+ * @throws {MlxError} if the file cannot be written.
  */
 export async function saveSafetensors(
   path: string,
   arrays: ReadonlyMap<string, MxArray>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Promise<void> {
-  // MLX appends the extension to names without it.
-  const beside = `${path}.${process.pid}.partial.safetensors`;
+  // MLX appends the extension to names that lack it.
+  const partial = `${path}.${process.pid}.partial.safetensors`;
   try {
-    native.saveSafetensors(beside, Object.fromEntries(arrays), Object.fromEntries(metadata));
-    await rename(beside, path);
+    native.saveSafetensors(partial, Object.fromEntries(arrays), Object.fromEntries(metadata));
+    await rename(partial, path);
   } catch (error) {
-    await rm(beside, { force: true });
+    await rm(partial, { force: true });
     throw error;
   }
 }

@@ -11,25 +11,25 @@ interface Manifest {
 
 const manifest = (path: string): Manifest => JSON.parse(readFileSync(path, "utf8")) as Manifest;
 
-/** Where the addon may be, in order: a platform package made by native/pack.mjs, then this package's own build. */
+/** Places to look for the addon, in order: a platform package made by native/pack.mjs, then this package's build. */
 const candidates: readonly (() => Native)[] = [
   () => {
-    // Platform packages hold no CUDA.
+    // Platform packages are built without CUDA.
     if (process.env.MFLUX_DEPTH_BACKEND?.startsWith("cuda"))
       throw new Error("MFLUX_DEPTH_BACKEND asks for CUDA, which has no platform package");
     const name = `@mflux-depth/mlx-${process.platform}-${process.arch}`;
     const found = require.resolve(`${name}/package.json`);
     const { version } = manifest(found);
     const needed = manifest(require.resolve("../../package.json")).version;
-    if (version !== needed) throw new Error(`${name} is ${version}, and ${needed} is needed`);
+    if (version !== needed) throw new Error(`${name} is ${version}; this package needs ${needed}`);
     return require(name) as Native;
   },
   () => require("../../build/Release/mlx.node") as Native,
 ];
 
 /**
- * OpenBLAS's kernels for SME (Apple's M4 and later, in a virtual machine) multiply wrongly in the pinned version: it is
- * asked for those of older processors. The addon checks a product when it is loaded, whatever the kernels.
+ * Selects OpenBLAS kernels of older processors where the pinned version's SME kernels (Apple's M4 and later, in a virtual
+ * machine) multiply wrongly. The addon also checks a product when it is loaded, with any kernels.
  */
 function chooseKernels(): void {
   if (process.platform !== "linux" || process.arch !== "arm64" || process.env.OPENBLAS_CORETYPE) return;
@@ -55,5 +55,5 @@ function load(): Native {
 }
 
 export const native: Native = load();
-// Errors of the addon are made of this class.
+// The addon throws errors of this class.
 native.initialize(MlxError);

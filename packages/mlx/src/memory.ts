@@ -1,19 +1,19 @@
 import { native } from "./load.js";
 
-/* All sizes in bytes, for the whole process (not this thread alone). */
+/* All sizes are in bytes and cover the whole process. */
 
-/** Memory in use by arrays. */
+/** Memory used by arrays. */
 export const activeMemory = (): number => native.activeMemory();
-/** The most that was in use since the start or the last {@link resetPeakMemory}. */
+/** Peak of {@link activeMemory} since the start or the last {@link resetPeakMemory}. */
 export const peakMemory = (): number => native.peakMemory();
 export const resetPeakMemory = (): void => native.resetPeakMemory();
-/** Freed buffers that MLX keeps for the next arrays. */
+/** Freed buffers that MLX keeps for reuse. */
 export const cacheMemory = (): number => native.cacheMemory();
-/** Gives cached buffers, and what the C heap keeps of them, back to the system. */
+/** Returns cached buffers, including those held by the C heap, to the system. */
 export const clearCache = (): void => native.clearCache();
-/** Limits the cache; returns the limit before. */
+/** Limits the cache and returns the previous limit. */
 export const setCacheLimit = (bytes: number): number => native.setCacheLimit(bytes);
-/** Lets the cache keep up to `bytes`; when that is disposed of, up to `resting`, and it is emptied. */
+/** Lets the cache keep up to `bytes`. Disposing the result lowers the limit to `resting` and empties the cache. */
 export function keepBuffers(bytes: number, resting: number): Disposable {
   setCacheLimit(bytes);
   return {
@@ -24,11 +24,11 @@ export function keepBuffers(bytes: number, resting: number): Disposable {
   };
 }
 /**
- * On Linux CPU a hard limit: an allocation that would pass it fails with an MlxError (MLX's own limit is a
- * guideline there). Elsewhere MLX's limit. Returns the limit before.
+ * Limits the memory of arrays and returns the previous limit. On a Linux CPU the limit is hard: an allocation beyond it
+ * fails with an MlxError. Elsewhere it is MLX's own limit, a guideline.
  */
 export const setMemoryLimit = (bytes: number): number => native.setMemoryLimit(bytes);
-/** Keeps up to this much wired on Metal; elsewhere without effect. Returns the limit before. */
+/** Sets how much memory Metal keeps wired and returns the previous limit. No effect elsewhere. */
 export const setWiredLimit = (bytes: number): number => native.setWiredLimit(bytes);
-/** Array handles of this thread that are not disposed. */
+/** Number of undisposed array handles of this thread. */
 export const liveHandles = (): number => native.liveHandles();

@@ -3,22 +3,22 @@ import { native } from "./load.js";
 import type { DType, MxArray, Operand } from "./types.js";
 
 /*
- * Every operation is lazy: it adds a node to a graph that `evaluate` computes. Each throws an MlxError that names
- * the operation when shapes or dtypes do not fit, or when an operand is disposed. Axes may be negative.
- * Semantics are MLX's (ml-explore/mlx, mlx/ops.h), where numpy's names differ MLX's win.
+ * Every operation is lazy: it adds a node to a graph that `evaluate` computes. It throws an MlxError that names the
+ * operation if shapes or dtypes do not fit, or if an operand is disposed. Axes may be negative.
+ * Names and semantics are MLX's (ml-explore/mlx, mlx/ops.h), also where NumPy differs.
  */
 
-/** One axis, several, or (absent) all. */
+/** One axis or several. */
 export type Axes = number | readonly number[];
 
 export interface ReduceOptions {
-  /** The axes to reduce; all when absent. */
+  /** The axes to reduce (default: all). */
   axis?: Axes;
-  /** Keep the reduced axes with size 1. */
+  /** Keeps the reduced axes with size 1. */
   keepDims?: boolean;
 }
 
-/** The shape; `[]` of an array that cannot be used any more, which the native function then says under its name. */
+/** The shape, or `[]` for a disposed array, which the native function then rejects under its own name. */
 const shapeOf = (a: MxArray): readonly number[] => (a.disposed ? [] : a.shape);
 
 const axesOf = (a: MxArray, axis: Axes | undefined): number[] =>
@@ -26,7 +26,7 @@ const axesOf = (a: MxArray, axis: Axes | undefined): number[] =>
 
 // ---------------------------------------------------------------- making arrays
 
-/** An array of zeros (lazy: it takes no memory before it is evaluated). */
+/** Makes an array of zeros, which takes no memory until it is evaluated. */
 export const zeros = (shape: readonly number[], dtype: DType = "float32"): MxArray =>
   native.zeros([...shape], dtype);
 export const ones = (shape: readonly number[], dtype: DType = "float32"): MxArray =>
@@ -34,26 +34,26 @@ export const ones = (shape: readonly number[], dtype: DType = "float32"): MxArra
 export const zerosLike = (a: MxArray): MxArray => native.zerosLike(a);
 export const onesLike = (a: MxArray): MxArray => native.onesLike(a);
 
-/** An array filled with one value. */
+/** Makes an array filled with one value. */
 export const full = (shape: readonly number[], value: Operand, dtype: DType = "float32"): MxArray =>
   native.full([...shape], value, dtype);
 
-/** `start, start + step, …` below `stop`. */
+/** Makes `start, start + step, …` up to but excluding `stop`. */
 export function arange(stop: number, options?: { start?: number; step?: number; dtype?: DType }): MxArray {
   return native.arange(options?.start ?? 0, stop, options?.step ?? 1, options?.dtype ?? "float32");
 }
 
-/** `count` values from `start` to `stop`, both included. */
+/** Makes `count` evenly spaced values from `start` to `stop`, inclusive. */
 export const linspace = (start: number, stop: number, count: number, dtype: DType = "float32"): MxArray =>
   native.linspace(start, stop, count, dtype);
 
-/** A matrix with ones on diagonal `k`. */
+/** Makes a matrix with ones on diagonal `k`. */
 export const eye = (rows: number, options?: { columns?: number; k?: number; dtype?: DType }): MxArray =>
   native.eye(rows, options?.columns ?? rows, options?.k ?? 0, options?.dtype ?? "float32");
 
-/** The lower triangle, up to diagonal `k`. */
+/** Keeps the lower triangle, up to diagonal `k`. */
 export const tril = (a: MxArray, k = 0): MxArray => native.tril(a, k);
-/** The upper triangle, from diagonal `k`. */
+/** Keeps the upper triangle, from diagonal `k`. */
 export const triu = (a: MxArray, k = 0): MxArray => native.triu(a, k);
 
 // ---------------------------------------------------------------- one operand
@@ -95,7 +95,7 @@ export const logicalNot = (a: MxArray): MxArray => native.logicalNot(a);
 export const isnan = (a: MxArray): MxArray => native.isnan(a);
 export const isinf = (a: MxArray): MxArray => native.isinf(a);
 export const isfinite = (a: MxArray): MxArray => native.isfinite(a);
-/** The same values, through which no gradient flows. */
+/** Passes the values on and blocks the gradient. */
 export const stopGradient = (a: MxArray): MxArray => native.stopGradient(a);
 
 // ---------------------------------------------------------------- two operands, broadcast together
@@ -125,28 +125,28 @@ export const bitwiseXor = (a: Operand, b: Operand): MxArray => native.bitwiseXor
 export const leftShift = (a: Operand, b: Operand): MxArray => native.leftShift(a, b);
 export const rightShift = (a: Operand, b: Operand): MxArray => native.rightShift(a, b);
 
-/** Elementwise `condition ? a : b`. */
+/** Computes `condition ? a : b` elementwise. */
 export const where = (condition: Operand, a: Operand, b: Operand): MxArray => native.where(condition, a, b);
 
-/** Limits values to `[min, max]`; a null side is open. */
+/** Limits values to `[min, max]`; a null bound is open. */
 export const clip = (a: MxArray, min: Operand | null, max: Operand | null): MxArray =>
   native.clip(a, min, max);
 
-/** Replaces NaN and the infinities (by the largest finite values of the dtype unless given). */
+/** Replaces NaN by `nan` (0) and the infinities by the given values (the largest finite ones of the dtype). */
 export const nanToNum = (
   a: MxArray,
   options?: { nan?: number; positiveInfinity?: number; negativeInfinity?: number },
 ): MxArray =>
   native.nanToNum(a, options?.nan ?? 0, options?.positiveInfinity ?? null, options?.negativeInfinity ?? null);
 
-/** Whether all elements are equal within `atol + rtol * |b|`, as a bool scalar. */
+/** Tests whether all elements differ by at most `atol + rtol * |b|`; returns a bool scalar. */
 export const allclose = (
   a: MxArray,
   b: MxArray,
   options?: { rtol?: number; atol?: number; equalNan?: boolean },
 ): MxArray => native.allclose(a, b, options?.rtol ?? 1e-5, options?.atol ?? 1e-8, options?.equalNan ?? false);
 
-/** Whether shapes and all elements are equal, as a bool scalar. */
+/** Tests whether shapes and all elements are equal; returns a bool scalar. */
 export const arrayEqual = (a: MxArray, b: MxArray, options?: { equalNan?: boolean }): MxArray =>
   native.arrayEqual(a, b, options?.equalNan ?? false);
 
@@ -156,7 +156,7 @@ export const sum = (a: MxArray, o?: ReduceOptions): MxArray =>
   native.sum(a, axesOf(a, o?.axis), o?.keepDims ?? false);
 export const mean = (a: MxArray, o?: ReduceOptions): MxArray =>
   native.mean(a, axesOf(a, o?.axis), o?.keepDims ?? false);
-/** `ddof` is subtracted from the divisor (0: population, 1: sample). */
+/** Computes the variance with divisor `n - ddof` (`ddof` 0: population, 1: sample). */
 export const variance = (a: MxArray, o?: ReduceOptions & { ddof?: number }): MxArray =>
   native.variance(a, axesOf(a, o?.axis), o?.keepDims ?? false, o?.ddof ?? 0);
 export const std = (a: MxArray, o?: ReduceOptions & { ddof?: number }): MxArray =>
@@ -173,7 +173,7 @@ export const any = (a: MxArray, o?: ReduceOptions): MxArray =>
   native.any(a, axesOf(a, o?.axis), o?.keepDims ?? false);
 export const logsumexp = (a: MxArray, o?: ReduceOptions): MxArray =>
   native.logsumexp(a, axesOf(a, o?.axis), o?.keepDims ?? false);
-/** Index of the largest element (the first of equals) along an axis, or of the flattened array. */
+/** Finds the index of the largest element (the first of equals) along an axis, or in the flattened array. */
 export const argmax = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): MxArray =>
   native.argmax(a, o?.axis ?? null, o?.keepDims ?? false);
 export const argmin = (a: MxArray, o?: { axis?: number; keepDims?: boolean }): MxArray =>
@@ -183,38 +183,38 @@ export const cumsum = (a: MxArray, o?: { axis?: number; reverse?: boolean; inclu
 export const cumprod = (a: MxArray, o?: { axis?: number; reverse?: boolean; inclusive?: boolean }): MxArray =>
   native.cumprod(a, o?.axis ?? null, o?.reverse ?? false, o?.inclusive ?? true);
 
-/** Softmax over `axis` (the last by default); `precise` accumulates 16-bit input in float32. */
+/** Computes the softmax over `axis` (default: the last). `precise` accumulates 16-bit input in float32. */
 export const softmax = (a: MxArray, o?: { axis?: Axes; precise?: boolean }): MxArray =>
   native.softmax(a, axesOf(a, o?.axis ?? -1), o?.precise ?? false);
 
 // ---------------------------------------------------------------- shape
 
-/** MLX reads any negative size as it stands, except one -1, and divides by the product of the others. */
+/** MLX accepts negative sizes other than one -1, and divides by the product of the others, which may be 0. */
 function checkInferred(operation: string, a: MxArray, shape: readonly number[]): void {
   if (shape.some((n) => n < -1) || (shape.includes(-1) && shape.includes(0)))
-    throw new MlxError(operation, `no sizes for [${shape}] from an array of shape [${shapeOf(a)}]`);
+    throw new MlxError(operation, `cannot infer sizes [${shape}] from an array of shape [${shapeOf(a)}]`);
 }
 
-/** One size may be -1: it follows from the rest. */
+/** Changes the shape. One size may be -1; it is inferred from the rest. */
 export function reshape(a: MxArray, shape: readonly number[]): MxArray {
   checkInferred("reshape", a, shape);
   return native.reshape(a, [...shape]);
 }
 export const flatten = (a: MxArray, startAxis = 0, endAxis = -1): MxArray =>
   native.flatten(a, startAxis, endAxis);
-/** Splits an axis into several; one of their sizes may be -1. */
+/** Splits an axis into several. One size may be -1; it is inferred from the rest. */
 export function unflatten(a: MxArray, axis: number, shape: readonly number[]): MxArray {
   checkInferred("unflatten", a, shape);
   return native.unflatten(a, axis, [...shape]);
 }
-/** Drops axes of size 1 (all of them when no axis is named). */
+/** Drops axes of size 1: those named, or all. */
 export const squeeze = (a: MxArray, axis?: Axes): MxArray =>
   native.squeeze(
     a,
     axis === undefined ? shapeOf(a).flatMap((n, i) => (n === 1 ? [i] : [])) : axesOf(a, axis),
   );
 export const expandDims = (a: MxArray, axis: Axes): MxArray => native.expandDims(a, axesOf(a, axis));
-/** Reverses the axes, or puts them in the order given. */
+/** Puts the axes in the given order, or reverses them. */
 export const transpose = (a: MxArray, axes?: readonly number[]): MxArray =>
   native.transpose(a, axes ? [...axes] : shapeOf(a).map((_, i) => a.ndim - 1 - i));
 export const swapaxes = (a: MxArray, first: number, second: number): MxArray =>
@@ -226,14 +226,14 @@ export const broadcastTo = (a: Operand, shape: readonly number[]): MxArray =>
 export const concatenate = (arrays: readonly MxArray[], axis = 0): MxArray =>
   native.concatenate([...arrays], axis);
 export const stack = (arrays: readonly MxArray[], axis = 0): MxArray => native.stack([...arrays], axis);
-/** Splits into a number of equal parts, or at the given indices. */
+/** Splits into equal parts, or at the given indices. */
 export const split = (a: MxArray, parts: number | readonly number[], axis = 0): MxArray[] =>
   typeof parts === "number" ? native.split(a, parts, axis) : native.splitAt(a, [...parts], axis);
 /** Repeats each element `times` times along `axis`. */
 export const repeat = (a: MxArray, times: number, axis: number): MxArray => native.repeat(a, times, axis);
 /** Repeats the whole array, `times[i]` times along axis `i`. */
 export const tile = (a: MxArray, times: readonly number[]): MxArray => native.tile(a, [...times]);
-/** `widths[i]` is `[before, after]` of axis `i`. */
+/** Pads axis `i` by `widths[i]`, `[before, after]`. */
 export const pad = (
   a: MxArray,
   widths: readonly (readonly [number, number])[],
@@ -249,18 +249,18 @@ export const pad = (
 export const flip = (a: MxArray, axis?: Axes): MxArray => native.flip(a, axesOf(a, axis));
 export const roll = (a: MxArray, shift: number, axis: number): MxArray => native.roll(a, shift, axis);
 export const astype = (a: MxArray, dtype: DType): MxArray => native.astype(a, dtype);
-/** The same bytes under another dtype; the last axis changes its size accordingly. */
+/** Reinterprets the bytes as another dtype; the size of the last axis changes accordingly. */
 export const view = (a: MxArray, dtype: DType): MxArray => native.view(a, dtype);
-/** The same array with its elements in row-major order without gaps. */
+/** Lays the elements out in row-major order without gaps. */
 export const contiguous = (a: MxArray): MxArray => native.contiguous(a);
-/** A new array with the same elements. */
+/** Copies the elements into a new array. */
 export const copy = (a: MxArray): MxArray => native.copy(a);
 
 // ---------------------------------------------------------------- indexing
 
 /**
- * What {@link slice} takes of one axis: everything (null), one index (the axis goes), or a range `[start, stop]` or
- * `[start, stop, step]`. Negative positions count from the end; a null stop is the end.
+ * A selection along one axis: everything (null), one index (which drops the axis), or a range `[start, stop]` or
+ * `[start, stop, step]`. Negative positions count from the end; a null stop means the end.
  */
 export type Range =
   | null
@@ -295,7 +295,7 @@ function boundsOf(operation: string, a: MxArray, ranges: readonly Range[]): Boun
       if (step < 1)
         throw new MlxError(
           operation,
-          `step ${step} of axis ${axis}: steps are 1 and up; flip the array first`,
+          `step ${step} of axis ${axis}: steps must be 1 or more; flip the array first`,
         );
       bounds.start.push(Math.min(Math.max(fromEnd(start), 0), size));
       bounds.stop.push(stop === null ? size : Math.min(Math.max(fromEnd(stop), 0), size));
@@ -305,7 +305,7 @@ function boundsOf(operation: string, a: MxArray, ranges: readonly Range[]): Boun
   return bounds;
 }
 
-/** A part of the array: one {@link Range} an axis, missing ones take everything. */
+/** Takes a part of the array: one {@link Range} per axis; missing ones select everything. */
 export function slice(a: MxArray, ranges: readonly Range[]): MxArray {
   const { start, stop, step, dropped } = boundsOf("slice", a, ranges);
   const part = native.slice(a, start, stop, step);
@@ -314,7 +314,7 @@ export function slice(a: MxArray, ranges: readonly Range[]): MxArray {
   return native.squeeze(kept, dropped);
 }
 
-/** A copy of `a` with the part named by `ranges` replaced by `update` (broadcast to it). */
+/** Returns a copy of `a` in which the part selected by `ranges` is replaced by `update`, broadcast to its shape. */
 export function sliceUpdate(a: MxArray, update: Operand, ranges: readonly Range[]): MxArray {
   const { start, stop, step, dropped } = boundsOf("sliceUpdate", a, ranges);
   if (typeof update !== "object" || dropped.length === 0 || shapeOf(update).length === 0)
@@ -324,8 +324,8 @@ export function sliceUpdate(a: MxArray, update: Operand, ranges: readonly Range[
 }
 
 /**
- * Elements of `a` at integer `indices`, along `axis` or of the flattened array; negative ones count from the end. On the
- * CPU an index beyond an end means the end, here and in {@link takeAlongAxis} and {@link putAlongAxis}.
+ * Takes elements of `a` at integer `indices`, along `axis` or from the flattened array. Negative indices count from the
+ * end. The CPU clamps indices to the ends, here and in {@link takeAlongAxis} and {@link putAlongAxis}.
  */
 export const take = (a: MxArray, indices: MxArray, axis?: number): MxArray =>
   native.take(a, indices, axis ?? null);
@@ -334,8 +334,8 @@ export const takeAlongAxis = (a: MxArray, indices: MxArray, axis: number): MxArr
 export const putAlongAxis = (a: MxArray, indices: MxArray, values: Operand, axis: number): MxArray =>
   native.putAlongAxis(a, indices, values, axis);
 /**
- * General gather: index arrays for `axes`, and the size of the slice taken at each position. On the CPU a slice that
- * would reach beyond an end lies at the end, here and in {@link scatter} and {@link scatterAdd}.
+ * Gathers slices of `sliceSizes` at the positions that index arrays give for `axes`. The CPU moves slices that would
+ * cross an end inside, here and in {@link scatter} and {@link scatterAdd}.
  */
 export const gather = (
   a: MxArray,
@@ -343,14 +343,14 @@ export const gather = (
   axes: readonly number[],
   sliceSizes: readonly number[],
 ): MxArray => native.gather(a, [...indices], [...axes], [...sliceSizes]);
-/** General scatter: writes `updates` at the positions that index arrays name for `axes`. */
+/** Writes `updates` at the positions that index arrays give for `axes`. */
 export const scatter = (
   a: MxArray,
   indices: readonly MxArray[],
   updates: MxArray,
   axes: readonly number[],
 ): MxArray => native.scatter(a, [...indices], updates, [...axes]);
-/** As {@link scatter}, adding instead of replacing. */
+/** Like {@link scatter}, but adds instead of replacing. */
 export const scatterAdd = (
   a: MxArray,
   indices: readonly MxArray[],
@@ -362,18 +362,18 @@ export const scatterAdd = (
 
 export const sort = (a: MxArray, axis = -1): MxArray => native.sort(a, axis);
 export const argsort = (a: MxArray, axis = -1): MxArray => native.argsort(a, axis);
-/** The `k` largest elements along an axis, in no particular order. */
+/** Returns the `k` largest elements along an axis, in any order. */
 export const topk = (a: MxArray, k: number, axis = -1): MxArray => native.topk(a, k, axis);
-/** The element at `kth` is where a sort would put it; smaller ones stand before. */
+/** Puts the element at `kth` where a sort would put it, smaller ones before it and larger ones after it. */
 export const partition = (a: MxArray, kth: number, axis = -1): MxArray => native.partition(a, kth, axis);
 export const argpartition = (a: MxArray, kth: number, axis = -1): MxArray =>
   native.argpartition(a, kth, axis);
 
 // ---------------------------------------------------------------- linear algebra
 
-/** Matrix product over the last two axes, broadcasting the others. */
+/** Multiplies matrices over the last two axes, broadcasting the others. */
 export const matmul = (a: MxArray, b: MxArray): MxArray => native.matmul(a, b);
-/** `beta * c + alpha * (a @ b)`. */
+/** Computes `beta * c + alpha * (a @ b)`. */
 export const addmm = (
   c: MxArray,
   a: MxArray,
@@ -388,13 +388,13 @@ export const tensordot = (
   axesA: readonly number[],
   axesB: readonly number[],
 ): MxArray => native.tensordot(a, b, [...axesA], [...axesB]);
-/** Einstein summation, `einsum("bhqd,bhkd->bhqk", q, k)`. */
+/** Computes an Einstein sum, `einsum("bhqd,bhkd->bhqk", q, k)`. */
 export const einsum = (subscripts: string, ...operands: readonly MxArray[]): MxArray =>
   native.einsum(subscripts, [...operands]);
 
 // ---------------------------------------------------------------- convolution (channels last)
 
-/** One size for all spatial axes, or one each. */
+/** One value for all spatial axes, or one per axis. */
 export type Spatial = number | readonly number[];
 
 function spatial(operation: string, value: Spatial | undefined, axes: number, fallback: number): number[] {
@@ -404,7 +404,7 @@ function spatial(operation: string, value: Spatial | undefined, axes: number, fa
   return [...value];
 }
 
-/** MLX divides by the groups, by the channels and by the kernel's sizes without looking. */
+/** MLX divides by the groups, the channels and the kernel sizes without checking for zero. */
 function checkDivisors(operation: string, input: MxArray, weight: MxArray, groups: number): void {
   if (groups < 1) throw new MlxError(operation, `groups must be 1 or more, got ${groups}`);
   if (shapeOf(weight).includes(0) || shapeOf(input).at(-1) === 0)
@@ -442,7 +442,7 @@ export const conv2d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): Mx
 export const conv3d = (input: MxArray, weight: MxArray, o: ConvOptions = {}): MxArray =>
   convolve("conv3d", 3, input, weight, o);
 
-/** Convolution with separate padding before and after, input dilation and kernel flip. */
+/** Convolves with separate padding before and after, input dilation and kernel flip. */
 export function convGeneral(
   input: MxArray,
   weight: MxArray,
@@ -505,7 +505,7 @@ export function convTranspose2d(
 
 // ---------------------------------------------------------------- quantization
 
-/** Bit widths that MLX's affine quantization has. */
+/** Bit widths of MLX's affine quantization. */
 export type Bits = 2 | 3 | 4 | 5 | 6 | 8;
 
 export interface QuantizedMatrix {
@@ -518,26 +518,26 @@ export interface QuantizedMatrix {
 }
 
 export interface QuantizationOptions {
-  /** Neighbouring columns that share a scale and a bias (default 64). */
+  /** Number of neighbouring columns that share a scale and a bias (default 64). */
   groupSize?: number;
-  /** Bits an element (default 4). */
+  /** Bits per element (default 4). */
   bits?: Bits;
 }
 
-/** Affine quantization of a matrix whose columns `groupSize` divides. */
+/** Quantizes a matrix, affinely by groups. `groupSize` must divide the columns. */
 export function quantize(w: MxArray, o: QuantizationOptions = {}): QuantizedMatrix {
   const groupSize = o.groupSize ?? 64;
-  // MLX divides by it before it looks.
+  // MLX divides by the group size before checking it.
   if (groupSize < 1) throw new MlxError("quantize", `groupSize must be 32, 64 or 128, got ${groupSize}`);
   const [weight, scales, biases] = native.quantize(w, groupSize, o.bits ?? 4);
   return { weight: weight!, scales: scales!, biases: biases! };
 }
 
-/** The matrix that {@link quantize} stands for, in the dtype of its scales. */
+/** Restores the dense matrix, in the dtype of its scales. */
 export const dequantize = (q: QuantizedMatrix, o: QuantizationOptions = {}): MxArray =>
   native.dequantize(q.weight, q.scales, q.biases, o.groupSize ?? 64, o.bits ?? 4);
 
-/** `x @ dequantize(q).T` (or without the transposition), without the dense matrix. */
+/** Computes `x @ dequantize(q)ᵀ`, or `x @ dequantize(q)` if not `transpose`, without making the dense matrix. */
 export const quantizedMatmul = (
   x: MxArray,
   q: QuantizedMatrix,
@@ -553,7 +553,7 @@ export const quantizedMatmul = (
     o.bits ?? 4,
   );
 
-/** float8 (e4m3) in uint8 to a floating dtype. */
+/** Converts float8 (e4m3) bits in uint8 to a floating dtype. */
 export const fromFp8 = (a: MxArray, dtype: DType): MxArray => native.fromFp8(a, dtype);
-/** A floating array to float8 (e4m3) in uint8. */
+/** Converts a floating array to float8 (e4m3) bits in uint8. */
 export const toFp8 = (a: MxArray): MxArray => native.toFp8(a);

@@ -5,8 +5,8 @@ import { native } from "./load.js";
 import type { DType, MxArray, Operand } from "./types.js";
 
 /*
- * MLX's counter-based generator (threefry): the same key gives the same numbers on every device. Without a key,
- * each draw takes the next one of this thread's sequence.
+ * MLX's counter-based generator (threefry): the same key gives the same numbers on every device. A draw without a key
+ * uses the next key of this thread's sequence.
  */
 
 interface Draw {
@@ -16,19 +16,15 @@ interface Draw {
 
 function wholeNumber(operation: string, seed: number | bigint): bigint {
   if (typeof seed === "number" && !Number.isSafeInteger(seed))
-    throw new MlxError(
-      operation,
-      `${seed} is no integer that a number holds exactly; a bigint may be larger`,
-    );
+    throw new MlxError(operation, `${seed} is not an integer that a number holds exactly; pass a bigint`);
   return BigInt(seed);
 }
 
 // ---------------------------------------------------------------- this thread's sequence
 
 /*
- * MLX's own sequence is an array that each draw makes another one from. Those are as lazy as all arrays, so that an
- * evaluation that fails, or is aborted, can leave it with whatever was in memory. Here it is two numbers, and the keys
- * are the same.
+ * MLX keeps its sequence in an array, which each draw replaces. It is lazy, so a failed or aborted evaluation can leave
+ * garbage in it. We keep it in two numbers; the keys are the same.
  */
 
 type Words = readonly [number, number];
@@ -39,7 +35,7 @@ const rotations = [
 ] as const;
 
 /**
- * Threefry-2×32 of twenty rounds: two words of 32 bits for a key and a counter.
+ * Threefry-2×32 with twenty rounds: maps a key and a counter to two 32-bit words.
  * Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3 (2011).
  */
 function threefry([k0, k1]: Words, [c0, c1]: Words): Words {
@@ -58,7 +54,7 @@ function threefry([k0, k1]: Words, [c0, c1]: Words): Words {
 
 let state: Words = [randomBytes(4).readUInt32LE(), randomBytes(4).readUInt32LE()];
 
-/** Draws with the key, or with the next one of the sequence: the second half of what splitting its state gives. */
+/** Draws with the given key, or with the next key of the sequence: the second half of its split state. */
 function withKey(given: MxArray | null | undefined, draw: (key: MxArray) => MxArray): MxArray {
   if (given) return draw(given);
   const [first, second] = [threefry(state, [0, 2]), threefry(state, [1, 3])];
@@ -67,10 +63,10 @@ function withKey(given: MxArray | null | undefined, draw: (key: MxArray) => MxAr
   return draw(next);
 }
 
-/** The key of a seed, an unsigned integer to 2^64-1. */
+/** Makes a key from a seed, an integer from 0 to 2^64-1. */
 export const key = (seed: number | bigint): MxArray => native.randomKey(wholeNumber("randomKey", seed));
 
-/** Restarts this thread's own sequence of keys. */
+/** Restarts this thread's sequence of keys. */
 export function seed(value: number | bigint): void {
   const whole = wholeNumber("randomSeed", value);
   if (BigInt.asUintN(64, whole) !== whole)
@@ -78,27 +74,27 @@ export function seed(value: number | bigint): void {
   state = [Number(whole >> 32n), Number(whole & 0xffffffffn)];
 }
 
-/** `count` independent keys, `[count, 2]`. */
+/** Splits a key into `count` independent keys, `[count, 2]`. */
 export const split = (k: MxArray, count = 2): MxArray => native.randomSplit(k, count);
 
 // ---------------------------------------------------------------- distributions
 
-/** Standard normal, or with the mean `loc` and deviation `scale`. */
+/** Draws from a normal distribution with mean `loc` (0) and standard deviation `scale` (1). */
 export const normal = (shape: readonly number[], o: Draw & { loc?: number; scale?: number } = {}): MxArray =>
   withKey(o.key, (k) => native.randomNormal([...shape], o.dtype ?? "float32", o.loc ?? 0, o.scale ?? 1, k));
-/** Uniform in `[low, high)`. */
+/** Draws uniformly from `[low, high)`. */
 export const uniform = (
   shape: readonly number[],
   o: Draw & { low?: Operand; high?: Operand } = {},
 ): MxArray =>
   withKey(o.key, (k) => native.randomUniform(o.low ?? 0, o.high ?? 1, [...shape], o.dtype ?? "float32", k));
-/** Integers in `[low, high)`. */
+/** Draws integers uniformly from `[low, high)`. */
 export const randint = (low: Operand, high: Operand, shape: readonly number[], o: Draw = {}): MxArray =>
   withKey(o.key, (k) => native.randomInt(low, high, [...shape], o.dtype ?? "int32", k));
-/** True with probability `p`. */
+/** Draws true with probability `p`. */
 export const bernoulli = (p: Operand, shape: readonly number[], o: { key?: MxArray | null } = {}): MxArray =>
   withKey(o.key, (k) => native.randomBernoulli(p, [...shape], k));
-/** Normal, limited to `[lower, upper]`. */
+/** Draws from a standard normal distribution truncated to `[lower, upper]`. */
 export const truncatedNormal = (
   lower: Operand,
   upper: Operand,
@@ -108,9 +104,9 @@ export const truncatedNormal = (
   withKey(o.key, (k) => native.randomTruncatedNormal(lower, upper, [...shape], o.dtype ?? "float32", k));
 export const gumbel = (shape: readonly number[], o: Draw = {}): MxArray =>
   withKey(o.key, (k) => native.randomGumbel([...shape], o.dtype ?? "float32", k));
-/** Indices drawn from unnormalized log-probabilities along `axis`. */
+/** Draws indices from unnormalized log-probabilities along `axis`. */
 export const categorical = (logits: MxArray, o: { axis?: number; key?: MxArray | null } = {}): MxArray =>
   withKey(o.key, (k) => native.randomCategorical(logits, o.axis ?? -1, k));
-/** A random order of the elements along an axis. */
+/** Shuffles the elements along an axis. */
 export const permutation = (a: MxArray, o: { axis?: number; key?: MxArray | null } = {}): MxArray =>
   withKey(o.key, (k) => native.randomPermutation(a, o.axis ?? 0, k));

@@ -1,14 +1,14 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { MlxError } from "./errors.js";
 
-/** A file that is not a sound safetensors file; the message names it and says what is wrong. */
+/** A file is not a valid safetensors file. The message names the file and the problem. */
 export class SafetensorsError extends MlxError {
   override readonly name: string = "SafetensorsError";
 
   constructor(
-    /** The file. */
+    /** Path of the file. */
     readonly path: string,
-    /** The message without the file. */
+    /** The message without the path. */
     readonly reason: string,
     options?: ErrorOptions,
   ) {
@@ -17,26 +17,26 @@ export class SafetensorsError extends MlxError {
 }
 
 export interface SafetensorsEntry {
-  /** As the file names it: "F32", "BF16", … */
+  /** The dtype under its name in the file: "F32", "BF16", … */
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** First byte of the tensor, from the start of the file. */
+  /** Offset of the first byte, from the start of the file. */
   readonly start: number;
-  /** The byte after its last. */
+  /** Offset of the byte after the last one. */
   readonly end: number;
 }
 
 export interface SafetensorsHeader {
-  /** By name, in the order of the bytes. */
+  /** Tensors by name, in the order of their bytes. */
   readonly tensors: Map<string, SafetensorsEntry>;
   readonly metadata: Map<string, string>;
-  /** Where the tensors' bytes begin. */
+  /** Offset of the first tensor's bytes. */
   readonly dataOffset: number;
 }
 
 /**
- * Bytes of an element, for the dtypes that MLX reads. F8_E4M3 comes from MLX as uint8 (see `fromFp8`); F64, F8_E5M2
- * and the 4- and 6-bit floats it cannot read.
+ * Bytes per element of the dtypes that MLX reads. MLX returns F8_E4M3 as uint8 (see `fromFp8`); it cannot read F64,
+ * F8_E5M2, and the 4- and 6-bit floats.
  */
 const bytesOf: Readonly<Record<string, number>> = {
   BOOL: 1,
@@ -55,20 +55,20 @@ const bytesOf: Readonly<Record<string, number>> = {
   C64: 8,
 };
 
-/** The limit of the format's own implementation. */
+/** The limit of the format's reference implementation. */
 const maxHeaderBytes = 100_000_000;
-/** MLX counts the elements of an axis in 32 bits. */
+/** MLX stores the size of an axis in 32 bits. */
 const maxDimension = 2 ** 31 - 1;
-/** More axes than any tensor that we know; MLX's kernels allocate by rank. */
+/** More axes than any known tensor has; MLX's kernels allocate by rank. */
 const maxRank = 8;
 /** {name: {shape: [...]}} */
 const maxDepth = 3;
 
 /**
  * Reads and checks the header of a safetensors file (https://github.com/huggingface/safetensors, "Format").
- * Everything that MLX takes on trust is checked: lengths, dtypes, dimensions and their products, that the tensors'
- * bytes fill the file exactly without overlaps or gaps, that no name comes twice.
- * @throws {SafetensorsError} when the file cannot be read or is not sound.
+ * Checks everything that MLX trusts: lengths, dtypes, dimensions and their products, unique names, and tensors that fill
+ * the file exactly, without overlaps or gaps.
+ * @throws {SafetensorsError} if the file cannot be read or is invalid.
  */
 export function readSafetensorsHeader(path: string): SafetensorsHeader {
   const fail = (reason: string, cause?: unknown): never => {
@@ -77,8 +77,8 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
   const { text, dataOffset, fileBytes } = readHeaderText(path, fail);
   let header: unknown;
   try {
-    const repeated = findRepeatedKey(text);
-    if (repeated !== null) fail(repeated);
+    const problem = findHiddenProblem(text);
+    if (problem !== null) fail(problem);
     header = JSON.parse(text);
   } catch (error) {
     if (error instanceof SafetensorsError) throw error;
@@ -93,7 +93,7 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
       tensors.push([name, readEntry(name, entry, dataOffset, fail)]);
       continue;
     }
-    // MLX writes null where there is none.
+    // MLX writes null for absent metadata.
     if (entry === null) continue;
     if (!isRecord(entry)) return fail("__metadata__ is not an object");
     for (const [key, value] of Object.entries(entry)) {
@@ -106,7 +106,7 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
   for (const [name, { start, end }] of tensors) {
     if (end > fileBytes)
       fail(
-        `tensor "${name}" ends at byte ${end} of a file of ${fileBytes}; the file is truncated or damaged`,
+        `tensor "${name}" ends at byte ${end}, but the file has ${fileBytes} bytes; it is truncated or damaged`,
       );
     if (start < filled) fail(`tensor "${name}" overlaps another`);
     if (start > filled) fail(`${start - filled} bytes before tensor "${name}" belong to no tensor`);
@@ -121,22 +121,22 @@ type Fail = (reason: string, cause?: unknown) => never;
 function readHeaderText(path: string, fail: Fail): { text: string; dataOffset: number; fileBytes: number } {
   let file: number | undefined;
   try {
-    // Before opening, which waits for ever on a pipe.
-    if (!statSync(path).isFile()) return fail("this is not a file");
+    // Check before opening: opening a pipe would block forever.
+    if (!statSync(path).isFile()) return fail("not a file");
     file = openSync(path, "r");
     const fileBytes = fstatSync(file).size;
     const prefix = Buffer.alloc(8);
     if (readFully(file, prefix, 0) < 8) return fail(`${fileBytes} bytes are too few for a safetensors file`);
     const length = prefix.readBigUInt64LE();
-    if (length < 2n) return fail(`the header cannot be ${length} bytes long; this is no safetensors file`);
+    if (length < 2n) return fail(`the header cannot be ${length} bytes long; this is not a safetensors file`);
     if (length > BigInt(fileBytes - 8))
       return fail(
-        `the header should have ${length} bytes, the file has ${fileBytes}; it is truncated or no safetensors file`,
+        `the header should have ${length} bytes, the file has ${fileBytes}; it is truncated or not a safetensors file`,
       );
     if (length > maxHeaderBytes)
       return fail(`the header has ${length} bytes, more than the ${maxHeaderBytes} that the format allows`);
     const bytes = Buffer.alloc(Number(length));
-    if (readFully(file, bytes, 8) < bytes.length) return fail("the file became shorter while it was read");
+    if (readFully(file, bytes, 8) < bytes.length) return fail("the file shrank while it was being read");
     let text: string;
     try {
       text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -147,13 +147,13 @@ function readHeaderText(path: string, fail: Fail): { text: string; dataOffset: n
   } catch (error) {
     if (error instanceof SafetensorsError) throw error;
     const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    return fail(missing ? "there is no such file" : `it cannot be read (${(error as Error).message})`, error);
+    return fail(missing ? "no such file" : `cannot be read (${(error as Error).message})`, error);
   } finally {
     if (file !== undefined) closeSync(file);
   }
 }
 
-/** Fills `target` from `position`; returns the bytes read, fewer only at the end of the file. */
+/** Fills `target` from `position`. Returns the number of bytes read, which is smaller only at the end of the file. */
 function readFully(file: number, target: Buffer, position: number): number {
   let done = 0;
   while (done < target.length) {
@@ -175,10 +175,10 @@ function readEntry(name: string, entry: unknown, dataOffset: number, fail: Fail)
       `tensor "${name}" has the shape ${show(shape)}; sizes are whole numbers from 0 to ${maxDimension}`,
     );
   if (shape.length > maxRank)
-    return fail(`tensor "${name}" has ${shape.length} axes; at most ${maxRank} are read`);
+    return fail(`tensor "${name}" has ${shape.length} axes; at most ${maxRank} are supported`);
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!)
     return fail(`tensor "${name}" has the data_offsets ${show(offsets)}; expected [start, end]`);
-  // An axis of size 0 must not hide an overflow in the others.
+  // An axis of size 0 must not hide an overflow of the others.
   const elements = shape.reduce((product, n) => product * Math.max(n, 1), 1);
   if (elements * width > Number.MAX_SAFE_INTEGER)
     return fail(`tensor "${name}" of shape ${show(shape)} is too large`);
@@ -192,12 +192,12 @@ function readEntry(name: string, entry: unknown, dataOffset: number, fail: Fail)
 }
 
 /**
- * What `JSON.parse` passes over in silence: says which key an object has twice, or that the text is nested deeper
- * than a header. Exact for valid JSON; other text is left to the parser to refuse.
+ * Finds problems that `JSON.parse` ignores, and returns a message: a key that occurs twice in an object, or text nested
+ * deeper than a header. Exact for valid JSON; the parser rejects other text.
  */
-function findRepeatedKey(text: string): string | null {
+function findHiddenProblem(text: string): string | null {
   const colon = /[ \t\n\r]*:/y;
-  // One entry a level: the keys of an object, null for a list.
+  // One entry per level: the keys of an object, or null for a list.
   const levels: (Set<string> | null)[] = [];
   for (let i = 0; i < text.length; i++) {
     switch (text[i]) {
@@ -231,7 +231,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 
-/** A value of the header as a message shows it, shortened. */
+/** Formats a value of the header for a message, shortened. */
 function show(value: unknown): string {
   const text = JSON.stringify(value) ?? "(none)";
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;

@@ -4,13 +4,13 @@ import { native } from "./load.js";
 import type { MxArray } from "./types.js";
 
 /**
- * Runs `fn` and frees every array made inside it, except those found in what it returns (an array, or arrays
- * inside plain objects, lists, maps). Kept arrays belong to the surrounding scope, if any.
+ * Runs `fn` and frees every array created inside it, except those found in its result (an array, or arrays inside
+ * objects, lists and maps). Kept arrays pass to the surrounding scope, if there is one.
  * Freeing before evaluation is safe: a lazy graph holds its own references.
  *
- * `fn` must be synchronous, so that overlapping work cannot free each other's arrays.
- * An exception frees everything made inside.
- * @throws {MlxError} when `fn` returns a promise.
+ * `fn` must be synchronous, so that overlapping tasks cannot free each other's arrays.
+ * An exception frees everything created inside.
+ * @throws {MlxError} if `fn` returns a promise.
  */
 export function scope<T>(fn: () => T): T {
   const depth = native.scopeEnter();
@@ -18,7 +18,7 @@ export function scope<T>(fn: () => T): T {
   try {
     const result = fn();
     if (result instanceof Promise) {
-      // The rejection of a promise that nobody will see must not end the process.
+      // No caller will handle this promise; its rejection must not end the process.
       result.catch(() => undefined);
       throw new MlxError("scope", "the function returned a promise; a scope must be synchronous");
     }
@@ -29,7 +29,7 @@ export function scope<T>(fn: () => T): T {
   }
 }
 
-/** The arrays reachable from `value` through plain objects, lists, maps and typed results. */
+/** Collects the arrays reachable from `value` through objects, lists, maps and sets. */
 export function arraysIn(value: unknown): MxArray[] {
   const found: MxArray[] = [];
   const seen = new Set<object>();

@@ -1,4 +1,4 @@
-/** Element types, named as MLX names them. */
+/** Element types, under MLX's names. */
 export type DType =
   | "bool"
   | "uint8"
@@ -15,6 +15,7 @@ export type DType =
   | "float64"
   | "complex64";
 
+/** The typed arrays that hold elements; see `toTypedArray`. */
 export type TypedArray =
   | Uint8Array
   | Uint8ClampedArray
@@ -29,9 +30,9 @@ export type TypedArray =
   | Float64Array;
 
 /**
- * A handle on an MLX array: a node of a lazy graph until it is evaluated, a buffer after that.
- * Free it with `dispose()`, `using` or a surrounding `scope`; the garbage collector is only the net.
- * It belongs to its thread: `structuredClone` and `postMessage` make an empty object of it, so send `toTypedArray()`.
+ * A handle on an MLX array: a node of a lazy graph until it is evaluated, then a buffer.
+ * Free it with `dispose()`, `using` or a surrounding `scope`; the garbage collector is only a safety net.
+ * It belongs to its thread: `structuredClone` and `postMessage` turn it into an empty object, so send `toTypedArray()`.
  */
 export interface MxArray {
   /** Sizes of the axes; `[]` for a scalar. */
@@ -41,24 +42,24 @@ export interface MxArray {
   readonly size: number;
   /** Number of axes. */
   readonly ndim: number;
-  /** Bytes of the elements (`size` times the width of one). */
+  /** Size of the elements in bytes. */
   readonly nbytes: number;
   readonly disposed: boolean;
-  /** Releases the reference. Arrays computed from this one keep what they need. Idempotent. */
+  /** Releases the reference. Arrays computed from this one keep the data they need. Idempotent. */
   dispose(): void;
   [Symbol.dispose](): void;
   /**
-   * The elements in row-major order, evaluating first when needed (synchronously).
-   * bfloat16 and float16 come as their raw bits in a `Uint16Array`, bool as `Uint8Array`, complex64 as
+   * Returns the elements in row-major order, evaluating synchronously if necessary.
+   * bfloat16 and float16 are returned as raw bits in a `Uint16Array`, bool as a `Uint8Array`, complex64 as an
    * interleaved `Float32Array`.
-   * @throws MlxError when the array is disposed or its evaluation fails.
+   * @throws MlxError if the array is disposed or its evaluation fails.
    */
   toTypedArray(): TypedArray;
-  /** The value of an array of one element. @throws MlxError when there is not exactly one. */
+  /** Returns the value of a one-element array. @throws MlxError if it has more or fewer elements. */
   item(): number | bigint | boolean;
-  /** MLX's own rendering, `array([1, 2], dtype=float32)`; evaluates. */
+  /** Formats the array like MLX, `array([1, 2], dtype=float32)`, evaluating if necessary. */
   toString(): string;
 }
 
-/** What an elementwise operation takes: numbers adopt the dtype of the array beside them. */
+/** An argument of an elementwise operation. Numbers adopt the dtype of the other operand. */
 export type Operand = MxArray | number | boolean;

@@ -3,8 +3,8 @@ import { add, astype, erf, maximum, multiply, sigmoid, tanh } from "../ops.js";
 import type { MxArray } from "../types.js";
 
 /**
- * One pass on all threads where the CPU backend has it; else the plain operations, in float32 and rounded once to the
- * dtype of `x`, as PyTorch does for 16-bit types.
+ * Uses the fused pass of the CPU backend where it applies. Otherwise computes the plain operations in float32 and rounds
+ * once to the dtype of `x`, like PyTorch does for 16-bit types.
  */
 const activate = (x: MxArray, kind: string, plain: (wide: MxArray) => MxArray): MxArray =>
   native.fusible(x) ? native.fusedActivation(x, kind) : astype(plain(astype(x, "float32")), x.dtype);
@@ -12,7 +12,7 @@ const activate = (x: MxArray, kind: string, plain: (wide: MxArray) => MxArray): 
 /** `x · sigmoid(x)`. */
 export const silu = (x: MxArray): MxArray => activate(x, "silu", (v) => multiply(v, sigmoid(v)));
 
-/** `x · Φ(x)` by the error function. */
+/** `x · Φ(x)`, exact by the error function. */
 export const gelu = (x: MxArray): MxArray =>
   activate(x, "gelu", (v) => multiply(multiply(v, 0.5), add(erf(multiply(v, Math.SQRT1_2)), 1)));
 
@@ -24,14 +24,14 @@ export const geluTanh = (x: MxArray): MxArray =>
     return multiply(multiply(v, 0.5), add(tanh(inner), 1));
   });
 
-/** `x · sigmoid(1.702 x)`, CLIP's approximation. */
+/** `x · sigmoid(1.702 x)`, CLIP's approximation of GELU. */
 export const quickGelu = (x: MxArray): MxArray =>
   activate(x, "quickGelu", (v) => multiply(v, sigmoid(multiply(v, 1.702))));
 
 /** `max(x, 0)`. */
 export const relu = (x: MxArray): MxArray => maximum(x, 0);
 
-/** The activations that layers can apply to what they give. */
+/** Activations that a layer can apply to its result, by name. */
 export const activations = { silu, gelu, geluTanh, quickGelu };
 
 export type Activation = keyof typeof activations;

@@ -23,29 +23,29 @@ import type { MxArray } from "../types.js";
 import { Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 
-/** What a masked score becomes: finite, so that a row that is masked as a whole is no NaN. */
+/** The value of a masked score. It is finite, so that a fully masked row does not become NaN. */
 const masked = -3.4028234663852886e38;
 
 export interface AttentionOptions {
-  /** Factor of the scores, as a rule `1 / sqrt(head_dim)`. */
+  /** Factor of the scores, usually `1 / sqrt(head_dim)`. */
   scale: number;
-  /** Added to the scores, or boolean (true: attend); broadcast to `[batch, heads, queries, keys]`; or "causal". */
+  /** Added to the scores, or boolean (true: attend), broadcast to `[batch, heads, queries, keys]`; or "causal". */
   mask?: MxArray | "causal" | null;
 }
 
-/** How attention multiplies: "exact", or q, k, v and the softmax's weights rounded to bfloat16 and added up in float32. */
+/** How attention multiplies: "exact", or "bfloat16": q, k, v and the softmax weights rounded, products summed in float32. */
 export type AttentionProducts = "exact" | "bfloat16";
 
-/** Whether this machine multiplies bfloat16 values in attention: a Linux CPU with AVX512-BF16. */
+/** Whether this machine can multiply bfloat16 values in attention: a Linux CPU with AVX512-BF16. */
 export const canMultiplyBfloat16 = (): boolean => native.multipliesBfloat16();
 
-/** {@link attention} without a mask, as a layer: which products it takes can be set. */
+/** {@link attention} without a mask, as a layer whose products can be chosen. */
 export class DotProductAttention extends Module {
   readonly scale: number;
-  /** "bfloat16" acts on float32 arrays where {@link canMultiplyBfloat16} says so, and outside of gradients. */
+  /** "bfloat16" applies to float32 arrays where {@link canMultiplyBfloat16} allows it, outside gradients. */
   products: AttentionProducts = "exact";
 
-  /** @param scale factor of the scores, as a rule `1 / sqrt(head_dim)` */
+  /** @param scale factor of the scores, usually `1 / sqrt(head_dim)` */
   constructor(scale: number) {
     super();
     this.scale = scale;
@@ -76,9 +76,9 @@ function inHeads(joined: MxArray, q: MxArray): MxArray {
  * `softmax(scale · q kᵀ + mask) v` with `q [batch, heads, queries, head_dim]` and `k, v [batch, heads, keys, head_dim]`
  * → `[batch, heads, queries, head_dim]`; scores and softmax in float32.
  *
- * On the CPU, where MLX would make the scores of all heads at once, they are made by blocks: in one pass on all threads
- * for float32 outside of gradients; else groups of heads (and blocks of queries where one head is too large) follow one
- * another.
+ * On the CPU, MLX would compute the scores of all heads at once. We compute them in blocks: float32 outside gradients in
+ * one pass on all threads, anything else in groups of heads (or blocks of queries, where one head is too large), one
+ * after another.
  */
 export function attention(q: MxArray, k: MxArray, v: MxArray, options: AttentionOptions): MxArray {
   const { scale, mask = null } = options;
@@ -90,7 +90,7 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
     const added = mask === null || mask === "causal" ? null : addedToScores(mask, keys);
     return inHeads(native.fusedAttention(q, k, v, scale, added, mask === "causal"), q);
   }
-  const { headsAtOnce, queriesAtOnce } = parts(batch, heads, queries, keys);
+  const { headsAtOnce, queriesAtOnce } = blockSizes(batch, heads, queries, keys);
   const [wideQ, keysOnRight, wideV] = [
     astype(q, "float32"),
     swapaxes(astype(k, "float32"), 2, 3),
@@ -127,12 +127,12 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
 
 function fusible(q: MxArray, k: MxArray, v: MxArray, mask: AttentionOptions["mask"]): boolean {
   if (![q, k, v].every((a) => native.fusible(a))) return false;
-  // A query that sees no key at all is the plain operations' affair.
+  // The plain operations handle queries that see no key.
   if (mask === "causal") return q.shape[2]! <= k.shape[2]!;
   return !mask || mask.dtype === "bool" || native.fusible(mask);
 }
 
-/** A mask as `[batch or 1, heads or 1, queries or 1, keys]` float32, to be added to the scores. */
+/** Expands a mask to `[batch or 1, heads or 1, queries or 1, keys]`, float32, to add to the scores. */
 function addedToScores(mask: MxArray, keys: number): MxArray {
   const leading = mask.shape.slice(0, -1);
   const whole = broadcastTo(mask, [...leading, keys]);
@@ -140,8 +140,8 @@ function addedToScores(mask: MxArray, keys: number): MxArray {
   return mask.dtype === "bool" ? where(spread, 0, masked) : spread;
 }
 
-/** How many heads, and queries of them, are attended at once so that their scores fit the scratch memory. */
-function parts(
+/** Number of heads, and of queries per head, whose scores fit the scratch memory. */
+function blockSizes(
   batch: number,
   heads: number,
   queries: number,
@@ -170,7 +170,7 @@ function applyMask(
   return mask.dtype === "bool" ? where(part, scores, masked) : add(scores, astype(part, "float32"));
 }
 
-/** Rows `start` to `stop` of the causal mask; as in MLX, the last of all queries sees all keys. */
+/** Rows `start` to `stop` of the causal mask. As in MLX, the last query sees all keys. */
 function causal([start, stop]: readonly [number, number], queries: number, keys: number): MxArray {
   const offset = keys - queries;
   const lastSeen = expandDims(arange(stop + offset, { start: start + offset, dtype: "int32" }), 1);

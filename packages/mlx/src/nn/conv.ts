@@ -25,25 +25,25 @@ interface ConvOptions {
   kernelSize: number;
   /** Default 1. */
   stride?: number;
-  /** Zeros on each side, or [above and on the left, below and on the right] (default 0). */
+  /** Zeros on each side, or [above and left, below and right] (default 0). */
   padding?: number | readonly [before: number, after: number];
   /** Default true. */
   bias?: boolean;
 }
 
-/** What a convolution does besides, without arrays of the picture's size for it where the backend can. */
+/** Operations around a convolution, fused where the backend can: they then need no array of the size of the image. */
 export interface ConvExtras {
-  /** Normalizes the input first, and applies SiLU to it. */
+  /** Normalizes the input and applies SiLU to it before the convolution. */
   norm?: GroupNorm;
-  /** The same with given {@link GroupNorm.factors}, where `x` is a part of the picture that is normalized. */
+  /** The same with given {@link GroupNorm.factors}, for an `x` that is a band of the normalized image. */
   factors?: MxArray;
-  /** Each pixel of the input counts so many times in both directions: enlarged by nearest neighbour. */
+  /** Enlarges the input by this factor in both directions, by nearest neighbour. */
   repeat?: number;
-  /** Added to the result, whose shape it has. */
+  /** Added to the result; has its shape. */
   residual?: MxArray;
 }
 
-/** Two-dimensional convolution, channels last. Held as `[out, kh, kw, in]`, in files `[out, in, kh, kw]`. */
+/** Two-dimensional convolution, channels last. The weight is `[out, kh, kw, in]`, in files `[out, in, kh, kw]`. */
 export class Conv2d extends Module {
   weight: MxArray;
   bias: MxArray | null;
@@ -87,7 +87,7 @@ export class Conv2d extends Module {
     return residual ? add(residual, biased) : biased;
   }
 
-  /** `above` and `below` are the rows of zeros around `x`. */
+  /** Convolves `x` with `above` and `below` rows of zeros around it. */
   private convolve(x: MxArray, above: number, below: number): MxArray {
     const { stride, padding } = this;
     return convGeneral(x, this.weight, {
@@ -98,8 +98,8 @@ export class Conv2d extends Module {
   }
 
   /**
-   * MLX's CPU backend copies the patch of every output position side by side before it multiplies, `kernelSize²` times
-   * the picture: so bands of output rows, one after another.
+   * MLX's CPU backend copies the patches of all output positions before it multiplies, `kernelSize²` times the image.
+   * We convolve bands of output rows one after another instead.
    */
   private inBands(x: MxArray): MxArray {
     const { kernelSize, stride, padding } = this;
@@ -126,7 +126,7 @@ export class Conv2d extends Module {
   }
 }
 
-/** `silu(x · scale + shift)` with the factors `[n, 2, c]` of each channel. */
+/** `silu(x · scale + shift)` with the factors `[n, 2, c]` of the channels. */
 function normedWith(factors: MxArray, x: MxArray): MxArray {
   const [scale, shift] = [0, 1].map((i) => expandDims(slice(factors, [null, [i, i + 1]]), 1)) as [
     MxArray,
@@ -142,7 +142,7 @@ function enlarge(x: MxArray, times: number): MxArray {
   return reshape(repeated, [n, times * h, times * w, c]);
 }
 
-/** Transposed two-dimensional convolution, channels last. Held as `[out, kh, kw, in]`, in files `[in, out, kh, kw]`. */
+/** Transposed two-dimensional convolution, channels last. The weight is `[out, kh, kw, in]`, in files `[in, out, kh, kw]`. */
 export class ConvTranspose2d extends Module {
   weight: MxArray;
   bias: MxArray | null;
@@ -167,8 +167,8 @@ export class ConvTranspose2d extends Module {
   }
 
   /**
-   * Where the patches of neighbouring inputs do not overlap, the whole is one matrix product. On the CPU that is BLAS,
-   * a hundred times as fast as MLX's loops.
+   * Where the patches of neighbouring inputs do not overlap, the convolution is one matrix product. On the CPU, BLAS
+   * computes it a hundred times as fast as MLX's loops.
    */
   private spread(x: MxArray): MxArray {
     const { weight, stride } = this;

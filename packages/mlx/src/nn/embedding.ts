@@ -4,7 +4,7 @@ import { MatrixLayer } from "./matrix.js";
 
 /** A table of vectors, `weight [count, dims]` dense or quantized. */
 export class Embedding extends MatrixLayer {
-  /** Integer ids `[...]` → `[..., dims]`. */
+  /** Looks up integer ids: `[...]` → `[..., dims]`. */
   forward(ids: MxArray): MxArray {
     const { quantized, quantization, dtype } = this;
     const taken = (rows: MxArray): MxArray => astype(take(rows, ids, 0), dtype);

@@ -11,9 +11,9 @@ import type { Module } from "./module.js";
 import { quantizedProduct } from "./quantized-product.js";
 
 /**
- * How quantized matrices are multiplied: "exact" with their values in the dtype of the input, or "int8" with the input
- * rounded to 8 bits, each group of each row by a scale of its own (7e-3 of the product, about what 8-bit weights lose),
- * which processors with integer products do in a fraction of the time.
+ * How quantized matrices are multiplied. "exact" multiplies their values in the dtype of the input. "int8" rounds the
+ * input to 8 bits, with a scale for each group of each row; this changes the product by 7e-3, about as much as 8-bit
+ * weights do, and takes a fraction of the time on processors with integer products.
  */
 export type QuantizedProducts = "exact" | "int8";
 
@@ -69,7 +69,7 @@ export class Linear extends MatrixLayer {
     this.attached = this.attached.filter((one) => one !== adapter);
   }
 
-  /** `[..., in]` → `[..., out]`, through the activation if one is named: in the same pass where the layer is fused. */
+  /** `[..., in]` → `[..., out]`, followed by the activation if one is named (in the same pass where the layer is fused). */
   forward(x: MxArray | LinearInput, activation?: Activation): MxArray {
     const input = x instanceof LinearInput ? x : new LinearInput(x);
     const active = this.attached.filter(({ scale }) => scale !== 0);
@@ -91,13 +91,13 @@ export class Linear extends MatrixLayer {
     return activation ? activations[activation](product) : product;
   }
 
-  /** `y + scale · B(A x)` in the dtype of the layer; `x` as it is given, never rounded to integers. */
+  /** `y + scale · B(A x)` in the dtype of the layer, with the unrounded `x`. */
   #adapted(y: MxArray, input: LinearInput, { a, b, scale }: Adapter): MxArray {
     const [down, up] = [a, b].map((matrix) => transpose(castTo(this.dtype, matrix))) as [MxArray, MxArray];
     return addmm(y, input.times(down), up, { alpha: scale });
   }
 
-  /** What the fused operations of a Linux CPU give, where they apply. */
+  /** `act(W x + b)` by the fused operations of a Linux CPU; null where they do not apply. */
   #fused(input: LinearInput, activation: Activation | null = null): MxArray | null {
     const { quantized, quantization, bias } = this;
     if (!input.parts.every(native.fusible) || (bias && !native.fusible(bias))) return null;
@@ -114,6 +114,7 @@ export class Linear extends MatrixLayer {
       : native.fusedQuantizedLinear(input.whole, ...matrix);
   }
 
+  /** `W x + b` by MLX's operations. */
   #product(x: MxArray): MxArray {
     const { quantized, quantization, bias } = this;
     if (!quantized || !quantization) {
@@ -131,12 +132,12 @@ export class Linear extends MatrixLayer {
 const owned = new WeakSet<Adapter>();
 
 /**
- * Whether this machine multiplies matrices of so many bits as integers: a Linux CPU with AVX-512 VNNI or AVX-VNNI, or
- * with AVX2 up to 6 bits (8 would be no faster than exact products, and are multiplied so).
+ * Whether this machine multiplies matrices of this many bits as integers: a Linux CPU with AVX-512 VNNI or AVX-VNNI, or
+ * with AVX2 up to 6 bits (at 8 bits exact products are as fast, so those are used).
  */
 export const canMultiplyIntegers = (bits: Bits = 4): boolean => native.multipliesIntegers(bits);
 
-/** Sets how all Linear layers of a module multiply quantized matrices. */
+/** Sets the products of all Linear layers of a module. */
 export function setQuantizedProducts(module: Module, products: QuantizedProducts): void {
   for (const [, layer] of module.modules()) if (layer instanceof Linear) layer.products = products;
 }

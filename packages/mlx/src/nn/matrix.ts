@@ -9,13 +9,14 @@ import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./m
 
 export const defaultGroupSize = 64;
 
-/** What MLX's affine quantization has. */
+/** The bit widths of MLX's affine quantization. */
 const bitWidths: ReadonlySet<number> = new Set<Bits>([2, 3, 4, 5, 6, 8]);
+/** Its group sizes. */
 const groupSizes: ReadonlySet<number> = new Set([32, 64, 128]);
 
 /**
- * A layer around one matrix `weight [rows, columns]`, dense or in MLX's affine quantization. When quantized, `weight`
- * holds packed integers and `scales` and `biases` are set (the names that MLX's own files have).
+ * A layer around one matrix `weight [rows, columns]`, dense or in MLX's affine quantization. A quantized `weight` holds
+ * packed integers, with `scales` and `biases` next to it, named like in MLX's files.
  */
 export abstract class MatrixLayer extends Module {
   weight: MxArray;
@@ -31,21 +32,21 @@ export abstract class MatrixLayer extends Module {
     this.weight = zeros([rows, columns]);
   }
 
-  /** Of a matrix that is held in fewer bits than are computed with. */
+  /** The dtype to compute with, where the matrix is stored in a narrower one. */
   private widened: DType | null = null;
 
-  /** The floating dtype that the layer computes with. */
+  /** The floating dtype that the layer computes in. */
   get dtype(): DType {
     return this.widened ?? (this.scales ?? this.weight).dtype;
   }
 
-  /** How the matrix is quantized; null when it is dense. */
+  /** The quantization of the matrix; null if it is dense. */
   get quantization(): Required<LayerQuantization> | null {
     if (!this.scales) return null;
     return quantizationOf(this.columns, this.weight, this.scales);
   }
 
-  /** The quantized matrix; null when it is dense. */
+  /** The quantized matrix; null if it is dense. */
   protected get quantized(): QuantizedMatrix | null {
     const { weight, scales, biases } = this;
     return scales && biases ? { weight, scales, biases } : null;
@@ -79,9 +80,8 @@ export abstract class MatrixLayer extends Module {
   }
 
   /**
-   * As every layer's; a dense weight becomes a quantized matrix where that is asked for and the group size divides
-   * its width. Quantized is what has the fewer bits, the tensor as stored or as cast, so that a 16-bit checkpoint
-   * gives the same integers whatever is computed with.
+   * Quantizes a dense weight if the options ask for it and the group size divides its width. It quantizes the narrower
+   * of the stored and the cast tensor, so that a 16-bit checkpoint gives the same integers for any dtype.
    */
   protected override prepared(name: string, tensor: MxArray, options: LoadOptions): Record<string, MxArray> {
     const { quantization, dtype } = options;
@@ -124,7 +124,7 @@ const staysNarrow = ({ dtype }: MxArray, options: LoadOptions): boolean =>
   options.dtype === "float32" &&
   (dtype === "bfloat16" || dtype === "float16");
 
-/** Whether float32 is multiplied with matrices of 16 bits as they are stored, without a copy: on a Linux CPU. */
+/** Whether float32 inputs are multiplied with 16-bit matrices as stored, without a copy: on a Linux CPU. */
 export const multipliesStored = (): boolean =>
   defaultDevice() === "cpu" && native.instructionSet() !== "none";
 

@@ -3,22 +3,22 @@ import { add, astype, multiply, reshape, slice, stack, subtract, swapaxes } from
 import type { MxArray } from "../types.js";
 import type { RMSNorm } from "./norm.js";
 
-/** `x + gate · y`: `x` and `y [batch, tokens, dims]`, `gate [batch, 1, dims]` → the shape of `x`. */
+/** Computes `x + gate · y`: `x` and `y [batch, tokens, dims]`, `gate [batch, 1, dims]` → the shape of `x`. */
 export function gatedAdd(x: MxArray, gate: MxArray, y: MxArray): MxArray {
   if ([x, gate, y].every((a) => native.fusible(a))) return native.fusedGatedAdd(x, gate, y);
   return add(x, multiply(gate, y));
 }
 
-/** Cosines and sines of a rotary position embedding, float32 `[tokens, head_dim / 2]`. */
+/** Cosines and sines of a rotary position embedding, `[tokens, head_dim / 2]`, float32. */
 export interface RotaryTables {
   cos: MxArray;
   sin: MxArray;
 }
 
 /**
- * Splits `x [batch, tokens, heads · head_dim]` into heads, normalizes each head's vector and turns its pairs of adjacent
- * channels, in float32, by the angles of its token → `[batch, heads, tokens, head_dim]`.
- * @param offset the row of the tables where the tokens of `x` begin
+ * Splits `x [batch, tokens, heads · head_dim]` into heads, normalizes the vector of each head, and rotates its pairs of
+ * adjacent channels by the angles of its token, in float32 → `[batch, heads, tokens, head_dim]`.
+ * @param offset row of the tables that belongs to the first token of `x`
  */
 export function rotaryHeads(
   x: MxArray,

@@ -7,40 +7,39 @@ import type { DType, MxArray } from "../types.js";
 import { castTo, isFloating } from "./floating.js";
 
 export interface LayerQuantization {
-  /** Bits an element. */
+  /** Bits per element. */
   bits: Bits;
-  /** Neighbouring inputs that share a scale and a bias (default 64). */
+  /** Number of neighbouring inputs that share a scale and a bias (default 64). */
   groupSize?: number;
 }
 
 export interface LoadOptions {
-  /** What floating tensors are cast to; as stored when absent. */
+  /** Casts floating tensors to this dtype (default: as stored). */
   dtype?: DType;
   /**
-   * "stored": with float32 as `dtype`, the matrices of Linear and Embedding (their scales and biases, where quantized)
-   * stay in the 16 bits that they are stored with, and are widened as they are used; see {@link multipliesStored}.
-   * Default "cast".
+   * "stored" keeps 16-bit matrices of Linear and Embedding (or their scales and biases, if quantized) as stored when
+   * `dtype` is float32, and widens them on use; see {@link multipliesStored}. Default "cast".
    */
   matrices?: "cast" | "stored";
-  /** Quantizes every Linear and Embedding whose input width the group size divides, as it is read. */
+  /** Quantizes every Linear and Embedding whose input width the group size divides, while reading it. */
   quantization?: LayerQuantization;
-  /** Whether a key of the file (as spelled there) is known to be of no use here. */
+  /** Whether to skip a key (as spelled in the file). */
   ignore?: (key: string) => boolean;
   /**
-   * Takes the parameters as they would be held, by their names in their layer, in place of the module, once all
-   * tensors are known to fit. They are lazy, and belong to it. The module keeps its zeros.
+   * Receives the parameters instead of the module, once all tensors are known to fit: lazy, converted like the
+   * module's own, by their names in their layer. The callback owns them. The module keeps its zeros.
    */
   deliver?: (key: string, parameters: Readonly<Record<string, MxArray>>) => void;
-  /** Told the keys (as spelled in the file) of the tensors that have been read, some at a time. */
+  /** Receives the keys (as spelled in the file) of tensors that have been read, a few at a time. */
   onRead?: (keys: readonly string[]) => void;
-  /** Ends the loading when the operation under way ends: a tensor is quantized in one. */
+  /** Ends loading after the current operation; quantizing a tensor is one operation. */
   signal?: AbortSignal | undefined;
 }
 
-/** What a layer wants from a file for one of its parameters. */
+/** The tensor that a layer expects in a file for one of its parameters. */
 export interface Slot {
   name: string;
-  /** In the layout of the file. */
+  /** The shape in the layout of the file. */
   shape: readonly number[];
   kind: "floating" | "uint32";
 }
@@ -52,13 +51,13 @@ export interface Misfit {
   found: string;
 }
 
-/** The tensors of a checkpoint do not fit the module. */
+/** The tensors of a checkpoint do not match the parameters of a module. */
 export class LoadError extends MlxError {
-  /** Paths of the parameters that no tensor was found for. */
+  /** Paths of the parameters without a tensor. */
   readonly missing: readonly string[];
-  /** Keys that no parameter wants, or that name a parameter a second time. */
+  /** Keys that match no parameter, or one that already has a tensor. */
   readonly unexpected: readonly string[];
-  /** Tensors of another shape or dtype. */
+  /** Tensors of a wrong shape or dtype. */
   readonly misshapen: readonly Misfit[];
 
   constructor(problems: { missing: string[]; unexpected: string[]; misshapen: Misfit[] }) {
@@ -87,7 +86,7 @@ function listed(what: string, names: readonly string[]): string {
   return `${names.length} ${what} (${shown}${rest})`;
 }
 
-/** A tensor of a file that becomes a parameter. */
+/** A parameter and its tensor in the file. */
 interface Match {
   layer: Module;
   name: string;
@@ -95,7 +94,7 @@ interface Match {
   tensor: MxArray;
 }
 
-/** {@link Module.load} reads tensors in batches of so many bytes, one at a time where it has more. */
+/** {@link Module.load} reads tensors in batches of at most this many bytes; larger tensors are read one at a time. */
 export const batchBytes = 2 ** 23;
 
 function inBatches(matches: readonly Match[]): Match[][] {
@@ -112,18 +111,18 @@ function inBatches(matches: readonly Match[]): Match[][] {
   return batches;
 }
 
-/** `to_out.0.weight` → `toOut.0.weight`: the rule from keys of files to property paths. It has no inverse. */
+/** Converts the key of a file to a property path: `to_out.0.weight` → `toOut.0.weight`. It has no inverse. */
 export const propertyPath = (key: string): string =>
   key.replaceAll(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
- * A layer, or a tree of layers. Parameters and children are plain properties: arrays, modules, lists of modules
- * (null where a list has a gap). Parameters start as zeros that take no memory until they are used.
+ * A layer or a tree of layers. Parameters and children are plain properties: arrays, modules, and lists of modules
+ * (null for a gap in the list). Parameters start as lazy zeros, which take no memory.
  *
- * Forward passes are plain methods of the subclasses.
+ * Subclasses define forward passes as ordinary methods.
  */
 export abstract class Module {
-  /** This module (path "") and all below it, with their paths: `["transformerBlocks.0.attn", …]`. */
+  /** Iterates over this module (path "") and all below it, with their paths: `["transformerBlocks.0.attn", …]`. */
   *modules(path = ""): Generator<[path: string, module: Module]> {
     yield [path, this];
     for (const [name, value] of Object.entries(this)) {
@@ -135,7 +134,7 @@ export abstract class Module {
     }
   }
 
-  /** The arrays of this module and all below it by their paths, `transformerBlocks.0.attn.toQ.weight`. */
+  /** The parameters of this module and all below it by path, `transformerBlocks.0.attn.toQ.weight`. */
   parameters(): Map<string, MxArray> {
     const all = new Map<string, MxArray>();
     for (const [path, module] of this.modules())
@@ -144,17 +143,16 @@ export abstract class Module {
   }
 
   /**
-   * Takes the parameters from the tensors of a checkpoint, whose keys map to paths by {@link propertyPath} and whose
-   * layout is PyTorch's. Names and shapes are checked, both ways, before anything is read; then, off the event loop,
-   * one tensor after another (small ones together) is converted and its source released, while the next is read.
-   * Matrices that come quantized (`weight` uint32 with `scales` and `biases`) stay so, their bits following from the
-   * shapes.
+   * Loads the tensors of a checkpoint in PyTorch's layout; {@link propertyPath} maps their keys to paths. Checks all
+   * names and shapes, in both directions, before reading anything. Then converts tensors one after another (small ones
+   * together) off the event loop, releases each source, and reads the next one meanwhile.
+   * Quantized matrices (a uint32 `weight` with `scales` and `biases`) stay quantized; their bits follow from the shapes.
    *
-   * Owns the tensors from the call on: all are disposed. After an error the module is disposed too.
-   * Not for use inside a scope, which cannot outlast an `await`.
-   * @throws {LoadError} when tensors are missing, unexpected or of another shape.
-   * @throws {MlxError} when a tensor cannot be read.
-   * @throws the reason of `options.signal` when it is aborted.
+   * Takes ownership of the tensors and disposes them. After an error the module is disposed, too.
+   * Do not call it inside a scope, which cannot span an `await`.
+   * @throws {LoadError} if tensors are missing, unexpected or misshapen.
+   * @throws {MlxError} if a tensor cannot be read.
+   * @throws the reason of `options.signal` after an abort.
    */
   async load(tensors: Iterable<readonly [string, MxArray]>, options: LoadOptions = {}): Promise<void> {
     const sources: MxArray[] = [];
@@ -178,7 +176,7 @@ export abstract class Module {
   }
 
   /**
-   * Finds the tensor of each parameter; reads none. All tensors are put into `sources`.
+   * Finds the tensor of each parameter without reading it. Adds all tensors to `sources`.
    * @throws {LoadError}
    */
   private match(
@@ -230,9 +228,9 @@ export abstract class Module {
   }
 
   /**
-   * Quantizes every Linear and Embedding whose input width the group size divides, in place, one after another.
-   * Those that are quantized already stay as they are.
-   * @param predicate chooses among them.
+   * Quantizes every Linear and Embedding whose input width the group size divides, in place and one after another.
+   * Leaves layers that are already quantized unchanged.
+   * @param predicate selects layers
    */
   quantize(
     options: LayerQuantization,
@@ -251,7 +249,7 @@ export abstract class Module {
     this.dispose();
   }
 
-  /** The arrays that are properties of this module itself. */
+  /** The parameters of this module itself, without those of its children. */
   ownParameters(): [name: string, value: MxArray][] {
     return Object.entries(this).filter((entry): entry is [string, MxArray] => isArray(entry[1]));
   }
@@ -261,12 +259,12 @@ export abstract class Module {
     for (const [, parameter] of this.ownParameters()) parameter.dispose();
   }
 
-  /** The order that takes a parameter's axes in a file to those it is held with; null when they are the same. */
+  /** The permutation of a parameter's axes from the file to memory; null if they are the same. */
   protected axesInFile(_name: string): readonly number[] | null {
     return null;
   }
 
-  /** What this layer wants from a file; `stored` gives the tensor that the file has under a name of this layer. */
+  /** The tensors that this layer expects in a file. `stored` returns the tensor of the file for a name of this layer. */
   protected slots(_stored: (name: string) => MxArray | undefined): Slot[] {
     return this.ownParameters().map(([name, held]) => {
       const axes = this.axesInFile(name);
@@ -278,17 +276,17 @@ export abstract class Module {
     });
   }
 
-  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized. @returns what to evaluate. */
+  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized. @returns the arrays to evaluate */
   protected adopt(name: string, tensor: MxArray, options: LoadOptions): MxArray[] {
     const parameters = this.prepared(name, tensor, options);
     for (const [own, value] of Object.entries(parameters)) this.replace(own, value);
     const held = Object.values(parameters);
-    // What it was made from must not outlive the evaluation.
+    // The source must not outlive the evaluation.
     if (!held.includes(tensor)) tensor.dispose();
     return held;
   }
 
-  /** The parameters that a tensor of a file becomes, lazily; the tensor itself where it needs no change. */
+  /** Converts a tensor of a file to parameters, lazily; returns the tensor itself if it needs no change. */
   protected prepared(name: string, tensor: MxArray, options: LoadOptions): Record<string, MxArray> {
     const axes = this.axesInFile(name);
     return scope(() => {
@@ -297,7 +295,7 @@ export abstract class Module {
     });
   }
 
-  /** Puts another array (or null) into a parameter's place and releases the old one. */
+  /** Replaces a parameter by another array (or null) and releases the old one. */
   replace(name: string, value: MxArray | null): void {
     const held = this as unknown as Record<string, MxArray | null>;
     const old = held[name];
@@ -305,7 +303,7 @@ export abstract class Module {
     if (old !== value) old?.dispose();
   }
 
-  /** Whether {@link quantizeParameters} would do something. */
+  /** Whether {@link quantizeParameters} can quantize this layer. */
   protected quantizable(_options: LayerQuantization): boolean {
     return false;
   }

@@ -22,13 +22,13 @@ import type { MxArray } from "../types.js";
 import { silu } from "./activations.js";
 import { Module } from "./module.js";
 
-/** `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis; statistics in float32. */
+/** `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis, with statistics in float32. */
 export class LayerNorm extends Module {
   weight: MxArray | null;
   bias: MxArray | null;
   readonly eps: number;
 
-  /** @param options `eps` 1e-5, `affine` (weight and bias) true, `bias` as `affine`. */
+  /** @param options `eps` (1e-5), `affine` (weight and bias, true), `bias` (same as `affine`) */
   constructor(dims: number, options: { eps?: number; affine?: boolean; bias?: boolean } = {}) {
     super();
     const affine = options.affine ?? true;
@@ -46,8 +46,8 @@ export class LayerNorm extends Module {
   }
 
   /**
-   * `norm(x) · (1 + scale) + shift`, the adaptive norm of diffusion transformers: `x [batch, tokens, dims]`, `scale`
-   * and `shift [batch, 1, dims]` → the shape of `x`.
+   * Computes `norm(x) · (1 + scale) + shift`, the adaptive norm of diffusion transformers: `x [batch, tokens, dims]`,
+   * `scale` and `shift [batch, 1, dims]` → the shape of `x`.
    */
   modulated(x: MxArray, scale: MxArray, shift: MxArray): MxArray {
     if (!this.weight && native.fusible(x)) return native.fusedModulatedNorm(x, scale, shift, this.eps);
@@ -55,12 +55,12 @@ export class LayerNorm extends Module {
   }
 }
 
-/** `x / sqrt(mean(x²) + eps) * weight` over the last axis; statistics in float32. */
+/** `x / sqrt(mean(x²) + eps) * weight` over the last axis, with statistics in float32. */
 export class RMSNorm extends Module {
   weight: MxArray;
   readonly eps: number;
 
-  /** @param options `eps` 1e-5. */
+  /** @param options `eps` (1e-5) */
   constructor(dims: number, options: { eps?: number } = {}) {
     super();
     this.weight = ones([dims]);
@@ -74,7 +74,7 @@ export class RMSNorm extends Module {
 }
 
 /**
- * The {@link GroupNorm.moments} of two parts together, of which the first has `share` of the positions (Chan, Golub,
+ * Combines the {@link GroupNorm.moments} of two bands, the first of which has `share` of the positions (Chan, Golub,
  * LeVeque, 1979).
  */
 export function joinMoments(a: MxArray, b: MxArray, share: number): MxArray {
@@ -89,8 +89,8 @@ export function joinMoments(a: MxArray, b: MxArray, share: number): MxArray {
 }
 
 /**
- * Group normalization with PyTorch's grouping: neighbouring channels form a group, whose mean and variance are taken
- * over its channels and all positions, in float32.
+ * Group normalization with PyTorch's grouping: neighbouring channels form a group. Mean and variance of a group cover
+ * its channels and all positions, in float32.
  */
 export class GroupNorm extends Module {
   weight: MxArray;
@@ -98,7 +98,7 @@ export class GroupNorm extends Module {
   readonly groups: number;
   readonly eps: number;
 
-  /** @param options `eps` 1e-5. @throws {MlxError} when `groups` does not divide `channels`. */
+  /** @param options `eps` (1e-5). @throws {MlxError} if `groups` does not divide `channels`. */
   constructor(groups: number, channels: number, options: { eps?: number } = {}) {
     super();
     if (channels % groups !== 0)
@@ -109,7 +109,7 @@ export class GroupNorm extends Module {
     this.eps = options.eps ?? 1e-5;
   }
 
-  /** `[n, h, w, channels]` → the same shape, through SiLU if asked. */
+  /** `[n, h, w, channels]` → the same shape, followed by SiLU if named. */
   forward(x: MxArray, activation?: "silu"): MxArray {
     const { weight, bias, groups, eps } = this;
     if (native.fusible(x) && native.fusible(weight))
@@ -119,8 +119,8 @@ export class GroupNorm extends Module {
   }
 
   /**
-   * Mean and variance of each group over some rows of a picture, `[n, h, w, channels]` → `[n, 2, groups]` float32.
-   * {@link joinMoments} makes those of the picture from them.
+   * Computes mean and variance of each group over a band of an image: `[n, h, w, channels]` → `[n, 2, groups]` float32.
+   * {@link joinMoments} combines those of all bands.
    */
   moments(x: MxArray): MxArray {
     const { groups, eps, weight } = this;
@@ -140,8 +140,8 @@ export class GroupNorm extends Module {
   }
 
   /**
-   * Scale and shift of each channel, `[n, 2, channels]` float32, where the groups have such moments: `x · scale + shift`
-   * is {@link forward}.
+   * Converts moments to the scale and shift of each channel, `[n, 2, groups]` → `[n, 2, channels]` float32:
+   * {@link forward} is `x · scale + shift`.
    */
   factors(moments: MxArray): MxArray {
     const { weight, bias, groups, eps } = this;
@@ -159,8 +159,8 @@ export class GroupNorm extends Module {
   }
 
   /**
-   * The mean of each group, spread over its channels: `[n, h, w, c]` → `[n, 1, 1, c]`.
-   * Along one axis after the other: a float32 sum over a whole picture at once loses digits (2e-3 at 1024×1024).
+   * Computes the mean of each group, repeated for its channels: `[n, h, w, c]` → `[n, 1, 1, c]`.
+   * Averages one axis after the other: a single float32 sum over a whole image loses digits (2e-3 at 1024×1024).
    */
   private groupMean(x: MxArray): MxArray {
     const [n, , , channels] = x.shape as [number, number, number, number];

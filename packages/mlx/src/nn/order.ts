@@ -2,8 +2,8 @@ import { astype, reshape, slice, where } from "../ops.js";
 import type { MxArray } from "../types.js";
 
 /**
- * The same values as `a`, computed only after `earlier`: makes parts that share nothing run one after another, so
- * that their intermediate results do not live at the same time. MLX itself goes breadth first.
+ * Returns the values of `a`, computed only after `earlier`. It makes independent computations run one after another, so
+ * that their intermediate results do not exist at the same time; MLX itself evaluates breadth first.
  */
 export function after(a: MxArray, earlier: MxArray): MxArray {
   const first = reshape(
@@ -17,7 +17,7 @@ export function after(a: MxArray, earlier: MxArray): MxArray {
 }
 
 /**
- * Scratch memory that a layer may use at once on the CPU, in bytes. More gains no speed, and as the backend allocates
- * ahead of what it computes, several times as much may be accounted for.
+ * Scratch memory of a layer on the CPU, in bytes. More does not make it faster. The backend allocates ahead of its
+ * computation, so several times this much may be counted as in use.
  */
 export const scratchBytes = 32 * 2 ** 20;

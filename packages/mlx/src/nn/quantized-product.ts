@@ -13,12 +13,12 @@ import type { LayerQuantization } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 
 /**
- * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product is plain
- * loops on one thread there, the dense one is BLAS, and dequantizing costs the same for any number of rows.
+ * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product on the CPU is a
+ * plain loop on one thread, the dense product is BLAS, and the cost of dequantizing does not depend on the rows.
  */
 const rowsWorthDequantizing = 8;
 
-/** `x @ dequantize(q)ᵀ`. */
+/** Computes `x @ dequantize(q)ᵀ`: `x [..., in]`, `q [out, in]` → `[..., out]`. */
 export function quantizedProduct(
   x: MxArray,
   q: QuantizedMatrix,
@@ -29,8 +29,8 @@ export function quantizedProduct(
   if (defaultDevice() !== "cpu" || rows < rowsWorthDequantizing)
     return quantizedMatmul(x, q, { ...quantization, transpose: true });
 
-  // Panels of output features, one after another, so that the dense matrix never exists as a whole. MLX dequantizes
-  // in several steps on the CPU, with up to four arrays of the panel's size at once.
+  // Compute panels of output features one after another, so that the whole dense matrix never exists. MLX dequantizes
+  // in several steps on the CPU, with up to four arrays of the size of the panel at once.
   const outputs = q.scales.shape[0]!;
   const panel = Math.max(1, Math.floor(scratchBytes / (4 * 4 * features)));
   const products: MxArray[] = [];

@@ -6,8 +6,8 @@ import type { MxArray } from "../types.js";
 import type { Module } from "./module.js";
 
 /**
- * Fills the parameters of a module that is not quantized with normal values of deviation `scale`, for tests and
- * benchmarks without a checkpoint. Weights of one axis (the factors of norms) lie around 1, everything else around 0.
+ * Fills the parameters of an unquantized module with normal values of standard deviation `scale`, for tests and
+ * benchmarks without a checkpoint. One-axis weights (the factors of norms) are centred at 1, everything else at 0.
  */
 export function randomize(module: Module, key: MxArray, scale = 0.02): void {
   const slots = [...module.modules()].flatMap(([, layer]) =>

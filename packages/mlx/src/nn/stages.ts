@@ -3,25 +3,27 @@ import { arraysIn } from "../scope.js";
 import type { MxArray } from "../types.js";
 
 /**
- * A long computation in parts: yields what the rest depends on after each part, and returns the result. What a part
- * made is released when the next part no longer needs it, and when the generator is left early.
+ * A long computation in pieces: yields, after each piece, the arrays that the rest depends on, and returns the result.
+ * The generator releases arrays once later pieces no longer need them, and when it is left early.
  *
- * The caller evaluates the yielded arrays, or not: everything is lazy. Advance it in one scope only, or in none.
+ * The caller may evaluate the yielded arrays; the computation is lazy either way. Advance it within a single scope, or
+ * outside any.
  */
 export type Stages<T = MxArray> = Generator<readonly MxArray[], T, void>;
 
-/** Runs all parts as one lazy graph. */
+/** Runs all stages as one lazy graph. */
 export function lazily<T>(stages: Stages<T>): T {
   for (;;) {
-    const step = stages.next();
-    if (step.done) return step.value;
+    const next = stages.next();
+    if (next.done) return next.value;
   }
 }
 
 /**
- * Runs the parts one after another, evaluating every `every`-th and the result off the event loop: memory is that of
- * a part, and between parts other work gets its turn. Not for use inside a scope, which cannot outlast an `await`.
- * @throws the reason of `signal` within milliseconds after it is aborted; {@link MlxError} when an evaluation fails.
+ * Runs the stages one after another and evaluates every `every`-th of them, and the result, off the event loop. Memory
+ * is that of a single evaluation, and other tasks run in between. Do not call it inside a scope, which cannot span an
+ * `await`.
+ * @throws the reason of `signal` within milliseconds of an abort; {@link MlxError} if an evaluation fails.
  */
 export async function runStages<T>(
   stages: Stages<T>,
@@ -29,19 +31,19 @@ export async function runStages<T>(
 ): Promise<T> {
   const { signal, every = 1 } = options;
   try {
-    for (let part = 1; ; part++) {
+    for (let stage = 1; ; stage++) {
       signal?.throwIfAborted();
-      const step = stages.next();
-      if (step.done) {
+      const next = stages.next();
+      if (next.done) {
         try {
-          await evaluate(step.value, { signal });
+          await evaluate(next.value, { signal });
         } catch (error) {
-          for (const one of arraysIn(step.value)) one.dispose();
+          for (const one of arraysIn(next.value)) one.dispose();
           throw error;
         }
-        return step.value;
+        return next.value;
       }
-      if (part % every === 0) await evaluate(step.value, { signal });
+      if (stage % every === 0) await evaluate(next.value, { signal });
     }
   } finally {
     stages.return(undefined as T);
