@@ -2,9 +2,9 @@ import { setImmediate } from "node:timers/promises";
 import { evaluateSync, memory, random, reshape, scope } from "@mflux-depth/mlx";
 import {
   canMultiplyIntegers,
-  inParts,
   type QuantizedProducts,
   randomize,
+  runStages,
   setAttentionProducts,
   setQuantizedProducts,
 } from "@mflux-depth/mlx/nn";
@@ -86,7 +86,7 @@ function operations(n: number): number {
 
 /** One step after the other; what it returned is released. */
 async function step(model: FluxTransformer, inputs: FluxTransformerInputs): Promise<void> {
-  const output = await inParts(model.stages(inputs));
+  const output = await runStages(model.stages(inputs));
   output.dispose();
 }
 

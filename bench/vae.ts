@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { memory, random } from "@mflux-depth/mlx";
-import { inParts, randomize } from "@mflux-depth/mlx/nn";
+import { randomize, runStages } from "@mflux-depth/mlx/nn";
 import { Autoencoder, autoencoderConfig } from "mflux-depth/models/autoencoder";
 import { fluxConfig } from "./flux.js";
 import { inTurn, peakMlxMB, type Row, ratio, round, timed } from "./measure.js";
@@ -20,7 +20,7 @@ export async function benchDecode(peer: Peer | null): Promise<Row[]> {
   await using work = await peer?.make("decode", { config, size });
   const times = await inTurn(2, {
     ours: timed(async () => {
-      const picture = await inParts(model.decodeStages(latents));
+      const picture = await runStages(model.decodeStages(latents));
       picture.dispose();
     }),
     ...(work && { "diffusers, float32": work.run }),

@@ -3,7 +3,8 @@
  * all packages takes less than a minute on two cores. `npm test -- --times` prints the time of every file.
  */
 export const slowTests = {
-  "packages/mlx/test/cpu-kernels.test.ts": "compares every kernel of every instruction set with plain loops",
+  "packages/mlx/test/cpu/instruction-sets.test.ts":
+    "repeats the tests of the CPU kernels with every instruction set",
   "packages/mlx/test/exit.test.ts": "starts a hundred processes that end in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mflux-depth/test/cli/cli.test.ts": "runs the command line, a process for each test",

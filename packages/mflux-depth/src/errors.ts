@@ -1,83 +1,268 @@
 /*
- * Every message is one sentence (or two) that says what was wrong, what was expected and what to do, so that a
- * command line can print it alone. Cancelling is not a failure: it rejects with the signal's own reason.
+ * Every message is one or two sentences that say what happened, what was expected and what to do, so that it can be
+ * shown alone. Messages name options as the library does ("depthImage"). Advice that a front end has to phrase in its
+ * own terms (flags, form fields, links) is data: `details.remedies`.
+ *
+ * Cancelling is not a failure: it rejects with the signal's own reason.
  */
 
-/** The base of what this library throws on purpose. */
+/** Stable names of what went wrong, for programs to branch on. */
+export type ErrorCode =
+  /** A value has the wrong type or form. */
+  | "option-invalid"
+  /** A number lies outside its range, or a choice is not among its values. */
+  | "option-out-of-range"
+  | "option-missing"
+  | "option-unknown"
+  /** Options contradict each other. */
+  | "option-conflict"
+  | "image-unusable"
+  | "image-not-found"
+  /** Weights, configs or tokenizers are damaged, incomplete, or of another model. */
+  | "model-unusable"
+  /** Neither on this machine nor, where downloading is allowed, on the Hub. */
+  | "model-not-found"
+  | "output-not-writable"
+  | "memory-insufficient"
+  | "engine-failed"
+  | "engine-closed"
+  /** The engine's process could not be started. */
+  | "engine-not-started"
+  /** The engine's process ended while it worked. */
+  | "engine-ended"
+  /** An error of another library or a mistake in this one; `details.name` is its class. */
+  | "unexpected-error";
+
+/** Something the user can do about an error or a warning. Options have their names in the library. */
+export type Remedy =
+  /** Give an option a value; without `value`, the user knows which. `purpose` says what for: "try anyway". */
+  | {
+      readonly kind: "set-option";
+      readonly option: string;
+      readonly value?: string | number | boolean;
+      readonly purpose?: string;
+    }
+  | { readonly kind: "omit-option"; readonly option: string }
+  /** Download a model ahead of its use; `option` is the one that names it, where that is known. */
+  | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
+  /** Look at what this machine lacks. */
+  | { readonly kind: "inspect-machine" };
+
+/** Something the user should know about a request that is carried out all the same. */
+export interface Warning {
+  readonly message: string;
+  readonly remedies?: readonly Remedy[];
+}
+
+/** What an error is about, in values that survive JSON. */
+export interface ErrorDetails {
+  readonly remedies?: readonly Remedy[];
+  readonly [name: string]: unknown;
+}
+
+/** What may be said about an error in addition to its message. */
+export interface ErrorFacts extends ErrorOptions {
+  readonly code?: ErrorCode;
+  readonly details?: ErrorDetails;
+}
+
+/** The base of all errors that this library throws on purpose. */
 export abstract class MfluxDepthError extends Error {
-  abstract override readonly name: string;
-  /** What a command line exits with: 2 for a request that cannot be meant so, 1 for one that failed. */
-  readonly exitCode: 1 | 2 = 1;
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(message: string, { code = "unexpected-error", details = {}, ...options }: ErrorFacts = {}) {
+    super(message, options);
+    this.code = code;
+    this.details = details;
+  }
+
+  abstract override get name(): string;
+
+  /** The exit code of a command line: 2 for a request that makes no sense, 1 for one that failed. */
+  get exitCode(): 1 | 2 {
+    return 1;
+  }
+
+  /** The error for an answer in JSON, without its stack. */
+  toJSON(): Omit<SerializedError, "stack"> {
+    const { name, code, message, details } = this;
+    return { name, code, message, details };
+  }
 }
 
 /** An option has a value outside its range, or options contradict each other. */
 export class OptionError extends MfluxDepthError {
-  override readonly name = "OptionError";
-  override readonly exitCode = 2;
-
+  /** @param option the option's name in the table of options ("steps", "depthImage"), or the flag given. */
   constructor(
-    /** The option's name as in `options.ts`: "steps", "depthImage". */
-    readonly option: string,
+    option: string,
     message: string,
-    options?: ErrorOptions,
+    { code = "option-invalid", details, ...options }: ErrorFacts = {},
   ) {
-    super(message, options);
+    super(message, { ...options, code, details: { option, ...details } });
+  }
+
+  override get name() {
+    return "OptionError" as const;
+  }
+
+  override get exitCode() {
+    return 2 as const;
+  }
+
+  /** The option's name in the table of options: "steps", "depthImage". */
+  get option(): string {
+    return this.details.option as string;
   }
 }
 
-/** A picture cannot be read, or is not what the request needs. */
+/** An image cannot be read, or does not suit the request. */
 export class ImageError extends MfluxDepthError {
-  override readonly name = "ImageError";
-
+  /** @param source the image's file, or a name for an image without one. */
   constructor(
-    /** The file, or what the picture was given as. */
-    readonly source: string,
+    source: string,
     reason: string,
-    options?: ErrorOptions,
+    { code = "image-unusable", details, ...options }: ErrorFacts = {},
   ) {
-    super(`${source}: ${reason}`, options);
+    super(`${source}: ${reason}`, { ...options, code, details: { source, ...details } });
+  }
+
+  override get name() {
+    return "ImageError" as const;
+  }
+
+  /** The image's file, or a name for an image without one. */
+  get source(): string {
+    return this.details.source as string;
   }
 }
 
 /** Weights, configs or tokenizers are missing, damaged, or of another model. */
 export class ModelError extends MfluxDepthError {
-  override readonly name = "ModelError";
-
+  /** @param source the file, folder or repository concerned. */
   constructor(
-    /** The file or folder concerned. */
-    readonly source: string,
+    source: string,
     reason: string,
-    options?: ErrorOptions,
+    { code = "model-unusable", details, ...options }: ErrorFacts = {},
   ) {
-    super(`${source}: ${reason}`, options);
+    super(`${source}: ${reason}`, { ...options, code, details: { source, ...details } });
+  }
+
+  override get name() {
+    return "ModelError" as const;
+  }
+
+  /** The file, folder or repository concerned. */
+  get source(): string {
+    return this.details.source as string;
   }
 }
 
-/** A result cannot be written where it should go. */
+/** A result cannot be written to its place. */
 export class OutputError extends MfluxDepthError {
-  override readonly name = "OutputError";
-
   constructor(
-    readonly path: string,
+    path: string,
     reason: string,
-    options?: ErrorOptions,
+    { code = "output-not-writable", details, ...options }: ErrorFacts = {},
   ) {
-    super(`${path}: ${reason}`, options);
+    super(`${path}: ${reason}`, { ...options, code, details: { path, ...details } });
   }
+
+  override get name() {
+    return "OutputError" as const;
+  }
+
+  get path(): string {
+    return this.details.path as string;
+  }
+}
+
+/** Changed settings with which a generation would fit, and its estimated peak then, in bytes. */
+export interface MemoryAlternative {
+  readonly memory?: "resident" | "low";
+  readonly quantize?: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly peak: number;
 }
 
 /** The machine has less memory than a generation is estimated to need. */
 export class MemoryError extends MfluxDepthError {
-  override readonly name = "MemoryError";
-
+  /**
+   * @param needed the estimate, in bytes.
+   * @param available to this process, in bytes.
+   */
   constructor(
-    /** Estimated, in bytes. */
-    readonly needed: number,
-    /** What the machine can give, in bytes. */
-    readonly available: number,
+    needed: number,
+    available: number,
     message: string,
-    options?: ErrorOptions,
+    { code = "memory-insufficient", details, ...options }: ErrorFacts = {},
   ) {
-    super(message, options);
+    super(message, { ...options, code, details: { needed, available, ...details } });
   }
+
+  override get name() {
+    return "MemoryError" as const;
+  }
+
+  /** The estimate, in bytes. */
+  get needed(): number {
+    return this.details.needed as number;
+  }
+
+  /** Memory that this process can have, in bytes. */
+  get available(): number {
+    return this.details.available as number;
+  }
+
+  /** Settings that would fit; none when no smaller setting would. */
+  get alternatives(): readonly MemoryAlternative[] {
+    return (this.details.alternatives ?? []) as readonly MemoryAlternative[];
+  }
+}
+
+/** The engine itself failed, not the request: its process ended, could not be started, or has been closed. */
+export class EngineError extends MfluxDepthError {
+  constructor(message: string, { code = "engine-failed", ...facts }: ErrorFacts = {}) {
+    super(message, { ...facts, code });
+  }
+
+  override get name() {
+    return "EngineError" as const;
+  }
+}
+
+// ---------------------------------------------------------------- between processes
+
+/** An error as data: it survives JSON and structured clones. */
+export interface SerializedError {
+  readonly name: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: ErrorDetails;
+  readonly stack: string | undefined;
+}
+
+/** Any thrown value as data. Errors of other libraries get the code "unexpected-error". */
+export function serializeError(error: unknown): SerializedError {
+  if (error instanceof MfluxDepthError) return { ...error.toJSON(), stack: error.stack };
+  const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { name, code: "unexpected-error", message, details: { name }, stack };
+}
+
+const classes: Readonly<Record<string, new (...args: never[]) => MfluxDepthError>> = {
+  OptionError,
+  ImageError,
+  ModelError,
+  OutputError,
+  MemoryError,
+  EngineError,
+};
+
+/** The error again, with its message, stack, code and details; of its own class, or an EngineError for foreign ones. */
+export function restoreError({ name, code, message, details, stack }: SerializedError): MfluxDepthError {
+  const original = Object.hasOwn(classes, name) ? classes[name]! : EngineError;
+  // The base's constructor: the class's own would put its subject in front of the message again.
+  const error = Reflect.construct(MfluxDepthError, [message, { code, details }], original) as MfluxDepthError;
+  return Object.defineProperty(error, "stack", { value: stack, configurable: true, writable: true });
 }

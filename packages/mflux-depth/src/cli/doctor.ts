@@ -1,6 +1,7 @@
 import { describeBytes } from "../bytes.js";
-import { inspectMachine, type MachineReport } from "../doctor/machine-report.js";
+import { inspectMachine, type MachineReport, type Problem } from "../doctor/machine-report.js";
 import type { OptionSpec } from "../options/index.js";
+import { downloadCommand } from "./advice.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 
@@ -22,10 +23,24 @@ ${describeFlags("Flags", flags)}`,
     const { values, positionals } = parseFlags(flags, argv);
     refusePositionals(positionals);
     const report = await inspectMachine(io.env);
-    io.stdout.write(values.json ? `${JSON.stringify(report)}\n` : print(report));
-    return report.problems.some(({ essential }) => essential) ? 1 : 0;
+    const problems = report.problems.map((problem) => ({ ...problem, fix: fixFor(problem) }));
+    io.stdout.write(
+      values.json ? `${JSON.stringify({ ...report, problems })}\n` : print({ ...report, problems }),
+    );
+    return problems.some(({ essential }) => essential) ? 1 : 0;
   },
 };
+
+/** A report whose fixes are phrased. */
+type PhrasedReport = Omit<MachineReport, "problems"> & {
+  readonly problems: readonly (Omit<Problem, "fix"> & { readonly fix: string })[];
+};
+
+/** The fix of a problem, in commands and flags. */
+const fixFor = ({ fix }: Problem): string =>
+  typeof fix === "string"
+    ? fix
+    : `none needed: generate downloads what it needs of it, and ${downloadCommand(fix)} does so ahead of the first run (or use the bundled small model, --model tiny-world)`;
 
 function print({
   version,
@@ -37,7 +52,7 @@ function print({
   codec,
   models,
   problems,
-}: MachineReport): string {
+}: PhrasedReport): string {
   const limit =
     memory.limitBytes === null ? "" : `, this process may use ${describeBytes(memory.limitBytes)}`;
   const rows: [string, string][] = [

@@ -14,9 +14,11 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import type { FluxDepth, Stage } from "../pipeline/flux-depth.js";
+import type { StageName } from "../pipeline/events.js";
+import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
+import { adviceOn } from "./advice.js";
 import type { Command, Io } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
@@ -184,7 +186,7 @@ export const generate: Command = {
   },
 };
 
-const stageNames: Readonly<Record<Stage, string>> = {
+const stageNames: Readonly<Record<StageName, string>> = {
   text: "reading the prompt",
   depth: "estimating depth",
   control: "encoding the depth map",
@@ -203,7 +205,7 @@ async function make(
   for await (const event of flux.steps({ ...request, signal: io.signal })) {
     if (event.type === "stage" && event.state === "start") progress.stage(stageNames[event.stage]);
     if (event.type === "warning" && !warned.has(event.message)) {
-      progress.note(`Note: ${event.message}`);
+      progress.note(`Note: ${[event.message, ...adviceOn(event.remedies)].join(" ")}`);
       warned.add(event.message);
     }
     if (event.type === "step") progress.step(event.index, event.total, event.seconds);

@@ -1,6 +1,7 @@
 import { MfluxDepthError, OptionError } from "../errors.js";
 import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
+import { messageWithAdvice } from "./advice.js";
 import type { Command, Io } from "./command.js";
 
 /** The commands, each read when it is called. */
@@ -113,9 +114,9 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
 function report(error: unknown, io: Io): number {
   const debug = Boolean(io.env.MFLUX_DEPTH_DEBUG);
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
-  const meant = error instanceof MfluxDepthError || name === "MlxError";
   if (debug) io.stderr.write(`${stack ?? message}\n`);
-  else if (meant) io.stderr.write(`${message}\n`);
+  else if (error instanceof MfluxDepthError) io.stderr.write(`${messageWithAdvice(error)}\n`);
+  else if (name === "MlxError") io.stderr.write(`${message}\n`);
   else io.stderr.write(`Unexpected error: ${message} (MFLUX_DEPTH_DEBUG=1 shows where)\n`);
   return error instanceof MfluxDepthError ? error.exitCode : 1;
 }

@@ -1,5 +1,6 @@
 import { describeBytes } from "../bytes.js";
-import type { MachineMemory, MemoryPlan } from "../memory/plan.js";
+import type { MachineMemory } from "../memory/machine.js";
+import type { MemoryPlan } from "../memory/plan.js";
 import {
   type GenerateRequest,
   type LoadOptions,
@@ -9,6 +10,7 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
+import { flagsFor } from "./advice.js";
 import type { Command } from "./command.js";
 import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
 
@@ -60,22 +62,21 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     });
 
     // Loads MLX's binding, so not for help.
-    const { planModel } = await import("../pipeline/flux-depth.js");
+    const { planModel } = await import("../pipeline/plan.js");
     const made = await planModel(options, request);
-    io.stdout.write(json ? `${JSON.stringify(made)}\n` : await print(made));
+    io.stdout.write(json ? `${JSON.stringify(made)}\n` : print(made));
     return made.fits ? 0 : 1;
   },
 };
 
-async function print({
+function print({
   stages,
   peak,
   machine,
   fits,
   alternatives,
   notes,
-}: MemoryPlan & { notes: readonly string[] }): Promise<string> {
-  const { flagsOf } = await import("../memory/plan.js");
+}: MemoryPlan & { notes: readonly string[] }): string {
   const rows = [
     ["stage", "weights", "work", "peak"],
     ...stages.map((one) => [
@@ -90,7 +91,7 @@ async function print({
   const lines = rows.map((row) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "),
   );
-  const would = alternatives.map((one) => `  ${flagsOf(one)}: ${describeBytes(one.peak)}`);
+  const would = alternatives.map((one) => `  ${flagsFor(one)}: ${describeBytes(one.peak)}`);
   const verdict = fits
     ? ["It fits."]
     : would.length > 0

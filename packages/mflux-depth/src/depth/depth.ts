@@ -17,8 +17,9 @@ import exifReader from "exif-reader";
 import { ImageError, ModelError, OptionError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { saveFile } from "../files/output.js";
-import { type DownloadProgress, obtainRepository } from "../hub/obtain.js";
-import { bundledModel, defaultDepthModel, depthProIn, resolveRepository } from "../hub/repository.js";
+import { obtainRepository } from "../hub/obtain.js";
+import { bundledModel, resolveRepository } from "../hub/repository.js";
+import type { DownloadProgress } from "../hub/transfer.js";
 import { type DecodedImage, encodeImage, formatOf, readPhoto } from "../images/image.js";
 import { bilinear, interpolate, type Pixels, resize } from "../images/resample.js";
 import {
@@ -28,10 +29,12 @@ import {
   depthProKey,
   inputSize,
 } from "../models/depth-pro.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import type { DeviceName, ImageInput } from "../options/index.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize, type LoadProgress } from "../weights/component.js";
 import { checkAdjustments, type MapAdjustments, normalizedMap, toColours, toLevels, toNpy } from "./map.js";
+import { estimatorIn, estimatorKind } from "./repository.js";
 
 export { type MapAdjustments, polarityWarning } from "./map.js";
 
@@ -92,11 +95,11 @@ export class DepthEstimator {
    */
   static async obtain(options: ObtainDepthOptions = {}): Promise<DepthEstimator> {
     const { depthModel, fluxFolder, revision, offline, signal, onDownload } = options;
-    if (!depthModel && fluxFolder !== undefined && depthProIn(fluxFolder))
+    if (!depthModel && fluxFolder !== undefined && estimatorIn(fluxFolder))
       return DepthEstimator.open(options);
     const { folder } = await obtainRepository(
       { model: depthModel || defaultDepthModel, revision },
-      { kind: "Depth Pro", offline, signal, onProgress: onDownload },
+      { kind: estimatorKind, offline, signal, onProgress: onDownload },
     );
     return DepthEstimator.open({ ...options, depthModel: folder });
   }
@@ -194,6 +197,10 @@ export class DepthEstimator {
    */
   size(): HeldSize {
     return this.#part(false).size();
+  }
+
+  workingMemory(): number {
+    return 4 * (inputSize(this.config) / 2) ** 2 * (4 * this.config.fusionHiddenSize) + 70e6;
   }
 
   /** `[1, side, side, 3]` as the model sees the photo. */
@@ -374,12 +381,12 @@ function extremes(values: Float32Array): { min: number; max: number } {
 /** The folder of Depth Pro that options ask for. */
 function findDepthModel({ depthModel, fluxFolder, revision }: DepthEstimatorOptions): string {
   if (!depthModel) {
-    const own = fluxFolder === undefined ? null : depthProIn(fluxFolder);
+    const own = fluxFolder === undefined ? null : estimatorIn(fluxFolder);
     return own ?? resolveRepository(defaultDepthModel, { revision: undefined }).folder;
   }
   const { folder } = resolveRepository(depthModel, { revision });
   if (existsSync(join(folder, "config.json"))) return folder;
-  const own = depthProIn(folder);
+  const own = estimatorIn(folder);
   if (own) return own;
   if (existsSync(join(folder, "model_index.json")))
     throw new ModelError(

@@ -2,7 +2,7 @@
  * What is done to a depth map once it is there: brought to a range, looked at for its polarity, coloured, written.
  * Maps are one channel; in the results near is 1 (white), far is 0 (black).
  */
-import { ImageError, OptionError } from "../errors.js";
+import { ImageError, OptionError, type Warning } from "../errors.js";
 import { bilinear, type Pixels, resize } from "../images/resample.js";
 
 /** How a map is brought to its range. */
@@ -115,23 +115,32 @@ const atAGlance = (map: Pixels): Float32Array => resize(map, glance, glance, bil
  * @param map one channel, any range
  * @param known.inferred one channel, near is white
  * @param known.exchanged whether near and far have been exchanged already, as the user asked
- * @returns a sentence for the user that says how to put it right, or null.
+ * @returns a warning that says how to put it right, or null.
  */
 export function polarityWarning(
   map: Pixels,
   source: string,
   { inferred, exchanged = false }: { inferred?: Pixels | undefined; exchanged?: boolean } = {},
-): string | null {
+): Warning | null {
   const values = atAGlance(map);
   const remedy = exchanged
-    ? "near must be white: if the file has it so, leave out --invert-depth (invertDepth)"
-    : "near must be white: if it is inverted, give it with --invert-depth (invertDepth), or invert the file";
+    ? "near must be white: if the file has it so, leave out invertDepth"
+    : "near must be white: if it is inverted, set invertDepth, or invert the file";
+  const remedies = exchanged
+    ? [{ kind: "omit-option", option: "invertDepth" } as const]
+    : [{ kind: "set-option", option: "invertDepth", value: true } as const];
   if (inferred) {
     if (covariance(values, atAGlance(inferred)) >= 0) return null;
-    return `${source} goes against the depth of the photo, far seems to be white; ${remedy}.`;
+    return {
+      message: `${source} goes against the depth of the photo, far seems to be white; ${remedy}.`,
+      remedies,
+    };
   }
   if (!farLooksWhite(values)) return null;
-  return `${source} is brighter at its borders than in the middle, far seems to be white; ${remedy}.`;
+  return {
+    message: `${source} is brighter at its borders than in the middle, far seems to be white; ${remedy}.`,
+    remedies,
+  };
 }
 
 /** Its sign is that of the correlation. */

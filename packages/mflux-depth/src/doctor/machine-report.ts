@@ -2,15 +2,18 @@
  * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine: what is broken is
  * reported, with its fix.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import type { Remedy } from "../errors.js";
+import { controlGroup } from "../memory/control-group.js";
+import { defaultDepthModel, defaultModel } from "../options/defaults.js";
 import { packageVersion } from "../version.js";
 
 export interface Problem {
   /** What does not work, in one sentence. */
   readonly what: string;
-  /** What to do about it. */
-  readonly fix: string;
+  /** What to do about it: a sentence or a command of npm, or a model to download, which is not urgent. */
+  readonly fix: string | Extract<Remedy, { kind: "download" }>;
   /** Whether no picture can be made because of it. */
   readonly essential: boolean;
 }
@@ -92,7 +95,7 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     node: process.versions.node,
     platform: `${process.platform}-${process.arch} (${release()})`,
     processor: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism() },
-    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: groupLimit() },
+    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: controlGroup()?.limit ?? null },
     mlx,
     codec,
     models,
@@ -164,7 +167,8 @@ async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
 }
 
 async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promise<ModelsReport> {
-  const { bundledModel, hubCache, resolveRepository } = await import("../hub/repository.js");
+  const { bundledModel, resolveRepository } = await import("../hub/repository.js");
+  const { hubCache } = await import("../hub/settings.js");
   const find = (name: string): string | null => {
     try {
       const { folder } = resolveRepository(name, { env });
@@ -174,20 +178,22 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     }
   };
   const wanted = [
-    { name: bundledModel, download: "npm ci" },
-    { name: "black-forest-labs/FLUX.1-Depth-dev", download: "mflux-depth download" },
-    { name: "apple/DepthPro-hf", download: "mflux-depth download --only-depth" },
-  ];
-  const found = wanted.map(({ name, download }) => ({ name, folder: find(name), download }));
-  for (const { name, folder, download } of found)
-    if (folder === null && name === bundledModel)
-      problems.push({ what: "The bundled checkpoint is not there", fix: download, essential: false });
-    else if (folder === null)
+    { name: bundledModel, option: null },
+    { name: defaultModel, option: "model" },
+    { name: defaultDepthModel, option: "depthModel" },
+  ] as const;
+  const found = wanted.map(({ name, option }) => ({ name, folder: find(name), option }));
+  for (const { name, folder, option } of found) {
+    if (folder !== null) continue;
+    if (option === null)
+      problems.push({ what: "The bundled checkpoint is not there", fix: "npm ci", essential: false });
+    else
       problems.push({
         what: `${name} is not in the Hugging Face cache`,
-        fix: `none needed: generate downloads what it needs of it, and \`${download}\` does so ahead of the first run (or use the bundled small model, --model ${bundledModel})`,
+        fix: { kind: "download", model: name, option },
         essential: false,
       });
+  }
   return {
     cache: hubCache(env),
     environment: {
@@ -198,17 +204,4 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     },
     found: found.map(({ name, folder }) => ({ name, folder })),
   };
-}
-
-/** Of Linux's control groups, version 2 and 1; "max" and absurd numbers mean none. */
-function groupLimit(): number | null {
-  for (const file of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
-    try {
-      const limit = Number(readFileSync(file, "utf8"));
-      if (limit > 0 && limit < totalmem()) return limit;
-    } catch {
-      // Another system, or no such group.
-    }
-  }
-  return null;
 }

@@ -1,18 +1,10 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { EngineError, restoreError } from "../errors.js";
 import { shortOfMemory } from "../memory/pressure.js";
 import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options/index.js";
 import { Downloads } from "./models.js";
-import {
-  EngineError,
-  type EngineEvent,
-  type EngineJob,
-  type EngineResult,
-  type FromEngine,
-  fromPlain,
-  type HeldModel,
-  type ToEngine,
-} from "./protocol.js";
+import type { EngineEvent, EngineJob, EngineResult, FromEngine, HeldModel, ToEngine } from "./protocol.js";
 
 export interface EngineOptions {
   /** The model is let go after so long without a job. 10 minutes when absent. */
@@ -104,7 +96,8 @@ export class Engine {
    * @throws {EngineError} when the process ended, or something failed that is nobody's mistake.
    */
   async generate(job: EngineJob, { signal, onEvent = () => {} }: RunOptions = {}): Promise<EngineResult> {
-    if (this.#closing.signal.aborted) throw new EngineError("This engine has been closed.");
+    if (this.#closing.signal.aborted)
+      throw new EngineError("This engine has been closed.", { code: "engine-closed" });
     signal?.throwIfAborted();
     refuseUnknown(Object.keys(job.request), Object.keys(requestOptions));
     resolveRequest(job.request);
@@ -150,7 +143,7 @@ export class Engine {
 
   /** Ends the process; jobs that run or wait reject. */
   async close(): Promise<void> {
-    const reason = new EngineError("The engine was closed.");
+    const reason = new EngineError("The engine was closed.", { code: "engine-closed" });
     this.#closing.abort(reason);
     for (const { signal, leave, reject } of this.#queue.splice(0)) {
       signal?.removeEventListener("abort", leave);
@@ -184,7 +177,11 @@ export class Engine {
       if (result) return result;
     }
     const result = await this.#start().run(waiting, cancelSeconds);
-    if (!result) throw new EngineError("The engine could not be started; mflux-depth doctor may say why.");
+    if (!result)
+      throw new EngineError("The engine could not be started; a report on this machine may say why.", {
+        code: "engine-not-started",
+        details: { remedies: [{ kind: "inspect-machine" }] },
+      });
     return result;
   }
 
@@ -304,8 +301,11 @@ class EngineProcess {
       if (answer) this.#held = answer.held;
       signal?.throwIfAborted();
       if (!answer && !taken && !this.#killed) return null;
-      if (!answer) throw new EngineError(this.#end ?? "The engine ended.");
-      if (answer.type === "error") throw fromPlain(answer.error);
+      if (!answer)
+        throw new EngineError(this.#end ?? "The engine ended.", {
+          code: this.#killed ? "engine-closed" : "engine-ended",
+        });
+      if (answer.type === "error") throw restoreError(answer.error);
       return answer.result;
     } finally {
       clearTimeout(impatient);

@@ -2,16 +2,10 @@
  * The engine's process: holds one model and makes one picture at a time. Its owner talks to it over the channel
  * that `fork` opens; when the channel closes, the process ends.
  */
+import { serializeError } from "../errors.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { endWithOwner, tellOwner } from "./owner.js";
-import {
-  type EngineJob,
-  type EngineResult,
-  type HeldModel,
-  type LoadProgress,
-  type ToEngine,
-  toPlain,
-} from "./protocol.js";
+import type { EngineJob, EngineResult, HeldModel, LoadProgress, ToEngine } from "./protocol.js";
 
 let running: { readonly id: number; readonly controller: AbortController } | null = null;
 let held: FluxDepth | null = null;
@@ -33,7 +27,7 @@ async function run(id: number, job: EngineJob): Promise<void> {
     const result = await generate(id, job, controller.signal);
     tellOwner({ type: "result", id, result, held: whatIsHeld() });
   } catch (error) {
-    tellOwner({ type: "error", id, error: toPlain(error), held: whatIsHeld() });
+    tellOwner({ type: "error", id, error: serializeError(error), held: whatIsHeld() });
   } finally {
     running = null;
   }

@@ -1,14 +1,9 @@
 /** The pipeline and the cache of models, in processes of their own: for programs that must stay responsive. */
 
+export { EngineError } from "../errors.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export { modelNamesOf } from "./models.js";
-export {
-  EngineError,
-  type EngineEvent,
-  type EngineJob,
-  type EngineResult,
-  type HeldModel,
-} from "./protocol.js";
+export type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol.js";
 export {
   type CachedModel,
   cachedModels,

@@ -2,12 +2,14 @@
  * What the engine's owner and the engine's process say to each other: structured clones over the channel of a child
  * process, so that pictures cross as bytes.
  */
-import { ImageError, MemoryError, MfluxDepthError, ModelError, OptionError, OutputError } from "../errors.js";
+import type { SerializedError } from "../errors.js";
+import type { ModelPurpose } from "../families/kinds.js";
 import type { CachedModel } from "../hub/cached-models.js";
-import type { ModelKind } from "../hub/needed.js";
-import type { DownloadProgress, ModelSource } from "../hub/obtain.js";
+import type { ModelSource } from "../hub/obtain.js";
+import type { DownloadProgress } from "../hub/transfer.js";
 import type { GenerateRequest, LoadOptions } from "../options/index.js";
-import type { FluxDepthOptions, GenerationEvent } from "../pipeline/flux-depth.js";
+import type { GenerationEvent } from "../pipeline/events.js";
+import type { FluxDepthOptions } from "../pipeline/flux-depth.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];
@@ -43,11 +45,6 @@ export interface EngineResult {
   readonly warnings: readonly string[];
 }
 
-/** The engine itself failed, not the request: it ended, could not be started, or has been closed. */
-export class EngineError extends MfluxDepthError {
-  override readonly name = "EngineError";
-}
-
 export type ToEngine =
   | { readonly type: "generate"; readonly id: number; readonly job: EngineJob }
   | { readonly type: "cancel"; readonly id: number };
@@ -63,7 +60,7 @@ export type FromEngine =
   | {
       readonly type: "error";
       readonly id: number;
-      readonly error: PlainError;
+      readonly error: SerializedError;
       readonly held: HeldModel | null;
     };
 
@@ -74,7 +71,7 @@ export type StoreRequest =
   | {
       readonly type: "download";
       readonly source: ModelSource;
-      readonly kind: ModelKind;
+      readonly purpose: ModelPurpose;
       readonly token?: string | undefined;
     };
 
@@ -87,7 +84,7 @@ export type FromStore =
   | { readonly type: "models"; readonly models: readonly CachedModel[] }
   | { readonly type: "deleted"; readonly deleted: boolean }
   | { readonly type: "folder"; readonly folder: string }
-  | { readonly type: "error"; readonly error: PlainError };
+  | { readonly type: "error"; readonly error: SerializedError };
 
 /** What stays for the next job. */
 export interface HeldModel {
@@ -95,53 +92,4 @@ export interface HeldModel {
   readonly model: string;
   /** Memory of the engine's process. */
   readonly bytes: number;
-}
-
-/** An error as it crosses between processes. */
-export interface PlainError {
-  readonly name: string;
-  readonly message: string;
-  readonly stack: string | undefined;
-  /** The option, file or path that the error names; the bytes needed and available. */
-  readonly subject: string | undefined;
-}
-
-export function toPlain(error: unknown): PlainError {
-  if (!(error instanceof Error))
-    return { name: "Error", message: String(error), stack: undefined, subject: undefined };
-  const subject =
-    error instanceof OptionError
-      ? error.option
-      : error instanceof ImageError || error instanceof ModelError
-        ? error.source
-        : error instanceof OutputError
-          ? error.path
-          : error instanceof MemoryError
-            ? `${error.needed} ${error.available}`
-            : undefined;
-  return { name: error.name, message: error.message, stack: error.stack, subject };
-}
-
-/** The error again, of its own class where that is one of ours. */
-export function fromPlain({ name, message, stack, subject = "" }: PlainError): Error {
-  const cause = new Error(message);
-  cause.name = name;
-  if (stack !== undefined) cause.stack = stack;
-  const reason = message.startsWith(`${subject}: `) ? message.slice(subject.length + 2) : message;
-  switch (name) {
-    case "OptionError":
-      return new OptionError(subject, message, { cause });
-    case "ImageError":
-      return new ImageError(subject, reason, { cause });
-    case "ModelError":
-      return new ModelError(subject, reason, { cause });
-    case "MemoryError": {
-      const [needed = 0, available = 0] = subject.split(" ").map(Number);
-      return new MemoryError(needed, available, message, { cause });
-    }
-    case "OutputError":
-      return new OutputError(subject, reason, { cause });
-    default:
-      return new EngineError(message, { cause });
-  }
 }

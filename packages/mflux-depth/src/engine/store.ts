@@ -1,6 +1,7 @@
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { EngineError, type FromStore, fromPlain, type StoreRequest, type ToStore } from "./protocol.js";
+import { EngineError, restoreError } from "../errors.js";
+import type { FromStore, StoreRequest, ToStore } from "./protocol.js";
 
 type DownloadRequest = Extract<StoreRequest, { type: "download" }>;
 export type DownloadProgress = Extract<FromStore, { type: "progress" }>["progress"];
@@ -86,7 +87,7 @@ async function ask(
       send({ type: "request", request });
     });
     signal?.throwIfAborted();
-    if (answer.type === "error") throw fromPlain(answer.error);
+    if (answer.type === "error") throw restoreError(answer.error);
     return answer;
   } catch (error) {
     throw signal?.aborted ? signal.reason : error;
@@ -98,7 +99,9 @@ async function ask(
 }
 
 const endOf = (how: string): EngineError =>
-  new EngineError(`The process that works on the cache of models ended (${how}); try again.`);
+  new EngineError(`The process that works on the cache of models ended (${how}); try again.`, {
+    code: "engine-ended",
+  });
 
 const unexpected = ({ type }: Answer): never => {
   throw new EngineError(`The process that works on the cache of models answered with ${type}.`);

@@ -552,7 +552,10 @@ describe("doctor", () => {
     assert.ok(
       !kernels || text.includes(`${kernels.instructionSet}; ${kernels.int8 ? "quantized" : "all in"}`),
     );
-    for (const command of ["`mflux-depth download`", "`mflux-depth download --only-depth`"])
+    for (const command of [
+      "`mflux-depth download`",
+      "`mflux-depth download --only-depth --depth-model apple/DepthPro-hf`",
+    ])
       assert.ok(text.includes(command), text);
   });
 

@@ -359,8 +359,8 @@ describe("polarity", () => {
       const map = await readDepthMap(example(`${name}_depth.png`));
       assert.equal(polarityWarning(map, "map.png"), null);
       assert.match(
-        polarityWarning(invertMap(map), "map.png")!,
-        /^map\.png .*far seems to be white.*--invert-depth/,
+        polarityWarning(invertMap(map), "map.png")!.message,
+        /^map\.png .*far seems to be white.*set invertDepth/,
       );
     });
 
@@ -371,9 +371,10 @@ describe("polarity", () => {
     assert.equal(polarityWarning(map, "map.png", { inferred }), null);
     const inverted = invertMap(map);
     const warning = polarityWarning(inverted, "map.png", { inferred });
-    assert.match(warning!, /against the depth of the photo.*give it with --invert-depth/);
+    assert.match(warning!.message, /against the depth of the photo/);
+    assert.deepEqual(warning!.remedies, [{ kind: "set-option", option: "invertDepth", value: true }]);
     const exchanged = polarityWarning(inverted, "map.png", { inferred, exchanged: true });
-    assert.match(exchanged!, /leave out --invert-depth/);
+    assert.deepEqual(exchanged!.remedies, [{ kind: "omit-option", option: "invertDepth" }]);
   });
 
   test("inverting twice gives the map back", () => {

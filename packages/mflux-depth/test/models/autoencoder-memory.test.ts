@@ -25,7 +25,7 @@ import {
   sum,
   transpose,
 } from "@mflux-depth/mlx";
-import { type Conv2d, type GroupNorm, inParts, type Linear, lazily, randomize } from "@mflux-depth/mlx/nn";
+import { type Conv2d, type GroupNorm, type Linear, lazily, randomize, runStages } from "@mflux-depth/mlx/nn";
 import { Autoencoder, type AutoencoderConfig } from "../../src/models/autoencoder.js";
 
 /* The autoencoder within little memory, and equal to the undivided computation. */
@@ -131,7 +131,7 @@ describe("divided and undivided are equal", () => {
     test(`decoding ${rows}×${columns} latents`, async () => {
       using model = randomAutoencoder();
       using latents = random.normal([1, rows, columns, 4], { key: random.key(2) });
-      using pictures = await inParts(model.decodeStages(latents));
+      using pictures = await runStages(model.decodeStages(latents));
       using expected = scope(() => plainDecode(latents, model));
       assert.deepEqual(pictures.shape, [1, 4 * rows, 4 * columns, 3]);
       const error = difference(pictures, expected);
@@ -141,7 +141,7 @@ describe("divided and undivided are equal", () => {
   test("encoding two pictures", async () => {
     using model = randomAutoencoder();
     using pictures = random.normal([2, 92, 60, 3], { key: random.key(3) });
-    using mode = await inParts(model.encodeStages(pictures));
+    using mode = await runStages(model.encodeStages(pictures));
     // The mean, without the variance.
     using expected = scope(() => slice(plainEncode(pictures, model), [null, null, null, [0, 4]]));
     assert.deepEqual(mode.shape, [2, 23, 15, 4]);
@@ -181,9 +181,9 @@ describe("within a limit", () => {
         },
       ];
       for (const { stages, bytes } of runs) {
-        using whole = await inParts(stages());
+        using whole = await runStages(stages());
         const limit = share * bytes();
-        const { result, peak } = await measured(() => inParts(stages(limit)));
+        const { result, peak } = await measured(() => runStages(stages(limit)));
         using banded = result;
         const error = difference(banded, whole);
         assert.ok(error <= 2e-6, `relative error ${error}`);
@@ -198,10 +198,10 @@ describe("within a limit", () => {
     using model = randomAutoencoder();
     using latents = random.normal([1, 128, 128, 4]);
     await evaluate(latents);
-    const whole = await measured(() => inParts(model.decodeStages(latents)));
+    const whole = await measured(() => runStages(model.decodeStages(latents)));
     whole.result.dispose();
     const limit = model.decodingBytes(512, 512, numbers) / 3;
-    const banded = await measured(() => inParts(model.decodeStages(latents, limit)));
+    const banded = await measured(() => runStages(model.decodeStages(latents, limit)));
     banded.result.dispose();
     assert.ok(banded.peak <= limit, `${banded.peak} of ${limit}`);
     assert.ok(banded.peak < whole.peak / 2, `${banded.peak} where whole maps take ${whole.peak}`);
@@ -231,7 +231,7 @@ describe("within a limit", () => {
     stages.return(latents);
     holdsNothing();
     const controller = new AbortController();
-    const run = inParts(model.decodeStages(latents, 0), { signal: controller.signal });
+    const run = runStages(model.decodeStages(latents, 0), { signal: controller.signal });
     setTimeout(() => controller.abort(new Error("enough")), 20);
     await assert.rejects(run, /enough/);
     holdsNothing();
@@ -257,9 +257,9 @@ describe("memory", { skip: defaultDevice() === "cpu" ? false : "of the CPU's fus
       await evaluate([latents, pictures]);
       const pixels = 4 * size * size;
       // The last level of the decoder takes twice the channels that it gives: 2 + 1 + 1 maps.
-      const decoding = await peakOf(() => inParts(model.decodeStages(latents)));
+      const decoding = await peakOf(() => runStages(model.decodeStages(latents)));
       assert.ok(decoding <= 1.02 * pixels * 16 * 4, `${decoding / pixels / 16} maps to decode`);
-      const encoding = await peakOf(() => inParts(model.encodeStages(pictures)));
+      const encoding = await peakOf(() => runStages(model.encodeStages(pictures)));
       assert.ok(encoding <= 1.02 * pixels * 16 * 3, `${encoding / pixels / 16} maps to encode`);
     });
 
@@ -283,7 +283,7 @@ describe("memory", { skip: defaultDevice() === "cpu" ? false : "of the CPU's fus
         stages.return(latents);
       }
     }
-    await assert.rejects(inParts(watched(), { signal: controller.signal }), /enough/);
+    await assert.rejects(runStages(watched(), { signal: controller.signal }), /enough/);
     assert.equal(parts, 3);
     memory.clearCache();
     // Others may have been collected meanwhile.

@@ -14,7 +14,7 @@ import {
   slice,
   transpose,
 } from "@mflux-depth/mlx";
-import { inParts, LoadError, randomize } from "@mflux-depth/mlx/nn";
+import { LoadError, randomize, runStages } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../src/errors.js";
 import {
   Autoencoder,
@@ -71,10 +71,10 @@ describe("autoencoder against diffusers", () => {
   it("is the same layer by layer", async () => {
     const latents = golden("random_latent");
     const once = values(model.decode(latents));
-    assert.deepEqual(values(await inParts(model.decodeStages(latents))), once);
+    assert.deepEqual(values(await runStages(model.decodeStages(latents))), once);
     assert.ok(relativeError(once, values(golden("random_decoded"))) <= tolerance);
     const picture = model.decode(latents);
-    assert.deepEqual(values(await inParts(model.encodeStages(picture))), values(model.encode(picture)));
+    assert.deepEqual(values(await runStages(model.encodeStages(picture))), values(model.encode(picture)));
   });
 
   it("a cancel within a decoding leaves nothing behind", async () => {
@@ -82,7 +82,7 @@ describe("autoencoder against diffusers", () => {
     evaluateSync(latents);
     const before = memory.liveHandles();
     const abort = new AbortController();
-    const run = inParts(model.decodeStages(latents), { signal: abort.signal });
+    const run = runStages(model.decodeStages(latents), { signal: abort.signal });
     setImmediate(() => abort.abort(new Error("enough")));
     await assert.rejects(run, /enough/);
     assert.ok(memory.liveHandles() <= before);

@@ -26,7 +26,8 @@ import {
   mergePatches,
   splitPatches,
 } from "../../src/models/depth-pro.js";
-import { loadWeights, openCheckpoint } from "../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { loadWeights } from "../../src/weights/load.js";
 import { relativeError } from "../support/tensors.js";
 
 const bundled = fileURLToPath(new URL("../../../models/tiny-world/depth_pro", import.meta.url));

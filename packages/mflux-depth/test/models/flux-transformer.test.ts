@@ -15,7 +15,7 @@ import {
   slice,
   take,
 } from "@mflux-depth/mlx";
-import { inParts, LoadError, randomize } from "@mflux-depth/mlx/nn";
+import { LoadError, randomize, runStages } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../src/errors.js";
 import {
   embeddedGuidance,
@@ -105,7 +105,7 @@ describe("FLUX transformer against diffusers", () => {
     const { inputs } = golden(0);
     const once = values(model.forward(inputs));
     for (const every of [1, 4])
-      assert.deepEqual(values(await inParts(model.stages(inputs), { every })), once);
+      assert.deepEqual(values(await runStages(model.stages(inputs), { every })), once);
     let blocks = 0;
     for (const held of model.stages(inputs)) blocks += held.length > 0 ? 1 : 0;
     assert.equal(blocks, model.blocks);
@@ -115,7 +115,7 @@ describe("FLUX transformer against diffusers", () => {
     const { inputs } = golden(0);
     const before = memory.liveHandles();
     const abort = new AbortController();
-    const run = inParts(model.stages(inputs), { signal: abort.signal });
+    const run = runStages(model.stages(inputs), { signal: abort.signal });
     setImmediate(() => abort.abort(new Error("enough")));
     await assert.rejects(run, /enough/);
     assert.ok(memory.liveHandles() <= before);

@@ -1,4 +1,5 @@
 export * from "./activations.js";
+export { Adapter } from "./adapter.js";
 export * from "./attention.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
 export { Embedding } from "./embedding.js";
@@ -6,10 +7,10 @@ export { joined } from "./join.js";
 export {
   canMultiplyIntegers,
   Linear,
-  LinearInput,
   type QuantizedProducts,
   setQuantizedProducts,
 } from "./linear.js";
+export { LinearInput } from "./linear-input.js";
 export { multipliesStored } from "./matrix.js";
 export * from "./modulation.js";
 export {
@@ -23,4 +24,4 @@ export {
 } from "./module.js";
 export { GroupNorm, joinMoments, LayerNorm, RMSNorm } from "./norm.js";
 export { randomize } from "./randomize.js";
-export { inParts, lazily, type Stages } from "./stages.js";
+export { lazily, runStages, type Stages } from "./stages.js";

@@ -1,6 +1,6 @@
-import type { MxArray } from "../array.js";
 import { evaluate } from "../evaluate.js";
 import { arraysIn } from "../scope.js";
+import type { MxArray } from "../types.js";
 
 /**
  * A long computation in parts: yields what the rest depends on after each part, and returns the result. What a part
@@ -23,7 +23,7 @@ export function lazily<T>(stages: Stages<T>): T {
  * a part, and between parts other work gets its turn. Not for use inside a scope, which cannot outlast an `await`.
  * @throws the reason of `signal` within milliseconds after it is aborted; {@link MlxError} when an evaluation fails.
  */
-export async function inParts<T>(
+export async function runStages<T>(
   stages: Stages<T>,
   options: { signal?: AbortSignal | undefined; every?: number } = {},
 ): Promise<T> {

@@ -1,0 +1,64 @@
+/*
+ * What a user can do about an error, in flags and commands. Errors carry it as data; other front ends phrase it in
+ * their own terms.
+ */
+import { describeBytes } from "../bytes.js";
+import { type MemoryAlternative, MemoryError, type MfluxDepthError, type Remedy } from "../errors.js";
+import { loadOptions, type OptionSpec, requestOptions } from "../options/index.js";
+
+const options: Readonly<Record<string, OptionSpec>> = { ...requestOptions, ...loadOptions };
+
+/** An error's message, and what to do about it. */
+export function messageWithAdvice(error: MfluxDepthError): string {
+  const advice = [
+    ...(error instanceof MemoryError ? [alternativesIn(error)] : []),
+    ...adviceOn(error.details.remedies),
+  ];
+  return advice.length === 0 ? error.message : [asSentence(error.message), ...advice].join(" ");
+}
+
+/** One sentence for each remedy. */
+export const adviceOn = (remedies: readonly Remedy[] = []): string[] => remedies.map(sentenceFor);
+
+function sentenceFor(remedy: Remedy): string {
+  switch (remedy.kind) {
+    case "set-option":
+      return `Use ${flagWith(remedy.option, remedy.value)}${remedy.purpose ? ` to ${remedy.purpose}` : ""}.`;
+    case "omit-option":
+      return `Leave out ${flagOf(remedy.option)}.`;
+    case "download":
+      return `${downloadCommand(remedy)} does so ahead of the first use.`;
+    case "inspect-machine":
+      return "Run mflux-depth doctor.";
+  }
+}
+
+/** "mflux-depth download --model NAME": the command that downloads a model. */
+export function downloadCommand({ model, option }: Extract<Remedy, { kind: "download" }>): string {
+  const command = option === "depthModel" ? "mflux-depth download --only-depth" : "mflux-depth download";
+  return option === undefined || model === options[option]?.default
+    ? `\`${command}\``
+    : `\`${command} ${flagOf(option)} ${model}\``;
+}
+
+const alternativesIn = ({ alternatives }: MemoryError): string =>
+  alternatives.length === 0
+    ? "No smaller setting would fit."
+    : `It would fit with ${alternatives.map((one) => `${flagsFor(one)} (${describeBytes(one.peak)})`).join(", or with ")}.`;
+
+/** "--memory low --quantize 3 --width 768 --height 768". */
+export const flagsFor = ({ peak: _, ...settings }: MemoryAlternative): string =>
+  Object.entries(settings)
+    .map(([option, value]) => flagWith(option, value))
+    .join(" ");
+
+const flagOf = (option: string): string => options[option]?.flags[0] ?? option;
+
+function flagWith(option: string, value: string | number | boolean | undefined): string {
+  const spec = options[option];
+  if (spec?.kind.type !== "boolean") return `${flagOf(option)} ${value ?? spec?.value ?? "VALUE"}`;
+  const no = spec.flags.find((flag) => flag.startsWith("--no-"));
+  return value === false ? (no ?? `${flagOf(option)}=false`) : flagOf(option);
+}
+
+const asSentence = (message: string): string => (/[.!?]$/.test(message) ? message : `${message}.`);
