@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 
-/** What a command may touch of the process; tests and other hosts give their own. */
+/** The parts of the process that a command may touch; tests and other hosts pass their own. */
 export interface Io {
   readonly stdin: Readable;
   /** Results. */
@@ -8,20 +8,17 @@ export interface Io {
   /** Progress, warnings and errors. */
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted by Ctrl-C; commands stop within milliseconds and leave no half file. */
+  /** Aborted by Ctrl-C; commands stop within milliseconds and leave no half-written file. */
   readonly signal: AbortSignal;
 }
 
-/** One command of the command line; each is a file in this folder, listed in `main.ts`. */
+/** A command; each is a file in this folder, listed with its name and summary in `main.ts`. */
 export interface Command {
-  readonly name: string;
-  /** One line for the list of commands. */
-  readonly summary: string;
   /** The whole text of `--help`. */
   readonly usage: string;
   /**
    * Runs with the arguments after the command's name. Errors are thrown; `main.ts` prints them and chooses the code.
-   * @returns the exit code, 0 when nothing is returned.
+   * @returns the exit code, 0 when undefined.
    */
   run(argv: readonly string[], io: Io): Promise<number | undefined>;
 }

@@ -1,22 +1,19 @@
 import { describeBytes } from "../bytes.js";
 import { inspectMachine, type MachineReport, type Problem } from "../doctor/machine-report.js";
-import type { OptionSpec } from "../options/index.js";
+import type { OptionTable } from "../options/index.js";
 import { downloadCommand } from "./advice.js";
 import type { Command } from "./command.js";
-import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+import { helpFlag, jsonFlag } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { parseFlags, refusePositionals } from "./flags.js";
 
-const flags = {
-  json: { kind: { type: "boolean" }, text: "Print JSON.", flags: ["--json"] },
-  help: helpFlag,
-} as const satisfies Record<string, OptionSpec>;
+const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;
 
 export const doctor: Command = {
-  name: "doctor",
-  summary: "Say what this machine offers, what is missing, and how to fix it",
   usage: `Usage: mflux-depth doctor [--json]
 
-Says what this machine offers: platform, MLX, its device and its BLAS, memory, the picture codec, and where models are
-looked for; then what is missing and how to fix it. The exit code is 1 when no picture can be made.
+Reports what this machine offers: platform, MLX, its device and its BLAS, memory, the image codec, and where models are
+looked for; then what is missing and how to fix it. The exit code is 1 when no image can be generated.
 
 ${describeFlags("Flags", flags)}`,
   async run(argv, io) {
@@ -40,7 +37,7 @@ type PhrasedReport = Omit<MachineReport, "problems"> & {
 const fixFor = ({ fix }: Problem): string =>
   typeof fix === "string"
     ? fix
-    : `none needed: generate downloads what it needs of it, and ${downloadCommand(fix)} does so ahead of the first run (or use the bundled small model, --model tiny-world)`;
+    : `none needed: generate downloads the files it needs, and ${downloadCommand(fix)} does so ahead of the first run (or use the bundled small model, --model tiny-world)`;
 
 function print({
   version,
@@ -74,21 +71,21 @@ function print({
     );
     if (mlx.kernels) {
       const { instructionSet, int8, bfloat16Attention } = mlx.kernels;
-      const quantized = int8 ? "quantized layers with inputs of 8 bits" : "all in float32";
+      const quantized = int8 ? "quantized layers with 8-bit inputs" : "everything in float32";
       const attention = int8 && bfloat16Attention ? ", attention in bfloat16" : "";
       rows.push(["CPU kernels", `${instructionSet}; ${quantized}${attention}`]);
     }
   } else rows.push(["MLX", "does not work"]);
-  rows.push(["Pictures", codec ? `sharp ${codec.sharp}, libvips ${codec.vips}` : "sharp does not load"]);
+  rows.push(["Images", codec ? `sharp ${codec.sharp}, libvips ${codec.vips}` : "sharp does not load"]);
   if (models) {
     rows.push(["Models in", models.cache]);
     for (const [name, value] of Object.entries(models.environment))
       if (value) rows.push([`  ${name}`, value]);
-    for (const { name, folder } of models.found) rows.push([`  ${name}`, folder ?? "not there"]);
+    for (const { name, folder } of models.found) rows.push([`  ${name}`, folder ?? "missing"]);
   }
   const width = Math.max(...rows.map(([name]) => name.length));
   const facts = rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
-  if (problems.length === 0) return `${facts}\nEverything is there.\n`;
+  if (problems.length === 0) return `${facts}\nNothing is missing.\n`;
   const list = problems.map(
     ({ what, fix, essential }) => `${essential ? "Broken" : "Missing"}: ${what}\n  Fix: ${fix}\n`,
   );

@@ -1,62 +1,51 @@
 import type { ObtainedModel } from "../engine/models.js";
-import { type LoadOptions, loadOptions, type OptionSpec } from "../options/index.js";
+import { loadOptions, type OptionTable, optionsFor } from "../options/index.js";
 import type { Command } from "./command.js";
-import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+import { helpFlag, jsonFlag, quietFlag } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, progressOn, silent } from "./progress.js";
 
+const downloadOptions = optionsFor(loadOptions, "download");
+
 const modelFlags = {
-  model: loadOptions.model,
-  revision: loadOptions.revision,
-  variant: loadOptions.variant,
-  configFrom: loadOptions.configFrom,
-  depthModel: loadOptions.depthModel,
+  ...downloadOptions,
   depth: {
     kind: { type: "boolean" },
-    text: "Download Depth Pro too, which a photo without a depth map needs; --depth-model does so as well.",
+    text: "Also download Depth Pro, needed for a photo without a depth map; --depth-model does the same.",
     flags: ["--depth"],
   },
   onlyDepth: {
     kind: { type: "boolean" },
-    text: "Download nothing but Depth Pro, which is what the command depth needs.",
+    text: "Download only Depth Pro, which the command depth needs.",
     flags: ["--only-depth"],
   },
-} as const satisfies Record<string, OptionSpec>;
+} as const satisfies OptionTable;
 
-const outputFlags = {
-  json: {
-    kind: { type: "boolean" },
-    text: "Print one JSON object for each model instead of its folder.",
-    flags: ["--json"],
-  },
-  quiet: { kind: { type: "boolean" }, text: "No progress.", flags: ["--quiet"] },
-} as const satisfies Record<string, OptionSpec>;
+const resultFlags = {
+  json: jsonFlag("one JSON object per model instead of its folder"),
+  quiet: quietFlag,
+  help: helpFlag,
+} as const satisfies OptionTable;
 
-const table = { ...modelFlags, ...outputFlags, help: helpFlag };
-
-interface Run extends Pick<LoadOptions, "model" | "revision" | "variant" | "configFrom" | "depthModel"> {
-  readonly depth?: boolean;
-  readonly onlyDepth?: boolean;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-}
+const flags = { ...modelFlags, ...resultFlags };
 
 export const download: Command = {
-  name: "download",
-  summary: "Download a model's files ahead of the first run",
   usage: `Usage: mflux-depth download [FLAGS]
 
-Downloads what generate would with the same flags, and nothing else, into the cache that Hugging Face's libraries share;
-what is there already is not asked for. Stopped, it goes on where it was when it runs again. The folder of each model is
-printed on standard output, everything else on standard error.
+Downloads the files that generate would download with the same flags, and nothing else, into the cache shared by
+Hugging Face's libraries. Files that are already there are skipped, and an interrupted download resumes. The folder of
+each model is printed on standard output, everything else on standard error.
 
 ${describeFlags("The model", modelFlags)}
-${describeFlags("The result", { ...outputFlags, help: helpFlag })}
+${describeFlags("The result", resultFlags)}
 Example: mflux-depth download --depth
 `,
   async run(argv, io) {
-    const { values, positionals } = parseFlags(table, argv, io.env);
+    const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
-    const { depth, onlyDepth, json, quiet, ...load }: Run = values;
+    const { depth, onlyDepth, json, quiet } = values;
+    const load = pick(values, downloadOptions);
     const { obtainDepthModel, obtainModels } = await import("../engine/models.js");
     const progress = quiet ? silent(io) : progressOn(io);
     const options = { signal: io.signal, env: { ...io.env }, onProgress: downloadOn(progress, io) };
@@ -64,7 +53,7 @@ Example: mflux-depth download --depth
     let models: readonly ObtainedModel[];
     try {
       models = onlyDepth
-        ? [await obtainDepthModel(load.depthModel ?? undefined, options)]
+        ? [await obtainDepthModel(load.depthModel, options)]
         : await obtainModels({ load, request: { prompt: "any", ...photo } }, options);
     } finally {
       progress.abandon();

@@ -1,48 +1,50 @@
 /*
- * Flags made from the tables of options: reading them, and their help.
+ * Reads flags by the tables of options.
  */
 import { OptionError } from "../errors.js";
-import { describeKind, nearest, type OptionSpec, parseOption } from "../options/index.js";
+import {
+  describeKind,
+  nearest,
+  type OptionKind,
+  type OptionSpec,
+  type OptionTable,
+  parseOption,
+  type ValueOfKind,
+} from "../options/index.js";
 
-export type FlagTable = Readonly<Record<string, OptionSpec>>;
+/** Models, images and tensors are named on the command line: by repository or path. */
+type FlagValue<K extends OptionKind> = K extends { type: "model" | "image" | "tensor" }
+  ? string
+  : ValueOfKind<K>;
 
-export interface Flags {
-  /** Values by the option's name; lists for options that take many. What was not given is absent. */
-  readonly values: Readonly<Record<string, unknown>>;
+/** The values of flags, by the option's name; lists for options that take many. Absent: not given. */
+export type FlagValues<T extends OptionTable> = {
+  readonly [K in keyof T]?: T[K] extends { many: true }
+    ? readonly FlagValue<T[K]["kind"]>[]
+    : FlagValue<T[K]["kind"]>;
+};
+
+export interface Flags<T extends OptionTable> {
+  readonly values: FlagValues<T>;
   readonly positionals: readonly string[];
 }
 
-/** Every command has it. */
-export const helpFlag = {
-  kind: { type: "boolean" },
-  text: "Show this text.",
-  flags: ["--help", "-h"],
-} as const satisfies OptionSpec;
-
-/** Whether an argument is written like a flag; a negative number and a lone dash are values. */
-const looksLikeFlag = (argument: string): boolean =>
-  /^-/.test(argument) && argument !== "-" && !/^-[\d.]/.test(argument);
-
 /**
- * Reads flags: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--no-name` says no; `--` ends them. The last of
- * several wins, but for options that take many. Flags are not abbreviated.
+ * Reads flags: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--no-name` means false; `--` ends them. Of
+ * repeated flags the last wins; options that take many collect them. Flags cannot be abbreviated.
  * @param env replaces defaults of options that name a variable.
  * @throws {OptionError} for an unknown flag (with the nearest), a missing value, or a value outside the range.
  */
-export function parseFlags(
-  table: FlagTable,
+export function parseFlags<T extends OptionTable>(
+  table: T,
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>> = {},
-): Flags {
+): Flags<T> {
   const byFlag = new Map<string, readonly [name: string, spec: OptionSpec]>();
   for (const [name, spec] of Object.entries(table))
     for (const flag of spec.flags) byFlag.set(flag, [name, spec]);
 
-  const values: Record<string, unknown> = {};
-  for (const [name, { env: variable, kind }] of Object.entries(table)) {
-    const text = variable && env[variable];
-    if (text) values[name] = parseOption(variable, kind, text);
-  }
+  const values = valuesFrom(env, table);
   const positionals: string[] = [];
   const given = new Set<string>();
 
@@ -65,14 +67,39 @@ export function parseFlags(
       continue;
     }
     const texts = attached !== undefined ? [attached] : takeValues(queue, spec.many === true);
-    if (texts.length === 0) throw new OptionError(flag, `${flag} needs a value: ${describeValue(spec)}.`);
+    if (texts.length === 0)
+      throw new OptionError(flag, `${flag} needs a value: ${describeValue(spec)}.`, {
+        code: "option-missing",
+        details: { expected: describeValue(spec) },
+      });
     const read = texts.map((text) => parseOption(flag, spec.kind, text));
     const before = spec.many && given.has(name) ? (values[name] as unknown[]) : [];
     values[name] = spec.many ? [...before, ...read] : read[0];
     given.add(name);
   }
-  return { values, positionals };
+  return { values: values as FlagValues<T>, positionals };
 }
+
+/** The values of the flags in one of the tables that were read together. */
+export const pick = <T extends OptionTable>(values: FlagValues<T>, table: T): FlagValues<T> =>
+  Object.fromEntries(Object.entries(values).filter(([name]) => name in table)) as FlagValues<T>;
+
+/** The values of options whose environment variable is set. */
+function valuesFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  table: OptionTable,
+): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [name, { env: variable, kind }] of Object.entries(table)) {
+    const text = variable && env[variable];
+    if (text) values[name] = parseOption(variable, kind, text);
+  }
+  return values;
+}
+
+/** Whether an argument is written like a flag; a negative number and a lone dash are values. */
+const looksLikeFlag = (argument: string): boolean =>
+  /^-/.test(argument) && argument !== "-" && !/^-[\d.]/.test(argument);
 
 /** `--name=value` and `-nvalue` into flag and value. */
 function split(
@@ -101,52 +128,21 @@ const describeValue = ({ kind }: OptionSpec): string =>
   kind.type === "image" || kind.type === "tensor" ? "the path of a file" : describeKind(kind);
 
 function unknownFlag(flag: string, known: Iterable<string>): never {
-  const near = nearest(flag, known);
+  const suggestion = nearest(flag, known);
   throw new OptionError(
     flag,
-    `There is no flag ${flag}${near ? `; did you mean ${near}?` : "; --help lists those there are."}`,
+    `There is no flag ${flag}${suggestion ? `; did you mean ${suggestion}?` : "; --help lists the flags."}`,
+    { code: "option-unknown", details: { suggestion } },
   );
 }
 
-/** @throws {OptionError} when a command that takes no other arguments is given some. */
+/** @throws {OptionError} for arguments to a command that takes none. */
 export function refusePositionals(positionals: readonly string[]): void {
   const [first] = positionals;
   if (first !== undefined)
     throw new OptionError(
       first,
-      `${JSON.stringify(first)} is not a flag, and no other argument is expected here.`,
+      `${JSON.stringify(first)} is not a flag, and this command takes no other arguments.`,
+      { code: "option-unknown" },
     );
-}
-
-/** The help of some flags: a heading, then flag and value, text, range and default. */
-export function describeFlags(heading: string, table: FlagTable): string {
-  const entries = Object.values(table).filter((spec) => spec.flags.length > 0);
-  const left = entries.map((spec) => {
-    const value = spec.kind.type === "boolean" ? "" : ` ${spec.value ?? "VALUE"}${spec.many ? " …" : ""}`;
-    return `  ${spec.flags.join(", ")}${value}`;
-  });
-  const lines = entries.map((spec, i) => `${left[i]}\n${wrap(`${spec.text}${facts(spec)}`, 8, 88)}`);
-  return `${heading}\n${lines.join("\n")}\n`;
-}
-
-/** " 1 to 50; default 20." */
-function facts({ kind, default: fallback, defaultText, env }: OptionSpec): string {
-  const parts: string[] = [];
-  if (kind.type === "integer" || kind.type === "number" || kind.type === "choice")
-    parts.push(describeKind(kind).replace(/^a /, ""));
-  if (kind.type !== "boolean" && (fallback !== undefined || defaultText))
-    parts.push(`default ${defaultText ?? fallback}`);
-  if (env) parts.push(`environment ${env}`);
-  const text = parts.join("; ");
-  return text && ` ${text[0]!.toUpperCase()}${text.slice(1)}.`;
-}
-
-function wrap(text: string, indent: number, width: number): string {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line && indent + line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line ? `${line} ${word}` : word;
-  }
-  return lines.map((line) => " ".repeat(indent) + line).join("\n");
 }

@@ -1,15 +1,12 @@
-import { createReadStream } from "node:fs";
 import { extname } from "node:path";
-import { addAbortSignal, type Readable } from "node:stream";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
 import {
   type GenerateRequest,
-  type LoadOptions,
-  loadOptions,
   maxSeed,
-  type OptionSpec,
+  type OptionTable,
+  optionsFor,
   requestOptions,
   resolveLoadOptions,
   resolveRequest,
@@ -20,163 +17,104 @@ import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
 import type { Command, Io } from "./command.js";
-import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags, overwriteFlag, quietFlag } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { type FlagValues, parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
+import { readPrompt } from "./prompt.js";
 
-const promptFlags = {
+const imageFlags = {
+  ...optionsFor(requestOptions, "generate"),
   promptFile: {
     kind: { type: "text" },
-    text: "A file with the prompt, in UTF-8; - reads standard input, as --prompt - does.",
+    text: "A file with the prompt, in UTF-8; - reads standard input, and so does --prompt -.",
     flags: ["--prompt-file"],
     value: "FILE",
   },
   autoSeeds: {
     kind: { type: "integer", min: 1, max: 1000 },
-    text: "Make so many pictures, each with a random seed.",
+    text: "Make this many images, each with a random seed.",
     flags: ["--auto-seeds"],
     value: "N",
   },
-} as const satisfies Record<string, OptionSpec>;
+} as const satisfies OptionTable;
 
-const memoryFlags = {
-  lowRam: { kind: { type: "boolean" }, text: "The same as --memory low.", flags: ["--low-ram"] },
-} as const satisfies Record<string, OptionSpec>;
-
-const outputFlags = {
+const resultFlags = {
   output: {
     kind: { type: "text" },
     default: "image.png",
-    text: "Where the picture goes, PNG, JPEG or WebP by its extension. {seed} stands for the seed; with several seeds and no {seed}, _seed_N is added to the name.",
+    text: "The image's file, PNG, JPEG or WebP by its extension. {seed} stands for the seed; for several seeds without {seed}, _seed_N is added to the name.",
     flags: ["--output", "-o"],
     value: "FILE",
   },
-  overwrite: {
-    kind: { type: "boolean" },
-    text: "Replace a file of that name; otherwise it stays and the new one is called _1, _2 and so on.",
-    flags: ["--overwrite"],
-  },
+  overwrite: overwriteFlag,
   metadata: {
     kind: { type: "boolean" },
-    text: "Write the parameters beside the picture too, as FILE.metadata.json.",
+    text: "Also write the parameters to a file next to the image, FILE.metadata.json.",
     flags: ["--metadata"],
   },
   saveDepthMap: {
     kind: { type: "boolean" },
-    text: "Write the depth map that was used beside the first picture, as FILE_depth_map.png.",
+    text: "Write the depth map that was used to a file next to the first image, FILE_depth_map.png.",
     flags: ["--save-depth-map"],
   },
-  json: {
-    kind: { type: "boolean" },
-    text: "Print one JSON object for each picture instead of its path.",
-    flags: ["--json"],
-  },
-  quiet: { kind: { type: "boolean" }, text: "No progress.", flags: ["--quiet"] },
-} as const satisfies Record<string, OptionSpec>;
-
-const table = {
-  ...requestOptions,
-  ...promptFlags,
-  ...loadOptions,
-  ...memoryFlags,
-  ...outputFlags,
+  json: jsonFlag("one JSON object per image instead of its path"),
+  quiet: quietFlag,
   help: helpFlag,
-};
+} as const satisfies OptionTable;
 
-const usage = `Usage: mflux-depth generate --prompt TEXT --depth-image-path MAP [FLAGS]
-
-Makes a picture with the geometry of a depth map and the looks of a prompt. The path of each picture is printed
-on standard output, everything else on standard error.
-
-${describeFlags("The picture", { ...requestOptions, ...promptFlags })}
-${describeFlags("The model", { ...loadOptions, ...memoryFlags })}
-${describeFlags("The result", { ...outputFlags, help: helpFlag })}
-Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at sunset" \\
-  --depth-image-path examples/images/portrait_depth.png --width 256 --height 256 --output portrait.png
-`;
-
-/** What this command's flags say beside the options of the library. */
-interface Run {
-  readonly prompt?: string;
-  readonly promptFile?: string;
-  readonly seed?: readonly number[];
-  readonly autoSeeds?: number;
-  readonly latents?: string;
-  readonly memory?: "resident" | "low";
-  readonly lowRam?: boolean;
-  readonly output?: string;
-  readonly overwrite?: boolean;
-  readonly metadata?: boolean;
-  readonly saveDepthMap?: boolean;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-}
+const flags = { ...imageFlags, ...modelFlags, ...resultFlags };
+type Values = FlagValues<typeof flags>;
 
 export const generate: Command = {
-  name: "generate",
-  summary: "Make a picture from a prompt and a depth map",
-  usage,
+  usage: `Usage: mflux-depth generate --prompt TEXT --depth-image-path MAP [FLAGS]
+
+Generates an image with the geometry of a depth map and the content of a prompt. The path of each image is printed on
+standard output, everything else on standard error.
+
+${describeFlags("The image", imageFlags)}
+${describeFlags("The model", modelFlags)}
+${describeFlags("The result", resultFlags)}
+Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at sunset" \\
+  --depth-image-path examples/images/portrait_depth.png --width 256 --height 256 --output portrait.png
+`,
   async run(argv, io) {
-    const { values, positionals } = parseFlags(table, argv, io.env);
+    const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
-    const run: Run = values;
-    const load: LoadOptions = {
-      ...pick<LoadOptions>(values, loadOptions),
-      ...(run.lowRam && { memory: "low" }),
-    };
+    const load = loadOptionsFrom(pick(values, modelFlags));
     resolveLoadOptions(load);
-    const base: Omit<GenerateRequest, "prompt" | "seed" | "latents"> = pick(values, requestOptions, [
-      "prompt",
-      "seed",
-      "latents",
-    ]);
-    if (!base.depthImage && !base.image)
+    const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
+    if (!given.depthImage && !given.image)
       throw new OptionError(
         "depthImage",
         "Give a depth map with --depth-image-path, or a photo to infer one from with --image-path.",
+        { code: "option-missing" },
       );
-    const seeds = chooseSeeds(run);
-    const output = run.output ?? outputFlags.output.default;
+    const seeds = chooseSeeds(values);
+    const output = values.output ?? resultFlags.output.default;
     formatOf(output);
-    const prompt = await readPrompt(run, io);
-    resolveRequest({ ...base, prompt });
+    const prompt = await readPrompt(values, io);
+    resolveRequest({ ...given, prompt });
     await checkWritable(output);
 
     // Loads MLX, so not before the flags are known to be good.
     const { FluxDepth } = await import("../pipeline/flux-depth.js");
-    const latents = run.latents && (await import("../pipeline/latents-file.js")).readLatents(run.latents);
-    const progress = run.quiet ? silent(io) : progressOn(io);
+    const latents = latentsFile && (await import("../pipeline/latents-file.js")).readLatents(latentsFile);
+    const progress = values.quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showLoad = loadOn(progress, io);
     const flux = await FluxDepth.load({
       ...load,
       signal: io.signal,
-      onProgress: (event) => {
-        if (event.state === "download") return showDownload(event);
-        showLoad(event);
-      },
+      onProgress: (event) => (event.state === "download" ? showDownload(event) : showLoad(event)),
     });
     const warned = new Set<string>();
     try {
       for (const [n, seed] of seeds.entries()) {
-        if (seeds.length > 1) progress.status(`Picture ${n + 1} of ${seeds.length}`);
-        const request = { ...base, prompt, seed, ...(latents && { latents }) };
-        const result = await make(flux, request, io, progress, warned);
-        const overwrite = run.overwrite ?? false;
-        const path = await result.save(placeOf(output, result.seed, seeds.length > 1), {
-          overwrite,
-          sidecar: run.metadata ?? false,
-        });
-        // All seeds share it.
-        const map =
-          run.saveDepthMap && n === 0
-            ? await result.saveDepthMap(`${stemOf(path)}_depth_map.png`, { overwrite })
-            : undefined;
-        if (run.seed === undefined && result.seed !== null && !run.json)
-          progress.note(`Seed: ${result.seed}`);
-        if (map && !run.json) progress.note(`Depth map: ${map}`);
-        io.stdout.write(
-          run.json ? `${JSON.stringify(describe(result, path, map, run.metadata))}\n` : `${path}\n`,
-        );
+        if (seeds.length > 1) progress.status(`Image ${n + 1} of ${seeds.length}`);
+        const request = { ...given, prompt, seed, ...(latents && { latents }) };
+        const result = await generateOne(flux, request, io, progress, warned);
+        await writeOne(result, values, { output, isFirst: n === 0, several: seeds.length > 1, progress, io });
       }
     } finally {
       progress.abandon();
@@ -192,10 +130,10 @@ const stageNames: Readonly<Record<StageName, string>> = {
   control: "encoding the depth map",
   image: "encoding the photo",
   denoise: "denoising",
-  decode: "decoding the picture",
+  decode: "decoding the image",
 };
 
-async function make(
+async function generateOne(
   flux: FluxDepth,
   request: GenerateRequest,
   io: Io,
@@ -217,58 +155,53 @@ async function make(
   throw new Error("the generation ended without a result");
 }
 
-/** The options of a table among the values given. */
-function pick<T>(
-  values: Readonly<Record<string, unknown>>,
-  options: Readonly<Record<string, OptionSpec>>,
-  without: readonly string[] = [],
-): T {
-  const names = Object.keys(options).filter((name) => name in values && !without.includes(name));
-  return Object.fromEntries(names.map((name) => [name, values[name]])) as T;
+interface Writing {
+  readonly output: string;
+  readonly isFirst: boolean;
+  readonly several: boolean;
+  readonly progress: Progress;
+  readonly io: Io;
 }
 
-function chooseSeeds({ seed, autoSeeds, latents }: Run): readonly number[] {
+/** Writes an image and the files next to it, and prints its path or its JSON. */
+async function writeOne(
+  result: GenerationResult,
+  { overwrite = false, metadata = false, saveDepthMap, seed, json }: Values,
+  { output, isFirst, several, progress, io }: Writing,
+): Promise<void> {
+  const path = await result.save(placeOf(output, result.seed, several), { overwrite, sidecar: metadata });
+  // All seeds share the depth map.
+  const map =
+    saveDepthMap && isFirst
+      ? await result.saveDepthMap(`${stemOf(path)}_depth_map.png`, { overwrite })
+      : undefined;
+  if (json) {
+    io.stdout.write(`${JSON.stringify(describe(result, path, map, metadata))}\n`);
+    return;
+  }
+  if (seed === undefined && result.seed !== null) progress.note(`Seed: ${result.seed}`);
+  if (map) progress.note(`Depth map: ${map}`);
+  io.stdout.write(`${path}\n`);
+}
+
+function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
   if (seed !== undefined && autoSeeds !== undefined)
-    throw new OptionError("seed", "Give either --seed or --auto-seeds, not both.");
+    throw new OptionError("seed", "Give either --seed or --auto-seeds, not both.", {
+      code: "option-conflict",
+    });
   if (latents !== undefined && (seed !== undefined || autoSeeds !== undefined))
-    throw new OptionError("latents", "Give either --latents or seeds: the noise of --latents needs no seed.");
+    throw new OptionError(
+      "latents",
+      "Give either --latents or seeds: the noise of --latents needs no seed.",
+      { code: "option-conflict" },
+    );
   if (autoSeeds === undefined) return seed ?? [0];
   const drawn = new Set<number>();
   while (drawn.size < autoSeeds) drawn.add(1 + Math.floor(Math.random() * maxSeed));
   return [...drawn];
 }
 
-async function readPrompt({ prompt, promptFile }: Run, io: Io): Promise<string> {
-  if (prompt !== undefined && promptFile !== undefined)
-    throw new OptionError("prompt", "Give either --prompt or --prompt-file, not both.");
-  if (prompt === undefined && promptFile === undefined)
-    throw new OptionError("prompt", "--prompt is missing: say what to draw.");
-  if (prompt !== undefined && prompt !== "-") return prompt;
-  const fromInput = prompt === "-" || promptFile === "-";
-  const source = fromInput ? "standard input" : promptFile!;
-  const stream = addAbortSignal(io.signal, fromInput ? io.stdin : createReadStream(promptFile!));
-  const text = await readText(stream).catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason =
-      code === "ENOENT"
-        ? "there is no such file"
-        : code === "EISDIR"
-          ? "is a folder"
-          : `cannot be read (${code ?? error})`;
-    throw new OptionError("promptFile", `--prompt-file ${source}: ${reason}.`, { cause: error });
-  });
-  const trimmed = text.replace(/^\ufeff/, "").trim();
-  if (trimmed === "") throw new OptionError("prompt", `The prompt in ${source} is blank.`);
-  return trimmed;
-}
-
-async function readText(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Uint8Array));
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-/** `{seed}` in the name is the seed; of several seeds without it, each gets `_seed_N`, as in mflux. */
+/** The file of an image: `{seed}` stands for the seed; several seeds without it get `_seed_N` added, as in mflux. */
 function placeOf(output: string, seed: number | null, several: boolean): string {
   if (output.includes("{seed}")) return output.replaceAll("{seed}", `${seed ?? "none"}`);
   if (!several) return output;
@@ -281,7 +214,7 @@ const describe = (
   result: GenerationResult,
   path: string,
   map: string | undefined,
-  sidecar = false,
+  sidecar: boolean,
 ): object => ({
   path,
   ...(map !== undefined && { depth_map_path: map }),

@@ -1,33 +1,34 @@
 import { readFile } from "node:fs/promises";
 import { ImageError, OptionError } from "../errors.js";
 import { inspectImage } from "../images/decode.js";
-import type { OptionSpec } from "../options/index.js";
+import type { OptionTable } from "../options/index.js";
 import { readParameters } from "../pipeline/metadata.js";
+import { isRecord } from "../record.js";
 import type { Command } from "./command.js";
-import { describeFlags, helpFlag, parseFlags } from "./flags.js";
+import { helpFlag, jsonFlag } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { parseFlags } from "./flags.js";
 
-const flags = {
-  json: { kind: { type: "boolean" }, text: "Print JSON.", flags: ["--json"] },
-  help: helpFlag,
-} as const satisfies Record<string, OptionSpec>;
+const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;
 
 export const info: Command = {
-  name: "info",
-  summary: "Print the parameters inside a picture",
   usage: `Usage: mflux-depth info FILE [--json]
 
-Prints what a picture was made from: the parameters inside a PNG, JPEG or WebP written by mflux-depth or mflux, or
-those in a .metadata.json beside it.
+Prints the parameters an image was made with: those inside a PNG, JPEG or WebP written by mflux-depth or mflux, or those
+in a .metadata.json file next to it.
 
 ${describeFlags("Flags", flags)}`,
   async run(argv, io) {
     const { values, positionals } = parseFlags(flags, argv);
     const [path, ...others] = positionals;
     if (path === undefined || others.length > 0)
-      throw new OptionError("file", "Name one picture: mflux-depth info FILE.");
+      throw new OptionError("file", "Name one image: mflux-depth info FILE.", { code: "option-missing" });
     const { file, parameters } = await read(path);
     if (parameters === undefined)
-      throw new ImageError(path, "has no parameters inside; only pictures by mflux-depth and mflux have.");
+      throw new ImageError(
+        path,
+        "has no parameters inside; only images written by mflux-depth or mflux have them.",
+      );
     io.stdout.write(
       values.json ? `${JSON.stringify({ file, parameters })}\n` : print({ ...file, ...parameters }),
     );
@@ -49,18 +50,23 @@ async function readSidecar(path: string): Promise<Fields> {
     throw new ImageError(
       path,
       code === "ENOENT" ? "there is no such file." : `cannot be read (${code ?? error}).`,
+      { code: code === "ENOENT" ? "image-not-found" : "image-unusable", cause: error },
     );
   });
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
-  } catch {
-    // Said below.
-  }
-  throw new ImageError(path, "holds no JSON object.");
+  const value = parseJson(text);
+  if (!isRecord(value)) throw new ImageError(path, "should hold a JSON object, and does not.");
+  return value;
 }
 
-/** One field a line; `null` means that a thing was not used, and is left out. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** One field per line; `null` means not used, and is left out. */
 function print(fields: Fields): string {
   const known = Object.entries(fields).filter(([, value]) => value !== null);
   const width = Math.max(...known.map(([name]) => name.length));

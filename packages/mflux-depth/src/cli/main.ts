@@ -4,10 +4,17 @@ import { packageVersion } from "../version.js";
 import { messageWithAdvice } from "./advice.js";
 import type { Command, Io } from "./command.js";
 
-/** The commands, each read when it is called. */
-const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+interface ListedCommand {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Loads the command's module. */
+  readonly load: () => Promise<Command>;
+}
+
+/** The commands by name; a module is loaded only when its command is called. */
+const commands: Readonly<Record<string, ListedCommand>> = {
   generate: {
-    summary: "Make a picture from a prompt and a depth map",
+    summary: "Generate an image from a prompt and a depth map",
     load: async () => (await import("./generate.js")).generate,
   },
   depth: {
@@ -19,23 +26,23 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     load: async () => (await import("./download.js")).download,
   },
   save: {
-    summary: "Save a model quantized, to load in seconds here and in mflux",
+    summary: "Save a quantized model that loads in seconds, here and in mflux",
     load: async () => (await import("./save.js")).save,
   },
   info: {
-    summary: "Print the parameters inside a picture",
+    summary: "Print the parameters inside an image",
     load: async () => (await import("./info.js")).info,
   },
   worker: {
-    summary: "Serve the node MFlux Depth to NodeTool",
+    summary: "Serve the MFlux Depth node to NodeTool",
     load: async () => (await import("./worker.js")).loadWorker(),
   },
   plan: {
-    summary: "Say how much memory a generation would take, without loading anything",
+    summary: "Estimate the memory a generation needs, without loading anything",
     load: async () => (await import("./plan.js")).plan,
   },
   doctor: {
-    summary: "Say what this machine offers, what is missing, and how to fix it",
+    summary: "Report what this machine offers, what is missing, and how to fix it",
     load: async () => (await import("./doctor.js")).doctor,
   },
 };
@@ -44,17 +51,17 @@ const usage = (): string => {
   const names = Object.keys(commands);
   const width = Math.max(...names.map((name) => name.length));
   const list = names.map((name) => `  ${name.padEnd(width)}  ${commands[name]!.summary}`);
-  return `mflux-depth ${packageVersion()}: depth-guided pictures with FLUX.1 Depth on MLX
+  return `mflux-depth ${packageVersion()}: depth-guided image generation with FLUX.1 Depth on MLX
 
 Usage: mflux-depth COMMAND [FLAGS]
 
 ${list.join("\n")}
 
-mflux-depth COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C.
+Run mflux-depth COMMAND --help for its flags. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped with Ctrl-C.
 `;
 };
 
-/** Why a run was stopped from outside. */
+/** The reason when a signal stops a command. */
 class Stopped extends Error {
   override readonly name = "AbortError";
 
@@ -94,11 +101,14 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   }
   const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!entry) {
-    const near = nearest(name, Object.keys(commands));
-    throw new OptionError(
-      name,
-      `There is no command ${name}${near ? `; did you mean ${near}?` : `; there are ${Object.keys(commands).join(", ")}.`}`,
-    );
+    const suggestion = nearest(name, Object.keys(commands));
+    const hint = suggestion
+      ? `did you mean ${suggestion}?`
+      : `there are ${Object.keys(commands).join(", ")}.`;
+    throw new OptionError(name, `There is no command ${name}; ${hint}`, {
+      code: "option-unknown",
+      details: { suggestion },
+    });
   }
   const command = await entry.load();
   const ended = rest.indexOf("--");
@@ -110,7 +120,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   return (await command.run(rest, io)) ?? 0;
 }
 
-/** Says in one sentence what went wrong. */
+/** Prints what went wrong, in one sentence. @returns the exit code. */
 function report(error: unknown, io: Io): number {
   const debug = Boolean(io.env.MFLUX_DEPTH_DEBUG);
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
@@ -121,7 +131,7 @@ function report(error: unknown, io: Io): number {
   return error instanceof MfluxDepthError ? error.exitCode : 1;
 }
 
-/** Runs the command line of this process and leaves its exit code in `process.exitCode`. */
+/** Runs this process's command line and leaves the exit code in `process.exitCode`. */
 export async function runProcess(): Promise<void> {
   const controller = new AbortController();
   const stop = (name: "SIGINT" | "SIGTERM") => (): void => {
@@ -132,10 +142,10 @@ export async function runProcess(): Promise<void> {
   };
   const handlers = { SIGINT: stop("SIGINT"), SIGTERM: stop("SIGTERM") };
   for (const [name, handler] of Object.entries(handlers)) process.on(name, handler);
-  // Progress that nobody reads any more is no reason to end.
+  // Go on when the reader of progress has gone.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // A reader that has seen enough, as in `mflux-depth … | head`, is no failure.
+    // The reader has seen enough, as in `mflux-depth … | head`: not a failure.
     if (error.code === "EPIPE") process.exit(0);
     process.stderr.write(`Standard output cannot be written (${error.message}).\n`);
     process.exit(1);

@@ -2,69 +2,57 @@ import { describeBytes } from "../bytes.js";
 import type { MachineMemory } from "../memory/machine.js";
 import type { MemoryPlan } from "../memory/plan.js";
 import {
-  type GenerateRequest,
-  type LoadOptions,
-  loadOptions,
-  type OptionSpec,
+  type OptionTable,
+  optionsFor,
   requestOptions,
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
 import { flagsFor } from "./advice.js";
 import type { Command } from "./command.js";
-import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { parseFlags, pick, refusePositionals } from "./flags.js";
 
-const planFlags = {
-  lowRam: { kind: { type: "boolean" }, text: "The same as --memory low.", flags: ["--low-ram"] },
-  json: { kind: { type: "boolean" }, text: "Print JSON, sizes in bytes.", flags: ["--json"] },
-} as const satisfies Record<string, OptionSpec>;
+/** The options of a request that change how much memory it needs. */
+const imageFlags = optionsFor(requestOptions, "plan");
 
-const table = { ...requestOptions, ...loadOptions, ...planFlags, help: helpFlag };
+const resultFlags = {
+  json: jsonFlag("JSON, with sizes in bytes"),
+  help: helpFlag,
+} as const satisfies OptionTable;
 
-/** The request's options that change how much memory it takes. */
-const counted = ["image", "depthImage", "imageStrength", "width", "height", "maxSequenceLength"] as const;
-
-interface Run {
-  readonly lowRam?: boolean;
-  readonly json?: boolean;
-}
+/** All of generate's options are accepted, so that a command line can be planned as it stands. */
+const flags = { ...requestOptions, ...modelFlags, ...resultFlags };
 
 export const plan: Command = {
-  name: "plan",
-  summary: "Say how much memory a generation would take, without loading anything",
   usage: `Usage: mflux-depth plan [FLAGS]
 
-Estimates the memory that each stage of a generation takes at its worst, from configs and the headers of the weights,
-beside what this machine has, and names settings that would fit. Takes the flags of generate; nothing is loaded or
-downloaded. The exit code is 1 when the generation would not fit.
+Estimates the peak memory of each stage of a generation from configs and weight headers, compares it with this
+machine's memory, and lists settings that would fit. Takes the flags of generate; loads and downloads nothing. The exit
+code is 1 when the generation would not fit.
 
-${describeFlags("The picture", Object.fromEntries(counted.map((name) => [name, requestOptions[name]])))}
-${describeFlags("The model", loadOptions)}
-${describeFlags("The result", { ...planFlags, help: helpFlag })}
+${describeFlags("The image", imageFlags)}
+${describeFlags("The model", modelFlags)}
+${describeFlags("The result", resultFlags)}
 Example: mflux-depth plan --model tiny-world --width 512 --height 512
 `,
   async run(argv, io) {
-    const { values, positionals } = parseFlags(table, argv, io.env);
+    const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
-    const { lowRam, json }: Run = values;
-    const load: LoadOptions = {
-      ...Object.fromEntries(Object.keys(loadOptions).map((name) => [name, values[name]])),
-      ...(lowRam && { memory: "low" }),
-      offline: true,
-    };
-    const options = resolveLoadOptions(load);
-    const given: Partial<GenerateRequest> = Object.fromEntries(counted.map((name) => [name, values[name]]));
+    const options = resolveLoadOptions({ ...loadOptionsFrom(pick(values, modelFlags)), offline: true });
+    const given = pick(values, imageFlags);
     const request = resolveRequest({
       ...given,
       prompt: "any",
-      // Pictures are not looked at: a map unless a photo is named.
+      // Images are not looked at: a depth map is assumed unless a photo is named.
       ...(!given.image && !given.depthImage && { depthImage: "any" }),
     });
 
     // Loads MLX's binding, so not for help.
     const { planModel } = await import("../pipeline/plan.js");
     const made = await planModel(options, request);
-    io.stdout.write(json ? `${JSON.stringify(made)}\n` : print(made));
+    io.stdout.write(values.json ? `${JSON.stringify(made)}\n` : print(made));
     return made.fits ? 0 : 1;
   },
 };
@@ -79,11 +67,9 @@ function print({
 }: MemoryPlan & { notes: readonly string[] }): string {
   const rows = [
     ["stage", "weights", "work", "peak"],
-    ...stages.map((one) => [
-      one.stage,
-      describeBytes(one.weights),
-      describeBytes(one.work),
-      describeBytes(one.peak),
+    ...stages.map(({ stage, ...sizes }) => [
+      stage,
+      ...[sizes.weights, sizes.work, sizes.peak].map(describeBytes),
     ]),
     ["at most", "", "", describeBytes(peak)],
   ];
@@ -91,12 +77,12 @@ function print({
   const lines = rows.map((row) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "),
   );
-  const would = alternatives.map((one) => `  ${flagsFor(one)}: ${describeBytes(one.peak)}`);
+  const fitting = alternatives.map((one) => `  ${flagsFor(one)}: ${describeBytes(one.peak)}`);
   const verdict = fits
     ? ["It fits."]
-    : would.length > 0
-      ? ["It does not fit. It would with:", ...would]
-      : ["It does not fit, and no smaller setting would."];
+    : fitting.length > 0
+      ? ["It does not fit. It would with:", ...fitting]
+      : ["It does not fit, and neither would any smaller setting."];
   return [
     ...lines,
     "",
@@ -108,4 +94,4 @@ function print({
 }
 
 const describeMachine = ({ total, available, source }: MachineMemory): string =>
-  `This machine has ${describeBytes(total)}, ${describeBytes(available)} of them available (${source}).`;
+  `This machine has ${describeBytes(total)} of memory, of which ${describeBytes(available)} are available (${source}).`;

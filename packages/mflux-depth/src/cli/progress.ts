@@ -2,15 +2,15 @@ import { describeBytes } from "../bytes.js";
 import { estimators } from "../depth/registry.js";
 import type { Io } from "./command.js";
 
-/** Shows where a run is: a bar that is redrawn on a terminal, a line for each event elsewhere. */
+/** Shows how far a command is: a bar redrawn on a terminal, one line per event elsewhere. */
 export interface Progress {
-  /** A part of the run begins; what came before has ended. */
+  /** Starts a stage, and ends the one before. */
   stage(name: string): void;
   /** A step of the current stage is done. */
   step(index: number, total: number, seconds: number): void;
-  /** What the current stage is busy with, until its next step. */
+  /** Shows what the current stage is doing, until its next step. */
   status(text: string): void;
-  /** A sentence that stays. */
+  /** Prints a sentence that stays. */
   note(text: string): void;
   /** Ends the last stage. */
   finish(): void;
@@ -29,7 +29,7 @@ export const silent = (io: Io): Progress => ({
 
 export const progressOn = (io: Io): Progress => (io.stderr.isTTY ? new Bar(io.stderr) : new Lines(io.stderr));
 
-/** What a download tells (`DownloadProgress` of the library). */
+/** The fields of the library's `DownloadProgress` that are shown. */
 interface Download {
   readonly component: string;
   readonly bytes: number;
@@ -38,13 +38,13 @@ interface Download {
   readonly filesDone: number;
 }
 
-/** Shows a download: as it comes on a terminal, each tenth elsewhere. */
+/** Shows a download: continuously on a terminal, every tenth elsewhere. */
 export function downloadOn(progress: Progress, io: Io): (download: Download) => void {
   const began = performance.now();
   let first: number | null = null;
   let shown = "";
   return ({ component, bytes, bytesDone, files, filesDone }) => {
-    // Configs alone, that come first.
+    // The configs, which come first, are too small to show.
     if (bytes < 1e6) return;
     first ??= bytesDone;
     const tenth = `${component} ${bytes} ${Math.floor((10 * bytesDone) / bytes)}`;
@@ -58,7 +58,7 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
   };
 }
 
-/** What the reading of weights tells (`LoadProgress` of the library). */
+/** The fields of the library's `LoadProgress` that are shown. */
 interface Load {
   readonly component: string;
   readonly state: "start" | "read" | "end";
@@ -66,7 +66,7 @@ interface Load {
   readonly bytesDone: number;
 }
 
-/** Shows weights being read: as it comes on a terminal; elsewhere their size, and each tenth of what takes long. */
+/** Shows weights being read: continuously on a terminal; elsewhere their size, and every tenth of a long read. */
 export function loadOn(progress: Progress, io: Io): (load: Load) => void {
   let shown = 0;
   return ({ component, state, bytes, bytesDone }) => {
@@ -79,10 +79,10 @@ export function loadOn(progress: Progress, io: Io): (load: Load) => void {
   };
 }
 
-/** Reading so many bytes takes seconds. */
+/** Reading this many bytes takes seconds. */
 const longLoad = 0.5e9;
 
-/** Components whose folder is not what people call them. */
+/** Names for components whose folder is called differently. */
 const nameOf: Readonly<Record<string, string>> = Object.fromEntries(
   estimators.map(({ modelType, name }) => [modelType, name]),
 );
@@ -96,7 +96,7 @@ export function duration(seconds: number): string {
   return minutes < 60 ? `${minutes} min ${rest} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** The time that the remaining steps will take; the middle step counts, so that a slow first one does not mislead. */
+/** Estimates the time of the remaining steps from the median step, so that a slow first one does not mislead. */
 class Pace {
   readonly #times: number[] = [];
 

@@ -1,64 +1,56 @@
 import { describeBytes } from "../bytes.js";
 import { OptionError } from "../errors.js";
-import { type LoadOptions, loadOptions, type OptionSpec, resolveLoadOptions } from "../options/index.js";
+import { loadOptions, type OptionTable, optionsFor, resolveLoadOptions } from "../options/index.js";
 import type { Command } from "./command.js";
-import { describeFlags, helpFlag, parseFlags, refusePositionals } from "./flags.js";
+import { helpFlag, jsonFlag, quietFlag } from "./common-flags.js";
+import { describeFlags } from "./flag-help.js";
+import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const modelFlags = {
-  model: loadOptions.model,
-  revision: loadOptions.revision,
-  variant: loadOptions.variant,
-  offline: loadOptions.offline,
-  configFrom: loadOptions.configFrom,
-  quantize: loadOptions.quantize,
+  ...optionsFor(loadOptions, "save"),
   dtype: {
     ...loadOptions.dtype,
-    text: "The numbers of what is not quantized, and of the scales.",
-    defaultText: "bfloat16, as mflux has it",
+    text: "The number format of the tensors that are not quantized, and of the scales.",
+    defaultText: "bfloat16, like mflux",
   },
-} as const satisfies Record<string, OptionSpec>;
+} as const satisfies OptionTable;
 
-const outputFlags = {
+const resultFlags = {
   path: {
     kind: { type: "text" },
-    text: "The folder to make; one that is there must be empty.",
+    text: "The folder to make; an existing one must be empty.",
     flags: ["--path", "-o"],
     value: "FOLDER",
   },
-  json: { kind: { type: "boolean" }, text: "Print a JSON object instead of the path.", flags: ["--json"] },
-  quiet: { kind: { type: "boolean" }, text: "No progress.", flags: ["--quiet"] },
-} as const satisfies Record<string, OptionSpec>;
+  json: jsonFlag("a JSON object instead of the path"),
+  quiet: quietFlag,
+  help: helpFlag,
+} as const satisfies OptionTable;
 
-const table = { ...modelFlags, ...outputFlags, help: helpFlag };
-
-interface Run extends Pick<LoadOptions, keyof typeof modelFlags> {
-  readonly path?: string;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-}
+const flags = { ...modelFlags, ...resultFlags };
 
 export const save: Command = {
-  name: "save",
-  summary: "Save a model quantized, to load in seconds here and in mflux",
   usage: `Usage: mflux-depth save --model NAME -q BITS --path FOLDER [FLAGS]
 
 Saves a whole model with its weights quantized. The folder can be given as --model, here and to mflux, and loads as fast
-as the disk reads. One tensor at a time is in memory. The folder appears whole or not at all; its path is printed on
-standard output, everything else on standard error.
+as the disk reads. Only one tensor at a time is in memory. The folder appears complete or not at all. Its path is
+printed on standard output, everything else on standard error.
 
 ${describeFlags("The model", modelFlags)}
-${describeFlags("The result", { ...outputFlags, help: helpFlag })}
+${describeFlags("The result", resultFlags)}
 Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
 `,
   async run(argv, io) {
-    const { values, positionals } = parseFlags(table, argv, io.env);
+    const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
-    const { path, json, quiet, ...load }: Run = values;
+    const { path, json, quiet } = values;
+    const load = pick(values, modelFlags);
     if (path === undefined)
       throw new OptionError(
         "path",
-        "Say which folder to make: mflux-depth save --model NAME -q BITS --path FOLDER.",
+        "Name the folder to make: mflux-depth save --model NAME -q BITS --path FOLDER.",
+        { code: "option-missing" },
       );
     resolveLoadOptions(load);
     // Loads MLX's binding, so not for help.
@@ -83,7 +75,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
   },
 };
 
-/** Shows the writing: as it comes on a terminal, each tenth elsewhere. */
+/** Shows files being written: continuously on a terminal, every tenth elsewhere. */
 function writingOn(
   progress: Progress,
   terminal: boolean,

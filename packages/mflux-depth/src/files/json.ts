@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { isRecord } from "../record.js";
 
 /**
  * Reads a JSON file of a repository.
@@ -30,6 +31,3 @@ export function readConfig(folder: string, file: string): Record<string, unknown
   if (!isRecord(value)) throw new ModelError(path, "expected a JSON object");
   return value;
 }
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

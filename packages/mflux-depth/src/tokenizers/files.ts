@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
-import { isRecord } from "../files/json.js";
+import { isRecord } from "../record.js";
 
 /** A token that is recognised in the text itself, before anything is split. */
 export interface SpecialToken {

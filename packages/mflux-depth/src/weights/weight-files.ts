@@ -6,7 +6,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
-import { isRecord, readConfig } from "../files/json.js";
+import { readConfig } from "../files/json.js";
+import { isRecord } from "../record.js";
 
 /** File names without extension that diffusers and transformers give to weights. */
 const stems = ["diffusion_pytorch_model", "model"];

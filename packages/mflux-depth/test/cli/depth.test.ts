@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import {
   copyFileSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -12,14 +11,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
-import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { after, before, describe, test } from "node:test";
 import sharp from "sharp";
 import type { Io } from "../../src/cli/command.js";
 import { main } from "../../src/cli/main.js";
+import { at } from "../support/tensors.js";
 
-const example = (name: string): string =>
-  fileURLToPath(new URL(`../../../../../examples/images/${name}`, import.meta.url));
+const example = (name: string): string => at(`../../examples/images/${name}`);
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-cli-"));
 const home = process.cwd();
@@ -28,8 +26,8 @@ after(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A folder of its own, which is the current one, with copies of examples inside. */
-function workplace(name: string, ...examples: string[]): string {
+/** Makes a folder, with copies of examples inside, the current one. */
+function enter(name: string, ...examples: string[]): string {
   const path = join(folder, name);
   mkdirSync(path);
   for (const one of examples) copyFileSync(example(one), join(path, one));
@@ -37,10 +35,17 @@ function workplace(name: string, ...examples: string[]): string {
   return path;
 }
 
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the command in this process. */
 async function run(
-  argv: string[],
+  argv: readonly string[],
   signal: AbortSignal = new AbortController().signal,
-): Promise<{ code: number; out: string; err: string }> {
+): Promise<Outcome> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const io: Io = { stdin: Readable.from([]), stdout, stderr, env: {}, signal };
   const code = await main(["depth", ...argv], io);
@@ -50,185 +55,188 @@ async function run(
 
 const tiny = ["--depth-model", "tiny-world"];
 
-describe("mflux-depth depth", () => {
-  test("writes a map of the photo's size into the current folder, and nothing beside the photo", async () => {
-    const photos = workplace("photos", "room.png");
-    const here = workplace("here");
-    const first = await run([join(photos, "room.png"), ...tiny]);
-    assert.equal(first.code, 0, first.err);
-    assert.equal(first.out, "room_depth.png\n");
-    assert.match(first.err, /room\.png: [\d.]+ s/);
-    assert.deepEqual(readdirSync(photos), ["room.png"]);
+describe("depth of one photo", () => {
+  let photos: string;
+  let here: string;
+  let first: Outcome;
+  before(async () => {
+    photos = enter("photos", "room.png");
+    here = enter("here");
+    first = await run([join(photos, "room.png"), ...tiny]);
+  });
+
+  test("writes a map of the photo's size into the current folder", async () => {
+    assert.deepEqual([first.code, first.out], [0, "room_depth.png\n"], first.err);
     const { width, height, channels, depth } = await sharp(join(here, "room_depth.png")).metadata();
     assert.deepEqual([width, height, channels, depth], [256, 256, 1, "uchar"]);
+  });
 
+  test("prints the time on standard error", () => {
+    assert.match(first.err, /room\.png: [\d.]+ s/);
+  });
+
+  test("leaves the photo's folder alone", () => {
+    assert.deepEqual(readdirSync(photos), ["room.png"]);
+  });
+
+  test("keeps an existing map, and inverts the next one with --invert", async () => {
     const again = await run([join(photos, "room.png"), ...tiny, "--quiet", "--invert"]);
-    assert.equal(again.out, "room_depth_1.png\n");
-    assert.equal(again.err, "");
+    assert.deepEqual(again, { code: 0, out: "room_depth_1.png\n", err: "" });
     const pixels = async (file: string): Promise<Buffer> =>
       sharp(join(here, file)).extractChannel(0).raw().toBuffer();
     const [plain, inverted] = [await pixels("room_depth.png"), await pixels("room_depth_1.png")];
     assert.ok(plain.every((value, i) => Math.abs(value + inverted[i]! - 255) <= 1));
   });
+});
 
-  test("several photos and a folder go through one load; one that is none fails alone", async () => {
-    const photos = workplace("several", "cube.png", "shapes.png", "cube_depth.png");
-    writeFileSync(join(photos, "broken.jpg"), "no picture");
+describe("depth of several photos", () => {
+  let photos: string;
+  before(() => {
+    photos = enter("several", "cube.png", "shapes.png", "cube_depth.png");
+    writeFileSync(join(photos, "broken.jpg"), "not an image");
     writeFileSync(join(photos, "notes.txt"), "not looked at");
-    workplace("several-here");
-    const { code, out, err } = await run([
-      photos,
-      example("room.png"),
-      ...tiny,
-      "--output",
-      "nowhere/maps",
-      "--format",
-      "npy",
-    ]);
-    assert.equal(code, 1);
-    assert.match(err, /the folder nowhere does not exist/);
-    assert.equal(out, "");
-    assert.deepEqual(readdirSync("."), []);
-
-    const failed = await run([join(photos, "broken.jpg"), ...tiny, "--output", "maps/"]);
-    assert.equal(failed.code, 1);
-    assert.deepEqual(readdirSync("."), [], "a folder is made by its first map");
-
-    const done = await run([photos, example("room.png"), ...tiny, "--output", "maps", "--format", "npy"]);
-    assert.equal(done.code, 1);
-    assert.deepEqual(readdirSync("maps").sort(), ["cube_depth.npy", "room_depth.npy", "shapes_depth.npy"]);
-    assert.equal(done.out.trim().split("\n").length, 3);
-    assert.match(done.err, /broken\.jpg: is not an image/);
-    assert.match(done.err, /1 of 4 photos failed/);
-    assert.equal(done.err.match(/reading Depth Pro/g)?.length, 1);
-    assert.equal(readFileSync("maps/room_depth.npy").toString("latin1", 1, 6), "NUMPY");
+    enter("several-here");
   });
 
-  test("the output's extension is the format; 16 bits, colours and JSON", async () => {
-    workplace("formats");
-    const deep = await run([example("cube.png"), ...tiny, "-o", "deep.png", "--bits", "16", "--json"]);
-    assert.equal(deep.code, 0, deep.err);
-    const told = JSON.parse(deep.out);
-    assert.equal(told.path, "deep.png");
-    assert.equal(told.photo, example("cube.png"));
-    assert.deepEqual([told.width, told.height, told.focal_length], [256, 256, null]);
-    assert.ok(told.range.max > told.range.min && told.seconds > 0);
-    assert.equal((await sharp("deep.png").metadata()).depth, "ushort");
+  test("does nothing when the output's parent folder does not exist", async () => {
+    const place = ["--output", "nowhere/maps", "--format", "npy"];
+    const { code, out, err } = await run([photos, example("room.png"), ...tiny, ...place]);
+    assert.deepEqual([code, out], [1, ""]);
+    assert.match(err, /the folder nowhere does not exist/);
+    assert.deepEqual(readdirSync("."), []);
+  });
 
-    const coloured = await run([
-      example("cube.png"),
-      ...tiny,
-      "-o",
-      "looks.webp",
-      "--color",
-      "--near",
-      "95",
-      "--far",
-      "5",
-    ]);
-    assert.equal(coloured.code, 0, coloured.err);
+  test("makes no folder when no photo can be read", async () => {
+    const { code } = await run([join(photos, "broken.jpg"), ...tiny, "--output", "maps/"]);
+    assert.equal(code, 1);
+    assert.deepEqual(readdirSync("."), []);
+  });
+
+  describe("into a folder", () => {
+    let done: Outcome;
+    before(async () => {
+      done = await run([photos, example("room.png"), ...tiny, "--output", "maps", "--format", "npy"]);
+    });
+
+    test("writes a map for each, but not for earlier maps", () => {
+      assert.deepEqual(readdirSync("maps").sort(), ["cube_depth.npy", "room_depth.npy", "shapes_depth.npy"]);
+      assert.equal(done.out.trim().split("\n").length, 3);
+    });
+
+    test("goes on after an unreadable photo, and exits with 1", () => {
+      assert.equal(done.code, 1);
+      assert.match(done.err, /broken\.jpg: /);
+      assert.match(done.err, /1 of 4 photos failed/);
+    });
+
+    test("loads the model once", () => {
+      assert.equal(done.err.match(/reading Depth Pro/g)?.length, 1);
+    });
+
+    test("writes arrays of NumPy with --format npy", () => {
+      assert.equal(readFileSync("maps/room_depth.npy").toString("latin1", 1, 6), "NUMPY");
+    });
+  });
+});
+
+describe("depth's output", () => {
+  before(() => void enter("formats"));
+
+  test("has 16 bits with --bits 16", async () => {
+    const { code, err } = await run([example("cube.png"), ...tiny, "-o", "deep.png", "--bits", "16"]);
+    assert.equal(code, 0, err);
+    assert.equal((await sharp("deep.png").metadata()).depth, "ushort");
+  });
+
+  test("is described as JSON with --json", async () => {
+    const { code, out, err } = await run([example("cube.png"), ...tiny, "-o", "told.png", "--json"]);
+    assert.equal(code, 0, err);
+    const told = JSON.parse(out);
+    assert.deepEqual(
+      [told.path, told.photo, told.width, told.height, told.focal_length],
+      ["told.png", example("cube.png"), 256, 256, null],
+    );
+    assert.ok(told.range.max > told.range.min && told.seconds > 0);
+  });
+
+  test("has the format of its extension, and colours with --color", async () => {
+    const range = ["--near", "95", "--far", "5"];
+    const { code, err } = await run([example("cube.png"), ...tiny, "-o", "looks.webp", "--color", ...range]);
+    assert.equal(code, 0, err);
     const { data, info } = await sharp("looks.webp").raw().toBuffer({ resolveWithObject: true });
     assert.equal(info.channels, 3);
-    assert.ok(
-      data.some((value, i) => i % 3 === 0 && Math.abs(value - data[i + 1]!) > 60),
-      "there are colours",
-    );
+    assert.ok(data.some((value, i) => i % 3 === 0 && Math.abs(value - data[i + 1]!) > 60));
   });
 
-  test("--overwrite replaces, but not a map of the same run", async () => {
-    const photos = workplace("twins", "cube.png");
-    const here = workplace("twins-here");
+  test("replaces a file with --overwrite, but not a map of the same run", async () => {
+    const photos = enter("twins", "cube.png");
+    const here = enter("twins-here");
     writeFileSync("cube_depth.png", "old");
     const { code, out } = await run([join(photos, "cube.png"), example("cube.png"), ...tiny, "--overwrite"]);
-    assert.equal(code, 0);
-    assert.equal(out, "cube_depth.png\ncube_depth_1.png\n");
+    assert.deepEqual([code, out], [0, "cube_depth.png\ncube_depth_1.png\n"]);
     assert.deepEqual(readdirSync(here), ["cube_depth.png", "cube_depth_1.png"]);
     assert.ok(readFileSync("cube_depth.png").length > 100);
   });
+});
 
-  test("Ctrl-C ends it with 130 and leaves no file", async () => {
-    const here = workplace("cancelled");
-    const controller = new AbortController();
-    const running = run([example("cube.png"), ...tiny], controller.signal);
-    setTimeout(() => controller.abort(new Error("stopped")), 150);
-    assert.equal((await running).code, 130);
-    assert.deepEqual(readdirSync(here), []);
-  });
+test("Ctrl-C stops depth with 130 and leaves no file", async () => {
+  const here = enter("cancelled");
+  const controller = new AbortController();
+  const running = run([example("cube.png"), ...tiny], controller.signal);
+  setTimeout(() => controller.abort(new Error("stopped")), 150);
+  assert.equal((await running).code, 130);
+  assert.deepEqual(readdirSync(here), []);
+});
 
-  const refused: [string, string[], number, RegExp][] = [
-    ["no photo", [], 2, /Name a photo/],
+describe("depth refuses", () => {
+  before(() => void enter("refused"));
+  const cube = example("cube.png");
+  const cases: [string, string[], number, RegExp][] = [
+    ["no photo", [], 2, /^Name a photo/],
     ["a photo that is not there", ["none.jpg", ...tiny], 1, /none\.jpg: there is no such file/],
+    ["an empty folder", [".", ...tiny], 1, /no images in this folder/],
     [
       "one file for two photos",
-      [example("cube.png"), example("room.png"), "-o", "one.png", ...tiny],
+      [cube, example("room.png"), "-o", "one.png", ...tiny],
       2,
       /one file, but.*2 photos/,
     ],
-    ["an unknown extension", [example("cube.png"), "-o", "depth.exr", ...tiny], 2, /must end in/],
+    ["an unknown extension", [cube, "-o", "depth.exr", ...tiny], 2, /must end in/],
     [
-      "a format against the name",
-      [example("cube.png"), "-o", "a.png", "--format", "npy", ...tiny],
+      "a format that contradicts the name",
+      [cube, "-o", "a.png", "--format", "npy", ...tiny],
       2,
       /format is npy/,
     ],
     [
-      "percentiles in disorder",
-      [example("cube.png"), "--near", "10", "--far", "20", ...tiny],
+      "percentiles in the wrong order",
+      [cube, "--near", "10", "--far", "20", ...tiny],
       2,
       /near \(10\).*far \(20\)/,
     ],
-    ["a percentile beyond", [example("cube.png"), "--near", "120", ...tiny], 2, /--near must be/],
-    ["16 bits in JPEG", [example("cube.png"), "--format", "jpeg", "--bits", "16", ...tiny], 2, /16 bits/],
-    ["metres without a focal length", [example("cube.png"), "--metres", ...tiny], 1, /metres are not known/],
+    ["a percentile above 100", [cube, "--near", "120", ...tiny], 2, /--near must be/],
+    ["16 bits in JPEG", [cube, "--format", "jpeg", "--bits", "16", ...tiny], 2, /16 bits/],
+    ["metres without a focal length", [cube, "--metres", ...tiny], 1, /metres are not known/],
     [
-      "a FLUX model",
-      [example("cube.png"), "--depth-model", join(home, "no-such-model")],
+      "a model that is not there",
+      [cube, "--depth-model", join(home, "no-such-model")],
       1,
       /there is no such folder/,
     ],
-    ["an unknown flag", [example("cube.png"), "--inverted"], 2, /--inverted.*--invert/],
+    ["an unknown flag", [cube, "--inverted"], 2, /--inverted.*--invert/],
   ];
-  for (const [what, argv, code, message] of refused)
-    test(`refuses ${what}`, async () => {
+  for (const [what, argv, code, message] of cases)
+    test(what, async () => {
       const result = await run(argv);
       assert.match(result.err, message);
-      assert.equal(result.code, code);
-      assert.equal(result.out, "");
+      assert.deepEqual([result.code, result.out], [code, ""]);
+      assert.deepEqual(readdirSync("."), []);
     });
 
   const linux = { skip: process.platform !== "linux", timeout: 120_000 };
-  test("a place that takes no folders is an error", linux, async () => {
-    const { code, out, err } = await run([example("cube.png"), ...tiny, "--output", "/proc/none/"]);
+  test("a place that takes no folders", linux, async () => {
+    const { code, out, err } = await run([cube, ...tiny, "--output", "/proc/none/"]);
     assert.deepEqual([code, out], [1, ""]);
     assert.match(err, /^\/proc\/none\/: .*\/proc.*$/m);
-  });
-
-  test("an empty folder is an error", async () => {
-    const here = workplace("empty");
-    const result = await run([here, ...tiny]);
-    assert.equal(result.code, 1);
-    assert.match(result.err, /no pictures in this folder/);
-    assert.ok(existsSync(here));
-  });
-
-  test("--help says it all and exits 0", async () => {
-    const { code, out } = await run(["--help"]);
-    assert.equal(code, 0);
-    for (const flag of [
-      "--output",
-      "--format",
-      "--bits",
-      "--invert",
-      "--near",
-      "--far",
-      "--gamma",
-      "--colour",
-      "--color",
-      "--depth-model",
-      "--metres",
-      "--json",
-    ])
-      assert.ok(out.includes(flag), flag);
-    assert.ok(out.split("\n").every((line) => line.length <= 120));
   });
 });

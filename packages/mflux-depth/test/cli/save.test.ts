@@ -1,104 +1,114 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { before, describe, test } from "node:test";
+import { bin, CommandLine, map, type Outcome } from "../support/command-line.js";
 
-const bin = fileURLToPath(new URL("../../../bin/mflux-depth.js", import.meta.url));
-const map = fileURLToPath(new URL("../../../../../examples/images/portrait_depth.png", import.meta.url));
+const { at, run } = new CommandLine();
 
-const folder = mkdtempSync(join(tmpdir(), "mflux-depth-save-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+/** Saves the bundled model into `folder`. */
+const saveInto = (folder: string): string[] => ["save", "-m", "tiny-world", "-q", "4", "--path", folder];
 
-/** A folder of its own to run in. */
-function workplace(name: string): string {
-  const path = join(folder, name);
-  mkdirSync(path);
-  return path;
-}
+describe("save", () => {
+  let saved: Outcome;
+  before(async () => {
+    saved = await run(saveInto("model"));
+    assert.equal(saved.code, 0, saved.stderr);
+  });
 
-const run = (cwd: string, ...argv: string[]): { code: number | null; out: string; err: string } => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...argv], { cwd, encoding: "utf8" });
-  return { code: status, out: stdout, err: stderr };
-};
-const tiny = ["save", "-m", "tiny-world", "-q", "4", "--path", "model"];
+  test("prints the folder on standard output", () => {
+    assert.equal(saved.stdout, "model\n");
+  });
 
-describe("mflux-depth save", () => {
-  test("prints the folder, tells how far it is, and what it made generates", () => {
-    const here = workplace("done");
-    const { code, out, err } = run(here, ...tiny);
-    assert.deepEqual([code, out], [0, "model\n"], err);
-    assert.match(err, /writing, 7\.2 MB of 7\.2 MB\nvae: /);
-    assert.deepEqual(readdirSync(here), ["model"]);
+  test("prints progress on standard error", () => {
+    assert.match(saved.stderr, /writing, 7\.2 MB of 7\.2 MB\nvae: /);
+  });
+
+  test("leaves nothing next to the folder", () => {
+    assert.deepEqual(readdirSync(at(".")), ["model"]);
+  });
+
+  test("makes a model that generates, with the bits it was saved with", async () => {
     const size = ["--width", "64", "--height", "64", "--steps", "1", "--seed", "1"];
     const request = ["--prompt", "a cone", "--depth-image-path", map, ...size, "-q", "8", "--json"];
-    const picture = run(here, "generate", "-m", "model", ...request);
-    assert.equal(picture.code, 0, picture.err);
-    const { parameters, warnings } = JSON.parse(picture.out) as Record<string, unknown>;
-    assert.equal((parameters as Record<string, unknown>).quantize, 4);
-    assert.deepEqual(warnings, ["quantize is 8, without effect: the weights are stored with 4 bits."]);
-    assert.match(picture.err, /quantize is 8, without effect/);
-
-    const again = run(here, ...tiny);
-    assert.deepEqual([again.code, again.out], [1, ""]);
-    assert.match(again.err, /model: this folder is not empty; name a new one\.\n$/);
-
-    const json = run(here, "save", "-m", "model", "-q", "3", "--path", "copy", "--json", "--quiet");
-    const { path, quantize, notes } = JSON.parse(json.out) as Record<string, unknown>;
-    assert.deepEqual([path, quantize, (notes as string[]).length], ["copy", 4, 1]);
-    assert.equal(json.err, "quantize is 3, without effect: the weights are stored with 4 bits.\n");
+    const { code, stdout, stderr } = await run(["generate", "-m", "model", ...request, "-o", at("x.png")]);
+    assert.equal(code, 0, stderr);
+    const { parameters, warnings } = JSON.parse(stdout);
+    assert.equal(parameters.quantize, 4);
+    const warning = "quantize is 8, without effect: the weights are stored with 4 bits.";
+    assert.deepEqual(warnings, [warning]);
+    assert.ok(stderr.includes(warning));
   });
 
-  test("wrong usage exits with 2", () => {
-    const here = workplace("usage");
-    for (const [argv, message] of [
-      [["save", "-m", "tiny-world"], /Say which folder to make/],
-      [["save", "-m", "tiny-world", "-q", "7", "--path", "x"], /one of 3, 4, 5, 6, 8, none/],
-      [["save", "tiny-world", "--path", "x"], /is not a flag/],
-      [["save", "--pat", "x"], /did you mean --path/],
-    ] as const) {
-      const { code, out, err } = run(here, ...argv);
-      assert.deepEqual([code, out], [2, ""], err);
-      assert.match(err, message);
-    }
-    assert.deepEqual(readdirSync(here), []);
+  test("refuses a folder that is not empty", async () => {
+    const { code, stdout, stderr } = await run(saveInto("model"));
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /model: this folder is not empty; name a new one\.\n$/);
   });
 
-  test("a full disk is one sentence, and leaves nothing", { skip: !existsSync("/bin/bash") }, () => {
-    const here = workplace("full");
-    // No file may become longer than this, which to a program is a disk without room.
-    const command = `ulimit -f 2000; exec "$0" "$@"`;
-    const { status, stdout, stderr } = spawnSync(
-      "/bin/bash",
-      ["-c", command, process.execPath, bin, ...tiny, "--quiet"],
-      { cwd: here, encoding: "utf8" },
-    );
-    assert.deepEqual([status, stdout], [1, ""], stderr);
-    assert.match(
-      stderr,
-      /^\S*model: there is no more room for it on the disk \(EFBIG\); nothing of it was left\.\n$/,
-    );
-    assert.deepEqual(readdirSync(here), []);
+  test("prints a JSON object with --json, and only notes with --quiet", async () => {
+    const copy = ["save", "-m", "model", "-q", "3", "--path", at("copy"), "--json", "--quiet"];
+    const { stdout, stderr } = await run(copy);
+    const { path, quantize, notes } = JSON.parse(stdout);
+    assert.deepEqual([path, quantize, notes.length], [at("copy"), 4, 1]);
+    assert.equal(stderr, `${notes[0]}\n`);
   });
+});
 
-  test("Ctrl-C exits with 130 and leaves nothing", async () => {
-    const here = workplace("stopped");
-    let [err, code]: [string, number | null] = ["", 0];
-    // On a busy machine the signal may come too late.
-    for (let attempt = 0; code === 0 && attempt < 5; attempt++) {
-      err = "";
-      rmSync(join(here, "model"), { recursive: true, force: true });
-      const child = spawn(process.execPath, [bin, ...tiny], { cwd: here });
-      child.stderr.setEncoding("utf8").on("data", (text: string) => {
-        if (!err.includes("writing") && text.includes("writing")) child.kill("SIGINT");
-        err += text;
-      });
-      code = await new Promise((resolve) => child.on("close", resolve));
-    }
-    assert.equal(code, 130, err);
-    assert.match(err, /Stopping …/);
-    assert.deepEqual(readdirSync(here), []);
-  });
+describe("save exits with 2 for", () => {
+  const cases: [string, string[], RegExp][] = [
+    ["no folder", ["save", "-m", "tiny-world"], /^Name the folder to make/],
+    [
+      "bits that do not exist",
+      ["save", "-m", "tiny-world", "-q", "7", "--path", "x"],
+      /one of 3, 4, 5, 6, 8, none/,
+    ],
+    ["an argument without a flag", ["save", "tiny-world", "--path", "x"], /is not a flag/],
+    ["a misspelt flag", ["save", "--pat", "x"], /did you mean --path/],
+    [
+      "an option that save does not have",
+      ["save", "--steps", "3", "--path", "x"],
+      /There is no flag --steps/,
+    ],
+  ];
+  for (const [what, argv, message] of cases)
+    test(what, async () => {
+      const { code, stdout, stderr } = await run(argv);
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.match(stderr, message);
+      assert.ok(!existsSync(at("x")));
+    });
+});
+
+test("save on a full disk is one sentence, and leaves nothing", { skip: !existsSync("/bin/bash") }, () => {
+  const here = at("full");
+  mkdirSync(here);
+  // Files may not grow longer than this; to the program that is a full disk.
+  const command = `ulimit -f 2000; exec "$0" "$@"`;
+  const argv = ["-c", command, process.execPath, bin, ...saveInto("model"), "--quiet"];
+  const { status, stdout, stderr } = spawnSync("/bin/bash", argv, { cwd: here, encoding: "utf8" });
+  assert.deepEqual([status, stdout], [1, ""], stderr);
+  assert.match(stderr, /^\S*model: .*disk.*\(EFBIG\).*\.\n$/);
+  assert.deepEqual(readdirSync(here), []);
+});
+
+test("Ctrl-C stops save with 130 and leaves nothing", async () => {
+  const here = at("stopped");
+  mkdirSync(here);
+  let [stderr, code]: [string, number | null] = ["", 0];
+  // On a busy machine the signal may come too late.
+  for (let attempt = 0; code === 0 && attempt < 5; attempt++) {
+    stderr = "";
+    rmSync(join(here, "model"), { recursive: true, force: true });
+    const child = spawn(process.execPath, [bin, ...saveInto("model")], { cwd: here });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      if (!stderr.includes("writing") && text.includes("writing")) child.kill("SIGINT");
+      stderr += text;
+    });
+    code = await new Promise((resolve) => child.on("close", resolve));
+  }
+  assert.equal(code, 130, stderr);
+  assert.match(stderr, /Stopping …/);
+  assert.deepEqual(readdirSync(here), []);
 });

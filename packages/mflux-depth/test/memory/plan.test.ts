@@ -242,7 +242,7 @@ describe("mflux-depth plan", () => {
     assert.equal(code, 0);
     for (const stage of ["text", "control", "denoise", "decode"])
       assert.match(out, new RegExp(`^${stage}( +[1-9][\\d.]* (GB|MB|kB)){3}$`, "m"));
-    assert.match(out, /This machine has [\d.]+ GB, [\d.]+ [GM]B of them available/);
+    assert.match(out, /This machine has [\d.]+ GB of memory, of which [\d.]+ [GM]B are available/);
     assert.match(out, /It fits/);
   });
 

@@ -1,0 +1,49 @@
+/*
+ * Flags that several commands share and that are not options of the library.
+ */
+import { type LoadOptions, loadOptions, type OptionSpec, optionsFor } from "../options/index.js";
+import { type FlagValues, pick } from "./flags.js";
+
+type BooleanFlag = OptionSpec & { readonly kind: { readonly type: "boolean" } };
+
+/** Every command has it; `main.ts` handles it. */
+export const helpFlag: BooleanFlag = {
+  kind: { type: "boolean" },
+  text: "Show this text.",
+  flags: ["--help", "-h"],
+};
+
+/** @param printed what the command prints with the flag: "one JSON object per image instead of its path". */
+export const jsonFlag = (printed: string): BooleanFlag => ({
+  kind: { type: "boolean" },
+  text: `Print ${printed}.`,
+  flags: ["--json"],
+});
+
+export const quietFlag: BooleanFlag = {
+  kind: { type: "boolean" },
+  text: "Show no progress.",
+  flags: ["--quiet"],
+};
+
+export const overwriteFlag: BooleanFlag = {
+  kind: { type: "boolean" },
+  text: "Replace an existing file; without this flag it stays, and the new one gets _1, _2 and so on added to its name.",
+  flags: ["--overwrite"],
+};
+
+/** The flags of a model that generates: the options of `generate` and their shorthand. */
+export const modelFlags = {
+  ...optionsFor(loadOptions, "generate"),
+  lowRam: {
+    kind: { type: "boolean" },
+    text: "The same as --memory low.",
+    flags: ["--low-ram"],
+  } as BooleanFlag,
+};
+
+/** The load options that the flags of a model stand for. */
+export const loadOptionsFrom = ({ lowRam, ...values }: FlagValues<typeof modelFlags>): LoadOptions => ({
+  ...pick(values, loadOptions),
+  ...(lowRam && { memory: "low" }),
+});

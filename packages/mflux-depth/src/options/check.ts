@@ -1,0 +1,141 @@
+import { type ErrorCode, OptionError } from "../errors.js";
+import { isRecord } from "../record.js";
+import { describeKind, type OptionKind } from "./kinds.js";
+import { nearest } from "./suggest.js";
+import type { OptionTable } from "./table.js";
+import type { ResolvedOptions } from "./types.js";
+import type { ImageInput, ModelReference } from "./values.js";
+
+/**
+ * Checks a value that already has a type, such as one from JavaScript or JSON.
+ * @returns the value.
+ * @throws {OptionError} naming the option, the value and the values it may have.
+ */
+export function checkOption(name: string, kind: OptionKind, value: unknown): unknown {
+  if (!hasType(kind, value)) throw refusal(name, kind, value, "option-invalid");
+  if (!isInRange(kind, value)) throw refusal(name, kind, value, "option-out-of-range");
+  return value;
+}
+
+/** The refusal of a value: "steps must be a whole number from 1 to 50, not 51." */
+export function refusal(name: string, kind: OptionKind, value: unknown, code: ErrorCode): OptionError {
+  const expected = describeKind(kind);
+  return new OptionError(name, `${name} must be ${expected}, not ${shown(value)}.`, {
+    code,
+    details: { value: inJson(value), expected },
+  });
+}
+
+function hasType(kind: OptionKind, value: unknown): boolean {
+  switch (kind.type) {
+    case "text":
+      return typeof value === "string" && (kind.blank === true || value.trim() !== "");
+    case "integer":
+      return Number.isInteger(value);
+    case "number":
+      return Number.isFinite(value);
+    case "choice":
+      return typeof value === "string" || typeof value === "number";
+    case "boolean":
+      return typeof value === "boolean";
+    case "model":
+      return isModel(value);
+    case "image":
+      return isImageInput(value);
+    case "tensor":
+      return value instanceof Float32Array;
+  }
+}
+
+/** Whether a value of the kind's type is one of its values. */
+function isInRange(kind: OptionKind, value: unknown): boolean {
+  switch (kind.type) {
+    case "integer":
+      return (value as number) >= kind.min && (value as number) <= kind.max;
+    case "number": {
+      const number = value as number;
+      const above = kind.exclusiveMin ? number > kind.min : number >= kind.min;
+      return above && number <= (kind.max ?? Number.MAX_VALUE);
+    }
+    case "choice":
+      return kind.values.includes(value as string | number);
+    default:
+      return true;
+  }
+}
+
+function isModel(value: unknown): value is string | ModelReference {
+  if (typeof value === "string") return value.trim() !== "";
+  if (!isRecord(value)) return false;
+  const { repo_id, path, variant, allow_patterns, ignore_patterns, type, ...rest } = value;
+  const isText = (one: unknown): boolean => typeof one === "string";
+  return (
+    isText(repo_id) &&
+    (repo_id as string).trim() !== "" &&
+    [path, variant, type].every((one) => one === undefined || one === null || isText(one)) &&
+    [allow_patterns, ignore_patterns].every(
+      (one) => one === undefined || one === null || (Array.isArray(one) && one.every(isText)),
+    ) &&
+    Object.keys(rest).length === 0
+  );
+}
+
+function isImageInput(value: unknown): value is ImageInput {
+  if (typeof value === "string") return value.trim() !== "";
+  if (value instanceof Uint8Array) return true;
+  if (!isRecord(value)) return false;
+  const { data, width, height, channels } = value;
+  return ArrayBuffer.isView(data) && [width, height, channels].every((n) => typeof n === "number");
+}
+
+/** A value as a message shows it. */
+function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value);
+  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return `${value}`;
+  if (value === null || value === undefined) return "nothing";
+  return Array.isArray(value) ? "a list" : `a value of type ${typeof value}`;
+}
+
+/** A value as data of an error: as it is where JSON has it, else as a message shows it. */
+const inJson = (value: unknown): string | number | boolean =>
+  typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
+    ? (value as string | number | boolean)
+    : shown(value);
+
+/**
+ * Checks the values given for the options of a table, and fills in defaults. `null` counts as not given.
+ * @throws {OptionError} for a value that an option cannot have, or a required one that is missing.
+ */
+export function checkOptions<T extends OptionTable>(
+  table: T,
+  given: { readonly [K in keyof T]?: unknown },
+): ResolvedOptions<T> {
+  const values = Object.entries(table).map(([name, spec]) => {
+    const value = given[name];
+    if (value !== undefined && value !== null) return [name, checkOption(name, spec.kind, value)];
+    if (spec.required)
+      throw new OptionError(name, `${name} is missing; give ${describeKind(spec.kind)}.`, {
+        code: "option-missing",
+        details: { expected: describeKind(spec.kind) },
+      });
+    return [name, spec.default];
+  });
+  return Object.fromEntries(values) as ResolvedOptions<T>;
+}
+
+/**
+ * Refuses names that no option has, such as a misspelt one in an HTTP body.
+ * @throws {OptionError} naming the nearest option.
+ */
+export function refuseUnknown(names: Iterable<string>, known: Iterable<string>): void {
+  const all = [...known];
+  for (const name of names) {
+    if (all.includes(name)) continue;
+    const suggestion = nearest(name, all);
+    const hint = suggestion ? `; did you mean ${suggestion}?` : ".";
+    throw new OptionError(name, `There is no option ${name}${hint}`, {
+      code: "option-unknown",
+      details: { suggestion },
+    });
+  }
+}

@@ -1,0 +1,86 @@
+/*
+ * JSON Schema (draft 2020-12) of the tables, for HTTP bodies and forms.
+ */
+import type { OptionKind } from "./kinds.js";
+import type { OptionSpec, OptionTable } from "./table.js";
+
+/** A JSON Schema, or a part of one. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** How JSON writes the kinds that it has no values for. */
+export interface JsonForms {
+  /** Images; the path of a file when absent. */
+  readonly image?: JsonSchema;
+  /** Tensors; options with tensors are left out when absent. */
+  readonly tensor?: JsonSchema;
+}
+
+/**
+ * The schema of an object with the options of a table: types, ranges, defaults and texts. It accepts the JSON values
+ * that `checkOption` accepts, and `null` for an option that is not given; it refuses options that do not exist.
+ */
+export function jsonSchemaOf(table: OptionTable, forms: JsonForms = {}): JsonSchema {
+  const entries = Object.entries(table).flatMap(([name, spec]) => {
+    const schema = schemaOfKind(spec.kind, forms);
+    return schema === null ? [] : [[name, property(spec, schema)] as const];
+  });
+  const required = Object.keys(table).filter((name) => table[name]!.required);
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    type: "object",
+    properties: Object.fromEntries(entries),
+    ...(required.length > 0 && { required }),
+    additionalProperties: false,
+  };
+}
+
+const property = ({ text, default: fallback, required }: OptionSpec, schema: JsonSchema): JsonSchema => ({
+  description: text,
+  ...(fallback !== undefined && { default: fallback }),
+  ...(required ? schema : { anyOf: [schema, { type: "null" }] }),
+});
+
+const text = { type: "string", pattern: "\\S" } as const;
+
+function schemaOfKind(kind: OptionKind, forms: JsonForms): JsonSchema | null {
+  switch (kind.type) {
+    case "text":
+      return kind.blank ? { type: "string" } : text;
+    case "integer":
+      return { type: "integer", minimum: kind.min, maximum: kind.max };
+    case "number":
+      return {
+        type: "number",
+        [kind.exclusiveMin ? "exclusiveMinimum" : "minimum"]: kind.min,
+        ...(kind.max !== undefined && { maximum: kind.max }),
+      };
+    case "choice":
+      return { enum: kind.values };
+    case "boolean":
+      return { type: "boolean" };
+    case "model":
+      return { anyOf: [text, modelReference] };
+    case "image":
+      return forms.image ?? text;
+    case "tensor":
+      return forms.tensor ?? null;
+  }
+}
+
+const nullableText = { type: ["string", "null"] } as const;
+const nullableTexts = { type: ["array", "null"], items: { type: "string" } } as const;
+
+/** `ModelReference`. */
+const modelReference = {
+  type: "object",
+  properties: {
+    repo_id: text,
+    path: nullableText,
+    variant: nullableText,
+    allow_patterns: nullableTexts,
+    ignore_patterns: nullableTexts,
+    type: nullableText,
+  },
+  required: ["repo_id"],
+  additionalProperties: false,
+} as const;

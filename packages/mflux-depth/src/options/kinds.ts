@@ -1,0 +1,52 @@
+import type { ImageInput, ModelReference } from "./values.js";
+
+/** What an option's value may be. */
+export type OptionKind =
+  /** Not blank, unless `blank`. */
+  | { readonly type: "text"; readonly blank?: boolean }
+  /** `floorTo`: floored to a multiple of it when a request is resolved. */
+  | { readonly type: "integer"; readonly min: number; readonly max: number; readonly floorTo?: number }
+  | { readonly type: "number"; readonly min: number; readonly max?: number; readonly exclusiveMin?: boolean }
+  | { readonly type: "choice"; readonly values: readonly (string | number)[] }
+  | { readonly type: "boolean" }
+  | { readonly type: "model" }
+  | { readonly type: "image" }
+  | { readonly type: "tensor" };
+
+/** The type of the values of a kind. */
+export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; values: readonly (infer V)[] }
+  ? V
+  : K extends { type: "integer" | "number" }
+    ? number
+    : K extends { type: "boolean" }
+      ? boolean
+      : K extends { type: "model" }
+        ? string | ModelReference
+        : K extends { type: "image" }
+          ? ImageInput
+          : K extends { type: "tensor" }
+            ? Float32Array
+            : string;
+
+/** The values of a kind in words: "a whole number from 1 to 50". */
+export function describeKind(kind: OptionKind): string {
+  switch (kind.type) {
+    case "text":
+      return "a text that is not blank";
+    case "integer":
+      return `a whole number from ${kind.min} to ${kind.max}`;
+    case "number":
+      if (kind.max !== undefined) return `a number from ${kind.min} to ${kind.max}`;
+      return kind.exclusiveMin ? `a number above ${kind.min}` : `a number of at least ${kind.min}`;
+    case "choice":
+      return `one of ${kind.values.join(", ")}`;
+    case "boolean":
+      return "true or false";
+    case "model":
+      return "a repository (owner/name), a folder, or { repo_id, path, variant, allow_patterns, ignore_patterns }";
+    case "image":
+      return "a path, the bytes of an encoded image, or { data, width, height, channels }";
+    case "tensor":
+      return "a Float32Array";
+  }
+}

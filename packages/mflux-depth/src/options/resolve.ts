@@ -1,0 +1,81 @@
+import { OptionError } from "../errors.js";
+import { checkOptions } from "./check.js";
+import { loadOptions, requestOptions } from "./table.js";
+import type { GenerateRequest, LoadOptions, ResolvedLoadOptions, ResolvedRequest } from "./types.js";
+import type { ModelReference } from "./values.js";
+
+/**
+ * Checks a request, fills in defaults, floors the size and draws a seed in place of 0. Images are checked when they
+ * are read.
+ * @throws {OptionError} for a value that an option cannot have, or options that contradict each other.
+ */
+export function resolveRequest(request: GenerateRequest): ResolvedRequest {
+  const values = checkOptions(requestOptions, request);
+  const { image, depthImage, invertDepth, latents } = values;
+  const warnings: string[] = [];
+
+  if (image === undefined && depthImage === undefined)
+    throw new OptionError(
+      "depthImage",
+      "Give a depth map (depthImage) or a photo to infer one from (image).",
+      { code: "option-missing" },
+    );
+  if (invertDepth && depthImage === undefined)
+    warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
+
+  const both = image !== undefined && depthImage !== undefined;
+  const imageStrength = values.imageStrength ?? (both ? 0.3 : 0);
+  if (imageStrength > 0 && image === undefined)
+    throw new OptionError(
+      "imageStrength",
+      `imageStrength is ${imageStrength}, but there is no photo (image) to start from.`,
+      { code: "option-conflict" },
+    );
+
+  const floored = (name: "width" | "height"): number => {
+    const { floorTo } = requestOptions[name].kind;
+    const multiple = Math.floor(values[name] / floorTo) * floorTo;
+    if (multiple !== values[name])
+      warnings.push(`${name} ${values[name]} is not a multiple of ${floorTo}: ${multiple} is used.`);
+    return multiple;
+  };
+  const [width, height] = [floored("width"), floored("height")];
+
+  if (latents?.some((value) => !Number.isFinite(value)))
+    throw new OptionError("latents", "latents must hold finite numbers; some of its values are not.");
+
+  return { ...values, imageStrength, width, height, seed: values.seed || randomSeed(), warnings };
+}
+
+const randomSeed = (): number => {
+  const [seed] = crypto.getRandomValues(new Uint32Array(1));
+  return seed === undefined || seed === 0 ? randomSeed() : seed;
+};
+
+/**
+ * Checks load options and fills in defaults.
+ * @throws {OptionError} for a value that an option cannot have.
+ */
+export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
+  const { quantize: given = undefined } = options;
+  const quantize = given === null ? "none" : given;
+  const values = checkOptions(loadOptions, { ...options, quantize });
+  const reference: ModelReference =
+    typeof values.model === "string" ? { repo_id: values.model } : values.model;
+  const { variant } = values;
+  if (variant && reference.variant && reference.variant !== variant)
+    throw new OptionError(
+      "variant",
+      `variant is ${variant}, but the model is given with variant ${reference.variant}.`,
+      { code: "option-conflict" },
+    );
+  return {
+    ...values,
+    model: reference.repo_id,
+    variant: variant || reference.variant || undefined,
+    path: reference.path || undefined,
+    allowPatterns: reference.allow_patterns ?? [],
+    ignorePatterns: reference.ignore_patterns ?? [],
+    quantize: values.quantize === "none" ? null : values.quantize,
+  };
+}

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { instructionSet } from "@mflux-depth/mlx";
+import { canMultiplyBfloat16, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
+import { CommandLine, smallRequest } from "../support/command-line.js";
+import { at as inPackage } from "../support/tensors.js";
+
+const { at, run } = new CommandLine();
+
+describe("doctor", () => {
+  const env = { HF_HUB_CACHE: at("cache"), HF_TOKEN: "hf_secret" };
+  const json = run(["doctor", "--json"], { env });
+  const text = run(["doctor"], { env });
+  const report = json.then(({ stdout }) => JSON.parse(stdout));
+
+  test("reports versions, MLX, BLAS and memory as JSON", async () => {
+    const { node, mlx, memory } = await report;
+    assert.equal((await json).code, 0);
+    assert.equal(node, process.versions.node);
+    assert.match(mlx.version, /^\d+\.\d+/);
+    assert.ok(mlx.blas.gflops > 0 && memory.totalBytes > 1e8);
+  });
+
+  test("reports the cache and the bundled model", async () => {
+    const { models } = await report;
+    assert.equal(models.cache, at("cache"));
+    assert.equal(models.found[0].folder, inPackage("models/tiny-world"));
+  });
+
+  test("reports the CPU kernels on Linux", async () => {
+    const { kernels } = (await report).mlx;
+    assert.deepEqual(
+      kernels,
+      process.platform === "linux"
+        ? {
+            instructionSet: instructionSet(),
+            int8: canMultiplyIntegers(),
+            bfloat16Attention: canMultiplyBfloat16(),
+          }
+        : null,
+    );
+  });
+
+  test("keeps the token to itself", async () => {
+    assert.doesNotMatch((await json).stdout, /hf_secret/);
+  });
+
+  test("prints the same for people", async () => {
+    const { mlx } = await report;
+    const { stdout } = await text;
+    assert.ok(stdout.includes(mlx.library) && stdout.includes(at("cache")));
+    const { kernels } = mlx;
+    assert.ok(
+      !kernels ||
+        stdout.includes(`${kernels.instructionSet}; ${kernels.int8 ? "quantized" : "everything in"}`),
+    );
+  });
+
+  test("names the command that downloads each missing model", async () => {
+    const { stdout } = await text;
+    for (const command of ["download", "download --only-depth --depth-model apple/DepthPro-hf"])
+      assert.ok(stdout.includes(`\`mflux-depth ${command}\``), stdout);
+  });
+
+  test("phrases the same fixes in JSON", async () => {
+    const { stdout } = await text;
+    for (const { what, fix } of (await report).problems) {
+      assert.equal(typeof fix, "string");
+      assert.ok(stdout.includes(`Missing: ${what}\n  Fix: ${fix}\n`), stdout);
+    }
+  });
+});
+
+describe("when native libraries do not load", () => {
+  writeFileSync(
+    at("broken.cjs"),
+    `const { _extensions } = require("node:module");
+     const load = _extensions[".node"];
+     _extensions[".node"] = (module, file) => {
+       if (/mlx|sharp/.test(file)) throw new Error("wrong ELF class");
+       return load(module, file);
+     };`,
+  );
+  const env = { NODE_OPTIONS: `--require ${at("broken.cjs")}` };
+
+  test("doctor names them and their fix, and exits with 1", async () => {
+    const { code, stdout, stderr } = await run(["doctor"], { env });
+    assert.deepEqual([code, stderr], [1, ""]);
+    assert.match(stdout, /^Broken: MLX does not work: [\s\S]*wrong ELF class[\s\S]*\n {2}Fix: npm rebuild/m);
+    assert.match(stdout, /^Broken: sharp/m);
+  });
+
+  test("generate fails in one sentence", async () => {
+    const { code, stderr } = await run([...smallRequest, "--output", at("broken.png")], { env });
+    assert.equal(code, 1);
+    assert.match(stderr, /addon cannot be loaded/);
+    assert.doesNotMatch(stderr, /\n\s+at /);
+  });
+});

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { before, describe, test } from "node:test";
+import { CommandLine, map, smallRequest } from "../support/command-line.js";
+
+const { at, run } = new CommandLine();
+
+describe("info", () => {
+  before(async () => {
+    const { code, stderr } = await run([
+      ...smallRequest,
+      "--seed",
+      "7",
+      "--output",
+      at("x.png"),
+      "--metadata",
+    ]);
+    assert.equal(code, 0, stderr);
+  });
+
+  test("prints the parameters inside an image as JSON", async () => {
+    const { file, parameters } = JSON.parse((await run(["info", at("x.png"), "--json"])).stdout);
+    assert.equal(file.format, "png");
+    for (const [name, value] of Object.entries({
+      seed: 7,
+      steps: 2,
+      quantize: null,
+      prompt: "a gold portrait",
+    }))
+      assert.equal(parameters[name], value, name);
+    assert.deepEqual(parameters, JSON.parse(readFileSync(at("x.metadata.json"), "utf8")));
+  });
+
+  test("prints one parameter per line for people", async () => {
+    assert.match((await run(["info", at("x.png")])).stdout, /^seed +7$/m);
+  });
+
+  test("reads the parameters written next to an image", async () => {
+    assert.match((await run(["info", at("x.metadata.json")])).stdout, /^prompt +a gold portrait$/m);
+  });
+
+  test("refuses an image without parameters", async () => {
+    const { code, stderr } = await run(["info", map]);
+    assert.equal(code, 1);
+    assert.match(stderr, /has no parameters inside/);
+  });
+
+  test("refuses a JSON file that holds no object", async () => {
+    writeFileSync(at("list.json"), "[1, 2]");
+    const { code, stderr } = await run(["info", at("list.json")]);
+    assert.equal(code, 1);
+    assert.match(stderr, /should hold a JSON object/);
+  });
+
+  for (const argv of [["info"], ["info", "a.png", "b.png"]])
+    test(`refuses "${argv.join(" ")}": it takes one image`, async () => {
+      const { code, stderr } = await run(argv);
+      assert.equal(code, 2);
+      assert.match(stderr, /^Name one image/);
+    });
+});

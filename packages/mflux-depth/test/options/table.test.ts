@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import {
+  depthOptions,
+  describeKind,
+  loadOptions,
+  type OptionSpec,
+  type OptionTable,
+  optionsFor,
+  optionsIn,
+  parseOption,
+  requestOptions,
+} from "../../src/options/index.js";
+
+const tables: Readonly<Record<string, OptionTable>> = { requestOptions, loadOptions, depthOptions };
+const all: [string, OptionSpec][] = Object.values(tables).flatMap((table) => Object.entries(table));
+
+describe("every option", () => {
+  for (const [name, spec] of all) {
+    test(`${name} has a sentence and a range in words`, () => {
+      assert.match(spec.text, /^[A-Z].*\.$/s);
+      assert.ok(describeKind(spec.kind).length > 0);
+    });
+
+    if (spec.default !== undefined)
+      test(`${name} has a default that passes its own check`, () => {
+        assert.equal(parseOption(name, spec.kind, `${spec.default}`), spec.default);
+      });
+
+    test(`${name} applies to a command`, () => {
+      assert.ok(spec.appliesTo && spec.appliesTo.length > 0);
+    });
+  }
+
+  test("has a name and flags of its own", () => {
+    const words = all.flatMap(([name, { flags }]) => [name, ...flags]);
+    assert.equal(new Set(words).size, words.length);
+  });
+});
+
+describe("options selected", () => {
+  const names = (table: OptionTable): string[] => Object.keys(table);
+
+  test("for generate are all of a request and of a model", () => {
+    assert.deepEqual(names(optionsFor(requestOptions, "generate")), names(requestOptions));
+    assert.deepEqual(names(optionsFor(loadOptions, "generate")), names(loadOptions));
+  });
+
+  test("for plan are those that change the memory", () => {
+    assert.deepEqual(names(optionsFor(requestOptions, "plan")), [
+      ...["image", "depthImage", "imageStrength", "width", "height", "maxSequenceLength"],
+    ]);
+  });
+
+  test("for save are those of the weights", () => {
+    assert.deepEqual(names(optionsFor(loadOptions, "save")), [
+      ...["model", "revision", "variant", "offline", "configFrom", "quantize", "dtype"],
+    ]);
+  });
+
+  test("for download are those of the files", () => {
+    assert.deepEqual(names(optionsFor(loadOptions, "download")), [
+      ...["model", "revision", "variant", "configFrom", "depthModel"],
+    ]);
+  });
+
+  test("for depth are those of the depth model", () => {
+    assert.deepEqual(names(optionsFor(loadOptions, "depth")), ["offline", "depthModel", "device"]);
+  });
+
+  test("by group split the options of a depth map", () => {
+    assert.deepEqual(names(optionsIn(depthOptions, "map")), ["invert", "near", "far", "gamma", "colour"]);
+    assert.deepEqual(names(optionsIn(depthOptions, "result")), ["format", "bits", "metres"]);
+  });
+});

@@ -1,0 +1,72 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import sharp from "sharp";
+import { at } from "./tensors.js";
+
+/** The executable. */
+export const bin = at("bin/mflux-depth.js");
+/** A depth map to generate from. */
+export const map = at("../../examples/images/portrait_depth.png");
+
+/** A small and fast generation without its prompt and depth map. */
+export const smallImage = [
+  ...["generate", "-m", "tiny-world", "-q", "none"],
+  ...["--width", "64", "--height", "64", "--steps", "2"],
+];
+/** A small and fast generation. */
+export const smallRequest = [...smallImage, "--prompt", "a gold portrait", "--depth-image-path", map];
+
+/** The pixels of an image file, without alpha handling. */
+export const pixels = async (file: string): Promise<Buffer> => sharp(file).raw().toBuffer();
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly input?: string;
+  readonly env?: Record<string, string>;
+  /** Runs instead of the executable. */
+  readonly program?: string;
+  /** Sees standard error as it comes; may send a signal. */
+  readonly watch?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void;
+}
+
+/** A temporary folder for one test file, and the command line run as a process in it. */
+export class CommandLine {
+  readonly folder: string;
+
+  /** Makes the folder; it is removed after the tests of the file. */
+  constructor() {
+    this.folder = mkdtempSync(join(tmpdir(), "mflux-depth-cli-"));
+    after(() => rmSync(this.folder, { recursive: true, force: true }));
+  }
+
+  at = (name: string): string => join(this.folder, name);
+
+  /** Runs the command line until it ends. */
+  run = (argv: readonly string[], options: RunOptions = {}): Promise<Outcome> => {
+    const child = spawn(process.execPath, [options.program ?? bin, ...argv], {
+      cwd: this.folder,
+      env: { ...process.env, ...options.env },
+    });
+    let [stdout, stderr] = ["", ""];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+      options.watch?.(stderr, (signal) => child.kill(signal));
+    });
+    child.stdin.end(options.input ?? "");
+    return new Promise((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code) => resolve({ code, stdout, stderr }));
+    });
+  };
+}
