@@ -7,7 +7,7 @@ export const slowTests = {
     "repeats the tests of the CPU kernels with every instruction set",
   "packages/mlx/test/exit.test.ts": "starts a hundred processes that end in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
-  "packages/mflux-depth/test/cli/cli.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/generate.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/obtain.test.ts": "waits for locks, timeouts and retries of downloads",
