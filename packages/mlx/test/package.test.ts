@@ -145,7 +145,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
     ["Python", {}, /no Python found \(tried python3, python\)/],
     ["a newer Python", { python3: python("3.7", "*) exit 1;;") }, /is Python 3\.7; 3\.8 or newer/],
     ["pip", { python3: python("3.11", "*) exit 1;;") }, /python3 has no pip/],
-    ["a newer pip", { python3: python("3.9", "*) echo pip 19.1.1;;") }, /pip 19\.1\.1 does not know/],
+    ["a newer pip", { python3: python("3.9", "*) echo pip 19.1.1;;") }, /pip 19\.1\.1 does not support/],
     [
       "a network",
       {
@@ -153,7 +153,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
           "echo 'WARNING: Retrying: NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1",
         ),
       },
-      /package index cannot be reached/,
+      /cannot reach the package index/,
     ],
     [
       "a wheel",
@@ -167,7 +167,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
           "echo 'THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE' >&2; exit 1",
         ),
       },
-      /not the one that was pinned/,
+      /differs from the pinned one/,
     ],
     ["make", { python3: fetched }, /make was not found/],
     ["a compiler", { python3: fetched, make: "exit 0" }, /no C\+\+ compiler \(g\+\+\)/],

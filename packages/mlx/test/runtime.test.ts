@@ -188,7 +188,7 @@ describe("matrix products", () => {
     for (const wish of ["none", "0", "65", "2 "])
       assert.throws(
         () => program("", { env: { MFLUX_DEPTH_THREADS: wish } }),
-        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; leave it out, or give it a number from 1 to 64`),
+        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; unset it, or set it to a number from 1 to 64`),
       );
   });
 
