@@ -291,7 +291,7 @@ T argument(const Napi::CallbackInfo& info, size_t index, const std::vector<std::
 template <typename R, typename... A, size_t... I>
 Row make_row(const char* name, const char* params, const char* result, R (*fn)(A...), std::index_sequence<I...>) {
   auto words = split_words(params);
-  if (words.size() != sizeof...(A)) throw std::logic_error(std::string(name) + ": the number of parameter names is wrong");
+  if (words.size() != sizeof...(A)) throw std::logic_error(std::string(name) + ": wrong number of parameter names");
   std::string signature = "(";
   ((signature += (I ? ", " : "") + words[I] + ": " + Type<std::decay_t<A>>::name()), ...);
   signature += ") => ";

@@ -138,8 +138,8 @@ function fetchLibraries(backend, python) {
 
   checkPip(python);
   log(`fetching MLX (${lists.join(", ")})`);
-  const beside = `${vendor}.${process.pid}.partial`;
-  mkdirSync(beside);
+  const partial = `${vendor}.${process.pid}.partial`;
+  mkdirSync(partial);
   try {
     const options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-compile", "--no-input"];
     const { status, stdout, stderr } = run(
@@ -153,7 +153,7 @@ function fetchLibraries(backend, python) {
         WHEEL_PYTHON,
         ...platform,
         "--target",
-        beside,
+        partial,
       ].concat(files.flatMap((file) => ["-r", file])),
       {
         env: {
@@ -165,11 +165,11 @@ function fetchLibraries(backend, python) {
       },
     );
     if (status !== 0) throw pipFailure(`${stdout}${stderr}`);
-    writeFileSync(join(beside, "stamp"), stamp);
+    writeFileSync(join(partial, "stamp"), stamp);
     rmSync(vendor, { recursive: true, force: true });
-    renameSync(beside, vendor);
+    renameSync(partial, vendor);
   } finally {
-    rmSync(beside, { recursive: true, force: true });
+    rmSync(partial, { recursive: true, force: true });
   }
 }
 
@@ -230,12 +230,12 @@ function compile(python) {
       "point it at the folder with include/ and lib/.",
     );
   // Most Node installations include the headers, which saves the download.
-  const beside = dirname(dirname(process.execPath));
-  const headers = existsSync(join(beside, "include", "node", "node_api.h"));
+  const prefix = dirname(dirname(process.execPath));
+  const headers = existsSync(join(prefix, "include", "node", "node_api.h"));
   const args = [
     require.resolve("node-gyp/bin/node-gyp.js"),
     ...["configure", "build", "--release", "--jobs", "max", "--loglevel", "warn", "--python", python],
-    ...(headers && !process.env.npm_config_nodedir ? ["--nodedir", beside] : []),
+    ...(headers && !process.env.npm_config_nodedir ? ["--nodedir", prefix] : []),
     ...(mlx ? ["--", `-Dmlx_root=${mlx}`, "-Dmlx_elsewhere=1"] : []),
   ];
   log("compiling the addon");

@@ -1,6 +1,6 @@
 // Packs the output of install.mjs into a platform package: `node native/pack.mjs FOLDER` fills FOLDER/mlx-PLATFORM-ARCH
-// with the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. With the
-// package installed, @mflux-depth/mlx needs neither Python nor a compiler.
+// with the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. With
+// the package installed, @mflux-depth/mlx needs neither Python nor a compiler.
 //
 // On macOS the package runs on the version that the fetched MLX wheel is for, and on newer ones.
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

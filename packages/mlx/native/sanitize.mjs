@@ -1,6 +1,6 @@
-// Builds the addon with gcc's address and undefined-behaviour sanitizers in build/sanitize, next to the usual build, and
-// runs the tests of the native code with it. Linux only. Arguments name compiled test files to run instead of the default
-// ones: `nn/linear array`.
+// Builds the addon with gcc's address and undefined-behaviour sanitizers in build/sanitize, next to the usual build,
+// and runs the tests of the native code with it. Linux only. Arguments name compiled test files to run instead of the
+// default ones: `nn/linear array`.
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -83,6 +83,9 @@ describe("fused integer Linear", withIntegers, () => {
         const lost = rows > 0 ? (3 * Math.sqrt(variance)) / Math.hypot(...exact) : 0;
         near(integerLinear(...args, null, groupSize, bits, null), exact, lost + share);
       }
+  });
+
+  it("keeps NaN", () => {
     const nan = array(
       Float32Array.from({ length: 64 }, (_, i) => (i === 9 ? Number.NaN : 1)),
       { shape: [1, 64] },
