@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { definition } from "../src/definition.js";
-import { jobOf } from "../src/inputs.js";
-import { examples } from "./host.js";
+import { jobOf } from "../src/inputs/job.js";
+import { examples } from "./support/host.js";
 
 interface Workflow {
   readonly graph: {

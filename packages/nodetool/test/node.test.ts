@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { definition } from "../src/definition.js";
 import { MFluxDepth, type NodeContext, nodeClass, type PropertyOptions, register } from "../src/node.js";
-import { examples } from "./host.js";
+import { examples } from "./support/host.js";
 
 // The Hub of the package that talks to it, and a cache, for the process of the engine too.
 const { HubServer } = (await import(

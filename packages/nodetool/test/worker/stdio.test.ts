@@ -4,8 +4,8 @@ import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
 import { pack } from "msgpackr";
-import { definition } from "../src/definition.js";
-import { cli, engineOf, examples, execution, isRunning, PipeHost, steps, until } from "./host.js";
+import { definition } from "../../src/definition.js";
+import { cli, engineOf, examples, execution, isRunning, PipeHost, steps, until } from "../support/host.js";
 
 const run = promisify(execFile);
 const map = await readFile(new URL("room_depth.png", examples));
@@ -77,7 +77,7 @@ test("the engine does not outlive a worker that is killed", async () => {
 
 test("a test that is killed leaves no worker behind, and no engine", async () => {
   const killed = `
-    const { SocketHost, startWorker, engineOf, execution } = await import(${JSON.stringify(new URL("./host.js", import.meta.url))});
+    const { SocketHost, startWorker, engineOf, execution } = await import(${JSON.stringify(new URL("../support/host.js", import.meta.url))});
     const worker = await startWorker();
     const host = await SocketHost.connect(worker.url);
     const depth_image = Buffer.from(${JSON.stringify(map.toString("base64"))}, "base64");
@@ -95,11 +95,11 @@ test("a test that is killed leaves no worker behind, and no engine", async () =>
 test("wrong usage: one sentence, exit code 2", async () => {
   const cases: [string[], RegExp][] = [
     [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
-    [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or say --no-token/],
-    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags there are\.\n$/],
+    [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or use --no-token/],
+    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags\.\n$/],
     [["--idle-minutes", "-1"], /^Option '--idle-minutes' argument is ambiguous; --help lists .*\n$/],
     [["--host", "", "--no-token"], /--host must be a name or an address/],
-    [["--stdio", "--port", "99"], /--port has no meaning with --stdio/],
+    [["--stdio", "--port", "99"], /--port has no effect with --stdio/],
     [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],
   ];
   for (const [args, message] of cases) {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { pack } from "msgpackr";
 import sharp from "sharp";
 import { WebSocket } from "ws";
-import { definition } from "../src/definition.js";
+import { definition } from "../../src/definition.js";
 import {
   type Data,
   engineOf,
@@ -18,7 +18,7 @@ import {
   startWorker,
   steps,
   until,
-} from "./host.js";
+} from "../support/host.js";
 
 const map = await readFile(new URL("cube_depth.png", examples));
 const token = "a token of this test";
@@ -214,7 +214,7 @@ test("an id that is in use is refused, and its run goes on", async () => {
   await run.until(() => true);
   const picture = host.next((frame) => frame.request_id === run.id && frame.type === "result");
   host.send("execute", withMap(), run.id);
-  await assert.rejects(run.answer, /is being worked on/);
+  await assert.rejects(run.answer, /is in progress/);
   await picture;
 });
 

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Data, examples, execution, SocketHost, startWorker } from "./host.js";
+import { type Data, examples, execution, SocketHost, startWorker } from "../support/host.js";
 
 const map = await readFile(new URL("cube_depth.png", examples));
-const worker = await startWorker({ NODE_OPTIONS: `--import ${new URL("./turns.js", import.meta.url)}` });
+const worker = await startWorker({
+  NODE_OPTIONS: `--import ${new URL("../support/turns.js", import.meta.url)}`,
+});
 let log = "";
 worker.child.stderr!.on("data", (chunk: Buffer) => {
   log += chunk.toString();

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { type Data, SocketHost, startWorker } from "./host.js";
+import { type Data, SocketHost, startWorker } from "../support/host.js";
 
 const [repositories, files] = [300, 30];
 const cache = mkdtempSync(join(tmpdir(), "hf-"));
@@ -18,7 +18,7 @@ for (let i = 0; i < repositories; i++) {
 
 const worker = await startWorker({
   HF_HUB_CACHE: cache,
-  NODE_OPTIONS: `--import ${new URL("./reads.js", import.meta.url)}`,
+  NODE_OPTIONS: `--import ${new URL("../support/reads.js", import.meta.url)}`,
 });
 let log = "";
 worker.child.stderr!.on("data", (chunk: Buffer) => {

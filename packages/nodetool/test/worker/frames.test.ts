@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { encode } from "@msgpack/msgpack";
 import { pack, Unpackr } from "msgpackr";
-import { decodeFrame, encodeFrame, FrameError } from "../src/worker/frames.js";
-import { FrameReader } from "../src/worker/stdio.js";
+import { decodeFrame, encodeFrame, FrameError } from "../../src/worker/frames.js";
+import { FrameReader } from "../../src/worker/stdio.js";
 
 const frame = (data: object) => ({ type: "execute", request_id: "r1", data });
 

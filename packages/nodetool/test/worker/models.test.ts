@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
 import sharp from "sharp";
-import { decodeFrame } from "../src/worker/frames.js";
-import { Worker } from "../src/worker/worker.js";
+import { decodeFrame } from "../../src/worker/frames.js";
+import { Worker } from "../../src/worker/worker.js";
 import {
   type Data,
   engineOf,
@@ -20,12 +20,12 @@ import {
   startWorker,
   steps,
   until,
-} from "./host.js";
+} from "../support/host.js";
 
 // The Hub of the package that talks to it.
 const { etagOf, goodToken, HubServer } = (await import(
-  new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
-)) as typeof import("../../mflux-depth/test/support/hub-server.js");
+  new URL("../../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
+)) as typeof import("../../../mflux-depth/test/support/hub-server.js");
 
 const map = readFileSync(new URL("cube_depth.png", examples));
 const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
@@ -386,7 +386,7 @@ test("a download that waits says so before its host gives it up", async (context
 });
 
 test("MLX is not loaded into the worker", () => {
-  const main = new URL("../src/worker/main.js", import.meta.url).href;
+  const main = new URL("../../src/worker/main.js", import.meta.url).href;
   const program = `await import(${JSON.stringify(main)}); console.log(process.report.getReport().sharedObjects.join("\\n"));`;
   const objects = execFileSync(process.execPath, ["--input-type=module", "-e", program], {
     encoding: "utf8",

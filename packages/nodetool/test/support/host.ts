@@ -10,8 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { pack, Unpackr } from "msgpackr";
 import { WebSocket } from "ws";
-import { definition } from "../src/definition.js";
-import { FrameReader } from "../src/worker/stdio.js";
+import { definition } from "../../src/definition.js";
+import { FrameReader } from "../../src/worker/stdio.js";
 
 const unpackr = new Unpackr({ int64AsType: "number", mapsAsObjects: true });
 
@@ -174,7 +174,7 @@ export class PipeHost extends Host {
   }
 }
 
-const packages = new URL("../../../", import.meta.url);
+const packages = new URL("../../../../", import.meta.url);
 export const executable = fileURLToPath(new URL("nodetool/bin/mflux-depth-worker.js", packages));
 export const cli = fileURLToPath(new URL("mflux-depth/bin/mflux-depth.js", packages));
 export const examples = new URL("../examples/images/", packages);

@@ -3,9 +3,9 @@ import crypto, { createHash } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { test } from "node:test";
 import { Engine } from "mflux-depth/engine";
-import { serveWebSocket } from "../src/worker/websocket.js";
-import { Worker } from "../src/worker/worker.js";
-import { refusal } from "./host.js";
+import { serveWebSocket } from "../../src/worker/websocket.js";
+import { Worker } from "../../src/worker/worker.js";
+import { refusal } from "../support/host.js";
 
 const token = "a token of this test";
 
