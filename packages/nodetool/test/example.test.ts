@@ -12,7 +12,7 @@ interface Workflow {
   };
 }
 
-test("the example workflow connects what the node has, and its values are valid", async () => {
+test("the example workflow uses the node's properties and outputs, with valid values", async () => {
   const text = await readFile(new URL("../nodetool/depth-guided.json", examples), "utf8");
   const { nodes, edges } = (JSON.parse(text) as Workflow).graph;
   const [node, ...others] = nodes.filter(({ type }) => type === definition.node_type);

@@ -1,13 +1,13 @@
 /*
- * Preloaded into a worker by a test: says on standard error how much processor time each turn of its event loop took.
- * The time that the system gave to other programs is not in it, so that a busy machine does not make turns longer.
+ * Preloaded into a worker by a test: logs to standard error the processor time of each turn of its event loop. Processor
+ * time leaves out other programs, so a busy machine does not make turns longer.
  */
 import { writeSync } from "node:fs";
 
-/** Turns in which little happened are not worth a line. */
+/** Shorter turns are not logged. */
 const leastMs = 10;
 
-// The engine and the downloads, which inherit the preload, have nobody to answer.
+// The engine and the downloads inherit the preload, but answer no requests.
 if (process.argv.includes("worker")) {
   let before = process.cpuUsage();
   setInterval(() => {

@@ -1,7 +1,6 @@
 /*
- * Preloaded into a worker by a test: ends it when the test is gone, even killed, as the channel between them closes.
- * A worker that listens for hosts has no other way to know.
+ * Preloaded into a worker by a test: ends the worker when the channel to the test closes, so also when the test is killed.
  */
 process.once("disconnect", () => process.exit());
-// The channel alone keeps no worker alive.
+// The channel alone does not keep a worker alive.
 process.channel?.unref();

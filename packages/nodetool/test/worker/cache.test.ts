@@ -32,7 +32,7 @@ after(async () => {
   rmSync(cache, { recursive: true });
 });
 
-/** Asks for the worker's status until a request has been answered. @returns the answer, and how often it asked. */
+/** Asks for the worker's status until a request has been answered. @returns the answer and the number of times. */
 async function whileAsking(type: string, data: Data = {}): Promise<{ answer: Data; asked: number }> {
   let answered = false;
   const answer = other.ask(type, data).finally(() => {
@@ -43,8 +43,8 @@ async function whileAsking(type: string, data: Data = {}): Promise<{ answer: Dat
   return { answer: await answer, asked };
 }
 
-// However slow the disk is: the worker itself waits for none of it.
-test("a cache of 9000 files is gone through while the worker answers", async () => {
+// The worker's own process never waits for the disk, however slow it is.
+test("the worker answers while it searches a cache of 9000 files", async () => {
   const { answer, asked } = await whileAsking("models.list_cached");
   assert.equal((answer.models as Data[]).length, repositories);
   assert.ok(asked >= 10, `${asked} answers meanwhile`);
