@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import sharp from "sharp";
+import { seconds, startConnected, withMap, works } from "../support/connected.js";
 import { engineOf, examples, execution, steps } from "../support/host.js";
-import { seconds, startSession, withMap, works } from "../support/session.js";
 
-const { worker, host, connect } = await startSession();
+const { worker, host, connect } = await startConnected();
 
 describe("a cancel frame", () => {
   test("ends a waiting run and a run at its first step", async () => {

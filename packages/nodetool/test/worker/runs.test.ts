@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import sharp from "sharp";
+import { map, seconds, startConnected, withMap, works } from "../support/connected.js";
 import { type Data, engineOf, examples, execution, steps } from "../support/host.js";
-import { map, seconds, startSession, withMap, works } from "../support/session.js";
 
-const { worker, host, connect } = await startSession();
+const { worker, host, connect } = await startConnected();
 
 const imageOf = async (answer: Data): Promise<{ width: number; height: number; format: string }> => {
   const { output } = answer.blobs as { output: Uint8Array };

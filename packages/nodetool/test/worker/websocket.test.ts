@@ -6,13 +6,13 @@ import { pack } from "msgpackr";
 import sharp from "sharp";
 import { WebSocket } from "ws";
 import { definition } from "../../src/definition.js";
+import { map, seconds, startConnected, withMap } from "../support/connected.js";
 import { engineOf, execution, isRunning, refusal, SocketHost, startWorker, until } from "../support/host.js";
-import { map, seconds, startSession, withMap } from "../support/session.js";
 
 const token = "a token of this test";
-const { worker, host, connect } = await startSession(token);
-const open = await startSession();
-const limited = await startSession("", { NODETOOL_BRIDGE_MAX_FRAME_SIZE: "32768" });
+const { worker, host, connect } = await startConnected(token);
+const open = await startConnected();
+const limited = await startConnected("", { NODETOOL_BRIDGE_MAX_FRAME_SIZE: "32768" });
 
 describe("a connected host", () => {
   test("discovers the node", async () => {

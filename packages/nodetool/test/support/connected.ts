@@ -20,7 +20,7 @@ export const withMap = (fields: Data = {}, identity: Identity = {}): Data =>
   execution(fields, { blobs: { depth_image: map }, ...identity });
 
 /** Starts a worker and connects a host; both end after the tests of the file. */
-export async function startSession(token = "", env: Record<string, string> = {}) {
+export async function startConnected(token = "", env: Record<string, string> = {}) {
   const worker = await startWorker({ NODETOOL_WORKER_TOKEN: token, ...env });
   const connect = (): Promise<SocketHost> =>
     SocketHost.connect(worker.url, token === "" ? {} : { Authorization: `Bearer ${token}` });
