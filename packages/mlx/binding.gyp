@@ -14,6 +14,7 @@
         "native/array.cc",
         "native/ops_math.cc",
         "native/ops_shape.cc",
+        "native/environment.cc",
         "native/eval.cc",
         "native/io.cc",
         "native/blas.cc",
