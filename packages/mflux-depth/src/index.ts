@@ -6,8 +6,8 @@ export type { EstimateOptions } from "./depth/estimator.js";
 export type { DepthFileOptions } from "./depth/files.js";
 export type { DepthPrediction } from "./depth/prediction.js";
 export * from "./errors.js";
-export type { DownloadProgress } from "./hub/obtain.js";
 export type { Repository } from "./hub/repository.js";
+export type { DownloadProgress } from "./hub/transfer.js";
 export type {
   DeviceName,
   DTypeName,
@@ -18,12 +18,12 @@ export type {
   ModelReference,
   RawImage,
 } from "./options/index.js";
+export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
-export type { GenerationEvent, Stage, StepEvent } from "./pipeline/generation.js";
 export type { PictureParameters } from "./pipeline/metadata.js";
 export {
   type DepthMap,
@@ -32,5 +32,10 @@ export {
   type Picture,
   type SaveOptions,
 } from "./pipeline/result.js";
-export { type SavedModel, type SaveModelOptions, type SaveProgress, saveModel } from "./pipeline/save.js";
+export {
+  type SavedModel,
+  type SaveModelOptions,
+  type SaveProgress,
+  saveModel,
+} from "./pipeline/save-model.js";
 export type { LoadProgress } from "./weights/component.js";

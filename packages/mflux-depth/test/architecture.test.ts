@@ -34,42 +34,39 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     tokenizers: { files: ["tokenizers/"], layers: ["base", "files"], packages: ["@huggingface/tokenizers"] },
     models: { files: ["models/"], layers: ["base"], packages: mlx },
     sampling: { files: ["sampling/"], layers: ["base"], packages: mlx },
-    weights: { files: ["weights/"], layers: ["base", "files", "hub"], packages: mlx },
-    hub: { files: ["hub/"], layers: ["base", "files", "weights"], packages: ["@huggingface/hub"] },
-    memory: {
-      files: ["memory/"],
-      layers: ["base", "options", "models", "weights", "depth", "pipeline"],
-      packages: mlx,
-    },
+    // Tensors and file formats; repositories and caches. Neither knows the other.
+    weights: { files: ["weights/"], layers: ["base", "files"], packages: mlx },
+    hub: { files: ["hub/"], layers: ["base", "files"], packages: ["@huggingface/hub"] },
+    memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: mlx },
     depth: {
       files: ["depth/"],
       layers: ["base", "files", "options", "images", "models", "weights", "hub"],
       packages: [...mlx, "exif-reader"],
     },
+    families: {
+      files: ["families/"],
+      layers: ["base", "files", "models", "sampling", "weights", "hub", "depth"],
+      packages: mlx,
+    },
     pipeline: {
       files: ["pipeline/"],
       layers: [
-        "base",
-        "files",
-        "options",
-        "images",
-        "tokenizers",
-        "models",
-        "sampling",
-        "weights",
-        "hub",
-        "memory",
-        "depth",
+        ...["base", "files", "options", "images", "tokenizers", "models", "sampling"],
+        ...["weights", "hub", "memory", "depth", "families"],
       ],
       packages: [...mlx, "exif-reader"],
     },
-    // What this machine has: asks everything that may be missing.
-    doctor: { files: ["doctor/"], layers: ["base", "hub"], packages: [...mlx, "sharp"] },
-    index: { files: ["index"], layers: ["base", "options", "depth", "pipeline", "weights", "hub"] },
-    engine: { files: ["engine/"], layers: ["base", "options", "pipeline", "memory", "weights", "hub"] },
+    // What this machine has and lacks: asks everything that may be missing.
+    doctor: { files: ["doctor/"], layers: ["base", "options", "hub", "memory"], packages: [...mlx, "sharp"] },
+    index: { files: ["index"], layers: ["base", "options", "hub", "weights", "depth", "pipeline"] },
+    // Runs the pipeline in a process of its own; the owner's side works without MLX.
+    engine: {
+      files: ["engine/"],
+      layers: ["base", "options", "hub", "memory", "depth", "families", "pipeline"],
+    },
     cli: {
       files: ["cli/"],
-      layers: ["base", "files", "options", "images", "depth", "memory", "pipeline", "engine", "doctor"],
+      layers: ["base", "files", "options", "images", "memory", "depth", "pipeline", "doctor", "engine"],
       packages: ["@mflux-depth/nodetool/worker"],
     },
   },
@@ -82,27 +79,20 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   },
 };
 
-interface Import {
-  readonly specifier: string;
-  /** Whether it is there when the program runs. */
-  readonly value: boolean;
-}
-
-/** What a TypeScript module imports: statements, `export from`, `import()`, also in types. */
-function importsOf(text: string): Import[] {
+/** The specifiers that a TypeScript module imports: statements, `export from`, `import()`, also in types. */
+function importsOf(text: string): string[] {
   const code = text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-  const statements =
-    /^\s*(?:import|export)\b(\s+type\b)?[\w$\s{},*]*?(?:\bfrom|(?<=\bimport))\s*["']([^"']+)["']\s*;/gm;
-  const calls = /(\btypeof\s+)?\bimport\(\s*["'`]([^"'`]+)["'`]\s*\)/g;
+  const statements = /^\s*(?:import|export)\b[\w$\s{},*]*?(?:\bfrom|(?<=\bimport))\s*["']([^"']+)["']\s*;/gm;
+  const calls = /\bimport\(\s*["'`]([^"'`]+)["'`]\s*\)/g;
   return [statements, calls].flatMap((pattern) =>
-    Array.from(code.matchAll(pattern), ([, type, specifier]) => ({ specifier: specifier!, value: !type })),
+    Array.from(code.matchAll(pattern), ([, specifier]) => specifier!),
   );
 }
 
 interface Source {
   /** Under `src`, without extension, with slashes. */
   readonly module: string;
-  readonly imports: readonly Import[];
+  readonly imports: readonly string[];
 }
 
 function sourcesOf(packageName: string): Source[] {
@@ -136,7 +126,7 @@ function violations(sources: readonly Source[], layers: Readonly<Record<string, 
       continue;
     }
     const { layers: ours = [], packages = [] } = layers[name]!;
-    for (const { specifier } of imports) {
+    for (const specifier of imports) {
       if (specifier.startsWith("node:")) continue;
       if (!specifier.startsWith(".")) {
         if (!packages.includes(specifier)) found.push(`${module} (${name}) imports ${specifier}`);
@@ -151,14 +141,12 @@ function violations(sources: readonly Source[], layers: Readonly<Record<string, 
   return found;
 }
 
-/** A round of modules that need each other when they are loaded, or null. */
+/** Finds modules that import each other in a circle, types included; null when there are none. */
 function cycleOf(sources: readonly Source[]): string | null {
   const graph = new Map(
     sources.map(({ module, imports }) => [
       module,
-      imports
-        .filter(({ specifier, value }) => value && specifier.startsWith("."))
-        .map(({ specifier }) => target(module, specifier)),
+      imports.filter((specifier) => specifier.startsWith(".")).map((specifier) => target(module, specifier)),
     ]),
   );
   const done = new Set<string>();
@@ -198,14 +186,14 @@ describe("imports", () => {
       export const text = "import";
     `;
     assert.deepEqual(importsOf(text), [
-      { specifier: "./a.js", value: true },
-      { specifier: "./b.js", value: false },
-      { specifier: "c", value: true },
-      { specifier: "./side-effect.js", value: true },
-      { specifier: "./f.js", value: true },
-      { specifier: "./g.js", value: true },
-      { specifier: "./h.js", value: true },
-      { specifier: "./i.js", value: false },
+      "./a.js",
+      "./b.js",
+      "c",
+      "./side-effect.js",
+      "./f.js",
+      "./g.js",
+      "./h.js",
+      "./i.js",
     ]);
   });
 
@@ -213,7 +201,7 @@ describe("imports", () => {
     const layers = architecture["mflux-depth"]!;
     const source = (module: string, ...specifiers: string[]): Source => ({
       module,
-      imports: specifiers.map((specifier) => ({ specifier, value: true })),
+      imports: specifiers,
     });
     assert.deepEqual(
       violations(

@@ -53,7 +53,7 @@ Napi::Value call_row(const Napi::CallbackInfo& info) {
 std::string describe_addon() {
   std::string text =
       "// Printed by the addon from its table of functions; a test fails when the two differ.\n"
-      "import type { DType, MxArray, Operand } from \"./array.js\";\n\n"
+      "import type { DType, MxArray, Operand } from \"./types.js\";\n\n"
       "export interface Native {\n";
   for (auto& row : table()) text += "  " + row.name + ": " + row.signature + ";\n";
   return text + "}\n";

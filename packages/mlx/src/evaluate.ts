@@ -1,7 +1,7 @@
-import type { MxArray } from "./array.js";
 import { MlxError } from "./errors.js";
 import { native } from "./load.js";
 import { arraysIn } from "./scope.js";
+import type { MxArray } from "./types.js";
 
 /** Arrays, or structures (lists, maps, plain objects) that hold them. */
 export type ArrayTree = unknown;

@@ -1,6 +1,6 @@
-import type { MxArray } from "./array.js";
 import { MlxError } from "./errors.js";
 import { native } from "./load.js";
+import type { MxArray } from "./types.js";
 
 /**
  * `softmax(scale * q @ kᵀ + mask) @ v`; `q [B, H, Tq, D]`, `k, v [B, Hkv, Tk, D]` → `[B, H, Tq, D]`.

@@ -9,3 +9,4 @@ export * from "./ops.js";
 export * as random from "./random.js";
 export * from "./safetensors.js";
 export { arraysIn, scope } from "./scope.js";
+export * from "./types.js";

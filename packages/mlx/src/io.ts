@@ -1,7 +1,7 @@
 import { rename, rm } from "node:fs/promises";
-import type { MxArray } from "./array.js";
 import { native } from "./load.js";
 import { readSafetensorsHeader } from "./safetensors.js";
+import type { MxArray } from "./types.js";
 
 export interface Safetensors {
   /** The tensors, lazy: bytes are read when a tensor is evaluated. */

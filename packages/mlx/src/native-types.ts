@@ -1,5 +1,5 @@
 // Printed by the addon from its table of functions; a test fails when the two differ.
-import type { DType, MxArray, Operand } from "./array.js";
+import type { DType, MxArray, Operand } from "./types.js";
 
 export interface Native {
   fromTypedArray: (data: unknown, shape: number[], dtype: DType) => MxArray;

@@ -1,6 +1,6 @@
-import type { DType, MxArray, Operand } from "./array.js";
 import { MlxError } from "./errors.js";
 import { native } from "./load.js";
+import type { DType, MxArray, Operand } from "./types.js";
 
 /*
  * Every operation is lazy: it adds a node to a graph that `evaluate` computes. Each throws an MlxError that names

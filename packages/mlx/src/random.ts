@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { array, type DType, type MxArray, type Operand } from "./array.js";
+import { array } from "./array.js";
 import { MlxError } from "./errors.js";
 import { native } from "./load.js";
+import type { DType, MxArray, Operand } from "./types.js";
 
 /*
  * MLX's counter-based generator (threefry): the same key gives the same numbers on every device. Without a key,

@@ -1,6 +1,7 @@
-import { isArray, type MxArray } from "./array.js";
+import { isArray } from "./array.js";
 import { MlxError } from "./errors.js";
 import { native } from "./load.js";
+import type { MxArray } from "./types.js";
 
 /**
  * Runs `fn` and frees every array made inside it, except those found in what it returns (an array, or arrays

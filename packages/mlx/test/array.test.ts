@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as mx from "../src/index.js";
-import { close, fromBits, layouts, noise, refuses, rejects, same } from "./support.js";
+import { close, refuses, rejects, same } from "./support/assertions.js";
+import { fromBits, layouts, noise } from "./support/dense.js";
 
 /** Each typed array with a dtype it holds, and values at the ends of the range. */
 const containers: [mx.DType, mx.TypedArray][] = [

@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import * as mx from "../src/index.js";
-import { refuses, same, until } from "./support.js";
+import { refuses, same } from "./support/assertions.js";
+import { source, until } from "./support/process.js";
 
 describe("device", () => {
   test("the peak is of the instructions that the processor has", () => {
@@ -127,12 +128,11 @@ describe("device", () => {
 
 /** A worker that runs a module with the library as `mx`; settles with its last message. */
 async function inWorker(code: string): Promise<unknown> {
-  const library = new URL("../src/index.js", import.meta.url).href;
-  const source = `
+  const text = `
     import { parentPort } from "node:worker_threads";
-    import * as mx from ${JSON.stringify(library)};
+    import * as mx from ${JSON.stringify(source("index"))};
     ${code}`;
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(text)}`));
   let message: unknown;
   worker.on("message", (value) => {
     message = value;

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as mx from "../src/index.js";
-import { close, refuses, rejects, same, temporaryFolder } from "./support.js";
+import { close, refuses, rejects, same } from "./support/assertions.js";
+import { temporaryFolder } from "./support/process.js";
 
 const folder = temporaryFolder();
 

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-const program = fileURLToPath(new URL("exit-scenarios.js", import.meta.url));
+const program = fileURLToPath(new URL("support/exit-scenarios.js", import.meta.url));
 
 /** How a scenario ended: its exit code, or the signal that killed it (SIGKILL when it hung). */
 async function run(scenario: string): Promise<{ end: number | string; output: string }> {

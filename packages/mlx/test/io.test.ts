@@ -11,7 +11,9 @@ import {
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import * as mx from "../src/index.js";
-import { dense, noise, program, refuses, rejects, same, temporaryFolder, toArray, until } from "./support.js";
+import { refuses, rejects, same } from "./support/assertions.js";
+import { dense, noise, toArray } from "./support/dense.js";
+import { program, source, temporaryFolder, until } from "./support/process.js";
 
 const folder = temporaryFolder();
 const file = (name: string): string => join(folder, name);
@@ -119,7 +121,7 @@ describe("safetensors", () => {
           (error) => console.log(error.name, error.operation),
         );`)};
       const child = spawnSync("/bin/sh", ["-c", 'ulimit -f 64; exec "$0" "$@"', process.execPath, "--input-type=module", "-e", code,
-        ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)}, ${JSON.stringify(path)}], { encoding: "utf8" });
+        ${JSON.stringify(source("index"))}, ${JSON.stringify(path)}], { encoding: "utf8" });
       console.log(child.stdout + child.stderr);
       `,
     );

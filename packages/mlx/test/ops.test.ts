@@ -11,7 +11,7 @@ import { linear } from "./ops/linear.js";
 import { making, scalars } from "./ops/making.js";
 import { reductions } from "./ops/reductions.js";
 import { shape } from "./ops/shape.js";
-import { close, refuses, same } from "./support.js";
+import { close, refuses, same } from "./support/assertions.js";
 
 /** One test an operation, under its name. */
 const tests: Record<string, () => void> = {

@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import * as mx from "../src/index.js";
-import { close, dense } from "./support.js";
-
-const golden = mx.loadSafetensors(
-  fileURLToPath(new URL("../../test/golden/mlx.safetensors", import.meta.url)),
-).arrays;
+import { close } from "./support/assertions.js";
+import { dense } from "./support/dense.js";
+import { golden } from "./support/golden.js";
 
 const expected = (name: string): mx.MxArray => {
   const found = golden.get(name);

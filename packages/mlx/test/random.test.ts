@@ -1,15 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import * as mx from "../src/index.js";
-import { dense, refuses, same } from "./support.js";
+import { refuses, same } from "./support/assertions.js";
+import { dense } from "./support/dense.js";
+import { golden } from "./support/golden.js";
 
 const { random } = mx;
-const golden = mx.loadSafetensors(
-  fileURLToPath(new URL("../../test/golden/mlx.safetensors", import.meta.url)),
-).arrays;
-
 const count = 100_000;
 
 /** Mean and standard deviation. */

@@ -9,7 +9,8 @@ import type { MxArray } from "../src/index.js";
 // An odd number, so that tiles are uneven; set before the addon counts its threads.
 process.env.MFLUX_DEPTH_THREADS = "3";
 const mx = await import("../src/index.js");
-const { program, refuses, temporaryFolder } = await import("./support.js");
+const { refuses } = await import("./support/assertions.js");
+const { program, source, temporaryFolder } = await import("./support/process.js");
 
 const linux = { skip: process.platform !== "linux" };
 
@@ -254,14 +255,14 @@ describe("memory that cannot be had", linux, () => {
   });
 
   test("a limit of the system", () => {
-    const source = `
-      const mx = await import(${JSON.stringify(new URL("../src/index.js", import.meta.url).href)});
+    const text = `
+      const mx = await import(${JSON.stringify(source("index"))});
       const active = mx.memory.activeMemory();
       try { mx.evaluateSync(mx.ones([700_000_000])); } catch (error) { console.log(error.message); }
       console.log(mx.memory.activeMemory() - active, mx.add(mx.ones([2]), 1).toString());`;
     const { stdout, status } = spawnSync(
       "/bin/sh",
-      ["-c", `ulimit -v 3000000; exec "$0" --input-type=module -e "$1"`, process.execPath, source],
+      ["-c", `ulimit -v 3000000; exec "$0" --input-type=module -e "$1"`, process.execPath, text],
       { encoding: "utf8" },
     );
     assert.equal(status, 0);
@@ -273,8 +274,8 @@ describe("another library in the process", linux, () => {
   const { library } = mx.backend();
   const root = join(dirname(library), "..", "..", "..");
   const start = (code: string, env: NodeJS.ProcessEnv = {}): string => {
-    const source = `${code}; await import(${JSON.stringify(new URL("../src/index.js", import.meta.url).href)});`;
-    const child = spawnSync(process.execPath, ["--input-type=module", "-e", source], {
+    const text = `${code}; await import(${JSON.stringify(source("index"))});`;
+    const child = spawnSync(process.execPath, ["--input-type=module", "-e", text], {
       encoding: "utf8",
       env: { ...process.env, ...env },
     });

@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { describe, test } from "node:test";
 import { MlxError } from "../src/errors.js";
 import { loadSafetensors } from "../src/io.js";
 import { readSafetensorsHeader, SafetensorsError } from "../src/safetensors.js";
+import { goldenFile } from "./support/golden.js";
+import { temporaryFolder } from "./support/process.js";
 
-const folder = mkdtempSync(join(tmpdir(), "safetensors-"));
-after(() => rmSync(folder, { recursive: true }));
-
-const golden = fileURLToPath(new URL("../../test/golden/mlx.safetensors", import.meta.url));
+const folder = temporaryFolder();
 
 /** A file of a header (text or bytes) and as many bytes of data; `length` is what it says of its header's length. */
 function fileOf(header: string | Buffer, dataBytes: number, length?: bigint): string {
@@ -62,7 +59,7 @@ describe("readSafetensorsHeader", () => {
   });
 
   test("reads a file written by MLX", () => {
-    const { tensors } = readSafetensorsHeader(golden);
+    const { tensors } = readSafetensorsHeader(goldenFile);
     const noise = tensors.get("noise_42_256x256");
     assert.deepEqual(noise?.shape, [1, 256, 64]);
     assert.equal(noise.dtype, "F32");

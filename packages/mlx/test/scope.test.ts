@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as mx from "../src/index.js";
-import { program, refuses, same } from "./support.js";
+import { refuses, same } from "./support/assertions.js";
+import { program } from "./support/process.js";
 
 describe("scope", () => {
   test("ten thousand operations leave nothing", async () => {

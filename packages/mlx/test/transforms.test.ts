@@ -3,18 +3,9 @@ import { readdirSync } from "node:fs";
 import { describe, test } from "node:test";
 import * as mx from "../src/index.js";
 import { product } from "./ops/linear.js";
-import {
-  at,
-  build,
-  close,
-  noise,
-  permute,
-  program,
-  refuses,
-  same,
-  temporaryFolder,
-  toArray,
-} from "./support.js";
+import { close, refuses, same } from "./support/assertions.js";
+import { at, build, noise, permute, toArray } from "./support/dense.js";
+import { program, temporaryFolder } from "./support/process.js";
 
 const x = (): mx.MxArray => mx.array([0.5, -1, 2]);
 const values = [0.5, -1, 2];

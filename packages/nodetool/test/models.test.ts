@@ -213,7 +213,7 @@ test("failures: an error as progress, then an error; nothing that matches; bad r
     [{ repo_id: "me/gated", token: "wrong" }, /does not accept the token/],
     [
       { repo_id: "me/gated", token: goodToken, allow_patterns: ["*.bin"] },
-      /the patterns leave out all of scheduler, .*; the model needs these folders/,
+      /the patterns exclude all of scheduler, .*; the model needs these folders/,
     ],
     [{ repo_id: "me/gated", token: goodToken, ignore_patterns: ["vae/d*"] }, /vae\/.*or the patterns/],
     [{ repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
@@ -259,7 +259,7 @@ test("a run downloads its model, says so, and can be cancelled; path, variant an
   hub.host("me/many", variant);
   const model = { type: "hf.flux_depth", repo_id: "me/many", path: "v2", variant: "fp16" };
   await assert.rejects(run({ ...model, path: null, variant: null }).answer, /me\/many: .*has no/);
-  await assert.rejects(run({ ...model, ignore_patterns: ["*.fp16.*"] }).answer, /or the patterns leave/);
+  await assert.rejects(run({ ...model, ignore_patterns: ["*.fp16.*"] }).answer, /or the patterns exclude/);
   await assert.rejects(run({ ...model, path: "../v2" }).answer, /leads out of the repository/);
 
   stallAt(4e6);

@@ -14,7 +14,8 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import type { FluxDepth, Stage } from "../pipeline/flux-depth.js";
+import type { StageName } from "../pipeline/events.js";
+import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
@@ -185,7 +186,7 @@ export const generate: Command = {
   },
 };
 
-const stageNames: Readonly<Record<Stage, string>> = {
+const stageNames: Readonly<Record<StageName, string>> = {
   text: "reading the prompt",
   depth: "estimating depth",
   control: "encoding the depth map",

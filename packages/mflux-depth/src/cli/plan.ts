@@ -1,5 +1,6 @@
 import { describeBytes } from "../bytes.js";
-import type { MachineMemory, MemoryPlan } from "../memory/plan.js";
+import type { MachineMemory } from "../memory/machine.js";
+import type { MemoryPlan } from "../memory/plan.js";
 import {
   type GenerateRequest,
   type LoadOptions,
@@ -61,7 +62,7 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     });
 
     // Loads MLX's binding, so not for help.
-    const { planModel } = await import("../pipeline/flux-depth.js");
+    const { planModel } = await import("../pipeline/plan.js");
     const made = await planModel(options, request);
     io.stdout.write(json ? `${JSON.stringify(made)}\n` : print(made));
     return made.fits ? 0 : 1;

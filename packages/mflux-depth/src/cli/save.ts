@@ -62,7 +62,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
       );
     resolveLoadOptions(load);
     // Loads MLX's binding, so not for help.
-    const { saveModel } = await import("../pipeline/save.js");
+    const { saveModel } = await import("../pipeline/save-model.js");
     const progress = quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showWriting = writingOn(progress, io.stderr.isTTY === true);

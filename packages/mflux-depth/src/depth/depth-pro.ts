@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { array, type MxArray } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
-import { defaultDepthModel } from "../hub/repository.js";
 import { interpolate } from "../images/resample.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import {
@@ -16,25 +15,19 @@ import {
 } from "../models/depth-pro/index.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
-import type { EstimateOptions, EstimatorEntry, EstimatorLoadOptions } from "./estimator.js";
+import { depthPro } from "./descriptions.js";
+import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 
 const configFile = "config.json";
 const preprocessorFile = "preprocessor_config.json";
 
-/** Depth Pro (Apple): metric depth, with the field of view where the checkpoint has that head. */
-export const depthProEntry: EstimatorEntry = {
-  modelType: "depth_pro",
-  name: "Depth Pro",
-  repository: defaultDepthModel,
-  files: [{ name: configFile }, { name: preprocessorFile, optional: true }],
-  licence: "Apple's weights come under Apple's own licence, which the repository's page links to.",
-  open: (folder, options) => new DepthProEstimator(folder, options),
-};
+/** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
+export const openDepthPro: OpenEstimator = (folder, options) => new DepthProEstimator(folder, options);
 
 class DepthProEstimator extends PhotoEstimator {
-  readonly modelType = depthProEntry.modelType;
-  readonly name = depthProEntry.name;
+  readonly modelType = depthPro.modelType;
+  readonly name = depthPro.name;
   readonly folder: string;
   protected readonly seesFieldOfView: boolean;
   readonly #config: DepthProConfig;

@@ -1,23 +1,23 @@
 import { ModelError } from "../errors.js";
-import { depthProEntry } from "./depth-pro.js";
-import type { EstimatorEntry } from "./estimator.js";
+import { openDepthPro } from "./depth-pro.js";
+import { type EstimatorType, estimatorDescriptions } from "./descriptions.js";
+import type { OpenEstimator } from "./estimator.js";
 
-/** The depth models that this library knows. */
-export const estimators: readonly EstimatorEntry[] = [depthProEntry];
-
-/** The one to use unless another is named. */
-export const defaultEstimator: EstimatorEntry = depthProEntry;
+/** How to open each kind of depth model. */
+const openers: Readonly<Record<EstimatorType, OpenEstimator>> = {
+  depth_pro: openDepthPro,
+};
 
 /**
- * Finds the estimator for a config.
- * @param modelType the config's `model_type`
+ * Finds the function that opens a depth model.
+ * @param modelType the `model_type` of its config
  * @param source the config, for messages
  * @throws {ModelError} when it is not a depth model that this library knows.
  */
-export function estimatorOf(modelType: unknown, source: string): EstimatorEntry {
-  const found = estimators.find((entry) => entry.modelType === modelType);
-  if (found) return found;
-  const known = estimators.map((entry) => `"${entry.modelType}" (${entry.name})`).join(", ");
+export function openerOf(modelType: unknown, source: string): OpenEstimator {
+  const found = estimatorDescriptions.find((description) => description.modelType === modelType);
+  if (found) return openers[found.modelType];
+  const known = estimatorDescriptions.map(({ modelType: type, name }) => `"${type}" (${name})`).join(", ");
   throw new ModelError(
     source,
     modelType === undefined

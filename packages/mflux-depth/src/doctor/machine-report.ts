@@ -2,9 +2,11 @@
  * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine: what is broken is
  * reported, with its fix.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
 import type { Remedy } from "../errors.js";
+import { controlGroup } from "../memory/control-group.js";
+import { defaultDepthModel, defaultModel } from "../options/defaults.js";
 import { packageVersion } from "../version.js";
 
 export interface Problem {
@@ -93,7 +95,7 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     node: process.versions.node,
     platform: `${process.platform}-${process.arch} (${release()})`,
     processor: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism() },
-    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: groupLimit() },
+    memory: { totalBytes: totalmem(), freeBytes: freemem(), limitBytes: controlGroup()?.limit ?? null },
     mlx,
     codec,
     models,
@@ -165,7 +167,8 @@ async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
 }
 
 async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promise<ModelsReport> {
-  const { bundledModel, hubCache, resolveRepository } = await import("../hub/repository.js");
+  const { bundledModel, resolveRepository } = await import("../hub/repository.js");
+  const { hubCache } = await import("../hub/settings.js");
   const find = (name: string): string | null => {
     try {
       const { folder } = resolveRepository(name, { env });
@@ -176,8 +179,8 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
   };
   const wanted = [
     { name: bundledModel, option: null },
-    { name: "black-forest-labs/FLUX.1-Depth-dev", option: "model" },
-    { name: "apple/DepthPro-hf", option: "depthModel" },
+    { name: defaultModel, option: "model" },
+    { name: defaultDepthModel, option: "depthModel" },
   ] as const;
   const found = wanted.map(({ name, option }) => ({ name, folder: find(name), option }));
   for (const { name, folder, option } of found) {
@@ -201,17 +204,4 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     },
     found: found.map(({ name, folder }) => ({ name, folder })),
   };
-}
-
-/** Of Linux's control groups, version 2 and 1; "max" and absurd numbers mean none. */
-function groupLimit(): number | null {
-  for (const file of ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]) {
-    try {
-      const limit = Number(readFileSync(file, "utf8"));
-      if (limit > 0 && limit < totalmem()) return limit;
-    } catch {
-      // Another system, or no such group.
-    }
-  }
-  return null;
 }

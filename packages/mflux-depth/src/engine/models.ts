@@ -2,16 +2,18 @@
  * The models of jobs: which they are, and how those that this machine lacks get here while other jobs run.
  */
 import { untilAborted } from "../abort.js";
-import type { ModelKind } from "../hub/needed.js";
-import { type DownloadProgress, folderHere, isHere, type ModelSource } from "../hub/obtain.js";
-import { defaultDepthModel, depthProIn } from "../hub/repository.js";
+import { estimatorIn } from "../depth/repository.js";
+import { kindFor, type ModelPurpose } from "../families/kinds.js";
+import { folderHere, isHere, type ModelSource } from "../hub/obtain.js";
+import type { DownloadProgress } from "../hub/transfer.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import { resolveLoadOptions } from "../options/index.js";
 import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 
 interface Wanted {
   readonly source: ModelSource;
-  readonly kind: ModelKind;
+  readonly purpose: ModelPurpose;
 }
 
 /** In the order in which the pipeline looks for them. Whether FLUX brings its own Depth Pro shows when it is here. */
@@ -25,12 +27,12 @@ function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefin
   } = resolveLoadOptions(load);
   const { model, revision, variant, path } = rest;
   const flux: ModelSource = { model, revision, variant, path, patterns: { allow, ignore } };
-  const models: Wanted[] = [{ source: flux, kind: "FLUX.1 Depth" }];
-  if (configFrom !== undefined) models.push({ source: { model: configFrom }, kind: "FLUX.1 configs" });
+  const models: Wanted[] = [{ source: flux, purpose: "generation" }];
+  if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
   if (!request.image || request.depthImage) return models;
   const folder = folderHere(flux, env);
-  if (depthModel !== undefined || !folder || !depthProIn(folder))
-    models.push({ source: { model: depthModel ?? defaultDepthModel }, kind: "Depth Pro" });
+  if (depthModel !== undefined || !folder || !estimatorIn(folder))
+    models.push({ source: { model: depthModel ?? defaultDepthModel }, purpose: "depth" });
   return models;
 }
 
@@ -45,7 +47,8 @@ export const modelNamesOf = (job: EngineJob): readonly string[] =>
 export interface ObtainedModel {
   /** As it was named. */
   readonly model: string;
-  readonly kind: ModelKind;
+  /** What it is for, in words. */
+  readonly kind: string;
   readonly folder: string;
 }
 
@@ -74,11 +77,11 @@ export const obtainDepthModel = (
   depthModel: string | undefined,
   options: DownloadOptions = {},
 ): Promise<ObtainedModel> =>
-  obtain({ source: { model: depthModel ?? defaultDepthModel }, kind: "Depth Pro" }, options);
+  obtain({ source: { model: depthModel ?? defaultDepthModel }, purpose: "depth" }, options);
 
 const obtain = async (wanted: Wanted, options: DownloadOptions): Promise<ObtainedModel> => ({
   model: wanted.source.model,
-  kind: wanted.kind,
+  kind: kindFor[wanted.purpose].name,
   folder: await downloadModel(wanted, options),
 });
 
@@ -106,7 +109,7 @@ export class Downloads {
     const offline = job.load.offline ?? false;
     return (
       modelsOf(job, this.#env).find(
-        ({ source, kind }) => !isHere(source, { kind, offline, env: this.#env }),
+        ({ source, purpose }) => !isHere(source, { kind: kindFor[purpose], offline, env: this.#env }),
       ) ?? null
     );
   }

@@ -3,11 +3,13 @@
  * process, so that pictures cross as bytes.
  */
 import type { SerializedError } from "../errors.js";
+import type { ModelPurpose } from "../families/kinds.js";
 import type { CachedModel } from "../hub/cached-models.js";
-import type { ModelKind } from "../hub/needed.js";
-import type { DownloadProgress, ModelSource } from "../hub/obtain.js";
+import type { ModelSource } from "../hub/obtain.js";
+import type { DownloadProgress } from "../hub/transfer.js";
 import type { GenerateRequest, LoadOptions } from "../options/index.js";
-import type { FluxDepthOptions, GenerationEvent } from "../pipeline/flux-depth.js";
+import type { GenerationEvent } from "../pipeline/events.js";
+import type { FluxDepthOptions } from "../pipeline/flux-depth.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];
@@ -69,7 +71,7 @@ export type StoreRequest =
   | {
       readonly type: "download";
       readonly source: ModelSource;
-      readonly kind: ModelKind;
+      readonly purpose: ModelPurpose;
       readonly token?: string | undefined;
     };
 

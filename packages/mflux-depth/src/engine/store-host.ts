@@ -3,6 +3,8 @@
  * `fork` opens; when the channel closes, the process ends too.
  */
 import { serializeError } from "../errors.js";
+import { identifyModel } from "../families/identify.js";
+import { kindFor } from "../families/kinds.js";
 import { cachedModels, deleteCached } from "../hub/cached-models.js";
 import { obtainRepository } from "../hub/obtain.js";
 import { endWithOwner, tellOwner } from "./owner.js";
@@ -22,13 +24,13 @@ endWithOwner();
 async function answer(request: StoreRequest): Promise<FromStore> {
   switch (request.type) {
     case "list":
-      return { type: "models", models: await cachedModels() };
+      return { type: "models", models: await cachedModels(identifyModel) };
     case "delete":
       return { type: "deleted", deleted: await deleteCached(request.repository, request) };
     case "download": {
-      const { source, kind, token } = request;
+      const { source, purpose, token } = request;
       const { folder } = await obtainRepository(source, {
-        kind,
+        kind: kindFor[purpose],
         signal: controller.signal,
         onProgress: (progress) => tellOwner({ type: "progress", progress }),
         ...(token !== undefined && {

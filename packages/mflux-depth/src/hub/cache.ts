@@ -21,7 +21,9 @@ import { dirname, join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeBytes } from "../bytes.js";
 import { ModelError } from "../errors.js";
+import { isFolder } from "../files/folders.js";
 import { Changed, type HubClient, type HubFile, Transient } from "./client.js";
+import { cacheFolderOf } from "./settings.js";
 
 export class RepositoryCache {
   readonly #root: string;
@@ -188,9 +190,6 @@ export class RepositoryCache {
   }
 }
 
-/** The folder of a repository in the cache. */
-export const cacheFolderOf = (repository: string): string => `models--${repository.replace("/", "--")}`;
-
 /** The part of a file that is here, and its hash so far. */
 class Partial {
   readonly #handle: FileHandle;
@@ -305,16 +304,13 @@ function lockOpened({ fd }: FileHandle): Promise<boolean> {
  * but takes none, as /proc.
  */
 async function makeFolder(path: string): Promise<void> {
-  if (await isFolder(path)) return;
+  if (isFolder(path)) return;
   await makeFolder(dirname(path));
   await mkdir(path).catch(async (error: unknown) => {
     // Another process may have made it meanwhile.
-    if (!(await isFolder(path))) throw error;
+    if (!isFolder(path)) throw error;
   });
 }
-
-const isFolder = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => null))?.isDirectory() ?? false;
 
 const sizeOf = async (path: string): Promise<number | null> => {
   const found = await stat(path).catch(() => null);

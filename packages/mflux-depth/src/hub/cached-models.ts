@@ -1,17 +1,14 @@
 /*
- * What is in the cache that all of Hugging Face's libraries share, and how it gets out again. Nothing outside of a
- * repository's folder is touched, and no link is followed to delete what it leads to.
+ * Lists and deletes models in the cache that all of Hugging Face's libraries share. Nothing outside a repository's
+ * folder is touched, and links are never followed when deleting.
  */
-
 import { existsSync } from "node:fs";
 import { lstat, readdir, readFile, readlink, realpath, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
-import { readConfig } from "../files/json.js";
-import { cacheFolderOf } from "./cache.js";
-import { missingFiles } from "./needed.js";
-import { findCached, hubCache, requireFluxDepth } from "./repository.js";
+import { findCached } from "./repository.js";
+import { cacheFolderOf, hubCache } from "./settings.js";
 
 /** A model in the cache. */
 export interface CachedModel {
@@ -19,20 +16,30 @@ export interface CachedModel {
   readonly repository: string;
   /** The files of `revision`. */
   readonly folder: string;
-  /** The commit that is used unless another is asked for. */
+  /** The commit that is used by default. */
   readonly revision: string;
-  /** On the disk, of all revisions. */
+  /** On the disk, all revisions together. */
   readonly bytes: number;
-  readonly isFluxDepth: boolean;
+  /** The model family that can use it; null for other kinds of models. */
+  readonly family: string | null;
   /** Whether it is a pipeline in the layout of diffusers. */
   readonly hasModelIndex: boolean;
 }
 
+/** What a folder holds: a model of a family, a model of another kind, or a family's model with files missing. */
+export type Identification =
+  | { readonly state: "whole"; readonly family: string | null }
+  | { readonly state: "partial" };
+
 /**
- * The models in the cache, by name. A FLUX.1 repository of which files are missing is not among them; of other kinds
- * of models nobody here knows what they need.
+ * Lists the models in the cache, by name. Incomplete models of a known family are left out; other models are always
+ * listed, because nothing tells whether they are complete.
+ * @param identify looks at a model's folder.
  */
-export async function cachedModels(env: NodeJS.ProcessEnv = process.env): Promise<CachedModel[]> {
+export async function cachedModels(
+  identify: (folder: string) => Identification,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<CachedModel[]> {
   const cache = hubCache(env);
   const folders = await readdir(cache).catch(() => []);
   const found: CachedModel[] = [];
@@ -42,50 +49,28 @@ export async function cachedModels(env: NodeJS.ProcessEnv = process.env): Promis
     const cached = isCacheName(repository) ? findCached(repository, { revision: "main", env }) : null;
     if (!cached?.revision) continue;
     const { folder, revision } = cached;
-    const kind = await kindOf(folder);
-    if (kind === "partial") continue;
-    const bytes = await bytesIn(join(cache, name));
+    if (!(await hasFiles(folder))) continue;
+    const identification = identify(folder);
+    if (identification.state === "partial") continue;
     found.push({
       repository,
       folder,
       revision,
-      bytes,
-      isFluxDepth: kind === "FLUX.1 Depth",
+      bytes: await bytesIn(join(cache, name)),
+      family: identification.family,
       hasModelIndex: existsSync(join(folder, "model_index.json")),
     });
   }
   return found;
 }
 
-async function kindOf(folder: string): Promise<"FLUX.1 Depth" | "partial" | "other"> {
+/** Tells whether a snapshot has at least one file; links may be broken. */
+async function hasFiles(folder: string): Promise<boolean> {
   const names = await readdir(folder, { recursive: true }).catch(() => []);
-  // A link may lead nowhere.
-  const files = names.filter((name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)));
-  if (files.length === 0) return "partial";
-  const isSaved = files.includes(join("transformer", "0.safetensors"));
-  if (!isSaved && !isFluxTransformer(join(folder, "transformer"))) return "other";
-  const variants = files.map((name) => /\.([a-z]\w*)(-\d+-of-\d+)?\.safetensors$/.exec(name)?.[1]);
-  const isWhole = [undefined, ...new Set(variants)].some(
-    (variant) => missingFiles(folder, "FLUX.1 Depth", variant).length === 0,
-  );
-  if (!isWhole) return "partial";
-  try {
-    if (!isSaved) requireFluxDepth(folder);
-    return "FLUX.1 Depth";
-  } catch {
-    return "other";
-  }
+  return names.some((name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)));
 }
 
-function isFluxTransformer(folder: string): boolean {
-  try {
-    return readConfig(folder, "config.json")._class_name === "FluxTransformer2DModel";
-  } catch {
-    return false;
-  }
-}
-
-/** Bytes of the files in a folder, some of which may be going; what links lead to is not counted again. */
+/** Sums the sizes of the files in a folder. Links do not count, and files may disappear meanwhile. */
 async function bytesIn(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const sizes = await Promise.all(
@@ -99,11 +84,10 @@ async function bytesIn(folder: string): Promise<number> {
 }
 
 /**
- * Deletes a repository from the cache: all of it, or one revision with the files that no other revision has.
- * @param options.revision a branch, tag or commit; all of them when absent.
- * @returns false when it is not there.
- * @throws {ModelError} when the name cannot be a repository's, it is not a folder of the cache itself, or the system
- * refuses.
+ * Deletes a repository from the cache, or one revision together with the files that only it uses.
+ * @param options.revision a branch, tag or commit; all revisions by default.
+ * @returns false when the cache has no such repository or revision.
+ * @throws {ModelError} when the name is not a repository name, the folder is a link or a file, or the system refuses.
  */
 export async function deleteCached(
   repository: string,
@@ -111,7 +95,7 @@ export async function deleteCached(
 ): Promise<boolean> {
   const { revision, env = process.env } = options;
   if (!isCacheName(repository))
-    throw new ModelError(repository, "this cannot be the name of a repository (owner/name)");
+    throw new ModelError(repository, "this is not the name of a repository (owner/name)");
   const root = join(hubCache(env), cacheFolderOf(repository));
   try {
     if (!(await isOwnFolder(repository, root))) return false;
@@ -130,11 +114,14 @@ export async function deleteCached(
   }
 }
 
-/** A name as the cache's folders have it; the oldest repositories have no owner. */
+/** Tells whether a name can be that of a cache folder. The oldest repositories have no owner. */
 const isCacheName = (name: string): boolean =>
   /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(name) && !/\.\.|--/.test(name);
 
-/** @returns false when there is nothing. @throws {ModelError} when it is a link, to who knows where. */
+/**
+ * Tells whether a folder exists.
+ * @throws {ModelError} when it is a link or a file, which could lead anywhere.
+ */
 async function isOwnFolder(repository: string, path: string): Promise<boolean> {
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
@@ -143,14 +130,14 @@ async function isOwnFolder(repository: string, path: string): Promise<boolean> {
   if (found && !found.isDirectory())
     throw new ModelError(
       repository,
-      `${path} is no folder of the cache but a link or a file; delete it, and what it leads to, by hand`,
+      `${path} is a link or a file, not a cache folder; delete it and its target by hand`,
     );
   return found !== null;
 }
 
-/** Names go before contents: what an interruption leaves is no model, and a later download uses it. */
+/** Deletes names before contents: after an interruption no model is left, and a later download reuses the blobs. */
 async function deleteAll(root: string): Promise<void> {
-  for (const part of ["refs", "snapshots"]) await rm(join(root, part), { recursive: true, force: true });
+  for (const folder of ["refs", "snapshots"]) await rm(join(root, folder), { recursive: true, force: true });
   await rm(root, { recursive: true, force: true });
 }
 
@@ -167,7 +154,7 @@ async function deleteRevision(root: string, commit: string): Promise<void> {
   for (const blob of mine) if (!kept.some((blobs) => blobs.has(blob))) await rm(blob, { force: true });
 }
 
-/** The blobs in the repository's own folder that a snapshot links to. */
+/** The blobs of the repository itself that a snapshot links to. */
 async function blobsOf(root: string, snapshot: string): Promise<Set<string>> {
   const folder = join(await realpath(root), "blobs");
   const blobs = new Set<string>();

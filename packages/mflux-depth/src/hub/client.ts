@@ -5,68 +5,10 @@
  * no hash is checked, any answer to a range is believed, and it reports no bytes and takes no AbortSignal. Files kept
  * in Xet come over the same addresses, through the Hub's bridge.
  */
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import type { ReadableStreamReadResult } from "node:stream/web";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ModelError } from "../errors.js";
-
-/** How this machine uses the Hub: what Hugging Face's variables say. */
-export interface HubSettings {
-  /** Without a slash at the end. */
-  readonly endpoint: string;
-  /** The folder in which Hugging Face's libraries keep repositories. */
-  readonly cache: string;
-  readonly token: { readonly value: string; readonly source: string } | null;
-  readonly offline: boolean;
-}
-
-/**
- * Reads HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE and what stands in for them, as
- * huggingface_hub does (constants.py, utils/_auth.py).
- * @throws {ModelError} when HF_ENDPOINT is no address.
- */
-export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
-  const endpoint = (env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
-  if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint))
-    throw new ModelError("HF_ENDPOINT", `${JSON.stringify(endpoint)} is no address; expected https://…`);
-  return {
-    endpoint,
-    cache: hubCache(env),
-    token: isSet(env.HF_HUB_DISABLE_IMPLICIT_TOKEN) ? null : findToken(env),
-    offline: isSet(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
-  };
-}
-
-/** The folder in which Hugging Face's libraries keep repositories. */
-export function hubCache(env: NodeJS.ProcessEnv = process.env): string {
-  const named = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
-  return named ? expandHome(named) : join(hubHome(env), "hub");
-}
-
-const hubHome = (env: NodeJS.ProcessEnv): string =>
-  env.HF_HOME
-    ? expandHome(env.HF_HOME)
-    : join(expandHome(env.XDG_CACHE_HOME || join(homedir(), ".cache")), "huggingface");
-
-const expandHome = (path: string): string => path.replace(/^~(?=\/|$)/, homedir());
-
-const isSet = (value: string | undefined): boolean => /^(1|on|yes|true)$/i.test(value ?? "");
-
-function findToken(env: NodeJS.ProcessEnv): HubSettings["token"] {
-  for (const name of ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]) {
-    const value = env[name]?.trim();
-    if (value) return { value, source: name };
-  }
-  const path = env.HF_TOKEN_PATH ? expandHome(env.HF_TOKEN_PATH) : join(hubHome(env), "token");
-  try {
-    const value = readFileSync(path, "utf8").trim();
-    return value ? { value, source: path } : null;
-  } catch {
-    return null;
-  }
-}
+import type { HubSettings } from "./settings.js";
 
 /** How long to bear with a bad connection. */
 export interface Patience {

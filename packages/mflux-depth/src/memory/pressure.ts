@@ -1,13 +1,15 @@
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
+import { controlGroup } from "./control-group.js";
 
-/** Below this share of its memory left, a machine begins to swap or to end processes. */
-const leastShare = 0.05;
+/** With less than this share of its memory left, a machine begins to swap or to end processes. */
+const lowShare = 0.05;
 
 /**
- * Whether the system is short of memory, so that weights nobody uses had better go. macOS says so itself; on Linux
- * it is little available memory, of the machine or of the control group. Elsewhere unknown: false.
+ * Tells whether the system is short of memory, so that idle weights should be released. macOS reports memory pressure
+ * itself; Linux is short when little memory is available to the machine or to this process's control group. Other
+ * systems never report a shortage.
  */
 export async function shortOfMemory(): Promise<boolean> {
   if (process.platform === "darwin") {
@@ -19,8 +21,7 @@ export async function shortOfMemory(): Promise<boolean> {
     return Number(stdout) > 1;
   }
   if (process.platform !== "linux") return false;
-  const shares = await Promise.all([machineShare(), groupShare()]);
-  return Math.min(...shares) < leastShare;
+  return Math.min(await machineShare(), groupShare()) < lowShare;
 }
 
 async function machineShare(): Promise<number> {
@@ -29,20 +30,7 @@ async function machineShare(): Promise<number> {
   return kilobytes("MemAvailable") / kilobytes("MemTotal");
 }
 
-/** Of the control group's limit, what is free or holds files that can be read again. */
-async function groupShare(): Promise<number> {
-  const read = (name: string): Promise<string> => readFile(`/sys/fs/cgroup/${name}`, "utf8");
-  try {
-    const [limit, used, stat] = await Promise.all([
-      read("memory.max"),
-      read("memory.current"),
-      read("memory.stat"),
-    ]);
-    if (limit.trim() === "max") return 1;
-    const files = Number(/^inactive_file (\d+)/m.exec(stat)?.[1] ?? 0);
-    return 1 - (Number(used) - files) / Number(limit);
-  } catch {
-    // No control group of the second version, or none with a limit.
-    return 1;
-  }
+function groupShare(): number {
+  const group = controlGroup();
+  return group ? group.free / group.limit : 1;
 }

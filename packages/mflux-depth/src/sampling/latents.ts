@@ -1,48 +1,64 @@
 /*
- * Latents as the transformer sees them: one token for each patch of two by two, its channels channel-major within
- * the patch. diffusers: pipelines/flux/pipeline_flux.py, `_pack_latents` and `_unpack_latents`.
+ * Latents and their packed form. A latent grid has one latent for each 8 × 8 pixels; packed, each patch of 2 × 2
+ * latents is one token of the transformer. diffusers: pipelines/flux/pipeline_flux.py, `_pack_latents` and
+ * `_unpack_latents`.
  */
 import { add, array, type MxArray, multiply, random, reshape, scope, transpose } from "@mflux-depth/mlx";
 
-/** Pixels of the picture along a token's side: the autoencoder's 8, two latents a token. */
-export interface Grid {
+/** The size of an image in packed latents. */
+export interface LatentGrid {
   /** Tokens from top to bottom. */
   readonly rows: number;
   /** Tokens from left to right. */
   readonly columns: number;
-  /** Channels of a latent. */
+  /** Channels of an unpacked latent. */
   readonly channels: number;
 }
 
-/** `[1, 2·rows, 2·columns, channels]` → `[1, rows·columns, 4·channels]`. */
-export const pack = (latents: MxArray, { rows, columns, channels }: Grid): MxArray =>
-  scope(() => {
-    const patches = reshape(latents, [1, rows, 2, columns, 2, channels]);
-    return reshape(transpose(patches, [0, 1, 3, 5, 2, 4]), [1, rows * columns, 4 * channels]);
-  });
+/** Unpacked latents in PyTorch's layout, `[1, channels, 2·rows, 2·columns]`. */
+export type LatentShape = readonly [batch: number, channels: number, height: number, width: number];
 
-/** `[1, rows·columns, 4·channels]` → `[1, 2·rows, 2·columns, channels]`. */
-export const unpack = (tokens: MxArray, { rows, columns, channels }: Grid): MxArray =>
-  scope(() => {
-    const patches = reshape(tokens, [1, rows, columns, channels, 2, 2]);
-    return reshape(transpose(patches, [0, 1, 4, 2, 5, 3]), [1, 2 * rows, 2 * columns, channels]);
-  });
+/** How a family packs latents into tokens. */
+export interface LatentPacking {
+  /** `[1, 2·rows, 2·columns, channels]` → `[1, rows·columns, 4·channels]`. */
+  pack(latents: MxArray, grid: LatentGrid): MxArray;
+  /** `[1, rows·columns, 4·channels]` → `[1, 2·rows, 2·columns, channels]`. */
+  unpack(packed: MxArray, grid: LatentGrid): MxArray;
+  /** The noise of a seed, `[1, rows·columns, 4·channels]` float32. */
+  noise(seed: number, grid: LatentGrid): MxArray;
+}
 
-/** Latents in PyTorch's layout, `[1, channels, 2·rows, 2·columns]` → `[1, rows·columns, 4·channels]`. */
-export const packData = (data: Float32Array, grid: Grid): MxArray =>
-  scope(() => {
-    const channelsFirst = array(data, { shape: [1, grid.channels, 2 * grid.rows, 2 * grid.columns] });
-    return pack(transpose(channelsFirst, [0, 2, 3, 1]), grid);
-  });
+/** FLUX's packing: patches of 2 × 2 latents, channel-major within the patch. */
+export const patchPacking: LatentPacking = {
+  pack: (latents, { rows, columns, channels }) =>
+    scope(() => {
+      const patches = reshape(latents, [1, rows, 2, columns, 2, channels]);
+      return reshape(transpose(patches, [0, 1, 3, 5, 2, 4]), [1, rows * columns, 4 * channels]);
+    }),
+  unpack: (packed, { rows, columns, channels }) =>
+    scope(() => {
+      const patches = reshape(packed, [1, rows, columns, channels, 2, 2]);
+      return reshape(transpose(patches, [0, 1, 4, 2, 5, 3]), [1, 2 * rows, 2 * columns, channels]);
+    }),
+  // Drawn in the packed layout, as mflux draws it, so that seeds mean the same there and here.
+  noise: (seed, { rows, columns, channels }) =>
+    scope(() => random.normal([1, rows * columns, 4 * channels], { key: random.key(seed) })),
+};
 
-/** `[1, rows·columns, 4·channels]` → `[1, channels, 2·rows, 2·columns]`, PyTorch's layout. */
-export const unpackChannelsFirst = (tokens: MxArray, grid: Grid): MxArray =>
-  scope(() => transpose(unpack(tokens, grid), [0, 3, 1, 2]));
+export const latentShape = ({ rows, columns, channels }: LatentGrid): LatentShape => [
+  1,
+  channels,
+  2 * rows,
+  2 * columns,
+];
 
-/** The noise of a seed, `[1, rows·columns, 4·channels]` float32, drawn in this layout as mflux draws it. */
-export const noiseOf = (seed: number, { rows, columns, channels }: Grid): MxArray =>
-  scope(() => random.normal([1, rows * columns, 4 * channels], { key: random.key(seed) }));
+/** Values in PyTorch's layout → `[1, 2·rows, 2·columns, channels]`. */
+export const fromChannelsFirst = (data: Float32Array, grid: LatentGrid): MxArray =>
+  scope(() => transpose(array(data, { shape: [...latentShape(grid)] }), [0, 2, 3, 1]));
 
-/** `sigma · noise + (1 − sigma) · picture`: the picture at a noise level. */
-export const noised = (picture: MxArray, noise: MxArray, sigma: number): MxArray =>
-  scope(() => add(multiply(noise, sigma), multiply(picture, 1 - sigma)));
+/** `[1, 2·rows, 2·columns, channels]` → PyTorch's layout. */
+export const toChannelsFirst = (latents: MxArray): MxArray => scope(() => transpose(latents, [0, 3, 1, 2]));
+
+/** `sigma · noise + (1 − sigma) · clean`: latents at a noise level. */
+export const addNoise = (clean: MxArray, noise: MxArray, sigma: number): MxArray =>
+  scope(() => add(multiply(noise, sigma), multiply(clean, 1 - sigma)));

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { isRecord } from "../files/json.js";
 
 /** A token that is recognised in the text itself, before anything is split. */
 export interface SpecialToken {
@@ -22,9 +23,6 @@ export interface TokenizerSettings<R extends Role> {
 }
 
 const longestLength = 1e6;
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Reads a text file. @throws {ModelError} that names it when it is missing or unreadable. */
 export async function readText(path: string): Promise<string> {

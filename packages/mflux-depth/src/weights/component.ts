@@ -1,9 +1,10 @@
 import { type Bits, type DType, memory } from "@mflux-depth/mlx";
 import { batchBytes, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
-import { type Checkpoint, loadWeights, openCheckpoint } from "./checkpoint.js";
-import { variantIn } from "./files.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
+import { loadWeights } from "./load.js";
 import { savedGroupSize, storedBits } from "./mflux.js";
+import { variantIn } from "./weight-files.js";
 
 /** Weights are being read, or have been. */
 export interface LoadProgress {
@@ -39,6 +40,11 @@ export interface ComponentOptions<M extends Module> {
   readonly original?: string | null;
   /** Of freed buffers, what MLX may keep for the next ones; MLX's limit stays as it is when absent. */
   readonly cacheLimit?: CacheLimit | undefined;
+  /**
+   * Changes the module between loading and its first use: attaches adapters, or replaces weights. The module is freed
+   * when this throws.
+   */
+  readonly prepare?: ((module: M, signal: AbortSignal) => void | Promise<void>) | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
@@ -164,6 +170,12 @@ export class Component<M extends Module> {
         report("read");
       },
     });
+    try {
+      await this.#options.prepare?.(module, signal);
+    } catch (error) {
+      module.dispose();
+      throw error;
+    }
     bytesDone = bytes;
     report("end", (performance.now() - started) / 1000);
     return module;

@@ -10,16 +10,15 @@ import type { Checkpoint } from "./checkpoint.js";
 /** The mflux whose layout this is, as our own files say. */
 export const mfluxVersion = "0.24.0";
 
-/** The folders of a saved model that hold weights. */
-export const components = ["text_encoder", "text_encoder_2", "transformer", "vae"] as const;
-export type ComponentName = (typeof components)[number];
-
 /** Neighbouring inputs that share a scale, always. */
 export const savedGroupSize = 64;
 
 /** Whether a component is in mflux's layout. */
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
+
+/** The folders of a model in mflux's layout. */
+type MfluxComponent = "text_encoder" | "text_encoder_2" | "transformer" | "vae";
 
 /** mflux's names of modules that diffusers and transformers call something else. */
 const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
@@ -46,7 +45,7 @@ export function diffusersKey(name: string): string | null {
  * The names under which mflux saves a tensor: one, but for T5's distances, which it saves with every block.
  * @param key the name in diffusers' layout, without the prefix `text_model.` of CLIP.
  */
-export function mfluxKeys(component: ComponentName, key: string, blocks: number): string[] {
+export function mfluxKeys(component: MfluxComponent, key: string, blocks: number): string[] {
   switch (component) {
     case "text_encoder":
       return [`text_model.${key}`];

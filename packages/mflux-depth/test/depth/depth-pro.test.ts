@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { array, loadSafetensors, type MxArray, memory, saveSafetensors, zeros } from "@mflux-depth/mlx";
 import sharp from "sharp";
-import { depthProEntry, preprocess } from "../../src/depth/depth-pro.js";
+import { openDepthPro, preprocess } from "../../src/depth/depth-pro.js";
 import type { DepthEstimator } from "../../src/depth/estimator.js";
 import { ModelError } from "../../src/errors.js";
 import { readDepthMap, readPhoto } from "../../src/images/decode.js";
@@ -23,7 +23,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 function openLogged(path: string): { estimator: DepthEstimator; loads: string[] } {
   const loads: string[] = [];
   const onLoad = ({ state }: { state: string }): void => void (state !== "read" && loads.push(state));
-  return { estimator: depthProEntry.open(path, { onLoad }), loads };
+  return { estimator: openDepthPro(path, { onLoad }), loads };
 }
 
 describe("preprocess", () => {
@@ -47,7 +47,7 @@ describe("preprocess", () => {
 describe("the bundled model", () => {
   let estimator: DepthEstimator;
   before(() => {
-    estimator = depthProEntry.open(bundled, {});
+    estimator = openDepthPro(bundled, {});
   });
   after(() => estimator.free());
 
@@ -99,7 +99,7 @@ describe("the bundled model", () => {
   });
 
   test("takes no more than its working memory", async () => {
-    const own = depthProEntry.open(bundled, {});
+    const own = openDepthPro(bundled, {});
     await own.estimate(example("room.png"));
     memory.clearCache();
     memory.resetPeakMemory();
@@ -157,7 +157,7 @@ describe("a model with a field-of-view head", () => {
   });
 
   test("estimates the focal length", async () => {
-    using estimator = depthProEntry.open(path, {});
+    using estimator = openDepthPro(path, {});
     const { fieldOfView, focalLength, focalLengthFrom } = await estimator.estimate(example("cube.png"));
     assert.ok(fieldOfView! > 50 && fieldOfView! < 70, `${fieldOfView} degrees`);
     assert.equal(focalLengthFrom, "model");
@@ -165,7 +165,7 @@ describe("a model with a field-of-view head", () => {
   });
 
   test("knows distances in metres", async () => {
-    using estimator = depthProEntry.open(path, {});
+    using estimator = openDepthPro(path, {});
     const { data, metres, focalLength } = await estimator.estimate(example("cube.png"));
     for (const i of [0, 1000, 40_000]) {
       const expected = 1 / Math.min(Math.max((data[i]! * 256) / focalLength!, 1e-4), 1e4);
@@ -186,7 +186,7 @@ describe("a model with a field-of-view head", () => {
   });
 
   test("counts weights without the head, as a map needs them", () => {
-    const [plain, withHead] = [bundled, path].map((one) => depthProEntry.open(one, {}).size().bytes);
+    const [plain, withHead] = [bundled, path].map((one) => openDepthPro(one, {}).size().bytes);
     assert.equal(withHead, plain);
   });
 });
@@ -217,7 +217,7 @@ describe("opening", () => {
     test(`refuses ${what}`, () => {
       const path = made(what.replaceAll(" ", "-"), files);
       assert.throws(
-        () => depthProEntry.open(path, {}),
+        () => openDepthPro(path, {}),
         (error: Error) => error instanceof ModelError && message.test(error.message),
       );
     });
@@ -227,7 +227,7 @@ describe("opening", () => {
     const { arrays } = loadSafetensors(join(bundled, "model.safetensors"));
     arrays.set("head.layers.4.weight", zeros([2, 32, 1, 1]));
     await saveSafetensors(join(path, "model.safetensors"), arrays);
-    using estimator = depthProEntry.open(path, {});
+    using estimator = openDepthPro(path, {});
     await assert.rejects(
       estimator.estimate(example("cube.png")),
       (error: Error) => error instanceof ModelError && /head\.layers\.4\.weight/.test(error.message),

@@ -34,12 +34,12 @@ describe("openEstimator", () => {
   });
 
   test("prefers the depth model of the image model in use to the default", () => {
-    assert.equal(openEstimator({ fluxFolder: tinyWorld }).folder, bundled);
+    assert.equal(openEstimator({ modelFolder: tinyWorld }).folder, bundled);
   });
 
   test("prefers a named model to that of the image model in use", () => {
     const named = at("test/golden/depth_pro_fov");
-    assert.equal(openEstimator({ depthModel: named, fluxFolder: tinyWorld }).folder, named);
+    assert.equal(openEstimator({ depthModel: named, modelFolder: tinyWorld }).folder, named);
   });
 
   const refused: [string, () => string, RegExp][] = [
@@ -83,7 +83,7 @@ describe("obtainEstimator", () => {
   });
 
   test("uses the depth model of the image model in use", async () => {
-    const estimator = await obtainEstimator({ fluxFolder: tinyWorld, offline: true });
+    const estimator = await obtainEstimator({ modelFolder: tinyWorld, offline: true });
     assert.equal(estimator.folder, bundled);
   });
 

@@ -15,6 +15,7 @@ import { dirname, join, relative } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../../src/errors.js";
+import { identifyModel } from "../../src/families/identify.js";
 import { cachedModels, deleteCached } from "../../src/hub/cached-models.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "cached-"));
@@ -110,9 +111,9 @@ test("names that lead elsewhere, and links in place of folders, are refused", as
 
   const elsewhere = join(cache, "models--me--mine");
   symlinkSync(elsewhere, join(cache, "models--me--moved"));
-  await assert.rejects(deleteCached("me/moved", { env }), /is no folder of the cache but a link/);
+  await assert.rejects(deleteCached("me/moved", { env }), /is a link or a file, not a cache folder/);
   symlinkSync(join(elsewhere, "snapshots", second), join(elsewhere, "snapshots", "3".repeat(40)));
-  await assert.rejects(deleteCached("me/mine", { revision: "3".repeat(40), env }), /is a link|but a link/);
+  await assert.rejects(deleteCached("me/mine", { revision: "3".repeat(40), env }), /is a link or a file/);
   assert.ok(lstatSync(join(elsewhere, "snapshots", second, "a.json")).isSymbolicLink());
 });
 
@@ -137,17 +138,17 @@ test("listed are whole FLUX.1 repositories, with their size on the disk, and oth
   cpSync(`${weights}.safetensors`, `${weights}.fp16.safetensors`);
   rmSync(`${weights}.safetensors`);
 
-  const models = await cachedModels(env);
+  const models = await cachedModels(identifyModel, env);
   assert.deepEqual(
-    models.map(({ repository, isFluxDepth, hasModelIndex }) => [repository, isFluxDepth, hasModelIndex]),
+    models.map(({ repository, family, hasModelIndex }) => [repository, family, hasModelIndex]),
     [
-      ["me/half", true, true],
-      ["me/other", false, false],
-      ["me/whole", true, true],
+      ["me/half", "flux1-depth", true],
+      ["me/other", null, false],
+      ["me/whole", "flux1-depth", true],
     ],
   );
   const other = models.find(({ repository }) => repository === "me/other")!;
   assert.equal(other.bytes, "shared".length + "old".length + "new".length + 2 * first.length);
   assert.equal(other.folder, join(cache, "models--me--other", "snapshots", first));
-  assert.deepEqual(await cachedModels({ HF_HUB_CACHE: join(cache, "nowhere") }), []);
+  assert.deepEqual(await cachedModels(identifyModel, { HF_HUB_CACHE: join(cache, "nowhere") }), []);
 });

@@ -4,15 +4,17 @@ import { after, before, describe, test } from "node:test";
 import { defaultDevice, memory } from "@mflux-depth/mlx";
 import { main } from "../../src/cli/main.js";
 import { MemoryError } from "../../src/errors.js";
-import { machineMemory, planMemory, planRequest, requireFit } from "../../src/memory/plan.js";
+import { machineMemory } from "../../src/memory/machine.js";
+import { requireFit } from "../../src/memory/plan.js";
 import {
   type GenerateRequest,
   type LoadOptions,
   resolveLoadOptions,
   resolveRequest,
 } from "../../src/options/index.js";
-import { FluxDepth, planModel } from "../../src/pipeline/flux-depth.js";
-import { findModel, openParts } from "../../src/pipeline/parts.js";
+import { FluxDepth } from "../../src/pipeline/flux-depth.js";
+import { findModel, openModel } from "../../src/pipeline/model.js";
+import { planGeneration, planModel, workloadOf } from "../../src/pipeline/plan.js";
 
 const model = "tiny-world";
 const map = { data: new Uint8Array(64 * 64).map((_, i) => i % 256), width: 64, height: 64, channels: 1 };
@@ -36,8 +38,8 @@ describe("sizes of weights from headers", () => {
     test(`are what is held, with ${quantize} bits`, async () => {
       const options = resolveLoadOptions({ model, quantize, dtype: "float32" });
       const { files } = await findModel(options);
-      const parts = openParts(files, options, defaultDevice(), undefined);
-      for (const part of [parts.clip, parts.t5, parts.transformer, parts.autoencoder]) {
+      const { components } = openModel(files, options, defaultDevice());
+      for (const part of Object.values(components)) {
         memory.clearCache();
         const free = memory.activeMemory();
         const { bytes } = part.size();
@@ -111,20 +113,20 @@ describe("plans", () => {
     const machine = { total: 0.215e9, available: 0.215e9, source: "test" };
     const options = resolveLoadOptions({ model });
     const { files } = await findModel(options);
-    const device = defaultDevice();
-    const parts = openParts(files, options, device, undefined);
-    const request = planRequest(resolveRequest({ ...base, width: 1024, height: 512 }));
-    const plan = planMemory(parts, options, request, { device, machine });
+    const opened = openModel(files, options, defaultDevice());
+    const workload = workloadOf(resolveRequest({ ...base, width: 1024, height: 512 }), {
+      estimatesDepth: false,
+    });
+    const plan = planGeneration(opened, workload, { policy: options.memory, estimator: null, machine });
     assert.equal(plan.fits, false);
     assert.ok(plan.alternatives.length > 0);
     for (const { peak, width, height, memory: policy, quantize } of plan.alternatives) {
       assert.ok(peak <= machine.available);
       assert.ok(width! < 1024 && Math.abs(width! / height! - 2) < 0.2);
-      const again = planMemory(
-        parts,
-        { memory: policy ?? options.memory },
-        { ...request, width: width!, height: height! },
-        { device, machine },
+      const again = planGeneration(
+        opened,
+        { ...workload, width: width!, height: height! },
+        { policy: policy ?? options.memory, estimator: null, machine },
       );
       if (quantize === undefined) assert.equal(again.peak, peak);
     }

@@ -20,7 +20,8 @@ import {
   clipTextConfig,
   pooledPositions,
 } from "../../src/models/clip.js";
-import { loadWeights, openCheckpoint } from "../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { loadWeights } from "../../src/weights/load.js";
 import { attend, erf, linear, type Matrix, matrix, plus } from "../support/float64.js";
 import { relativeError, values } from "../support/tensors.js";
 

@@ -17,7 +17,8 @@ import { LoadError, randomize } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../src/errors.js";
 import { readConfig } from "../../src/files/json.js";
 import { relativePositionBuckets, type T5Config, T5Encoder, t5Config } from "../../src/models/t5.js";
-import { loadWeights, openCheckpoint } from "../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { loadWeights } from "../../src/weights/load.js";
 import { attend, linear, type Matrix, matrix, plus } from "../support/float64.js";
 import { relativeError, values } from "../support/tensors.js";
 

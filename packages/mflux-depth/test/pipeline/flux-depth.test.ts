@@ -42,7 +42,7 @@ import {
   type StepEvent,
 } from "../../src/index.js";
 import { readParameters } from "../../src/pipeline/metadata.js";
-import { noiseOf, pack, packData, unpack, unpackChannelsFirst } from "../../src/sampling/latents.js";
+import { patchPacking, toChannelsFirst } from "../../src/sampling/latents.js";
 import { relativeError } from "../support/tensors.js";
 
 const goldens = fileURLToPath(new URL("../../../test/golden/", import.meta.url));
@@ -96,52 +96,6 @@ interface Case {
   steps: number;
   guidance: number;
 }
-
-describe("latents", () => {
-  test("a seed's noise is mflux's, to the bit", () => {
-    const { arrays } = loadSafetensors(
-      fileURLToPath(new URL("../../../../mlx/test/golden/mlx.safetensors", import.meta.url)),
-    );
-    let compared = 0;
-    for (const [name, expected] of arrays) {
-      const [, seed, width, height] = /^noise_(\d+)_(\d+)x(\d+)$/.exec(name)?.map(Number) ?? [];
-      if (seed !== undefined && width !== undefined && height !== undefined) {
-        using noise = noiseOf(seed, { rows: height / 16, columns: width / 16, channels: 16 });
-        assert.deepEqual(noise.shape, expected.shape);
-        assert.deepEqual(noise.toTypedArray(), expected.toTypedArray());
-        compared++;
-      }
-      expected.dispose();
-    }
-    assert.ok(compared >= 3);
-  });
-
-  test("packing puts a patch's channels together, channel-major, and unpacking takes them apart", () => {
-    const grid = { rows: 2, columns: 3, channels: 5 };
-    const [height, width] = [4, 6];
-    const data = Float32Array.from({ length: 5 * height * width }, (_, i) => i);
-    using tokens = packData(data, grid);
-    assert.deepEqual(tokens.shape, [1, 6, 20]);
-    const at = (channel: number, y: number, x: number): number => (channel * height + y) * width + x;
-    const values = tokens.toTypedArray();
-    for (let row = 0; row < 2; row++)
-      for (let column = 0; column < 3; column++)
-        for (let i = 0; i < 20; i++) {
-          const [channel, y, x] = [
-            Math.floor(i / 4),
-            2 * row + (Math.floor(i / 2) % 2),
-            2 * column + (i % 2),
-          ];
-          assert.equal(values[(row * 3 + column) * 20 + i], at(channel, y, x));
-        }
-    using channelsFirst = unpackChannelsFirst(tokens, grid);
-    assert.deepEqual(channelsFirst.shape, [1, 5, 4, 6]);
-    assert.deepEqual(channelsFirst.toTypedArray(), data);
-    using channelsLast = unpack(tokens, grid);
-    using again = pack(channelsLast, grid);
-    assert.deepEqual(again.toTypedArray(), values);
-  });
-});
 
 describe("against diffusers", () => {
   const { pipeline } = JSON.parse(readFileSync(join(goldens, "index.json"), "utf8")) as { pipeline: Case[] };
@@ -334,8 +288,9 @@ describe("a generation", () => {
     assert.ok(drawn.seed !== null && drawn.seed > 0);
     assert.equal(digest(await flux.generate({ ...small, seed: drawn.seed })), digest(drawn));
     const grid = { rows: 6, columns: 4, channels: 16 };
-    using noise = noiseOf(drawn.seed, grid);
-    using channelsFirst = unpackChannelsFirst(noise, grid);
+    using noise = patchPacking.noise(drawn.seed, grid);
+    using unpacked = patchPacking.unpack(noise, grid);
+    using channelsFirst = toChannelsFirst(unpacked);
     const latents = channelsFirst.toTypedArray() as Float32Array;
     const given = await flux.generate({ ...small, latents });
     assert.equal(given.seed, null);
@@ -702,7 +657,7 @@ describe("a damaged model", () => {
         {
           file,
           damage: (path) => rewrite(path, (arrays) => void arrays.set("stray", zeros([2], "bfloat16"))),
-          message: /tensor "stray" is no part of this model/,
+          message: /tensor "stray" does not belong to this model/,
         },
       ],
       [

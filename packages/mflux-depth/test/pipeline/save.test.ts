@@ -20,16 +20,17 @@ import { promisify } from "node:util";
 import { array, loadSafetensors, type MxArray, memory, quantize, saveSafetensors } from "@mflux-depth/mlx";
 import { type Module, propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError, OutputError } from "../../src/errors.js";
+import { flux1Depth } from "../../src/families/flux1-depth/index.js";
+import { openModelFiles } from "../../src/families/model-files.js";
 import { readConfig } from "../../src/files/json.js";
 import { FluxDepth, type GenerateOptions, type LoadOptions, saveModel } from "../../src/index.js";
 import { Autoencoder, autoencoderConfig } from "../../src/models/autoencoder.js";
 import { type Bits, resolveLoadOptions } from "../../src/options/index.js";
-import { findModel, openParts } from "../../src/pipeline/parts.js";
+import { findModel, openModel } from "../../src/pipeline/model.js";
 import { ClipTokenizer } from "../../src/tokenizers/clip.js";
 import { T5Tokenizer } from "../../src/tokenizers/t5.js";
 import { openCheckpoint } from "../../src/weights/checkpoint.js";
 import { diffusersKey, mfluxKeys } from "../../src/weights/mflux.js";
-import { openModel } from "../../src/weights/saved.js";
 import { intoShards, type NamedArray } from "../../src/weights/writer.js";
 import { type Tensors, writeHoles } from "../support/holes.js";
 
@@ -72,8 +73,7 @@ const partNames: readonly PartName[] = ["text_encoder", "text_encoder_2", "trans
 async function parametersOf(options: LoadOptions, name: PartName): Promise<Map<string, string>> {
   const resolved = resolveLoadOptions(options);
   const { files } = await findModel(resolved);
-  const { clip, t5, transformer, autoencoder } = openParts(files, resolved, "cpu", undefined);
-  const part = { text_encoder: clip, text_encoder_2: t5, transformer, vae: autoencoder }[name];
+  const part = openModel(files, resolved, "cpu").components[name];
   const module: Module = await part.get();
   const found = new Map<string, string>();
   for (const [key, value] of module.parameters()) found.set(key, bitsOf(value));
@@ -226,7 +226,7 @@ describe("folders saved by mflux", () => {
       await parametersOf({ model: q4, ...options }, "transformer"),
     );
     renameSync(join(part, "1.safetensors"), join(part, "2.safetensors"));
-    await refused(() => openModel(folder, source), ModelError, /found 0\.safetensors, 2\.safetensors/);
+    await refused(() => openModelFiles(folder, source), ModelError, /found 0\.safetensors, 2\.safetensors/);
   });
 
   test("have tokenizers that give the source's tokens", async () => {
@@ -261,28 +261,29 @@ describe("folders saved by mflux", () => {
 
   test("need the configs of their source, and no others", async () => {
     await refused(
-      () => openModel(q4),
+      () => openModelFiles(q4),
       ModelError,
-      /not FLUX\.1-Depth-dev \(vocab_size of text_encoder is 864 in the weights and 49408 .*configFrom/,
+      /not those of the published FLUX\.1 Depth \(vocab_size of text_encoder is 864 in the weights and 49408 .*configFrom/,
     );
     await refused(
-      () => openModel(q4, bundled),
+      () => openModelFiles(q4, bundled),
       ModelError,
       /was not made from the configs in .*tiny-world: \w+ of text_encoder_2/,
     );
     const without = fresh();
     cpSync(q4, without, { recursive: true });
     rmSync(join(without, "vae"), { recursive: true });
-    await refused(() => openModel(without, source), ModelError, /the folder vae is missing/);
-    assert.deepEqual(openModel(source, q4).notes, [
-      `configFrom is ${q4}, without effect: the model has configs of its own.`,
+    await refused(() => openModelFiles(without, source), ModelError, /the folder vae is missing/);
+    assert.deepEqual(openModelFiles(source, q4).notes, [
+      `configFrom is ${q4}, without effect: the model has its own configs.`,
     ]);
   });
 
   test("have FLUX.1-Depth-dev's configs where the sizes are its own", async () => {
     const folder = fresh();
     writeRealSizes(folder);
-    assert.deepEqual(openModel(folder), {
+    assert.deepEqual(openModelFiles(folder), {
+      family: flux1Depth,
       folder,
       configs: depthDev,
       original: null,
@@ -291,9 +292,13 @@ describe("folders saved by mflux", () => {
       origin: null,
     });
     writeRealSizes(folder, { single: 37 });
-    await refused(() => openModel(folder), ModelError, /num_single_layers of transformer is 37 .* 38/);
+    await refused(() => openModelFiles(folder), ModelError, /num_single_layers of transformer is 37 .* 38/);
     writeRealSizes(folder, { channels: 64 });
-    await refused(() => openModel(folder), ModelError, /FLUX\.1 dev or schnell, which takes no depth map/);
+    await refused(
+      () => openModelFiles(folder),
+      ModelError,
+      /FLUX\.1 dev or schnell, which takes no depth map/,
+    );
   });
 
   test("without the bias of the last modulation load with zeros or the original's, and a note", async () => {
@@ -313,7 +318,7 @@ describe("folders saved by mflux", () => {
     );
     assert.equal(original.get("normOut.linear.bias"), bitsOf(bias));
     assert.match(
-      openModel(folder, source).notes[0]!,
+      openModelFiles(folder, source).notes[0]!,
       /norm_out\.linear\.bias is missing.* it is read from .*source/,
     );
 
@@ -325,7 +330,7 @@ describe("folders saved by mflux", () => {
     );
     using zero = array(new Uint16Array(bias.size), { dtype: "bfloat16" });
     assert.equal(zeros.get("normOut.linear.bias"), bitsOf(zero));
-    assert.match(openModel(folder, configs).notes[0]!, /zeros take its place.*configFrom/);
+    assert.match(openModelFiles(folder, configs).notes[0]!, /zeros take its place.*configFrom/);
     bias.dispose();
     using flux = await FluxDepth.load({ model: folder, configFrom: configs });
     const { warnings, image } = await flux.generate(request);
@@ -495,7 +500,7 @@ describe("saveModel", () => {
   });
 });
 
-const child = path("./saved-child.js");
+const child = path("../support/saved-child.js");
 const runChild = promisify(execFile);
 
 describe("in a process of its own", () => {

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { array, memory, scope } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
 import { saveModel } from "../../src/index.js";
-import { loadWeights, openCheckpoint } from "../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { loadWeights } from "../../src/weights/load.js";
 import { type NamedArray, writeSafetensors } from "../../src/weights/writer.js";
 
 const [mode, path = ""] = process.argv.slice(2);

@@ -1,23 +1,18 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { after, beforeEach, describe, test } from "node:test";
+import { beforeEach, describe, test } from "node:test";
 import { array, type MxArray, memory, saveSafetensors, toFp8 } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
-import { ModelError } from "../../src/errors.js";
-import { readConfig } from "../../src/files/json.js";
-import { hubCache, requireFluxDepth, resolveRepository } from "../../src/hub/repository.js";
-import { loadWeights, openCheckpoint } from "../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { loadWeights } from "../../src/weights/load.js";
+import { folderPerTest, writeJson as writeFile } from "../support/folders.js";
+import { refused, refusedLater } from "../support/refusals.js";
 
-const root = mkdtempSync(join(tmpdir(), "checkpoint-"));
-after(() => rmSync(root, { recursive: true }));
-
+const current = folderPerTest("checkpoint");
 let folder = "";
-let count = 0;
 beforeEach(() => {
-  folder = join(root, `${count++}`);
-  mkdirSync(folder);
+  folder = current();
 });
 
 /** Writes a safetensors file of float32 tensors filled with one value each; returns its path. */
@@ -36,8 +31,7 @@ async function write(
   return path;
 }
 
-const writeJson = (name: string, value: unknown): void =>
-  writeFileSync(join(folder, name), typeof value === "string" ? value : JSON.stringify(value));
+const writeJson = (name: string, value: unknown): void => writeFile(join(folder, name), value);
 
 /** The names and first values of what a folder holds. */
 function contents(variant?: string): Record<string, number> {
@@ -48,28 +42,6 @@ function contents(variant?: string): Record<string, number> {
   }
   return found;
 }
-
-/** Asserts a ModelError about `source` whose message matches, and that nothing stays in memory. */
-function refused(action: () => unknown, source: string, message: RegExp): void {
-  const before = held();
-  assert.throws(action, refusal(source, message));
-  assert.deepEqual(held(), before);
-}
-
-async function refusedLater(action: () => Promise<unknown>, source: string, message: RegExp): Promise<void> {
-  const before = held();
-  await assert.rejects(action, refusal(source, message));
-  assert.deepEqual(held(), before);
-}
-
-const held = (): object => [memory.activeMemory(), memory.liveHandles()];
-
-const refusal = (source: string, message: RegExp) => (error: unknown) => {
-  assert.ok(error instanceof ModelError, String(error));
-  assert.equal(error.source, source);
-  assert.match(error.message, message);
-  return true;
-};
 
 describe("openCheckpoint", () => {
   test("reads a single file, by either library's name, or the only one", async () => {
@@ -211,161 +183,15 @@ describe("loadWeights", () => {
       /"second\.weight" is missing/,
     );
     await write("model.safetensors", { ...sound, extra: [[1], 0], more: [[1], 0] });
-    await refusedLater(load, path, /"(extra|more)" is no part of this model \(as 1 more is\)/);
+    await refusedLater(
+      load,
+      path,
+      /"(extra|more)" does not belong to this model \(and 1 more has this problem\)/,
+    );
     await refusedLater(
       () => load((name) => (name === "more" ? null : name && name)),
       path,
-      /"extra" is no part of this model$/,
+      /"extra" does not belong to this model$/,
     );
-  });
-});
-
-describe("readConfig", () => {
-  test("reads an object and says what is wrong with others", () => {
-    writeJson("config.json", { a: 1 });
-    assert.deepEqual(readConfig(folder, "config.json"), { a: 1 });
-    for (const [text, message] of [
-      ["{", /not valid JSON/],
-      ["", /not valid JSON/],
-      ["[1]", /expected a JSON object/],
-    ] as const) {
-      writeJson("config.json", text);
-      refused(() => readConfig(folder, "config.json"), join(folder, "config.json"), message);
-    }
-    refused(() => readConfig(folder, "other.json"), join(folder, "other.json"), /this file is missing/);
-    mkdirSync(join(folder, "folder.json"));
-    refused(() => readConfig(folder, "folder.json"), join(folder, "folder.json"), /cannot be read/);
-  });
-});
-
-describe("resolveRepository", () => {
-  const env = (): NodeJS.ProcessEnv => ({ HF_HUB_CACHE: folder });
-  const snapshot = (commit: string): string => {
-    const path = join(folder, "models--owner--name", "snapshots", commit);
-    mkdirSync(path, { recursive: true });
-    return path;
-  };
-
-  test("finds the bundled checkpoint and folders", () => {
-    const bundled = resolveRepository("tiny-world");
-    requireFluxDepth(bundled.folder);
-    assert.equal(bundled.revision, undefined);
-    assert.equal(resolveRepository(folder).folder, folder);
-  });
-
-  test("finds a repository in the cache by reference, commit, or without reference", () => {
-    snapshot("aaaa");
-    snapshot("bbbb");
-    const refs = join(folder, "models--owner--name", "refs");
-    mkdirSync(join(refs, "pr"), { recursive: true });
-    writeFileSync(join(refs, "main"), "aaaa\n");
-    writeFileSync(join(refs, "pr", "1"), "bbbb");
-    assert.equal(resolveRepository("owner/name", { env: env() }).revision, "aaaa");
-    assert.equal(resolveRepository("owner/name", { env: env() }).folder, snapshot("aaaa"));
-    assert.equal(resolveRepository("owner/name", { env: env(), revision: "bbbb" }).revision, "bbbb");
-    assert.equal(resolveRepository("owner/name", { env: env(), revision: "pr/1" }).revision, "bbbb");
-    rmSync(refs, { recursive: true });
-    utimesSync(snapshot("aaaa"), 1000, 1000);
-    utimesSync(snapshot("bbbb"), 2000, 2000);
-    assert.equal(resolveRepository("owner/name", { env: env() }).revision, "bbbb");
-    // The second is a folder, but above the snapshots.
-    for (const revision of ["v2", ".."])
-      refused(
-        () => resolveRepository("owner/name", { env: env(), revision }),
-        "owner/name",
-        new RegExp(`revision ${revision.replaceAll(".", "[.]")}`),
-      );
-  });
-
-  test("knows the places of the cache in their order", () => {
-    for (const [variables, cache] of [
-      [{ HF_HUB_CACHE: folder, HF_HOME: "/none" }, folder],
-      [{ HF_HOME: folder, XDG_CACHE_HOME: "/none" }, join(folder, "hub")],
-      [{ XDG_CACHE_HOME: folder }, join(folder, "huggingface", "hub")],
-      [{}, join(homedir(), ".cache", "huggingface", "hub")],
-    ] as const)
-      assert.equal(hubCache(variables), cache);
-  });
-
-  test("says how to get what is not there", () => {
-    refused(
-      () => resolveRepository("owner/name", { env: env() }),
-      "owner/name",
-      /download it, or use the bundled model, tiny-world/,
-    );
-    refused(() => resolveRepository("./none", { env: env() }), "./none", /no such folder.*tiny-world/);
-    refused(() => resolveRepository("tiny", { env: env() }), "tiny", /no such folder.*tiny-world/);
-    refused(() => resolveRepository("../a/b", { env: env() }), "../a/b", /no such folder/);
-  });
-});
-
-describe("requireFluxDepth", () => {
-  const { folder: bundled } = resolveRepository("tiny-world");
-  /** A copy of the bundled repository without its weights. */
-  const copy = (): void => {
-    cpSync(bundled, folder, {
-      recursive: true,
-      filter: (path) => !/\.safetensors$|depth_pro|tokenizer\.json$/.test(path),
-    });
-  };
-  const changeTransformer = (changes: object): string => {
-    const path = join("transformer", "config.json");
-    writeJson(path, { ...readConfig(bundled, path), ...changes });
-    return join(folder, path);
-  };
-
-  test("accepts FLUX.1 Depth, through links too", () => {
-    copy();
-    requireFluxDepth(folder);
-    symlinkSync(folder, `${folder}-link`);
-    requireFluxDepth(`${folder}-link`);
-  });
-
-  test("knows Canny by its model card, or the name of its folder", () => {
-    copy();
-    const card = join(folder, "README.md");
-    writeFileSync(card, "# FLUX.1 Canny [dev]\n\nIts sister is FLUX.1 Depth.\n");
-    refused(() => requireFluxDepth(folder), card, /FLUX\.1 Canny, which takes edges/);
-    writeFileSync(card, "---\ntags: flux\n---\n`FLUX.1 Depth [dev]`, unlike FLUX.1 Canny, takes depth.\n");
-    requireFluxDepth(folder);
-    const named = join(folder, "flux.1-canny-dev");
-    symlinkSync(folder, named);
-    refused(() => requireFluxDepth(named), named, /FLUX\.1 Canny/);
-  });
-
-  test("says which model it is instead", () => {
-    copy();
-    let path = changeTransformer({ in_channels: 64 });
-    refused(() => requireFluxDepth(folder), path, /FLUX\.1 dev or schnell.*in_channels 128, not 64/);
-    path = changeTransformer({ in_channels: 384 });
-    refused(() => requireFluxDepth(folder), path, /FLUX\.1 Fill/);
-    changeTransformer({ in_channels: 5 });
-    refused(() => requireFluxDepth(folder), path, /in_channels is 5/);
-    changeTransformer({ _class_name: "SD3Transformer2DModel" });
-    refused(() => requireFluxDepth(folder), path, /SD3Transformer2DModel/);
-    writeJson("model_index.json", { _class_name: "StableDiffusionPipeline" });
-    refused(() => requireFluxDepth(folder), folder, /StableDiffusionPipeline, not for FLUX\.1/);
-    refused(
-      () => requireFluxDepth(join(bundled, "depth_pro")),
-      join(bundled, "depth_pro"),
-      /Depth Pro.*depthModel/,
-    );
-    refused(
-      () => requireFluxDepth(join(bundled, "vae")),
-      join(bundled, "vae"),
-      /one component \(AutoencoderKL\)/,
-    );
-  });
-
-  test("lists what is missing", () => {
-    refused(
-      () => requireFluxDepth(folder),
-      folder,
-      /expected model_index\.json and the folders scheduler, text_encoder/,
-    );
-    copy();
-    rmSync(join(folder, "text_encoder_2"), { recursive: true });
-    rmSync(join(folder, "vae"), { recursive: true });
-    refused(() => requireFluxDepth(folder), folder, /text_encoder_2, vae is missing/);
   });
 });

@@ -1,6 +1,6 @@
-import type { MxArray } from "../array.js";
 import { native } from "../load.js";
 import { add, astype, erf, maximum, multiply, sigmoid, tanh } from "../ops.js";
+import type { MxArray } from "../types.js";
 
 /**
  * One pass on all threads where the CPU backend has it; else the plain operations, in float32 and rounded once to the

@@ -1,4 +1,4 @@
-import { array, type MxArray } from "../array.js";
+import { array } from "../array.js";
 import { defaultDevice } from "../device.js";
 import * as fast from "../fast.js";
 import { native } from "../load.js";
@@ -19,6 +19,7 @@ import {
   swapaxes,
   where,
 } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { Module } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 

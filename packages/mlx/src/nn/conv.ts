@@ -1,4 +1,3 @@
-import type { MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
 import { native } from "../load.js";
 import {
@@ -16,6 +15,7 @@ import {
   transpose,
   zeros,
 } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { silu } from "./activations.js";
 import { Module } from "./module.js";
 import type { GroupNorm } from "./norm.js";

@@ -1,5 +1,5 @@
-import type { MxArray } from "../array.js";
 import { astype, dequantize, take } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { MatrixLayer } from "./matrix.js";
 
 /** A table of vectors, `weight [count, dims]` dense or quantized. */

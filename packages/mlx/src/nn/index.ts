@@ -1,4 +1,5 @@
 export * from "./activations.js";
+export { Adapter } from "./adapter.js";
 export * from "./attention.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
 export { Embedding } from "./embedding.js";
@@ -6,10 +7,10 @@ export { joined } from "./join.js";
 export {
   canMultiplyIntegers,
   Linear,
-  LinearInput,
   type QuantizedProducts,
   setQuantizedProducts,
 } from "./linear.js";
+export { LinearInput } from "./linear-input.js";
 export { multipliesStored } from "./matrix.js";
 export * from "./modulation.js";
 export {

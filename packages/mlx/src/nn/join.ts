@@ -1,6 +1,6 @@
-import type { MxArray } from "../array.js";
 import { native } from "../load.js";
 import { concatenate } from "../ops.js";
+import type { MxArray } from "../types.js";
 
 /**
  * Arrays one after the other along `axis`; they have one shape but for that. On the CPU all threads copy, views as they

@@ -1,25 +1,14 @@
-import type { MxArray } from "../array.js";
-import { defaultDevice } from "../device.js";
+import { MlxError } from "../errors.js";
 import { native } from "../load.js";
-import {
-  add,
-  addmm,
-  astype,
-  type Bits,
-  concatenate,
-  dequantize,
-  matmul,
-  type QuantizedMatrix,
-  quantizedMatmul,
-  slice,
-  transpose,
-  zeros,
-} from "../ops.js";
+import { add, addmm, astype, type Bits, matmul, transpose, zeros } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { type Activation, activations } from "./activations.js";
-import { joined } from "./join.js";
+import type { Adapter } from "./adapter.js";
+import { castTo } from "./floating.js";
+import { LinearInput } from "./linear-input.js";
 import { MatrixLayer } from "./matrix.js";
-import type { LayerQuantization, Module } from "./module.js";
-import { after, scratchBytes } from "./order.js";
+import type { Module } from "./module.js";
+import { quantizedProduct } from "./quantized-product.js";
 
 /**
  * How quantized matrices are multiplied: "exact" with their values in the dtype of the input, or "int8" with the input
@@ -29,66 +18,83 @@ import { after, scratchBytes } from "./order.js";
 export type QuantizedProducts = "exact" | "int8";
 
 /**
- * What several Linear layers take, so that work on it that they share is done once, or what one takes in parts that
- * stand side by side on the last axis, so that they need not be joined: where layers multiply integers, it is rounded
- * once from where the parts lie.
- */
-export class LinearInput {
-  readonly parts: readonly MxArray[];
-  #whole: MxArray | undefined;
-  readonly #rounded = new Map<string, MxArray>();
-
-  /** `parts`: at least one, `[..., in of the part]`, of one shape but for the last axis. */
-  constructor(...parts: [MxArray, ...MxArray[]]) {
-    this.parts = parts;
-  }
-
-  /** `[..., in]`. */
-  get shape(): number[] {
-    const inputs = this.parts.reduce((sum, { shape }) => sum + shape.at(-1)!, 0);
-    return [...this.parts[0]!.shape.slice(0, -1), inputs];
-  }
-
-  /** The parts as one array, `[..., in]`. */
-  get whole(): MxArray {
-    this.#whole ??= this.parts.length === 1 ? this.parts[0]! : joined(this.parts, -1);
-    return this.#whole;
-  }
-
-  /** As `fusedIntegerLinear` takes it for matrices of so many bits. */
-  rounded({ groupSize, bits }: Required<LayerQuantization>): MxArray {
-    const key = `${groupSize} ${bits}`;
-    let rounded = this.#rounded.get(key);
-    if (!rounded) {
-      const fits = this.parts.every(({ shape }) => shape.at(-1)! % groupSize === 0);
-      rounded = native.fusedRoundInputs(fits ? [...this.parts] : [this.whole], groupSize, bits);
-      this.#rounded.set(key, rounded);
-    }
-    return rounded;
-  }
-}
-
-/**
- * `y = x Wᵀ + b`, with `weight [out, in]` dense or quantized. On a Linux CPU a matrix of 16 bits, and scales and biases
- * of 16 bits, are widened in the multiplication with a float32 `x`.
+ * `y = act(W x + b + Σ scaleᵢ · Bᵢ(Aᵢ x))`, with `weight [out, in]` dense or quantized and any number of adapters
+ * `Aᵢ [rank, in]`, `Bᵢ [out, rank]`. On a Linux CPU, 16-bit matrices (and 16-bit scales and biases) are widened inside
+ * the multiplication with a float32 `x`.
  */
 export class Linear extends MatrixLayer {
   bias: MxArray | null;
-  /** "int8" acts on quantized weights where {@link canMultiplyIntegers} says so, and outside of gradients. */
+  /** "int8" applies to quantized weights where {@link canMultiplyIntegers} allows it, outside gradients. */
   products: QuantizedProducts = "exact";
+  // A plain property, so that a scope keeps the arrays of a layer that it returns.
+  private attached: readonly Adapter[] = [];
 
   constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
     super(outFeatures, inFeatures);
     this.bias = (options.bias ?? true) ? zeros([outFeatures]) : null;
   }
 
+  /** The attached adapters, in the order of their attachment. They are not parameters: files never hold them. */
+  get adapters(): readonly Adapter[] {
+    return this.attached;
+  }
+
+  /**
+   * Adds an adapter to every following forward pass and takes ownership of it: disposing this layer disposes the
+   * adapter too. An adapter belongs to one layer.
+   * @throws {MlxError} when its shapes do not fit the weight, or it is attached already.
+   */
+  attach(adapter: Adapter): void {
+    const { a, b } = adapter;
+    const { rows, columns } = this;
+    if (a.shape[1] !== columns || b.shape[0] !== rows)
+      throw new MlxError(
+        "attach",
+        `an adapter of a [${a.shape}] and b [${b.shape}] does not fit a weight of [${rows},${columns}]; ` +
+          `expected a [rank,${columns}] and b [${rows},rank]`,
+      );
+    if (owned.has(adapter)) throw new MlxError("attach", "the adapter is attached already; detach it first");
+    owned.add(adapter);
+    this.attached = [...this.attached, adapter];
+  }
+
+  /**
+   * Removes an adapter and hands its ownership back to the caller.
+   * @throws {MlxError} when it is not attached to this layer.
+   */
+  detach(adapter: Adapter): void {
+    if (!this.attached.includes(adapter))
+      throw new MlxError("detach", "the adapter is not attached to this layer");
+    owned.delete(adapter);
+    this.attached = this.attached.filter((one) => one !== adapter);
+  }
+
   /** `[..., in]` → `[..., out]`, through the activation if one is named: in the same pass where the layer is fused. */
   forward(x: MxArray | LinearInput, activation?: Activation): MxArray {
     const input = x instanceof LinearInput ? x : new LinearInput(x);
+    const active = this.attached.filter(({ scale }) => scale !== 0);
+    if (active.length === 0) return this.#plain(input, activation);
+    const sum = active.reduce((y, adapter) => this.#adapted(y, input, adapter), this.#plain(input));
+    return activation ? activations[activation](sum) : sum;
+  }
+
+  protected override release(): void {
+    super.release();
+    for (const adapter of this.attached) adapter.dispose();
+  }
+
+  /** `act(W x + b)`. */
+  #plain(input: LinearInput, activation?: Activation): MxArray {
     const fused = this.#fused(input, activation);
     if (fused) return fused;
     const product = this.#product(input.whole);
     return activation ? activations[activation](product) : product;
+  }
+
+  /** `y + scale · B(A x)` in the dtype of the layer; `x` as it is given, never rounded to integers. */
+  #adapted(y: MxArray, input: LinearInput, { a, b, scale }: Adapter): MxArray {
+    const [down, up] = [a, b].map((matrix) => transpose(castTo(this.dtype, matrix))) as [MxArray, MxArray];
+    return addmm(y, input.times(down), up, { alpha: scale });
   }
 
   /** What the fused operations of a Linux CPU give, where they apply. */
@@ -121,6 +127,9 @@ export class Linear extends MatrixLayer {
   }
 }
 
+/** The adapters that belong to a layer. */
+const owned = new WeakSet<Adapter>();
+
 /**
  * Whether this machine multiplies matrices of so many bits as integers: a Linux CPU with AVX-512 VNNI or AVX-VNNI, or
  * with AVX2 up to 6 bits (8 would be no faster than exact products, and are multiplied so).
@@ -130,39 +139,4 @@ export const canMultiplyIntegers = (bits: Bits = 4): boolean => native.multiplie
 /** Sets how all Linear layers of a module multiply quantized matrices. */
 export function setQuantizedProducts(module: Module, products: QuantizedProducts): void {
   for (const [, layer] of module.modules()) if (layer instanceof Linear) layer.products = products;
-}
-
-/**
- * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product is plain
- * loops on one thread there, the dense one is BLAS, and dequantizing costs the same for any number of rows.
- */
-const rowsWorthDequantizing = 8;
-
-/** `x @ dequantize(q)ᵀ`. */
-export function quantizedProduct(
-  x: MxArray,
-  q: QuantizedMatrix,
-  quantization: Required<LayerQuantization>,
-): MxArray {
-  const features = x.shape.at(-1)!;
-  const rows = x.size / features;
-  if (defaultDevice() !== "cpu" || rows < rowsWorthDequantizing)
-    return quantizedMatmul(x, q, { ...quantization, transpose: true });
-
-  // Panels of output features, one after another, so that the dense matrix never exists as a whole. MLX dequantizes
-  // in several steps on the CPU, with up to four arrays of the panel's size at once.
-  const outputs = q.scales.shape[0]!;
-  const panel = Math.max(1, Math.floor(scratchBytes / (4 * 4 * features)));
-  const products: MxArray[] = [];
-  for (let start = 0; start < outputs; start += panel) {
-    const part = (a: MxArray): MxArray => slice(a, [[start, Math.min(start + panel, outputs)]]);
-    const previous = products.at(-1);
-    const scales = part(q.scales);
-    const matrix = dequantize(
-      { weight: part(q.weight), scales: previous ? after(scales, previous) : scales, biases: part(q.biases) },
-      quantization,
-    );
-    products.push(matmul(x, transpose(matrix)));
-  }
-  return products.length === 1 ? products[0]! : concatenate(products, -1);
 }

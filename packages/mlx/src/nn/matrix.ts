@@ -1,10 +1,11 @@
-import type { DType, MxArray } from "../array.js";
 import { defaultDevice } from "../device.js";
 import { evaluateSync } from "../evaluate.js";
 import { native } from "../load.js";
 import { type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
-import { castTo, type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
+import type { DType, MxArray } from "../types.js";
+import { castTo } from "./floating.js";
+import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
 
 export const defaultGroupSize = 64;
 

@@ -1,6 +1,6 @@
-import type { MxArray } from "../array.js";
 import { native } from "../load.js";
 import { add, astype, multiply, reshape, slice, stack, subtract, swapaxes } from "../ops.js";
+import type { MxArray } from "../types.js";
 import type { RMSNorm } from "./norm.js";
 
 /** `x + gate · y`: `x` and `y [batch, tokens, dims]`, `gate [batch, 1, dims]` → the shape of `x`. */

@@ -1,8 +1,10 @@
-import { type DType, isArray, type MxArray } from "../array.js";
+import { isArray } from "../array.js";
 import { MlxError } from "../errors.js";
 import { evaluate } from "../evaluate.js";
-import { astype, type Bits, contiguous, transpose } from "../ops.js";
+import { type Bits, contiguous, transpose } from "../ops.js";
 import { scope } from "../scope.js";
+import type { DType, MxArray } from "../types.js";
+import { castTo, isFloating } from "./floating.js";
 
 export interface LayerQuantization {
   /** Bits an element. */
@@ -109,8 +111,6 @@ function inBatches(matches: readonly Match[]): Match[][] {
   }
   return batches;
 }
-
-const floating: ReadonlySet<DType> = new Set(["float16", "bfloat16", "float32", "float64"]);
 
 /** `to_out.0.weight` → `toOut.0.weight`: the rule from keys of files to property paths. It has no inverse. */
 export const propertyPath = (key: string): string =>
@@ -242,9 +242,9 @@ export abstract class Module {
       if (layer.quantizable(options) && predicate(path, layer)) layer.quantizeParameters(options);
   }
 
-  /** Releases all parameters. The module is of no use afterwards. */
+  /** Releases the parameters of this module and all below it, and their adapters. The module is unusable afterwards. */
   dispose(): void {
-    for (const parameter of this.parameters().values()) parameter.dispose();
+    for (const [, module] of this.modules()) module.release();
   }
 
   [Symbol.dispose](): void {
@@ -254,6 +254,11 @@ export abstract class Module {
   /** The arrays that are properties of this module itself. */
   ownParameters(): [name: string, value: MxArray][] {
     return Object.entries(this).filter((entry): entry is [string, MxArray] => isArray(entry[1]));
+  }
+
+  /** Releases what this module itself owns. */
+  protected release(): void {
+    for (const [, parameter] of this.ownParameters()) parameter.dispose();
   }
 
   /** The order that takes a parameter's axes in a file to those it is held with; null when they are the same. */
@@ -308,14 +313,8 @@ export abstract class Module {
   protected quantizeParameters(_options: LayerQuantization): void {}
 }
 
-/** Floating tensors in `dtype`, others as they are. */
-export const castTo = (dtype: DType | undefined, tensor: MxArray): MxArray =>
-  dtype !== undefined && dtype !== tensor.dtype && floating.has(tensor.dtype)
-    ? astype(tensor, dtype)
-    : tensor;
-
 function fits(tensor: MxArray, slot: Slot): boolean {
-  const kind = slot.kind === "uint32" ? tensor.dtype === "uint32" : floating.has(tensor.dtype);
+  const kind = slot.kind === "uint32" ? tensor.dtype === "uint32" : isFloating(tensor.dtype);
   return (
     kind &&
     tensor.shape.length === slot.shape.length &&

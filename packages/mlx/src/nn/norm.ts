@@ -1,4 +1,3 @@
-import type { MxArray } from "../array.js";
 import { MlxError } from "../errors.js";
 import * as fast from "../fast.js";
 import { native } from "../load.js";
@@ -19,6 +18,7 @@ import {
   subtract,
   zeros,
 } from "../ops.js";
+import type { MxArray } from "../types.js";
 import { silu } from "./activations.js";
 import { Module } from "./module.js";
 

@@ -1,5 +1,5 @@
-import type { MxArray } from "../array.js";
 import { astype, reshape, slice, where } from "../ops.js";
+import type { MxArray } from "../types.js";
 
 /**
  * The same values as `a`, computed only after `earlier`: makes parts that share nothing run one after another, so

@@ -1,8 +1,8 @@
-import type { MxArray } from "../array.js";
 import { evaluateSync } from "../evaluate.js";
 import { slice } from "../ops.js";
 import { normal, split } from "../random.js";
 import { scope } from "../scope.js";
+import type { MxArray } from "../types.js";
 import type { Module } from "./module.js";
 
 /**

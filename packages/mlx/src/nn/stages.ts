@@ -1,6 +1,6 @@
-import type { MxArray } from "../array.js";
 import { evaluate } from "../evaluate.js";
 import { arraysIn } from "../scope.js";
+import type { MxArray } from "../types.js";
 
 /**
  * A long computation in parts: yields what the rest depends on after each part, and returns the result. What a part

@@ -1,16 +1,6 @@
 import * as mx from "../../src/index.js";
-import {
-  at,
-  build,
-  close,
-  type Dense,
-  layouts,
-  noise,
-  positions,
-  refuses,
-  toArray,
-  within,
-} from "../support.js";
+import { close, refuses } from "../support/assertions.js";
+import { at, build, type Dense, layouts, noise, positions, toArray, within } from "../support/dense.js";
 
 interface Settings {
   stride: number[];

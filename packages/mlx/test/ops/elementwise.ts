@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
-import { at, build, close, type Dense, layouts, noise, refuses, same, toArray } from "../support.js";
+import { close, refuses, same } from "../support/assertions.js";
+import { at, build, type Dense, layouts, noise, toArray } from "../support/dense.js";
 
 /** erf by its Taylor series, good to 1e-12 for |x| < 3. */
 export function erf(x: number): number {

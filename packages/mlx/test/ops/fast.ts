@@ -1,6 +1,7 @@
 import * as mx from "../../src/index.js";
 import { fast } from "../../src/index.js";
-import { at, build, close, type Dense, fold, layouts, noise, permute, refuses, toArray } from "../support.js";
+import { close, refuses } from "../support/assertions.js";
+import { at, build, type Dense, fold, layouts, noise, permute, toArray } from "../support/dense.js";
 import { product } from "./linear.js";
 
 /** Softmax attention in doubles; `bias(position)` is added to each score. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
-import { at, build, type Dense, dense, fold, layouts, noise, refuses, same, toArray } from "../support.js";
+import { refuses, same } from "../support/assertions.js";
+import { at, build, type Dense, dense, fold, layouts, noise, toArray } from "../support/dense.js";
 
 const d = noise([4, 5, 6], 50);
 const ints = (values: number[], shape = [values.length]): mx.MxArray =>

@@ -1,19 +1,17 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
+import { close, refuses, same } from "../support/assertions.js";
 import {
   at,
   build,
-  close,
   type Dense,
   dense,
   layouts,
   noise,
   permute,
   positions,
-  refuses,
-  same,
   toArray,
-} from "../support.js";
+} from "../support/dense.js";
 
 const sum = (count: number, term: (i: number) => number): number => {
   let total = 0;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
-import { at, build, close, type Dense, layouts, noise, refuses, same } from "../support.js";
+import { close, refuses, same } from "../support/assertions.js";
+import { at, build, type Dense, layouts, noise } from "../support/dense.js";
 
 const floats: mx.DType[] = ["float16", "bfloat16", "float32", "float64"];
 const numeric: mx.DType[] = [

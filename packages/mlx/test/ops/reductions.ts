@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
-import { at, build, close, type Dense, fold, layouts, noise, refuses, same, toArray } from "../support.js";
+import { close, refuses, same } from "../support/assertions.js";
+import { at, build, type Dense, fold, layouts, noise, toArray } from "../support/dense.js";
 
 type Reduction = (a: mx.MxArray, o?: mx.ReduceOptions) => mx.MxArray;
 

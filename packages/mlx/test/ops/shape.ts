@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as mx from "../../src/index.js";
-import { at, build, type Dense, layouts, noise, permute, refuses, same, toArray } from "../support.js";
+import { refuses, same } from "../support/assertions.js";
+import { at, build, type Dense, layouts, noise, permute, toArray } from "../support/dense.js";
 
 const d = noise([2, 3, 4], 40);
 

@@ -83,7 +83,7 @@ export class Models {
             path: path ?? undefined,
             patterns: { allow: patterns.allow_patterns, ignore: patterns.ignore_patterns },
           },
-          kind: type === depthType ? "Depth Pro" : "FLUX.1 Depth",
+          purpose: type === depthType ? "depth" : "generation",
           token: token ?? undefined,
         },
         {
@@ -126,9 +126,9 @@ export class Models {
 }
 
 /** NodeTool's UnifiedModel. */
-const describe = ({ repository, folder, bytes, isFluxDepth, hasModelIndex }: CachedModel): Answer => ({
+const describe = ({ repository, folder, bytes, family, hasModelIndex }: CachedModel): Answer => ({
   id: repository,
-  type: isFluxDepth ? fluxDepthType : null,
+  type: family === null ? null : fluxDepthType,
   name: repository,
   repo_id: repository,
   path: null,

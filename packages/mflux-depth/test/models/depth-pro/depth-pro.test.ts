@@ -21,7 +21,8 @@ import {
   depthProConfig,
   depthProKey,
 } from "../../../src/models/depth-pro/index.js";
-import { loadWeights, openCheckpoint } from "../../../src/weights/checkpoint.js";
+import { openCheckpoint } from "../../../src/weights/checkpoint.js";
+import { loadWeights } from "../../../src/weights/load.js";
 import { type Grid, noise, toArray } from "../../support/grid.js";
 import { PlainDepthPro } from "../../support/plain-depth-pro.js";
 import { at, relativeError, values } from "../../support/tensors.js";

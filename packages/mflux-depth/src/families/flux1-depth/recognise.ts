@@ -1,0 +1,120 @@
+import { existsSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ModelError } from "../../errors.js";
+import { isFolder } from "../../files/folders.js";
+import { readConfig } from "../../files/json.js";
+import { mfluxFirstShard, modelFolders } from "./layout.js";
+
+const transformerClass = "FluxTransformer2DModel";
+
+/** Tells whether a folder may hold a FLUX.1 model of any kind, complete or not. */
+export function isCandidate(folder: string): boolean {
+  const transformer = join(folder, "transformer");
+  if (existsSync(join(transformer, mfluxFirstShard))) return true;
+  try {
+    return readConfig(transformer, "config.json")._class_name === transformerClass;
+  } catch (error) {
+    if (error instanceof ModelError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Explains why a folder does not hold FLUX.1 Depth, from file names and configs, before any weights are opened; null
+ * when it does. The weights of FLUX.1 Canny have the same shapes, so Canny is told apart by the folder's name and by
+ * the model card.
+ * @param configs the folder with configs and scheduler, where they are not next to the weights.
+ */
+export function refusal(folder: string, configs = folder): ModelError | null {
+  try {
+    requireFluxDepth(folder, configs);
+    return null;
+  } catch (error) {
+    if (error instanceof ModelError) return error;
+    throw error;
+  }
+}
+
+function requireFluxDepth(folder: string, configs: string): void {
+  const hasIndex = existsSync(join(configs, "model_index.json"));
+  if (!hasIndex && existsSync(join(folder, "config.json"))) throw singleComponent(folder);
+  const pipeline = hasIndex ? readConfig(configs, "model_index.json")._class_name : undefined;
+  if (pipeline === "FluxPriorReduxPipeline")
+    throw new ModelError(folder, "this is FLUX.1 Redux, which varies images; FLUX.1 Depth takes a depth map");
+  if (typeof pipeline === "string" && !pipeline.startsWith("Flux"))
+    throw new ModelError(folder, `this is a model for ${pipeline}, not for FLUX.1`);
+  const missing = modelFolders.filter(
+    (name) => !isFolder(join(name === "scheduler" ? configs : folder, name)),
+  );
+  if (missing.length === modelFolders.length && !hasIndex)
+    throw new ModelError(
+      folder,
+      `this is not a FLUX.1 repository in the layout of diffusers: expected model_index.json and the folders ${modelFolders.join(", ")}`,
+    );
+  if (missing.length > 0)
+    throw new ModelError(folder, `the folder ${missing.join(", ")} is missing; is the download complete?`);
+  requireNotCanny(folder);
+  const source = join(configs, "transformer", "config.json");
+  const { _class_name: network, in_channels: channels } = readConfig(
+    join(configs, "transformer"),
+    "config.json",
+  );
+  if (network !== undefined && network !== transformerClass)
+    throw new ModelError(source, `the transformer is a ${network}; FLUX.1 Depth has a ${transformerClass}`);
+  const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), "config.json");
+  requireDepthChannels(source, channels, latentChannels);
+}
+
+/** The error for a folder with a config of its own, which is one component or one network. */
+function singleComponent(folder: string): ModelError {
+  const { model_type: type, _class_name: network } = readConfig(folder, "config.json");
+  if (type === "depth_pro")
+    return new ModelError(
+      folder,
+      "this is Depth Pro, which infers depth from photos; give it as depthModel, and a FLUX.1 Depth model as model",
+      { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
+    );
+  return new ModelError(
+    folder,
+    `this is one component (${type ?? network ?? "of an unknown kind"}); expected a whole FLUX.1 Depth repository with the folders ${modelFolders.join(", ")}`,
+  );
+}
+
+const cannyReason = "by its name this is FLUX.1 Canny, which takes edges; FLUX.1 Depth takes a depth map";
+
+/** Refuses a repository on the Hub by its name: the configs of Canny are those of Depth. */
+export function requireNotCannyName(repository: string): void {
+  if (/canny/i.test(repository.split("/")[1] ?? "")) throw new ModelError(repository, cannyReason);
+}
+
+/** @throws {ModelError} when the folder's name or its model card says that this is FLUX.1 Canny. */
+function requireNotCanny(folder: string): void {
+  const namesCanny = (text: string): boolean =>
+    /FLUX\.?1[ -](Canny|Depth)/i.exec(text)?.[1]?.toLowerCase() === "canny";
+  if (namesCanny(basename(folder))) throw new ModelError(folder, cannyReason);
+  const card = join(folder, "README.md");
+  if (existsSync(card) && namesCanny(readFileSync(card, "utf8"))) throw new ModelError(card, cannyReason);
+}
+
+/**
+ * Refuses a transformer that takes another number of channels.
+ * @param source the file concerned, for messages.
+ * @param latentChannels channels of one latent; the transformer takes patches of 2 × 2 latents.
+ * @throws {ModelError} that says which model it is.
+ */
+export function requireDepthChannels(source: string, channels: unknown, latentChannels: unknown): void {
+  const packed = 4 * Number(latentChannels);
+  const expected = `FLUX.1 Depth has in_channels ${2 * packed}`;
+  if (channels === packed)
+    throw new ModelError(
+      source,
+      `this is FLUX.1 dev or schnell, which takes no depth map (${expected}, not ${packed})`,
+    );
+  if (channels === 6 * packed)
+    throw new ModelError(source, `this is FLUX.1 Fill, which takes a mask (${expected}, not ${6 * packed})`);
+  if (channels !== 2 * packed)
+    throw new ModelError(
+      source,
+      `in_channels is ${JSON.stringify(channels)}, of an unknown model (${expected})`,
+    );
+}

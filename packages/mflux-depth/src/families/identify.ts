@@ -1,0 +1,33 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { isFolder } from "../files/folders.js";
+import type { Identification } from "../hub/cached-models.js";
+import { missingFiles } from "../hub/kind.js";
+import type { Family } from "./family.js";
+import { families } from "./registry.js";
+
+/** Identifies the model in a folder of the cache: its family, and whether it is complete. */
+export function identifyModel(folder: string): Identification {
+  for (const family of families) {
+    const state = stateOf(folder, family);
+    if (state === "whole") return { state, family: family.id };
+    if (state === "partial") return { state };
+  }
+  return { state: "whole", family: null };
+}
+
+/** "other" for models of another family. */
+function stateOf(folder: string, family: Family): "whole" | "partial" | "other" {
+  if (!family.isCandidate(folder)) return "other";
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
+    (name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)),
+  );
+  const variants = names.map((name) => /\.([a-z]\w*)(-\d+-of-\d+)?\.safetensors$/.exec(name)?.[1]);
+  const isWhole = [undefined, ...new Set(variants)].some(
+    (variant) => missingFiles(folder, family.kind, variant).length === 0,
+  );
+  if (!isWhole) return "partial";
+  // A model that mflux saved has no configs to tell it by.
+  const hasConfigs = existsSync(join(folder, "transformer", "config.json"));
+  return !hasConfigs || family.refusal(folder) === null ? "whole" : "other";
+}

@@ -1,0 +1,108 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ModelError } from "../errors.js";
+import { isFolder } from "../files/folders.js";
+import { readConfig } from "../files/json.js";
+import { openCheckpoint } from "../weights/checkpoint.js";
+import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
+import { type Origin, originOf } from "../weights/origin.js";
+import { variantIn } from "../weights/weight-files.js";
+import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
+import { defaultFamily, familyOf } from "./registry.js";
+
+/** Where the components of a model are, and how they are stored. */
+export interface ModelFiles {
+  readonly family: Family;
+  /** Weights and tokenizers. */
+  readonly folder: string;
+  /** Configs and scheduler: the same folder, or another for a model that mflux saved. */
+  readonly configs: string;
+  /** The folder of the original transformer weights, for a tensor that was lost when the model was saved. */
+  readonly original: string | null;
+  /** Bits of the transformer's matrices as stored; null when they are not quantized. */
+  readonly storedBits: StoredBits | null;
+  /** One sentence for each thing that differs from what was requested or expected. */
+  readonly notes: readonly string[];
+  /** The model that this one was saved from, if mflux-depth saved it. */
+  readonly origin: Origin | null;
+}
+
+/**
+ * Opens a model's folder: reads configs and file headers, no weights.
+ * @param configFrom a folder with the configs, for a model that mflux saved without them.
+ * @param variant of the weights, where there are several.
+ * @throws {ModelError} when no family recognises it, it is incomplete or damaged, or the configs belong to another model.
+ */
+export function openModelFiles(folder: string, configFrom?: string, variant?: string): ModelFiles {
+  const weights = join(folder, "transformer");
+  const hasConfigs = existsSync(join(weights, "config.json"));
+  // Refuses other models before their weights are opened.
+  const recognised = hasConfigs || !isFolder(weights) ? familyOf(folder) : null;
+  const transformer = openCheckpoint(weights, { variant: variantIn(weights, variant) });
+  const notes: string[] = [];
+  let family = recognised ?? defaultFamily;
+  let configs = folder;
+  if (hasConfigs && configFrom !== undefined)
+    notes.push(`configFrom is ${configFrom}, without effect: the model has its own configs.`);
+  else if (!hasConfigs && isSaved(transformer)) {
+    configs = configsFor(folder, family, configFrom);
+    family = familyOf(folder, configs);
+  } else if (!hasConfigs) family = familyOf(folder);
+
+  const original = lacksBias(transformer) ? originalOf(configs) : null;
+  if (lacksBias(transformer)) notes.push(lostBiasNote(original));
+  return {
+    family,
+    folder,
+    configs,
+    original,
+    storedBits: storedBits(transformer),
+    notes,
+    origin: originOf(folder),
+  };
+}
+
+const lostBiasNote = (original: string | null): string =>
+  original
+    ? `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is read from ${original}.`
+    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: zeros take its place, and images differ from the original model's. Name a folder with the original weights as configFrom to restore it.`;
+
+/** Finds the configs of a model that mflux saved; they must agree with the shapes of its tensors. */
+function configsFor(folder: string, family: Family, configFrom: string | undefined): string {
+  for (const component of componentNames)
+    if (!isFolder(join(folder, component)))
+      throw new ModelError(folder, `the folder ${component} is missing; is this all of what mflux saved?`);
+  const fromShapes = family.configsFromShapes(folder);
+  const configs = configFrom ?? family.publishedConfigs;
+  familyOf(folder, configs);
+  const contradiction = findContradiction(fromShapes, configs);
+  if (contradiction === null) return configs;
+  throw new ModelError(
+    folder,
+    configFrom !== undefined
+      ? `it was not made from the configs in ${configFrom}: ${contradiction}`
+      : `mflux saved it without configs, and its shapes are not those of the published ${family.name} (${contradiction}); ` +
+          "name the folder or repository it was made from as configFrom",
+    { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
+  );
+}
+
+/** The first size that differs between the weights and the configs. */
+function findContradiction(fromShapes: ConfigsFromShapes, configs: string): string | null {
+  for (const component of componentNames) {
+    const config = readConfig(join(configs, component), "config.json");
+    for (const [key, size] of Object.entries(fromShapes[component])) {
+      const stated = config[key];
+      if (stated !== undefined && stated !== null && JSON.stringify(stated) !== JSON.stringify(size))
+        return `${key} of ${component} is ${JSON.stringify(size)} in the weights and ${JSON.stringify(stated)} in the config`;
+    }
+  }
+  return null;
+}
+
+/** The folder of transformer weights next to the configs, if it has the lost tensor. */
+function originalOf(configs: string): string | null {
+  const folder = join(configs, "transformer");
+  if (!readdirSync(folder).some((name) => name.endsWith(".safetensors"))) return null;
+  return openCheckpoint(folder).entries.has(lostBias) ? folder : null;
+}

@@ -1,0 +1,27 @@
+/** Python's file-name patterns: `*` matches any text including slashes, `?` one character, `[…]` a set. */
+export interface Patterns {
+  /** When there are any, only files that match one are wanted. */
+  readonly allow?: readonly string[] | undefined;
+  /** Files that match one are left out. */
+  readonly ignore?: readonly string[] | undefined;
+}
+
+/** Tells whether patterns let a file pass (huggingface_hub: filter_repo_objects). */
+export function isWanted(name: string, { allow = [], ignore = [] }: Patterns): boolean {
+  const matches = (pattern: string): boolean => globPattern(pattern).test(name);
+  return (allow.length === 0 || allow.some(matches)) && !ignore.some(matches);
+}
+
+function globPattern(pattern: string): RegExp {
+  const whole = pattern.endsWith("/") ? `${pattern}*` : pattern;
+  const source = whole.replaceAll(
+    /\[(!?)([^\]]+)\]|[\s\S]/g,
+    (text, not: string | undefined, set: string | undefined) => {
+      if (set !== undefined) return `[${not ? "^" : ""}${set.replaceAll(/[\\^[]/g, "\\$&")}]`;
+      if (text === "*") return "[\\s\\S]*";
+      if (text === "?") return "[\\s\\S]";
+      return text.replace(/[\\^$.*+?()[\]{}|]/, "\\$&");
+    },
+  );
+  return new RegExp(`^${source}$`);
+}

@@ -1,0 +1,51 @@
+import { readFileSync } from "node:fs";
+import { freemem, totalmem } from "node:os";
+import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
+import { controlGroup } from "./control-group.js";
+
+/** The memory of this machine, in bytes. */
+export interface MachineMemory {
+  readonly total: number;
+  /** What this process could use now, including what it already holds. */
+  readonly available: number;
+  /** Where the figure comes from: "memory", "control group", "GPU", "MFLUX_DEPTH_MEMORY_GB". */
+  readonly source: string;
+}
+
+/** Node, MLX, BLAS and the image codec, before anything is loaded. */
+export const programBytes = 150e6;
+
+/**
+ * Measures the memory that this process can use: a GPU's recommended working set; on a CPU, the memory that is free or
+ * can be freed, within the limit of the control group. MFLUX_DEPTH_MEMORY_GB (10⁹ bytes) overrides it.
+ */
+export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = process.env): MachineMemory {
+  const override = Number(env.MFLUX_DEPTH_MEMORY_GB) * 1e9;
+  if (override > 0) return { total: override, available: override, source: "MFLUX_DEPTH_MEMORY_GB" };
+  const info = device === "gpu" ? deviceInfo("gpu") : {};
+  const workingSet = Number(info.max_recommended_working_set_size ?? info.total_memory);
+  if (workingSet > 0) return { total: workingSet, available: workingSet, source: "GPU" };
+  // What MLX holds already is this process's to use.
+  const held = memory.activeMemory() + memory.cacheMemory();
+  const free = systemFree() + held;
+  const group = controlGroup();
+  if (group && group.free + held < free)
+    return { total: group.limit, available: group.free + held, source: "control group" };
+  return { total: totalmem(), available: Math.min(free, totalmem()), source: "memory" };
+}
+
+/** Bytes that a computation can use now, on top of everything that is held. */
+export function workingRoom(): number {
+  const { available } = machineMemory(defaultDevice());
+  return Math.max(0, available - programBytes - memory.activeMemory());
+}
+
+/** Memory that the system could hand out without swapping. */
+function systemFree(): number {
+  if (process.platform === "linux") {
+    const found = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync("/proc/meminfo", "utf8"));
+    if (found) return Number(found[1]) * 1024;
+  }
+  // macOS counts cached files as used, and can drop most of them.
+  return process.platform === "darwin" ? 0.8 * totalmem() : freemem();
+}

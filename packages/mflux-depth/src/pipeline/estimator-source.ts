@@ -1,0 +1,67 @@
+import type { DepthEstimator } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
+import { ModelError } from "../errors.js";
+import { isFolder } from "../files/folders.js";
+import type { Repository } from "../hub/repository.js";
+import type { DownloadProgress } from "../hub/transfer.js";
+import { defaultDepthModel } from "../options/defaults.js";
+import type { LoadProgress } from "../weights/component.js";
+
+export interface EstimatorSourceOptions {
+  /** The model in use, which may bring a depth estimator of its own. */
+  readonly model: Repository;
+  readonly depthModel: string | undefined;
+  readonly offline: boolean;
+  readonly onLoad: (progress: LoadProgress) => void;
+  readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
+}
+
+/** Finds the depth estimator when a photo first needs it, and keeps it for the next one. */
+export class EstimatorSource {
+  readonly #options: EstimatorSourceOptions;
+  #estimator: DepthEstimator | null = null;
+
+  constructor(options: EstimatorSourceOptions) {
+    this.#options = options;
+  }
+
+  /** The name of the estimator: the one requested, or that of the model that brings it. */
+  get name(): string {
+    const { model, depthModel } = this.#options;
+    const isBrought = this.#estimator?.folder.startsWith(model.folder);
+    return depthModel ?? (isBrought ? model.name : defaultDepthModel);
+  }
+
+  /**
+   * Finds the estimator, and downloads missing files. It is searched again when its folder has been deleted.
+   * @throws {ModelError} when there is none, or it cannot be downloaded.
+   */
+  async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
+    const { model, depthModel, onLoad, onDownload } = this.#options;
+    if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
+    this.#estimator ??= await obtainEstimator({
+      depthModel,
+      modelFolder: model.folder,
+      offline,
+      signal,
+      onLoad,
+      onDownload,
+    });
+    return this.#estimator;
+  }
+
+  /** Finds the estimator if it is complete on this machine; null when it would have to be downloaded. */
+  async findHere(signal: AbortSignal): Promise<DepthEstimator | null> {
+    try {
+      return await this.find(signal, { offline: true });
+    } catch (error) {
+      if (error instanceof ModelError) return null;
+      throw error;
+    }
+  }
+
+  /** Frees the estimator's weights. */
+  free(): void {
+    this.#estimator?.free();
+  }
+}

@@ -1,0 +1,16 @@
+import { readDepthMap, readPhoto } from "../images/decode.js";
+import type { ResolvedRequest } from "../options/index.js";
+import type { Warnings } from "./events.js";
+import type { RequestImages } from "./stage.js";
+
+/**
+ * Reads the images that a request uses.
+ * @throws {ImageError} when one cannot be read.
+ */
+export async function readImages(request: ResolvedRequest, warnings: Warnings): Promise<RequestImages> {
+  const { image, depthImage, imageStrength, invertDepth } = request;
+  const depthMap = depthImage === undefined ? null : await readDepthMap(depthImage, { invert: invertDepth });
+  const photo = image !== undefined && (!depthMap || imageStrength > 0) ? await readPhoto(image) : null;
+  for (const read of [depthMap, photo]) warnings.add(...(read?.warnings ?? []));
+  return { depthMap, photo };
+}

@@ -1,0 +1,30 @@
+import { OptionError } from "../errors.js";
+import type { ResolvedRequest } from "../options/index.js";
+import { type LatentGrid, latentShape } from "../sampling/latents.js";
+import type { Model } from "./model.js";
+
+/**
+ * The latent grid of a request.
+ * @throws {OptionError} when the size does not divide into the model's tokens.
+ */
+export function latentGridOf(
+  { width, height }: Pick<ResolvedRequest, "width" | "height">,
+  { family, configs }: Pick<Model, "family" | "configs">,
+): LatentGrid {
+  const multiple = family.pixelsPerToken(configs);
+  for (const [name, pixels] of Object.entries({ width, height }))
+    if (pixels % multiple !== 0)
+      throw new OptionError(name, `${name} is ${pixels}; this model needs a multiple of ${multiple}.`);
+  return family.latentGrid({ width, height }, configs);
+}
+
+/** @throws {OptionError} when a request brings latents of another size. */
+export function requireLatentSize({ latents }: Pick<ResolvedRequest, "latents">, grid: LatentGrid): void {
+  const shape = latentShape(grid);
+  const expected = shape.reduce((product, n) => product * n, 1);
+  if (latents && latents.length !== expected)
+    throw new OptionError(
+      "latents",
+      `latents has ${latents.length} values; this size needs ${expected}, [${shape.join(", ")}].`,
+    );
+}

@@ -1,0 +1,45 @@
+import { backend } from "@mflux-depth/mlx";
+import type { Repository } from "../hub/repository.js";
+import { packageVersion } from "../version.js";
+import type { PictureParameters } from "./metadata.js";
+import type { Finished } from "./runner.js";
+import type { Generation } from "./stage.js";
+
+/** The parameters that an image was made from, as they are written into it. */
+export function parametersOf(
+  { request, images, model }: Generation,
+  { promptTokens, timings }: Finished,
+  names: { readonly model: Repository; readonly estimator: string },
+): PictureParameters {
+  const { load: _, ...stageSeconds } = timings;
+  const { depthMap, photo } = images;
+  const { precision, device } = model;
+  return {
+    mflux_depth_version: packageVersion(),
+    model: names.model.name,
+    revision: names.model.revision ?? null,
+    prompt: request.prompt,
+    seed: request.latents ? null : request.seed,
+    steps: request.steps,
+    guidance: request.guidance,
+    width: request.width,
+    height: request.height,
+    max_sequence_length: promptTokens,
+    quantize: precision.bits,
+    int8: precision.int8,
+    precision: precision.dtype,
+    device,
+    image_path: photo && typeof request.image === "string" ? request.image : null,
+    image_sha256: photo?.sha256 ?? null,
+    image_strength: request.imageStrength > 0 ? request.imageStrength : null,
+    depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
+    depth_image_sha256: depthMap?.sha256 ?? null,
+    depth_inverted: depthMap !== null && request.invertDepth,
+    depth_source: depthMap ? "map" : "photo",
+    depth_model: depthMap ? null : names.estimator,
+    mlx_version: backend().version,
+    generation_time_seconds: Object.values(stageSeconds).reduce((sum, seconds) => sum + seconds, 0),
+    stage_seconds: stageSeconds,
+    created_at: new Date().toISOString(),
+  };
+}

@@ -1,0 +1,29 @@
+import type { DepthEstimate } from "../../depth/estimate.js";
+import { lanczos, resize } from "../../images/resample.js";
+import type { FloatImage } from "../../images/types.js";
+import { encodeImage, encodingMemory } from "../autoencode.js";
+import { defineStage, type Generation } from "../stage.js";
+
+/** Encodes the depth map that guides the geometry: the one given, or the one estimated from the photo. */
+export const control = defineStage({
+  name: "control",
+  reads: ["estimate"],
+  makes: "control",
+  uses: () => [["vae"]],
+  workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
+  async run({ estimate }, generation, components) {
+    const depthMap = controlMap(estimate, generation);
+    using loan = await components.borrow("vae");
+    const latents = await encodeImage(depthMap, loan.vae, generation);
+    return { depthMap, latents };
+  },
+});
+
+/** The map at the size of the image, white is near. */
+function controlMap(estimate: DepthEstimate | null, { images, request }: Generation): FloatImage {
+  const { width, height } = request;
+  const { depthMap: given } = images;
+  if (!given) return estimate!.map(width, height);
+  const resized = resize(given, width, height, lanczos);
+  return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 1)) };
+}

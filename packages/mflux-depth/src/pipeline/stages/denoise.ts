@@ -1,0 +1,137 @@
+import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
+import { runStages } from "@mflux-depth/mlx/nn";
+import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
+import { type FluxTransformer, rotaryTables } from "../../models/flux-transformer.js";
+import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
+import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
+import { modelTime, sigmas, startIndex } from "../../sampling/schedule.js";
+import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
+import type { StepEvent } from "../events.js";
+import type { Model } from "../model.js";
+import type { Picture } from "../result.js";
+import { type Artifacts, defineStage, type Generation, type Loan, type Workload } from "../stage.js";
+
+/** Turns noise into the latents of an image, guided by the prompt and the control latents. */
+export const denoise = defineStage({
+  name: "denoise",
+  reads: ["prompt", "control", "start"],
+  makes: "latents",
+  uses: ({ previews }) => [previews ? ["transformer", "vae"] : ["transformer"]],
+  workingMemory(workload, { model, room }) {
+    const stepping = steppingMemory(workload, model);
+    const cached = model.device === "cpu" ? Math.min(stepping, steppingCacheBytes()) : 0;
+    const preview = workload.previews ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
+    return cached + Math.max(stepping, preview);
+  },
+  async *run(inputs, generation, components) {
+    const { workload, signal } = generation;
+    const levels = noiseLevels(generation);
+    using loan: Loan<"transformer"> & Partial<Loan<"vae">> = workload.previews
+      ? await components.borrow("transformer", "vae")
+      : await components.borrow("transformer");
+    const { vae } = loan;
+    const decode = vae ? (latents: MxArray) => decodeLatents(latents, vae, generation) : null;
+    // Only now: the buffers that loading freed have other sizes.
+    using _cache = keepBuffers(generation);
+    using velocity = velocityOf(loan.transformer, inputs, generation);
+    const steps = denoiseLatents(
+      startLatents(inputs.start, levels[0]!, generation),
+      levels,
+      velocity.at,
+      signal,
+    );
+    try {
+      for (;;) {
+        const began = performance.now();
+        const step = await steps.next();
+        if (step.done) return step.value;
+        const seconds = (performance.now() - began) / 1000;
+        yield await stepEvent(step.value, seconds, decode, generation);
+      }
+    } finally {
+      await steps.return(undefined as never);
+    }
+  },
+});
+
+/** The noise levels that this generation passes through: fewer when it starts from a photo. */
+function noiseLevels({ request: { steps, imageStrength }, grid, model }: Generation): Float32Array {
+  const all = sigmas(steps, grid.rows * grid.columns, model.configs.scheduler);
+  return all.subarray(startIndex(steps, imageStrength));
+}
+
+/** Noise, or the photo under as much noise as the first level has: `[1, tokens, channels]` float32. */
+function startLatents(photo: MxArray | null, sigma: number, { request, grid, model }: Generation): MxArray {
+  const { packing } = model.family;
+  return scope(() => {
+    const noise = request.latents
+      ? packing.pack(fromChannelsFirst(request.latents, grid), grid)
+      : packing.noise(request.seed, grid);
+    return photo ? addNoise(photo, noise, sigma) : noise;
+  });
+}
+
+/** The transformer as a function of latents and noise level; disposing it frees the rotary tables. */
+function velocityOf(
+  transformer: FluxTransformer,
+  { prompt, control }: Pick<Artifacts, "prompt" | "control">,
+  { request: { guidance }, grid, model, signal }: Generation,
+): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
+  const { family, configs } = model;
+  const { promptEmbeds, pooledPromptEmbeds } = prompt;
+  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: promptEmbeds.shape[1]! });
+  return {
+    async at(latents, sigma) {
+      using hiddenStates = family.joinControl(latents, control.latents);
+      using velocity = await runStages(
+        transformer.stages({
+          hiddenStates,
+          encoderHiddenStates: promptEmbeds,
+          pooledProjections: pooledPromptEmbeds,
+          timestep: modelTime(sigma, configs.scheduler),
+          guidance,
+          rotary,
+        }),
+        { signal },
+      );
+      return astype(velocity, "float32");
+    },
+    [Symbol.dispose]() {
+      rotary.cos.dispose();
+      rotary.sin.dispose();
+    },
+  };
+}
+
+async function stepEvent(
+  step: DenoisedStep,
+  seconds: number,
+  decode: ((latents: MxArray) => Promise<Picture>) | null,
+  generation: Generation,
+): Promise<StepEvent> {
+  const { index, total, sigma, latents } = step;
+  const { previewEvery, withLatents } = generation;
+  const event = { type: "step", index, total, sigma, seconds } as const;
+  const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation) } : {};
+  // The last step's preview would be the image itself.
+  if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
+  using clean = step.predictClean();
+  return { ...event, preview: await decode(clean), ...unpacked };
+}
+
+/** Lets MLX reuse the buffers of one block for the next, unless the user limits its cache. */
+const keepBuffers = ({ model, hasCacheLimit }: Generation): Disposable | null =>
+  model.device === "cpu" && !hasCacheLimit
+    ? memory.keepBuffers(steppingCacheBytes(), restingCacheBytes)
+    : null;
+
+/** The activations of one block: 21 times the hidden states, measured from 320 to 2816 tokens. */
+function steppingMemory({ width, height, maxSequenceLength }: Workload, model: Model): number {
+  const { configs, family, precision } = model;
+  const pixels = family.pixelsPerToken(configs);
+  const imageTokens = (width * height) / pixels ** 2;
+  const textTokens = Math.min(maxSequenceLength ?? 512, 512);
+  const { attentionHeadDim, numAttentionHeads } = configs.transformer;
+  const bytesPerValue = precision.dtype === "float32" ? 4 : 2;
+  return 22 * bytesPerValue * (imageTokens + textTokens) * attentionHeadDim * numAttentionHeads;
+}

@@ -1,0 +1,75 @@
+import { join } from "node:path";
+import type { MxArray } from "@mflux-depth/mlx";
+import { runStages } from "@mflux-depth/mlx/nn";
+import type { T5Config } from "../../models/t5.js";
+import { ClipTokenizer } from "../../tokenizers/clip.js";
+import type { EncodedPrompt } from "../../tokenizers/prompt-encoder.js";
+import { T5Tokenizer } from "../../tokenizers/t5.js";
+import type { Warnings } from "../events.js";
+import { defineStage, type Generation } from "../stage.js";
+
+/** Encodes the prompt: pooled embeddings from CLIP, embeddings of each token from T5. The last prompt is kept. */
+export const text = defineStage({
+  name: "text",
+  reads: [],
+  makes: "prompt",
+  makesShared: true,
+  uses: () => [["text_encoder"], ["text_encoder_2"]],
+  workingMemory: ({ maxSequenceLength }, { model }) =>
+    t5Memory(
+      model.configs.text_encoder_2,
+      Math.min(maxSequenceLength ?? longestPrompt, longestPrompt),
+      model.precision.dtype === "float32" ? 4 : 2,
+    ),
+  async run(_, generation, components) {
+    const { request, prompts, signal } = generation;
+    const tokens = await tokenize(generation);
+    const key = JSON.stringify([request.prompt, tokens.t5.ids.length]);
+    const known = prompts.get(key);
+    if (known) return known;
+
+    let pooledPromptEmbeds: MxArray;
+    {
+      using clip = await components.borrow("text_encoder");
+      pooledPromptEmbeds = await runStages(clip.text_encoder.stages(tokens.clip.ids), { signal });
+    }
+    try {
+      using t5 = await components.borrow("text_encoder_2");
+      const promptEmbeds = await runStages(t5.text_encoder_2.stages(tokens.t5.ids), { signal });
+      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds });
+    } catch (error) {
+      pooledPromptEmbeds.dispose();
+      throw error;
+    }
+  },
+});
+
+/** The most tokens of a prompt that T5 reads. */
+const longestPrompt = 512;
+
+/** Token ids of both encoders. A prompt that is cut gets a warning. */
+async function tokenize({
+  request: { prompt, maxSequenceLength },
+  model: { folder },
+  warnings,
+}: Generation): Promise<{ clip: EncodedPrompt; t5: EncodedPrompt }> {
+  const clipTokenizer = await ClipTokenizer.load(join(folder, "tokenizer"));
+  const t5Tokenizer = await T5Tokenizer.load(join(folder, "tokenizer_2"), { maxSequenceLength });
+  const [clip, t5] = [clipTokenizer.encode(prompt), t5Tokenizer.encode(prompt)];
+  warnIfTruncated("CLIP", clip, warnings);
+  warnIfTruncated("T5", t5, warnings);
+  return { clip, t5 };
+}
+
+function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
+  if (truncated !== null)
+    warnings.add(
+      `The prompt is longer than the ${ids.length} tokens that ${encoder} reads; cut: "${truncated}".`,
+    );
+}
+
+/** Hidden states and the feed-forward's two halves, the scores of a group of heads, and the position bias. */
+function t5Memory({ dModel, dFf, numHeads }: T5Config, tokens: number, bytesPerValue: number): number {
+  const scores = 4 * numHeads * tokens * tokens;
+  return bytesPerValue * tokens * (6 * dModel + 4 * dFf) + 2 * Math.min(scores, 64e6) + scores + 1e6;
+}

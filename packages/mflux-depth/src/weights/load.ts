@@ -1,0 +1,105 @@
+import type { Bits, DType, MxArray } from "@mflux-depth/mlx";
+import { LoadError, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
+import { ModelError } from "../errors.js";
+import { asModelError, type Checkpoint } from "./checkpoint.js";
+import { isSaved, savedTensors } from "./mflux.js";
+
+/**
+ * Loads a component's weights into its module, strictly in both directions and off the event loop. Files in mflux's
+ * layout are translated; stored bits stay.
+ * @param options.rename the module's name for a tensor; null for tensors it does not use.
+ * @param options.original the checkpoint that a saved one was made from, for a tensor that was lost.
+ * @param options.deliver receives the parameters in place of the module (see {@link LoadOptions}).
+ * @param options.onBytes receives the number of bytes read, some at a time.
+ * @throws {ModelError} naming the file and the tensor when they do not fit. The module is disposed.
+ * @throws the reason of `options.signal` when it is aborted. The module is disposed.
+ */
+export async function loadWeights(
+  module: Module,
+  checkpoint: Checkpoint,
+  options: {
+    dtype?: DType;
+    matrices?: NonNullable<LoadOptions["matrices"]>;
+    quantization?: { bits: Bits; groupSize?: number } | undefined;
+    rename?: (name: string) => string | null;
+    original?: Checkpoint | null;
+    deliver?: NonNullable<LoadOptions["deliver"]>;
+    onBytes?: (bytes: number) => void;
+    signal?: AbortSignal | undefined;
+  } = {},
+): Promise<void> {
+  const { dtype, matrices, quantization, deliver, onBytes, signal } = options;
+  const { rename = (name) => name, original = null } = options;
+  /** The file's name for each tensor of the module. */
+  const storedNames = new Map<string, string>();
+  function* renamed(): Generator<readonly [string, MxArray], void> {
+    const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
+    for (const [name, plain, tensor] of tensors) {
+      const key = rename(plain);
+      if (key === null) {
+        tensor.dispose();
+        continue;
+      }
+      storedNames.set(key, name);
+      yield [key, tensor];
+    }
+  }
+  try {
+    await module.load(renamed(), {
+      ...(dtype && { dtype }),
+      ...(matrices && { matrices }),
+      ...(quantization && { quantization }),
+      ...(deliver && { deliver }),
+      ...(onBytes && { onRead: (keys) => onBytes(storedBytes(checkpoint, storedNames, keys)) }),
+      signal,
+    });
+  } catch (error) {
+    if (error instanceof LoadError) throw misfit(error, checkpoint, storedNames);
+    throw asModelError(checkpoint.source, error);
+  }
+}
+
+function* asStored(
+  checkpoint: Checkpoint,
+): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
+  for (const [name, tensor] of checkpoint.tensors()) yield [name, name, tensor];
+}
+
+function storedBytes(
+  { entries }: Checkpoint,
+  storedNames: ReadonlyMap<string, string>,
+  keys: readonly string[],
+): number {
+  return keys.reduce((sum, key) => {
+    const entry = entries.get(storedNames.get(key) ?? key);
+    return sum + (entry ? entry.end - entry.start : 0);
+  }, 0);
+}
+
+/** The first problem of a strict load, under the file's own name of the tensor. */
+function misfit(
+  error: LoadError,
+  { fileOf, source }: Checkpoint,
+  storedNames: ReadonlyMap<string, string>,
+): ModelError {
+  const because = (tensor: string | undefined, problem: string, others: number): ModelError =>
+    new ModelError(
+      (tensor !== undefined && fileOf.get(tensor)) || source,
+      `${problem}${others > 0 ? ` (and ${others} more ${others > 1 ? "have" : "has"} this problem)` : ""}`,
+      { cause: error },
+    );
+  const { misshapen, missing, unexpected } = error;
+  if (misshapen[0]) {
+    const { name, expected, found } = misshapen[0];
+    const stored = storedNames.get(name) ?? name;
+    return because(
+      stored,
+      `tensor "${stored}" is ${found}, not ${expected} as the config says`,
+      misshapen.length - 1,
+    );
+  }
+  if (missing[0] !== undefined)
+    return because(undefined, `tensor "${missing[0]}" is missing`, missing.length - 1);
+  const stored = storedNames.get(unexpected[0] ?? "") ?? unexpected[0] ?? "";
+  return because(stored, `tensor "${stored}" does not belong to this model`, unexpected.length - 1);
+}

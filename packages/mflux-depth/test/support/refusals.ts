@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { memory } from "@mflux-depth/mlx";
+import { ModelError } from "../../src/errors.js";
+
+/** Asserts a ModelError about `source` whose message matches, and that it leaves nothing in memory. */
+export function refused(action: () => unknown, source: string, message: RegExp): void {
+  const before = held();
+  assert.throws(action, refusal(source, message));
+  assert.deepEqual(held(), before);
+}
+
+/** {@link refused} for promises. */
+export async function refusedLater(
+  action: () => Promise<unknown>,
+  source: string,
+  message: RegExp,
+): Promise<void> {
+  const before = held();
+  await assert.rejects(action, refusal(source, message));
+  assert.deepEqual(held(), before);
+}
+
+const held = (): object => [memory.activeMemory(), memory.liveHandles()];
+
+const refusal = (source: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof ModelError, String(error));
+  assert.equal(error.source, source);
+  assert.match(error.message, message);
+  return true;
+};

@@ -1,0 +1,98 @@
+// Collects the results of a test run from the events of node:test.
+import { sourceOf } from "./test-selection.mjs";
+
+/** How much of the output of a test file is kept, in characters: the last of it. */
+const OUTPUT_LIMIT = 10_000;
+
+/** How Node marks the tests that `testNamePatterns` leaves out. */
+const LEFT_OUT = "test name does not match pattern";
+
+/**
+ * The results of a test run.
+ *
+ * @typedef {object} Results
+ * @property {Map<string, FileResults>} files by source path
+ * @property {{ file: string, name: string, error: unknown }[]} failures `file` and `name` are empty where unknown
+ * @property {{ file: string, name: string, reason: string }[]} skipped
+ * @property {number} seconds
+ *
+ * @typedef {{ passed: number, failed: number, skipped: number, seconds: number, output: string }} FileResults
+ */
+
+/**
+ * Follows a test run to its end.
+ *
+ * @param events the stream of node:test's `run`
+ * @param tests the source paths of the files it runs
+ * @param filtered whether tests are chosen by name, so that a file may run none
+ * @param progress told of each file that ends and each failure; see test-progress.mjs
+ * @returns {Promise<Results>}
+ */
+export async function collectResults(events, { tests, filtered, progress }) {
+  const started = performance.now();
+  const results = {
+    files: new Map(tests.map((test) => [test, newFile()])),
+    failures: [],
+    skipped: [],
+    seconds: 0,
+  };
+  /** For each file, the names of the test that was reported last and of the tests around it. */
+  const names = new Map(tests.map((test) => [test, []]));
+
+  const fail = (file, name, error) => {
+    if (file) results.files.get(file).failed++;
+    results.failures.push({ file, name, error });
+    progress.failed(file, name);
+  };
+
+  for await (const { type, data } of events) {
+    // A test that throws after its end is reported in words, without its file.
+    if (type === "test:diagnostic" && data.message.startsWith("Error: ")) fail("", "", data.message);
+    if (!data.file) continue;
+    const test = sourceOf(data.file);
+    const file = results.files.get(test);
+    // Node also reports each file as a test named after its path.
+    const isFile = data.nesting === 0 && data.name === data.file;
+    const name = isFile ? "" : [...names.get(test).slice(0, data.nesting), data.name].join(" › ");
+    switch (type) {
+      case "test:stdout":
+      case "test:stderr":
+        file.output = (file.output + data.message).slice(-OUTPUT_LIMIT);
+        break;
+      case "test:start":
+        names.get(test).splice(data.nesting, Infinity, data.name);
+        break;
+      case "test:complete":
+        if (!isFile) break;
+        file.seconds = data.details.duration_ms / 1000;
+        progress.fileEnded();
+        break;
+      case "test:pass":
+        if (isFile || data.skip === LEFT_OUT) break;
+        if (data.skip !== undefined) {
+          file.skipped++;
+          results.skipped.push({ file: test, name, reason: data.skip === true ? "" : data.skip });
+        } else if (data.details.type !== "suite") file.passed++;
+        break;
+      case "test:fail":
+        // The subtests that failed have been reported already.
+        if (data.details.error.failureType !== "subtestsFailed") fail(test, name, data.details.error);
+        break;
+    }
+  }
+
+  const empty = tests.filter((test) => !ranTests(results.files.get(test)));
+  if (!filtered) for (const test of empty) fail(test, "", "The file ran no tests.");
+  else if (empty.length === tests.length) fail("", "", "No test has a matching name.");
+  results.seconds = (performance.now() - started) / 1000;
+  return results;
+}
+
+/** @returns {FileResults} */
+function newFile() {
+  return { passed: 0, failed: 0, skipped: 0, seconds: 0, output: "" };
+}
+
+function ranTests({ passed, failed, skipped }) {
+  return passed + failed + skipped > 0;
+}
