@@ -1,5 +1,5 @@
 import { describeBytes } from "../bytes.js";
-import { estimators } from "../depth/registry.js";
+import { estimatorDescriptions } from "../depth/descriptions.js";
 import type { Io } from "./command.js";
 
 /** Shows how far a command is: a bar redrawn on a terminal, one line per event elsewhere. */
@@ -84,7 +84,7 @@ const longLoad = 0.5e9;
 
 /** Names for components whose folder is called differently. */
 const nameOf: Readonly<Record<string, string>> = Object.fromEntries(
-  estimators.map(({ modelType, name }) => [modelType, name]),
+  estimatorDescriptions.map(({ modelType, name }) => [modelType, name]),
 );
 
 /** "0.42 s", "12 s", "3 min 5 s". */

@@ -15,22 +15,19 @@ import {
 } from "../models/depth-pro/index.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
-import type { DepthEstimator, EstimateOptions, EstimatorLoadOptions } from "./estimator.js";
+import { depthPro } from "./descriptions.js";
+import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 
 const configFile = "config.json";
 const preprocessorFile = "preprocessor_config.json";
 
-/**
- * Opens Depth Pro (Apple): metric depth, with the field of view where the checkpoint has that head.
- * @throws {ModelError} when a config is invalid, or weights are missing.
- */
-export const openDepthPro = (folder: string, options: EstimatorLoadOptions): DepthEstimator =>
-  new DepthProEstimator(folder, options);
+/** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
+export const openDepthPro: OpenEstimator = (folder, options) => new DepthProEstimator(folder, options);
 
 class DepthProEstimator extends PhotoEstimator {
-  readonly modelType = "depth_pro";
-  readonly name = "Depth Pro";
+  readonly modelType = depthPro.modelType;
+  readonly name = depthPro.name;
   readonly folder: string;
   protected readonly seesFieldOfView: boolean;
   readonly #config: DepthProConfig;

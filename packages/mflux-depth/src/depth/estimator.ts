@@ -44,21 +44,8 @@ export interface EstimatorLoadOptions {
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }
 
-/** A kind of depth model that this library knows. */
-export interface EstimatorEntry {
-  /** The `model_type` of its config, and the folder in which a repository of another model may bring it. */
-  readonly modelType: string;
-  /** What people call the model: "Depth Pro". */
-  readonly name: string;
-  /** The Hub repository to use unless another is named. */
-  readonly repository: string;
-  /** Files it needs in addition to the weights. */
-  readonly files: readonly { readonly name: string; readonly optional?: boolean }[];
-  /** The licence of the weights, in one sentence. */
-  readonly licence: string;
-  /**
-   * Opens a model's folder. Reads the configs and checks that there are weights, without reading them.
-   * @throws {ModelError} when a config is invalid, or weights are missing.
-   */
-  open(folder: string, options: EstimatorLoadOptions): Promise<DepthEstimator>;
-}
+/**
+ * Opens a depth model's folder: reads the configs and checks that there are weights, without reading them.
+ * @throws {ModelError} when a config is invalid, or weights are missing.
+ */
+export type OpenEstimator = (folder: string, options: EstimatorLoadOptions) => DepthEstimator;

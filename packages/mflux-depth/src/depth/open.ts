@@ -6,9 +6,10 @@ import { readConfig } from "../files/json.js";
 import { obtainRepository } from "../hub/obtain.js";
 import { bundledModel, resolveRepository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import type { DeviceName } from "../options/index.js";
 import type { DepthEstimator, EstimatorLoadOptions } from "./estimator.js";
-import { defaultEstimator, estimatorOf } from "./registry.js";
+import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
 export interface OpenOptions extends EstimatorLoadOptions {
@@ -40,7 +41,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
   if (!depthModel && modelFolder !== undefined && estimatorIn(modelFolder) !== null)
     return openEstimator(options);
   const { folder } = await obtainRepository(
-    { model: depthModel || defaultEstimator.repository, revision },
+    { model: depthModel || defaultDepthModel, revision },
     { kind: estimatorKind, offline, signal, onProgress: onDownload },
   );
   return openEstimator({ ...options, depthModel: folder });
@@ -51,7 +52,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {OptionError} when the device is not available.
  * @throws {ModelError} when it is missing, is not a depth model that this library knows, or has no weights.
  */
-export async function openEstimator(options: OpenOptions = {}): Promise<DepthEstimator> {
+export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   const { device, onLoad } = options;
   if (device !== undefined) {
     if (!isAvailable(device))
@@ -60,14 +61,14 @@ export async function openEstimator(options: OpenOptions = {}): Promise<DepthEst
   }
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, "config.json");
-  return estimatorOf(modelType, join(folder, "config.json")).open(folder, { onLoad });
+  return openerOf(modelType, join(folder, "config.json"))(folder, { onLoad });
 }
 
 /** @throws {ModelError} when there is no depth model where the options say. */
 function findFolder({ depthModel, modelFolder, revision }: OpenOptions): string {
   if (!depthModel) {
     const own = modelFolder === undefined ? null : estimatorIn(modelFolder);
-    return own ?? resolveRepository(defaultEstimator.repository).folder;
+    return own ?? resolveRepository(defaultDepthModel).folder;
   }
   const { folder } = resolveRepository(depthModel, { revision });
   if (existsSync(join(folder, "config.json"))) return folder;
@@ -76,7 +77,7 @@ function findFolder({ depthModel, modelFolder, revision }: OpenOptions): string 
   throw new ModelError(
     folder,
     existsSync(join(folder, "model_index.json"))
-      ? `this is a diffusion model without a depth model; name ${defaultEstimator.repository}, or ${bundledModel} for the small bundled one`
-      : `this is not a depth model, because there is no config.json; name ${defaultEstimator.repository}`,
+      ? `this is a diffusion model without a depth model; name ${defaultDepthModel}, or ${bundledModel} for the small bundled one`
+      : `this is not a depth model, because there is no config.json; name ${defaultDepthModel}`,
   );
 }

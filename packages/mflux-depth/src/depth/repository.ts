@@ -1,51 +1,60 @@
-/*
- * Repositories of depth models: at their root, or in the folder of an image model that brings one. Works without MLX.
- */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import type { RepositoryKind } from "../hub/kind.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import { FileSelection } from "../weights/file-selection.js";
-import { defaultEstimator, estimators } from "./registry.js";
+import { type EstimatorDescription, estimatorDescriptions, knownEstimators } from "./descriptions.js";
 
-/** The folders in which the repository of an image model may bring a depth model. */
-export const estimatorFolders: readonly string[] = estimators.map(({ modelType }) => modelType);
+const configFile = "config.json";
 
-const names = estimators.map(({ name }) => name).join(" or ");
-
-/** Finds the depth model that a repository brings along; null when it has none. */
+/** Finds the depth estimator that a model's repository brings along, in a folder named after its type; null if none. */
 export function estimatorIn(folder: string): string | null {
-  const brought = estimatorFolders.map((name) => join(folder, name));
-  return brought.find((candidate) => existsSync(join(candidate, "config.json"))) ?? null;
+  const candidates = estimatorDescriptions.map(({ modelType }) => join(folder, modelType));
+  return candidates.find((candidate) => existsSync(join(candidate, configFile))) ?? null;
 }
 
-/** Takes the files of a depth model in `folder`, whichever model it is. */
-export function takeEstimator(selection: FileSelection, folder: string): void {
-  for (const { name, optional = false } of estimators.flatMap(({ files }) => files))
-    selection.take(folder, name, { optional });
+/** The estimator that a model's repository brings along, by the repository's files. */
+const broughtBy = (selection: FileSelection): EstimatorDescription | undefined =>
+  estimatorDescriptions.find(({ modelType }) => selection.inside(modelType).includes(configFile));
+
+/** Takes the files of the depth estimator that a model's repository brings along, if there is one. */
+export function takeBroughtEstimator(selection: FileSelection): void {
+  const estimator = broughtBy(selection);
+  if (estimator) takeEstimator(selection, estimator.modelType, estimator.files);
+}
+
+function takeEstimator(selection: FileSelection, folder: string, files: EstimatorDescription["files"]): void {
+  selection.take(folder, configFile);
+  for (const { name, optional = false } of files) selection.take(folder, name, { optional });
   selection.takeWeights(folder);
 }
 
-/** A repository wanted for its depth model. */
+/** Before its config is read, an estimator may be any of those known: files that one of them needs are optional. */
+const filesOfAny: EstimatorDescription["files"] = estimatorDescriptions.flatMap(({ files }) =>
+  files.map(({ name }) => ({ name, optional: true })),
+);
+
+/** A repository wanted for its depth estimator: at its root, or in the folder of a model that brings one. */
 export const estimatorKind: RepositoryKind = {
-  name: names,
-  needed(files, variant) {
-    const selection = new FileSelection(files, variant);
+  name: knownEstimators,
+  needed(names, variant) {
+    const selection = new FileSelection(names, variant);
     selection.take("", "model_index.json", { optional: true });
-    const brought = estimatorFolders.find((folder) => files.includes(`${folder}/config.json`));
-    takeEstimator(selection, files.includes("config.json") ? "" : (brought ?? ""));
+    if (names.includes(configFile) || !broughtBy(selection)) takeEstimator(selection, "", filesOfAny);
+    else takeBroughtEstimator(selection);
     selection.requireVariant();
     return selection;
   },
   check(repository, folder, small) {
     const config = small.find((file) => /(^|\/)config\.json$/.test(file));
     const isPipeline = small.includes("model_index.json");
-    // A missing config is reported as a missing file.
+    // A missing config is reported as such.
     if (config === undefined && !isPipeline) return;
     const type = config && readConfig(folder, config).model_type;
-    if (estimators.some(({ modelType }) => modelType === type)) return;
+    if (estimatorDescriptions.some(({ modelType }) => modelType === type)) return;
     const what = isPipeline ? "a repository of a diffusion model" : `a model of type ${type}`;
-    throw new ModelError(repository, `this is ${what}, not ${names}; ${defaultEstimator.repository} is`);
+    throw new ModelError(repository, `this is ${what}, not ${knownEstimators}; ${defaultDepthModel} is`);
   },
 };

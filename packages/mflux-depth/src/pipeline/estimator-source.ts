@@ -1,10 +1,10 @@
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
-import { defaultEstimator } from "../depth/registry.js";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import type { LoadProgress } from "../weights/component.js";
 
 export interface EstimatorSourceOptions {
@@ -29,7 +29,7 @@ export class EstimatorSource {
   get name(): string {
     const { model, depthModel } = this.#options;
     const isBrought = this.#estimator?.folder.startsWith(model.folder);
-    return depthModel ?? (isBrought ? model.name : defaultEstimator.repository);
+    return depthModel ?? (isBrought ? model.name : defaultDepthModel);
   }
 
   /**

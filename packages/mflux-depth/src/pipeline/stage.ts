@@ -6,13 +6,13 @@ import type { MxArray } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { ComponentName, Networks } from "../families/family.js";
-import type { DecodedImage, FloatImage } from "../images/types.js";
+import type { DecodedImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
 import type { StageName, StepEvent, Warnings } from "./events.js";
 import type { Model } from "./model.js";
 import type { PromptCache, PromptEmbeddings } from "./prompt-cache.js";
-import type { Latents, Picture } from "./result.js";
+import type { DepthMap, Latents, Picture } from "./result.js";
 
 /** The facts about a generation that decide its stages and their memory. */
 export interface Workload {
@@ -58,7 +58,7 @@ export interface Artifacts {
   readonly estimate: DepthEstimate | null;
   readonly control: {
     /** The map that guides the geometry, at the size of the image. */
-    readonly depthMap: FloatImage;
+    readonly depthMap: DepthMap;
     /** Packed, `[1, tokens, channels]` float32. */
     readonly latents: MxArray;
   };

@@ -21,25 +21,25 @@ const made = (name: string, files: Record<string, string>): string => {
 };
 
 describe("openEstimator", () => {
-  test("takes a depth model's folder", async () => {
-    assert.equal((await openEstimator({ depthModel: bundled })).folder, bundled);
+  test("takes a depth model's folder", () => {
+    assert.equal(openEstimator({ depthModel: bundled }).folder, bundled);
   });
 
-  test("takes the depth model inside another model's folder", async () => {
-    assert.equal((await openEstimator({ depthModel: tinyWorld })).folder, bundled);
+  test("takes the depth model inside another model's folder", () => {
+    assert.equal(openEstimator({ depthModel: tinyWorld }).folder, bundled);
   });
 
-  test("takes the bundled model by its name", async () => {
-    assert.equal((await openEstimator({ depthModel: "tiny-world" })).folder, bundled);
+  test("takes the bundled model by its name", () => {
+    assert.equal(openEstimator({ depthModel: "tiny-world" }).folder, bundled);
   });
 
-  test("prefers the depth model of the image model in use to the default", async () => {
-    assert.equal((await openEstimator({ modelFolder: tinyWorld })).folder, bundled);
+  test("prefers the depth model of the image model in use to the default", () => {
+    assert.equal(openEstimator({ modelFolder: tinyWorld }).folder, bundled);
   });
 
-  test("prefers a named model to that of the image model in use", async () => {
+  test("prefers a named model to that of the image model in use", () => {
     const named = at("test/golden/depth_pro_fov");
-    assert.equal((await openEstimator({ depthModel: named, modelFolder: tinyWorld })).folder, named);
+    assert.equal(openEstimator({ depthModel: named, modelFolder: tinyWorld }).folder, named);
   });
 
   const refused: [string, () => string, RegExp][] = [
@@ -62,17 +62,17 @@ describe("openEstimator", () => {
     ["a name that is neither a folder nor a repository", () => "no such thing", /there is no such folder/],
   ];
   for (const [what, path, message] of refused)
-    test(`refuses ${what}`, async () => {
-      await assert.rejects(
-        openEstimator({ depthModel: path() }),
+    test(`refuses ${what}`, () => {
+      assert.throws(
+        () => openEstimator({ depthModel: path() }),
         (error: Error) => error instanceof ModelError && message.test(error.message),
       );
     });
 
   const other = defaultDevice() === "cpu" ? "gpu" : "cpu";
   const skip = isAvailable(other) && "this machine has both devices";
-  test("refuses a device that is not available", { skip }, async () => {
-    await assert.rejects(openEstimator({ depthModel: bundled, device: other }), OptionError);
+  test("refuses a device that is not available", { skip }, () => {
+    assert.throws(() => openEstimator({ depthModel: bundled, device: other }), OptionError);
   });
 });
 

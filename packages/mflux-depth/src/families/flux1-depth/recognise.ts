@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { estimators } from "../../depth/registry.js";
+import { estimatorDescriptions } from "../../depth/descriptions.js";
 import { ModelError } from "../../errors.js";
 import { isFolder } from "../../files/folders.js";
 import { readConfig } from "../../files/json.js";
@@ -69,7 +69,7 @@ function requireFluxDepth(folder: string, configs: string): void {
 /** The error for a folder with a config of its own, which is one component or one network. */
 function singleComponent(folder: string): ModelError {
   const { model_type: type, _class_name: network } = readConfig(folder, "config.json");
-  const estimator = estimators.find(({ modelType }) => modelType === type);
+  const estimator = estimatorDescriptions.find(({ modelType }) => modelType === type);
   if (estimator)
     return new ModelError(
       folder,

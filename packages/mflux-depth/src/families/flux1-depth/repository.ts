@@ -1,7 +1,7 @@
 /*
  * Which files of a repository FLUX.1 Depth needs, chosen by their names.
  */
-import { estimatorFolders, takeEstimator } from "../../depth/repository.js";
+import { takeBroughtEstimator } from "../../depth/repository.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
 import { componentNames } from "../family.js";
@@ -58,8 +58,7 @@ function takeModel(selection: FileSelection): void {
   }
   selection.take("scheduler", schedulerConfig, { optional: hasNoConfigs });
   for (const folder of tokenizerFolders) takeTokenizer(selection, folder);
-  const brought = estimatorFolders.find((folder) => selection.inside(folder).includes("config.json"));
-  if (brought !== undefined) takeEstimator(selection, brought);
+  takeBroughtEstimator(selection);
 }
 
 function takeTokenizer(selection: FileSelection, folder: (typeof tokenizerFolders)[number]): void {
