@@ -31,7 +31,7 @@ const map = readFileSync(new URL("cube_depth.png", examples));
 const bundled = fileURLToPath(new URL("../../../../mflux-depth/models/tiny-world", import.meta.url));
 const tiny = Object.fromEntries(
   readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((entry) => entry.isFile() && entry.name !== "README.md")
     .map(({ parentPath, name }) => join(parentPath, name))
     .map((path) => [path.slice(bundled.length + 1), readFileSync(path)]),
 );

@@ -78,7 +78,7 @@ describe("a run", () => {
     const warned = host.request("execute", execution({ steps: 1 }, { blobs: { depth_image: coloured } }));
     const [warning, ...others] = outputOf(await warned.answer).metadata.warnings as string[];
     assert.deepEqual(others, []);
-    assert.match(warning!, /colours/);
+    assert.match(warning!, /in colour/);
     const told = warned.progress.filter(({ message }) => String(message).startsWith("Warning"));
     assert.deepEqual(told, [{ progress: 0, total: 1, message: `Warning: ${warning}` }]);
   });
