@@ -11,6 +11,8 @@ export const slowTests = {
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/resume.test.ts": "runs the command line, a process for each command",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",
+  "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/client.test.ts": "waits for timeouts and retries of downloads",
   "packages/mflux-depth/test/memory/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",

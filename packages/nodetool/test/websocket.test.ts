@@ -293,7 +293,7 @@ test("the engine killed while it works: the run says so, the next one works", as
   const run = host.request("execute", withMap({ steps: 50 }));
   await run.until(({ progress }) => progress === 1);
   process.kill(engineOf(worker.child.pid!)!, "SIGKILL");
-  await assert.rejects(run.answer, /The engine ended .*SIGKILL.*next run/);
+  await assert.rejects(run.answer, /The engine ended .*SIGKILL.*next job/);
   await works();
 });
 

@@ -20,7 +20,7 @@ export const smallImage = [
 export const smallRequest = [...smallImage, "--prompt", "a gold portrait", "--depth-image-path", map];
 
 /** The pixels of an image file, without alpha handling. */
-export const pixels = async (file: string): Promise<Buffer> => sharp(file).raw().toBuffer();
+export const pixels = async (file: string | Uint8Array): Promise<Buffer> => sharp(file).raw().toBuffer();
 
 export interface Outcome {
   readonly code: number | null;
