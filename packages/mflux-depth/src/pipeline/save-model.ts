@@ -16,6 +16,8 @@ import type { DownloadProgress } from "../hub/transfer.js";
 import {
   type Bits,
   type LoadOptions,
+  loadOptions,
+  optionsFor,
   type ResolvedLoadOptions,
   refuseUnknown,
   resolveLoadOptions,
@@ -27,16 +29,8 @@ import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer
 import { findModel, openModel, quantizeNotes } from "./model.js";
 
 /** The options of the model that saving has: which weights, and what becomes of them. */
-export const saveOptions = [
-  "model",
-  "revision",
-  "variant",
-  "offline",
-  "configFrom",
-  "quantize",
-  "dtype",
-] as const;
-type SaveOption = (typeof saveOptions)[number];
+const saveOptions = optionsFor(loadOptions, "save");
+type SaveOption = keyof typeof saveOptions;
 
 /** Part of a model has been written. */
 export interface SaveProgress {
@@ -80,7 +74,7 @@ export interface SavedModel {
  */
 export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   const { path, onProgress, signal, ...rest } = given;
-  refuseUnknown(Object.keys(rest), saveOptions);
+  refuseUnknown(Object.keys(rest), Object.keys(saveOptions));
   const options = resolveLoadOptions({ ...rest, dtype: rest.dtype ?? "bfloat16" });
   if (typeof path !== "string" || path.trim() === "")
     throw new OptionError("path", "path is missing: say which folder to make.");
