@@ -1,6 +1,6 @@
 /**
- * Waits for the promise, or gives up as soon as the signal is aborted; what the promise stands for goes on then.
- * @throws the signal's reason when it is aborted first.
+ * Waits for a promise, but no longer than until the signal aborts. The work behind the promise continues.
+ * @throws the signal's reason if it aborts first.
  */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   let giveUp = (): void => {};

@@ -1,3 +1,3 @@
-/** Whether a value is an object with named fields: neither a list nor bytes. */
+/** Tells whether a value is an object with named fields; arrays and binary data are not. */
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);

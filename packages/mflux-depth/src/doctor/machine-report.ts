@@ -1,6 +1,6 @@
 /*
- * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine: what is broken is
- * reported, with its fix.
+ * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine; each problem is reported
+ * with its fix.
  */
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
@@ -10,11 +10,11 @@ import { defaultDepthModel, defaultModel } from "../options/defaults.js";
 import { packageVersion } from "../version.js";
 
 export interface Problem {
-  /** What does not work, in one sentence. */
+  /** The problem in one sentence. */
   readonly what: string;
-  /** What to do about it: a sentence or a command of npm, or a model to download, which is not urgent. */
+  /** What to do about it: a sentence, an npm command, or a model to download. */
   readonly fix: string | Extract<Remedy, { kind: "download" }>;
-  /** Whether no picture can be made because of it. */
+  /** Whether it prevents all generations. */
   readonly essential: boolean;
 }
 
@@ -26,11 +26,11 @@ export interface MachineReport {
   readonly memory: {
     readonly totalBytes: number;
     readonly freeBytes: number;
-    /** The limit of this process's control group, where it has one. */
+    /** The limit of this process's control group; null if there is none. */
     readonly limitBytes: number | null;
   };
   readonly mlx: MlxReport | null;
-  /** The library that decodes and encodes pictures. */
+  /** The library that decodes and encodes images. */
   readonly codec: { readonly sharp: string; readonly vips: string } | null;
   readonly models: ModelsReport | null;
   readonly problems: readonly Problem[];
@@ -44,32 +44,32 @@ export interface MlxReport {
   readonly blas: {
     readonly name: string;
     readonly threads: number;
-    /** How many of the multiplications made for this report went through our entry point. */
+    /** How many of the multiplications made for this report reached our BLAS. */
     readonly proof: { readonly multiplications: number; readonly calls: number };
-    /** Billions of float32 operations a second. */
+    /** Billions of float32 operations per second. */
     readonly gflops: number;
   };
-  /** What the CPU runs fused operations with; null where there are none. */
+  /** The CPU's fused operations; null on backends without them. */
   readonly kernels: {
     readonly instructionSet: string;
-    /** Whether quantized layers take inputs of 8 bits by default. */
+    /** Whether quantized layers round their inputs to 8 bits by default. */
     readonly int8: boolean;
-    /** Whether the transformer attends in bfloat16 beside them. */
+    /** Whether the transformer's attention then uses bfloat16. */
     readonly bfloat16Attention: boolean;
   } | null;
 }
 
 export interface ModelsReport {
-  /** Where Hub repositories are looked for. */
+  /** The folder of the Hugging Face cache. */
   readonly cache: string;
-  /** The variables that decided it or that matter for downloads. */
+  /** The environment variables that choose the cache or affect downloads. */
   readonly environment: Readonly<Record<string, string | null>>;
   readonly found: readonly { readonly name: string; readonly folder: string | null }[];
 }
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error)).trim();
 
-/** Looks at everything that a generation needs. */
+/** Checks everything that a generation needs. */
 export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Promise<MachineReport> {
   const problems: Problem[] = [];
   const failed = (what: string, error: unknown, fix: string): null => {
@@ -81,14 +81,14 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
   );
   const codec = await inspectCodec().catch((error: unknown) =>
     failed(
-      "sharp, which reads and writes pictures, does not load",
+      "sharp, which reads and writes images, does not load",
       error,
       "npm install --include=optional sharp",
     ),
   );
   const models = await inspectModels(env, problems).catch((error: unknown) =>
-    // Reading weights needs MLX: then its problem is this one's.
-    mlx ? failed("models cannot be looked for", error, "npm ci") : null,
+    // Without MLX this fails too, and that problem has been reported.
+    mlx ? failed("models cannot be looked up", error, "npm ci") : null,
   );
   return {
     version: packageVersion(),
@@ -114,7 +114,7 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
   const { calls, gflops } = measureMultiplication(mlx, multiplications);
   if (process.platform === "linux" && name === "cpu" && calls < multiplications)
     problems.push({
-      what: `MLX multiplies with its own BLAS (${blas.name}), some fifty times slower than OpenBLAS`,
+      what: `MLX uses its own BLAS (${blas.name}), which is about fifty times slower than OpenBLAS`,
       fix: "npm rebuild @mflux-depth/mlx --foreground-scripts",
       essential: false,
     });
@@ -135,7 +135,7 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
   };
 }
 
-/** Multiplies matrices of ones on the CPU or GPU and checks the product. */
+/** Multiplies matrices of ones on the default device, checks the product, and measures the best speed. */
 function measureMultiplication(
   mlx: typeof import("@mflux-depth/mlx"),
   times: number,
@@ -159,7 +159,7 @@ function measureMultiplication(
 
 async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
   const { default: sharp } = await import("sharp");
-  // Loading is not working: encode something.
+  // That it loads does not mean that it works: encode something.
   await sharp({ create: { width: 1, height: 1, channels: 3, background: "white" } })
     .png()
     .toBuffer();
@@ -186,7 +186,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
   for (const { name, folder, option } of found) {
     if (folder !== null) continue;
     if (option === null)
-      problems.push({ what: "The bundled checkpoint is not there", fix: "npm ci", essential: false });
+      problems.push({ what: "The bundled model is missing", fix: "npm ci", essential: false });
     else
       problems.push({
         what: `${name} is not in the Hugging Face cache`,

@@ -1,6 +1,6 @@
 /*
- * The engine's process: holds one model and makes one picture at a time. Its owner talks to it over the channel
- * that `fork` opens; when the channel closes, the process ends.
+ * The engine's process: holds one model and runs one job at a time. Its owner talks to it over the channel that `fork`
+ * opens; when the channel closes, the process ends.
  */
 import { serializeError } from "../errors.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
@@ -9,7 +9,7 @@ import type { EngineJob, EngineResult, HeldModel, LoadProgress, ToEngine } from 
 
 let running: { readonly id: number; readonly controller: AbortController } | null = null;
 let held: FluxDepth | null = null;
-/** Whom to tell of weights being read: the job that needs them. */
+/** Reports the reading of weights, on behalf of the current job. */
 let onLoad: (progress: LoadProgress) => void = () => {};
 
 process.on("message", (message: ToEngine) => {
@@ -25,9 +25,9 @@ async function run(id: number, job: EngineJob): Promise<void> {
   onLoad = (progress) => tellOwner({ type: "event", id, event: { type: "load", ...progress } });
   try {
     const result = await generate(id, job, controller.signal);
-    tellOwner({ type: "result", id, result, held: whatIsHeld() });
+    tellOwner({ type: "result", id, result, held: describeHeld() });
   } catch (error) {
-    tellOwner({ type: "error", id, error: serializeError(error), held: whatIsHeld() });
+    tellOwner({ type: "error", id, error: serializeError(error), held: describeHeld() });
   } finally {
     running = null;
   }
@@ -50,8 +50,8 @@ async function generate(id: number, job: EngineJob, signal: AbortSignal): Promis
 }
 
 /**
- * The model held, if it is what these options mean today; else the one they mean, in its place. Finding a model is
- * cheap, its weights are read later: so a repository that has a new revision, or a folder in its place, is noticed.
+ * Returns the held model if the options still mean it; otherwise replaces it. Looking a model up is cheap, because
+ * weights are read later, and notices a new revision of the repository.
  */
 async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<FluxDepth> {
   const { FluxDepth } = await import("../pipeline/flux-depth.js");
@@ -65,7 +65,7 @@ async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<F
   return found;
 }
 
-const whatIsHeld = (): HeldModel | null =>
+const describeHeld = (): HeldModel | null =>
   held && { model: held.model.name, bytes: process.memoryUsage.rss() };
 
 const keyOf = ({ model, options }: FluxDepth): string =>

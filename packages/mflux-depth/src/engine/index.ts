@@ -1,4 +1,4 @@
-/** The pipeline and the cache of models, in processes of their own: for programs that must stay responsive. */
+/** The pipeline and the model cache in separate processes, for programs that must stay responsive. */
 
 export { EngineError } from "../errors.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";

@@ -1,51 +1,53 @@
 /*
- * The models of jobs: which they are, and how those that this machine lacks get here while other jobs run.
+ * Which models a job needs, and downloading them ahead of it.
  */
-import { untilAborted } from "../abort.js";
 import { estimatorIn } from "../depth/repository.js";
 import { kindFor, type ModelPurpose } from "../families/kinds.js";
-import { folderHere, isHere, type ModelSource } from "../hub/obtain.js";
-import type { DownloadProgress } from "../hub/transfer.js";
+import { folderHere, type ModelSource } from "../hub/obtain.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import { resolveLoadOptions } from "../options/index.js";
 import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 
-interface Wanted {
+/** A model that a job needs. */
+export interface NeededModel {
   readonly source: ModelSource;
   readonly purpose: ModelPurpose;
 }
 
-/** In the order in which the pipeline looks for them. Whether FLUX brings its own Depth Pro shows when it is here. */
-function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefined): Wanted[] {
-  const {
-    configFrom,
-    depthModel,
-    allowPatterns: allow,
-    ignorePatterns: ignore,
-    ...rest
-  } = resolveLoadOptions(load);
-  const { model, revision, variant, path } = rest;
-  const flux: ModelSource = { model, revision, variant, path, patterns: { allow, ignore } };
-  const models: Wanted[] = [{ source: flux, purpose: "generation" }];
+/**
+ * Lists the models of a job in the order in which the pipeline opens them. A depth estimator of its own is needed unless
+ * the main model brings one, which is known only once that is on this machine.
+ * @throws {OptionError} for an invalid option.
+ */
+export function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefined): NeededModel[] {
+  const { model, revision, variant, path, configFrom, depthModel, allowPatterns, ignorePatterns } =
+    resolveLoadOptions(load);
+  const patterns = { allow: allowPatterns, ignore: ignorePatterns };
+  const main: ModelSource = { model, revision, variant, path, patterns };
+  const models: NeededModel[] = [{ source: main, purpose: "generation" }];
   if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
   if (!request.image || request.depthImage) return models;
-  const folder = folderHere(flux, env);
-  if (depthModel !== undefined || !folder || !estimatorIn(folder))
-    models.push({ source: { model: depthModel ?? defaultDepthModel }, purpose: "depth" });
+  const folder = folderHere(main, env);
+  if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
   return models;
 }
 
+const depthEstimator = (depthModel: string | undefined): NeededModel => ({
+  source: { model: depthModel ?? defaultDepthModel },
+  purpose: "depth",
+});
+
 /**
- * The repositories and folders that a job reads models from, as they are named.
- * @throws {OptionError} for a value that cannot be.
+ * The repositories and folders that a job reads models from, under the names it gives them.
+ * @throws {OptionError} for an invalid option.
  */
 export const modelNamesOf = (job: EngineJob): readonly string[] =>
   modelsOf(job, undefined).map(({ source }) => source.model);
 
-/** A model that is whole on this machine. */
+/** A complete model on this machine. */
 export interface ObtainedModel {
-  /** As it was named. */
+  /** The name it was requested by. */
   readonly model: string;
   /** What it is for, in words. */
   readonly kind: string;
@@ -53,11 +55,11 @@ export interface ObtainedModel {
 }
 
 /**
- * Downloads what jobs of a kind would, and nothing that is here.
- * @param job.request.image a photo, of which only it counts that there is one: Depth Pro is needed where no map is.
- * @throws {OptionError} for a value that cannot be.
- * @throws {ModelError} when a model cannot be had, or is another one.
- * @throws the signal's reason when cancelled; a later call goes on where this one stopped.
+ * Downloads the models that jobs like this one need; complete ones stay as they are.
+ * @param job.request.image any photo: only its presence counts. A photo without a depth map needs a depth estimator.
+ * @throws {OptionError} for an invalid option.
+ * @throws {ModelError} if a model cannot be obtained or is of another kind.
+ * @throws the signal's reason when cancelled; a later call resumes the download.
  */
 export async function obtainModels(
   job: EngineJob,
@@ -65,104 +67,21 @@ export async function obtainModels(
 ): Promise<readonly ObtainedModel[]> {
   const obtained: ObtainedModel[] = [];
   for (;;) {
-    // Asked again after each: whether FLUX brings its own Depth Pro shows when it is here.
+    // List them again after each: the main model may turn out to bring its own depth estimator.
     const next = modelsOf(job, options.env)[obtained.length];
     if (!next) return obtained;
     obtained.push(await obtain(next, options));
   }
 }
 
-/** Downloads Depth Pro alone, as {@link obtainModels}. */
+/** Downloads a depth estimator alone, like {@link obtainModels}. */
 export const obtainDepthModel = (
   depthModel: string | undefined,
   options: DownloadOptions = {},
-): Promise<ObtainedModel> =>
-  obtain({ source: { model: depthModel ?? defaultDepthModel }, purpose: "depth" }, options);
+): Promise<ObtainedModel> => obtain(depthEstimator(depthModel), options);
 
-const obtain = async (wanted: Wanted, options: DownloadOptions): Promise<ObtainedModel> => ({
-  model: wanted.source.model,
-  kind: kindFor[wanted.purpose].name,
-  folder: await downloadModel(wanted, options),
+const obtain = async (needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> => ({
+  model: needed.source.model,
+  kind: kindFor[needed.purpose].name,
+  folder: await downloadModel(needed, options),
 });
-
-interface Download {
-  /** Resolves when it has ended, however it did. */
-  readonly ended: Promise<void>;
-  /** Told how it goes on: the jobs that wait for it. */
-  readonly listeners: Set<(progress: DownloadProgress) => void>;
-  /** What they were told last. */
-  last: DownloadProgress | null;
-}
-
-/** Downloads for jobs. Of one repository there is one at a time: who else needs it waits, and finds it then. */
-export class Downloads {
-  readonly #env: NodeJS.ProcessEnv | undefined;
-  readonly #underWay = new Map<string, Download>();
-
-  /** @param env Hugging Face's variables; those of this process when absent. */
-  constructor(env: NodeJS.ProcessEnv | undefined) {
-    this.#env = env;
-  }
-
-  /** The first model of a job that has to be downloaded. */
-  missing(job: EngineJob): Wanted | null {
-    const offline = job.load.offline ?? false;
-    return (
-      modelsOf(job, this.#env).find(
-        ({ source, purpose }) => !isHere(source, { kind: kindFor[purpose], offline, env: this.#env }),
-      ) ?? null
-    );
-  }
-
-  /**
-   * Downloads what a job lacks.
-   * @throws {ModelError} when it cannot be had.
-   * @throws the signal's reason when cancelled, at once.
-   */
-  async obtain(
-    job: EngineJob,
-    { signal, onProgress }: { signal: AbortSignal; onProgress: (progress: DownloadProgress) => void },
-  ): Promise<void> {
-    /** What has been downloaded here: if it is still not whole, the pipeline says why. */
-    const done = new Set<string>();
-    for (;;) {
-      signal.throwIfAborted();
-      const wanted = this.missing(job);
-      if (!wanted || done.has(wanted.source.model)) return;
-      const { model } = wanted.source;
-      const other = this.#underWay.get(model);
-      if (other) {
-        other.listeners.add(onProgress);
-        if (other.last) onProgress(other.last);
-        await untilAborted(other.ended, signal).finally(() => other.listeners.delete(onProgress));
-      } else {
-        await this.#download(wanted, signal, onProgress);
-        done.add(model);
-      }
-    }
-  }
-
-  #download(
-    wanted: Wanted,
-    signal: AbortSignal,
-    onProgress: (progress: DownloadProgress) => void,
-  ): Promise<unknown> {
-    const { model } = wanted.source;
-    const listeners = new Set([onProgress]);
-    const download = downloadModel(wanted, {
-      signal,
-      env: this.#env,
-      onProgress: (progress) => {
-        underWay.last = progress;
-        for (const tell of listeners) tell(progress);
-      },
-    }).finally(() => this.#underWay.delete(model));
-    const ended = download.then(
-      () => {},
-      () => {},
-    );
-    const underWay: Download = { ended, listeners, last: null };
-    this.#underWay.set(model, underWay);
-    return download;
-  }
-}

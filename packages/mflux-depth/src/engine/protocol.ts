@@ -1,6 +1,6 @@
 /*
- * What the engine's owner and the engine's process say to each other: structured clones over the channel of a child
- * process, so that pictures cross as bytes.
+ * The messages between the owner and the engine's processes. They cross the channel of a child process as structured
+ * clones, images as bytes.
  */
 import type { SerializedError } from "../errors.js";
 import type { ModelPurpose } from "../families/kinds.js";
@@ -15,30 +15,30 @@ type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];
 export type LoadProgress = Parameters<NonNullable<FluxDepthOptions["onProgress"]>>[0];
 
-/** One picture to make, and with what. */
+/** A request, the model for it, and the form of the result. */
 export interface EngineJob {
   readonly load: LoadOptions;
   readonly request: GenerateRequest;
-  /** How many steps apart step events carry a preview; 0, the default, for none. */
+  /** Adds a preview to every nth step event; 0, the default, adds none. */
   readonly previewEvery?: number;
-  /** What the picture is encoded as; PNG when absent. */
+  /** File format of the image; PNG by default. */
   readonly format?: ImageFormat;
 }
 
 export type EngineEvent =
-  /** The engine has taken the job. */
+  /** The engine's process has taken the job. */
   | { readonly type: "started" }
-  /** Weights are being read, or have been. */
+  /** A model is being downloaded, or weights are being read. */
   | ({ readonly type: "load" } & LoadProgress)
   | Exclude<GenerationEvent, { type: "result" }>;
 
 export interface EngineResult {
-  /** The encoded picture, with its parameters inside. */
+  /** The encoded image, with its parameters as metadata. */
   readonly image: Uint8Array;
   readonly format: ImageFormat;
   readonly width: number;
   readonly height: number;
-  /** The seed that was used; null when the noise was given. */
+  /** The seed of the noise; null if the noise was given. */
   readonly seed: number | null;
   readonly metadata: GenerationResult["metadata"];
   readonly timings: Readonly<Record<string, number>>;
@@ -64,7 +64,7 @@ export type FromEngine =
       readonly held: HeldModel | null;
     };
 
-/** What is to be done about the cache of models. */
+/** A task on the model cache. */
 export type StoreRequest =
   | { readonly type: "list" }
   | { readonly type: "delete"; readonly repository: string; readonly revision?: string | undefined }
@@ -86,10 +86,10 @@ export type FromStore =
   | { readonly type: "folder"; readonly folder: string }
   | { readonly type: "error"; readonly error: SerializedError };
 
-/** What stays for the next job. */
+/** The model that stays in memory for the next job. */
 export interface HeldModel {
-  /** Its name, as it was asked for. */
+  /** The name it was requested by. */
   readonly model: string;
-  /** Memory of the engine's process. */
+  /** Resident memory of the engine's process. */
   readonly bytes: number;
 }

@@ -1,6 +1,6 @@
 /*
- * Works on the cache of models: one request, then the process ends. Its owner talks to it over the channel that
- * `fork` opens; when the channel closes, the process ends too.
+ * A process that carries out one task on the model cache. Its owner talks to it over the channel that `fork` opens; when
+ * the channel closes, the process ends.
  */
 import { serializeError } from "../errors.js";
 import { identifyModel } from "../families/identify.js";

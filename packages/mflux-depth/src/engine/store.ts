@@ -1,6 +1,5 @@
-import { fork } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { EngineError, restoreError } from "../errors.js";
+import { forkHost } from "./fork.js";
 import type { FromStore, StoreRequest, ToStore } from "./protocol.js";
 
 type DownloadRequest = Extract<StoreRequest, { type: "download" }>;
@@ -10,17 +9,17 @@ export type CachedModel = Extract<FromStore, { type: "models" }>["models"][numbe
 export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
-  /** Hugging Face's variables, with all others; those of this process when absent. */
+  /** A complete environment, with Hugging Face's variables; this process's by default. */
   readonly env?: NodeJS.ProcessEnv | undefined;
 }
 
 /**
- * Downloads what a model needs into the Hugging Face cache, in a process of its own: it neither waits for pictures
- * nor ends with the engine, and the hashes of large files are nobody else's work.
- * @param request.token for the Hub, in place of this machine's.
- * @returns the folder that holds the model.
- * @throws {ModelError} when there is no such model, it is another one, or it cannot be had.
- * @throws the signal's reason when cancelled; a later download goes on where this one stopped.
+ * Downloads the files that a model needs into the Hugging Face cache. It runs in a separate process, so it does not wait
+ * for generations, survives the engine, and hashes large files without blocking anything else.
+ * @param request.token replaces this machine's token for the Hub.
+ * @returns the model's folder.
+ * @throws {ModelError} if there is no such model, it is of another kind, or it cannot be downloaded.
+ * @throws the signal's reason when cancelled; a later call resumes the download.
  */
 export async function downloadModel(
   request: Omit<DownloadRequest, "type">,
@@ -30,16 +29,16 @@ export async function downloadModel(
   return answer.type === "folder" ? answer.folder : unexpected(answer);
 }
 
-/** The models in the Hugging Face cache that are whole. */
+/** Lists the models in the Hugging Face cache; FLUX models only if they are complete. */
 export async function cachedModels(): Promise<readonly CachedModel[]> {
   const answer = await ask({ type: "list" });
   return answer.type === "models" ? answer.models : unexpected(answer);
 }
 
 /**
- * Deletes a repository from the Hugging Face cache, or one revision with what no other revision has.
- * @returns false when it is not there.
- * @throws {ModelError} when it cannot be deleted.
+ * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses.
+ * @returns false if the cache has no such repository or revision.
+ * @throws {ModelError} if it cannot be deleted.
  */
 export async function deleteModel(
   repository: string,
@@ -51,27 +50,22 @@ export async function deleteModel(
 
 type Answer = Exclude<FromStore, { type: "progress" | "error" }>;
 
-/** A cancelled process that has not ended after so long ends by force. */
+/** How long a cancelled process may take to end before it is killed. */
 const cancelMs = 5000;
 
-/** One request, one process. */
+/** Starts a process for one task and waits for its answer. */
 async function ask(
   request: StoreRequest,
   { signal, onProgress, env }: DownloadOptions = {},
 ): Promise<Answer> {
   signal?.throwIfAborted();
-  const child = fork(fileURLToPath(new URL("./store-host.js", import.meta.url)), [], {
-    serialization: "advanced",
-    stdio: ["ignore", 2, 2, "ipc"],
-    execArgv: [],
-    ...(env && { env }),
-  });
-  // A process that has gone says so by its exit.
+  const child = forkHost("store-host.js", env);
+  // Ignore failed deliveries: the exit event reports a process that has ended.
   const send = (message: ToStore): void => void child.send(message, () => {});
-  let impatient: NodeJS.Timeout | undefined;
+  let killTimer: NodeJS.Timeout | undefined;
   const cancel = (): void => {
     send({ type: "cancel" });
-    impatient = setTimeout(() => child.kill("SIGKILL"), cancelMs);
+    killTimer = setTimeout(() => child.kill("SIGKILL"), cancelMs);
   };
   signal?.addEventListener("abort", cancel, { once: true });
   try {
@@ -80,9 +74,11 @@ async function ask(
         if (message.type !== "progress") resolve(message);
         else if (!signal?.aborted) onProgress?.(message.progress);
       });
-      child.once("exit", (code, ended) => reject(endOf(ended ? `signal ${ended}` : `exit code ${code}`)));
+      child.once("exit", (code, ended) =>
+        reject(processEnded(ended ? `signal ${ended}` : `exit code ${code}`)),
+      );
       child.once("error", (error) => {
-        if (child.pid === undefined) reject(endOf(error.message));
+        if (child.pid === undefined) reject(processEnded(error.message));
       });
       send({ type: "request", request });
     });
@@ -92,17 +88,17 @@ async function ask(
   } catch (error) {
     throw signal?.aborted ? signal.reason : error;
   } finally {
-    clearTimeout(impatient);
+    clearTimeout(killTimer);
     signal?.removeEventListener("abort", cancel);
     if (child.connected) child.disconnect();
   }
 }
 
-const endOf = (how: string): EngineError =>
-  new EngineError(`The process that works on the cache of models ended (${how}); try again.`, {
+const processEnded = (how: string): EngineError =>
+  new EngineError(`The process that manages the model cache ended unexpectedly (${how}); try again.`, {
     code: "engine-ended",
   });
 
 const unexpected = ({ type }: Answer): never => {
-  throw new EngineError(`The process that works on the cache of models answered with ${type}.`);
+  throw new EngineError(`The process that manages the model cache gave an unexpected answer (${type}).`);
 };

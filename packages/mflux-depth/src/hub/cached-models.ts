@@ -18,7 +18,7 @@ export interface CachedModel {
   readonly folder: string;
   /** The commit that is used by default. */
   readonly revision: string;
-  /** On the disk, all revisions together. */
+  /** Size on disk, all revisions together. */
   readonly bytes: number;
   /** The model family that can use it; null for other kinds of models. */
   readonly family: string | null;
@@ -26,7 +26,7 @@ export interface CachedModel {
   readonly hasModelIndex: boolean;
 }
 
-/** What a folder holds: a model of a family, a model of another kind, or a family's model with files missing. */
+/** What a folder contains: a complete model (of a family, or null for other models), or an incomplete one of a family. */
 export type Identification =
   | { readonly state: "whole"; readonly family: string | null }
   | { readonly state: "partial" };
@@ -70,7 +70,7 @@ async function hasFiles(folder: string): Promise<boolean> {
   return names.some((name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)));
 }
 
-/** Sums the sizes of the files in a folder. Links do not count, and files may disappear meanwhile. */
+/** Sums the sizes of the files in a folder. Links do not count, and files may disappear in the meantime. */
 async function bytesIn(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const sizes = await Promise.all(
@@ -87,7 +87,7 @@ async function bytesIn(folder: string): Promise<number> {
  * Deletes a repository from the cache, or one revision together with the files that only it uses.
  * @param options.revision a branch, tag or commit; all revisions by default.
  * @returns false when the cache has no such repository or revision.
- * @throws {ModelError} when the name is not a repository name, the folder is a link or a file, or the system refuses.
+ * @throws {ModelError} if the name is not a repository name, the folder is a link or a file, or the system refuses.
  */
 export async function deleteCached(
   repository: string,
@@ -135,7 +135,7 @@ async function isOwnFolder(repository: string, path: string): Promise<boolean> {
   return found !== null;
 }
 
-/** Deletes names before contents: after an interruption no model is left, and a later download reuses the blobs. */
+/** Deletes names before contents: an interruption leaves no broken model, and a later download reuses the blobs. */
 async function deleteAll(root: string): Promise<void> {
   for (const folder of ["refs", "snapshots"]) await rm(join(root, folder), { recursive: true, force: true });
   await rm(root, { recursive: true, force: true });

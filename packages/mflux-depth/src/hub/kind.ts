@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { isFolder } from "../files/folders.js";
 
 /**
- * What a repository is wanted for: which of its files that takes, and how to tell it from other repositories. Model
- * families and depth estimators define their kinds; the hub knows none of them.
+ * A kind of repository: which of its files are needed, and how to tell it from other kinds. Model families and depth
+ * estimators define their kinds; the hub knows none of them.
  */
 export interface RepositoryKind {
   /** The name in messages: "Depth Pro". */
@@ -43,7 +43,7 @@ export interface NeededFiles {
   readonly missing: readonly string[];
 }
 
-/** Lists the files that a folder lacks to be a whole model of a kind, by file names; empty when it is whole. */
+/** Lists the files that a folder lacks to be a complete model of a kind, judging by file names. */
 export function missingFiles(folder: string, kind: RepositoryKind, variant: string | undefined): string[] {
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" })
     .map((name) => name.replaceAll("\\", "/"))

@@ -1,14 +1,13 @@
 /*
  * Models from the Hugging Face Hub, through the cache shared with Python. A complete model in the cache is used as it
- * is; missing files are downloaded, and no others.
+ * is; otherwise only the missing files are downloaded.
  */
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
-import { RepositoryCache } from "./cache.js";
-import { Changed, HubClient, type HubFile, type Patience } from "./client.js";
+import { downloadRepository } from "./download.js";
 import { missingFiles, type RepositoryKind } from "./kind.js";
-import { isWanted, type Patterns } from "./patterns.js";
+import type { Patterns } from "./patterns.js";
 import {
   bundledModel,
   findCached,
@@ -16,10 +15,11 @@ import {
   type Repository,
   resolveRepository,
 } from "./repository.js";
+import type { Patience } from "./retry.js";
 import { hubSettings } from "./settings.js";
-import { type DownloadProgress, Transfer } from "./transfer.js";
+import type { DownloadProgress } from "./transfer.js";
 
-/** Which model is wanted. */
+/** A model and where to find it. */
 export interface ModelSource {
   /** "tiny-world", a folder, or a repository. */
   readonly model: string;
@@ -92,7 +92,7 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
   signal?.throwIfAborted();
   const within = (repository: Repository): Repository => {
     const folder = join(repository.folder, path);
-    if (!isFolder(folder)) throw new ModelError(repository.name, `it has no folder ${path}`);
+    if (!isFolder(folder)) throw new ModelError(repository.name, `the repository has no folder ${path}`);
     return { ...repository, folder };
   };
   checkPath(model, path);
@@ -115,96 +115,12 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
     );
   }
 
-  for (let retried = false; ; retried = true) {
-    signal?.throwIfAborted();
-    const failed = new AbortController();
-    const cancel = (): void => failed.abort(signal?.reason);
-    signal?.addEventListener("abort", cancel, { once: true });
-    const client = new HubClient(settings, model, { signal: failed.signal, patience: options.patience });
-    const cache = new RepositoryCache(client, failed.signal);
-    try {
-      const wanted = { revision, variant, path, patterns };
-      const commit = await download(client, cache, wanted, { ...options, failed });
-      return within({ name: model, folder: cache.snapshot(commit), revision: commit });
-    } catch (error) {
-      if (!(error instanceof Changed)) throw error;
-      if (retried)
-        throw new ModelError(
-          model,
-          `it is changing on the Hub during the download (${error.message}); run this again when that is over`,
-          { cause: error },
-        );
-    } finally {
-      signal?.removeEventListener("abort", cancel);
-    }
-  }
-}
-
-/** @returns the commit, whose snapshot then has all needed files. */
-async function download(
-  client: HubClient,
-  cache: RepositoryCache,
-  {
-    revision,
-    variant,
-    path,
-    patterns,
-  }: { revision: string; variant: string | undefined; path: string; patterns: Patterns },
-  { kind, onProgress, failed }: ObtainOptions & { failed: AbortController },
-): Promise<string> {
-  const name = client.repository;
-  if (!/^[^\s~^:?*[\\]+$/.test(revision) || /(^|\/)\.*(\/|$)/.test(revision))
-    throw new ModelError(name, `${JSON.stringify(revision)} cannot be a branch, tag or commit`);
-  const { commit, files } = await client.list(revision);
-  const folder = join(cache.snapshot(commit), path);
-  const prefix = path === "" ? "" : `${path}/`;
-  const names = [...files.keys()].filter((file) => file.startsWith(prefix) && isWanted(file, patterns));
-  requireFolders(name, kind, prefix, { files: [...files.keys()], wanted: names });
-  const needed = kind.needed(
-    names.map((file) => file.slice(prefix.length)),
-    variant,
+  const { commit, folder } = await downloadRepository(
+    { repository: model, revision, variant, path, patterns },
+    { kind, settings, signal, onProgress: options.onProgress, patience: options.patience },
   );
-  const listed = (file: string): HubFile => {
-    const found = names.includes(prefix + file) ? files.get(prefix + file) : undefined;
-    if (!found) throw new ModelError(name, describeMissing([file], files.has(prefix + file)));
-    return found;
-  };
-
-  const isProbe = (file: HubFile): boolean => kind.probe !== undefined && file.path.endsWith(kind.probe);
-  const small = needed.small.map(listed).sort((a, b) => Number(isProbe(b)) - Number(isProbe(a)));
-  const transfer = new Transfer(cache, commit, { name, onProgress, failed });
-  await transfer.fetch(small.slice(0, 1));
-  await transfer.fetch(small.slice(1));
-  kind.check?.(name, folder, needed.small);
-  if (needed.missing.length > 0) {
-    const excluded = [...files.keys()].some((file) => !isWanted(file, patterns));
-    throw new ModelError(name, describeMissing(needed.missing, excluded));
-  }
-  await transfer.fetch(needed.weights(folder).map(listed));
-  await cache.remember(revision, commit);
-  return commit;
+  return within({ name: model, folder, revision: commit });
 }
-
-/** @throws {ModelError} when patterns exclude a whole folder that the model needs. */
-function requireFolders(
-  name: string,
-  { folders = [] }: RepositoryKind,
-  prefix: string,
-  { files, wanted }: { files: readonly string[]; wanted: readonly string[] },
-): void {
-  const excluded = folders.filter((folder) => {
-    const isInside = (file: string): boolean => file.startsWith(`${prefix}${folder}/`);
-    return files.some(isInside) && !wanted.some(isInside);
-  });
-  if (excluded.length > 0)
-    throw new ModelError(
-      name,
-      `the patterns exclude all of ${excluded.join(", ")}; the model needs ${excluded.length > 1 ? "these folders" : "this folder"}`,
-    );
-}
-
-const describeMissing = (missing: readonly string[], excluded: boolean): string =>
-  `the repository has no ${missing.join(", no ")}${excluded ? ", or the patterns exclude it" : ""}; a model in the layout of diffusers, with safetensors weights, needs it`;
 
 /** Refuses paths that leave the repository or name a file. */
 function checkPath(model: string, path: string): void {

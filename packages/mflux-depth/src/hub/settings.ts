@@ -3,9 +3,9 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 
-/** How this machine uses the Hub, according to Hugging Face's environment variables. */
+/** How this machine uses the Hub, as set by Hugging Face's environment variables. */
 export interface HubSettings {
-  /** Without a trailing slash. */
+  /** Address of the Hub, without a trailing slash. */
   readonly endpoint: string;
   /** The folder in which Hugging Face's libraries keep repositories. */
   readonly cache: string;
@@ -21,7 +21,10 @@ export interface HubSettings {
 export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
   const endpoint = (env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
   if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint))
-    throw new ModelError("HF_ENDPOINT", `${JSON.stringify(endpoint)} is not an address; expected https://…`);
+    throw new ModelError(
+      "HF_ENDPOINT",
+      `${JSON.stringify(endpoint)} is not a valid address; expected https://…`,
+    );
   return {
     endpoint,
     cache: hubCache(env),

@@ -8,7 +8,7 @@ export interface DownloadProgress {
   readonly state: "download";
   /** Size of all needed files. */
   readonly bytes: number;
-  /** How much of it is on this machine. */
+  /** How many of them are on this machine. */
   readonly bytesDone: number;
   readonly files: number;
   readonly filesDone: number;
@@ -16,7 +16,7 @@ export interface DownloadProgress {
   readonly current: readonly string[];
 }
 
-/** Files downloaded at the same time. */
+/** Number of files downloaded at the same time. */
 const concurrency = 4;
 
 const reportIntervalMs = 100;
@@ -46,7 +46,7 @@ export class Transfer {
 
   /**
    * Downloads files; those in the cache already count as done.
-   * @throws {ModelError} when the Hub refuses one, or the disk has no room for them.
+   * @throws {ModelError} if the Hub refuses one, or the disk lacks the space for them.
    */
   async fetch(files: readonly HubFile[]): Promise<void> {
     let remaining = 0;
@@ -68,10 +68,10 @@ export class Transfer {
   }
 
   async #fetchOne(file: HubFile): Promise<void> {
-    const counted = this.#held.get(file.path)!;
+    const progress = this.#held.get(file.path)!;
     this.#current.add(file.path);
     await this.#cache.fetch(file, this.#commit, (bytes) => {
-      counted.bytes = bytes;
+      progress.bytes = bytes;
       if (performance.now() - this.#reportedAt >= reportIntervalMs) this.#report();
     });
     this.#current.delete(file.path);

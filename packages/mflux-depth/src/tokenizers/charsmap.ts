@@ -1,21 +1,21 @@
 /*
- * SentencePiece's precompiled normalization rules: the length of a trie in bytes, the trie (Darts double array, one
- * little-endian uint32 a unit), then the replacements, UTF-8 ended by zero bytes. The tokenizer library puts NFKC in
- * their place, which differs (joined emoji, zero-width characters, control characters, U+0085).
+ * SentencePiece's precompiled normalization rules: the length of a trie in bytes, the trie (a Darts double array of
+ * little-endian uint32 units), then the replacements as zero-terminated UTF-8. The tokenizer library uses NFKC instead,
+ * which differs for joined emoji, zero-width characters, control characters and U+0085.
  */
 
-/** Clusters of more UTF-8 bytes are replaced character by character (Google's limit, kept by the reference). */
+/** Clusters with more UTF-8 bytes are replaced character by character (Google's limit, kept by the reference). */
 const longestCluster = 5;
 
 const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
-/** UTF-16 units segmented at once: the time that Node's segmenter takes grows with the square of them. */
+/** Number of UTF-16 units to segment at once: the time of Node's segmenter grows with their square. */
 const segmentedAtOnce = 256;
 
 function* clusters(text: string): Generator<string, void> {
   for (let start = 0; start < text.length; ) {
     const end = start + segmentedAtOnce;
     const found = Array.from(segmenter.segment(text.slice(start, end)), ({ segment }) => segment);
-    // The last may go on behind what was looked at.
+    // The last cluster may continue beyond the slice.
     if (end < text.length && found.length > 1) found.pop();
     yield* found;
     start += found.reduce((length, cluster) => length + cluster.length, 0);
@@ -30,20 +30,20 @@ const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => (unit >>> 10) << ((unit & 0x200) >>> 6);
 
 /**
- * A function that normalizes text by precompiled rules (tokenizers: normalizers/precompiled.rs, which follows
- * SentencePiece): grapheme clusters in turn are replaced by what the *shortest* matching rule says, rest and all.
- * @throws {RangeError} when the rules are damaged.
+ * Makes a function that normalizes text by precompiled rules (tokenizers: normalizers/precompiled.rs, after
+ * SentencePiece). The *shortest* rule that matches the beginning of a grapheme cluster replaces the whole cluster.
+ * @throws {RangeError} if the rules are damaged.
  */
 export function precompiledCharsmap(rules: Uint8Array): (text: string) => string {
   const view = new DataView(rules.buffer, rules.byteOffset, rules.byteLength);
   const trieBytes = rules.length >= 4 ? view.getUint32(0, true) : 0;
   if (trieBytes === 0 || trieBytes % 4 !== 0 || 4 + trieBytes > rules.length)
-    throw new RangeError("the precompiled charsmap is damaged: its trie does not fit into it");
+    throw new RangeError("the precompiled charsmap is damaged: its trie is longer than the data");
   const trie = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => view.getUint32(4 + 4 * i, true));
   const replacements = rules.subarray(4 + trieBytes);
   const decoder = new TextDecoder();
 
-  /** What replaces `text`, null when no rule begins like it. */
+  /** The replacement for `text`; null if no rule matches its beginning. */
   const replacement = (text: string): string | null => {
     let position = offsetOf(trie[0]!);
     for (const byte of utf8.encode(text)) {
@@ -60,7 +60,7 @@ export function precompiledCharsmap(rules: Uint8Array): (text: string) => string
     return null;
   };
 
-  const memory = new Map<string, string>();
+  const cache = new Map<string, string>();
   const normalizeCluster = (cluster: string): string => {
     const whole = utf8.encode(cluster).length <= longestCluster ? replacement(cluster) : null;
     return whole ?? Array.from(cluster, (character) => replacement(character) ?? character).join("");
@@ -68,10 +68,10 @@ export function precompiledCharsmap(rules: Uint8Array): (text: string) => string
   return (text) => {
     let result = "";
     for (const cluster of clusters(text)) {
-      let normalized = memory.get(cluster);
+      let normalized = cache.get(cluster);
       if (normalized === undefined) {
         normalized = normalizeCluster(cluster);
-        if (memory.size < 10_000) memory.set(cluster, normalized);
+        if (cache.size < 10_000) cache.set(cluster, normalized);
       }
       result += normalized;
     }

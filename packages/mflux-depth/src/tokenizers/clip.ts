@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
-import { readJson, readJsonIfPresent, readSettings, readText, specialTokens } from "./files.js";
+import { readConfig, readText } from "../files/json.js";
+import { isRecord } from "../record.js";
+import { readConfigIfPresent, readSettings, specialTokens } from "./files.js";
 import { BPE, ByteLevelPreTokenizer } from "./library.js";
 import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
 
-/** The positions that CLIP was trained with, for folders that do not say `model_max_length`. */
+/** The number of positions that CLIP was trained with, used if the folder has no `model_max_length`. */
 const trainedLength = 77;
 
 const endOfText = "<|endoftext|>";
@@ -14,28 +16,31 @@ const pieces =
   /<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
 /**
- * The split that comes with the byte encoding (GPT-2's, less its rules for spaces). It matters for a special token
- * that is not parsed as one, "<|EndOfText|>": `pieces` keeps it whole, this one takes it apart.
+ * The split that belongs to the byte encoding (GPT-2's without its rules for spaces). It matters for text that looks like
+ * a special token but is not recognised as one, such as "<|EndOfText|>": `pieces` keeps it whole, this splits it.
  */
 const bytePieces = /'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}+|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
-/** NFC and lowercase; character by character, as the reference does, so that a final Σ becomes σ and not ς. */
+/** NFC and lowercase. Characters are lowercased one by one, as in the reference, so that a final Σ becomes σ, not ς. */
 const normalize = (text: string): string =>
   Array.from(text.normalize("NFC"), (character) => character.toLowerCase()).join("");
 
 interface Vocabulary {
-  /** The file to name in errors. */
+  /** The file that errors name. */
   readonly source: string;
   readonly vocab: Readonly<Record<string, number>>;
   readonly merges: readonly (readonly [string, string])[];
 }
 
 function checkVocab(source: string, vocab: unknown): Readonly<Record<string, number>> {
-  if (typeof vocab !== "object" || vocab === null || Array.isArray(vocab))
-    throw new ModelError(source, "should hold an object of tokens and their ids, and does not");
+  if (!isRecord(vocab))
+    throw new ModelError(source, "expected a vocabulary: an object of tokens with their ids");
   for (const [token, id] of Object.entries(vocab))
-    if (!Number.isInteger(id) || id < 0)
-      throw new ModelError(source, `the token "${token}" has no id but ${JSON.stringify(id)}`);
+    if (!Number.isInteger(id) || (id as number) < 0)
+      throw new ModelError(
+        source,
+        `the id of the token "${token}" is ${JSON.stringify(id)}; expected a whole number from 0 up`,
+      );
   return vocab as Readonly<Record<string, number>>;
 }
 
@@ -48,44 +53,41 @@ function checkMerges(
     const pair: readonly unknown[] = typeof merge === "string" ? merge.split(" ") : [merge].flat();
     const [first, second] = pair;
     if (pair.length !== 2 || typeof first !== "string" || typeof second !== "string")
-      throw new ModelError(source, `merge ${index + 1} is not a pair of tokens: ${JSON.stringify(merge)}`);
+      throw new ModelError(
+        source,
+        `merge ${index + 1} is ${JSON.stringify(merge)}; expected a pair of tokens`,
+      );
     if (![first, second, first + second].every((token) => Object.hasOwn(vocab, token)))
       throw new ModelError(
         source,
-        `merge ${index + 1} ("${first} ${second}") makes a token that is not in the vocabulary; ` +
-          "the two belong to different models",
+        `merge ${index + 1} ("${first} ${second}") needs a token that is not in the vocabulary; ` +
+          "vocabulary and merges belong to different models",
       );
     return [first, second];
   });
 }
 
-/** `tokenizer.json` where the folder has one, else `vocab.json` and `merges.txt`. */
-async function readVocabulary(
-  folder: string,
-  tokenizer: Readonly<Record<string, unknown>> | null,
-): Promise<Vocabulary> {
+/** Reads `tokenizer.json` if there is one, otherwise `vocab.json` and `merges.txt`. */
+function readVocabulary(folder: string, tokenizer: Readonly<Record<string, unknown>> | null): Vocabulary {
   if (tokenizer) {
     const source = join(folder, "tokenizer.json");
     const model = tokenizer.model as { type?: unknown; vocab?: unknown; merges?: unknown } | undefined;
     if ((model?.type ?? "BPE") !== "BPE" || !Array.isArray(model?.merges))
-      throw new ModelError(
-        source,
-        "should hold CLIP's byte-pair tokenizer (a vocabulary and its merges), and does not",
-      );
+      throw new ModelError(source, "expected CLIP's byte-pair tokenizer: a vocabulary and its merges");
     const vocab = checkVocab(source, model.vocab);
     return { source, vocab, merges: checkMerges(source, model.merges, vocab) };
   }
   const source = join(folder, "vocab.json");
-  const vocab = checkVocab(source, await readJson(source));
+  const vocab = checkVocab(source, readConfig(folder, "vocab.json"));
   const mergesFile = join(folder, "merges.txt");
-  const lines = (await readText(mergesFile)).split(/\r?\n/);
+  const lines = readText(folder, "merges.txt").split(/\r?\n/);
   const merges = lines.filter((line, index) => line !== "" && !(index === 0 && line.startsWith("#version")));
   return { source, vocab, merges: checkMerges(mergesFile, merges, vocab) };
 }
 
 /**
- * CLIP's tokenizer: byte-level BPE of lowercased words (transformers: models/clip/tokenization_clip.py, whose pipeline
- * is fixed; only vocabulary, merges and special tokens come from the folder).
+ * CLIP's tokenizer: byte-level BPE of lowercased words (transformers: models/clip/tokenization_clip.py). Its steps are
+ * fixed; only the vocabulary, the merges and the special tokens come from the folder.
  */
 export class ClipTokenizer {
   readonly #encoder: PromptEncoder;
@@ -94,19 +96,19 @@ export class ClipTokenizer {
     this.#encoder = encoder;
   }
 
-  /** Number of ids of every prompt: `model_max_length`, 77 where the folder does not say. */
+  /** Number of ids of every prompt: `model_max_length`, or 77 if the folder does not have it. */
   get length(): number {
     return this.#encoder.length;
   }
 
   /**
    * Reads a folder with `tokenizer_config.json` and either `tokenizer.json` or `vocab.json` and `merges.txt`.
-   * @throws {ModelError} that names the file which is missing or malformed.
+   * @throws {ModelError} naming the file that is missing or malformed.
    */
-  static async load(folder: string): Promise<ClipTokenizer> {
-    const tokenizer = await readJsonIfPresent(join(folder, "tokenizer.json"));
-    const { source, vocab, merges } = await readVocabulary(folder, tokenizer);
-    const settings = await readSettings(folder, roles, tokenizer);
+  static load(folder: string): ClipTokenizer {
+    const tokenizer = readConfigIfPresent(folder, "tokenizer.json");
+    const { source, vocab, merges } = readVocabulary(folder, tokenizer);
+    const settings = readSettings(folder, roles, tokenizer);
     const ids = new Map(Object.entries(vocab));
     const specials = specialTokens(settings.declared, (content) => ids.get(content), source);
     const idOf = (content: string): number => specials.find((token) => token.content === content)!.id;
@@ -115,7 +117,7 @@ export class ClipTokenizer {
     if (length < 2)
       throw new ModelError(
         join(folder, "tokenizer_config.json"),
-        `model_max_length is ${length}; start and end tokens alone need 2`,
+        `model_max_length is ${length}; expected at least 2, for the start and end tokens`,
       );
 
     const unknown = idOf(settings.roles.unk);
@@ -146,7 +148,7 @@ export class ClipTokenizer {
     );
   }
 
-  /** The prompt between start and end tokens, truncated or padded to {@link length}. */
+  /** Encodes a prompt between start and end tokens, truncated or padded to {@link length} ids. */
   encode(prompt: string): EncodedPrompt {
     return this.#encoder.encode(prompt);
   }

@@ -1,114 +1,63 @@
-import { readFile } from "node:fs/promises";
+/*
+ * The files of a tokenizer's folder, except its vocabulary.
+ */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { readConfig } from "../files/json.js";
 import { isRecord } from "../record.js";
 
-/** A token that is recognised in the text itself, before anything is split. */
+/** A token that is recognised in the text itself, before the text is split. */
 export interface SpecialToken {
   readonly content: string;
   readonly id: number;
-  /** Found in the normalized text ("<|STARTOFTEXT|>" too) instead of in the text as typed. */
+  /** Whether it is looked for in the normalized text ("<|STARTOFTEXT|>" matches too) or in the text as typed. */
   readonly normalized: boolean;
 }
 
 export type Role = "bos" | "eos" | "unk" | "pad";
 
+/** A token's declaration. The id is absent if only the vocabulary knows it. */
+interface DeclaredToken {
+  readonly id?: number;
+  readonly normalized: boolean;
+}
+
 export interface TokenizerSettings<R extends Role> {
-  /** What each role's token is called. */
+  /** The content of each role's token. */
   readonly roles: Readonly<Record<R, string>>;
-  /** Tokens that the folder declares; an id is missing where only the vocabulary knows it. */
-  readonly declared: ReadonlyMap<string, { readonly id?: number; readonly normalized: boolean }>;
-  /** `model_max_length`; null when it is missing or no length at all (transformers writes 1e30 for "none"). */
+  /** The tokens that the folder declares, by content. */
+  readonly declared: ReadonlyMap<string, DeclaredToken>;
+  /** `model_max_length`; null if it is absent or not a usable length (transformers writes 1e30 for "none"). */
   readonly maxLength: number | null;
 }
 
+/** Larger values of `model_max_length` mean that there is no limit. */
 const longestLength = 1e6;
 
-/** Reads a text file. @throws {ModelError} that names it when it is missing or unreadable. */
-export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    const reason = missing
-      ? "there is no such file; a tokenizer needs it, so the folder is incomplete or not a tokenizer's"
-      : `cannot be read (${(error as Error).message})`;
-    throw new ModelError(path, reason, { cause: error });
-  }
-}
-
-/** Reads a file that holds a JSON object. @throws {ModelError} that names it when it is missing or holds no such. */
-export async function readJson(path: string): Promise<Record<string, unknown>> {
-  const text = await readText(path);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new ModelError(path, `is not JSON (${(error as Error).message}); download it again`, {
-      cause: error,
-    });
-  }
-  if (!isRecord(value)) throw new ModelError(path, "should hold a JSON object, and does not");
-  return value;
-}
-
-/** As {@link readJson}, null when there is no such file. */
-export async function readJsonIfPresent(path: string): Promise<Record<string, unknown> | null> {
-  try {
-    return await readJson(path);
-  } catch (error) {
-    const cause = (error as ModelError).cause as NodeJS.ErrnoException | undefined;
-    if (cause?.code === "ENOENT") return null;
-    throw error;
-  }
-}
-
-/** A token in a config: its text, or an object with it. */
-const contentOf = (value: unknown): string | null => {
-  const content = isRecord(value) ? value.content : value;
-  return typeof content === "string" && content !== "" ? content : null;
-};
-
-const isNormalized = (value: unknown): boolean => isRecord(value) && value.normalized === true;
+/** Reads a JSON file; null if the folder does not have it. */
+export const readConfigIfPresent = (folder: string, file: string): Record<string, unknown> | null =>
+  existsSync(join(folder, file)) ? readConfig(folder, file) : null;
 
 /**
- * Reads what a tokenizer's folder says beside its vocabulary: `tokenizer_config.json`, and
- * `special_tokens_map.json` where there is one. The map wins unless the config declares its tokens itself
- * (`added_tokens_decoder`), as in transformers.
- * @param defaults the roles that the tokenizer has, and what their tokens are called unless the folder says it.
- * @param tokenizer the contents of `tokenizer.json`, whose `added_tokens` count too.
- * @throws {ModelError} that names the file which is missing or malformed.
+ * Reads the settings of a tokenizer's folder: `tokenizer_config.json`, and `special_tokens_map.json` if there is one. As
+ * in transformers, the map takes precedence unless the config declares its tokens itself (`added_tokens_decoder`).
+ * @param defaults the roles that the tokenizer has, with the contents of their tokens unless the folder says otherwise.
+ * @param tokenizer the contents of `tokenizer.json`, whose `added_tokens` count as declared.
+ * @throws {ModelError} naming the file that is missing or malformed.
  */
-export async function readSettings<R extends Role>(
+export function readSettings<R extends Role>(
   folder: string,
   defaults: Readonly<Record<R, string>>,
   tokenizer: Readonly<Record<string, unknown>> | null,
-): Promise<TokenizerSettings<R>> {
-  const config = await readJson(join(folder, "tokenizer_config.json"));
-  const map = (await readJsonIfPresent(join(folder, "special_tokens_map.json"))) ?? {};
-  const declared = new Map<string, { id?: number; normalized: boolean }>();
-
-  const listed = tokenizer?.added_tokens;
-  for (const token of Array.isArray(listed) ? listed : []) {
-    const content = contentOf(token);
-    const id: unknown = isRecord(token) ? token.id : null;
-    if (content === null || !Number.isInteger(id))
-      throw new ModelError(
-        join(folder, "tokenizer.json"),
-        "an entry of added_tokens has no content or no id",
-      );
-    declared.set(content, { id: id as number, normalized: isNormalized(token) });
-  }
+): TokenizerSettings<R> {
+  const config = readConfig(folder, "tokenizer_config.json");
+  const map = readConfigIfPresent(folder, "special_tokens_map.json") ?? {};
   const decoder = isRecord(config.added_tokens_decoder) ? config.added_tokens_decoder : null;
-  for (const [id, token] of Object.entries(decoder ?? {})) {
-    const content = contentOf(token);
-    if (content === null || !Number.isInteger(Number(id)))
-      throw new ModelError(
-        join(folder, "tokenizer_config.json"),
-        `the entry "${id}" of added_tokens_decoder is no token`,
-      );
-    declared.set(content, { id: Number(id), normalized: isNormalized(token) });
-  }
+  const declared = new Map<string, DeclaredToken>([
+    ...addedTokens(folder, tokenizer?.added_tokens),
+    ...decodedTokens(folder, decoder ?? {}),
+  ]);
 
   const sources = decoder ? [config] : [map, config];
   const roles: Record<R, string> = { ...defaults };
@@ -117,16 +66,55 @@ export async function readSettings<R extends Role>(
     roles[role] = contentOf(token) ?? defaults[role];
     if (!declared.has(roles[role])) declared.set(roles[role], { normalized: isNormalized(token) });
   }
-
-  const length = config.model_max_length;
-  const usable = Number.isInteger(length) && (length as number) > 0 && (length as number) <= longestLength;
-  return { roles, declared, maxLength: usable ? (length as number) : null };
+  return { roles, declared, maxLength: usableLength(config.model_max_length) };
 }
 
+type Declaration = readonly [content: string, token: DeclaredToken];
+
+/** The `added_tokens` of `tokenizer.json`. */
+function addedTokens(folder: string, listed: unknown): Declaration[] {
+  return (Array.isArray(listed) ? listed : []).map((token: unknown) => {
+    const content = contentOf(token);
+    const id: unknown = isRecord(token) ? token.id : null;
+    if (content === null || !Number.isInteger(id))
+      throw new ModelError(
+        join(folder, "tokenizer.json"),
+        "each entry of added_tokens needs a content and an id",
+      );
+    return [content, { id: id as number, normalized: isNormalized(token) }];
+  });
+}
+
+/** The `added_tokens_decoder` of `tokenizer_config.json`, by id. */
+function decodedTokens(folder: string, decoder: Readonly<Record<string, unknown>>): Declaration[] {
+  return Object.entries(decoder).map(([id, token]) => {
+    const content = contentOf(token);
+    if (content === null || !Number.isInteger(Number(id)))
+      throw new ModelError(
+        join(folder, "tokenizer_config.json"),
+        `the entry "${id}" of added_tokens_decoder is not a token with an id`,
+      );
+    return [content, { id: Number(id), normalized: isNormalized(token) }];
+  });
+}
+
+/** The text of a token in a config, which is a string or an object with `content`. */
+function contentOf(value: unknown): string | null {
+  const content = isRecord(value) ? value.content : value;
+  return typeof content === "string" && content !== "" ? content : null;
+}
+
+const isNormalized = (value: unknown): boolean => isRecord(value) && value.normalized === true;
+
+const usableLength = (length: unknown): number | null =>
+  typeof length === "number" && Number.isInteger(length) && length > 0 && length <= longestLength
+    ? length
+    : null;
+
 /**
- * The declared special tokens with their ids.
+ * Completes the declared special tokens with their ids.
  * @param idOf looks a token up in the vocabulary.
- * @throws {ModelError} about `source` when a token has no id.
+ * @throws {ModelError} about `source` if a token has no id.
  */
 export function specialTokens(
   declared: TokenizerSettings<Role>["declared"],

@@ -1,29 +1,28 @@
 import * as library from "@huggingface/tokenizers";
 
 /*
- * The parts of @huggingface/tokenizers that the tokenizers are built from: its models and its byte encoder. They are
- * typed here because the package's declarations import each other without file extensions, which TypeScript does not
- * follow in an ES module. Its `Tokenizer` is not used: it differs from transformers in lowercasing (final sigma), in
- * the precompiled charsmap (replaced by NFKC), and in parsing as special tokens what only looks like one when
- * normalized.
+ * The building blocks taken from @huggingface/tokenizers: its models and its byte encoder. They are typed here because
+ * the package's declarations import each other without file extensions, which TypeScript cannot follow in an ES module.
+ * The package's `Tokenizer` differs from transformers: it lowercases a final sigma differently, replaces the precompiled
+ * charsmap with NFKC, and recognises special tokens that appear only after normalization.
  */
 
 interface Bpe {
-  /** Tokens of byte-encoded words, the unknown token in place of what the vocabulary lacks. */
+  /** Splits byte-encoded words into tokens; the unknown token stands for those that the vocabulary lacks. */
   encode(words: readonly string[]): string[];
 }
 
 interface Unigram {
-  /** The most likely pieces of a word; a character that no piece covers stands alone. */
+  /** Splits a word into its most likely pieces; a character that no piece covers stands alone. */
   tokenize(word: string): string[];
 }
 
 interface ByteLevel {
-  /** The text's UTF-8 bytes, each as the printable character that GPT-2 writes for it. */
+  /** Encodes the UTF-8 bytes of a text as GPT-2's printable characters, one for each byte. */
   pre_tokenize_text(text: string): string[];
 }
 
-const parts = library as unknown as {
+const typed = library as unknown as {
   BPE: new (config: {
     type: "BPE";
     vocab: Readonly<Record<string, number>>;
@@ -43,4 +42,4 @@ const parts = library as unknown as {
   }) => ByteLevel;
 };
 
-export const { BPE, Unigram, ByteLevelPreTokenizer } = parts;
+export const { BPE, Unigram, ByteLevelPreTokenizer } = typed;

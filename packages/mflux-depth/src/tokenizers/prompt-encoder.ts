@@ -1,29 +1,29 @@
 import type { SpecialToken } from "./files.js";
 
-/** A prompt as a text encoder takes it. */
+/** A prompt in the form that a text encoder takes. */
 export interface EncodedPrompt {
-  /** `[length]`: start token where the model has one, tokens, end token, padding. */
+  /** `[length]`: the start token if the model has one, the prompt's tokens, the end token, padding. */
   readonly ids: Int32Array;
-  /** The end of the prompt that did not fit, as typed; null when everything did. */
+  /** The end of the prompt that did not fit, as typed; null if all of it did. */
   readonly truncated: string | null;
 }
 
-export interface PromptEncoderParts {
+export interface PromptEncoderOptions {
   readonly specials: readonly SpecialToken[];
   readonly normalize: (text: string) => string;
-  /** Ids of normalized text that holds no special token. */
+  /** Turns normalized text without special tokens into ids. */
   readonly tokenize: (text: string) => readonly number[];
-  /** Ids before the prompt's. */
+  /** Ids placed before the prompt's. */
   readonly start: readonly number[];
   readonly end: number;
   readonly padding: number;
-  /** Length of every result. */
+  /** Number of ids of every result. */
   readonly length: number;
 }
 
-/** A part of the prompt that is encoded by itself. */
+/** A stretch of the prompt that is encoded by itself. */
 interface Unit {
-  /** Where it begins in the prompt. */
+  /** Its position in the prompt. */
   readonly offset: number;
   readonly text: string;
   readonly ids: readonly number[];
@@ -32,7 +32,7 @@ interface Unit {
 
 const words = new Intl.Segmenter("en", { granularity: "word" });
 
-/** Matches any of the contents, the longest where several begin at one place; null for none. */
+/** A pattern for any of the contents, preferring longer ones; null if there are none. */
 function patternOf(contents: readonly string[]): RegExp | null {
   if (contents.length === 0) return null;
   const escaped = [...contents]
@@ -42,33 +42,33 @@ function patternOf(contents: readonly string[]): RegExp | null {
 }
 
 /**
- * What both tokenizers do around their vocabulary: special tokens are found in the prompt as typed, the rest is
- * normalized and tokenized between its spaces (which separate in both, and which no normalization touches), and the
- * result is truncated and padded to one length, the end token kept (tokenizers: AddedVocabulary, TemplateProcessing,
- * truncation to the right).
+ * The steps that both tokenizers share. Special tokens are found in the prompt as typed. The rest is split at spaces,
+ * which separate words in both tokenizers and survive every normalization; the words are normalized and tokenized. The
+ * result is truncated or padded to a fixed length and always contains the end token (tokenizers: AddedVocabulary,
+ * TemplateProcessing, truncation to the right).
  */
 export class PromptEncoder {
   readonly length: number;
-  readonly #parts: PromptEncoderParts;
+  readonly #options: PromptEncoderOptions;
   readonly #typed: RegExp | null;
   readonly #normalized: RegExp | null;
   readonly #typedIds = new Map<string, number>();
   readonly #normalizedIds = new Map<string, number>();
 
-  constructor(parts: PromptEncoderParts) {
-    this.length = parts.length;
-    this.#parts = parts;
-    for (const { content, id, normalized } of parts.specials) {
-      if (normalized) this.#normalizedIds.set(parts.normalize(content), id);
+  constructor(options: PromptEncoderOptions) {
+    this.length = options.length;
+    this.#options = options;
+    for (const { content, id, normalized } of options.specials) {
+      if (normalized) this.#normalizedIds.set(options.normalize(content), id);
       else this.#typedIds.set(content, id);
     }
     this.#typed = patternOf([...this.#typedIds.keys()]);
     this.#normalized = patternOf([...this.#normalizedIds.keys()]);
   }
 
-  /** The prompt as `length` ids, and what of it did not fit. */
+  /** Encodes a prompt as `length` ids. */
   encode(prompt: string): EncodedPrompt {
-    const { start, end, padding, length } = this.#parts;
+    const { start, end, padding, length } = this.#options;
     const last = length - 1;
     const ids = new Int32Array(length).fill(padding);
     ids.set(start);
@@ -103,21 +103,21 @@ export class PromptEncoder {
   }
 
   #wordIds(word: string): readonly number[] {
-    const normalized = this.#parts.normalize(word);
-    if (!this.#normalized) return this.#parts.tokenize(normalized);
+    const normalized = this.#options.normalize(word);
+    if (!this.#normalized) return this.#options.tokenize(normalized);
     return normalized
       .split(this.#normalized)
       .flatMap((section, index) =>
-        index % 2 === 1 ? [this.#normalizedIds.get(section)!] : this.#parts.tokenize(section),
+        index % 2 === 1 ? [this.#normalizedIds.get(section)!] : this.#options.tokenize(section),
       );
   }
 
-  /** Where in a text without spaces, that has more than `room` tokens, the word begins that exceeds them. */
+  /** Finds the word that exceeds `room` tokens in a longer text without spaces; returns its position. */
   #fitting(text: string, room: number): number {
     const ends = [0];
     for (const character of text) ends.push(ends.at(-1)! + character.length);
     const fit = (count: number): boolean => this.#wordIds(text.slice(0, ends[count])).length <= room;
-    // Doubling first, because the text may be much longer than what fits.
+    // Start by doubling: the text may be much longer than what fits.
     let exceeds = 1;
     while (exceeds < ends.length - 1 && fit(exceeds)) exceeds = Math.min(2 * exceeds, ends.length - 1);
     let fits = exceeds >> 1;

@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { ModelError, OptionError } from "../errors.js";
+import { readConfig } from "../files/json.js";
+import { isRecord } from "../record.js";
 import { precompiledCharsmap } from "./charsmap.js";
-import { readJson, readSettings, specialTokens } from "./files.js";
+import { readSettings, specialTokens } from "./files.js";
 import { Unigram } from "./library.js";
 import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
 
@@ -10,20 +12,21 @@ const trainedLength = 512;
 
 const roles = { eos: "</s>", unk: "<unk>", pad: "<pad>" };
 
-/** SentencePiece's mark of a word's beginning, U+2581. */
+/** SentencePiece's mark for the beginning of a word, U+2581. */
 const mark = "▁";
 
 interface Vocabulary {
   readonly vocab: readonly (readonly [string, number])[];
+  /** Id of the unknown token. */
   readonly unknown: number;
   readonly normalize: (text: string) => string;
 }
 
-/** The normalization rules of a `tokenizer.json`, wherever its normalizer has them; the identity without. */
+/** Reads the precompiled rules of a `tokenizer.json`, alone or in a sequence; the identity if there are none. */
 function readNormalizer(source: string, normalizer: unknown): (text: string) => string {
-  const parts = (normalizer as { normalizers?: unknown } | null)?.normalizers ?? [normalizer];
-  for (const part of Array.isArray(parts) ? parts : []) {
-    const rules: unknown = part?.type === "Precompiled" ? part.precompiled_charsmap : null;
+  const sequence: unknown = (isRecord(normalizer) && normalizer.normalizers) || [normalizer];
+  for (const one of Array.isArray(sequence) ? sequence : []) {
+    const rules: unknown = one?.type === "Precompiled" ? one.precompiled_charsmap : null;
     if (typeof rules !== "string") continue;
     try {
       return precompiledCharsmap(Buffer.from(rules, "base64"));
@@ -37,20 +40,26 @@ function readNormalizer(source: string, normalizer: unknown): (text: string) => 
 function readVocabulary(source: string, tokenizer: Readonly<Record<string, unknown>>): Vocabulary {
   const model = tokenizer.model as { type?: unknown; vocab?: unknown; unk_id?: unknown } | undefined;
   if ((model?.type ?? "Unigram") !== "Unigram" || !Array.isArray(model?.vocab) || model.vocab.length === 0)
-    throw new ModelError(source, "should hold T5's unigram tokenizer (pieces with scores), and does not");
+    throw new ModelError(source, "expected T5's unigram tokenizer: pieces with scores");
   for (const [index, entry] of model.vocab.entries())
     if (!Array.isArray(entry) || typeof entry[0] !== "string" || !Number.isFinite(entry[1]))
-      throw new ModelError(source, `piece ${index} of the vocabulary is not a text with a score`);
+      throw new ModelError(
+        source,
+        `piece ${index} of the vocabulary is ${JSON.stringify(entry)}; expected a text with a score`,
+      );
   const { vocab, unk_id: unknown } = model;
   if (!Number.isInteger(unknown) || !((unknown as number) in vocab))
-    throw new ModelError(source, `unk_id is ${JSON.stringify(unknown)}, which is no piece of the vocabulary`);
+    throw new ModelError(
+      source,
+      `unk_id is ${JSON.stringify(unknown)}; expected the index of a piece of the vocabulary`,
+    );
   return { vocab, unknown: unknown as number, normalize: readNormalizer(source, tokenizer.normalizer) };
 }
 
 /**
- * T5's tokenizer: SentencePiece unigram (transformers: models/t5/tokenization_t5.py). Vocabulary and normalization
- * rules come from the folder; the split into words is the class's own, whatever `tokenizer.json` says of it, so that
- * several spaces count as one.
+ * T5's tokenizer: SentencePiece unigram (transformers: models/t5/tokenization_t5.py). The vocabulary and the
+ * normalization rules come from the folder. The split into words is fixed, whatever `tokenizer.json` says, and treats
+ * several spaces as one.
  */
 export class T5Tokenizer {
   readonly #encoder: PromptEncoder;
@@ -66,24 +75,21 @@ export class T5Tokenizer {
 
   /**
    * Reads a folder with `tokenizer.json` and `tokenizer_config.json`.
-   * @param options.maxSequenceLength number of ids of every prompt; `model_max_length`, at most 512, when absent.
-   * @throws {ModelError} that names the file which is missing or malformed.
-   * @throws {OptionError} when `maxSequenceLength` is not a positive integer.
+   * @param options.maxSequenceLength number of ids of every prompt; by default `model_max_length`, but at most 512.
+   * @throws {ModelError} naming the file that is missing or malformed.
+   * @throws {OptionError} if `maxSequenceLength` is not a positive integer.
    */
-  static async load(
-    folder: string,
-    options: { maxSequenceLength?: number | undefined } = {},
-  ): Promise<T5Tokenizer> {
+  static load(folder: string, options: { maxSequenceLength?: number | undefined } = {}): T5Tokenizer {
     const asked = options.maxSequenceLength;
     if (asked !== undefined && !(Number.isInteger(asked) && asked > 0))
       throw new OptionError(
         "maxSequenceLength",
-        `maxSequenceLength is ${asked}; it is a whole number from 1 up`,
+        `maxSequenceLength is ${asked}; expected a whole number from 1 up`,
       );
     const source = join(folder, "tokenizer.json");
-    const tokenizer = await readJson(source);
+    const tokenizer = readConfig(folder, "tokenizer.json");
     const { vocab, unknown, normalize } = readVocabulary(source, tokenizer);
-    const settings = await readSettings(folder, roles, tokenizer);
+    const settings = readSettings(folder, roles, tokenizer);
     const ids = new Map(vocab.map(([piece], id) => [piece, id]));
     const specials = specialTokens(settings.declared, (content) => ids.get(content), source);
     const idOf = (content: string): number => specials.find((token) => token.content === content)!.id;
@@ -99,7 +105,7 @@ export class T5Tokenizer {
             .map((piece) => ids.get(piece) ?? unknown)
             .filter(notRepeated),
         );
-    /** A run of unknown characters is one token. */
+    /** Adjacent unknown characters are one token. */
     const notRepeated = (id: number, index: number, all: readonly number[]): boolean =>
       id !== unknown || all[index - 1] !== unknown;
 
@@ -116,7 +122,7 @@ export class T5Tokenizer {
     );
   }
 
-  /** The prompt and the end token, truncated or padded to {@link length}. */
+  /** Encodes a prompt and the end token, truncated or padded to {@link length} ids. */
   encode(prompt: string): EncodedPrompt {
     return this.#encoder.encode(prompt);
   }

@@ -12,7 +12,7 @@ import {
 import { ModelError } from "../errors.js";
 import { findFiles } from "./weight-files.js";
 
-/** The weight files of one component: a folder of a repository in the layout of diffusers. */
+/** The weight files of one component, which are in one folder of a repository. */
 export interface Checkpoint {
   /** The file, or the folder of shards. */
   readonly source: string;
@@ -37,7 +37,7 @@ export interface Checkpoint {
  * Opens the weights in `folder`: one safetensors file, or an index with the shards it names. Headers are checked,
  * but no tensor is read.
  * @param variant the middle of `model.fp16.safetensors`.
- * @throws {ModelError} when there are none, a file is damaged, or the index and the shards disagree.
+ * @throws {ModelError} if there are none, a file is damaged, or the index and the shards disagree.
  */
 export function openCheckpoint(folder: string, options: { variant?: string | undefined } = {}): Checkpoint {
   const { files, metadata, listed } = findFiles(folder, options.variant);

@@ -6,51 +6,52 @@ import { loadWeights } from "./load.js";
 import { savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
 
-/** Weights are being read, or have been. */
+/** Progress of reading a component's weights. */
 export interface LoadProgress {
-  /** The repository's folder of the component: "transformer". */
+  /** The component's folder in the repository: "transformer". */
   readonly component: string;
-  /** Between start and end, "read" comes each time that some more has been. */
+  /** "read" is reported repeatedly between "start" and "end". */
   readonly state: "start" | "read" | "end";
   /** Size of the weights as stored. */
   readonly bytes: number;
-  /** Read so far. */
+  /** How many of them have been read. */
   readonly bytesDone: number;
-  /** How long reading took, at the end. */
+  /** Duration of reading, with "end". */
   readonly seconds?: number;
 }
 
 export interface ComponentOptions<M extends Module> {
-  /** The folder that holds the weights. */
+  /** The folder of its checkpoint. */
   readonly folder: string;
-  /** What messages call it. */
+  /** Its name in messages and progress. */
   readonly name: string;
-  /** Makes the module without weights. */
+  /** Makes the module, without weights. */
   readonly build: () => M;
-  /** The module's name of a tensor of the file; null for one that it has no use for. */
+  /** The module's name for a tensor of the checkpoint; null for a tensor that it does not use. */
   readonly rename?: (key: string) => string | null;
-  /** Of the weights, where there are several. */
+  /** The variant of the weights to prefer: the middle of `model.fp16.safetensors`. */
   readonly variant?: string | undefined;
+  /** Dtype of the parameters. */
   readonly dtype: DType;
-  /** Whether matrices keep the 16 bits that they are stored with where `dtype` has more (default false). */
+  /** Keep 16-bit matrices as stored, even if `dtype` has more bits (default false). */
   readonly matricesAsStored?: boolean;
-  /** For what is not stored quantized. */
+  /** Bits to quantize matrices to; null to keep them. Ignored if the checkpoint is already quantized. */
   readonly bits: Bits | null;
-  /** The folder that a saved component was made from, for a tensor that got lost. */
+  /** The folder that a saved component was made from, to recover a tensor that saving lost. */
   readonly original?: string | null;
-  /** Of freed buffers, what MLX may keep for the next ones; MLX's limit stays as it is when absent. */
+  /** How much freed memory MLX may keep for new buffers while quantizing; unchanged by default. */
   readonly cacheLimit?: CacheLimit | undefined;
   /**
-   * Changes the module between loading and its first use: attaches adapters, or replaces weights. The module is freed
-   * when this throws.
+   * Changes the module between loading and its first use, for example by attaching adapters or replacing weights. If it
+   * throws, the module is freed.
    */
   readonly prepare?: ((module: M, signal: AbortSignal) => void | Promise<void>) | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-/** In bytes. */
+/** Limits of MLX's cache of freed buffers, in bytes. */
 export interface CacheLimit {
-  /** While dense tensors are read and quantized, one after another. */
+  /** While tensors are being read and quantized, one after another. */
   readonly quantizing: number;
   /** Afterwards. */
   readonly resting: number;
@@ -58,13 +59,13 @@ export interface CacheLimit {
 
 /** Sizes in bytes. */
 export interface HeldSize {
-  /** Of all parameters. */
+  /** Size of all parameters. */
   readonly bytes: number;
-  /** What reading them takes besides: tensors that are being converted, those read meanwhile, and freed buffers. */
+  /** Additional memory while reading: tensors being converted, the next ones being read, and freed buffers. */
   readonly reading: number;
 }
 
-/** A part of the model whose weights are read when it is first needed, and can be freed in between. */
+/** A network whose weights are read when they are first needed and can be freed between uses. */
 export class Component<M extends Module> {
   readonly #options: ComponentOptions<M>;
   #module: M | null = null;
@@ -75,9 +76,9 @@ export class Component<M extends Module> {
   }
 
   /**
-   * The module with its weights, which are read off the event loop. Calls that overlap read them once.
-   * @throws {ModelError} when they are missing, damaged or do not fit the config.
-   * @throws the reason of `signal` when it is aborted; what was read is then freed.
+   * Returns the module with its weights. They are read off the event loop, once for overlapping calls.
+   * @throws {ModelError} if they are missing, damaged, or do not fit the config.
+   * @throws the reason of `signal` when it aborts; the weights read so far are then freed.
    */
   async get(signal?: AbortSignal): Promise<M> {
     for (;;) {
@@ -106,13 +107,13 @@ export class Component<M extends Module> {
   }
 
   /**
-   * What the weights take when they are held, by the headers of their files: nothing else is read.
-   * @param bits in place of the component's own.
-   * @throws {ModelError} when the files are missing or damaged.
+   * Computes the memory that the weights take, from the headers of their files alone.
+   * @param bits replaces the component's own option.
+   * @throws {ModelError} if the files are missing or damaged.
    */
   size(bits: Bits | null = this.#options.bits): HeldSize {
-    const { folder, variant, dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
-    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const { dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
+    const checkpoint = this.#open();
     const quantized = storedBits(checkpoint) === null ? bits : null;
     const cached = quantized === null ? 0 : (this.#options.cacheLimit?.quantizing ?? 0);
     let [total, largest] = [0, batchBytes];
@@ -124,7 +125,7 @@ export class Component<M extends Module> {
     return { bytes: total, reading: Math.min(2 * largest + cached, checkpoint.bytes) };
   }
 
-  /** Releases the weights; the next {@link get} reads them again. One that is reading them rejects. */
+  /** Frees the weights; the next {@link get} reads them again. A {@link get} in progress rejects. */
   free(): void {
     this.#loading?.controller.abort(new Error(`the weights of ${this.#options.name} have been freed`));
     if (!this.#module) return;
@@ -134,20 +135,24 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Gives the parameters to `take` as they would be held, lazily, and keeps nothing.
-   * @throws as {@link get}.
+   * Passes the parameters to `take`, lazy and in the form in which the module would have them, and keeps none.
+   * @throws like {@link get}.
    */
   async deliver(take: NonNullable<LoadOptions["deliver"]>): Promise<void> {
-    const { folder, build, variant } = this.#options;
-    using module = build();
-    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    using module = this.#options.build();
+    const checkpoint = this.#open();
     const options = weightOptions({ ...this.#options, matricesAsStored: false }, checkpoint);
     await loadWeights(module, checkpoint, { ...options, deliver: take });
   }
 
+  #open(): Checkpoint {
+    const { folder, variant } = this.#options;
+    return openCheckpoint(folder, { variant: variantIn(folder, variant) });
+  }
+
   async #load(signal: AbortSignal): Promise<M> {
-    const { folder, name, build, variant, onProgress } = this.#options;
-    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const { name, build, onProgress } = this.#options;
+    const checkpoint = this.#open();
     const { bytes } = checkpoint;
     const started = performance.now();
     let bytesDone = 0;
@@ -157,7 +162,7 @@ export class Component<M extends Module> {
     const module = build();
     const options = weightOptions(this.#options, checkpoint);
     const { cacheLimit } = this.#options;
-    // The next tensor gets the buffer of one that has been quantized.
+    // Keep buffers of quantized tensors for the next ones.
     using _cache =
       options.quantization && cacheLimit
         ? memory.keepBuffers(cacheLimit.quantizing, cacheLimit.resting)
@@ -182,7 +187,7 @@ export class Component<M extends Module> {
   }
 }
 
-/** How a component's weights are read: those that come quantized stay so, and nothing beside them is. */
+/** Options for loading a component's weights. A checkpoint that is already quantized is not quantized further. */
 function weightOptions<M extends Module>(
   { dtype, matricesAsStored, bits, rename, original }: ComponentOptions<M>,
   checkpoint: Checkpoint,
@@ -200,8 +205,8 @@ function weightOptions<M extends Module>(
 const widths: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2 };
 
 /**
- * What a tensor of a file takes as a parameter: floats in `dtype` (matrices, where that is so, in fewer bits as stored),
- * matrices quantized where `bits` says so.
+ * Bytes of a checkpoint's tensor as a parameter: floats have `dtype`, except that matrices may keep fewer bits as stored;
+ * matrices are quantized if `bits` is given.
  */
 function heldBytes(
   { name, stored, shape }: { name: string; stored: string; shape: readonly number[] },

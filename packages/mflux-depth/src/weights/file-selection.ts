@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { shardsOf, weightsAmong } from "./weight-files.js";
 
 /**
- * Collects the files that a model needs from the names of a repository's files. Weights in shards are known only by
- * their index, so they are listed once that is on disk.
+ * Chooses the files that a model needs among the names of a repository's files. The names of shards are in their index, so
+ * they can be listed only once that is on disk.
  */
 export class FileSelection {
   /** Configs, vocabularies and indexes. */
@@ -34,6 +34,7 @@ export class FileSelection {
       .filter((name) => !name.includes("/"));
   }
 
+  /** Takes a small file; a missing one is recorded unless it is optional. */
   take(folder: string, name: string, { optional = false } = {}): void {
     const path = pathOf(folder, name);
     if (this.inside(folder).includes(name)) {
@@ -41,7 +42,7 @@ export class FileSelection {
     } else if (!optional) this.missing.push(path);
   }
 
-  /** Takes a folder's weights: of the variant where the folder has it, else the plain ones. */
+  /** Takes a folder's weights: those of the variant if there are any, otherwise the plain ones. */
   takeWeights(folder: string): void {
     const names = this.inside(folder);
     const varied = this.#variant === undefined ? null : weightsAmong(names, this.#variant);
@@ -55,13 +56,13 @@ export class FileSelection {
     else this.missing.push(pathOf(folder, "*.safetensors"));
   }
 
-  /** Counts the variant as missing when no folder has weights of it. */
+  /** Records the variant as missing if no folder has weights of it. */
   requireVariant(): void {
     if (this.#variant !== undefined && !this.#foundVariant)
       this.missing.push(`*.${this.#variant}.safetensors`);
   }
 
-  /** The files of weights, once the indexes are in `folder`. */
+  /** Lists the files of weights, once the indexes are in `folder`. */
   readonly weights = (folder: string): string[] => [
     ...this.#singles,
     ...this.#indexes.flatMap(({ folder: component, index }) =>

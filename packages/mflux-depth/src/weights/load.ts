@@ -5,14 +5,14 @@ import { asModelError, type Checkpoint } from "./checkpoint.js";
 import { isSaved, savedTensors } from "./mflux.js";
 
 /**
- * Loads a component's weights into its module, strictly in both directions and off the event loop. Files in mflux's
- * layout are translated; stored bits stay.
- * @param options.rename the module's name for a tensor; null for tensors it does not use.
- * @param options.original the checkpoint that a saved one was made from, for a tensor that was lost.
- * @param options.deliver receives the parameters in place of the module (see {@link LoadOptions}).
- * @param options.onBytes receives the number of bytes read, some at a time.
- * @throws {ModelError} naming the file and the tensor when they do not fit. The module is disposed.
- * @throws the reason of `options.signal` when it is aborted. The module is disposed.
+ * Loads a component's weights into its module, off the event loop. Every parameter needs a tensor and every tensor a
+ * parameter. Files in mflux's layout are translated; quantized weights keep their bits.
+ * @param options.rename the module's name for a tensor; null for a tensor it does not use.
+ * @param options.original the checkpoint that a saved one was made from, to recover a tensor that saving lost.
+ * @param options.deliver receives the parameters instead of the module (see {@link LoadOptions}).
+ * @param options.onBytes receives the number of bytes read since its last call.
+ * @throws {ModelError} naming the file and the tensor if they do not fit. The module is disposed.
+ * @throws the reason of `options.signal` when it aborts. The module is disposed.
  */
 export async function loadWeights(
   module: Module,
@@ -30,7 +30,7 @@ export async function loadWeights(
 ): Promise<void> {
   const { dtype, matrices, quantization, deliver, onBytes, signal } = options;
   const { rename = (name) => name, original = null } = options;
-  /** The file's name for each tensor of the module. */
+  /** The checkpoint's name for each parameter of the module. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
     const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
@@ -76,13 +76,13 @@ function storedBytes(
   }, 0);
 }
 
-/** The first problem of a strict load, under the file's own name of the tensor. */
+/** Describes the first problem of a strict load, using the checkpoint's name of the tensor. */
 function misfit(
   error: LoadError,
   { fileOf, source }: Checkpoint,
   storedNames: ReadonlyMap<string, string>,
 ): ModelError {
-  const because = (tensor: string | undefined, problem: string, others: number): ModelError =>
+  const modelError = (tensor: string | undefined, problem: string, others: number): ModelError =>
     new ModelError(
       (tensor !== undefined && fileOf.get(tensor)) || source,
       `${problem}${others > 0 ? ` (and ${others} more ${others > 1 ? "have" : "has"} this problem)` : ""}`,
@@ -92,14 +92,14 @@ function misfit(
   if (misshapen[0]) {
     const { name, expected, found } = misshapen[0];
     const stored = storedNames.get(name) ?? name;
-    return because(
+    return modelError(
       stored,
-      `tensor "${stored}" is ${found}, not ${expected} as the config says`,
+      `tensor "${stored}" is ${found}, not ${expected} as its config requires`,
       misshapen.length - 1,
     );
   }
   if (missing[0] !== undefined)
-    return because(undefined, `tensor "${missing[0]}" is missing`, missing.length - 1);
+    return modelError(undefined, `tensor "${missing[0]}" is missing`, missing.length - 1);
   const stored = storedNames.get(unexpected[0] ?? "") ?? unexpected[0] ?? "";
-  return because(stored, `tensor "${stored}" does not belong to this model`, unexpected.length - 1);
+  return modelError(stored, `tensor "${stored}" does not belong to this model`, unexpected.length - 1);
 }

@@ -1,26 +1,26 @@
 /*
- * The layout in which mflux saves a model (mflux: models/common/weights/saving/model_saver.py): its own module names
- * as keys, convolutions channels last, quantized matrices as MLX has them. Known by the metadata of its files. Our own
- * saved folders have the same, so that mflux reads them.
+ * The layout in which mflux saves a model (mflux: models/common/weights/saving/model_saver.py): keys are mflux's module
+ * names, convolutions are channels-last, quantized matrices are as in MLX. The metadata of the files identifies it. We
+ * save in the same layout, so mflux can read our folders.
  */
 import { type Bits, type MxArray, transpose, zeros } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import type { Checkpoint } from "./checkpoint.js";
 
-/** The mflux whose layout this is, as our own files say. */
+/** The version of mflux with this layout, for the metadata of our own files. */
 export const mfluxVersion = "0.24.0";
 
-/** Neighbouring inputs that share a scale, always. */
+/** Number of neighbouring inputs that share a scale; mflux always uses this one. */
 export const savedGroupSize = 64;
 
-/** Whether a component is in mflux's layout. */
+/** Tells whether a checkpoint is in mflux's layout. */
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
 /** The folders of a model in mflux's layout. */
 type MfluxComponent = "text_encoder" | "text_encoder_2" | "transformer" | "vae";
 
-/** mflux's names of modules that diffusers and transformers call something else. */
+/** mflux's names of modules that have other names in diffusers and transformers. */
 const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
   [/\.(ff|ff_context)\.linear1\./, ".$1.net.0.proj."],
   [/\.(ff|ff_context)\.linear2\./, ".$1.net.2."],
@@ -31,10 +31,10 @@ const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
   [/\.conv_norm_out\.norm\./, ".conv_norm_out."],
 ];
 
-/** T5's distances, which mflux has in every block and others in the first alone. */
+/** T5's position bias, which mflux stores in every block and other libraries only in the first. */
 const repeatedBias = /^encoder\.block\.(\d+)\.layer\.0\.SelfAttention\.relative_attention_bias\./;
 
-/** The name in diffusers' layout of a tensor that mflux saved; null for a copy that the layout has once. */
+/** The name in diffusers' layout of a tensor that mflux saved; null for a repeated position bias. */
 export function diffusersKey(name: string): string | null {
   const key = renamed.reduce((text, [from, to]) => text.replace(from, to), name);
   const [, block = "0"] = repeatedBias.exec(key) ?? [];
@@ -42,8 +42,9 @@ export function diffusersKey(name: string): string | null {
 }
 
 /**
- * The names under which mflux saves a tensor: one, but for T5's distances, which it saves with every block.
- * @param key the name in diffusers' layout, without the prefix `text_model.` of CLIP.
+ * The names under which mflux saves a tensor: one, except for T5's position bias, which it saves with every block.
+ * @param key the name in diffusers' layout, without CLIP's prefix `text_model.`.
+ * @param blocks the number of T5's blocks.
  */
 export function mfluxKeys(component: MfluxComponent, key: string, blocks: number): string[] {
   switch (component) {
@@ -72,16 +73,16 @@ export function mfluxKeys(component: MfluxComponent, key: string, blocks: number
   }
 }
 
-/** mflux 0.16 to 0.21 lost it. */
+/** A tensor of the transformer that mflux 0.16 to 0.21 failed to save. */
 export const lostBias = "norm_out.linear.bias";
 
-/** Whether this is a transformer that was saved without the bias of its last modulation. */
+/** Tells whether this is a transformer that was saved without {@link lostBias}, the bias of its last modulation. */
 export const lacksBias = ({ entries, metadata }: Checkpoint): boolean =>
   isSaved({ metadata }) && entries.has("norm_out.linear.weight") && !entries.has(lostBias);
 
 /**
- * The tensors of a saved component with their own names, the names and the layout being those of diffusers. A lost bias
- * comes from `original`, the checkpoint that the model was made from, else it is zeros.
+ * Yields the tensors of a saved component with their names in the files and in diffusers, in diffusers' layout. A lost
+ * bias is read from `original`, the checkpoint that the model was made from; without that, it is zeros.
  */
 export function* savedTensors(
   checkpoint: Checkpoint,
@@ -109,13 +110,13 @@ function tensorOf(checkpoint: Checkpoint, wanted: string): MxArray | null {
   return found;
 }
 
-/** Bits that mflux and we quantize with. */
+/** The bits that mflux and this library quantize to. */
 export type StoredBits = Exclude<Bits, 2>;
 const bitWidths: readonly number[] = [3, 4, 5, 6, 8] satisfies StoredBits[];
 
 /**
- * The bits of most of a component's quantized matrices, by their shapes; null when none is quantized.
- * @throws {ModelError} when they are none that there are.
+ * Infers the bits of most of a component's quantized matrices from their shapes; null if none is quantized.
+ * @throws {ModelError} if that is not a supported number of bits.
  */
 export function storedBits({ entries, source }: Checkpoint): StoredBits | null {
   const counts = new Map<number, number>();
@@ -131,7 +132,7 @@ export function storedBits({ entries, source }: Checkpoint): StoredBits | null {
   if (!bitWidths.includes(bits))
     throw new ModelError(
       source,
-      `by their shapes the matrices have ${bits} bits in groups of ${savedGroupSize}; expected ${bitWidths.join(", ")}`,
+      `the shapes of its matrices mean ${bits} bits in groups of ${savedGroupSize}; expected ${bitWidths.join(", ")} bits`,
     );
   return bits as StoredBits;
 }

@@ -12,7 +12,7 @@ export interface Origin {
   readonly revision: string | null;
 }
 
-/** Reads the origin of a model that mflux-depth saved; null when the folder names none. */
+/** Reads the origin of a model that mflux-depth saved; null if the folder does not name one. */
 export function originOf(folder: string): Origin | null {
   if (!existsSync(join(folder, originFile))) return null;
   const { model, revision } = readConfig(folder, originFile);

@@ -1,6 +1,5 @@
 /*
- * The files of a model, as far as names and JSON tell: what is a folder, a config, a file of weights. Nothing here
- * opens weights or needs MLX.
+ * Finding the weight files of a component by names and indexes. Nothing here opens weights or needs MLX.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -15,15 +14,16 @@ const stems = ["diffusion_pytorch_model", "model"];
 /** The files of one component's weights. */
 export interface WeightFiles {
   files: string[];
+  /** The metadata of the index. */
   metadata: Map<string, string>;
-  /** The file of each tensor, where an index says it. */
+  /** The file of each tensor, according to the index. */
   listed: Map<string, string>;
 }
 
 /**
- * Which of a folder's files holds the weights, or is the index of those that do, or which they are together, numbered
- * from 0, as mflux once saved them without an index; null when none can be told. The same rule chooses what is
- * downloaded.
+ * Chooses the weights among a folder's files: a single file, the index of shards, or files numbered from 0, which old
+ * versions of mflux saved without an index. Returns null if there are none or the choice is not clear. The same rule
+ * decides what is downloaded.
  */
 export function weightsAmong(
   names: readonly string[],
@@ -49,20 +49,20 @@ export function weightsAmong(
   return numbered.length > 0 && numbered.every((name) => others.includes(name)) ? { numbered } : null;
 }
 
-/** The variant, if a folder has weights of it: components without them are read as they are, as by diffusers. */
+/** The variant if a folder has weights of it; like diffusers, we read the plain weights of other components. */
 export const variantIn = (folder: string, variant: string | undefined): string | undefined =>
   variant !== undefined && isFolder(folder) && weightsAmong(readdirSync(folder), variant)
     ? variant
     : undefined;
 
-/** The names of the shards in an index's `weight_map`, each once. */
+/** Lists the shards that an index names. */
 export function shardsOf(folder: string, index: string): string[] {
   return readIndex(folder, index, { complete: false }).files.map((file) => basename(file));
 }
 
 /**
  * Finds the weights in a folder.
- * @throws {ModelError} when there are none, or their index is damaged or names what is not there.
+ * @throws {ModelError} if there are none, or their index is damaged or names a missing file.
  */
 export function findFiles(folder: string, variant: string | undefined): WeightFiles {
   const names = listFolder(folder);
@@ -89,13 +89,13 @@ function readIndex(folder: string, index: string, { complete = true } = {}): Wei
   const content = readConfig(folder, index);
   const map = content.weight_map;
   if (!isRecord(map) || Object.keys(map).length === 0)
-    throw new ModelError(path, "this is not an index of weights: there is no weight_map");
+    throw new ModelError(path, "this is not an index of weights; expected a weight_map");
   const listed = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file))
       throw new ModelError(
         path,
-        `tensor "${name}" should be in ${JSON.stringify(file)}; expected a safetensors file beside the index`,
+        `tensor "${name}" should be in ${JSON.stringify(file)}; expected a safetensors file in the folder of the index`,
       );
     listed.set(name, join(folder, file));
   }

@@ -1,10 +1,10 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { type DType, evaluate, type MxArray, slice } from "@mflux-depth/mlx";
 
-/** An array under the name that it gets in a file. */
+/** An array and its name in a file. */
 export type NamedArray = readonly [name: string, array: MxArray];
 
-/** Tensors in their order, by files of at most `limit` bytes of them each; one that alone has more gets a file. */
+/** Splits tensors, in their order, into files of at most `limit` bytes; a larger tensor gets a file of its own. */
 export function intoShards(tensors: readonly NamedArray[], limit: number): NamedArray[][] {
   const shards: NamedArray[][] = [[]];
   let bytes = 0;
@@ -20,7 +20,7 @@ export function intoShards(tensors: readonly NamedArray[], limit: number): Named
   return shards;
 }
 
-/** As safetensors calls them; what parameters are made of. */
+/** safetensors' names for the dtypes of parameters. */
 const dtypeNames: Partial<Record<DType, string>> = {
   uint32: "U32",
   bfloat16: "BF16",
@@ -28,15 +28,15 @@ const dtypeNames: Partial<Record<DType, string>> = {
   float32: "F32",
 };
 
-/** What goes through JavaScript's memory at a time. */
+/** Bytes that are copied through JavaScript's memory at a time. */
 const pieceBytes = 1 << 24;
 
 /**
- * Writes a safetensors file tensor by tensor: the header from shapes and dtypes, then each array evaluated, written and
- * disposed, so that memory holds one at a time. An array that comes several times is computed once and disposed after
- * the last. The file is on the disk when the promise resolves.
- * @param options.onBytes told how many bytes of tensors were written, piece by piece.
- * @throws what the file system says, or the signal's reason; the file is then incomplete.
+ * Writes a safetensors file tensor by tensor: the header from shapes and dtypes, then each array is evaluated, written
+ * and disposed, so that only one is in memory. An array that occurs several times is computed once and disposed after its
+ * last occurrence. The file has been flushed to disk when the promise resolves.
+ * @param options.onBytes receives the number of bytes written since its last call.
+ * @throws the error of the file system, or the signal's reason; the file is then incomplete.
  */
 export async function writeSafetensors(
   path: string,
@@ -73,17 +73,17 @@ function headerOf(tensors: readonly NamedArray[], metadata: Readonly<Record<stri
     header[name] = { dtype: dtypeNames[dtype], shape: [...shape], data_offsets: [start, end] };
   }
   const text = Buffer.from(JSON.stringify(header));
-  // Tensors begin at a multiple of 8, as the format's own implementation has it.
+  // Like the reference implementation, align the tensors to 8 bytes.
   const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, " ");
   padded.writeBigUInt64LE(BigInt(padded.length - 8));
   text.copy(padded, 8);
   return padded;
 }
 
-/** The bytes of an evaluated array, rows by rows. */
+/** The bytes of an evaluated array, some rows at a time. */
 function* piecesOf(array: MxArray): Generator<Uint8Array, void> {
-  const bytes = (part: MxArray): Uint8Array => {
-    const { buffer, byteOffset, byteLength } = part.toTypedArray();
+  const bytes = (array: MxArray): Uint8Array => {
+    const { buffer, byteOffset, byteLength } = array.toTypedArray();
     return new Uint8Array(buffer, byteOffset, byteLength);
   };
   if (array.nbytes <= pieceBytes || array.ndim === 0) {
@@ -91,10 +91,10 @@ function* piecesOf(array: MxArray): Generator<Uint8Array, void> {
     return;
   }
   const rows = array.shape[0]!;
-  const step = Math.max(1, Math.floor((rows * pieceBytes) / array.nbytes));
-  for (let start = 0; start < rows; start += step) {
-    using part = slice(array, [[start, Math.min(start + step, rows)]]);
-    yield bytes(part);
+  const rowsAtOnce = Math.max(1, Math.floor((rows * pieceBytes) / array.nbytes));
+  for (let start = 0; start < rows; start += rowsAtOnce) {
+    using piece = slice(array, [[start, Math.min(start + rowsAtOnce, rows)]]);
+    yield bytes(piece);
   }
 }
 

@@ -5,76 +5,100 @@ import { beforeEach, describe, test } from "node:test";
 import { familyOf } from "../../src/families/registry.js";
 import { readConfig } from "../../src/files/json.js";
 import { resolveRepository } from "../../src/hub/repository.js";
-import { folderPerTest, writeJson as writeFile } from "../support/folders.js";
+import { folderPerTest, writeJson } from "../support/folders.js";
 import { refused } from "../support/refusals.js";
 
+const { folder: bundled } = resolveRepository("tiny-world");
 const current = folderPerTest("recognise");
 let folder = "";
 beforeEach(() => {
   folder = current();
 });
 
-const writeJson = (name: string, value: unknown): void => writeFile(join(folder, name), value);
-
-describe("recognising a model", () => {
-  const { folder: bundled } = resolveRepository("tiny-world");
-  /** A copy of the bundled repository without its weights. */
-  const copy = (): void => {
-    cpSync(bundled, folder, {
-      recursive: true,
-      filter: (path) => !/\.safetensors$|depth_pro|tokenizer\.json$/.test(path),
-    });
-  };
-  const changeTransformer = (changes: object): string => {
-    const path = join("transformer", "config.json");
-    writeJson(path, { ...readConfig(bundled, path), ...changes });
-    return join(folder, path);
-  };
-
-  test("accepts FLUX.1 Depth, through links too", () => {
-    copy();
-    assert.equal(familyOf(folder).id, "flux1-depth");
-    symlinkSync(folder, `${folder}-link`);
-    familyOf(`${folder}-link`);
+/** Copies the bundled model without its weights into the folder of the test. */
+const copyBundled = (): void =>
+  cpSync(bundled, folder, {
+    recursive: true,
+    filter: (path) => !/\.safetensors$|depth_pro|tokenizer\.json$/.test(path),
   });
 
-  test("knows Canny by its model card, or the name of its folder", () => {
-    copy();
+describe("familyOf recognises", () => {
+  beforeEach(copyBundled);
+
+  test("FLUX.1 Depth", () => assert.equal(familyOf(folder).id, "flux1-depth"));
+
+  test("FLUX.1 Depth through a link", () => {
+    symlinkSync(folder, `${folder}-link`);
+    assert.equal(familyOf(`${folder}-link`).id, "flux1-depth");
+  });
+
+  test("FLUX.1 Depth by a model card that mentions FLUX.1 Canny later", () => {
+    writeFileSync(
+      join(folder, "README.md"),
+      "---\ntags: flux\n---\n`FLUX.1 Depth [dev]`, unlike FLUX.1 Canny, takes depth.\n",
+    );
+    assert.equal(familyOf(folder).id, "flux1-depth");
+  });
+});
+
+describe("familyOf refuses FLUX.1 Canny", () => {
+  beforeEach(copyBundled);
+
+  test("by its model card", () => {
     const card = join(folder, "README.md");
     writeFileSync(card, "# FLUX.1 Canny [dev]\n\nIts sister is FLUX.1 Depth.\n");
     refused(() => familyOf(folder), card, /FLUX\.1 Canny, which takes edges/);
-    writeFileSync(card, "---\ntags: flux\n---\n`FLUX.1 Depth [dev]`, unlike FLUX.1 Canny, takes depth.\n");
-    familyOf(folder);
+  });
+
+  test("by the name of its folder", () => {
     const named = join(folder, "flux.1-canny-dev");
     symlinkSync(folder, named);
     refused(() => familyOf(named), named, /FLUX\.1 Canny/);
   });
+});
 
-  test("says which model it is instead", () => {
-    copy();
-    let path = changeTransformer({ in_channels: 64 });
-    refused(() => familyOf(folder), path, /FLUX\.1 dev or schnell.*in_channels 128, not 64/);
-    path = changeTransformer({ in_channels: 384 });
-    refused(() => familyOf(folder), path, /FLUX\.1 Fill/);
-    changeTransformer({ in_channels: 5 });
-    refused(() => familyOf(folder), path, /in_channels is 5/);
-    changeTransformer({ _class_name: "SD3Transformer2DModel" });
-    refused(() => familyOf(folder), path, /SD3Transformer2DModel/);
-    writeJson("model_index.json", { _class_name: "StableDiffusionPipeline" });
+describe("familyOf refuses, by the transformer's config,", () => {
+  for (const [what, changes, message] of [
+    ["FLUX.1 dev", { in_channels: 64 }, /FLUX\.1 dev or schnell.*in_channels 128, not 64/],
+    ["FLUX.1 Fill", { in_channels: 384 }, /FLUX\.1 Fill/],
+    ["an unknown number of channels", { in_channels: 5 }, /in_channels is 5/],
+    ["another transformer", { _class_name: "SD3Transformer2DModel" }, /SD3Transformer2DModel/],
+  ] as const)
+    test(what, () => {
+      copyBundled();
+      const file = join("transformer", "config.json");
+      writeJson(join(folder, file), { ...readConfig(bundled, file), ...changes });
+      refused(() => familyOf(folder), join(folder, file), message);
+    });
+});
+
+describe("familyOf refuses", () => {
+  test("another pipeline", () => {
+    copyBundled();
+    writeJson(join(folder, "model_index.json"), { _class_name: "StableDiffusionPipeline" });
     refused(() => familyOf(folder), folder, /StableDiffusionPipeline, not for FLUX\.1/);
-    refused(() => familyOf(join(bundled, "depth_pro")), join(bundled, "depth_pro"), /Depth Pro.*depthModel/);
-    refused(() => familyOf(join(bundled, "vae")), join(bundled, "vae"), /one component \(AutoencoderKL\)/);
   });
 
-  test("lists what is missing", () => {
+  test("a depth estimator, naming the option for it", () => {
+    const estimator = join(bundled, "depth_pro");
+    refused(() => familyOf(estimator), estimator, /Depth Pro.*depthModel/);
+  });
+
+  test("the folder of one component", () => {
+    const vae = join(bundled, "vae");
+    refused(() => familyOf(vae), vae, /one component \(AutoencoderKL\)/);
+  });
+
+  test("an empty folder, listing the expected files", () =>
     refused(
       () => familyOf(folder),
       folder,
       /expected model_index\.json and the folders scheduler, text_encoder/,
-    );
-    copy();
-    rmSync(join(folder, "text_encoder_2"), { recursive: true });
-    rmSync(join(folder, "vae"), { recursive: true });
+    ));
+
+  test("a model without some components, naming them", () => {
+    copyBundled();
+    for (const component of ["text_encoder_2", "vae"]) rmSync(join(folder, component), { recursive: true });
     refused(() => familyOf(folder), folder, /text_encoder_2, vae is missing/);
   });
 });

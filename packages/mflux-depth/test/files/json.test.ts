@@ -1,33 +1,35 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { readConfig } from "../../src/files/json.js";
-import { folderPerTest, writeJson as writeFile } from "../support/folders.js";
+import { folderPerTest, writeJson } from "../support/folders.js";
 import { refused } from "../support/refusals.js";
 
-const current = folderPerTest("json");
-let folder = "";
-beforeEach(() => {
-  folder = current();
-});
-
-const writeJson = (name: string, value: unknown): void => writeFile(join(folder, name), value);
+const folder = folderPerTest("json");
+const file = "config.json";
 
 describe("readConfig", () => {
-  test("reads an object and says what is wrong with others", () => {
-    writeJson("config.json", { a: 1 });
-    assert.deepEqual(readConfig(folder, "config.json"), { a: 1 });
-    for (const [text, message] of [
-      ["{", /not valid JSON/],
-      ["", /not valid JSON/],
-      ["[1]", /expected a JSON object/],
-    ] as const) {
-      writeJson("config.json", text);
-      refused(() => readConfig(folder, "config.json"), join(folder, "config.json"), message);
-    }
-    refused(() => readConfig(folder, "other.json"), join(folder, "other.json"), /this file is missing/);
-    mkdirSync(join(folder, "folder.json"));
-    refused(() => readConfig(folder, "folder.json"), join(folder, "folder.json"), /cannot be read/);
+  test("reads an object", () => {
+    writeJson(join(folder(), file), { a: 1 });
+    assert.deepEqual(readConfig(folder(), file), { a: 1 });
+  });
+
+  for (const [what, text, message] of [
+    ["text that is not JSON", "{", /not valid JSON/],
+    ["an empty file", "", /not valid JSON/],
+    ["a list", "[1]", /expected a JSON object/],
+  ] as const)
+    test(`refuses ${what}`, () => {
+      writeJson(join(folder(), file), text);
+      refused(() => readConfig(folder(), file), join(folder(), file), message);
+    });
+
+  test("refuses a missing file", () =>
+    refused(() => readConfig(folder(), file), join(folder(), file), /this file is missing/));
+
+  test("refuses a folder", () => {
+    mkdirSync(join(folder(), file));
+    refused(() => readConfig(folder(), file), join(folder(), file), /cannot be read/);
   });
 });

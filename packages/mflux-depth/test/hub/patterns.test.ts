@@ -1,16 +1,25 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { isWanted } from "../../src/hub/patterns.js";
 
-test("patterns mean what they mean in Python", () => {
-  const wanted = (file: string, allow: string[], ignore: string[] = []): boolean =>
-    isWanted(file, { allow, ignore });
-  assert.ok(wanted("a/b/c.json", ["*.json"]) && wanted("a/b/c.json", ["a/"]) && wanted("a/b/c.json", []));
-  assert.ok(
-    wanted("model.fp16.safetensors", ["model.fp??.safe[r-t]*"]) &&
-      wanted("x1", ["x[!0]"]) &&
-      wanted("x^", ["x[^]"]),
-  );
-  assert.ok(!wanted("a/b/c.jsonl", ["*.json"]) && !wanted("axb", ["a.b"]) && !wanted("x0", ["x[!0]"]));
-  assert.ok(!wanted("a/b.bin", ["*"], ["*.bin"]));
+describe("isWanted", () => {
+  for (const [what, file, allow, ignore, expected] of [
+    ["matches slashes with *", "a/b/c.json", ["*.json"], [], true],
+    ["matches a folder", "a/b/c.json", ["a/"], [], true],
+    ["accepts every file without patterns", "a/b/c.json", [], [], true],
+    [
+      "matches one character with ?, and ranges",
+      "model.fp16.safetensors",
+      ["model.fp??.safe[r-t]*"],
+      [],
+      true,
+    ],
+    ["matches a negated set", "x1", ["x[!0]"], [], true],
+    ["refuses a character of a negated set", "x0", ["x[!0]"], [], false],
+    ["takes ^ in a set literally", "x^", ["x[^]"], [], true],
+    ["matches whole names", "a/b/c.jsonl", ["*.json"], [], false],
+    ["takes a dot literally", "axb", ["a.b"], [], false],
+    ["lets ignored patterns take precedence", "a/b.bin", ["*"], ["*.bin"], false],
+  ] as const)
+    test(what, () => assert.equal(isWanted(file, { allow, ignore }), expected));
 });

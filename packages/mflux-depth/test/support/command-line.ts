@@ -11,16 +11,16 @@ export const bin = at("bin/mflux-depth.js");
 /** A depth map to generate from. */
 export const map = at("../../examples/images/portrait_depth.png");
 
-/** A small and fast generation without its prompt and depth map. */
+/** The arguments of a small, fast generation, without a prompt and a depth map. */
 export const smallImage = [
   ...["generate", "-m", "tiny-world", "-q", "none"],
   ...["--width", "64", "--height", "64", "--steps", "2"],
 ];
-/** A small and fast generation. */
+/** The arguments of a small, fast generation. */
 export const smallRequest = [...smallImage, "--prompt", "a gold portrait", "--depth-image-path", map];
 
-/** The pixels of an image file, without alpha handling. */
-export const pixels = async (file: string): Promise<Buffer> => sharp(file).raw().toBuffer();
+/** The pixels of an image. */
+export const pixels = async (file: string | Uint8Array): Promise<Buffer> => sharp(file).raw().toBuffer();
 
 export interface Outcome {
   readonly code: number | null;
@@ -31,17 +31,17 @@ export interface Outcome {
 export interface RunOptions {
   readonly input?: string;
   readonly env?: Record<string, string>;
-  /** Runs instead of the executable. */
+  /** A program to run instead of the executable. */
   readonly program?: string;
-  /** Sees standard error as it comes; may send a signal. */
+  /** Receives standard error so far each time more arrives; may send a signal. */
   readonly watch?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
 
-/** A temporary folder for one test file, and the command line run as a process in it. */
+/** Runs the command line as a process, in a temporary folder for one test file. */
 export class CommandLine {
   readonly folder: string;
 
-  /** Makes the folder; it is removed after the tests of the file. */
+  /** Makes the folder, which is removed after the tests of the file. */
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "mflux-depth-cli-"));
     after(() => rmSync(this.folder, { recursive: true, force: true }));

@@ -1,9 +1,9 @@
 export type ExifTags = Record<number, number | readonly [numerator: number, denominator: number]>;
 
-/** Makes an EXIF block with numbers (SHORT) and fractions (RATIONAL) in its photo part. */
+/** Makes an EXIF block whose photo directory has numbers (SHORT) and fractions (RATIONAL). */
 export function exifBlock(tags: ExifTags): Uint8Array {
   const entries = Object.entries(tags).sort(([a], [b]) => Number(a) - Number(b));
-  // A header of 8, a directory of one entry at 8 (18 bytes), the photo's directory at 26, then the fractions.
+  // A header of 8 bytes, a directory of one entry (18 bytes), the photo directory at 26, then the fractions.
   const fractions = 26 + 2 + 12 * entries.length + 4;
   const bytes = Buffer.alloc(fractions + 8 * entries.length);
   bytes.write("II*\0", "latin1");
@@ -29,7 +29,7 @@ export function exifBlock(tags: ExifTags): Uint8Array {
   return bytes;
 }
 
-/** Tags of the photo part. */
+/** Tags of the photo directory. */
 export const exifTag = {
   lens: 0x920a,
   onFilm: 0xa405,

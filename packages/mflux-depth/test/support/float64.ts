@@ -1,6 +1,6 @@
 /*
- * Layers in plain loops over numbers, in double precision: what the text encoders are compared with at sizes that no
- * golden tensor has. A matrix is a list of rows.
+ * Layers in double precision, in plain loops over numbers: a reference for the text encoders at sizes without golden
+ * tensors. A matrix is a list of rows.
  */
 
 export type Matrix = number[][];
@@ -27,8 +27,8 @@ export const softmax = (scores: readonly number[]): number[] => {
 };
 
 /**
- * Attention of `heads` heads that lie side by side in the columns.
- * @param score of a query and a key, from their product.
+ * Attention with `heads` heads, whose columns are next to each other.
+ * @param score the score of a query and a key, computed from their product.
  */
 export const attend = (
   [q, k, v]: readonly [Matrix, Matrix, Matrix],
@@ -38,12 +38,14 @@ export const attend = (
   const width = q[0]!.length / heads;
   return q.map((row, query) =>
     Array.from({ length: heads }, (_, head) => {
-      const part = (whole: readonly number[]): number[] => whole.slice(head * width, (head + 1) * width);
-      const weights = softmax(k.map((other, key) => score(dot(part(row), part(other)), query, key, head)));
-      return part(row).map((_, column) =>
+      const ofHead = (whole: readonly number[]): number[] => whole.slice(head * width, (head + 1) * width);
+      const weights = softmax(
+        k.map((other, key) => score(dot(ofHead(row), ofHead(other)), query, key, head)),
+      );
+      return ofHead(row).map((_, column) =>
         dot(
           weights,
-          v.map((value) => part(value)[column]!),
+          v.map((value) => ofHead(value)[column]!),
         ),
       );
     }).flat(),

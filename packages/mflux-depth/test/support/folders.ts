@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach } from "node:test";
 
-/** Gives each test of a file an empty folder of its own; all are deleted after the last test. */
+/** Gives each test of a file its own empty folder; all are deleted after the last test. */
 export function folderPerTest(name: string): () => string {
   const root = mkdtempSync(join(tmpdir(), `${name}-`));
   let folder = "";
@@ -16,6 +16,6 @@ export function folderPerTest(name: string): () => string {
   return () => folder;
 }
 
-/** Writes a JSON file, or a text as it is. */
+/** Writes a value as JSON, or a string unchanged. */
 export const writeJson = (path: string, value: unknown): void =>
   writeFileSync(path, typeof value === "string" ? value : JSON.stringify(value));

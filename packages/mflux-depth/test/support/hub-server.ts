@@ -5,48 +5,51 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 export type Files = Readonly<Record<string, Uint8Array | string>>;
 
-/** A repository of the Hub, as its owner sees it. */
+/** A repository on the server. */
 export interface Hosted {
   /** Files by commit. */
   commits: Record<string, Files>;
-  /** Branches and tags. */
+  /** The commits of branches and tags. */
   refs: Record<string, string>;
   gated?: boolean;
   private?: boolean;
 }
 
+/** A request that the server received. */
 export interface Asked {
   readonly method: string;
-  /** "/api/…", "/owner/name/resolve/…"; of the CDN "/cdn/HASH". */
+  /** "/api/…" or "/owner/name/resolve/…"; "/cdn/HASH" on the CDN. */
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
   readonly cdn: boolean;
 }
 
-/** What goes wrong with a request, if anything: answers it and returns true, or changes how it is answered. */
+/** Makes a request fail: answers it and returns true, or returns changes to the normal answer. */
 export type Fault = (
   asked: Asked,
   response: ServerResponse,
 ) =>
   | true
   | {
+      /** Cuts the connection after this many bytes of the body. */
       readonly cutAfter?: number;
-      /** Resolves when the connection is cut; a moment after its last bytes were sent when absent. */
+      /** Resolves when the connection is to be cut; by default a moment after the last bytes were sent. */
       readonly cutWhen?: () => Promise<void>;
       readonly body?: (bytes: Buffer) => Buffer;
       readonly headers?: Record<string, string>;
     }
   | undefined;
 
-/** Those of the second token may not read gated repositories. */
+/** A token with access to every repository. */
 export const goodToken = "hf_good";
+/** A valid token without access to gated and private repositories. */
 export const poorToken = "hf_poor";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 const gitSha1 = (bytes: Uint8Array): string =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 
-/** Whether the Hub keeps a file in LFS. */
+/** Tells whether the Hub keeps a file in LFS. */
 const inLfs = (path: string, bytes: Uint8Array): boolean =>
   path.endsWith(".safetensors") || bytes.length > 100_000;
 
@@ -55,11 +58,11 @@ export const etagOf = (path: string, bytes: Uint8Array): string =>
 
 export const newCommit = (): string => randomBytes(20).toString("hex");
 
-/** A Hub with its CDN on loopback: the protocol as huggingface.co speaks it, down to its headers. */
+/** A Hub and its CDN on loopback, with the protocol and the headers of huggingface.co. */
 export class HubServer implements AsyncDisposable {
   readonly repositories: Record<string, Hosted> = {};
   readonly asked: Asked[] = [];
-  /** Files of a page when a repository is listed. */
+  /** Number of files on each page of a listing. */
   pageSize = 5;
   fault: Fault | null = null;
   #hub!: Server;
@@ -77,21 +80,21 @@ export class HubServer implements AsyncDisposable {
     return addressOf(this.#hub);
   }
 
-  /** Makes a repository of one commit; returns that. */
+  /** Adds or replaces a repository with a single commit; returns the commit. */
   host(name: string, files: Files, options: Partial<Hosted> = {}): string {
     const commit = newCommit();
     this.repositories[name] = { commits: { [commit]: files }, refs: { main: commit }, ...options };
     return commit;
   }
 
-  /** Paths in the repositories whose content was asked for, in order. */
+  /** The files whose content has been requested from the Hub, in order. */
   resolved(): string[] {
     return this.asked.flatMap(({ path, cdn }) =>
       cdn ? [] : (/\/resolve\/[^/]+\/(.*)$/.exec(path)?.[1] ?? []),
     );
   }
 
-  /** Starts from nothing: requests and faults. */
+  /** Forgets requests and faults; repositories stay. */
   forget(): void {
     this.asked.length = 0;
     this.fault = null;
@@ -137,7 +140,7 @@ export class HubServer implements AsyncDisposable {
       );
 
     if (cdn) {
-      // The real one refuses requests that carry two ways of authorization.
+      // The real CDN refuses requests with a second form of authorization.
       if (request.headers.authorization) return refuse(400);
       const bytes = this.#stored.get(url.pathname.split("/").at(-1)!);
       return bytes ? sendFile(asked, bytes, { etag: '"of-the-cdn"' }, send) : refuse(403);

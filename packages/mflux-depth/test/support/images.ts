@@ -1,10 +1,10 @@
 import type { Raster } from "../../src/images/types.js";
 
-/** Values without regularities, 0 to 250: `width · height · channels` bytes. */
+/** Irregular values from 0 to 250: `width · height · channels` bytes. */
 export const noiseBytes = (width: number, height: number, channels: number): Uint8Array =>
   Uint8Array.from({ length: width * height * channels }, (_, i) => (i * 7919 + i * i * 31) % 251);
 
-/** One channel, by a function of the position. */
+/** A one-channel image whose values are a function of the position. */
 export function drawn(width: number, height: number, value: (x: number, y: number) => number): Raster {
   const data = Float32Array.from({ length: width * height }, (_, i) =>
     value(i % width, Math.floor(i / width)),
@@ -12,7 +12,7 @@ export function drawn(width: number, height: number, value: (x: number, y: numbe
   return { data, width, height, channels: 1 };
 }
 
-/** The largest difference between two lists; NaN, which no tolerance admits, if their lengths differ. */
+/** The largest difference between two lists; NaN, which fails every comparison, if their lengths differ. */
 export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.NaN;
   let largest = 0;

@@ -118,8 +118,8 @@ export class PlainDepthPro {
   }
 
   /** The normed end, and the output of each block, as rows of tokens. */
-  dinov2(picture: Grid, path: string, config: Dinov2Config): { end: number[][]; blocks: number[][][] } {
-    const squares = this.conv(picture, `${path}.embeddings.patchEmbeddings.projection`, config.patchSize, 0);
+  dinov2(image: Grid, path: string, config: Dinov2Config): { end: number[][]; blocks: number[][][] } {
+    const squares = this.conv(image, `${path}.embeddings.patchEmbeddings.projection`, config.patchSize, 0);
     const { data: cls } = this.weight(`${path}.embeddings.clsToken`);
     const { data: positions } = this.weight(`${path}.embeddings.positionEmbeddings`);
     const width = config.hiddenSize;
@@ -172,13 +172,13 @@ export class PlainDepthPro {
     const hooked: number[][][][] = config.intermediateHookIds.map(() => []);
     const levels = config.scaledImagesRatios.map((ratio, level) => {
       const side = Math.floor(pixels.width * ratio);
-      const picture = plainResize(pixels, side, side, [1 / ratio, 1 / ratio]);
+      const resized = plainResize(pixels, side, side, [1 / ratio, 1 / ratio]);
       const stride = Math.trunc(config.patchSize * (1 - config.scaledImagesOverlapRatios[level]!));
       const ends: number[][][] = [];
       for (let top = 0; top + config.patchSize <= side; top += stride)
         for (let left = 0; left + config.patchSize <= side; left += stride) {
           const patch = fill([config.patchSize, config.patchSize, 3], (y, x, c) =>
-            pixelAt(picture, top + y, left + x, c),
+            pixelAt(resized, top + y, left + x, c),
           );
           const { end, blocks } = this.dinov2(
             patch,

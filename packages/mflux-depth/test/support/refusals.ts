@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { memory } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
 
-/** Asserts a ModelError about `source` whose message matches, and that it leaves nothing in memory. */
+/** Asserts that an action throws a ModelError about `source` whose message matches, and leaves nothing in memory. */
 export function refused(action: () => unknown, source: string, message: RegExp): void {
   const before = held();
   assert.throws(action, refusal(source, message));
   assert.deepEqual(held(), before);
 }
 
-/** {@link refused} for promises. */
+/** Like {@link refused}, for promises. */
 export async function refusedLater(
   action: () => Promise<unknown>,
   source: string,

@@ -1,5 +1,5 @@
 /*
- * A process of its own, for what is measured by process or ends one. Prints a JSON object.
+ * Runs as a separate process, to measure the peak memory of one or to kill it. Prints a JSON object.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ class Stack extends Module {
 const peakBytes = (): number =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 
-/** Writes the tensors; says how much the peak of the process grew. */
+/** Writes the tensors and prints how much the peak memory of the process grew. */
 async function write(file: string, tensors: NamedArray[]): Promise<void> {
   memory.clearCache();
   const before = peakBytes();
@@ -29,7 +29,7 @@ async function write(file: string, tensors: NamedArray[]): Promise<void> {
 }
 
 switch (mode) {
-  // A dense checkpoint, each tensor made from a small one when it is written.
+  // Writes a dense checkpoint, each tensor made from a small one when it is written.
   case "make": {
     const row = array(Float32Array.from({ length: width }, (_, i) => Math.sin(i)));
     const { add, astype, broadcastTo, contiguous } = await import("@mflux-depth/mlx");
@@ -43,19 +43,21 @@ switch (mode) {
     await write(join(path, "model.safetensors"), tensors);
     break;
   }
-  // Quantized as it is written.
+  // Writes the checkpoint again, quantizing it.
   case "quantize": {
     const tensors: NamedArray[] = [];
     using module = new Stack();
     await loadWeights(module, openCheckpoint(path), {
       quantization: { bits: 4 },
-      deliver: (key, parts) => {
-        for (const [name, part] of Object.entries(parts)) tensors.push([key.replace("weight", name), part]);
+      deliver: (key, parameters) => {
+        for (const [name, array] of Object.entries(parameters))
+          tensors.push([key.replace("weight", name), array]);
       },
     });
     await write(join(path, "quantized.safetensors"), tensors);
     break;
   }
+  // Loads the checkpoint, quantizing it.
   case "load": {
     memory.clearCache();
     const before = peakBytes();
@@ -66,7 +68,7 @@ switch (mode) {
     console.log(JSON.stringify({ grown: peakBytes() - before, held }));
     break;
   }
-  // Dies when a third of a model is written.
+  // Kills itself when a third of a model has been written.
   case "die":
     await saveModel({
       model: "tiny-world",

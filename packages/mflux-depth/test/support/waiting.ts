@@ -3,8 +3,8 @@ import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
- * Waits until something holds, however busy the machine is.
- * @throws {AssertionError} when it does not hold within a minute.
+ * Waits until a condition holds, for as long as a busy machine may need.
+ * @throws {AssertionError} if it does not hold within a minute.
  */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 60_000;
@@ -14,7 +14,7 @@ export async function until(holds: () => boolean | Promise<boolean>): Promise<vo
   }
 }
 
-/** Waits until a file is there and has so many bytes. */
+/** Waits until a file exists and has at least `bytes` bytes. */
 export const untilWritten = (file: string, bytes: number): Promise<void> =>
   until(async () => {
     const found = await stat(file).catch(() => null);

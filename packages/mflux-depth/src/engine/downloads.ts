@@ -1,0 +1,89 @@
+import { untilAborted } from "../abort.js";
+import { kindFor } from "../families/kinds.js";
+import { isHere } from "../hub/obtain.js";
+import type { DownloadProgress } from "../hub/transfer.js";
+import { modelsOf, type NeededModel } from "./models.js";
+import type { EngineJob } from "./protocol.js";
+import { downloadModel } from "./store.js";
+
+type ProgressListener = (progress: DownloadProgress) => void;
+
+interface OngoingDownload {
+  /** Resolves once the download has ended, successfully or not. */
+  readonly ended: Promise<void>;
+  /** The jobs that wait for it. */
+  readonly listeners: Set<ProgressListener>;
+  lastProgress: DownloadProgress | null;
+}
+
+/**
+ * Downloads the models of jobs while other jobs run. Each repository is downloaded once at a time: other jobs that need
+ * it wait for that download.
+ */
+export class Downloads {
+  readonly #env: NodeJS.ProcessEnv | undefined;
+  readonly #ongoing = new Map<string, OngoingDownload>();
+
+  /** @param env Hugging Face's variables; this process's by default. */
+  constructor(env: NodeJS.ProcessEnv | undefined) {
+    this.#env = env;
+  }
+
+  /** The first model of a job that must be downloaded; null if there is none. */
+  missing(job: EngineJob): NeededModel | null {
+    const offline = job.load.offline ?? false;
+    return (
+      modelsOf(job, this.#env).find(
+        ({ source, purpose }) => !isHere(source, { kind: kindFor[purpose], offline, env: this.#env }),
+      ) ?? null
+    );
+  }
+
+  /**
+   * Downloads the models that a job lacks.
+   * @throws {ModelError} if one cannot be obtained.
+   * @throws the signal's reason immediately when cancelled.
+   */
+  async obtain(
+    job: EngineJob,
+    { signal, onProgress }: { signal: AbortSignal; onProgress: ProgressListener },
+  ): Promise<void> {
+    /** Models downloaded for this job. One that is still incomplete is left for the pipeline to report. */
+    const done = new Set<string>();
+    for (;;) {
+      signal.throwIfAborted();
+      const needed = this.missing(job);
+      if (!needed || done.has(needed.source.model)) return;
+      const { model } = needed.source;
+      const ongoing = this.#ongoing.get(model);
+      if (ongoing) {
+        ongoing.listeners.add(onProgress);
+        if (ongoing.lastProgress) onProgress(ongoing.lastProgress);
+        await untilAborted(ongoing.ended, signal).finally(() => ongoing.listeners.delete(onProgress));
+      } else {
+        await this.#download(needed, signal, onProgress);
+        done.add(model);
+      }
+    }
+  }
+
+  #download(needed: NeededModel, signal: AbortSignal, onProgress: ProgressListener): Promise<unknown> {
+    const { model } = needed.source;
+    const listeners = new Set([onProgress]);
+    const download = downloadModel(needed, {
+      signal,
+      env: this.#env,
+      onProgress: (progress) => {
+        ongoing.lastProgress = progress;
+        for (const listener of listeners) listener(progress);
+      },
+    }).finally(() => this.#ongoing.delete(model));
+    const ended = download.then(
+      () => {},
+      () => {},
+    );
+    const ongoing: OngoingDownload = { ended, listeners, lastProgress: null };
+    this.#ongoing.set(model, ongoing);
+    return download;
+  }
+}

@@ -1,0 +1,149 @@
+import type { ChildProcess } from "node:child_process";
+import { EngineError, restoreError } from "../errors.js";
+import { forkHost } from "./fork.js";
+import type { EngineEvent, EngineJob, EngineResult, FromEngine, HeldModel, ToEngine } from "./protocol.js";
+
+/** A job with its cancellation and its listener. */
+export interface ProcessJob {
+  readonly job: EngineJob;
+  readonly signal: AbortSignal | undefined;
+  readonly onEvent: (event: EngineEvent) => void;
+}
+
+type Answer = Exclude<FromEngine, { type: "event" }>;
+
+/** How long a process may take to end after its channel has closed. */
+const stopMs = 5000;
+
+/** A process that runs `host.ts`, from its start to its end. It works on one job at a time. */
+export class EngineProcess {
+  readonly #child: ChildProcess;
+  /** Resolves once the process has ended, for whatever reason. */
+  readonly exited: Promise<void>;
+  /** Why the process ended; null while it runs. */
+  #end: string | null = null;
+  #killed = false;
+  /** Ends the current job: with its answer, or with null if the process ended first. */
+  #settle: ((answer: Answer | null) => void) | null = null;
+  #onEvent: (event: EngineEvent) => void = () => {};
+  #jobId = 0;
+  #held: HeldModel | null = null;
+
+  /** @param env the environment of the process; this process's by default. */
+  constructor(env: NodeJS.ProcessEnv | undefined) {
+    this.#child = forkHost("host.js", env);
+    this.#child.on("message", (message: FromEngine) => this.#receive(message));
+    this.exited = new Promise((resolve) => {
+      const ended = (how: string): void => {
+        this.#end ??= how;
+        this.#settle?.(null);
+        resolve();
+      };
+      this.#child.once("exit", (code, signal) => ended(describeExit(code, signal)));
+      this.#child.once("error", (error) => {
+        // An undelivered message is followed by an exit event; a failed start is not.
+        if (this.#child.pid === undefined) ended(`The engine could not be started (${error.message}).`);
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** The model that the last job left in memory. */
+  get held(): HeldModel | null {
+    return this.#held;
+  }
+
+  /** Keeps the owner's process alive. */
+  ref(): void {
+    this.#child.ref();
+    this.#child.channel?.ref();
+  }
+
+  /** Lets the owner's process end first. */
+  unref(): void {
+    this.#child.unref();
+    this.#child.channel?.unref();
+  }
+
+  /**
+   * Carries out a job.
+   * @param cancelSeconds how long the process may take to end a cancelled job before it is killed.
+   * @returns null if the process ended before it took the job, perhaps before this call.
+   * @throws the error of the job, {@link EngineError} if the process ended meanwhile, or the signal's reason.
+   */
+  async run(
+    { job, signal, onEvent }: ProcessJob,
+    { cancelSeconds }: { cancelSeconds: number },
+  ): Promise<EngineResult | null> {
+    signal?.throwIfAborted();
+    const id = ++this.#jobId;
+    let taken = false;
+    let killTimer: NodeJS.Timeout | undefined;
+    const cancel = (): void => {
+      this.#send({ type: "cancel", id });
+      killTimer = setTimeout(() => this.#child.kill("SIGKILL"), cancelSeconds * 1000);
+    };
+    this.#onEvent = (event) => {
+      taken = true;
+      if (!signal?.aborted) onEvent(event);
+    };
+    try {
+      const answer = await new Promise<Answer | null>((resolve) => {
+        this.#settle = resolve;
+        signal?.addEventListener("abort", cancel, { once: true });
+        this.#send({ type: "generate", id, job });
+        if (this.#end !== null) resolve(null);
+      });
+      if (answer) this.#held = answer.held;
+      signal?.throwIfAborted();
+      if (!answer && !taken && !this.#killed) return null;
+      if (!answer)
+        throw new EngineError(this.#end ?? "The engine ended.", {
+          code: this.#killed ? "engine-closed" : "engine-ended",
+        });
+      if (answer.type === "error") throw restoreError(answer.error);
+      return answer.result;
+    } finally {
+      clearTimeout(killTimer);
+      signal?.removeEventListener("abort", cancel);
+      this.#settle = null;
+      this.#onEvent = () => {};
+    }
+  }
+
+  /** Kills the process; the current job fails with `reason`. */
+  kill(reason: string): void {
+    this.#end ??= reason;
+    this.#killed = true;
+    this.#child.kill("SIGKILL");
+  }
+
+  /** Ends the process by closing its channel, and kills it if it does not end in time. */
+  async stop(): Promise<void> {
+    if (this.#child.connected) this.#child.disconnect();
+    const killTimer = setTimeout(() => this.#child.kill("SIGKILL"), stopMs);
+    this.#child.ref();
+    await this.exited;
+    clearTimeout(killTimer);
+  }
+
+  #send(message: ToEngine): void {
+    // Ignore failed deliveries: the exit event reports a process that has ended.
+    this.#child.send(message, () => {});
+  }
+
+  #receive(message: FromEngine): void {
+    if (message.id !== this.#jobId) return;
+    if (message.type === "event") this.#onEvent(message.event);
+    else this.#settle?.(message);
+  }
+}
+
+function describeExit(code: number | null, signal: NodeJS.Signals | null): string {
+  const how = signal ? `signal ${signal}` : `exit code ${code}`;
+  const why = signal === "SIGKILL" ? "; the system does this when memory runs out" : "";
+  return `The engine ended during a generation (${how}${why}). The next job starts a new process.`;
+}

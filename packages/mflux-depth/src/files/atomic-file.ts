@@ -1,0 +1,35 @@
+/*
+ * Atomic writing: a file is made under a temporary name in the folder of its target and then renamed, so that other
+ * processes see the old file or the new one, never a part.
+ */
+import { randomUUID } from "node:crypto";
+import { rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+
+/**
+ * Lends a temporary name next to `path`, on the same file system. What is left under that name is deleted afterwards.
+ * @returns the result of `use`.
+ */
+export async function withTemporary<T>(path: string, use: (temporary: string) => Promise<T>): Promise<T> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.partial`);
+  try {
+    return await use(temporary);
+  } finally {
+    await rm(temporary, { force: true }).catch(() => {});
+  }
+}
+
+/**
+ * Replaces a file or link atomically.
+ * @param make creates the new one under the name it is given.
+ * @throws the error of `make` or of the file system; the old file is then unchanged.
+ */
+export const replaceFile = (path: string, make: (temporary: string) => Promise<void>): Promise<void> =>
+  withTemporary(path, async (temporary) => {
+    await make(temporary);
+    await rename(temporary, path);
+  });
+
+/** Tells whether linking failed because the file system does not support links. */
+export const lacksLinks = (error: unknown): boolean =>
+  ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"].includes((error as NodeJS.ErrnoException).code ?? "");

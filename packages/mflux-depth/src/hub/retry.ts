@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** How long to put up with a bad connection. */
+export interface Patience {
+  /** Attempts after the first that may fail in a row without receiving a byte. */
+  readonly retries: number;
+  /** Pause before the first of them, in milliseconds; it doubles for each later one. */
+  readonly delayMs: number;
+  /** A connection that receives nothing for this long counts as broken. */
+  readonly stallMs: number;
+}
+
+export const usualPatience: Patience = { retries: 5, delayMs: 500, stallMs: 60_000 };
+
+/** The longest wait that a server may ask for. */
+const longestWaitMs = 5 * 60_000;
+
+/** Retries while there is no server at all. */
+const unreachableRetries = 2;
+
+/** A failure that may be gone at the next attempt. */
+export class Transient extends Error {
+  constructor(
+    message: string,
+    readonly options: ErrorOptions & {
+      /** The wait that the server asks for. */
+      readonly afterMs?: number | undefined;
+      /** There is no server, so a long wait is useless. */
+      readonly unreachable?: boolean;
+    } = {},
+  ) {
+    super(message, options);
+  }
+}
+
+export interface RetryOptions {
+  readonly patience: Patience;
+  readonly signal: AbortSignal | undefined;
+  /** Tells whether the last attempt made progress; if it did, the count of failures starts again. */
+  readonly gained?: (() => boolean) | undefined;
+  /** The error to throw after the last failure. */
+  readonly giveUp: (error: Transient, attempts: number) => Error;
+}
+
+/**
+ * Repeats an attempt while it fails with {@link Transient}, at growing intervals or after the wait that the server asks
+ * for.
+ * @throws the error of `giveUp` when patience runs out; other errors of the attempt immediately.
+ * @throws the signal's reason when cancelled.
+ */
+export async function retry<T>(
+  attempt: () => Promise<T>,
+  { patience, signal, gained = () => false, giveUp }: RetryOptions,
+): Promise<T> {
+  const { retries, delayMs } = patience;
+  for (let failures = 1; ; failures++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof Transient)) throw error;
+      if (gained()) failures = 1;
+      const { afterMs, unreachable = false } = error.options;
+      const tooLong = afterMs !== undefined && afterMs > longestWaitMs;
+      if (failures > (unreachable ? Math.min(retries, unreachableRetries) : retries) || tooLong)
+        throw giveUp(error, failures);
+      const wait = afterMs ?? delayMs * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
+      await sleep(wait, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
+    }
+  }
+}

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Engine } from "../../src/engine/index.js";
+import { isAlive, job } from "../support/engine.js";
+import { until } from "../support/waiting.js";
+
+describe("a model", () => {
+  const engine = new Engine();
+  after(() => engine.close());
+
+  test("is not released while it is used", async () => {
+    const controller = new AbortController();
+    const running = assert.rejects(engine.generate(job({ steps: 50 }), { signal: controller.signal }));
+    assert.equal(await engine.evict(), null);
+    controller.abort();
+    await running;
+  });
+
+  test("is released on request, and its process ends", async () => {
+    await engine.generate(job({ steps: 1 }));
+    const pid = engine.pid!;
+    const evicted = await engine.evict();
+    assert.equal(evicted?.model, "tiny-world");
+    assert.ok(evicted.bytes > 50e6);
+    assert.ok(!isAlive(pid));
+    assert.equal(engine.held, null);
+    assert.equal(await engine.evict(), null);
+  });
+
+  for (const [when, options] of [
+    ["after a time without jobs", { idleSeconds: 0.05 }],
+    ["when memory is short", { pressureSeconds: 0.05, shortOfMemory: async () => true }],
+  ] as const)
+    test(`is released ${when}`, async () => {
+      const other = new Engine(options);
+      await other.generate(job({ steps: 1 }));
+      const pid = other.pid!;
+      await until(() => other.pid === undefined);
+      await until(() => !isAlive(pid));
+      await other.close();
+    });
+
+  test("is kept for times that are longer than Node's longest timer", async () => {
+    const other = new Engine({ idleSeconds: 1e9 });
+    await other.generate(job({ steps: 1 }));
+    await sleep(100);
+    assert.equal(other.held?.model, "tiny-world");
+    await other.close();
+  });
+});
