@@ -513,7 +513,7 @@ describe("FLUX transformer: loading and config", () => {
       [{ guidance_embeds: 1 }, /"guidance_embeds" is 1/],
       [{ patch_size: 2 }, /"patch_size" is 2/],
       [{ axes_dims_rope: [16, 56] }, /three even numbers/],
-      [{ axes_dims_rope: [16, 56, 54] }, /adds up to 126, "attention_head_dim" is 128/],
+      [{ axes_dims_rope: [16, 56, 54] }, /adds up to 126, but "attention_head_dim" is 128/],
     ] as const)
       assert.throws(
         () => fluxTransformerConfig(config, "a/config.json"),

@@ -49,10 +49,13 @@ test("constant and linear shifts", () => {
 test("a config for something else is refused", () => {
   assert.throws(
     () => schedulerConfig({ _class_name: "DDIMScheduler" }, "s.json"),
-    /^ModelError: s.json: is for DDIM/,
+    /^ModelError: s.json: it is the config of "DDIMScheduler"/,
   );
   assert.throws(() => schedulerConfig({ use_karras_sigmas: true }), ModelError);
-  assert.throws(() => schedulerConfig({ shift: "3" }), /shift must be a number, not "3"/);
+  assert.throws(
+    () => schedulerConfig({ shift: "3" }),
+    /"shift" is "3"; a flow-matching Euler scheduler needs a number/,
+  );
   assert.throws(() => schedulerConfig([]), ModelError);
   assert.throws(() => schedulerConfig({ time_shift_type: "cubic" }), ModelError);
 });
