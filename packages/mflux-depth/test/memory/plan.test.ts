@@ -110,7 +110,7 @@ describe("plans", () => {
   });
 
   test("that do not fit name settings that do", async () => {
-    const machine = { total: 0.215e9, available: 0.215e9, source: "test" };
+    const machine = { total: 0.215e9, available: 0.215e9, source: "GPU" } as const;
     const options = resolveLoadOptions({ model });
     const { files } = await findModel(options);
     const opened = openModel(files, options, defaultDevice());
@@ -136,7 +136,7 @@ describe("plans", () => {
         assert.ok(error instanceof MemoryError);
         assert.equal(error.exitCode, 1);
         assert.equal(error.needed, plan.peak);
-        assert.match(error.message, /[\d.]+ MB are available \(test\)\.$/);
+        assert.match(error.message, /[\d.]+ MB are available \(GPU\)\.$/);
         assert.deepEqual(error.alternatives, plan.alternatives);
         return true;
       },
