@@ -75,6 +75,6 @@ describe("recognising a model", () => {
     copy();
     rmSync(join(folder, "text_encoder_2"), { recursive: true });
     rmSync(join(folder, "vae"), { recursive: true });
-    refused(() => familyOf(folder), folder, /text_encoder_2, vae is missing/);
+    refused(() => familyOf(folder), folder, /missing folders: text_encoder_2, vae;/);
   });
 });
