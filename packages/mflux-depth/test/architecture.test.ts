@@ -31,9 +31,13 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     files: { files: ["files/"], layers: ["base"] },
     options: { files: ["options/"], layers: ["base"] },
     images: { files: ["images/"], layers: ["base", "files", "options"], packages: ["sharp", "exif-reader"] },
-    tokenizers: { files: ["tokenizers/"], layers: ["base", "files"], packages: ["@huggingface/tokenizers"] },
+    tokenizers: {
+      files: ["tokenizers/"],
+      layers: ["base", "files", "options"],
+      packages: ["@huggingface/tokenizers"],
+    },
     models: { files: ["models/"], layers: ["base"], packages: mlx },
-    sampling: { files: ["sampling/"], layers: ["base"], packages: mlx },
+    sampling: { files: ["sampling/"], layers: ["models"], packages: mlx },
     // Tensors and file formats; repositories and caches. Neither knows the other.
     weights: { files: ["weights/"], layers: ["base", "files"], packages: mlx },
     hub: { files: ["hub/"], layers: ["base", "files"], packages: ["@huggingface/hub"] },
