@@ -31,7 +31,7 @@ import {
 import type { Peer } from "./peer.js";
 
 /*
- * One double and one single block of FLUX.1, with all that stands before and after them, on random weights.
+ * One double and one single block of FLUX.1, with everything before and after them, on random weights.
  */
 
 const config = fluxTransformerConfig({ ...fluxConfig("transformer"), num_layers: 1, num_single_layers: 1 });
@@ -45,7 +45,7 @@ function denseBlocks(): FluxTransformer {
   return model;
 }
 
-/** The same weights in `bits`; what is not quantized is shared. */
+/** The same weights at `bits`; parameters that stay unquantized are shared. */
 function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTransformer {
   const copy = new FluxTransformer(config);
   const layers = [...model.modules()].map(([, layer]) => layer);
@@ -55,7 +55,7 @@ function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTra
   return copy;
 }
 
-/** Inputs for a square picture of `side` × `side` tokens. */
+/** Inputs for a square image of `side` × `side` tokens. */
 function inputsOf(side: number): FluxTransformerInputs {
   const inputs = {
     hiddenStates: random.normal([1, side * side, config.inChannels]),
@@ -75,7 +75,7 @@ function release(inputs: FluxTransformerInputs): void {
     held.dispose();
 }
 
-/** Multiply-adds counted twice, of one double and one single block on `n` image tokens. */
+/** Operations of one double and one single block on `n` image tokens; a multiply-add counts as two. */
 function operations(n: number): number {
   const tokens = n + textTokens;
   const attention = 2 * 2 * tokens * tokens * dims;
@@ -84,15 +84,16 @@ function operations(n: number): number {
   return double + single;
 }
 
-/** One step after the other; what it returned is released. */
+/** Runs one denoising step and releases its output. */
 async function step(model: FluxTransformer, inputs: FluxTransformerInputs): Promise<void> {
   const output = await runStages(model.stages(inputs));
   output.dispose();
 }
 
 /**
- * What a step takes beside the weights: by MLX's count, and by the operating system's, which has our scratch memory
- * and MLX's cache of buffers too; each also in activations of the widest layer (attention beside the feed-forward).
+ * The memory of a step in addition to the weights: by MLX's count, and by the operating system's, which includes our
+ * scratch memory and MLX's cache of buffers. Each also as a multiple of the widest activation (attention joined with
+ * the feed-forward).
  */
 async function memoryOf(model: FluxTransformer, inputs: FluxTransformerInputs): Promise<Partial<Row>> {
   const widest = (4 * (inputs.hiddenStates.shape[1]! + textTokens) * 5 * dims) / 1e6;
@@ -113,7 +114,7 @@ async function memoryOf(model: FluxTransformer, inputs: FluxTransformerInputs): 
 const bytesOf = (model: FluxTransformer): number =>
   [...model.parameters().values()].reduce((sum, { nbytes }) => sum + nbytes, 0);
 
-/** The model as the option `int8` makes it, or as it is without. */
+/** The model with the products that the option `int8` selects, or with exact ones. */
 function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxTransformer {
   setQuantizedProducts(model, products);
   setAttentionProducts(model, products === "int8" ? "bfloat16" : "exact");
@@ -121,17 +122,17 @@ function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxT
 }
 
 /**
- * Time of each way to multiply, against diffusers, and the memory of a step.
- * @param side of the square picture, in tokens
+ * The time of a step with each kind of product, compared with diffusers, and its memory.
+ * @param side of the square image, in tokens
  */
 export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[]> {
-  // As the pipeline does while it denoises: a fresh buffer costs a page fault every 4 kB.
+  // Like the pipeline while denoising: a fresh buffer costs a page fault every 4 kB.
   memory.setCacheLimit(2e9);
   const { matmul, rows } = await yardsticks();
   using dense = denseBlocks();
   using quantized = quantizedFrom(dense, 4);
   const inputs = inputsOf(side);
-  // Scopes hold what left them until V8 has had a turn. What building freed would fill the cache and never be taken.
+  // Scopes hold arrays that left them until V8 gets a turn. Buffers freed while building would fill the cache unused.
   await setImmediate();
   memory.clearCache();
   const building = await seconds(5, () => scope(() => void dense.forward(inputs)));
@@ -168,9 +169,9 @@ export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[
   return rows;
 }
 
-/** What inputs of 8 bits lose in a step at each bit width, as the relative error of the velocity. */
+/** The loss from 8-bit inputs in a step at each bit width, as the relative error of the velocity. */
 export async function benchIntegerLoss(): Promise<Row[]> {
-  if (!canMultiplyIntegers()) return [{ name: "this processor multiplies no integers" }];
+  if (!canMultiplyIntegers()) return [{ name: "this processor has no integer products" }];
   const inputs = inputsOf(16);
   const velocity = (model: FluxTransformer): Float32Array =>
     scope(() => {
@@ -179,7 +180,7 @@ export async function benchIntegerLoss(): Promise<Row[]> {
       return output.toTypedArray() as Float32Array;
     });
   using dense = denseBlocks();
-  const whole = velocity(dense);
+  const unquantized = velocity(dense);
   const rows: Row[] = [];
   for (const bits of [8, 6, 5, 4, 3] as const) {
     using model = quantizedFrom(dense, bits);
@@ -187,9 +188,9 @@ export async function benchIntegerLoss(): Promise<Row[]> {
     const integer = velocity(multiplying(model, "int8"));
     rows.push({
       name: `${bits} bits, ${textTokens} + 256 tokens`,
-      "int8 against exact": round(relativeError(integer, exact), 2),
-      "exact against not quantized": round(relativeError(exact, whole), 2),
-      "int8 against not quantized": round(relativeError(integer, whole), 2),
+      "int8 vs exact": round(relativeError(integer, exact), 2),
+      "exact vs unquantized": round(relativeError(exact, unquantized), 2),
+      "int8 vs unquantized": round(relativeError(integer, unquantized), 2),
     });
   }
   release(inputs);

@@ -6,14 +6,14 @@ import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pr
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
 import type { Peer } from "./peer.js";
 
-/** A photo's worth of pixels; each is another, since an estimate of the same photo is remembered. */
+/** The pixels of a photo. Each `n` gives another photo, because estimates are cached by photo. */
 function photo(n: number): { data: Uint8Array; width: number; height: number; channels: number } {
   const [width, height] = [600, 400];
   const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => 128 + 127 * Math.sin(n + i / 700));
   return { data, width, height, channels: 3 };
 }
 
-/** ViT-L with patches of 16, as the real weights have three times. */
+/** ViT-L with patches of 16; the real model has it three times. */
 const large = {
   model_type: "dinov2",
   hidden_size: 1024,
@@ -22,7 +22,7 @@ const large = {
   patch_size: 16,
 };
 
-/** One estimation of the bundled model, the first with reading its weights. */
+/** The bundled estimator: the first estimate, which includes reading its weights, and the next ones. */
 export async function benchDepth(): Promise<Row[]> {
   memory.resetPeakMemory();
   using flux = await FluxDepth.load({ model: "tiny-world" });
@@ -43,8 +43,8 @@ export async function benchDepth(): Promise<Row[]> {
 }
 
 /**
- * One forward pass at the sizes of `apple/DepthPro-hf` without its field-of-view head, random float32 weights. Takes
- * minutes on a CPU, and 6 GB.
+ * One forward pass at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random float32 weights.
+ * Takes minutes on a CPU, and 6 GB.
  */
 export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
@@ -67,13 +67,13 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const total = (performance.now() - start) / 1000;
   await using work = await peer?.make("depth_pro", { config: { ...models, use_fov_model: false } });
   const theirs = await work?.run();
-  // The encoders are four fifths of the progress.
+  // The encoders account for four fifths of the progress.
   const encoders = Math.max(...[...shares].filter(([done]) => done < 0.801).map(([, at]) => at));
   return [
     {
       name: `real sizes, ${side}×${side}, random weights`,
       "estimation s": round(total),
-      "of it encoders s": round(encoders),
+      "encoders s": round(encoders),
       ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, total) }),
       "weights MB": round(weights / 1e6),
       "MLX peak MB": round(peakMlxMB()),

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** The `config.json` of a component of FLUX.1-Depth-dev, as it is published. */
+/** The published `config.json` of a component of FLUX.1-Depth-dev. */
 export function fluxConfig(component: "transformer" | "vae"): Record<string, unknown> {
   const file = new URL(
     `../../models/flux1-depth-dev/${component}/config.json`,

@@ -16,16 +16,16 @@ const evaluated = (run: () => MxArray): Timed => timed(() => scope(() => evaluat
 
 interface Comparison {
   name: string;
-  /** Operations of one run; multiply-adds count twice. */
+  /** Operations of one run; a multiply-add counts as two. */
   operations: number;
   runs: Record<string, Timed>;
-  /** G operations a second of the instruction that a run is made of, where it is known. */
+  /** Peak G operations per second of the instruction a run consists of; 0 if unknown. */
   peak: (run: string) => number;
-  /** Columns of ratios, each with the runs whose fastest it compares with. */
+  /** Columns of ratios; each compares with the fastest of the runs it lists. */
   ratios: Record<string, readonly string[]>;
 }
 
-/** A row for each of several ways to the same result, timed in turn. */
+/** Times several ways to the same result, alternating; a row for each. */
 async function compare({ name, operations, runs, peak, ratios }: Comparison): Promise<Row[]> {
   const times = await inTurn(5, runs);
   const fastest = (names: readonly string[]): number | undefined => {
@@ -51,7 +51,7 @@ async function compare({ name, operations, runs, peak, ratios }: Comparison): Pr
 const torchRuns = ["PyTorch float32", "PyTorch bfloat16"] as const;
 const mlxRuns = ["MLX for Python, float32", "MLX for Python, 4 bits"] as const;
 
-/** Linear layers of FLUX.1's sizes: dense float32, and 4 bits with exact and with 8-bit inputs; attention. */
+/** Linear layers of FLUX.1's sizes (dense float32; 4 bits with exact and with 8-bit inputs) and attention. */
 export async function benchKernels(peer: Peer | null): Promise<Row[]> {
   memory.setCacheLimit(1e9);
   const { peaks, rows } = await yardsticks();
@@ -99,7 +99,7 @@ export async function benchKernels(peer: Peer | null): Promise<Row[]> {
     await linear(tokens, inputs, outputs, { ...theirs }, theirs ? { "× PyTorch": torchRuns } : {});
   }
 
-  // The tokens of a picture of 512×512 and of 1024×1024 beside those of the text.
+  // The image tokens of 512×512 and of 1024×1024, plus those of the text.
   for (const tokens of [1536, 4608]) {
     const [heads, dims] = [24, 128];
     using q = random.normal([1, heads, tokens, dims]);
@@ -124,7 +124,7 @@ export async function benchKernels(peer: Peer | null): Promise<Row[]> {
     rows.push(...attended);
   }
 
-  // MLX as its wheel is does so little that small sizes must do.
+  // MLX's wheel is so slow here that small sizes must do.
   if (peer?.versions.mlx) {
     const size = { rows: 64, inputs: 3072, outputs: 3072 };
     await using float32 = await peer.make("mlx_linear", { ...size, bits: null });

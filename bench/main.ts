@@ -11,10 +11,10 @@ import { benchQuantization } from "./quantization.js";
 import { benchDecode } from "./vae.js";
 
 /*
- * `npm run bench -- [--json] [NAME …]`: times and memory on this machine. Ratios are of figures measured in the same
- * run. Each bench runs in this process, in the order below; name one alone for memory figures of its own. Those that
- * take many minutes or gigabytes of disk run only when they are named. Where `BENCH_PYTHON` names a Python with torch
- * and diffusers, the same work is done there in turn.
+ * `npm run bench -- [--json] [NAME …]` prints times and memory on this machine. Ratios compare figures of the same run.
+ * All benches run in this process, in the order below; run one alone for memory figures unaffected by the others. Those
+ * that take many minutes or gigabytes of disk run only when named. If `BENCH_PYTHON` names a Python with torch and
+ * diffusers, the same work alternates with theirs.
  */
 
 const benches: Record<string, { title: string; run: (peer: Peer | null) => Promise<Row[]>; named?: true }> = {
@@ -23,19 +23,19 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   depth: { title: "Depth of a photo", run: benchDepth },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
   blocks: {
-    title: "One double and one single block at FLUX.1 size, a picture of 256×256",
+    title: "One double and one single block at FLUX.1 size, an image of 256×256",
     run: (peer) => benchBlocks(peer, 16),
   },
   "blocks-512": {
-    title: "One double and one single block at FLUX.1 size, a picture of 512×512",
+    title: "One double and one single block at FLUX.1 size, an image of 512×512",
     run: (peer) => benchBlocks(peer, 32),
   },
   "blocks-1024": {
-    title: "One double and one single block at FLUX.1 size, a picture of 1024×1024",
+    title: "One double and one single block at FLUX.1 size, an image of 1024×1024",
     run: (peer) => benchBlocks(peer, 64),
     named: true,
   },
-  decode: { title: "Latents to a picture at FLUX.1 size", run: benchDecode },
+  decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,
@@ -56,7 +56,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
 const { values, positionals } = parseArgs({ options: { json: { type: "boolean" } }, allowPositionals: true });
 const unknown = positionals.find((name) => !(name in benches));
 if (unknown !== undefined) {
-  console.error(`no bench is called ${unknown}; there are ${Object.keys(benches).join(", ")}`);
+  console.error(`There is no bench ${unknown}. Choose from ${Object.keys(benches).join(", ")}.`);
   process.exit(2);
 }
 const { name, version, blas } = backend();
@@ -76,10 +76,10 @@ const machine = {
 const results: Record<string, Row[]> = {};
 if (!values.json) {
   console.log(`MLX ${machine.mlx}, ${machine.blas}, ${machine.threads} threads`);
-  console.log(peer ? `beside ${peer}` : "BENCH_PYTHON is not set: nothing to compare with");
+  console.log(peer ? `compared with ${peer}` : "BENCH_PYTHON is not set: nothing to compare with");
 }
-const always = Object.keys(benches).filter((key) => !benches[key]!.named);
-for (const key of positionals.length ? positionals : always) {
+const unnamed = Object.keys(benches).filter((key) => !benches[key]!.named);
+for (const key of positionals.length ? positionals : unnamed) {
   const { title, run } = benches[key]!;
   results[key] = await run(peer);
   if (!values.json) print(title, results[key]);

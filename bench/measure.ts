@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { evaluateSync, matmul, memory, peakRate, random, scope } from "@mflux-depth/mlx";
 
-/** One line of a benchmark's table: a name, and figures with their units in their names. */
+/** One line of a bench's table: a name, and figures whose keys end in their units. */
 export type Row = { name: string } & Record<string, string | number>;
 
 export function median(values: readonly number[]): number {
@@ -10,10 +10,10 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Runs something once and tells the seconds. */
+/** Runs something once and returns the seconds. */
 export type Timed = () => Promise<number>;
 
-/** A {@link Timed} of work in this process. */
+/** Times work in this process. */
 export const timed =
   (run: () => unknown): Timed =>
   async () => {
@@ -22,7 +22,7 @@ export const timed =
     return (performance.now() - start) / 1000;
   };
 
-/** Median seconds of `times` runs after one that does not count. */
+/** Median seconds of `times` runs, after a warm-up. */
 export async function seconds(times: number, run: () => unknown): Promise<number> {
   await run();
   const taken: number[] = [];
@@ -30,10 +30,7 @@ export async function seconds(times: number, run: () => unknown): Promise<number
   return median(taken);
 }
 
-/**
- * The least seconds of each of `rounds` runs after one that does not count, all in turn, so that they see the same
- * machine.
- */
+/** Best seconds of each run over `rounds`, after a warm-up. The runs alternate, so that they see the same machine. */
 export async function inTurn(rounds: number, runs: Record<string, Timed>): Promise<Record<string, number>> {
   const least: Record<string, number> = {};
   for (let round = 0; round <= rounds; round++)
@@ -44,7 +41,7 @@ export async function inTurn(rounds: number, runs: Record<string, Timed>): Promi
   return least;
 }
 
-/** How many times as fast as `other` something is that takes `ours` seconds; empty where one was not measured. */
+/** How many times as fast `ours` is as `other`, both in seconds; empty if one was not measured. */
 export const ratio = (other: number | undefined, ours: number | undefined): number | "" =>
   other === undefined || ours === undefined ? "" : round(other / ours);
 
@@ -69,20 +66,20 @@ const statusMB = (key: "VmHWM" | "VmRSS"): number | null => {
     const kB = new RegExp(`${key}:\\s+(\\d+) kB`).exec(readFileSync("/proc/self/status", "utf8"))?.[1];
     return kB === undefined ? null : (Number(kB) * 1024) / 1e6;
   } catch {
-    // No /proc on macOS.
+    // macOS has no /proc.
     return null;
   }
 };
 
-/** The most memory this process had resident, in MB (10⁶ bytes), as the operating system counts it. */
+/** Peak resident memory of this process in MB (10⁶ bytes), as the operating system counts it. */
 export const peakResidentMB = (): number => statusMB("VmHWM") ?? process.resourceUsage().maxRSS / 1000;
 
-/** Starts the operating system's count of the most resident memory anew (Linux). */
+/** Resets the operating system's peak of resident memory (Linux). */
 export function resetPeakResident(): void {
   try {
     writeFileSync("/proc/self/clear_refs", "5");
   } catch {
-    // Elsewhere the peak is that of the process's whole life.
+    // Elsewhere the peak covers the whole life of the process.
   }
 }
 
@@ -90,7 +87,7 @@ export const peakMlxMB = (): number => memory.peakMemory() / 1e6;
 
 export const round = (value: number, digits = 3): number => Number(value.toPrecision(digits));
 
-/** float32 G operations a second of a square matrix product: the yardstick of one run. */
+/** G operations per second of a square float32 matrix product: the yardstick of a run. */
 export async function matmulRate(size = 2048): Promise<number> {
   const [a, b] = [random.normal([size, size]), random.normal([size, size])];
   evaluateSync(a, b);
@@ -100,7 +97,7 @@ export async function matmulRate(size = 2048): Promise<number> {
   return (2 * size ** 3) / product! / 1e9;
 }
 
-/** G operations a second to hold figures against: what the units can give at most (0: unknown), and what BLAS gets. */
+/** G operations per second to compare with: the peak of each unit (0 if unknown), and what BLAS reaches. */
 export interface Yardsticks {
   peaks: Record<"float32" | "bfloat16" | "int8", number>;
   matmul: number;

@@ -10,17 +10,17 @@ import { peakResidentMB, type Row, resetPeakResident, round } from "./measure.js
 import { writeSynthetic } from "./synthetic.js";
 
 /*
- * Memory and reading at FLUX.1's sizes, in a process of its own: `node bench/dist/memory.js MODEL` for a folder that is
- * there, with `--save FOLDER` for saving it with 4 bits.
+ * Memory and reading speed at FLUX.1's sizes, in a separate process: `node bench/dist/memory.js MODEL` loads a folder;
+ * with `--save FOLDER` it saves the model with 4 bits.
  */
 
-/** The weights in a model's folder. */
+/** The weight files in a model's folder. */
 const weightsIn = (model: string): string[] =>
   readdirSync(model, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".safetensors"))
     .map((name) => join(model, name));
 
-/** Makes the next reading of the files come from the disk. @returns whether that is so: it needs GNU's tools. */
+/** Drops the files from the system's cache. @returns whether that worked: it needs GNU's tools. */
 function forget(files: readonly string[]): boolean {
   try {
     execFileSync("sync", files, { stdio: "ignore" });
@@ -32,7 +32,7 @@ function forget(files: readonly string[]): boolean {
   }
 }
 
-/** How fast `dd` reads the largest file. */
+/** The speed at which `dd` reads the largest file. */
 function readingSpeed(files: readonly string[]): { row: Row; bytesPerSecond: number } {
   const [largest] = files.toSorted((a, b) => statSync(b).size - statSync(a).size);
   const bytes = statSync(largest!).size;
@@ -41,7 +41,7 @@ function readingSpeed(files: readonly string[]): { row: Row; bytesPerSecond: num
   execFileSync("dd", [`if=${largest}`, "of=/dev/null", "bs=16M"], { stdio: "ignore" });
   const seconds = (performance.now() - started) / 1000;
   const row: Row = {
-    name: `dd, ${cold ? "from the disk" : "perhaps from memory"}`,
+    name: `dd, ${cold ? "from disk" : "possibly from memory"}`,
     s: round(seconds),
     "stored MB": round(bytes / 1e6),
     "MB/s": round(bytes / 1e6 / seconds),
@@ -49,7 +49,7 @@ function readingSpeed(files: readonly string[]): { row: Row; bytesPerSecond: num
   return { row, bytesPerSecond: bytes / seconds };
 }
 
-/** One picture of 256×256 in one step: what each component takes to read, and each stage to run. */
+/** One image of 256×256 in one step: time and memory of reading each component and running each stage. */
 async function measure(model: string): Promise<Row[]> {
   const files = weightsIn(model);
   const { row, bytesPerSecond } = readingSpeed(files);
@@ -107,7 +107,7 @@ async function measure(model: string): Promise<Row[]> {
   return rows;
 }
 
-/** Saves a model with 4 bits: what that takes. */
+/** Time and memory of saving a model with 4 bits. */
 async function measureSaving(model: string, path: string): Promise<Row[]> {
   forget(weightsIn(model));
   resetPeakResident();
@@ -123,7 +123,7 @@ async function measureSaving(model: string, path: string): Promise<Row[]> {
   ];
 }
 
-/** Writes a checkpoint of the real widths, measures it, saves it with 4 bits, measures what was saved, deletes all. */
+/** Writes a model of the real widths, measures loading and saving it and loading the saved model, and deletes both. */
 export async function benchMemory(blocks = { double: 1, single: 1 }): Promise<Row[]> {
   const folder = mkdtempSync(join(tmpdir(), "synthetic-"));
   const [model, saved] = [join(folder, "model"), join(folder, "saved")];

@@ -3,19 +3,19 @@ import { once } from "node:events";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-/** A piece of work that the other process holds. */
+/** Work held by the other process. */
 export interface PeerWork extends AsyncDisposable {
-  /** Does it once, and tells how many seconds that took there. */
+  /** Does it once and returns the seconds it took there. */
   run(): Promise<number>;
 }
 
 type Answer = Record<string, unknown> & { error?: string };
 
-/** PyTorch, diffusers and MLX for Python in a process of their own, which waits while nothing is asked of it. */
+/** PyTorch, diffusers and MLX for Python in a separate process, which idles between requests. */
 export class Peer {
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
-  /** What runs there, and in which versions. */
+  /** The versions running there; `mlx` is null if it is not installed. */
   readonly versions: { torch: string; diffusers: string; mlx: string | null };
   #made = 0;
 
@@ -26,9 +26,9 @@ export class Peer {
   }
 
   /**
-   * Starts a Python.
-   * @param python the program, whose environment has torch and diffusers
-   * @throws {Error} when it does not start or lacks them.
+   * Starts Python.
+   * @param python the interpreter, with torch and diffusers installed
+   * @throws {Error} if it does not start or lacks them.
    */
   static async start(python: string, threads: number): Promise<Peer> {
     const script = fileURLToPath(new URL("../peers.py", import.meta.url));
@@ -52,8 +52,8 @@ export class Peer {
       return new Peer(child, answers, JSON.parse(first.value));
     } catch (error) {
       throw new Error(
-        `BENCH_PYTHON is ${python}, which does not run bench/peers.py: ${(error as Error).message}. ` +
-          "Name a Python that has torch, diffusers, transformers and Pillow, or unset BENCH_PYTHON to go without.",
+        `BENCH_PYTHON is ${python}, which cannot run bench/peers.py: ${(error as Error).message}. ` +
+          "Name a Python with torch, diffusers, transformers and Pillow, or unset BENCH_PYTHON.",
       );
     }
   }
@@ -61,13 +61,13 @@ export class Peer {
   async #ask(request: Record<string, unknown>): Promise<Answer> {
     this.#child.stdin!.write(`${JSON.stringify(request)}\n`);
     const { value, done } = await this.#answers.next();
-    if (done) throw new Error("bench/peers.py ended in the middle of its work");
+    if (done) throw new Error("bench/peers.py ended before it answered");
     const answer = JSON.parse(value) as Answer;
     if (answer.error !== undefined) throw new Error(`bench/peers.py: ${answer.error}`);
     return answer;
   }
 
-  /** Builds one of the kinds of work that peers.py has. */
+  /** Builds work of one of the kinds in peers.py. */
   async make(kind: string, parameters: Record<string, unknown>): Promise<PeerWork> {
     const name = `${kind}-${this.#made++}`;
     await this.#ask({ make: name, kind, ...parameters });
@@ -79,7 +79,7 @@ export class Peer {
 
   toString(): string {
     const { torch, diffusers, mlx } = this.versions;
-    return `PyTorch ${torch}, diffusers ${diffusers}${mlx ? `, MLX ${mlx}` : "; no MLX"} in Python`;
+    return `PyTorch ${torch}, diffusers ${diffusers}${mlx ? `, MLX ${mlx}` : ", no MLX"} for Python`;
   }
 
   async stop(): Promise<void> {

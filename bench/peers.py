@@ -1,11 +1,11 @@
-"""The work of the benchmarks in PyTorch with diffusers, and in MLX for Python.
+"""The work of the benches in PyTorch with diffusers, and in MLX for Python.
 
-Started by peer.ts, with the number of threads as its argument. A request is a line of JSON on standard input, its
-answer one on standard output:
+peer.ts starts it with the number of threads as the argument. Each request is a line of JSON on standard input; each
+answer is a line of JSON on standard output:
   {"make": NAME, "kind": KIND, ...}  builds the work, with random weights  → {}
   {"run": NAME}                      does it once                          → {"seconds": ...}
   {"drop": NAME}                     frees it                              → {}
-The first line on standard output tells the versions. What goes wrong is {"error": ...}.
+The first line on standard output gives the versions. A failure is answered with {"error": ...}.
 """
 
 import gc
@@ -60,7 +60,7 @@ def decode(config, size):
     return lambda: vae.decode(latents)
 
 
-def picture(model, size, steps):
+def image(model, size, steps):
     from PIL import Image
 
     pipeline = diffusers.FluxControlPipeline.from_pretrained(model, torch_dtype=torch.float32)
@@ -97,7 +97,7 @@ def mlx_attention(heads, tokens, dims):
 
 KINDS = {
     work.__name__: work
-    for work in (linear, attention, blocks, decode, picture, depth_pro, mlx_linear, mlx_attention)
+    for work in (linear, attention, blocks, decode, image, depth_pro, mlx_linear, mlx_attention)
 }
 
 
@@ -116,7 +116,7 @@ def answer(works, request):
 
 
 def main():
-    # Libraries may print; only answers may stand on standard output.
+    # Standard output is for answers only; libraries may print, too.
     out, sys.stdout = sys.stdout, sys.stderr
     logging.set_verbosity_error()
     torch.set_num_threads(int(sys.argv[1]))

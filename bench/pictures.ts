@@ -5,7 +5,7 @@ import { FluxDepth, type FluxDepthOptions } from "mflux-depth";
 import { inTurn, median, peakMlxMB, peakResidentMB, type Row, ratio, round, timed } from "./measure.js";
 import type { Peer } from "./peer.js";
 
-/** A depth map to draw on: a ramp, which costs what any map costs. */
+/** A depth map: a ramp costs as much as any other map. */
 function ramp(size: number): { data: Uint8Array; width: number; height: number; channels: number } {
   const data = new Uint8Array(size * size);
   for (let i = 0; i < data.length; i++) data[i] = Math.floor((256 * (i % size)) / size);
@@ -15,15 +15,15 @@ function ramp(size: number): { data: Uint8Array; width: number; height: number; 
 const bundled = fileURLToPath(new URL("../../models/tiny-world", import.meta.resolve("mflux-depth")));
 const steps = 8;
 
-/** The bundled checkpoint, whole pictures: time of a picture, the median step of the last one, and memory. */
+/** Whole images of the bundled model: time of an image, the median step of the last one, and memory. */
 export async function benchPictures(peer: Peer | null): Promise<Row[]> {
   const rows: Row[] = [];
   const ways: Record<string, FluxDepthOptions> = {
-    "not quantized": { quantize: "none" },
+    unquantized: { quantize: "none" },
     ...(canMultiplyIntegers() && { "4 bits, int8": { quantize: 4, int8: true } }),
   };
   for (const size of [256, 512]) {
-    await using theirs = await peer?.make("picture", { model: bundled, size, steps });
+    await using theirs = await peer?.make("image", { model: bundled, size, steps });
     for (const [way, options] of Object.entries(ways)) {
       memory.clearCache();
       memory.resetPeakMemory();
@@ -34,7 +34,7 @@ export async function benchPictures(peer: Peer | null): Promise<Row[]> {
         ours: timed(async () => {
           taken = [];
           for await (const event of flux.steps({
-            // Another prompt each time: an encoded one is remembered.
+            // Another prompt each time: encoded prompts are cached.
             prompt: `a red cone and a blue cube, on grass, ${count++}`,
             depthImage: ramp(size),
             width: size,
@@ -49,7 +49,7 @@ export async function benchPictures(peer: Peer | null): Promise<Row[]> {
       rows.push({
         name: `tiny-world ${size}×${size}, ${way}`,
         "step s": round(median(taken.slice(1))),
-        [`picture (${steps} steps) s`]: round(times.ours!),
+        [`image (${steps} steps) s`]: round(times.ours!),
         ...(theirs && {
           "diffusers float32 s": round(times.diffusers!),
           "× diffusers": ratio(times.diffusers, times.ours),

@@ -5,7 +5,7 @@ import { difference, type Row, round } from "./measure.js";
 
 const bitWidths = [8, 6, 5, 4, 3] as const;
 
-/** Scenes that the model has not seen. */
+/** Scenes outside the training data. */
 const scenes = [
   {
     map: "portrait",
@@ -18,8 +18,8 @@ const scenes = [
 const map = (name: string): string =>
   fileURLToPath(new URL(`../../examples/images/${name}_depth.png`, import.meta.url));
 
-/** The scenes, 256×256 in 20 steps of a fixed seed; in float32, if nothing else is said. */
-async function draw(options: {
+/** Generates the scenes at 256×256 in 20 steps with a fixed seed, in float32 unless `options` say otherwise. */
+async function generate(options: {
   quantize: "none" | (typeof bitWidths)[number];
   int8?: boolean;
   dtype?: "bfloat16";
@@ -33,7 +33,7 @@ async function draw(options: {
   return results;
 }
 
-/** Latents by their relative error, pictures by their peak signal to noise ratio. */
+/** The relative error of latents, and the peak signal-to-noise ratio of images in dB. */
 function loss(
   results: readonly GenerationResult[],
   references: readonly GenerationResult[],
@@ -54,35 +54,35 @@ function loss(
 }
 
 /**
- * What each bit width loses: pictures of the bundled checkpoint against those of the same weights whole; and what
- * inputs of 8 bits lose beside that, against the exact products of the same bits. The first row is what computing in
- * bfloat16 loses.
+ * The loss of each bit width: images of the bundled model compared with those of its unquantized weights; and the
+ * additional loss of 8-bit inputs, compared with exact products at the same bits. The first row is the loss of
+ * computing in bfloat16.
  */
 export async function benchQuantization(): Promise<Row[]> {
-  const whole = await draw({ quantize: "none" });
-  const inBfloat16 = loss(await draw({ quantize: "none", dtype: "bfloat16" }), whole);
+  const unquantized = await generate({ quantize: "none" });
+  const inBfloat16 = loss(await generate({ quantize: "none", dtype: "bfloat16" }), unquantized);
   const rows: Row[] = [
     {
-      name: "whole, in bfloat16",
-      "bits a weight": 16,
+      name: "unquantized, in bfloat16",
+      "bits per weight": 16,
       "latents, relative error": inBfloat16.latents,
-      "picture PSNR dB": inBfloat16.psnr,
+      "image PSNR dB": inBfloat16.psnr,
     },
   ];
   for (const quantize of bitWidths) {
-    const exact = await draw({ quantize });
-    const ofWeights = loss(exact, whole);
+    const exact = await generate({ quantize });
+    const ofWeights = loss(exact, unquantized);
     const ofInputs = canMultiplyIntegers()
-      ? loss(await draw({ quantize, int8: true }), exact)
+      ? loss(await generate({ quantize, int8: true }), exact)
       : { latents: "", psnr: "" };
     rows.push({
       name: `${quantize} bits`,
       // Each group of 64 has a scale and a bias of 16 bits.
-      "bits a weight": quantize + 0.5,
+      "bits per weight": quantize + 0.5,
       "latents, relative error": ofWeights.latents,
-      "picture PSNR dB": ofWeights.psnr,
-      "int8 against exact: latents": ofInputs.latents,
-      "int8 against exact: PSNR dB": ofInputs.psnr,
+      "image PSNR dB": ofWeights.psnr,
+      "int8 vs exact: latents": ofInputs.latents,
+      "int8 vs exact: PSNR dB": ofInputs.psnr,
     });
   }
   return rows;

@@ -5,9 +5,9 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 
 /*
- * `node bench/dist/synthetic.js --path DIR [--double N] [--single N]`: a checkpoint in the layout of
- * FLUX.1-Depth-dev, its configs and sizes but for the number of transformer blocks, bfloat16 in shards, with weights
- * that mean nothing and the tokenizers of the bundled model. What is written is never in memory as a whole.
+ * `node bench/dist/synthetic.js --path DIR [--double N] [--single N]` writes a model in the layout of FLUX.1-Depth-dev:
+ * its configs and sizes except the number of transformer blocks, random bfloat16 weights in shards, and the tokenizers
+ * of the bundled model. It is written piece by piece, never held in memory as a whole.
  */
 
 /** Names and shapes in the order of the file. */
@@ -18,7 +18,7 @@ const modelsFolder = join(dirname(fileURLToPath(import.meta.resolve("mflux-depth
 const times = (count: number, make: (index: number) => Tensors): Tensors =>
   Array.from({ length: count }, (_, i) => make(i)).flat();
 
-/** A layer with a weight and, but for `bias` false, a bias of as many values as outputs. */
+/** A layer's weight and, unless `bias` is false, its bias with a value for each output. */
 const layer = (name: string, shape: readonly number[], bias = true): Tensors => [
   [`${name}.weight`, shape],
   ...(bias ? [[`${name}.bias`, [shape[0]!]] as const] : []),
@@ -178,7 +178,7 @@ const components: Readonly<Record<string, { stem: string; tensors: (config: Conf
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
 
-/** Random bfloat16 values of 0.008 to 0.03 on either side of 0. */
+/** Random bfloat16 values with magnitudes of 0.008 to 0.03. */
 function noiseBlock(bytes: number): Buffer {
   const block = Buffer.alloc(bytes);
   let state = 1;
@@ -212,7 +212,7 @@ async function writeShard(path: string, tensors: Tensors, noise: Buffer): Promis
   }
 }
 
-/** One file, or shards with their index where one would be larger than `shardBytes`. @returns the bytes of tensors. */
+/** One file, or shards with an index if it would exceed `shardBytes`. @returns the bytes of tensors. */
 async function writeWeights(
   folder: string,
   stem: string,
@@ -248,14 +248,14 @@ async function writeWeights(
 
 export interface SyntheticOptions {
   readonly path: string;
-  /** Blocks of the transformer. */
+  /** Numbers of transformer blocks. */
   readonly double: number;
   readonly single: number;
-  /** The most that a file holds. */
+  /** Largest size of a file's tensors. */
   readonly shardBytes?: number;
 }
 
-/** Writes the checkpoint. @returns the bytes of weights by component. */
+/** Writes the model. @returns the bytes of weights of each component. */
 export async function writeSynthetic(options: SyntheticOptions): Promise<Record<string, number>> {
   const { path, double, single, shardBytes = 10e9 } = options;
   const source = join(modelsFolder, "flux1-depth-dev");
@@ -294,7 +294,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   }
   mkdirSync(path, { recursive: true });
   if (readdirSync(path).length > 0) {
-    console.error(`${path} is not empty`);
+    console.error(`${path} is not empty. Name a new or empty folder.`);
     process.exit(1);
   }
   const written = await writeSynthetic({

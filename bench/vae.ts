@@ -6,7 +6,7 @@ import { fluxConfig } from "./flux.js";
 import { inTurn, peakMlxMB, type Row, ratio, round, timed } from "./measure.js";
 import type { Peer } from "./peer.js";
 
-/** Latents to a picture of 512×512 at the sizes of FLUX.1's autoencoder, random float32 weights. */
+/** Latents to an image of 512×512 at the sizes of FLUX.1's autoencoder, with random float32 weights. */
 export async function benchDecode(peer: Peer | null): Promise<Row[]> {
   const size = 512;
   const config = fluxConfig("vae");
@@ -20,8 +20,8 @@ export async function benchDecode(peer: Peer | null): Promise<Row[]> {
   await using work = await peer?.make("decode", { config, size });
   const times = await inTurn(2, {
     ours: timed(async () => {
-      const picture = await runStages(model.decodeStages(latents));
-      picture.dispose();
+      const image = await runStages(model.decodeStages(latents));
+      image.dispose();
     }),
     ...(work && { "diffusers, float32": work.run }),
   });

@@ -1,13 +1,13 @@
 /**
- * The test files that `npm run test:fast` leaves out, each with the reason: the most expensive ones, so that the rest of
- * all packages takes less than a minute on two cores. `npm test -- --times` prints the time of every file.
+ * The test files that `npm run test:fast` leaves out, each with the reason: the most expensive ones, so that the rest
+ * of all packages takes less than a minute on two cores. `npm test -- --times` prints the time of every file.
  */
 export const slowTests = {
   "packages/mlx/test/cpu/instruction-sets.test.ts":
     "repeats the tests of the CPU kernels with every instruction set",
   "packages/mlx/test/exit.test.ts": "starts a hundred processes that end in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
-  "packages/mflux-depth/test/cli/cli.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/generate.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/obtain.test.ts": "waits for locks, timeouts and retries of downloads",
@@ -18,7 +18,8 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/loading.test.ts": "measures how loading leaves the event loop free",
   "packages/mflux-depth/test/pipeline/save.test.ts":
     "saves models at every bit width, in processes that are killed",
-  "packages/nodetool/test/models.test.ts": "starts workers and loads models in them",
-  "packages/nodetool/test/responsive.test.ts": "generates while it measures how soon the worker answers",
-  "packages/nodetool/test/websocket.test.ts": "starts workers and generates over WebSocket",
+  "packages/nodetool/test/worker/models.test.ts": "starts workers and loads models in them",
+  "packages/nodetool/test/worker/responsive.test.ts":
+    "generates while it measures how soon the worker answers",
+  "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
 };

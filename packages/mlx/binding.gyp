@@ -1,7 +1,7 @@
 {
   "variables": {
-    # A folder with MLX's include/ and lib/. The addon finds the fetched one from its own place; one that stands
-    # elsewhere (MLX_ROOT) by its absolute path.
+    # A folder with MLX's include/ and lib/. The addon finds the fetched MLX by a relative path, and one in another
+    # place (MLX_ROOT) by its absolute path.
     "mlx_root%": "<(module_root_dir)/vendor/mlx",
     "mlx_elsewhere%": 0,
     "openblas_root": "<(module_root_dir)/vendor/scipy_openblas32"
@@ -37,9 +37,9 @@
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_ADDON_API_DISABLE_DEPRECATED",
-        # In a worker that is being terminated nothing can be thrown into JavaScript; without this the process aborts.
+        # A terminating worker cannot throw into JavaScript; without this, the process aborts.
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
-      # MLX's folder is a system one, so that warnings in its headers are not ours.
+      # Include MLX's folder as a system folder, to silence warnings in its headers.
       "conditions": [
         ["mlx_elsewhere==1", {
           "defines": ["MLX_LIBRARY_FOLDER=\"<(mlx_root)/lib\""]
@@ -51,17 +51,17 @@
           "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-O3"],
           "cflags_cc": [
             "-std=c++20", "-O2", "-fexceptions", "-frtti", "-fvisibility=hidden",
-            # Our vectors stay inside one file, so how other compilers would pass them is of no concern.
+            # Our vectors stay inside one file, so it does not matter how other compilers pass them.
             "-Wno-psabi",
             "-isystem", "<(mlx_root)/include"
           ],
           "ldflags": [
             "-L<(mlx_root)/lib",
             "-L<(openblas_root)/lib",
-            # Before LD_LIBRARY_PATH: another MLX there would not fit.
+            # Takes precedence over LD_LIBRARY_PATH, which may contain an incompatible MLX.
             "-Wl,--disable-new-dtags",
             "-Wl,-rpath,'$$ORIGIN/../../vendor/scipy_openblas32/lib'",
-            # Threads of MLX run this code until the process ends.
+            # Threads of MLX run this code until the process exits.
             "-Wl,-z,nodelete"
           ],
           "libraries": ["-lmlx", "-lscipy_openblas", "-ldl", "-pthread"],
@@ -81,7 +81,7 @@
             "GCC_ENABLE_CPP_RTTI": "YES",
             "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
             "GCC_OPTIMIZATION_LEVEL": "2",
-            # The oldest that MLX's wheels are built for.
+            # The oldest version that MLX's wheels support.
             "MACOSX_DEPLOYMENT_TARGET": "14.0",
             "OTHER_CFLAGS": ["-Wall", "-Wextra", "-isystem", "<(mlx_root)/include"],
             "OTHER_LDFLAGS": ["-L<(mlx_root)/lib"]

@@ -2,9 +2,9 @@
 
     python compare.py OUT
 
-Tensors are compared by the norm of the difference over the norm of the committed tensor, images by the largest difference
-of a byte, other files byte by byte. Exits with 1 if a tensor deviates by more than 2e-5, an image by more than 1, another file
-at all, or if OUT holds no golden file.
+Tensors are compared by the norm of the difference over the norm of the committed tensor, images by the largest
+difference of a byte, other files byte by byte. Exits with 1 if a tensor deviates by more than 2e-5, an image by more
+than 1, another file at all, or if OUT holds no golden file.
 """
 
 import filecmp

@@ -1,4 +1,4 @@
-"""Writes depth_pro_fov/golden.safetensors: the depth and field of view that transformers predicts with a random Depth Pro.
+"""Writes depth_pro_fov/golden.safetensors: depth and field of view that transformers predicts with a random Depth Pro.
 
     python depth_pro_fov.py OUT
 

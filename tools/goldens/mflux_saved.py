@@ -1,9 +1,9 @@
-"""Writes mflux-saved/q3 to q8: the checkpoint of mflux_source.py, quantized and saved by mflux itself.
+"""Writes mflux-saved/q3 to q8: the model of mflux_source.py, quantized and saved by mflux itself.
 
     python mflux_saved.py OUT
 
-Expects OUT/mflux-saved/source. mflux has FLUX's sizes written into its code; this runs a copy of it with the sizes of the
-small checkpoint. The repository holds the 4-bit files that tests read.
+Expects OUT/mflux-saved/source. mflux has FLUX's sizes written into its code; this runs a copy of it with the sizes of
+the small model. The repository holds the 4-bit files that tests read.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ def substitute(path, *pairs):
 
 
 def shrink(flux, clip_vocabulary, t5_vocabulary):
-    """Replaces FLUX's sizes in a copy of mflux/models/flux: 3072 → 128 (4 heads of 32), T5's 4096 → 128, CLIP's 768 → 64."""
+    """Replaces FLUX's sizes in a copy of mflux/models/flux: 3072 → 128 (4 heads × 32), T5's 4096 → 128, CLIP's 768 → 64"""
     for path in (flux / "model/flux_transformer").rglob("*.py"):
         substitute(
             path,

@@ -1,8 +1,8 @@
-"""Writes mflux-saved/source: a small random checkpoint in the layout of a FLUX repository, bfloat16, for mflux_saved.py.
+"""Writes mflux-saved/source: a small random model in the layout of a FLUX repository, bfloat16, for mflux_saved.py.
 
     python mflux_source.py OUT
 
-Writes the whole checkpoint; the repository holds only the files that tests read.
+Writes the whole model; the repository holds only the files that tests read.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Writes mlx.safetensors: seeded noise and quantized matrices from MLX for Python on the CPU.
 
-    python mlx_values.py OUT
+python mlx_values.py OUT
 """
 
 import sys

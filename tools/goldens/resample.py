@@ -1,6 +1,6 @@
 """Writes resample.json: Pillow's Lanczos and bilinear resampling of float values.
 
-    python resample.py OUT
+python resample.py OUT
 """
 
 import json

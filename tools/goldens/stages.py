@@ -1,12 +1,13 @@
-"""Writes the golden tensors and images of every stage of a generation, from diffusers and transformers in float32 on the CPU.
+"""Writes the golden tensors and images of every stage of a generation.
 
     python stages.py OUT
 
-Reads tiny-world, the images in examples/images and cases.json, which says what is computed. Writes one safetensors
-file for each component and each case, PNGs of the images, and index.json, which repeats the inputs.
+Computes with diffusers and transformers in float32 on the CPU. Reads tiny-world, the images in examples/images and
+cases.json, which says what is computed. Writes one safetensors file for each component and each case, PNGs of the
+images, and index.json, which repeats the inputs.
 
-Departures from the reference pipelines, which the library shares: the depth map and the photo are encoded with the mode of
-the autoencoder's posterior instead of a sample, and resized by Pillow on float values instead of bytes.
+Departures from the reference pipelines, which the library shares: the depth map and the photo are encoded with the mode
+of the autoencoder's posterior instead of a sample, and resized by Pillow on float values instead of bytes.
 """
 
 import json

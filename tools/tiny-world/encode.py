@@ -2,8 +2,8 @@
 
     python encode.py DATA MODEL
 
-Writes zdepth.npy [scenes, 16, 32, 32] and zrgb.npy [scenes, 2, 16, 32, 32], float16, scaled as the transformer sees them.
-START=n continues an earlier run; AMP=1 computes in bfloat16, which is faster on CPUs with AMX.
+Writes zdepth.npy [scenes, 16, 32, 32] and zrgb.npy [scenes, 2, 16, 32, 32], float16, scaled as the transformer sees
+them. START=n continues an earlier run; AMP=1 computes in bfloat16, which is faster on CPUs with AMX.
 """
 
 import os

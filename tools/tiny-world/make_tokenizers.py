@@ -1,6 +1,6 @@
-"""Trains the tokenizers on the captions: CLIP's byte-level BPE and T5's unigram model, in the files of FLUX repositories.
+"""Trains the tokenizers on the captions: CLIP's byte-level BPE and T5's unigram model, in FLUX's files.
 
-    python make_tokenizers.py DATA MODEL
+python make_tokenizers.py DATA MODEL
 """
 
 import json

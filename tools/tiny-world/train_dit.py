@@ -5,9 +5,9 @@
 flow    conditional flow matching; one prompt in ten is empty
 guide   distils classifier-free guidance into the guidance embedding; run it after flow
 
-Continues from MODEL/train.pt if it exists, otherwise from the weights in MODEL. Environment: LR, SEED; AMP=1 computes in
-bfloat16; SMALL is the part of the time that flow spends on crops (0.5); TEACHER is the folder of the model before distillation,
-to continue one.
+Continues from MODEL/train.pt if it exists, otherwise from the weights in MODEL. Environment: LR, SEED; AMP=1 computes
+in bfloat16; SMALL is the part of the time that flow spends on crops (0.5); TEACHER is the folder of the model before
+distillation, to continue one.
 """
 
 import copy

@@ -5,7 +5,7 @@
 
 namespace {
 
-// One table for the process: its functions keep no state of an environment.
+// One table for the whole process: its functions hold no per-environment state.
 const Table& table() {
   static const Table rows = [] {
     Table all;
@@ -17,7 +17,7 @@ const Table& table() {
   return rows;
 }
 
-// "a float32 [2,3], b float32 [4,5]": the arrays among the arguments of a call that failed.
+// Describes the arrays among the arguments of a failed call: "float32 [2,3], float32 [4,5]".
 std::string operands(const Napi::CallbackInfo& info) {
   std::string text;
   auto mention = [&](const Napi::Value& value) {
@@ -46,13 +46,13 @@ Napi::Value call_row(const Napi::CallbackInfo& info) {
   } catch (const std::exception& error) {
     environment.raise(row.name, error.what() + operands(info));
   } catch (...) {
-    environment.raise(row.name, "an error that is not a C++ exception" + operands(info));
+    environment.raise(row.name, "an unknown native error" + operands(info));
   }
 }
 
 std::string describe_addon() {
   std::string text =
-      "// Printed by the addon from its table of functions; a test fails when the two differ.\n"
+      "// Printed by the addon from its table of functions. A test compares the two.\n"
       "import type { DType, MxArray, Operand } from \"./types.js\";\n\n"
       "export interface Native {\n";
   for (auto& row : table()) text += "  " + row.name + ": " + row.signature + ";\n";
@@ -60,14 +60,14 @@ std::string describe_addon() {
 }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  // Before anything of MLX runs: a wrong library must not get as far as an evaluation.
+  // Check before any MLX code runs: a wrong library must never evaluate anything.
   try {
     runtime::verify_library();
   } catch (const std::exception& error) {
     throw Napi::Error::New(env, error.what());
   }
   auto environment = std::make_shared<Environment>(env);
-  // Handles hold the environment as well: V8 may collect them after this reference is gone.
+  // Handles share ownership of the environment: V8 may collect them after this reference is gone.
   env.SetInstanceData(new std::shared_ptr<Environment>(environment));
   env.AddCleanupHook([](Environment* e) { e->close(); }, environment.get());
   environment->adopt_thread();
@@ -125,7 +125,7 @@ Napi::Value Environment::wrap(mx::array a) {
   return array_class.New({external});
 }
 
-// V8 collects by what it knows of. What a scope will free it need not know.
+// V8 schedules collections by the memory that it knows about. It need not know about arrays that a scope will free.
 void Environment::report(Handle& handle) {
   handle.reported = static_cast<int64_t>(std::min<size_t>(handle.value->nbytes(), size_t{1} << 40));
   Napi::MemoryManagement::AdjustExternalMemory(env, handle.reported);
@@ -146,7 +146,7 @@ uint32_t Environment::scope_enter() {
 }
 
 void Environment::scope_exit(uint32_t depth, const std::vector<std::shared_ptr<Handle>>& kept) {
-  if (depth != scopes_.size()) throw std::logic_error("scopes must end in the reverse order of their beginning");
+  if (depth != scopes_.size()) throw std::logic_error("scopes must end in reverse order");
   auto made = std::move(scopes_.back());
   scopes_.pop_back();
   std::unordered_set<Handle*> keep;

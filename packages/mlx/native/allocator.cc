@@ -35,11 +35,11 @@ namespace {
 using mlx::core::allocator::Allocator;
 using mlx::core::allocator::Buffer;
 
-// From this size on a block is mapped on its own, and goes back to the system when freed.
+// Blocks of this size and more are mapped separately and return to the system when freed.
 constexpr size_t mapped = 1 << 20;
 [[maybe_unused]] const bool tuned = mallopt(M_MMAP_THRESHOLD, mapped) != 0;
 
-// All that the machine could ever give: a process that takes more is killed, not told.
+// All memory of the machine: a process that takes more is killed instead of getting an error.
 size_t machine_memory() {
   struct sysinfo info;
   if (sysinfo(&info) != 0) return SIZE_MAX;
@@ -61,7 +61,8 @@ std::string readable(size_t bytes) {
   return text;
 }
 
-// MLX's own allocator with an end: the original hands null on, which crashes whoever writes there, and knows no limit.
+// MLX's allocator with a hard limit. The original has none, and passes on null pointers, which crash on the first
+// write.
 class Guarded final : public Allocator {
  public:
   explicit Guarded(Allocator& original) : original_(original) {}
@@ -71,7 +72,7 @@ class Guarded final : public Allocator {
     if (!fits(size, most)) refuse(size, "the limit is " + readable(most));
     if (mlx::core::get_cache_memory() > 0 && !fits(size, most - std::min(most, mlx::core::get_cache_memory())))
       mlx::core::clear_cache();
-    // The original counts what it did not get as in use, so the system is asked first.
+    // The original counts failed allocations as in use, so try the system first.
     if (size >= mapped && !available(size)) {
       mlx::core::clear_cache();
       if (!available(size)) refuse(size, exhausted);
@@ -101,7 +102,7 @@ class Guarded final : public Allocator {
   static constexpr const char* exhausted = "the system has no more";
 
   static bool available(size_t size) {
-    // volatile: compilers leave out a pair of malloc and free.
+    // volatile: compilers remove a matching malloc and free.
     void* volatile trial = std::malloc(size);
     std::free(trial);
     return trial != nullptr;
@@ -125,7 +126,7 @@ Allocator& choose() {
   auto* original = reinterpret_cast<Allocator& (*)()>(dlsym(RTLD_NEXT, "_ZN3mlx4core9allocator9allocatorEv"));
   if (original == nullptr) throw std::runtime_error("MLX's allocator was not found");
   Allocator& allocator = original();
-  // Those of the GPU backends throw themselves, and MLX relies on their class.
+  // The allocators of the GPU backends throw by themselves, and MLX relies on their class.
   const bool plain = std::string_view(typeid(allocator).name()).find("CommonAllocator") != std::string_view::npos;
   return plain ? *new Guarded(allocator) : allocator;
 }
@@ -143,7 +144,7 @@ void trim_heap() {
 
 }  // namespace runtime
 
-// Stands in for MLX's function of that name, as a library that is loaded with MLX as its dependency may.
+// Replaces MLX's function of the same name: a library that loads MLX as its dependency comes first in the symbol order.
 mlx::core::allocator::Allocator& mlx::core::allocator::allocator() {
   static Allocator& chosen = runtime::choose();
   return chosen;

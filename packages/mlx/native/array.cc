@@ -14,7 +14,7 @@ const std::pair<const char*, mx::Dtype> dtypes[] = {
 
 const napi_type_tag array_tag = {0x6d666c75782d6d78, 0x61727261792d3031};
 
-// The typed array that holds a dtype's elements, and how many of its elements make one of ours.
+// The typed array of a dtype, and how many of its elements make up one element of ours.
 struct Container {
   napi_typedarray_type type;
   size_t per_element;
@@ -48,7 +48,7 @@ Container container_of(mx::Dtype dtype) {
     case mx::Dtype::Val::complex64:
       return {napi_float32_array, 2};
   }
-  throw std::logic_error("a dtype without a container");
+  throw std::logic_error("the dtype has no typed array");
 }
 
 mx::array from_typed_array(const Napi::Value& value, const mx::Shape& shape, mx::Dtype dtype) {
@@ -68,7 +68,7 @@ mx::array from_typed_array(const Napi::Value& value, const mx::Shape& shape, mx:
   }
   size_t elements = 1;
   for (auto size : shape) {
-    if (size < 0) throw std::invalid_argument("a negative size in the shape");
+    if (size < 0) throw std::invalid_argument("the shape has a negative size");
     elements *= size;
   }
   if (elements * container.per_element != length) {
@@ -131,14 +131,14 @@ ArrayObject::ArrayObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<ArrayObject>(info),
       environment_(Environment::of(info.Env()).shared_from_this()) {
   if (info.Length() != 1 || !info[0].IsExternal()) {
-    environment_->raise("MxArray", "arrays are made by functions: array(), zeros()");
+    environment_->raise("MxArray", "create arrays with functions such as array() or zeros()");
   }
   handle = *info[0].As<Napi::External<std::shared_ptr<Handle>>>().Data();
   info.This().As<Napi::Object>().TypeTag(&array_tag);
 }
 
 ArrayObject::~ArrayObject() {
-  // Construction by hand throws before there is a handle.
+  // A constructor call from JavaScript throws before a handle exists.
   if (handle) environment_->release(*handle);
 }
 
@@ -150,7 +150,7 @@ ArrayObject* ArrayObject::from(const Napi::Value& value) {
 const mx::array& ArrayObject::get() const {
   if (!handle->poison.empty()) {
     throw std::invalid_argument(
-        "the array was not finished when an evaluation failed (" + handle->poison + "); make it again");
+        "the array was not finished when an evaluation failed (" + handle->poison + "); create it again");
   }
   if (!handle->value) throw std::invalid_argument("the array is disposed");
   environment_->take(*handle);
@@ -213,7 +213,7 @@ Napi::Value ArrayObject::dispose(const Napi::CallbackInfo& info) {
 }
 
 mx::array ArrayObject::computed() {
-  // MLX calls an array available once its work is queued.
+  // MLX reports an array as available as soon as its work is queued.
   if (handle->at_stake) environment_->finish();
   mx::array a = get();
   if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment_->evaluate({a});
@@ -234,7 +234,7 @@ Napi::Value ArrayObject::to_typed_array(const Napi::CallbackInfo& info) {
     napi_value result;
     napi_status status = napi_create_typedarray(
         env, container.type, a.size() * container.per_element, buffer, 0, &result);
-    if (status != napi_ok) throw std::runtime_error("the typed array could not be made");
+    if (status != napi_ok) throw std::runtime_error("cannot create the typed array");
     return Napi::Value(env, result);
   });
 }
@@ -243,7 +243,7 @@ Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
   return guarded("item", [&]() -> Napi::Value {
     auto env = info.Env();
     if (get().size() != 1) {
-      throw std::invalid_argument("item() takes an array of one element, this is " + ::describe(get()));
+      throw std::invalid_argument("item() takes an array of one element, got " + ::describe(get()));
     }
     mx::array a = computed();
     switch (a.dtype().val()) {
@@ -256,7 +256,7 @@ Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
       case mx::Dtype::Val::float64:
         return Napi::Number::New(env, *a.data<double>());
       case mx::Dtype::Val::complex64:
-        throw std::invalid_argument("a complex number is not a JavaScript number; take toTypedArray()");
+        throw std::invalid_argument("JavaScript has no complex numbers; use toTypedArray()");
       case mx::Dtype::Val::uint32:
         return Napi::Number::New(env, *a.data<uint32_t>());
       default: {

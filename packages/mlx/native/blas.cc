@@ -27,7 +27,7 @@ BlasInfo blas_info() {
 }
 
 void set_thread_count(int) {
-  throw std::invalid_argument("MLX's CPU backend shares its work among threads of ours on Linux only");
+  throw std::invalid_argument("setting the number of threads is supported on Linux only");
 }
 
 }  // namespace runtime
@@ -51,7 +51,7 @@ void set_thread_count(int) {
 
 #include "cgroup.h"
 
-// OpenBLAS, under the names of the wheel scipy-openblas32 (so that it never stands in for another BLAS by accident).
+// OpenBLAS, under the names of the wheel scipy-openblas32, which never collide with another BLAS.
 extern "C" {
 void scipy_cblas_sgemm(
     int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*, int);
@@ -70,22 +70,22 @@ namespace {
 
 using complex64 = std::complex<float>;
 
-// The values of the C interface's enumerations.
+// The enumerations of the C interface.
 constexpr int row_major = 101;
 constexpr int col_major = 102;
 constexpr int no_trans = 111;
 
-// A thread is worth waking for this many operations (0.1 ms of a core of 100 GFLOP/s).
+// Waking a thread pays off from this many operations on (0.1 ms of a core of 100 GFLOP/s).
 constexpr double smallest_task = 8e6;
-// From here on packing hardly counts.
+// From this size on, packing hardly matters.
 constexpr double large_task = 4e8;
-// Between two looks at the cancel flag.
+// Operations between two checks of the cancel flag.
 constexpr double largest_step = 1.5e9;
-// OpenBLAS adds up blocks of 384 terms or fewer anyway, so cuts there cost nothing.
+// OpenBLAS sums blocks of at most 384 terms anyway, so cutting there is free.
 constexpr int terms = 384;
-// Edges of tiles fall on multiples of this, as the kernels' register blocks do.
+// Tile edges are multiples of this, like the register blocks of the kernels.
 constexpr int alignment = 32;
-// OpenBLAS is built for this many callers at once.
+// OpenBLAS is built for this many concurrent callers.
 constexpr int most_threads = 64;
 
 std::atomic<uint64_t> calls{0};
@@ -99,7 +99,7 @@ int count_threads() {
     const long count = std::strtol(wish, &end, 10);
     if (*end || count < 1 || count > most_threads) {
       throw std::invalid_argument(
-          "MFLUX_DEPTH_THREADS is \"" + std::string(wish) + "\"; leave it out, or give it a number from 1 to " +
+          "MFLUX_DEPTH_THREADS is \"" + std::string(wish) + "\"; unset it, or set it to a number from 1 to " +
           std::to_string(most_threads));
     }
     return static_cast<int>(count);
@@ -122,7 +122,7 @@ int threads() {
 
 // ---------------------------------------------------------------- the gate
 
-// Once the process ends no product may run: OpenBLAS frees its buffers then.
+// No product may run while the process exits, because OpenBLAS frees its buffers then.
 std::atomic<int> running{0};
 std::atomic<bool> closed{false};
 
@@ -141,7 +141,7 @@ class Passage {
 
 // ---------------------------------------------------------------- the pool
 
-// A product cut into tasks, which the threads of the pool and the caller take one after another.
+// A product cut into tasks, which the caller and the threads of the pool take one after another.
 class Job {
  public:
   virtual void run(int task) = 0;
@@ -168,7 +168,7 @@ class Job {
     return tasks_;
   }
 
-  // Of the pool, under its lock.
+  // Guarded by the lock of the pool.
   int helpers = 0;
   std::condition_variable left;
 
@@ -181,16 +181,16 @@ class Job {
   std::atomic<int> next_{0};
 };
 
-// Threads that sleep between products. OpenBLAS's own spin, and hang when the process forks or ends under them.
+// Threads that sleep between products. OpenBLAS's own threads spin, and hang when the process forks or exits.
 class Pool {
  public:
-  // Never destroyed: its threads live until the process ends.
+  // Never destroyed: its threads live until the process exits.
   static Pool& instance() {
     static Pool& pool = *new Pool;
     return pool;
   }
 
-  // The caller does its share, so a product goes on even when every thread is busy with others.
+  // The caller takes tasks as well, so a product makes progress even while all threads are busy.
   void share(Job& job) {
     {
       std::lock_guard lock(mutex_);
@@ -207,7 +207,7 @@ class Pool {
  private:
   void start(int wanted) {
     if (started_ >= wanted) return;
-    // Signals are for Node's threads.
+    // Leave signals to Node's threads.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -215,7 +215,7 @@ class Pool {
       try {
         std::thread(&Pool::serve, this).detach();
       } catch (const std::system_error&) {
-        break;  // No more threads to be had: those that there are do the work.
+        break;  // The system has no more threads; the existing ones do the work.
       }
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -226,7 +226,7 @@ class Pool {
     std::unique_lock lock(mutex_);
     for (;;) {
       Job* job = nullptr;
-      // Fewer threads may be wanted now than were once started.
+      // More threads may have been started than are wanted now.
       wake_.wait(lock, [&] { return working_ < threads() - 1 && (job = take()) != nullptr; });
       job->helpers++;
       working_++;
@@ -238,7 +238,7 @@ class Pool {
     }
   }
 
-  // The job that has waited longest for a thread; it goes to the end of the queue.
+  // Takes the job that has waited longest for a thread and moves it to the end of the queue.
   Job* take() {
     for (size_t i = jobs_.size(); i > 0; i--) {
       Job* job = jobs_.front();
@@ -273,7 +273,7 @@ void openblas(int ta, int tb, int m, int n, int k, complex64 alpha, const comple
 template <typename T>
 constexpr double flops_per_term = std::is_same_v<T, complex64> ? 8 : std::is_same_v<T, double> ? 4 : 2;
 
-// C = alpha op(A) op(B) + beta C, row by row, in tiles of C.
+// C = alpha op(A) op(B) + beta C, row-major, in tiles of C.
 template <typename T>
 class Product final : public Job {
  public:
@@ -325,9 +325,9 @@ struct Grid {
   int down, across;
 };
 
-// How to cut C: in as many tiles as there are threads; in twice as many when they stay large, so that a thread that
-// other programs hold up leaves work to the rest; and so that no step is too long. Each tile packs its rows of A and
-// its columns of B anew, so of the possible cuts the one with the squarest tiles.
+// Chooses how to cut C: into one tile per thread, or two if they stay large, so that other threads can take over from
+// one that is held up by another program; and so that no step takes too long. Each tile packs its rows of A and its
+// columns of B again, so the cut with the squarest tiles wins.
 Grid cut(int m, int n, int k, double flops) {
   const double share = flops / threads();
   const double rounds = std::max(share < 2 * large_task ? 1.0 : 2.0, std::ceil(share / largest_step * std::min(k, terms) / k));
@@ -350,7 +350,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
   calls.fetch_add(1, std::memory_order_relaxed);
   check_cancelled();
   if (m <= 0 || n <= 0) return;
-  // Column by column is row by row of the transposes.
+  // A column-major product is a row-major product of the transposes.
   if (order == col_major) {
     std::swap(ta, tb);
     std::swap(m, n);
@@ -368,7 +368,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
   check_cancelled();
 }
 
-// OpenBLAS has one thread a caller from the start.
+// OpenBLAS starts with one thread per caller.
 [[maybe_unused]] const bool single_threaded = (scipy_openblas_set_num_threads(1), true);
 
 }  // namespace
@@ -426,7 +426,7 @@ void close_gate() {
 
 }  // namespace runtime
 
-// MLX's calls land here: a library that is loaded with MLX as its dependency comes first in the order of symbols.
+// MLX calls these definitions: a library that loads MLX as its dependency comes first in the symbol order.
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
 EXPORTED void cblas_sgemm(

@@ -6,12 +6,12 @@
 #include <fstream>
 #include <string>
 
-// What the control groups of this process allow it; infinity where nothing is limited.
+// The limits that control groups set for this process; infinity means no limit.
 namespace runtime {
 
 namespace cgroup {
 
-// The number that starts a line, or infinity ("max", -1, no such file).
+// Reads the number at the start of a line; infinity for "max", -1 or a missing file.
 inline double amount(const std::string& text) {
   char* end;
   const double value = std::strtod(text.c_str(), &end);
@@ -25,13 +25,13 @@ inline std::string first_line(const std::string& path) {
   return line;
 }
 
-// The smallest value on the way from the process's group to the root, of `v2` in version 2's hierarchy and of `v1` in
-// that of version 1's controller; both read a group's folder.
+// Finds the smallest limit between the group of the process and the root. `v2` reads the folder of a group in the
+// hierarchy of version 2, `v1` in that of the version 1 controller.
 template <typename V2, typename V1>
 double smallest(const std::string& controller, V2 v2, V1 v1) {
   double least = INFINITY;
   std::ifstream file("/proc/self/cgroup");
-  // "0::/path" in version 2, "4:cpu,cpuacct:/path" in version 1
+  // Lines read "0::/path" in version 2 and "4:cpu,cpuacct:/path" in version 1.
   for (std::string line; std::getline(file, line);) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);

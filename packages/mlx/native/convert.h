@@ -1,7 +1,7 @@
 #pragma once
 
-// Conversion between JavaScript values and the types in MLX's signatures. A table row names a function; the
-// templates below read its C++ signature, convert with ranges checked, and print its TypeScript signature.
+// Converts between JavaScript values and the types of MLX's signatures. A table row names a function; the templates
+// below read its C++ signature, convert arguments with range checks, and print its TypeScript signature.
 
 #include <cmath>
 #include <functional>
@@ -16,14 +16,14 @@
 
 #include "environment.h"
 
-// A number or boolean beside an array takes the array's dtype, as Python scalars do in MLX.
+// A number or boolean adopts the dtype of the other operand, like Python scalars in MLX.
 struct Operand {
   std::variant<mx::array, double, bool> value;
   mx::array beside(const std::optional<mx::Dtype>& partner) const;
   std::optional<mx::Dtype> dtype() const;
 };
 
-// A JavaScript function of arrays, called while MLX traces or differentiates.
+// A JavaScript function of arrays that MLX calls while it traces or differentiates.
 struct Callback {
   std::shared_ptr<Napi::FunctionReference> function;
   Environment* environment;
@@ -84,7 +84,7 @@ struct Type<int> {
   static int from(const Napi::Value& v, Environment& e) {
     double d = Type<double>::from(v, e);
     if (std::trunc(d) != d || d < std::numeric_limits<int>::min() || d > std::numeric_limits<int>::max()) {
-      throw std::invalid_argument("expected an integer of 32 bits, got " + std::string(v.ToString()));
+      throw std::invalid_argument("expected a 32-bit integer, got " + std::string(v.ToString()));
     }
     return static_cast<int>(d);
   }
@@ -104,7 +104,7 @@ struct Type<size_t> {
   static Napi::Value to(size_t n, Environment& e) { return Napi::Number::New(e.env, static_cast<double>(n)); }
 };
 
-// A 64-bit unsigned number: the seed of a random key. A type of its own, as uint64_t and size_t may be one.
+// The seed of a random key, a 64-bit unsigned number. It has its own type, because uint64_t and size_t may be the same.
 struct Seed {
   uint64_t value;
 };
@@ -181,10 +181,10 @@ struct Type<mx::Shape> {
   static std::string name() { return "number[]"; }
   static mx::Shape from(const Napi::Value& v, Environment& e) {
     auto sizes = Type<std::vector<int>>::from(v, e);
-    // MLX multiplies sizes without looking, and a product that wraps is read out of bounds later.
+    // MLX multiplies sizes without an overflow check; a product that wraps would be read out of bounds later.
     double elements = 1;
     for (int size : sizes) elements *= size < 0 ? 1 : size;
-    if (elements > 9007199254740991.0) throw std::invalid_argument("a shape of more than 2^53 elements");
+    if (elements > 9007199254740991.0) throw std::invalid_argument("the shape has more than 2^53 elements");
     return mx::Shape(sizes.begin(), sizes.end());
   }
 };
@@ -247,7 +247,7 @@ struct Type<Callback> {
   }
 };
 
-// Values of JavaScript that a row makes or reads by itself; the row says their TypeScript type.
+// A JavaScript value that a row creates or reads itself; the row states its TypeScript type.
 struct Raw {
   Napi::Value value;
 };
@@ -291,7 +291,7 @@ T argument(const Napi::CallbackInfo& info, size_t index, const std::vector<std::
 template <typename R, typename... A, size_t... I>
 Row make_row(const char* name, const char* params, const char* result, R (*fn)(A...), std::index_sequence<I...>) {
   auto words = split_words(params);
-  if (words.size() != sizeof...(A)) throw std::logic_error(std::string(name) + ": parameter names do not fit");
+  if (words.size() != sizeof...(A)) throw std::logic_error(std::string(name) + ": wrong number of parameter names");
   std::string signature = "(";
   ((signature += (I ? ", " : "") + words[I] + ": " + Type<std::decay_t<A>>::name()), ...);
   signature += ") => ";
@@ -301,7 +301,7 @@ Row make_row(const char* name, const char* params, const char* result, R (*fn)(A
     signature += *result ? std::string(result) : Type<R>::name();
   }
   auto call = [words, fn](const Napi::CallbackInfo& info, Environment& e) -> Napi::Value {
-    // Braces fix the order of evaluation.
+    // Braces guarantee the order of evaluation.
     std::tuple<std::decay_t<A>...> args{argument<std::decay_t<A>>(info, I, words, e)...};
     if constexpr (std::is_void_v<R>) {
       fn(std::move(std::get<I>(args))...);
@@ -313,7 +313,7 @@ Row make_row(const char* name, const char* params, const char* result, R (*fn)(A
   return {name, std::move(signature), std::move(call)};
 }
 
-// A row for a captureless lambda: name, names of its parameters, the lambda, and for Raw results their type.
+// Makes a row from a captureless lambda: name, parameter names, the lambda, and the TypeScript type of a Raw result.
 template <typename F>
 Row row(const char* name, const char* params, F fn, const char* result = "") {
   auto pointer = +fn;
@@ -322,7 +322,7 @@ Row row(const char* name, const char* params, F fn, const char* result = "") {
   }(pointer);
 }
 
-// Rows that need the environment itself are written out: {name, signature, call}.
+// Rows that need the environment are written out in full: {name, signature, call}.
 Table array_table();
 Table math_table();
 Table shape_table();

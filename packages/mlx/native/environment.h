@@ -19,30 +19,31 @@ namespace mx = mlx::core;
 
 class Environment;
 
-// The native side of one MxArray. Shared by the JavaScript object and the scope it was made in, whichever lets go
-// last; `value` goes when the array is disposed.
+// The native side of one MxArray, shared by the JavaScript object and the scope in which it was created. Disposing the
+// array clears `value`.
 struct Handle {
   explicit Handle(mx::array a) : value(std::move(a)) {}
   std::optional<mx::array> value;
-  // Computed and sound.
+  // The array is computed and its data is valid.
   bool good = false;
-  // Of the evaluation in flight, or made from what is. If that fails, MLX marks unfinished arrays as evaluated too.
+  // The array is part of the evaluation in flight or depends on it. If that fails, MLX marks unfinished arrays as
+  // evaluated, too.
   bool at_stake = false;
-  // Why the array cannot be read any more; empty while it can.
+  // The reason why the array can no longer be read; empty if it can.
   std::string poison;
-  // Bytes of it that V8 has been told of.
+  // Bytes of the array that were reported to V8.
   int64_t reported = 0;
 };
 
-// The streams of one environment. They are pooled for the life of the process, because MLX never gives back a
-// stream or its thread.
+// The streams of one environment. They are pooled for the life of the process, because MLX never releases a stream or
+// its thread.
 struct Streams {
   mx::Stream cpu;
   std::optional<mx::Stream> gpu;
   std::atomic<bool> cancel{false};
 };
 
-// All state of one JavaScript environment (the main thread, or one worker).
+// The state of one JavaScript environment (the main thread or a worker).
 class Environment : public std::enable_shared_from_this<Environment> {
  public:
   static Environment& of(Napi::Env env);
@@ -55,7 +56,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // arrays
   Napi::Value wrap(mx::array a);
-  // Notes that an array is used in the call that runs.
+  // Records that the current call uses an array.
   void take(const Handle& handle) {
     takes_at_stake_ |= handle.at_stake;
   }
@@ -69,14 +70,14 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void scope_exit(uint32_t depth, const std::vector<std::shared_ptr<Handle>>& kept);
 
   // evaluation
-  // Waits for the evaluation in flight, and judges the handles: what of it failed cannot be taken any more.
+  // Waits for the evaluation in flight and updates the handles: arrays that it failed to compute become unreadable.
   void finish();
   void evaluate(std::vector<mx::array> arrays);
   Napi::Value evaluate_async(std::vector<mx::array> arrays);
   void cancel_evaluation();
-  // Gives cached buffers back, now or when the evaluation in flight has ended.
+  // Releases cached buffers, now or after the evaluation in flight.
   void clear_cache();
-  // Makes this environment's streams the ones that the calling thread evaluates with.
+  // Makes the calling thread evaluate with this environment's streams.
   void adopt_thread();
   void close();
 
@@ -97,29 +98,29 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void report(Handle& handle);
 
   std::unordered_set<Handle*> live_;
-  // Whether the call from JavaScript that runs has taken an array at stake.
+  // Whether the current call from JavaScript uses an array at stake.
   bool takes_at_stake_ = false;
   std::vector<std::vector<std::shared_ptr<Handle>>> scopes_;
-  // References let go while an evaluation runs on another thread: MLX takes a graph apart while it evaluates it.
+  // References released while another thread evaluates: MLX takes a graph apart during its evaluation.
   std::vector<mx::array> graveyard_;
   bool in_flight_ = false;
   bool clear_when_landed_ = false;
   std::thread thread_;
-  // Held while arrays are evaluated, on whichever thread.
+  // Held by the thread that evaluates arrays.
   std::mutex evaluation_;
-  // Of the evaluation in flight, under the lock: whether it has ended (told by the condition), and why it failed.
+  // Whether the evaluation in flight has ended (signalled by the condition) and why it failed. Guarded by the lock.
   bool ended_ = true;
   std::condition_variable end_;
   std::optional<std::string> failure_;
   std::atomic<bool> closing_{false};
 };
 
-// A call from JavaScript: while an evaluation runs, what it makes of arrays at stake is at stake.
+// A call from JavaScript. While an evaluation runs, results computed from arrays at stake are at stake, too.
 class Call {
  public:
   explicit Call(Environment& environment)
       : takes_at_stake_(environment.takes_at_stake_), outer_(std::exchange(takes_at_stake_, false)) {}
-  // It may be inside another, as a function that is traced.
+  // Calls can nest: a traced function makes calls of its own.
   ~Call() {
     takes_at_stake_ |= outer_;
   }
@@ -136,9 +137,9 @@ class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
   explicit ArrayObject(const Napi::CallbackInfo& info);
   ~ArrayObject() override;
 
-  // The array behind a value, or null when it is something else.
+  // Returns the array behind a value, or null if it is something else.
   static ArrayObject* from(const Napi::Value& value);
-  // The array itself; throws std::invalid_argument when it is disposed or poisoned.
+  // Returns the array; throws std::invalid_argument if it is disposed or poisoned.
   const mx::array& get() const;
 
   std::shared_ptr<Handle> handle;
@@ -163,5 +164,5 @@ class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
 
 const char* dtype_name(mx::Dtype dtype);
 std::optional<mx::Dtype> dtype_of(const std::string& name);
-// "float32 [2,3]"
+// Formats dtype and shape: "float32 [2,3]".
 std::string describe(const mx::array& a);

@@ -17,7 +17,7 @@ Streams* borrow_streams() {
     streams->cancel = false;
     return streams;
   }
-  // Never deleted: the streams' threads look at the flag for as long as the process lives.
+  // Never deleted: the threads of the streams read the flag until the process exits.
   auto* streams = new Streams{mx::new_thread_unsafe_stream(mx::Device::cpu), std::nullopt};
   if (mx::is_available(mx::Device::gpu)) streams->gpu = mx::new_thread_unsafe_stream(mx::Device::gpu);
   mx::scheduler::enqueue(streams->cpu, [streams] { runtime::bind_cancel_flag(&streams->cancel); });
@@ -40,8 +40,8 @@ std::vector<std::shared_ptr<Handle>> handles_of(const Napi::Value& value) {
 
 }  // namespace
 
-// An evaluation on a thread of its own; the event loop goes on. Node waits for work on libuv's pool before it tells an
-// ending environment to clean up, and at process.exit: neither could cancel it there.
+// An evaluation on its own thread, while the event loop continues. It does not use libuv's pool: Node waits for that
+// pool before it runs cleanup hooks and at process.exit, so neither could cancel the evaluation.
 class Evaluation {
  public:
   static Napi::Promise start(Environment& environment, std::vector<mx::array> arrays) {
@@ -77,7 +77,7 @@ class Evaluation {
       } catch (const std::exception& error) {
         environment_.failure_ = reason_ = error.what();
       } catch (...) {
-        environment_.failure_ = reason_ = "an error that is not a C++ exception";
+        environment_.failure_ = reason_ = "an unknown native error";
       }
       arrays_.clear();
       environment_.ended_ = true;
@@ -87,12 +87,12 @@ class Evaluation {
     if (napi_call_threadsafe_function(landing, this, napi_tsfn_nonblocking) == napi_ok) {
       napi_release_threadsafe_function(landing, napi_tsfn_release);
     } else {
-      // The environment ends, and nobody hears of it.
+      // The environment is ending; there is no one to notify.
       delete this;
     }
   }
 
-  // On the environment's thread; without an environment when that ends.
+  // Runs on the thread of the environment; `env` is null while that ends.
   static void land(napi_env env, napi_value, void*, void* data) {
     std::unique_ptr<Evaluation> self(static_cast<Evaluation*>(data));
     if (env == nullptr) return;
@@ -104,7 +104,7 @@ class Evaluation {
         self->deferred_.Resolve(Napi::Env(env).Undefined());
       }
     } catch (const Napi::Error&) {
-      // A worker that is being terminated settles no promises.
+      // A terminating worker cannot settle promises.
     }
   }
 
@@ -122,8 +122,8 @@ void Environment::adopt_thread() {
   if (streams->gpu) mx::set_default_stream(*streams->gpu);
 }
 
-// Notes which live arrays are sound; nothing is at stake any more. Called with the lock: while another thread
-// evaluates, the states of arrays are not ours to judge.
+// Records which live arrays are valid; nothing is at stake any more. Requires the lock: the states of arrays must not
+// be read while another thread evaluates.
 void Environment::settle() {
   for (auto* handle : live_) {
     handle->at_stake = false;
@@ -131,14 +131,14 @@ void Environment::settle() {
   }
 }
 
-// Marks the handles of what is to be computed for the arrays, and of what needs any of that. Called with the lock and
-// before the evaluation: it takes the graph apart, and an array made later may take the place of one let go.
+// Marks the handles of all arrays that must be computed, and of arrays that depend on them. Requires the lock. Call it
+// before the evaluation, which takes the graph apart; a new array may then reuse the address of a released one.
 void Environment::stake(const std::vector<mx::array>& arrays) {
   std::unordered_set<std::uintptr_t> seen, at_stake;
   const auto unscheduled = [&](const mx::array& a) {
     return a.status() == mx::array::Status::unscheduled && seen.insert(a.id()).second;
   };
-  // Visits what is not computed yet and was not seen before, each array after its inputs.
+  // Visits arrays that are neither computed nor seen before, each one after its inputs.
   const auto walk = [&](const mx::array& root, auto&& visit) {
     std::vector<std::pair<const mx::array*, size_t>> path;
     if (unscheduled(root)) path.emplace_back(&root, 0);
@@ -178,13 +178,13 @@ void Environment::poison(const std::string& reason) {
   }
 }
 
-// Brings the handles up to date with what was evaluated. Called with the lock.
+// Updates the handles after an evaluation. Requires the lock.
 void Environment::judge() {
   if (auto failure = std::exchange(failure_, std::nullopt)) poison(*failure);
   settle();
 }
 
-// Waits for the evaluation in flight, also when its thread has not begun.
+// Waits for the evaluation in flight, even if its thread has not started yet.
 std::unique_lock<std::mutex> Environment::wait() {
   std::unique_lock lock(evaluation_);
   end_.wait(lock, [this] { return ended_; });
@@ -196,14 +196,14 @@ void Environment::finish() {
   wait();
 }
 
-// Called with the lock.
+// Requires the lock.
 void Environment::compute(std::vector<mx::array>& arrays) {
   if (closing_) throw std::runtime_error("the environment is closing");
   try {
     mx::eval(arrays);
     for (auto& a : arrays) a.wait();
   } catch (...) {
-    // What was queued behind the failure still runs and still reports: let it end, or its error would surface in an
+    // Work queued behind the failure still runs and reports errors. Let it finish, or its error would surface in an
     // unrelated evaluation.
     for (auto stream : {std::optional<mx::Stream>(streams->cpu), streams->gpu}) {
       if (!stream) continue;
@@ -216,10 +216,10 @@ void Environment::compute(std::vector<mx::array>& arrays) {
   }
 }
 
-// The arrays must not depend on what the evaluation in flight leaves, if that fails: finish() before taking them.
+// The arrays must not depend on the evaluation in flight, which may fail: call finish() before taking them.
 void Environment::evaluate(std::vector<mx::array> arrays) {
   auto lock = wait();
-  // A cancel was meant for what ran.
+  // Drop a cancel that was meant for the previous evaluation.
   streams->cancel = false;
   stake(arrays);
   try {
@@ -233,7 +233,7 @@ void Environment::evaluate(std::vector<mx::array> arrays) {
 }
 
 Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
-  if (in_flight_) throw std::logic_error("an evaluation is running already");
+  if (in_flight_) throw std::logic_error("an evaluation is already running");
   {
     std::lock_guard lock(evaluation_);
     settle();
@@ -250,20 +250,20 @@ Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
   }
 }
 
-// The evaluation in flight has ended, and the event loop hears of it.
+// Tells the event loop that the evaluation in flight has ended.
 void Environment::land() {
   thread_.join();
   std::lock_guard lock(evaluation_);
   judge();
   in_flight_ = false;
-  // A cancel may have come too late for it.
+  // A cancel may have come too late for this evaluation.
   streams->cancel = false;
   graveyard_.clear();
   if (std::exchange(clear_when_landed_, false)) clear_cache();
 }
 
 void Environment::clear_cache() {
-  // MLX waits for the streams first, and would take an error of the evaluation there for its own.
+  // MLX waits for the streams first and would report an error of the evaluation as its own.
   if (in_flight_) {
     clear_when_landed_ = true;
     return;
@@ -279,7 +279,7 @@ void Environment::cancel_evaluation() {
 void Environment::close() {
   closing_ = true;
   streams->cancel = true;
-  // An evaluation in flight ends within milliseconds; its streams must be idle before another takes them.
+  // An evaluation in flight ends within milliseconds. Its streams must be idle before they are reused.
   if (thread_.joinable()) thread_.join();
   std::lock_guard lock(evaluation_);
   try {
@@ -295,7 +295,7 @@ void Environment::close() {
 std::vector<mx::array> Callback::operator()(const std::vector<mx::array>& inputs) const {
   auto& e = *environment;
   Napi::HandleScope handles(e.env);
-  // Tracers that the function leaves behind must not outlive the trace.
+  // Tracers that the function leaks must not outlive the trace.
   uint32_t depth = e.scope_enter();
   std::vector<mx::array> outputs;
   try {
@@ -368,7 +368,7 @@ Table evaluation_table() {
            Call call(here);
            try {
              auto inputs = Type<std::vector<mx::array>>::from(inner[0], here);
-             // On the CPU MLX would compile C++ in a shared temporary folder and load what it finds there.
+             // On the CPU, MLX would compile C++ in a shared temporary folder and load any library that it finds there.
              auto outputs = mx::default_device() == mx::Device::cpu ? (*plain)(inputs) : (*compiled)(inputs);
              return Type<std::vector<mx::array>>::to(std::move(outputs), here);
            } catch (const Napi::Error&) {

@@ -1,9 +1,9 @@
-// Makes the addon on this machine: fetches MLX (and OpenBLAS on Linux) with pip, compiles with node-gyp.
-// Does nothing where a platform package brings the addon ready-made.
+// Builds the addon on this machine: fetches MLX (and OpenBLAS on Linux) with pip and compiles with node-gyp.
+// Does nothing if a platform package provides the addon.
 //
 // MFLUX_DEPTH_BACKEND  cpu (default on Linux), cuda12, cuda13, metal (macOS)
-// MLX_ROOT             a folder with include/ and lib/ of another MLX, used in place of the fetched one
-// PYTHON, CXX          which Python and which compiler
+// MLX_ROOT             a folder with include/ and lib/ of another MLX, used instead of the fetched one
+// PYTHON, CXX          the Python and the compiler to use
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const vendor = join(root, "vendor");
 const require = createRequire(import.meta.url);
 
-// The Python that the wheels declare; they hold no Python code, so an older interpreter's pip can unpack them.
+// The Python version of the wheels. They contain no Python code, so the pip of an older Python can unpack them.
 const WHEEL_PYTHON = "3.12";
 const GLIBC = [2, 35];
 
@@ -39,7 +39,7 @@ const older = (found, needed) => {
 
 const numbers = (version) => version.split(".").map((part) => Number.parseInt(part, 10) || 0);
 
-/** Which wheels this machine gets. */
+/** Chooses the wheels for this machine. */
 function chooseBackend() {
   const platform = `${process.platform}-${process.arch}`;
   if (!["linux-x64", "linux-arm64", "darwin-arm64"].includes(platform))
@@ -51,7 +51,7 @@ function chooseBackend() {
   const backend = process.env.MFLUX_DEPTH_BACKEND || offered[0];
   if (!offered.includes(backend))
     throw new Obstacle(
-      `MFLUX_DEPTH_BACKEND is "${backend}", which ${platform} does not have`,
+      `MFLUX_DEPTH_BACKEND is "${backend}", which ${platform} does not support`,
       `set it to one of ${offered.join(", ")}, or leave it unset.`,
     );
   return backend;
@@ -76,7 +76,7 @@ function checkSystem() {
     );
 }
 
-/** The Python to call; node-gyp needs one too. */
+/** Finds Python, which node-gyp needs as well. */
 function findPython() {
   const named = process.env.PYTHON || process.env.npm_config_python;
   const candidates = named ? [named] : ["python3", "python"];
@@ -108,21 +108,21 @@ function checkPip(python) {
   const version = stdout.split(/\s+/)[1] ?? "";
   if (older(numbers(version), [20, 3]))
     throw new Obstacle(
-      `pip ${version} does not know the wheels of this platform; 20.3 or newer is needed`,
+      `pip ${version} does not support the wheels of this platform; 20.3 or newer is needed`,
       `${python} -m pip install --upgrade pip.`,
     );
 }
 
-/** pip's name of this platform where its own choice would be wrong. */
+/** Arguments that name this platform where pip's own choice would be wrong. */
 function platformArguments() {
   if (process.platform !== "darwin") return [];
   const version = run("sw_vers", ["-productVersion"]).stdout?.trim() ?? "";
-  // The wheel tagged macOS 26.0 holds a library built for 26.2.
+  // The wheel tagged macOS 26.0 contains a library built for 26.2.
   const before = numbers(version)[0] === 26 && older(numbers(version), [26, 2]);
   return before ? ["--platform", "macosx_15_0_arm64"] : [];
 }
 
-/** Brings vendor/ to what the requirements say. */
+/** Makes vendor/ match the requirements. */
 function fetchLibraries(backend, python) {
   const lists = [];
   if (!process.env.MLX_ROOT) lists.push(backend);
@@ -138,8 +138,8 @@ function fetchLibraries(backend, python) {
 
   checkPip(python);
   log(`fetching MLX (${lists.join(", ")})`);
-  const beside = `${vendor}.${process.pid}.partial`;
-  mkdirSync(beside);
+  const partial = `${vendor}.${process.pid}.partial`;
+  mkdirSync(partial);
   try {
     const options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-compile", "--no-input"];
     const { status, stdout, stderr } = run(
@@ -153,7 +153,7 @@ function fetchLibraries(backend, python) {
         WHEEL_PYTHON,
         ...platform,
         "--target",
-        beside,
+        partial,
       ].concat(files.flatMap((file) => ["-r", file])),
       {
         env: {
@@ -165,11 +165,11 @@ function fetchLibraries(backend, python) {
       },
     );
     if (status !== 0) throw pipFailure(`${stdout}${stderr}`);
-    writeFileSync(join(beside, "stamp"), stamp);
+    writeFileSync(join(partial, "stamp"), stamp);
     rmSync(vendor, { recursive: true, force: true });
-    renameSync(beside, vendor);
+    renameSync(partial, vendor);
   } finally {
-    rmSync(beside, { recursive: true, force: true });
+    rmSync(partial, { recursive: true, force: true });
   }
 }
 
@@ -182,13 +182,13 @@ function pipFailure(output) {
     )
   )
     return new Obstacle(
-      `the package index cannot be reached${said}`,
-      "check the network and its proxy (HTTPS_PROXY, pip config), or set MLX_ROOT to an MLX that is already here.",
+      `cannot reach the package index${said}`,
+      "check the network and its proxy (HTTPS_PROXY, pip config), or set MLX_ROOT to an MLX on this machine.",
     );
   if (/DO NOT MATCH THE HASHES/i.test(output))
     return new Obstacle(
-      `a downloaded wheel is not the one that was pinned${said}`,
-      "clear pip's cache (python3 -m pip cache purge) and try again; if it stays, do not install it.",
+      `a downloaded wheel differs from the pinned one${said}`,
+      "clear pip's cache (python3 -m pip cache purge) and try again; if the error persists, do not install it.",
     );
   if (/No matching distribution/i.test(output))
     return new Obstacle(
@@ -226,16 +226,16 @@ function compile(python) {
   const mlx = process.env.MLX_ROOT ? resolve(process.env.MLX_ROOT) : undefined;
   if (mlx && !existsSync(join(mlx, "include", "mlx", "mlx.h")))
     throw new Obstacle(
-      `MLX_ROOT (${mlx}) holds no include/mlx/mlx.h`,
+      `MLX_ROOT (${mlx}) has no include/mlx/mlx.h`,
       "point it at the folder with include/ and lib/.",
     );
-  // Most Nodes bring their headers: no download then.
-  const beside = dirname(dirname(process.execPath));
-  const headers = existsSync(join(beside, "include", "node", "node_api.h"));
+  // Most Node installations include the headers, which saves the download.
+  const prefix = dirname(dirname(process.execPath));
+  const headers = existsSync(join(prefix, "include", "node", "node_api.h"));
   const args = [
     require.resolve("node-gyp/bin/node-gyp.js"),
     ...["configure", "build", "--release", "--jobs", "max", "--loglevel", "warn", "--python", python],
-    ...(headers && !process.env.npm_config_nodedir ? ["--nodedir", beside] : []),
+    ...(headers && !process.env.npm_config_nodedir ? ["--nodedir", prefix] : []),
     ...(mlx ? ["--", `-Dmlx_root=${mlx}`, "-Dmlx_elsewhere=1"] : []),
   ];
   log("compiling the addon");

@@ -61,7 +61,7 @@ Table io_table() {
          e.finish();
          auto arrays = Type<std::unordered_map<std::string, mx::array>>::from(info[1], e);
          auto metadata = Type<std::unordered_map<std::string, std::string>>::from(info[2], e);
-         // Evaluated here and not by the writer, so that a failure poisons what it leaves unfinished.
+         // Evaluate here instead of in the writer, so that a failure poisons unfinished arrays.
          std::vector<mx::array> values;
          for (auto& [key, value] : arrays) values.push_back(value);
          e.evaluate(values);

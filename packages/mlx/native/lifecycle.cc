@@ -44,8 +44,8 @@ std::string expected_library() {
 }
 
 #ifdef __linux__
-// Runs after the handlers that were registered later than it, and ends the process before static destructors, which
-// would free MLX's state under its running threads.
+// Runs after all handlers that were registered later and ends the process before static destructors, which would free
+// MLX's state under its running threads.
 void end_process(int status, void*) {
   close_gate();
   fflush(nullptr);
@@ -80,7 +80,7 @@ void verify_library() {
 #ifdef __linux__
 namespace {
 
-// Whether OpenBLAS multiplies a part of a larger matrix, either way round, with all its values right.
+// Checks that OpenBLAS multiplies part of a larger matrix correctly, plain and transposed.
 bool multiplies_parts() {
   constexpr int m = 33, n = 40, k = 50, wide = 64;
   std::vector<float> a(wide * wide), b(wide * wide), c(wide * wide, 1);
@@ -113,10 +113,10 @@ void verify_blas() {
   if (blas_info().calls == before)
     throw std::runtime_error(
         "MLX multiplies matrices with a BLAS that another module of this process brought; load @mflux-depth/mlx first, and leave BLAS out of LD_PRELOAD");
-  // OpenBLAS chooses kernels by the processor, and some of its newest are unfinished.
+  // OpenBLAS selects kernels by processor, and some of the newest ones are wrong.
   if (!multiplies_parts())
     throw std::runtime_error(
-        blas_info().name + " multiplies wrongly on this processor; choose older kernels of it with OPENBLAS_CORETYPE (" +
+        blas_info().name + " multiplies incorrectly on this processor; select older kernels with OPENBLAS_CORETYPE (" +
 #ifdef __aarch64__
         "NEOVERSEN1)"
 #else
@@ -129,7 +129,7 @@ void verify_blas() {
 void install_process_exit() {
 #ifdef __linux__
   static const bool installed = on_exit(end_process, nullptr) == 0;
-  if (!installed) throw std::runtime_error("cannot register a handler for the end of the process");
+  if (!installed) throw std::runtime_error("cannot register an exit handler");
 #endif
 }
 

@@ -10,7 +10,7 @@ Row unary(const char* name) {
   return row(name, "a", [](array a) { return fn(a, {}); });
 }
 
-// Numbers beside an array adopt its dtype; two numbers make float32.
+// A number adopts the dtype of an array operand; two numbers make float32.
 template <array (*fn)(const array&, const array&, mx::StreamOrDevice)>
 Row binary(const char* name) {
   return row(name, "a b", [](Operand a, Operand b) { return fn(a.beside(b.dtype()), b.beside(a.dtype()), {}); });
@@ -22,7 +22,7 @@ Row reduction(const char* name) {
              [](array a, std::vector<int> axes, bool keep_dims) { return fn(a, axes, keep_dims, {}); });
 }
 
-// A running reduction along one axis, or over the flattened array.
+// A cumulative reduction along one axis or over the flattened array.
 template <array (*along)(const array&, int, bool, bool, std::optional<mx::Dtype>, mx::StreamOrDevice)>
 Row running(const char* name) {
   return row(name, "a axis reverse inclusive",
@@ -31,8 +31,8 @@ Row running(const char* name) {
              });
 }
 
-// Processors trap the lowest integer divided by -1. A divisor of 1 in its place gives the same remainder, and the
-// quotient's negative.
+// Processors trap when the lowest integer is divided by -1. Dividing by 1 instead gives the same remainder and the
+// negated quotient.
 bool may_trap(const array& a, const array& b) {
   return mx::default_device() == mx::Device::cpu && mx::issubdtype(mx::result_type(a, b), mx::signedinteger);
 }

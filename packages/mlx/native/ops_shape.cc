@@ -4,14 +4,13 @@ using mx::array;
 
 namespace {
 
-// Indices of `count` elements as they are but for those beyond the ends, which become the ends: MLX's CPU backend reads
-// and writes wherever they point to.
+// Clamps indices of `count` elements to the ends: MLX's CPU backend would read and write out of bounds.
 array within(array indices, int64_t count) {
   const auto dtype = indices.dtype();
   if (mx::default_device() != mx::Device::cpu || count == 0 || !mx::issubdtype(dtype, mx::integer)) return indices;
   const bool with_sign = mx::issubdtype(dtype, mx::signedinteger);
   const int bits = 8 * static_cast<int>(mx::size_of(dtype)) - with_sign;
-  // Where the dtype reaches no further than the array nothing can lie beyond it.
+  // If the dtype cannot represent larger indices, there is nothing to clamp.
   if (bits < 63 && count > int64_t{1} << bits) return indices;
   indices = mx::minimum(indices, array(count - 1, dtype));
   return with_sign ? mx::maximum(indices, array(-count, dtype)) : indices;
@@ -22,10 +21,10 @@ array within(array indices, const array& a, int axis) {
   return at < 0 || at >= static_cast<int>(a.ndim()) ? indices : within(std::move(indices), a.shape(at));
 }
 
-// Where slices of `length` along an axis of `count` elements begin: so that all of each lies inside.
+// Clamps the starts of slices of `length` along an axis of `count` elements, so that they lie inside.
 array starts_within(array indices, int count, int length) {
   const auto dtype = indices.dtype();
-  // MLX refuses other lengths.
+  // MLX rejects other lengths.
   if (mx::default_device() != mx::Device::cpu || length < 1 || length > count) return indices;
   if (length == 1 || !mx::issubdtype(dtype, mx::signedinteger)) return within(indices, count - length + 1);
   indices = mx::astype(within(indices, count), mx::int64);
@@ -33,10 +32,10 @@ array starts_within(array indices, int count, int length) {
   return mx::minimum(indices, array(count - length));
 }
 
-// For each of `axes` its indices, where slices of `lengths` begin.
+// Clamps the indices of each axis, where slices of `lengths` begin.
 std::vector<array> starts_within(
     std::vector<array> indices, const array& a, const std::vector<int>& axes, const mx::Shape& lengths) {
-  // MLX refuses what does not fit together.
+  // MLX rejects mismatched arguments.
   if (indices.size() != axes.size() || lengths.size() != a.ndim()) return indices;
   for (size_t i = 0; i < axes.size(); i++) {
     if (axes[i] < 0 || axes[i] >= static_cast<int>(a.ndim())) continue;
@@ -45,7 +44,7 @@ std::vector<array> starts_within(
   return indices;
 }
 
-// The last axes of `updates` are those of `a`.
+// The last axes of `updates` correspond to those of `a`.
 mx::Shape lengths_of(const array& updates, const array& a) {
   const auto& shape = updates.shape();
   return shape.size() < a.ndim() ? shape : mx::Shape(shape.end() - a.ndim(), shape.end());

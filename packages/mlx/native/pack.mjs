@@ -1,8 +1,8 @@
-// Makes a platform package of what install.mjs built: `node native/pack.mjs FOLDER` fills FOLDER/mlx-PLATFORM-ARCH with
-// the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. Whoever
-// installs it beside @mflux-depth/mlx needs neither Python nor a compiler.
+// Packs the output of install.mjs into a platform package: `node native/pack.mjs FOLDER` fills FOLDER/mlx-PLATFORM-ARCH
+// with the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. With
+// the package installed, @mflux-depth/mlx needs neither Python nor a compiler.
 //
-// On macOS the package runs on the system whose MLX wheel was fetched, and on newer ones.
+// On macOS the package runs on the version that the fetched MLX wheel is for, and on newer ones.
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,9 +20,9 @@ if (!output) fail("usage: node native/pack.mjs FOLDER");
 const stamp = join(vendor, "stamp");
 if (![stamp, join(vendor, "mlx"), join(root, "build", "Release", "mlx.node")].every(existsSync))
   fail("nothing to pack: build first with `node native/install.mjs`, without MLX_ROOT.");
-// The libraries of NVIDIA that MLX needs there are gigabytes.
+// NVIDIA's libraries, which MLX needs there, take gigabytes.
 if (readFileSync(stamp, "utf8").includes("cuda"))
-  fail("the CUDA backends are not packed: build them where they run.");
+  fail("CUDA backends cannot be packed: build them on the machine that runs them.");
 
 const { name, version, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const platform = `${process.platform}-${process.arch}`;
@@ -30,7 +30,7 @@ const folder = join(resolve(output), `mlx-${platform}`);
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(join(folder, "licenses"), { recursive: true });
 
-// The same tree as here: the addon and MLX find their libraries by relative paths.
+// Keep the folder structure: the addon and MLX find their libraries by relative paths.
 const libraries = readdirSync(vendor, { recursive: true }).filter((path) =>
   /\.(so(\.[\d.]+)?|dylib|metallib)$/.test(path),
 );

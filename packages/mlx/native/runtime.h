@@ -7,53 +7,53 @@
 #include <stdexcept>
 #include <string>
 
-// What stands between Node and MLX's CPU backend: matrix products, allocation, the end of the process.
-// Each part has its own file; off Linux all but the declarations fall away.
+// The layer between Node and MLX's CPU backend: matrix products, allocation, process exit. Each subject has its own
+// file. Outside Linux only the declarations remain.
 namespace runtime {
 
-// Thrown inside an evaluation whose cancel flag is set; derives from runtime_error because MLX's stream threads
-// pass on only std::exception.
+// Thrown inside an evaluation whose cancel flag is set. Derives from runtime_error because MLX's stream threads only
+// propagate std::exception.
 struct Cancelled : std::runtime_error {
   Cancelled() : std::runtime_error("the evaluation was cancelled") {}
 };
 
-// blas.cc: cblas_{s,d,c}gemm for MLX, over OpenBLAS and a thread pool of ours.
+// blas.cc: cblas_{s,d,c}gemm for MLX, on OpenBLAS and our own thread pool.
 struct BlasInfo {
   std::string name;
   int threads;
   uint64_t calls;
 };
 BlasInfo blas_info();
-// Sets the flag that matrix products started on the calling thread look at (the thread of an MLX stream).
+// Sets the cancel flag of matrix products that the calling thread (of an MLX stream) starts.
 void bind_cancel_flag(const std::atomic<bool>* flag);
-// Throws Cancelled when the calling thread's flag is set.
+// Throws Cancelled if the flag of the calling thread is set.
 void check_cancelled();
-// Runs tasks 0 to tasks-1 on the pool's threads and this one; throws Cancelled when the calling thread's flag is set.
-// Tasks must not throw.
+// Runs tasks 0 to tasks-1 on this thread and those of the pool. Throws Cancelled if the flag of the calling thread is
+// set. Tasks must not throw.
 void parallel(int tasks, const std::function<void(int)>& run);
-// How many threads share the work; from the next product on when it is set, for the whole process.
+// The number of threads that share the work. Setting it affects the whole process from the next product on.
 int thread_count();
 void set_thread_count(int count);
-// C = alpha op(A) op(B) + beta C, row by row in memory, on the calling thread alone: for use inside tasks.
+// Computes C = alpha op(A) op(B) + beta C, row-major, on the calling thread only. For use inside tasks.
 void sgemm_alone(
     bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
     int ldb, float beta, float* c, int ldc);
-// Waits for the products that run and lets no other begin, for the end of the process.
+// Waits for running products and lets no other start. For process exit.
 void close_gate();
 
-// allocator.cc: MLX's CPU allocator with a hard limit and with errors where the original crashes.
+// allocator.cc: MLX's CPU allocator with a hard limit, and with errors where the original crashes.
 size_t set_memory_limit(size_t bytes);
-// Hands free memory of the C heap back to the system.
+// Returns free memory of the C heap to the system.
 void trim_heap();
 
-// lifecycle.cc: which MLX this is, and the last word at process end.
+// lifecycle.cc: checks of the libraries at load time, and process exit.
 std::string library_path();
-// Throws when the addon is bound to another MLX than the one it was built for.
+// Throws if the addon is bound to a different MLX than it was built for.
 void verify_library();
-// Multiplies two small matrices on the CPU and throws when that did not come to our BLAS. What MLX makes once a
-// process exists afterwards.
+// Multiplies two small matrices on the CPU and throws if MLX does not use our BLAS. Afterwards MLX's process-wide state
+// exists.
 void verify_blas();
-// To be called after that: handlers run in the reverse order, and MLX's destructors must not run at all.
+// Call after verify_blas: exit handlers run in reverse order, and MLX's destructors must not run at all.
 void install_process_exit();
 
 }  // namespace runtime

@@ -10,19 +10,17 @@
 
 #include "mlx/scheduler.h"
 
-// The CPU backend computes an operation as a task on its stream's thread. Once an evaluation is cancelled the tasks
-// still queued must not run, or a cancel would wait for every operation that is not a matrix product.
-//
-// A library that loads MLX as its dependency comes first in the symbol order, so MLX calls this definition, which
-// passes on to its own.
+// The CPU backend computes each operation as a task on the thread of its stream. After a cancel, queued tasks must not
+// run, or the cancel would wait for all operations except matrix products. A library that loads MLX as its dependency
+// comes first in the symbol order, so MLX calls this definition, which forwards to the original.
 namespace mlx::core::scheduler {
 
 __attribute__((visibility("default"))) void Scheduler::enqueue(Stream stream, std::function<void()> task) {
   using Enqueue = void (*)(Scheduler*, Stream, std::function<void()>);
   static const auto original = reinterpret_cast<Enqueue>(
       dlsym(RTLD_NEXT, "_ZN3mlx4core9scheduler9Scheduler7enqueueENS0_6StreamESt8functionIFvvEE"));
-  // Operations are enqueued by CommandEncoder::dispatch, as the result of std::bind. What else is enqueued keeps
-  // MLX's books (tasks done, events signalled) and must run.
+  // CommandEncoder::dispatch enqueues operations as results of std::bind. All other tasks are MLX's bookkeeping
+  // (finished tasks, signalled events) and must run.
   const bool operation = std::strncmp(task.target_type().name(), "St5_Bind", 8) == 0;
   if (operation) {
     original(this, stream, [task = std::move(task)] {

@@ -28,8 +28,8 @@ const candidates: readonly (() => Native)[] = [
 ];
 
 /**
- * Selects OpenBLAS kernels of older processors where the pinned version's SME kernels (Apple's M4 and later, in a virtual
- * machine) multiply wrongly. The addon also checks a product when it is loaded, with any kernels.
+ * Selects OpenBLAS kernels of older processors where the pinned version's SME kernels (Apple's M4 and later, in a
+ * virtual machine) multiply wrongly. The addon also checks a product when it is loaded, with any kernels.
  */
 function chooseKernels(): void {
   if (process.platform !== "linux" || process.arch !== "arm64" || process.env.OPENBLAS_CORETYPE) return;

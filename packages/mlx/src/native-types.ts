@@ -1,4 +1,4 @@
-// Printed by the addon from its table of functions; a test fails when the two differ.
+// Printed by the addon from its table of functions. A test compares the two.
 import type { DType, MxArray, Operand } from "./types.js";
 
 export interface Native {

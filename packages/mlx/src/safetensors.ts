@@ -66,8 +66,8 @@ const maxDepth = 3;
 
 /**
  * Reads and checks the header of a safetensors file (https://github.com/huggingface/safetensors, "Format").
- * Checks everything that MLX trusts: lengths, dtypes, dimensions and their products, unique names, and tensors that fill
- * the file exactly, without overlaps or gaps.
+ * Checks everything that MLX trusts: lengths, dtypes, dimensions and their products, unique names, and tensors that
+ * fill the file exactly, without overlaps or gaps.
  * @throws {SafetensorsError} if the file cannot be read or is invalid.
  */
 export function readSafetensorsHeader(path: string): SafetensorsHeader {

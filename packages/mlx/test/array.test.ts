@@ -4,7 +4,7 @@ import * as mx from "../src/index.js";
 import { close, refuses, rejects, same } from "./support/assertions.js";
 import { fromBits, layouts, noise } from "./support/dense.js";
 
-/** Each typed array with a dtype it holds, and values at the ends of the range. */
+/** Each dtype with a typed array that holds it, and values at the ends of the range. */
 const containers: [mx.DType, mx.TypedArray][] = [
   ["bool", new Uint8Array([0, 1, 1, 0])],
   ["uint8", new Uint8Array([0, 1, 254, 255])],
@@ -41,7 +41,7 @@ const widths: Record<mx.DType, number> = {
 
 describe("typed arrays", () => {
   for (const [dtype, data] of containers)
-    test(`${dtype} comes back as it went in`, () => {
+    test(`${dtype} makes a round trip`, () => {
       const size = dtype === "complex64" ? 2 : 4;
       using a = mx.array(data, { dtype, shape: [2, size / 2] });
       assert.deepEqual([a.dtype, a.shape, a.size, a.ndim], [dtype, [2, size / 2], size, 2]);
@@ -55,7 +55,7 @@ describe("typed arrays", () => {
       if (dtype !== "complex64") assert.deepEqual(back.slice(1, 2), second);
     });
 
-  test("the dtype is the typed array's unless another is named", () => {
+  test("the dtype defaults to that of the typed array", () => {
     for (const [dtype, data] of containers)
       if (!["bool", "float16", "bfloat16", "complex64"].includes(dtype))
         assert.equal(mx.array(data).dtype, dtype);
@@ -63,7 +63,7 @@ describe("typed arrays", () => {
     same(mx.array(new Uint8ClampedArray([1, 300])), [1, 255]);
   });
 
-  test("another dtype converts the values", () => {
+  test("a different dtype converts the values", () => {
     const a = mx.array(new Float32Array([1.5, -2, 3]), { dtype: "int16" });
     assert.equal(a.dtype, "int16");
     same(a, [1, -2, 3]);
@@ -74,11 +74,11 @@ describe("typed arrays", () => {
     assert.deepEqual(complex.toTypedArray(), new Float32Array([2, 0, 3, 0]));
   });
 
-  test("a byte other than 0 and 1 given as bool is true", () => {
+  test("bytes other than 0 are true as bool", () => {
     same(mx.array(new Uint8Array([0, 1, 7, 255]), { dtype: "bool" }), [0, 1, 1, 1]);
   });
 
-  test("a part of a buffer, also at odd offsets", () => {
+  test("views of part of a buffer are read, also at odd offsets", () => {
     const whole = new Uint8Array(64).map((_, i) => i);
     same(mx.array(whole.subarray(3, 6)), [3, 4, 5]);
     same(mx.array(new Float32Array(new Float32Array([1, 2, 3, 4]).buffer, 4, 2)), [2, 3]);
@@ -110,14 +110,14 @@ describe("typed arrays", () => {
     same(mx.array(bits, { dtype: "bfloat16" }), [1]);
   });
 
-  test("a detached buffer holds nothing", () => {
+  test("a detached buffer is empty", () => {
     const data = new Float32Array([1, 2]);
     structuredClone(data.buffer, { transfer: [data.buffer] });
     refuses(() => mx.array(data, { shape: [2] }), "fromTypedArray", "0 elements given", "takes 2");
     same(mx.array(data), { shape: [0], values: [] });
   });
 
-  test("data that does not fill the shape is refused", () => {
+  test("data that does not fill the shape is rejected", () => {
     const data = new Float32Array(6);
     for (const shape of [[5], [2, 2], [7], [], [0], [6, 0]])
       refuses(() => mx.array(data, { shape }), "fromTypedArray", "6 elements given");
@@ -129,14 +129,14 @@ describe("typed arrays", () => {
     refuses(() => mx.array(new Float32Array(3), { dtype: "complex64" }), "fromTypedArray", "1.5");
   });
 
-  test("what holds no numbers is refused", () => {
+  test("other views and dtypes are rejected", () => {
     const view: unknown = new DataView(new ArrayBuffer(8));
     refuses(() => mx.array(view as mx.TypedArray), "array", "DataView");
     // @ts-expect-error: not a dtype
     refuses(() => mx.array(new Float32Array(2), { dtype: "float8" }), "astype", "float8");
   });
 
-  test("nothing is as good as something", () => {
+  test("empty arrays keep their shape", () => {
     const empty = mx.array(new Float32Array(0), { shape: [3, 0, 2] });
     assert.deepEqual([empty.size, empty.nbytes, empty.shape], [0, 0, [3, 0, 2]]);
     assert.deepEqual(empty.toTypedArray(), new Float32Array(0));
@@ -155,7 +155,7 @@ describe("16-bit floats", () => {
       for (const [i, value] of values.entries()) {
         const source = Math.fround(value);
         const found = fromBits(bits[i]!, dtype);
-        // Past the largest value the next step would be infinity: what rounds to it becomes infinite.
+        // The step after the largest value is infinity; values that round to it become infinite.
         const largest = dtype === "bfloat16" ? 2 ** 128 * (1 - 2 ** -9) : 65520;
         if (Math.abs(source) >= largest) {
           assert.equal(found, Math.sign(source) * Infinity, String(value));
@@ -170,7 +170,7 @@ describe("16-bit floats", () => {
       for (const found of even) assert.equal(found & 1, 0);
     });
 
-  test("every bit pattern survives the way to float32 and back", () => {
+  test("every bit pattern survives conversion to float32 and back", () => {
     const all = new Uint16Array(65536).map((_, i) => i);
     for (const dtype of ["bfloat16", "float16"] as const) {
       const wide = mx.astype(mx.array(all, { dtype }), "float32");
@@ -208,7 +208,7 @@ describe("lists and numbers", () => {
     assert.deepEqual([mx.array(true).dtype, mx.array(true).item()], ["bool", true]);
   });
 
-  test("a dtype converts, a shape rearranges", () => {
+  test("lists convert to any dtype", () => {
     for (const dtype of Object.keys(widths) as mx.DType[]) {
       const a = mx.array(
         [
@@ -228,21 +228,27 @@ describe("lists and numbers", () => {
           dtype,
         );
     }
+  });
+
+  test("a shape rearranges a list", () => {
     same(mx.array([1, 2, 3, 4], { shape: [2, 2] }), [
       [1, 2],
       [3, 4],
     ]);
+  });
+
+  test("values are exact in their dtype", () => {
     assert.equal(mx.array(2 ** 52, { dtype: "int64" }).item(), 2n ** 52n);
     same(mx.array([true, false, true], { dtype: "bool" }), [1, 0, 1]);
     assert.equal(mx.array([0.1], { dtype: "float64" }).item(), 0.1);
   });
 
-  test("ragged lists are refused", () => {
+  test("ragged lists are rejected", () => {
     for (const ragged of [[[1, 2], [3]], [1, [2]], [[1], 2], [[[1]], [[2, 3]]], [[1, [2]]], [[], [1]]])
       refuses(() => mx.array(ragged), "array", "ragged");
   });
 
-  test("what is no number is refused", () => {
+  test("values other than numbers are rejected", () => {
     const wrongs: unknown[] = [["a"], [null], [undefined], [{}], "text", null, undefined, {}];
     for (const wrong of wrongs) refuses(() => mx.array(wrong as number[]), "array");
     refuses(() => mx.array([0.5], { dtype: "int64" }), "array", "0.5");
@@ -252,7 +258,7 @@ describe("lists and numbers", () => {
 });
 
 describe("item and toString", () => {
-  test("item gives the one value", () => {
+  test("item returns the value of a one-element array", () => {
     assert.equal(mx.array(new BigInt64Array([-(2n ** 63n)])).item(), -(2n ** 63n));
     assert.equal(mx.array(new BigUint64Array([2n ** 64n - 1n])).item(), 2n ** 64n - 1n);
     assert.equal(mx.array(new Uint32Array([2 ** 32 - 1])).item(), 2 ** 32 - 1);
@@ -270,13 +276,13 @@ describe("item and toString", () => {
     }
   });
 
-  test("item of more or fewer than one is refused", () => {
+  test("item rejects arrays of any other size, and complex numbers", () => {
     refuses(() => mx.ones([2]).item(), "item", "float32 [2]");
     refuses(() => mx.ones([0]).item(), "item", "float32 [0]");
     refuses(() => mx.ones([1], "complex64").item(), "item", "complex");
   });
 
-  test("toString is MLX's rendering", () => {
+  test("toString formats like MLX", () => {
     assert.equal(
       String(
         mx.array([
@@ -289,7 +295,7 @@ describe("item and toString", () => {
     assert.equal(`${mx.add(mx.array(new Int32Array([1])), 1)}`, "array([2], dtype=int32)");
   });
 
-  test("isArray knows arrays", () => {
+  test("isArray recognizes arrays only", () => {
     assert.equal(mx.isArray(mx.ones([])), true);
     for (const other of [
       null,
@@ -311,7 +317,7 @@ describe("disposed arrays", () => {
     return a;
   };
 
-  test("dispose is idempotent, and so is using", () => {
+  test("dispose is idempotent, also with using", () => {
     const before = mx.memory.liveHandles();
     const a = mx.ones([2]);
     {
@@ -324,14 +330,14 @@ describe("disposed arrays", () => {
     assert.equal(mx.memory.liveHandles(), before);
   });
 
-  test("what was computed from it stays", () => {
+  test("results computed from it stay valid", () => {
     const a = mx.array([1, 2]);
     const b = mx.add(a, 1);
     a.dispose();
     same(b, [2, 3]);
   });
 
-  test("every property but disposed throws under its name", () => {
+  test("every property except disposed throws under its name", () => {
     const a = gone();
     for (const property of ["shape", "dtype", "size", "ndim", "nbytes"] as const)
       refuses(() => a[property], property, "disposed");
@@ -392,7 +398,7 @@ describe("disposed arrays", () => {
 
   test("evaluate rejects", () => rejects(mx.evaluate([mx.ones([1]), gone()]), "evaluate", "disposed"));
 
-  test("the class makes nothing by itself", () => {
+  test("the class cannot be constructed or borrowed", () => {
     const MxArray = mx.ones([]).constructor as new (...args: unknown[]) => unknown;
     refuses(() => new MxArray(), "MxArray", "array()");
     refuses(() => new MxArray({}), "MxArray");
@@ -405,14 +411,14 @@ describe("disposed arrays", () => {
 });
 
 describe("errors", () => {
-  /** The first lines of a stack that are not the library's own. */
+  /** The frames of a stack. */
   const frames = (error: Error): string[] =>
     error.stack!.split("\n").filter((line) => line.includes("    at "));
 
-  test("the stack begins in the caller's file", () => {
+  test("the stack starts in the file of the caller", () => {
     try {
       mx.matmul(mx.ones([2, 3]), mx.ones([4, 5]));
-      assert.fail("must throw");
+      assert.fail("expected an error");
     } catch (error) {
       assert.ok(error instanceof mx.MlxError);
       assert.match((error as Error).message, /^matmul: .*\(operands: float32 \[2,3\], float32 \[4,5\]\)$/);

@@ -8,18 +8,18 @@ import { refuses, same } from "./support/assertions.js";
 import { source, until } from "./support/process.js";
 
 describe("device", () => {
-  test("the peak is of the instructions that the processor has", () => {
+  test("peakRate measures the instructions that the processor has", () => {
     refuses(() => mx.peakRate("float64" as "float32"), "peakRate", "unknown arithmetic");
     const [float32, bfloat16, int8] = (["float32", "bfloat16", "int8"] as const).map(mx.peakRate) as [
       number,
       number,
       number,
     ];
-    // One instruction does one, two or four times as many products; a busy machine blurs that.
+    // An instruction computes one, two or four times as many products; a busy machine blurs the ratio.
     if (bfloat16 > 0) assert.ok(bfloat16 > float32 / 4 && bfloat16 < 16 * float32, `${bfloat16} ${float32}`);
     if (int8 > 0) assert.ok(int8 > float32 && int8 < 16 * float32, `${int8} ${float32}`);
     if (process.platform === "linux" && process.arch === "x64") {
-      // Far below what a core of these sets gives, far above it where the loop is folded away.
+      // Bounds far from the rate of any core; a loop that is optimized away exceeds them.
       const perThread = float32 / mx.backend().blas.threads;
       if (float32 > 0) assert.ok(perThread > 1e9 && perThread < 1e12, `${perThread}`);
     } else {
@@ -27,7 +27,7 @@ describe("device", () => {
     }
   });
 
-  test("the backend says which MLX this is", () => {
+  test("backend describes this MLX", () => {
     const { name, version, library, blas } = mx.backend();
     assert.match(version, /^\d+\.\d+\.\d+/);
     assert.ok(existsSync(library), library);
@@ -43,7 +43,7 @@ describe("device", () => {
     }
   });
 
-  test("threads that share the work, more and fewer than before", {
+  test("setThreads starts threads and leaves surplus ones idle", {
     skip: process.platform === "linux" ? false : "Linux only",
   }, async () => {
     const before = mx.backend().blas.threads;
@@ -64,21 +64,21 @@ describe("device", () => {
     try {
       const alone = product(1);
       const three = product(3);
-      // A busy machine may not have let them begin yet.
+      // On a busy machine they may not have started yet.
       await until(() => workers().length >= 2);
       for (const [i, value] of alone.entries()) assert.ok(Math.abs(value - three[i]!) < 1e-3);
       const used = workers().map((id) => [id, ticks(id)] as const);
       for (let i = 0; i < 20; i++) product(1);
-      // One that came too late for its part may have looked for it still; these products take many ticks.
+      // A late thread may still have searched for work; these products take many ticks.
       for (const [id, was] of used)
-        assert.ok(ticks(id) - was <= 1, `threads beyond the wanted number rest: ${ticks(id) - was} ticks`);
+        assert.ok(ticks(id) - was <= 1, `surplus threads must be idle: ${ticks(id) - was} ticks`);
       for (const wrong of [0, 65, -1, 1.5]) refuses(() => mx.setThreads(wrong), "setThreads");
     } finally {
       mx.setThreads(before);
     }
   });
 
-  test("what is not there is refused", () => {
+  test("missing devices and streams are rejected", () => {
     if (!mx.isAvailable("gpu")) {
       refuses(() => mx.setDefaultDevice("gpu"), "setDefaultDevice", "gpu", mx.backend().name);
       refuses(() => mx.newStream("gpu"), "newStream", "gpu");
@@ -90,7 +90,7 @@ describe("device", () => {
     assert.equal(mx.metal.isAvailable(), mx.backend().name === "metal");
   });
 
-  test("streams", async () => {
+  test("operations move between streams", async () => {
     const usual = mx.defaultStream("cpu");
     const other = mx.newStream("cpu");
     assert.notEqual(other.index, usual.index);
@@ -105,7 +105,7 @@ describe("device", () => {
     same(a, [2, 2]);
   });
 
-  test("memory counters", () => {
+  test("memory counters follow allocations and the cache", () => {
     mx.memory.clearCache();
     assert.equal(mx.memory.cacheMemory(), 0);
     const before = mx.memory.activeMemory();
@@ -126,7 +126,7 @@ describe("device", () => {
   });
 });
 
-/** A worker that runs a module with the library as `mx`; settles with its last message. */
+/** Runs a module in a worker, with the library as `mx`; returns its last message. */
 async function inWorker(code: string): Promise<unknown> {
   const text = `
     import { parentPort } from "node:worker_threads";
@@ -143,7 +143,7 @@ async function inWorker(code: string): Promise<unknown> {
 }
 
 describe("threads", () => {
-  test("several run the library at once", async () => {
+  test("use the library concurrently", async () => {
     const work = `
       mx.random.seed(SEED);
       const a = mx.full([128, 128], SEED / 128);
@@ -177,7 +177,7 @@ describe("threads", () => {
     }
   });
 
-  test("scopes, handles and random sequences are a thread's own", async () => {
+  test("have their own scopes, handles and random sequences", async () => {
     const draw = `mx.random.seed(3); parentPort.postMessage([mx.random.uniform([]).item(), mx.memory.liveHandles()]);`;
     const [first, second] = (await Promise.all([inWorker(draw), inWorker(draw)])) as [number[], number[]];
     assert.deepEqual(first, second);
@@ -186,14 +186,14 @@ describe("threads", () => {
     assert.equal(mx.random.uniform([]).item(), first[0]);
   });
 
-  test("one after another use the same few threads", async () => {
+  test("reuse the streams of ended ones", async () => {
     const code = `await mx.evaluate(mx.add(mx.ones([4]), 1)); parentPort.postMessage(mx.defaultStream("cpu").index);`;
     const streams = new Set<unknown>();
     for (let i = 0; i < 6; i++) streams.add(await inWorker(code));
     assert.equal(streams.size, 1);
   });
 
-  test("arrays do not cross, values do", async () => {
+  test("exchange values, not arrays", async () => {
     const lazy = mx.add(mx.ones([2]), 1);
     const clone: unknown = structuredClone(lazy);
     assert.equal(mx.isArray(clone), false);

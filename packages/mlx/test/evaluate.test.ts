@@ -10,7 +10,7 @@ import { temporaryFolder } from "./support/process.js";
 
 const folder = temporaryFolder();
 
-/** A graph of elementwise work: `steps` sines of a million numbers, about 25 ms each. */
+/** Makes a graph of elementwise work: `steps` sines of a million numbers, about 25 ms each. */
 const sines = (steps: number): mx.MxArray =>
   mx.scope(() => {
     let a = mx.full([1024, 1024], 0.5);
@@ -18,7 +18,7 @@ const sines = (steps: number): mx.MxArray =>
     return a;
   });
 
-/** A graph of matrix products of 512 x 512 with entries that stay near 1/512, a few ms each. */
+/** Makes a graph of 512 x 512 matrix products with entries that stay near 1/512, a few ms each. */
 const products = (steps: number): mx.MxArray =>
   mx.scope(() => {
     const m = mx.full([512, 512], 1 / 512);
@@ -27,13 +27,13 @@ const products = (steps: number): mx.MxArray =>
     return a;
   });
 
-/** Sine after sine of 0.5, as {@link sines}. */
+/** The values of {@link sines}. */
 const sineOf = (steps: number): number =>
   Array.from({ length: steps }).reduce<number>((x) => Math.sin(x), 0.5);
 
 const first = (a: mx.MxArray): number => (a.toTypedArray() as Float32Array)[0]!;
 
-/** An array whose evaluation fails: its file was cut after it was opened. */
+/** Makes an array whose evaluation fails, because its file is truncated after opening. */
 async function broken(): Promise<mx.MxArray> {
   const path = join(folder, "cut.safetensors");
   using values = mx.ones([1000]);
@@ -49,7 +49,7 @@ function block(milliseconds: number): void {
   while (performance.now() < end);
 }
 
-/** The longest time, in milliseconds, that the event loop took for one turn until the promise settled. */
+/** Measures the longest turn of the event loop, in milliseconds, until the promise settles. */
 async function longestGap(promise: Promise<unknown>): Promise<number> {
   let [longest, last, running] = [0, performance.now(), true];
   const tick = (): void => {
@@ -64,7 +64,7 @@ async function longestGap(promise: Promise<unknown>): Promise<number> {
   return Math.max(longest, performance.now() - last);
 }
 
-/** The best of a few tries, for measures that other work on the machine disturbs. */
+/** Returns the best of a few tries, for measurements that other work on the machine disturbs. */
 async function best(tries: number, enough: number, measure: () => Promise<number>): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let i = 0; i < tries && least > enough; i++) least = Math.min(least, await measure());
@@ -78,16 +78,17 @@ describe("evaluate", () => {
       const start = performance.now();
       const gap = await longestGap(mx.evaluate(a));
       const duration = performance.now() - start;
-      assert.ok(duration > 150, "the work was too short to show anything");
+      assert.ok(duration > 150, "the work was too short for a measurement");
       close(mx.slice(a, [0, 0]), sineOf(30), 1e-5);
-      // What other processes take from an idle loop does not count; where they slow the work down, gaps grow with it.
+      // Subtract the gaps of an idle loop, which other processes cause; on a slow machine, allow gaps to grow with the
+      // work.
       if (gap < duration / 20) return 0;
       return gap - (gap < 50 ? 0 : await longestGap(sleep(duration)));
     });
-    assert.ok(excess < 50, `the event loop stood still for ${excess} ms`);
+    assert.ok(excess < 50, `the event loop was blocked for ${excess} ms`);
   });
 
-  test("reaches arrays in lists, maps and objects, and takes none or done ones as well", async () => {
+  test("finds arrays in lists, maps and objects, and accepts empty and evaluated ones", async () => {
     const a = mx.add(mx.ones([2]), 1);
     const b = mx.add(mx.ones([2]), 2);
     const c = mx.add(mx.ones([2]), 3);
@@ -112,7 +113,7 @@ describe("evaluate", () => {
     close(mx.slice(slow, [3, 3]), sineOf(6), 1e-5);
   });
 
-  test("graphs grow and arrays are read while it runs", async () => {
+  test("lets graphs grow and arrays be read while it runs", async () => {
     const slow = sines(6);
     const pending = mx.evaluate(slow);
     await sleep(5);
@@ -123,7 +124,7 @@ describe("evaluate", () => {
     close(more, [sineOf(6) + 1, sineOf(6) + 1], 1e-5);
   });
 
-  test("an array that it computes is read when it is done", async () => {
+  test("delays reading an array until it is computed", async () => {
     const slow = mx.scope(() => {
       let a = mx.full([1024, 1024], 0.5);
       const list = [];
@@ -143,7 +144,7 @@ describe("evaluate", () => {
     await pending;
   });
 
-  test("arrays disposed while it runs still count", async () => {
+  test("still computes with arrays that are disposed while it runs", async () => {
     for (let round = 0; round < 50; round++) {
       const inputs = [mx.full([64, 64], round), mx.full([64, 64], 2)];
       mx.evaluateSync(inputs[0]);
@@ -161,7 +162,7 @@ describe("evaluate", () => {
     }
   });
 
-  test("the result itself disposed while it runs", async () => {
+  test("finishes when its result is disposed while it runs", async () => {
     const a = sines(4);
     const pending = mx.evaluate(a);
     await sleep(5);
@@ -218,12 +219,12 @@ describe("abort", () => {
         return elapsed;
       });
       if (time > 200) {
-        // Where all takes longer, this does.
+        // On a slow machine, compare with the whole evaluation.
         const start = performance.now();
         using whole = graph();
         await mx.evaluate(whole);
         const duration = performance.now() - start;
-        assert.ok(time < duration / 10, `it went on for ${time} ms, of ${duration} for all of it`);
+        assert.ok(time < duration / 10, `it took ${time} ms to end; the whole evaluation takes ${duration}`);
       }
       same(known, [2, 3]);
       using next = products(2);
@@ -231,12 +232,12 @@ describe("abort", () => {
       close(mx.slice(next, [0, 0]), 1 / 512);
     });
 
-  test("an abort at the very end does not reach the next evaluation", async () => {
+  test("a late abort does not affect the next evaluation", async () => {
     const controller = new AbortController();
     using a = products(2);
     const pending = mx.evaluate(a, { signal: controller.signal });
     await Promise.resolve();
-    // The work is done, but the event loop has not heard of it.
+    // The work is done, but the event loop does not know yet.
     block(300);
     controller.abort();
     await assert.rejects(pending, { name: "AbortError" });
@@ -248,7 +249,7 @@ describe("abort", () => {
     close(mx.slice(later, [0, 0]), 1 / 512);
   });
 
-  test("the cache is cleared beside a running evaluation, and takes no error of it", async () => {
+  test("clearCache works during an evaluation and does not receive its error", async () => {
     for (let round = 0; round < 10; round++) {
       const controller = new AbortController();
       const pending = mx.evaluate(products(600), { signal: controller.signal });
@@ -260,12 +261,12 @@ describe("abort", () => {
     using next = products(3);
     await mx.evaluate(next);
     close(mx.slice(next, [0, 0]), 1 / 512);
-    // What was asked for then has happened by now.
+    // Clearing that was delayed has happened by now.
     mx.memory.clearCache();
     assert.equal(mx.memory.cacheMemory(), 0);
   });
 
-  test("spares what is not of the evaluation, whenever it was made", async () => {
+  test("spares arrays outside the evaluation, whenever they were made", async () => {
     const plain = (n: number): mx.MxArray => mx.scope(() => mx.add(mx.multiply(mx.full([64], n), 2), 1));
     for (let round = 0; round < 10; round++) {
       const controller = new AbortController();
@@ -279,7 +280,7 @@ describe("abort", () => {
       });
       const earlier = Array.from({ length: 200 }, (_, n) => plain(n));
       const pending = mx.evaluate(work, { signal: controller.signal });
-      // Many, so that they take the places of what the evaluation lets go.
+      // Many arrays, so that some reuse the addresses of those that the evaluation releases.
       const during: mx.MxArray[] = [];
       for (let turn = 0; turn < 10; turn++) {
         await sleep(2);
@@ -287,7 +288,7 @@ describe("abort", () => {
       }
       controller.abort();
       const ended = pending.catch(() => undefined);
-      // Its thread has ended, and the event loop has not heard of it.
+      // The thread has ended, but the event loop does not know yet.
       if (round % 2) block(60);
       for (const arrays of [earlier, during])
         for (const [n, a] of arrays.entries()) assert.equal(first(a), n * 2 + 1);
@@ -299,9 +300,9 @@ describe("abort", () => {
     }
   });
 
-  test("takes with it what needs something of the evaluation, whenever it was made", async () => {
+  test("invalidates arrays that depend on the evaluation, whenever they were made", async () => {
     const controller = new AbortController();
-    // What both are made from has no handle of its own.
+    // Their common input has no handle.
     const [work, sibling] = mx.scope(() => {
       const common = sines(2);
       let a = common;
@@ -323,7 +324,7 @@ describe("abort", () => {
       refuses(() => a.toTypedArray(), "toTypedArray", "not finished", "cancelled");
   });
 
-  test("leaves no listener behind", async () => {
+  test("removes its listeners", async () => {
     const controller = new AbortController();
     for (let i = 0; i < 3; i++) await mx.evaluate(mx.ones([1]), { signal: controller.signal });
     await mx.evaluate(await broken(), { signal: controller.signal }).catch(() => undefined);
@@ -338,7 +339,7 @@ describe("after a failure", () => {
     return a;
   };
 
-  test("evaluate rejects; the unfinished cannot be read, the known good can, the next works", async () => {
+  test("unfinished arrays cannot be read, finished ones can, and the next evaluation works", async () => {
     const good = known();
     const bad = await broken();
     const dependent = mx.add(bad, 1);
@@ -360,7 +361,7 @@ describe("after a failure", () => {
     same(next, [7, 8]);
   });
 
-  test("the error tells the caller's place", async () => {
+  test("the error has the stack of the caller", async () => {
     const bad = await broken();
     const asked = async (): Promise<void> => {
       await mx.evaluate(bad);
@@ -373,7 +374,7 @@ describe("after a failure", () => {
     });
   });
 
-  test("evaluateSync and reading throw and poison alike", async () => {
+  test("evaluateSync and reading throw and invalidate the array, too", async () => {
     const good = known();
     const uses: [string, (a: mx.MxArray) => unknown][] = [
       ["evaluateSync", (a) => mx.evaluateSync(a)],
@@ -389,7 +390,7 @@ describe("after a failure", () => {
     }
   });
 
-  test("a failed read beside a running evaluation poisons its own array only", async () => {
+  test("a failed read during an evaluation invalidates its own array only", async () => {
     const bad = await broken();
     const slow = sines(6);
     const pending = mx.evaluate(slow);
@@ -400,7 +401,7 @@ describe("after a failure", () => {
     close(mx.slice(slow, [0, 0]), sineOf(6), 1e-5);
   });
 
-  test("a failed read leaves alone what an evaluation was begun for, its thread at work or not", async () => {
+  test("a failed read does not affect an evaluation that has just been started", async () => {
     for (let n = 0; n < 20; n++) {
       const bad = await broken();
       const asked = sines(1);
@@ -413,7 +414,7 @@ describe("after a failure", () => {
     }
   });
 
-  test("an evaluation queued behind a failed one goes on", async () => {
+  test("an evaluation queued behind a failed one succeeds", async () => {
     const bad = await broken();
     const good = known();
     const failing = mx.evaluate(bad);
@@ -423,7 +424,7 @@ describe("after a failure", () => {
     same(good, [2, 3]);
   });
 
-  test("scopes work when the failure happens inside one", async () => {
+  test("a scope ends properly when the failure happens inside it", async () => {
     const bad = await broken();
     const before = mx.memory.liveHandles();
     refuses(
@@ -435,7 +436,7 @@ describe("after a failure", () => {
       "toTypedArray",
       "read",
     );
-    // The failed array itself was given up as well.
+    // The failed array itself was released, too.
     assert.equal(mx.memory.liveHandles(), before - 1);
   });
 });

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const program = fileURLToPath(new URL("support/exit-scenarios.js", import.meta.url));
 
-/** How a scenario ended: its exit code, or the signal that killed it (SIGKILL when it hung). */
+/** Runs a scenario; returns its exit code, or the signal that killed it (SIGKILL if it hung). */
 async function run(scenario: string): Promise<{ end: number | string; output: string }> {
   const child = spawn(process.execPath, [program, scenario], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -40,7 +40,7 @@ const scenarios: readonly (readonly [name: string, code: number, says?: RegExp])
   ["child processes during products", 0],
 ];
 
-describe("a process that used MLX ends with its code", { concurrency: 2 }, () => {
+describe("a process that used MLX exits with its code", { concurrency: 2 }, () => {
   for (const [name, code, says] of scenarios) {
     test(name, async () => {
       for (let time = 0; time < 7; time++) {

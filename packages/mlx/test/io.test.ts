@@ -23,7 +23,7 @@ const dtypes: mx.DType[] = [
   ["float16", "bfloat16", "float32", "complex64"],
 ].flat() as mx.DType[];
 
-/** How many descriptors of this process are open on a file. */
+/** Number of open descriptors of a file in this process. */
 const openOn = (path: string): number =>
   readdirSync("/proc/self/fd").filter((fd) => {
     try {
@@ -34,7 +34,7 @@ const openOn = (path: string): number =>
   }).length;
 
 describe("safetensors", () => {
-  test("every dtype, shape and the metadata come back", async () => {
+  test("every dtype and shape and the metadata make a round trip", async () => {
     const arrays = new Map<string, mx.MxArray>();
     for (const dtype of dtypes) arrays.set(`of.${dtype}`, toArray(noise([3, 4], 300, 0, 90), dtype));
     arrays.set("scalar", mx.array(2.5));
@@ -59,14 +59,14 @@ describe("safetensors", () => {
     assert.deepEqual(new Map([...found.metadata].filter(([key]) => metadata.has(key))), metadata);
   });
 
-  test("names without the extension are written as they are", async () => {
+  test("file names without the extension are kept", async () => {
     for (const name of ["plain", "other.bin", "dots.safetensors.bak"]) {
       await mx.saveSafetensors(file(name), new Map([["a", mx.ones([2])]]));
       assert.ok(existsSync(file(name)));
     }
   });
 
-  test("a written file replaces the old one whole, and leaves nothing beside it", async () => {
+  test("a write replaces the old file atomically and leaves no other file", async () => {
     const inner = join(folder, "replace");
     mkdirSync(inner);
     const path = join(inner, "a.safetensors");
@@ -76,7 +76,7 @@ describe("safetensors", () => {
     assert.deepEqual(readdirSync(inner), ["a.safetensors"]);
   });
 
-  test("a write that fails leaves the old file and nothing else", async () => {
+  test("a failed write keeps the old file and leaves no other file", async () => {
     const inner = join(folder, "fails");
     mkdirSync(inner);
     const path = join(inner, "a.safetensors");
@@ -94,7 +94,7 @@ describe("safetensors", () => {
     await rejects(mx.saveSafetensors(path, arrays), "saveSafetensors", "read");
     refuses(() => arrays.get("a")!.toTypedArray(), "toTypedArray", "not finished");
 
-    // A disposed array among them.
+    // One array is disposed.
     const gone = mx.ones([1]);
     gone.dispose();
     await rejects(mx.saveSafetensors(path, new Map([["a", gone]])), "saveSafetensors", "disposed");
@@ -104,12 +104,12 @@ describe("safetensors", () => {
     same(mx.loadSafetensors(path).arrays.get("a")!, [1, 2]);
   });
 
-  test("a full disk leaves the old file", { skip: process.platform !== "linux" }, async () => {
+  test("a full disk keeps the old file", { skip: process.platform !== "linux" }, async () => {
     const inner = join(folder, "full");
     mkdirSync(inner);
     const path = join(inner, "a.safetensors");
     await mx.saveSafetensors(path, new Map([["a", mx.array([1, 2])]]));
-    // A limit on file sizes stands in for the full disk: a shell sets it for the program that it becomes.
+    // A limit on file sizes simulates the full disk: a shell sets it and becomes the program.
     const printed = program(
       `
       import { spawnSync } from "node:child_process";
@@ -130,7 +130,7 @@ describe("safetensors", () => {
     same(mx.loadSafetensors(path).arrays.get("a")!, [1, 2]);
   });
 
-  test("no folder, no file, no write", async () => {
+  test("missing folders and files are errors", async () => {
     await rejects(
       mx.saveSafetensors(join(folder, "missing", "a.safetensors"), new Map([["a", mx.ones([1])]])),
       "saveSafetensors",
@@ -148,7 +148,7 @@ describe("safetensors", () => {
     assert.throws(() => mx.loadSafetensors(folder), mx.SafetensorsError);
   });
 
-  test("loading reads bytes only when a tensor is evaluated", async () => {
+  test("loading reads bytes when a tensor is evaluated", async () => {
     const path = file("large.safetensors");
     const [megabyte, tensors] = [2 ** 20, 8];
     const arrays = new Map(
@@ -168,7 +168,7 @@ describe("safetensors", () => {
     if (process.platform === "linux") {
       assert.equal(openOn(path), 1);
       unlinkSync(path);
-      assert.equal(dense(loaded.get("t5")!).values[0], 5, "works when the name is gone");
+      assert.equal(dense(loaded.get("t5")!).values[0], 5, "works after the file is unlinked");
     }
     for (const a of loaded.values()) a.dispose();
   });
@@ -187,7 +187,7 @@ describe("safetensors", () => {
       await mx.evaluate(arrays.get("a"));
       for (const a of arrays.values()) a.dispose();
     }
-    // MLX's reading threads let go of the file a moment after the tensors are there.
+    // MLX's reading threads close the file shortly after the tensors are read.
     await until(() => openOn(path) === 0);
   });
 });

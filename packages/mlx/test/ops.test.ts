@@ -13,7 +13,7 @@ import { reductions } from "./ops/reductions.js";
 import { shape } from "./ops/shape.js";
 import { close, refuses, same } from "./support/assertions.js";
 
-/** One test an operation, under its name. */
+/** One test per operation, under its name. */
 const tests: Record<string, () => void> = {
   ...making,
   ...elementwise,
@@ -24,7 +24,7 @@ const tests: Record<string, () => void> = {
   ...convolution,
 };
 
-/** Runs a test and frees what it made. */
+/** Runs a test and frees its arrays. */
 const run = (name: string, body: () => void): void => {
   test(name, () => mx.scope(body));
 };
@@ -44,7 +44,7 @@ describe("fast operations", () => {
 
 describe("operands", () => {
   for (const [dtype, number, expected] of scalars)
-    run(`${dtype} beside ${number} gives ${expected}`, () => {
+    run(`${dtype} with ${number} gives ${expected}`, () => {
       const a = mx.ones([2], dtype);
       const [after, before] = [mx.multiply(a, number), mx.multiply(number, a)];
       assert.deepEqual([after.dtype, before.dtype], [expected, expected]);
@@ -75,7 +75,7 @@ describe("operands", () => {
     same(half, [0.5, 1.5]);
   });
 
-  run("what is no array and no number is refused", () => {
+  run("other operands are rejected", () => {
     // @ts-expect-error: not an operand
     refuses(() => mx.add("1", 2), "add", "a: expected an array or a number, got a string");
     // @ts-expect-error: not an operand
@@ -84,7 +84,7 @@ describe("operands", () => {
     refuses(() => mx.exp(3), "exp", "a: expected an array, got a number");
     // @ts-expect-error: not an array
     refuses(() => mx.exp({ shape: [1] }), "exp", "got an object");
-    refuses(() => mx.topk(mx.ones([4]), 2 ** 31), "topk", "32 bits");
+    refuses(() => mx.topk(mx.ones([4]), 2 ** 31), "topk", "32-bit");
     refuses(() => mx.topk(mx.ones([4]), 1.5), "topk", "1.5");
   });
 });

@@ -8,7 +8,7 @@ import { temporaryFolder } from "./support/process.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = temporaryFolder();
-// A PATH without compiler, Python and everything else.
+// A PATH without a compiler, Python or anything else.
 const nothing = join(folder, "nothing");
 mkdirSync(nothing);
 
@@ -45,7 +45,7 @@ describe("a platform package", () => {
   before(() => {
     const made = node([join(root, "native", "pack.mjs"), folder], { cwd: folder });
     assert.equal(made.status, 0, made.output);
-    // The tools of a build come from a registry; nothing here uses them.
+    // Replace the build tools, which come from a registry and are not used here.
     const tool = join(folder, "tool");
     mkdirSync(tool);
     writeFileSync(join(tool, "package.json"), JSON.stringify({ name: "tool", version: "1.0.0" }));
@@ -76,7 +76,7 @@ describe("a platform package", () => {
     if (process.platform === "linux") assert.ok(licences.some((text) => text.includes("OpenBLAS Project")));
   });
 
-  test("computes where there is neither compiler nor Python", () => {
+  test("computes without a compiler or Python", () => {
     writeFileSync(
       join(application, "program.mjs"),
       `import * as mx from "@mflux-depth/mlx";
@@ -91,11 +91,11 @@ describe("a platform package", () => {
     if (process.platform === "linux") assert.match(found.blas.name, /^OpenBLAS/);
   });
 
-  test("leaves nothing to do for the install script", () => {
+  test("makes the install script do nothing", () => {
     assert.deepEqual(node(["native/install.mjs"], { cwd: installed("mlx") }), { status: 0, output: "" });
   });
 
-  test("of another version is not loaded, and the error says what was tried", () => {
+  test("of another version is rejected, with an error that lists the attempts", () => {
     const path = join(installed(`mlx-${platform}`), "package.json");
     const text = readFileSync(path, "utf8");
     writeFileSync(path, JSON.stringify({ ...manifestOf(installed(`mlx-${platform}`)), version: "0.0.1" }));
@@ -112,8 +112,8 @@ describe("a platform package", () => {
   });
 });
 
-describe("an installation says what it lacks", { skip: process.platform !== "linux" }, () => {
-  /** Runs the install script of a fresh copy with only these programs (shell scripts) on the PATH. */
+describe("the install script names a missing requirement:", { skip: process.platform !== "linux" }, () => {
+  /** Runs the install script of a fresh copy, with these programs (shell scripts) as the only ones on the PATH. */
   function install(name: string, programs: Record<string, string>): string {
     const copy = join(folder, name);
     const path = join(copy, "bin");
@@ -135,7 +135,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
     return output;
   }
 
-  /** A Python of that version; `pip` is what its pip does, told apart by the command. */
+  /** A fake Python of this version; `pip` is the shell code of its pip, by command. */
   const python = (version: string, pip: string): string =>
     `case "$1" in -c) echo ${version};; *) case "$3" in ${pip} esac;; esac`;
   const working = (install: string): string => python("3.11", `--version) echo pip 24.0;; *) ${install};;`);
@@ -145,7 +145,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
     ["Python", {}, /no Python found \(tried python3, python\)/],
     ["a newer Python", { python3: python("3.7", "*) exit 1;;") }, /is Python 3\.7; 3\.8 or newer/],
     ["pip", { python3: python("3.11", "*) exit 1;;") }, /python3 has no pip/],
-    ["a newer pip", { python3: python("3.9", "*) echo pip 19.1.1;;") }, /pip 19\.1\.1 does not know/],
+    ["a newer pip", { python3: python("3.9", "*) echo pip 19.1.1;;") }, /pip 19\.1\.1 does not support/],
     [
       "a network",
       {
@@ -153,7 +153,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
           "echo 'WARNING: Retrying: NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1",
         ),
       },
-      /package index cannot be reached/,
+      /cannot reach the package index/,
     ],
     [
       "a wheel",
@@ -167,7 +167,7 @@ describe("an installation says what it lacks", { skip: process.platform !== "lin
           "echo 'THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE' >&2; exit 1",
         ),
       },
-      /not the one that was pinned/,
+      /differs from the pinned one/,
     ],
     ["make", { python3: fetched }, /make was not found/],
     ["a compiler", { python3: fetched, make: "exit 0" }, /no C\+\+ compiler \(g\+\+\)/],

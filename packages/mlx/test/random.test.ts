@@ -9,7 +9,7 @@ import { golden } from "./support/golden.js";
 const { random } = mx;
 const count = 100_000;
 
-/** Mean and standard deviation. */
+/** Computes mean and standard deviation. */
 function moments(a: mx.MxArray): [number, number] {
   const { values } = dense(a);
   const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
@@ -31,7 +31,7 @@ const shares = (a: mx.MxArray): Map<number, number> => {
 };
 
 describe("random", () => {
-  test("the seeded noise is MLX's in Python, bit for bit", () => {
+  test("seeded noise equals MLX in Python to the bit", () => {
     for (const [name, seed] of [
       ["noise_42_256x256", 42],
       ["noise_7_384x256", 7],
@@ -44,7 +44,7 @@ describe("random", () => {
     }
   });
 
-  test("a key is the halves of its seed", () => {
+  test("a key consists of the halves of its seed", () => {
     const halves = (seed: number | bigint): number[] =>
       Array.from(random.key(seed).toTypedArray() as Uint32Array);
     assert.deepEqual(halves(5), [0, 5]);
@@ -56,7 +56,7 @@ describe("random", () => {
     refuses(() => random.seed(0.5), "randomSeed", "0.5");
   });
 
-  test("the same key gives the same numbers, another gives others", () => {
+  test("the same key gives the same numbers, another key others", () => {
     const draw = (seed: number): mx.MxArray => random.uniform([8], { key: random.key(seed) });
     assert.deepEqual(draw(1).toTypedArray(), draw(1).toTypedArray());
     assert.notDeepEqual(draw(1).toTypedArray(), draw(2).toTypedArray());
@@ -81,7 +81,7 @@ describe("random", () => {
     assert.notDeepEqual(second.toTypedArray(), first.toTypedArray());
   });
 
-  test("the sequence is MLX's: each draw splits its state and takes the second half", () => {
+  test("the sequence equals MLX's: each draw splits the state and uses the second half", () => {
     for (const seed of [0, 11, 2n ** 40n + 3n, 2n ** 64n - 1n]) {
       random.seed(seed);
       let state = random.key(seed);
@@ -95,7 +95,7 @@ describe("random", () => {
     for (const wrong of [-1, 2n ** 64n]) refuses(() => random.seed(wrong), "randomSeed", "2^64-1");
   });
 
-  test("an aborted evaluation leaves the sequence sound", async () => {
+  test("the sequence survives an aborted evaluation", async () => {
     const draws = 60;
     random.seed(5);
     for (let i = 0; i < draws; i++) random.normal([1]).dispose();
@@ -117,7 +117,7 @@ describe("random", () => {
       );
     };
     for (const ms of [20, 100, 200]) {
-      assert.ok(await aborted(ms), "the work was too short to be aborted");
+      assert.ok(await aborted(ms), "the work was too short to abort");
       assert.deepEqual(random.normal([4]).toTypedArray(), next);
       const numbers = random.normal([count]);
       distributed(numbers, 0, 1);
@@ -172,7 +172,7 @@ describe("random", () => {
 
   test("truncatedNormal", () => {
     const a = random.truncatedNormal(-1, 2, [count], { key: random.key(9) });
-    // From the density of the normal distribution between -1 and 2.
+    // Mean and deviation of the normal distribution truncated to [-1, 2].
     distributed(a, 0.22964, 0.72204);
     assert.ok(dense(a).values.every((v) => v >= -1 && v <= 2));
   });
@@ -201,7 +201,7 @@ describe("random", () => {
     );
     const rows = mx.reshape(ordered, [10, 100]);
     const turned = dense(random.permutation(rows, { axis: 1, key: random.key(14) })).values;
-    // Whole columns move: each row holds its own numbers, in one order.
+    // Whole columns move: each row keeps its numbers, in the same order as the others.
     for (let row = 1; row < 10; row++)
       for (let i = 0; i < 100; i++) assert.equal(turned[row * 100 + i], turned[i]! + row * 100);
     refuses(() => random.permutation(ordered, { axis: 4 }), "randomPermutation");

@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MxArray } from "../src/index.js";
 
-// An odd number, so that tiles are uneven; set before the addon counts its threads.
+// An odd number makes tiles uneven. Set it before the addon reads it.
 process.env.MFLUX_DEPTH_THREADS = "3";
 const mx = await import("../src/index.js");
 const { refuses } = await import("./support/assertions.js");
@@ -37,7 +37,9 @@ const error = (found: ArrayLike<number>, right: Float64Array): number => {
   return Math.sqrt(difference / norm);
 };
 
-/** `a b` for complex matrices stored as real and imaginary parts side by side; real ones have zeros there. */
+/**
+ * Computes `a b` for complex matrices stored as pairs of real and imaginary parts; the latter are zero for real ones.
+ */
 function product(a: Float64Array, b: Float64Array, m: number, n: number, k: number): Float64Array {
   const c = new Float64Array(2 * m * n);
   for (let i = 0; i < m; i++)
@@ -64,7 +66,7 @@ function real(values: Float64Array): Float64Array {
   return parts;
 }
 
-/** Complex values as the array of a kind; the imaginary parts are zero for the real kinds. */
+/** Converts complex values to an array of a kind; the imaginary parts are zero for real kinds. */
 function matrix(values: Float64Array, shape: [number, number], kind: Kind): MxArray {
   if (kind === "complex64")
     return mx.view(mx.array(Float32Array.from(values), { shape: [shape[0], 2 * shape[1]] }), "complex64");
@@ -88,7 +90,7 @@ function transposed(values: Float64Array, rows: number, columns: number): Float6
   return result;
 }
 
-/** The same matrix in the ways that MLX hands to BLAS: packed, transposed, and both as part of a wider one. */
+/** The same matrix in the layouts that MLX passes to BLAS: packed, transposed, and both as part of a wider one. */
 const layouts: Record<string, (values: Float64Array, shape: [number, number], kind: Kind) => MxArray> = {
   packed: matrix,
   transposed: (values, [rows, columns], kind) =>
@@ -108,7 +110,7 @@ const layouts: Record<string, (values: Float64Array, shape: [number, number], ki
 };
 
 describe("matrix products", () => {
-  // From a single tile to several, tall, wide and thin; odd sizes show mistakes at edges.
+  // From one tile to several; tall, wide and thin. Odd sizes reveal mistakes at edges.
   const shapes = [
     [7, 5, 3],
     [257, 263, 301],
@@ -121,7 +123,7 @@ describe("matrix products", () => {
   const tolerance = { float32: 1e-6, float64: 1e-14, complex64: 1e-6 };
 
   for (const kind of kinds)
-    test(`${kind}, all layouts`, () => {
+    test(`of ${kind} are right in all layouts`, () => {
       for (const [m, n, k] of shapes) {
         const a = valuesFor(kind, m * k, m);
         const b = valuesFor(kind, k * n, n);
@@ -138,7 +140,7 @@ describe("matrix products", () => {
       }
     });
 
-  test("alpha a b + beta c", () => {
+  test("addmm computes alpha a b + beta c", () => {
     const [m, n, k] = [259, 383, 301];
     const [a, b, c] = [m * k, k * n, m * n].map((count) => valuesFor("float32", count, count));
     const added = real(c!);
@@ -150,7 +152,7 @@ describe("matrix products", () => {
     }
   });
 
-  test("large ones, cut along the sum as well", () => {
+  test("are right when they are cut along the sum", () => {
     // (a b) v = a (b v)
     const [m, n, k] = [2100, 2050, 1100];
     const a = numbers(m * k, 1);
@@ -170,7 +172,7 @@ describe("matrix products", () => {
     assert.ok(e < 1e-6, String(e));
   });
 
-  test("MLX comes to us for them, and for convolutions", linux, () => {
+  test("and convolutions of MLX use our BLAS", linux, () => {
     const counted = (result: MxArray): number => {
       const { calls } = mx.backend().blas;
       mx.evaluateSync(result);
@@ -181,18 +183,18 @@ describe("matrix products", () => {
     assert.equal(counted(mx.add(mx.ones([9, 9]), 1)), 0);
   });
 
-  test("MFLUX_DEPTH_THREADS says how many share one", linux, () => {
+  test("use MFLUX_DEPTH_THREADS threads", linux, () => {
     const { blas } = mx.backend();
     assert.match(blas.name, /^OpenBLAS \d/);
     assert.equal(blas.threads, 3);
     for (const wish of ["none", "0", "65", "2 "])
       assert.throws(
         () => program("", { env: { MFLUX_DEPTH_THREADS: wish } }),
-        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; leave it out, or give it a number from 1 to 64`),
+        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; unset it, or set it to a number from 1 to 64`),
       );
   });
 
-  test("a cancel ends one in the middle", async () => {
+  test("end within 200 ms of an abort", async () => {
     const size = 4096;
     let delay = Number.POSITIVE_INFINITY;
     for (let time = 0; time < 3 && delay > 200; time++) {
@@ -207,18 +209,18 @@ describe("matrix products", () => {
       delay = Math.min(delay, performance.now() - start);
     }
     if (delay > 200) {
-      // Where all takes longer, this does.
+      // On a slow machine, compare with the whole product.
       const start = performance.now();
       using whole = mx.scope(() => mx.matmul(mx.full([size, size], 1), mx.full([size, size], 1)));
       await mx.evaluate(whole);
       const duration = performance.now() - start;
-      assert.ok(delay < duration / 4, `${delay} ms, of ${duration} for all of it`);
+      assert.ok(delay < duration / 4, `${delay} ms to end; the whole product takes ${duration}`);
     }
     mx.memory.clearCache();
   });
 });
 
-describe("memory that cannot be had", linux, () => {
+describe("memory that is not available", linux, () => {
   const afterwards = (): void => {
     using sum = mx.add(mx.ones([3]), 1);
     assert.deepEqual([...sum.toTypedArray()], [2, 2, 2]);
@@ -229,7 +231,7 @@ describe("memory that cannot be had", linux, () => {
     ["a copy of 10 TB", () => mx.add(mx.ones([3_000_000, 1]), mx.ones([1, 900_000]))],
     ["a product of 10 TB", () => mx.matmul(mx.ones([3_000_000, 1]), mx.ones([1, 900_000]))],
   ] as const)
-    test(name, () => {
+    test(`${name} is an error`, () => {
       const active = mx.memory.activeMemory();
       using huge = mx.scope(make);
       refuses(() => mx.evaluateSync(huge), "evaluateSync", "cannot allocate", /\(\d{14} bytes\)/);
@@ -237,7 +239,7 @@ describe("memory that cannot be had", linux, () => {
       afterwards();
     });
 
-  test("a hard limit", () => {
+  test("beyond the hard limit is an error", () => {
     const before = mx.memory.setMemoryLimit(mx.memory.activeMemory() + 50e6);
     try {
       using first = mx.ones([8_000_000]);
@@ -245,7 +247,7 @@ describe("memory that cannot be had", linux, () => {
       using second = mx.ones([8_000_000]);
       refuses(() => mx.evaluateSync(second), "evaluateSync", "cannot allocate 32.0 MB", "the limit is");
       first.dispose();
-      // What was freed is in the cache, and makes room.
+      // Freed memory is in the cache and makes room.
       using third = mx.ones([9_000_000]);
       mx.evaluateSync(third);
       afterwards();
@@ -254,7 +256,7 @@ describe("memory that cannot be had", linux, () => {
     }
   });
 
-  test("a limit of the system", () => {
+  test("beyond the limit of the system is an error", () => {
     const text = `
       const mx = await import(${JSON.stringify(source("index"))});
       const active = mx.memory.activeMemory();
@@ -283,7 +285,7 @@ describe("another library in the process", linux, () => {
     return child.stderr;
   };
 
-  test("an MLX that is not ours is refused", () => {
+  test("with a different MLX is rejected", () => {
     const elsewhere = temporaryFolder();
     mkdirSync(join(elsewhere, "build", "Release"), { recursive: true });
     mkdirSync(join(elsewhere, "vendor", "mlx", "lib"), { recursive: true });
@@ -297,10 +299,10 @@ describe("another library in the process", linux, () => {
     assert.ok(said.includes(`bound to ${join(elsewhere, "vendor", "mlx", "lib", "libmlx.so")}`), said);
   });
 
-  test("a BLAS that would take our place is refused", (context) => {
+  test("with a BLAS that would replace ours is rejected", (context) => {
     const folder = join(root, "vendor", "mlx_cpu.libs");
     const reference = readdirSync(folder).find((name) => name.startsWith("libblas"));
-    if (!reference) return context.skip("this MLX brings no BLAS of its own");
+    if (!reference) return context.skip("this MLX comes without a BLAS of its own");
     const said = start("", { LD_PRELOAD: join(folder, reference) });
     assert.match(said, /MlxError: load: [\s\S]*with a BLAS that another module/);
   });

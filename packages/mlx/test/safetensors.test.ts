@@ -10,7 +10,7 @@ import { temporaryFolder } from "./support/process.js";
 
 const folder = temporaryFolder();
 
-/** A file of a header (text or bytes) and as many bytes of data; `length` is what it says of its header's length. */
+/** Writes a file of a header (text or bytes) and some bytes of data; `length` is the stated length of the header. */
 function fileOf(header: string | Buffer, dataBytes: number, length?: bigint): string {
   const text = Buffer.from(header);
   const prefix = Buffer.alloc(8);
@@ -23,7 +23,7 @@ function fileOf(header: string | Buffer, dataBytes: number, length?: bigint): st
 const entry = (shape: unknown, offsets: unknown, dtype: unknown = "F32"): string =>
   JSON.stringify({ dtype, shape, data_offsets: offsets });
 
-/** Asserts that the file is refused by a message that names it and matches. */
+/** Asserts that the file is rejected with a message that names it and matches. */
 function refused(path: string, message: RegExp): void {
   assert.throws(
     () => readSafetensorsHeader(path),
@@ -39,7 +39,7 @@ function refused(path: string, message: RegExp): void {
 }
 
 describe("readSafetensorsHeader", () => {
-  test("reads a sound file", () => {
+  test("reads a valid file", () => {
     const { tensors, metadata, dataOffset } = readSafetensorsHeader(
       fileOf(
         `{"__metadata__": {"format": "pt"}, "b": ${entry([2, 3], [4, 28])}, "a\\n" : ${entry([2], [0, 4], "BF16")},
@@ -89,9 +89,9 @@ describe("readSafetensorsHeader", () => {
     ["a number", () => fileOf("12", 0), /not a JSON object/],
     ["deep nesting", () => fileOf("[".repeat(1_000_000), 0), /nested too deeply/],
     ["deep nesting in metadata", () => fileOf(`{"__metadata__": {"a": [[1]]}}`, 0), /nested too deeply/],
-    ["metadata that is no object", () => fileOf(`{"__metadata__": []}`, 0), /__metadata__ is not an object/],
+    ["metadata that is a list", () => fileOf(`{"__metadata__": []}`, 0), /__metadata__ is not an object/],
     [
-      "metadata that is no text",
+      "metadata that is a number",
       () => fileOf(`{"__metadata__": {"a": 1}}`, 0),
       /metadata "a" is not a string/,
     ],
@@ -126,7 +126,7 @@ describe("readSafetensorsHeader", () => {
       /dtype "constructor"/,
     ],
     ["a dtype that is a number", () => fileOf(`{"a": ${entry([2], [0, 8], 32)}}`, 8), /dtype 32/],
-    ["F64, which MLX refuses", () => fileOf(`{"a": ${entry([1], [0, 8], "F64")}}`, 8), /dtype "F64"/],
+    ["F64, which MLX cannot read", () => fileOf(`{"a": ${entry([1], [0, 8], "F64")}}`, 8), /dtype "F64"/],
     ["no shape", () => fileOf(`{"a": {"dtype": "F32", "data_offsets": [0, 4]}}`, 4), /shape \(none\)/],
     ["a shape that is a number", () => fileOf(`{"a": ${entry(2, [0, 8])}}`, 8), /shape 2/],
     ["a negative size", () => fileOf(`{"a": ${entry([-4, -4], [0, 64])}}`, 64), /shape \[-4,-4\]/],
@@ -198,9 +198,9 @@ describe("readSafetensorsHeader", () => {
     ["a missing file", () => join(folder, "none.safetensors"), /no such file/],
     ["a header over 100 MB", () => sparse(100_000_001), /more than the 100000000/],
   ];
-  for (const [name, path, message] of cases) test(`refuses ${name}`, () => refused(path(), message));
+  for (const [name, path, message] of cases) test(`rejects ${name}`, () => refused(path(), message));
 
-  test("a thousand damaged headers are refused or read as sound files, and nothing else happens", () => {
+  test("rejects a thousand damaged headers, or reads them as valid files", () => {
     const sound = `{"__metadata__":{"format":"pt"},"a":${entry([2, 3], [0, 24])},"b":${entry([4], [24, 32], "BF16")},"c":${entry([], [32, 36])}}`;
     assert.equal(readSafetensorsHeader(fileOf(sound, 36)).tensors.size, 3);
     const random = generator(7);
@@ -210,14 +210,14 @@ describe("readSafetensorsHeader", () => {
       const path = fileOf(bytes, 36);
       try {
         const { tensors, dataOffset } = readSafetensorsHeader(path);
-        // What survives must be as sound as the original: the tensors fill the data exactly.
+        // A header that is accepted must be as valid as the original: the tensors fill the data exactly.
         let end = dataOffset;
         for (const tensor of tensors.values()) {
           assert.equal(tensor.start, end);
           ({ end } = tensor);
         }
         assert.equal(end, dataOffset + 36);
-        // MLX must see the same in it.
+        // MLX must read the same.
         if (i % 10 > 0) continue;
         const { arrays } = loadSafetensors(path);
         assert.deepEqual([...arrays.keys()].sort(), [...tensors.keys()].sort());
@@ -231,7 +231,7 @@ describe("readSafetensorsHeader", () => {
         refusals++;
       }
     }
-    // Harmless mutations exist: of a tensor's name, of the metadata, of an order of equal size.
+    // Some mutations are harmless: in the name of a tensor, in the metadata, or a swap of equal sizes.
     assert.ok(refusals > 600, `${refusals}`);
   });
 });
@@ -242,7 +242,7 @@ function write(bytes: Buffer): string {
   return path;
 }
 
-/** A file whose header takes `headerBytes`, none of them written. */
+/** Makes a sparse file with a header of `headerBytes`. */
 function sparse(headerBytes: number): string {
   mkdirSync(join(folder, "sparse"), { recursive: true });
   const path = join(folder, "sparse", "case.safetensors");
@@ -255,7 +255,7 @@ function sparse(headerBytes: number): string {
   return path;
 }
 
-/** Uniform numbers in [0, 1) that are the same on every run (mulberry32). */
+/** Makes a generator of uniform numbers in [0, 1), the same on every run (mulberry32). */
 function generator(seed: number): () => number {
   let state = seed;
   return () => {
@@ -266,7 +266,7 @@ function generator(seed: number): () => number {
   };
 }
 
-/** Changes a header in one to three places: a byte, a number, a cut, a repeated or lost stretch. */
+/** Changes a header in one to three places: a byte, a number, a cut, a repeated or a removed stretch. */
 function mutate(header: Buffer, random: () => number): Buffer {
   let bytes = header;
   const pick = (n: number): number => Math.floor(random() * n);

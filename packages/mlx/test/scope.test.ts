@@ -5,7 +5,7 @@ import { refuses, same } from "./support/assertions.js";
 import { program } from "./support/process.js";
 
 describe("scope", () => {
-  test("ten thousand operations leave nothing", async () => {
+  test("frees ten thousand operations", async () => {
     const x = mx.full([256], 1);
     mx.evaluateSync(x);
     const before = [mx.memory.activeMemory(), mx.memory.liveHandles()];
@@ -22,7 +22,7 @@ describe("scope", () => {
     assert.deepEqual([mx.memory.activeMemory(), mx.memory.liveHandles()], before);
   });
 
-  test("keeps what is returned, wherever it stands", () => {
+  test("keeps returned arrays, wherever they are in the result", () => {
     const before = mx.memory.liveHandles();
     const made: mx.MxArray[] = [];
     const fresh = (value: number): mx.MxArray => {
@@ -53,7 +53,7 @@ describe("scope", () => {
     assert.equal(mx.memory.liveHandles(), before);
   });
 
-  test("leaves arrays from outside alone", () => {
+  test("leaves outside arrays alone", () => {
     const outside = mx.ones([2]);
     mx.scope(() => mx.add(outside, 1));
     same(outside, [1, 1]);
@@ -64,7 +64,7 @@ describe("scope", () => {
     same(outside, [1, 1]);
   });
 
-  test("what an inner scope keeps belongs to the outer one", () => {
+  test("passes arrays kept by an inner scope to the outer one", () => {
     const [inner, outer, kept] = mx.scope(() => {
       const inner = mx.scope(() => mx.ones([2]));
       assert.equal(inner.disposed, false);
@@ -76,7 +76,7 @@ describe("scope", () => {
     same(kept, [3, 3]);
   });
 
-  test("an exception frees everything made inside and goes on unchanged", () => {
+  test("frees everything after an exception and rethrows it unchanged", () => {
     const before = mx.memory.liveHandles();
     const thrown = new Error("mine");
     assert.throws(
@@ -91,13 +91,13 @@ describe("scope", () => {
       (error) => error === thrown,
     );
     assert.equal(mx.memory.liveHandles(), before);
-    // The scopes are closed: what follows lives on.
+    // The scopes are closed: new arrays stay alive.
     const after = mx.ones([2]);
     same(after, [1, 1]);
     after.dispose();
   });
 
-  test("what the function disposed itself stays so", () => {
+  test("accepts arrays that the function disposed itself", () => {
     const a = mx.scope(() => {
       const a = mx.ones([2]);
       a.dispose();
@@ -106,14 +106,14 @@ describe("scope", () => {
     assert.equal(a.disposed, true);
   });
 
-  test("a promise is refused, and what it made before is freed", () => {
+  test("rejects a promise and frees the arrays made before it", () => {
     const before = mx.memory.liveHandles();
     refuses(() => mx.scope(async () => mx.ones([2])), "scope", "synchronous");
     refuses(() => mx.scope(() => Promise.reject(new Error("unseen"))), "scope", "promise");
     assert.equal(mx.memory.liveHandles(), before);
   });
 
-  test("a scope around a lazy graph frees its parts before it is evaluated", () => {
+  test("frees the nodes of a lazy graph before its evaluation", () => {
     const y = mx.scope(() => {
       const x = mx.full([1000], 2);
       return mx.sum(mx.multiply(x, mx.add(x, 1)));
@@ -131,7 +131,7 @@ describe("scope", () => {
 });
 
 describe("the garbage collector", () => {
-  test("is the net for arrays outside scopes", () => {
+  test("frees arrays outside scopes", () => {
     const printed = program(
       `
       const tick = () => new Promise((resolve) => setImmediate(resolve));
@@ -150,8 +150,8 @@ describe("the garbage collector", () => {
     assert.ok(after! <= 2 && handles! <= 4, `${after} MiB and ${handles} handles stay`);
   });
 
-  test("knows the size of what it may collect", () => {
-    // 3 GB in all, in a heap that V8 itself would not think full.
+  test("knows the size of arrays", () => {
+    // 3 GB in total, in a heap that V8 itself would consider small.
     const printed = program(`
       let most = 0;
       for (let i = 0; i < 300; i++) {

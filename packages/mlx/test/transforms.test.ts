@@ -10,7 +10,7 @@ import { program, temporaryFolder } from "./support/process.js";
 const x = (): mx.MxArray => mx.array([0.5, -1, 2]);
 const values = [0.5, -1, 2];
 
-/** Runs `use` and asserts that nothing it made outlives it. */
+/** Runs `use` and asserts that no handle made by it remains. */
 function leavesNothing(use: () => void): void {
   const before = mx.memory.liveHandles();
   mx.scope(use);
@@ -18,7 +18,7 @@ function leavesNothing(use: () => void): void {
 }
 
 describe("gradients", () => {
-  test("valueAndGrad gives the value and the derivative", () =>
+  test("valueAndGrad returns the value and the derivative", () =>
     leavesNothing(() => {
       const both = mx.valueAndGrad((a) => mx.sum(mx.multiply(mx.sin(a), a)));
       const { values: results, grads } = both(x());
@@ -33,7 +33,7 @@ describe("gradients", () => {
       );
     }));
 
-  test("with respect to the arguments named", () =>
+  test("are taken with respect to the named arguments", () =>
     leavesNothing(() => {
       const fn = (a: mx.MxArray, b: mx.MxArray): mx.MxArray => mx.sum(mx.multiply(mx.square(a), b));
       const [a, b] = [mx.array([1, 2]), mx.array([3, 4])];
@@ -46,7 +46,7 @@ describe("gradients", () => {
       refuses(() => mx.grad(fn, [])(a, b), "valueAndGrad");
     }));
 
-  test("passes further results through", () =>
+  test("valueAndGrad passes further results through", () =>
     leavesNothing(() => {
       const { values: results, grads } = mx.valueAndGrad((a) => [mx.sum(a), mx.multiply(a, 10)])(x());
       assert.equal(results.length, 2);
@@ -55,7 +55,7 @@ describe("gradients", () => {
       same(grads[0]!, [1, 1, 1]);
     }));
 
-  test("grad keeps nothing but the gradients", () => {
+  test("grad keeps the gradients only", () => {
     const a = x();
     const before = mx.memory.liveHandles();
     const [slope] = mx.grad((b) => mx.sum(mx.square(b)))(a);
@@ -63,7 +63,7 @@ describe("gradients", () => {
     same(slope!, [1, -2, 4]);
   });
 
-  test("of matrix products, and of gradients", () =>
+  test("work for matrix products and for gradients", () =>
     leavesNothing(() => {
       const [a, b] = [noise([3, 4], 200), noise([4, 2], 201)];
       const [da, db] = mx.grad((p, q) => mx.sum(mx.square(mx.matmul(p, q))), [0, 1])(toArray(a), toArray(b));
@@ -78,7 +78,7 @@ describe("gradients", () => {
       );
     }));
 
-  test("only of scalars", () => {
+  test("reject functions that do not return a scalar", () => {
     refuses(() => mx.grad((a) => a)(x()), "valueAndGrad", "[3]");
     // @ts-expect-error: not an array
     refuses(() => mx.grad(() => 5)(x()), "valueAndGrad", "expected an array, got a number");
@@ -112,7 +112,7 @@ describe("gradients", () => {
       refuses(() => mx.jvp(fn, [x()], []), "jvp");
     }));
 
-  test("an array may be read inside", () =>
+  test("a function can read an array", () =>
     leavesNothing(() => {
       const seen: unknown[] = [];
       mx.grad((a) => {
@@ -133,7 +133,7 @@ describe("functions called back", () => {
   ];
 
   for (const [name, apply] of transforms) {
-    test(`${name}: what the function throws comes through unchanged`, () =>
+    test(`${name} rethrows errors of the function unchanged`, () =>
       leavesNothing(() => {
         for (const thrown of [new RangeError("mine"), { plain: true }]) {
           const fn = (a: mx.MxArray): mx.MxArray => {
@@ -146,7 +146,7 @@ describe("functions called back", () => {
           );
         }
         refuses(() => apply((a) => mx.reshape(a, [7])), "reshape", "[3]");
-        // MLX goes on: the trace that was left half way does not show.
+        // The abandoned trace has no effect on MLX.
         close(
           mx.grad((a) => mx.sum(mx.square(a)))(x())[0]!,
           values.map((v) => 2 * v),
@@ -154,7 +154,7 @@ describe("functions called back", () => {
         same(mx.add(x(), 1), [1.5, 0, 3]);
       }));
 
-    test(`${name}: arrays of the function cannot be used after it`, () => {
+    test(`${name} invalidates arrays that leak from the function`, () => {
       const leaked: mx.MxArray[] = [];
       apply((a) => {
         leaked.push(a, mx.multiply(a, 2));
@@ -173,7 +173,7 @@ describe("compile", () => {
   const gelu = (a: mx.MxArray): mx.MxArray =>
     mx.multiply(mx.multiply(a, 0.5), mx.add(mx.erf(mx.divide(a, Math.SQRT2)), 1));
 
-  test("gives what the plain function gives", () =>
+  test("gives the result of the plain function", () =>
     leavesNothing(() => {
       const compiled = mx.compile(gelu);
       for (const shape of [[4, 5], [3], [], [0]]) {
@@ -187,7 +187,7 @@ describe("compile", () => {
       same(times!, [3, 8]);
     }));
 
-  test("its arguments must be arrays", () => {
+  test("rejects arguments other than arrays", () => {
     // @ts-expect-error: not an array
     refuses(() => mx.compile(gelu)(3), "compile", "arrays");
   });

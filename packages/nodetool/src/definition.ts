@@ -1,165 +1,63 @@
 /*
- * The node as NodeTool describes nodes. Names, titles and texts are NodeTool's; ranges and defaults are those of the
- * options.
+ * The node as NodeTool describes nodes, derived from its properties.
  */
-import { loadOptions, type OptionKind, type OptionSpec, requestOptions } from "mflux-depth/options";
-
-/** A type in NodeTool's metadata. */
-export interface TypeMetadata {
-  readonly type: string;
-  readonly optional?: boolean;
-  readonly values?: readonly (string | number)[];
-  readonly type_args: readonly TypeMetadata[];
-  readonly type_name?: string;
-}
-
-export interface PropertyMetadata {
-  readonly name: string;
-  readonly type: TypeMetadata;
-  readonly default: unknown;
-  readonly title: string;
-  readonly description: string;
-  readonly min?: number;
-  readonly max?: number;
-}
-
-export interface OutputMetadata {
-  readonly name: string;
-  readonly type: TypeMetadata;
-}
-
-/** What `discover` and `--describe` say of the node. */
-export interface NodeMetadata {
-  readonly node_type: string;
-  readonly title: string;
-  readonly namespace: string;
-  readonly layout: string;
-  readonly description: string;
-  readonly properties: readonly PropertyMetadata[];
-  readonly outputs: readonly OutputMetadata[];
-  readonly recommended_models: readonly Readonly<Record<string, unknown>>[];
-  readonly required_settings: readonly string[];
-  readonly basic_fields: readonly string[];
-  readonly inline_fields: readonly string[];
-  readonly input_fields: readonly string[];
-  readonly expose_as_tool: boolean;
-  readonly is_streaming_output: boolean;
-  readonly is_streaming_input: boolean;
-  readonly is_dynamic: boolean;
-}
-
-/** The option behind each property that has a number or a choice for a value. */
-const optionOf = {
-  quantize: loadOptions.quantize,
-  steps: requestOptions.steps,
-  guidance: requestOptions.guidance,
-  height: requestOptions.height,
-  width: requestOptions.width,
-  seed: requestOptions.seed,
-} as const satisfies Record<string, OptionSpec>;
-
-export type NumericProperty = keyof typeof optionOf;
-
-/** What a value may be in the node: the option's kind, in the narrower range that forms have. */
-export function kindOf(name: NumericProperty): OptionKind {
-  const { kind, form }: OptionSpec = optionOf[name];
-  return kind.type === "integer" && form ? { ...kind, ...form } : kind;
-}
-
-export const defaultOf = (name: NumericProperty): number => optionOf[name].default as number;
-
-/** The repository that the node uses unless told otherwise. */
-export const defaultModel: string = loadOptions.model.default as string;
+import type { NodeMetadata, PropertyMetadata, TypeMetadata } from "./metadata.js";
+import { defaultModel, defaultOf, kindOf, type NodeProperty, nameOf, nodeProperties } from "./properties.js";
 
 const plain = (type: string): TypeMetadata => ({ type, type_args: [] });
-const noImage = { type: "image", uri: "", asset_id: null, data: null };
 
-const text = (name: string, title: string, value: string, description: string): PropertyMetadata => ({
-  name,
-  type: plain("str"),
-  default: value,
-  title,
-  description,
+const fluxDepth = (more: Readonly<Record<string, unknown>> = {}) => ({
+  type: "hf.flux_depth",
+  repo_id: defaultModel,
+  path: null,
+  ...more,
+  allow_patterns: null,
+  ignore_patterns: null,
 });
 
-const image = (name: string, title: string, description: string): PropertyMetadata => ({
-  name,
-  type: plain("image"),
-  default: noImage,
-  title,
-  description,
-});
-
-/** A property with its option's default, and its range where `ranged`. */
-function number(
-  name: NumericProperty,
-  title: string,
-  description: string,
-  { optional = false, ranged = true } = {},
-): PropertyMetadata {
-  const kind = kindOf(name);
-  const shared = { title, default: defaultOf(name), description };
-  if (kind.type === "choice") {
-    const values = kind.values.filter((value) => typeof value === "number");
-    // The name under which NodeTool's own MLX nodes declare these levels.
-    const type_name = "nodetool.nodes.mlx.text_to_image.QuantizationLevel";
-    return { name, type: { type: "enum", optional, values, type_args: [], type_name }, ...shared };
+/** The type, default and range of a property, by the kind of its option. */
+function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" | "default" | "min" | "max"> {
+  const kind = kindOf(property);
+  const value = defaultOf(property);
+  const optional = property.optional ?? false;
+  switch (kind.type) {
+    case "text":
+      return { type: plain("str"), default: value };
+    case "image":
+      return { type: plain("image"), default: { type: "image", uri: "", asset_id: null, data: null } };
+    case "model":
+      return { type: plain("hf.flux_depth"), default: fluxDepth({ variant: null }) };
+    case "choice": {
+      const values = kind.values.filter((one) => typeof one === "number");
+      // NodeTool's own MLX nodes declare these levels under this name.
+      const type_name = "nodetool.nodes.mlx.text_to_image.QuantizationLevel";
+      return { type: { type: "enum", optional, values, type_args: [], type_name }, default: value };
+    }
+    case "integer":
+    case "number": {
+      const { min, max } = kind;
+      const type = kind.type === "integer" ? "int" : "float";
+      return {
+        type: { type, ...(optional && { optional }), type_args: [] },
+        default: value,
+        ...(!property.unranged && { min, ...(max !== undefined && { max }) }),
+      };
+    }
+    case "boolean":
+      return { type: plain("bool"), default: value };
+    case "tensor":
+      throw new TypeError(`${property.option} is a tensor, which NodeTool has no type for`);
   }
-  if (kind.type !== "integer" && kind.type !== "number") throw new TypeError(`${name} has no numbers`);
-  const type = kind.type === "integer" ? "int" : "float";
-  return {
-    name,
-    type: { type, ...(optional && { optional }), type_args: [] },
-    ...shared,
-    ...(ranged && { min: kind.min, ...(kind.max !== undefined && { max: kind.max }) }),
-  };
 }
 
-const properties: readonly PropertyMetadata[] = [
-  text(
-    "prompt",
-    "Prompt",
-    "Highly detailed cinematic portrait with depth cues",
-    "Primary text prompt for the depth-guided generation.",
-  ),
-  image("image", "Image", "Optional reference image used for depth extraction or as a content guide."),
-  image(
-    "depth_image",
-    "Depth Image",
-    "Optional depth map to guide geometry. If omitted, depth is inferred from the image when provided.",
-  ),
-  {
-    name: "model",
-    type: plain("hf.flux_depth"),
-    default: {
-      type: "hf.flux_depth",
-      repo_id: defaultModel,
-      path: null,
-      variant: null,
-      allow_patterns: null,
-      ignore_patterns: null,
-    },
-    title: "Model",
-    description: "Depth model weights compatible with the Flux depth pipeline.",
-  },
-  number("quantize", "Quantize", "Optional quantization level for model weights (reduces memory usage).", {
-    optional: true,
-  }),
-  number("steps", "Steps", "Number of denoising steps for the generation run."),
-  number(
-    "guidance",
-    "Guidance",
-    "Classifier-free guidance scale. Defaults higher to encourage prompt adherence in depth mode.",
-    { optional: true },
-  ),
-  number("height", "Height", "Height of the generated image in pixels."),
-  number("width", "Width", "Width of the generated image in pixels."),
-  // A slider over four thousand million seeds helps nobody.
-  number("seed", "Seed", "Seed for deterministic generation. Leave 0 for random seed.", { ranged: false }),
-];
+const properties = nodeProperties.map((property): PropertyMetadata => {
+  const { title, description } = property;
+  return { name: nameOf(property), ...typeAndDefault(property), title, description };
+});
 
 const namespace = "mlx.image_to_image";
 
+/** The node's metadata. */
 export const definition: NodeMetadata = {
   node_type: `${namespace}.MFluxDepth`,
   title: "MFlux Depth",
@@ -174,18 +72,7 @@ export const definition: NodeMetadata = {
     - Generate depth-guided outputs when only a depth map is available (source image optional)`,
   properties,
   outputs: [{ name: "output", type: plain("image") }],
-  recommended_models: [
-    {
-      id: defaultModel,
-      type: "hf.flux_depth",
-      name: defaultModel,
-      repo_id: defaultModel,
-      path: null,
-      allow_patterns: null,
-      ignore_patterns: null,
-      downloaded: false,
-    },
-  ],
+  recommended_models: [{ id: defaultModel, name: defaultModel, ...fluxDepth(), downloaded: false }],
   required_settings: [],
   basic_fields: properties.map(({ name }) => name),
   inline_fields: ["model", "prompt"],

@@ -1,48 +1,21 @@
 /*
- * The node as a class of NodeTool's TypeScript node SDK, for hosts that run nodes in their own process. The SDK is
- * used where it is installed; without it the class stands on a base of the same shape.
+ * The node as a class of NodeTool's TypeScript SDK, for hosts that run nodes in their own process. Where the SDK is not
+ * installed, the class extends a base of the same shape.
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { Engine, type EngineEvent } from "mflux-depth/engine";
-import { definition, type PropertyMetadata } from "./definition.js";
-import { isRecord, jobOf } from "./inputs.js";
+import { MfluxDepthError } from "mflux-depth/errors";
+import { isRecord } from "mflux-depth/options";
+import { messageOf, warningOf } from "./advice.js";
+import { definition } from "./definition.js";
+import { jobOf } from "./inputs/job.js";
+import { outputTypes, PlainNode } from "./plain-node.js";
 import { progressOf } from "./progress.js";
+import { kindOf, nameOf, nodeProperties } from "./properties.js";
+import { type NodeContext, type NodeInstance, type NodeSdk, optionsOf, type Properties } from "./sdk.js";
 
-type Properties = Record<string, unknown>;
-
-/** The part of NodeTool's ProcessingContext that the node uses. */
-export interface NodeContext {
-  readonly workflowId?: string | null;
-  readonly storage?: { retrieve(uri: string): Promise<Uint8Array | null> } | null;
-  resolveAssetBytes?(uri: string): Promise<{ bytes: Uint8Array | null }>;
-  postMessage?(message: Properties): void;
-}
-
-/** What a host calls on a node. */
-export interface NodeInstance {
-  __node_id: string;
-  assign(properties: Properties): void;
-  serialize(): Properties;
-}
-
-export interface PropertyOptions {
-  readonly type: string;
-  readonly default: unknown;
-  readonly title: string;
-  readonly description: string;
-  readonly min?: number;
-  readonly max?: number;
-  readonly values?: readonly (string | number)[];
-}
-
-type NodeBase = new (properties?: Properties) => NodeInstance;
-
-/** The part of `@nodetool-ai/node-sdk` that the node uses. */
-export interface NodeSdk {
-  readonly BaseNode: NodeBase;
-  registerDeclaredProperty(nodeClass: object, name: string, options: PropertyOptions): void;
-}
+export type { NodeContext, NodeInstance, NodeSdk, PropertyOptions } from "./sdk.js";
 
 export interface MFluxDepthClass {
   new (properties?: Properties): NodeInstance & { process(context?: NodeContext): Promise<Properties> };
@@ -51,8 +24,10 @@ export interface MFluxDepthClass {
   readonly description: string;
 }
 
-/** Made when the first node runs, and shared: a machine has one GPU. */
+/** Started for the first node that runs, and shared: a machine has one GPU. */
 let engine: Engine | null = null;
+
+const imageProperties = nodeProperties.filter((property) => kindOf(property).type === "image").map(nameOf);
 
 /** The node's class on the given SDK. */
 export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFluxDepthClass {
@@ -69,12 +44,12 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
     static readonly outputTypes = outputTypes;
     static readonly metadataOutputTypes = outputTypes;
 
-    /** Makes the picture: `{ output: { type: "image", data, mimeType, width, height } }`, data in base64. */
+    /** Generates an image: `{ output: { type: "image", data, mimeType, width, height } }`, data in base64. */
     async process(context?: NodeContext): Promise<Properties> {
       const fields = this.serialize();
       const blobs: Properties = {};
-      for (const name of ["image", "depth_image"]) {
-        const bytes = await loadPicture(fields[name], context);
+      for (const name of imageProperties) {
+        const bytes = await loadImage(fields[name], context);
         if (bytes) blobs[name] = bytes;
       }
       const job = jobOf({ fields, blobs });
@@ -95,16 +70,18 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
             type: "log_update",
             node_id: this.__node_id,
             node_name: definition.title,
-            content: event.message,
+            content: warningOf(event),
             severity: "warning",
           });
       };
-      const { image, width, height, metadata, warnings } = await engine.generate(job, { onEvent });
-      const data = Buffer.from(image).toString("base64");
+      const result = await engine.generate(job, { onEvent }).catch((error: unknown) => {
+        throw error instanceof MfluxDepthError ? new Error(messageOf(error), { cause: error }) : error;
+      });
+      const { image, width, height, metadata, warnings } = result;
       return {
         output: {
           type: "image",
-          data,
+          data: Buffer.from(image).toString("base64"),
           mimeType: "image/png",
           width,
           height,
@@ -118,29 +95,8 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
   return MFluxDepth;
 }
 
-const outputTypes = Object.fromEntries(definition.outputs.map(({ name, type }) => [name, type.type]));
-
-function optionsOf({
-  type,
-  title,
-  description,
-  default: value,
-  min,
-  max,
-}: PropertyMetadata): PropertyOptions {
-  return {
-    type: type.type,
-    default: value,
-    title,
-    description,
-    ...(min !== undefined && { min }),
-    ...(max !== undefined && { max }),
-    ...(type.values && { values: type.values }),
-  };
-}
-
-/** A picture that is only named, from where the host keeps it. What is given with its bytes is read later. */
-async function loadPicture(ref: unknown, context: NodeContext | undefined): Promise<Uint8Array | null> {
+/** The bytes of an image that is given by its address, from the host's storage; null when it is given otherwise. */
+async function loadImage(ref: unknown, context: NodeContext | undefined): Promise<Uint8Array | null> {
   if (!isRecord(ref) || typeof ref.uri !== "string" || ref.uri === "" || ref.data) return null;
   const { uri } = ref;
   if (uri.startsWith("data:")) return null;
@@ -150,78 +106,20 @@ async function loadPicture(ref: unknown, context: NodeContext | undefined): Prom
   return uri.startsWith("file:") ? readFile(fileURLToPath(uri)) : null;
 }
 
-// ---------------------------------------------------------------- without the SDK
-
-const declared = definition.properties.map((property) => ({
-  name: property.name,
-  options: optionsOf(property),
-}));
-
-/** The shape of the SDK's `BaseNode`, as far as hosts use it for this node. */
-class PlainNode implements NodeInstance {
-  __node_id = "";
-  readonly #values: Properties = {};
-
-  constructor(properties: Properties = {}) {
-    this.assign(properties);
-  }
-
-  static getDeclaredProperties(): typeof declared {
-    return declared;
-  }
-
-  static getDeclaredOutputs(): Record<string, string> {
-    return { ...outputTypes };
-  }
-
-  static toDescriptor(id: string = definition.node_type): Properties {
-    return {
-      id,
-      type: definition.node_type,
-      name: definition.title,
-      is_streaming_input: definition.is_streaming_input,
-      is_streaming_output: definition.is_streaming_output,
-      propertyTypes: Object.fromEntries(declared.map(({ name, options }) => [name, options.type])),
-      outputs: { ...outputTypes },
-    };
-  }
-
-  /** Takes the declared ones; the others have their default, or what they had. */
-  assign(properties: Properties): void {
-    for (const { name, options } of declared) {
-      if (Object.hasOwn(properties, name)) this.#values[name] = properties[name];
-      else if (!Object.hasOwn(this.#values, name)) this.#values[name] = structuredClone(options.default);
-    }
-  }
-
-  serialize(): Properties {
-    return { ...this.#values };
-  }
-
-  toExecutor(): { process(inputs: Properties, context?: NodeContext): Promise<Properties> } {
-    return {
-      process: (inputs, context) => {
-        this.assign(inputs);
-        return (this as unknown as InstanceType<MFluxDepthClass>).process(context);
-      },
-    };
-  }
-}
-
 /** The node's class without the SDK. */
 export const MFluxDepth: MFluxDepthClass = nodeClass({
   BaseNode: PlainNode,
   registerDeclaredProperty: () => {},
 });
 
-/** What nodes are registered in. */
+/** A host's registry of nodes. */
 export interface NodeRegistry {
   register(nodeClass: MFluxDepthClass): void;
 }
 
 /** Registers the node: on the SDK's base class where the SDK is installed. */
 export async function register(registry: NodeRegistry): Promise<void> {
-  // Not a literal: the package builds and runs without it.
+  // Not a literal, so that the package builds and runs without the SDK.
   const name = "@nodetool-ai/node-sdk";
   const sdk: NodeSdk | null = await import(name).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ERR_MODULE_NOT_FOUND") return null;

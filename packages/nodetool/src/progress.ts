@@ -1,19 +1,20 @@
 import type { EngineEvent, EngineJob } from "mflux-depth/engine";
+import { warningOf } from "./advice.js";
 
-/** How far a run is, as hosts show it: a bar, and two numbers under it. */
+/** How far a run is, as hosts show it: a bar with two numbers. */
 export type RunProgress = {
   readonly progress: number;
   readonly total: number;
-  /** What is being done, before the first step; or a warning. */
+  /** The work before the first step; or a warning. */
   readonly message?: string;
 };
 
-/** What is said of weights being read is at least so far apart. */
+/** The shortest time between two messages about weights being read. */
 const readingMs = 100;
 
 /**
- * Makes progress of what happens in a run: megabytes while models are downloaded, none of the steps while weights are
- * read, then 1 to all steps. A warning leaves the bar where it is.
+ * Turns the events of a run into progress: megabytes while models are downloaded, step 0 while weights are read, then
+ * each step. A warning leaves the bar where it is.
  */
 export function progressOf(
   { request: { steps } }: EngineJob,
@@ -26,7 +27,7 @@ export function progressOf(
       bar = { progress: event.index, total: event.total };
       tell(bar);
     }
-    if (event.type === "warning") tell({ ...bar, message: `Warning: ${event.message}` });
+    if (event.type === "warning") tell({ ...bar, message: `Warning: ${warningOf(event)}` });
     if (event.type !== "load") return;
     const { component, bytesDone, bytes } = event;
     if (event.state === "download") {

@@ -18,7 +18,7 @@ test("the documentation page is NodeTool's, byte for byte", async () => {
   assert.equal((await run(process.execPath, [cli, "worker", "--doc"])).stdout, expected);
 });
 
-test("the page follows the definition", () => {
+test("the documentation page follows the definition", () => {
   const [prompt, ...others] = definition.properties;
   const changed = { ...definition, properties: [{ ...prompt!, default: "a cube" }, ...others.slice(0, 2)] };
   const page = documentationPage(changed);
@@ -26,12 +26,12 @@ test("the page follows the definition", () => {
   assert.doesNotMatch(page, /quantize/);
 });
 
-test("--describe prints what discover answers", async () => {
+test("--describe prints the definition", async () => {
   const { stdout } = await run(process.execPath, [cli, "worker", "--describe"]);
   assert.deepEqual(JSON.parse(stdout), definition);
 });
 
-test("types, ranges and defaults are NodeTool's", () => {
+test("types, ranges and defaults are those of NodeTool's node", () => {
   const none = { type: "image", uri: "", asset_id: null, data: null };
   const facts = definition.properties.map(({ title: _, description: __, ...rest }) => rest);
   assert.deepEqual(facts, [
@@ -79,7 +79,7 @@ test("types, ranges and defaults are NodeTool's", () => {
   assert.equal(definition.recommended_models[0]?.repo_id, "black-forest-labs/FLUX.1-Depth-dev");
 });
 
-test("the numbers are those of the options", () => {
+test("ranges and defaults come from the options", () => {
   const property = (name: string) => definition.properties.find((one) => one.name === name);
   assert.equal(property("steps")?.default, requestOptions.steps.default);
   assert.equal(property("width")?.max, requestOptions.width.form?.max);

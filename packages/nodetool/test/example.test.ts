@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { definition } from "../src/definition.js";
-import { jobOf } from "../src/inputs.js";
-import { examples } from "./host.js";
+import { jobOf } from "../src/inputs/job.js";
+import { examples } from "./support/host.js";
 
 interface Workflow {
   readonly graph: {
@@ -12,7 +12,7 @@ interface Workflow {
   };
 }
 
-test("the example workflow connects what the node has, and its values are valid", async () => {
+test("the example workflow uses the node's properties and outputs, with valid values", async () => {
   const text = await readFile(new URL("../nodetool/depth-guided.json", examples), "utf8");
   const { nodes, edges } = (JSON.parse(text) as Workflow).graph;
   const [node, ...others] = nodes.filter(({ type }) => type === definition.node_type);

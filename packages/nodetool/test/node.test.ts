@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { definition } from "../src/definition.js";
 import { MFluxDepth, type NodeContext, nodeClass, type PropertyOptions, register } from "../src/node.js";
-import { examples } from "./host.js";
+import { examples } from "./support/host.js";
 
-// The Hub of the package that talks to it, and a cache, for the process of the engine too.
+// The test Hub of the package that downloads, and a cache; the engine's process inherits both.
 const { HubServer } = (await import(
   new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
 )) as typeof import("../../mflux-depth/test/support/hub-server.js");
@@ -28,7 +28,7 @@ after(async () => {
   rmSync(home, { recursive: true });
 });
 
-/** The SDK's base class, as far as the node leans on it. */
+/** The parts of the SDK's base class that the node uses. */
 class BaseNode {
   static readonly declared = new Map<object, Map<string, PropertyOptions>>();
   __node_id = "";
@@ -52,7 +52,7 @@ const sdk = {
   },
 };
 
-test("on the SDK's base class the node declares what the definition says", () => {
+test("the node declares the definition's properties on the SDK's base class", () => {
   const node = nodeClass(sdk);
   assert.equal(node.nodeType, definition.node_type);
   const declared = BaseNode.declared.get(node)!;
@@ -71,7 +71,7 @@ test("on the SDK's base class the node declares what the definition says", () =>
   assert.equal(new node({ steps: 3 }).serialize().steps, 3);
 });
 
-test("without the SDK it registers on a base of its own", async () => {
+test("the node registers on a base of its own without the SDK", async () => {
   const registered: unknown[] = [];
   await register({ register: (node) => registered.push(node) });
   assert.deepEqual(registered, [MFluxDepth]);
@@ -81,7 +81,7 @@ test("without the SDK it registers on a base of its own", async () => {
   assert.deepEqual([node.serialize().quantize, node.serialize().steps], [null, 3]);
 });
 
-test("process: the picture from the host's storage; progress and warnings as the host shows them", async () => {
+test("the node reads images from the host's storage, and reports progress and warnings to it", async () => {
   const map = await readFile(new URL("chelsea.jpg", examples));
   const messages: Record<string, unknown>[] = [];
   const context: NodeContext = {
@@ -126,7 +126,7 @@ test("process: the picture from the host's storage; progress and warnings as the
   await assert.rejects(lost.process(context), /depth_image could not be loaded/);
 });
 
-test("process: a model that is not here is downloaded, with its megabytes as progress", async () => {
+test("the node downloads a missing model, with megabytes as progress", async () => {
   const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
   const files = readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -145,7 +145,7 @@ test("process: a model that is not here is downloaded, with its megabytes as pro
     steps: 51,
   });
   await assert.rejects(node.process({ postMessage: (message) => messages.push(message) }), /steps/);
-  assert.deepEqual(hub.asked, [], "nothing is downloaded for what cannot be");
+  assert.deepEqual(hub.asked, [], "an invalid request downloads nothing");
   node.assign({ steps: 1, width: 256, height: 256 });
   await node.process({ postMessage: (message) => messages.push(message) });
   assert.ok(messages.some(({ progress, total }) => total === 21 && Number(progress) > 1));

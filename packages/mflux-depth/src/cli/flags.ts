@@ -132,7 +132,7 @@ function unknownFlag(flag: string, known: Iterable<string>): never {
   throw new OptionError(
     flag,
     `There is no flag ${flag}${suggestion ? `; did you mean ${suggestion}?` : "; --help lists the flags."}`,
-    { code: "option-unknown", details: { suggestion } },
+    { code: "option-unknown", details: suggestion === undefined ? {} : { suggestion } },
   );
 }
 

@@ -27,7 +27,7 @@ const imageFlags = {
   ...optionsFor(requestOptions, "generate"),
   promptFile: {
     kind: { type: "text" },
-    text: "A file with the prompt, in UTF-8; - reads standard input, and so does --prompt -.",
+    text: "A file with the prompt, in UTF-8; - reads standard input, like --prompt -.",
     flags: ["--prompt-file"],
     value: "FILE",
   },

@@ -107,7 +107,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
       : `there are ${Object.keys(commands).join(", ")}.`;
     throw new OptionError(name, `There is no command ${name}; ${hint}`, {
       code: "option-unknown",
-      details: { suggestion },
+      details: suggestion === undefined ? {} : { suggestion },
     });
   }
   const command = await entry.load();

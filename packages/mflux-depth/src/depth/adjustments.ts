@@ -1,4 +1,5 @@
 import { ImageError, OptionError } from "../errors.js";
+import { extremesOf } from "../images/extremes.js";
 import { bilinear, resize } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
 
@@ -49,17 +50,6 @@ function rangeOf(
         ? "the same depth was found everywhere, so there is nothing to show; try another photo."
         : `the percentiles ${far} and ${near} of the depth are equal; choose them farther apart.`,
     );
-  return { min, max };
-}
-
-/** The smallest and the largest value. */
-export function extremesOf(values: Float32Array): { min: number; max: number } {
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  for (const value of values) {
-    if (value < min) min = value;
-    if (value > max) max = value;
-  }
   return { min, max };
 }
 

@@ -1,9 +1,10 @@
 import { ImageError } from "../errors.js";
 import { saveFile } from "../files/output.js";
 import { encodeImage, toLevels } from "../images/encode.js";
+import { extremesOf } from "../images/extremes.js";
 import { bilinear, resize } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
-import { extremesOf, type MapAdjustments, normalizedMap } from "./adjustments.js";
+import { type MapAdjustments, normalizedMap } from "./adjustments.js";
 import { toColours } from "./colours.js";
 import { checkFileOptions, type DepthFileOptions, type DepthFormat, depthFormatOf, toNpy } from "./files.js";
 import { focalLengthFromFieldOfView } from "./focal-length.js";

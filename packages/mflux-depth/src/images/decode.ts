@@ -4,6 +4,7 @@ import type { Sharp, SharpOptions } from "sharp";
 import { ImageError } from "../errors.js";
 import type { ImageInput, RawImage } from "../options/index.js";
 import { codec } from "./codec.js";
+import { extremesOf } from "./extremes.js";
 import type { DecodedImage, Raster } from "./types.js";
 
 /*
@@ -55,16 +56,6 @@ function toUnitRange(image: DecodedImage, largest: number): DecodedImage {
   const { data } = image;
   if (largest !== 1) for (let i = 0; i < data.length; i++) data[i] = data[i]! / largest;
   return image;
-}
-
-function extremesOf(values: Float32Array): { min: number; max: number } {
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  for (const value of values) {
-    if (value < min) min = value;
-    if (value > max) max = value;
-  }
-  return { min, max };
 }
 
 /** RGB → grey with Pillow's weights. Equal channels stay exactly what they are. */

@@ -135,7 +135,7 @@ export function refuseUnknown(names: Iterable<string>, known: Iterable<string>):
     const hint = suggestion ? `; did you mean ${suggestion}?` : ".";
     throw new OptionError(name, `There is no option ${name}${hint}`, {
       code: "option-unknown",
-      details: { suggestion },
+      details: suggestion === undefined ? {} : { suggestion },
     });
   }
 }

@@ -5,7 +5,7 @@
 import { defaultDepthModel, defaultModel, longestPrompt } from "./defaults.js";
 import type { OptionKind } from "./kinds.js";
 
-/** What an option takes part in; the names are those of the command line's commands. */
+/** The commands that take an option. */
 export type Purpose = "generate" | "plan" | "depth" | "save" | "download";
 
 /** A heading that options of a table stand under in help and forms: how a depth map is made, and how it is written. */

@@ -63,21 +63,21 @@ async function run(
   return { code, stdout, stderr };
 }
 
-const picture = ["--prompt", "a cube", "--width", "64", "--height", "64", "--steps", "1", "-q", "none"];
-const generate = (...argv: string[]): string[] => ["generate", "-m", name, ...picture, ...argv];
+const request = ["--prompt", "a cube", "--width", "64", "--height", "64", "--steps", "1", "-q", "none"];
+const generate = (...argv: string[]): string[] => ["generate", "-m", name, ...request, ...argv];
 const map = ["--depth-image", at("../../examples/images/portrait_depth.png")];
 
 const snapshotOf = (repository: string, commit: string): string =>
   join(home, "hf", "hub", `models--${repository.replace("/", "--")}`, "snapshots", commit);
 
-/** The files of all repositories that were asked for, without repetition. */
+/** The files requested of all repositories, each once. */
 const fetched = (): string[] => [...new Set(hub.resolved())].sort();
 
 const host = (files: Files): string =>
   hub.host(name, { ...files, "flux1-depth-dev.safetensors": "x", "README.md": "x" });
 
-describe("mflux-depth download", () => {
-  test("fetches what generate does, which then needs no network", async () => {
+describe("download", () => {
+  test("fetches the files that generate fetches, which then needs no network", async () => {
     const commit = host(flux);
     assert.equal((await run(generate(...map))).code, 0);
     const asGenerate = fetched();
@@ -103,7 +103,7 @@ describe("mflux-depth download", () => {
     assert.deepEqual(hub.asked, []);
   });
 
-  test("fetches Depth Pro where it is asked for, and the configs of a model saved by mflux", async () => {
+  test("fetches Depth Pro on request, and the configs of a model saved by mflux", async () => {
     const commit = host(flux);
     const depthCommit = hub.host("someone/depth", { ...depthPro, "depth_pro.pt": "x" });
     hub.host("someone/configs", whole);
@@ -134,14 +134,15 @@ describe("mflux-depth download", () => {
     assert.deepEqual(hub.asked, []);
   });
 
-  test("takes the Depth Pro that the model brings, and nothing but Depth Pro for the command depth", async () => {
+  test("takes the Depth Pro that the model brings", async () => {
     host(whole);
     const both = await run(["download", "-m", name, "--depth"]);
     assert.deepEqual([both.code, both.stdout.split("\n").length], [0, 2], both.stderr);
     assert.ok(fetched().includes("depth_pro/model.safetensors"));
+  });
 
+  test("fetches only Depth Pro with --only-depth, which serves the command depth", async () => {
     hub.host("someone/depth", depthPro);
-    hub.forget();
     const flags = ["--depth-model", "someone/depth"];
     const alone = await run(["download", "--only-depth", ...flags]);
     assert.equal(alone.code, 0, alone.stderr);
@@ -150,7 +151,7 @@ describe("mflux-depth download", () => {
     assert.equal(made.code, 0, made.stderr);
   });
 
-  test("stops with Ctrl-C, and goes on where it was", async () => {
+  test("stops with Ctrl-C, and resumes where it stopped", async () => {
     const commit = host(flux);
     const bytes = flux[transformer]!;
     const hash = etagOf(transformer, bytes);
@@ -177,19 +178,19 @@ describe("mflux-depth download", () => {
     assert.ok(Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]) > 0, range);
   });
 
-  test("says in one sentence what it cannot do", async () => {
-    hub.host("someone/depth", depthPro);
-    for (const [argv, env, wanted, message] of [
-      [["-m", "someone/nothing"], {}, 1, /^someone\/nothing: /],
-      [["-m", "someone/depth"], {}, 1, /Depth Pro/],
-      [["-m", name], { HF_HUB_OFFLINE: "1" }, 1, /HF_HUB_OFFLINE is set/],
-      [["--pat", "x"], {}, 2, /--pat/],
-      [[name], {}, 2, /is not a flag/],
-    ] as const) {
+  const refused: [string, string[], Record<string, string>, number, RegExp][] = [
+    ["a repository that does not exist", ["-m", "someone/nothing"], {}, 1, /^someone\/nothing: /],
+    ["Depth Pro as the model", ["-m", "someone/depth"], {}, 1, /Depth Pro/],
+    ["a download while offline", ["-m", name], { HF_HUB_OFFLINE: "1" }, 1, /HF_HUB_OFFLINE is set/],
+    ["an unknown flag", ["--pat", "x"], {}, 2, /--pat/],
+    ["an argument without a flag", [name], {}, 2, /is not a flag/],
+  ];
+  for (const [what, argv, env, wanted, message] of refused)
+    test(`refuses ${what} in one sentence`, async () => {
+      hub.host("someone/depth", depthPro);
       const { code, stdout, stderr } = await run(["download", ...argv], env);
       assert.deepEqual([code, stdout], [wanted, ""], stderr);
       assert.match(stderr, message);
       assert.equal(stderr.trimEnd().split("\n").length, 1, stderr);
-    }
-  });
+    });
 });

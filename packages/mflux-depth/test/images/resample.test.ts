@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { bilinear, interpolate, lanczos, resize } from "../../src/images/resample.js";
 import type { Raster } from "../../src/images/types.js";
+import { largestDifference } from "../support/images.js";
 
 /*
  * golden/resample.json is made by Pillow from `pattern` below:
@@ -20,7 +21,7 @@ const pattern = (width: number, height: number): Raster => ({
   channels: 1,
 });
 
-/** The channels of several pictures, interleaved. */
+/** Interleaves the channels of several images. */
 const interleave = (...planes: Raster[]): Raster => ({
   ...planes[0]!,
   channels: planes.length,
@@ -30,40 +31,37 @@ const interleave = (...planes: Raster[]): Raster => ({
   ),
 });
 
-const largest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
-  assert.equal(a.length, b.length);
-  let most = 0;
-  for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs(a[i]! - b[i]!));
-  return most;
-};
+describe("resize", () => {
+  test("covers all golden cases", () => assert.equal(golden.cases.length, 16));
 
-test("Lanczos and bilinear are Pillow's on floats", () => {
-  assert.equal(golden.cases.length, 16);
-  for (const { filter, from, to, values } of golden.cases) {
-    const out = resize(pattern(...from), ...to, filter === "lanczos" ? lanczos : bilinear);
-    assert.deepEqual([out.width, out.height], to);
-    // One unit in the last place of float32 at 256, should a C library's sine differ from V8's; here none.
-    assert.ok(largest(out.data, values) <= 3.1e-5, `${filter} ${from} → ${to}: ${largest(out.data, values)}`);
-  }
+  for (const { filter, from, to, values } of golden.cases)
+    test(`equals Pillow's ${filter} on floats from ${from.join("×")} to ${to.join("×")}`, () => {
+      const out = resize(pattern(...from), ...to, filter === "lanczos" ? lanczos : bilinear);
+      assert.deepEqual([out.width, out.height], to);
+      // One unit in the last place of float32 at 256, in case a C library's sine differs from V8's; here none does.
+      const difference = largestDifference(out.data, values);
+      assert.ok(difference <= 3.1e-5, `${difference}`);
+    });
+
+  test("returns an image that has the size already", () => {
+    const image = pattern(16, 9);
+    assert.equal(resize(image, 16, 9, lanczos), image);
+  });
 });
 
-test("channels do not mix", () => {
+describe("channels do not mix", () => {
   const [a, b] = [pattern(31, 17), { ...pattern(31, 17), data: pattern(31, 17).data.toReversed() }];
-  for (const run of [
-    (p: Raster) => resize(p, 8, 20, lanczos),
-    (p: Raster) => resize(p, 40, 9, bilinear),
-    (p: Raster) => interpolate(p, 13, 29),
-  ])
-    assert.deepEqual(run(interleave(a, b, a)), interleave(run(a), run(b), run(a)));
+  for (const [name, resized] of [
+    ["with Lanczos", (image: Raster) => resize(image, 8, 20, lanczos)],
+    ["with the bilinear filter", (image: Raster) => resize(image, 40, 9, bilinear)],
+    ["when interpolated", (image: Raster) => interpolate(image, 13, 29)],
+  ] as const)
+    test(name, () =>
+      assert.deepEqual(resized(interleave(a, b, a)), interleave(resized(a), resized(b), resized(a))),
+    );
 });
 
-test("the same size is the same picture", () => {
-  const p = pattern(16, 9);
-  assert.equal(resize(p, 16, 9, lanczos), p);
-  assert.equal(largest(interpolate(p, 16, 9).data, p.data), 0);
-});
-
-/** PyTorch's definition, plainly: sample at (i + ½)·n/m − ½, clamped to the picture. */
+/** PyTorch's definition in plain loops: sample at (i + ½)·n/m − ½, clamped to the image. */
 function sampled(source: Raster, width: number, height: number): number[] {
   const at = (i: number, from: number, to: number) =>
     Math.min(Math.max(((i + 0.5) * from) / to - 0.5, 0), from - 1);
@@ -80,8 +78,8 @@ function sampled(source: Raster, width: number, height: number): number[] {
   return values;
 }
 
-test("interpolate samples between the four nearest pixels", () => {
-  for (const [from, to] of [
+describe("interpolate", () => {
+  const sizes: [from: [number, number], to: [number, number]][] = [
     [
       [7, 5],
       [16, 16],
@@ -102,16 +100,22 @@ test("interpolate samples between the four nearest pixels", () => {
       [9, 20],
       [23, 7],
     ],
-  ] as const) {
-    const source = pattern(from[0], from[1]);
-    const out = interpolate(source, to[0], to[1]);
-    assert.ok(largest(out.data, sampled(source, to[0], to[1])) < 5e-4, `${from} → ${to}`);
-  }
-});
+  ];
+  for (const [from, to] of sizes)
+    test(`samples between the four nearest pixels from ${from.join("×")} to ${to.join("×")}`, () => {
+      const source = pattern(...from);
+      assert.ok(largestDifference(interpolate(source, ...to).data, sampled(source, ...to)) < 5e-4);
+    });
 
-test("a quarter is the mean of the two middle pixels each way", () => {
-  const source = pattern(16, 16);
-  const out = interpolate(source, 4, 4);
-  const p = (x: number, y: number) => source.data[y * 16 + x]!;
-  assert.ok(Math.abs(out.data[5]! - (p(5, 5) + p(6, 5) + p(5, 6) + p(6, 6)) / 4) < 1e-4);
+  test("gives the same values for the same size", () => {
+    const image = pattern(16, 9);
+    assert.deepEqual(interpolate(image, 16, 9).data, image.data);
+  });
+
+  test("takes the mean of the two middle pixels each way for a quarter", () => {
+    const source = pattern(16, 16);
+    const out = interpolate(source, 4, 4);
+    const p = (x: number, y: number) => source.data[y * 16 + x]!;
+    assert.ok(Math.abs(out.data[5]! - (p(5, 5) + p(6, 5) + p(5, 6) + p(6, 6)) / 4) < 1e-4);
+  });
 });

@@ -28,7 +28,7 @@ import {
 import { type Conv2d, type GroupNorm, type Linear, lazily, randomize, runStages } from "@mflux-depth/mlx/nn";
 import { Autoencoder, type AutoencoderConfig } from "../../src/models/autoencoder.js";
 
-/* The autoencoder within little memory, and equal to the undivided computation. */
+/* The autoencoder keeps to little memory, and gives the same result as on whole maps. */
 
 const config: AutoencoderConfig = {
   inChannels: 3,
@@ -50,7 +50,7 @@ function randomAutoencoder(): Autoencoder {
   return model;
 }
 
-// The whole autoencoder in plain operations on whole pictures, after the paper's figure.
+// The whole autoencoder in plain operations on whole images, after the paper's figure.
 
 const conv = (
   x: MxArray,
@@ -77,8 +77,7 @@ function normed(x: MxArray, { weight, bias, groups, eps }: GroupNorm): MxArray {
 const swish = (x: MxArray): MxArray => multiply(x, sigmoid(x));
 const linear = (x: MxArray, { weight, bias }: Linear): MxArray => add(matmul(x, transpose(weight)), bias!);
 
-type Part<K extends "encoder" | "decoder"> = Autoencoder[K];
-type Middle = Part<"encoder">["midBlock"];
+type Middle = Autoencoder["encoder"]["midBlock"];
 type Resnet = Middle["resnets"][0];
 
 const residual = (x: MxArray, block: Resnet): MxArray => {
@@ -126,9 +125,9 @@ const sizes: readonly (readonly [rows: number, columns: number])[] = [
   [37, 29],
 ];
 
-describe("divided and undivided are equal", () => {
+describe("the autoencoder equals plain operations", () => {
   for (const [rows, columns] of sizes)
-    test(`decoding ${rows}×${columns} latents`, async () => {
+    test(`decoding ${rows} × ${columns} latents`, async () => {
       using model = randomAutoencoder();
       using latents = random.normal([1, rows, columns, 4], { key: random.key(2) });
       using pictures = await runStages(model.decodeStages(latents));
@@ -138,7 +137,7 @@ describe("divided and undivided are equal", () => {
       assert.ok(error <= 1e-5, `relative error ${error}`);
     });
 
-  test("encoding two pictures", async () => {
+  test("encoding two images", async () => {
     using model = randomAutoencoder();
     using pictures = random.normal([2, 92, 60, 3], { key: random.key(3) });
     using mode = await runStages(model.encodeStages(pictures));
@@ -150,11 +149,11 @@ describe("divided and undivided are equal", () => {
   });
 });
 
-describe("within a limit", () => {
+describe("a memory limit", () => {
   const pictures = { height: 188, width: 164 };
   const numbers = { bytes: 4, fused: defaultDevice() === "cpu" };
 
-  /** The result, and the most that was held besides. */
+  /** A result, and the most memory that was held in addition. */
   async function measured(run: () => Promise<MxArray>): Promise<{ result: MxArray; peak: number }> {
     memory.clearCache();
     memory.resetPeakMemory();
@@ -164,7 +163,7 @@ describe("within a limit", () => {
   }
 
   for (const share of [0.7, 0.5, 0.35, 0])
-    test(`of ${share} of what whole maps take, results are the same`, async () => {
+    test(`of ${share} of the bytes of whole maps gives the same result`, async () => {
       const { height, width } = pictures;
       using model = randomAutoencoder();
       using latents = random.normal([1, height / 4, width / 4, 4], { key: random.key(2) });
@@ -188,13 +187,13 @@ describe("within a limit", () => {
         const error = difference(banded, whole);
         assert.ok(error <= 2e-6, `relative error ${error}`);
         assert.ok(bytes(limit) < bytes());
-        // The limit is kept, or what takes the least was chosen.
+        // The plan keeps the limit, or is the one that takes the least.
         assert.ok(bytes(limit) <= Math.max(limit, bytes(0)), `${bytes(limit)} planned of ${limit}`);
         if (numbers.fused) assert.ok(peak <= bytes(limit), `${peak} held, ${bytes(limit)} planned`);
       }
     });
 
-  test("of a third, memory is half of what whole maps take", { skip: !numbers.fused }, async () => {
+  test("of a third of the bytes halves the memory", { skip: !numbers.fused }, async () => {
     using model = randomAutoencoder();
     using latents = random.normal([1, 128, 128, 4]);
     await evaluate(latents);
@@ -204,10 +203,10 @@ describe("within a limit", () => {
     const banded = await measured(() => runStages(model.decodeStages(latents, limit)));
     banded.result.dispose();
     assert.ok(banded.peak <= limit, `${banded.peak} of ${limit}`);
-    assert.ok(banded.peak < whole.peak / 2, `${banded.peak} where whole maps take ${whole.peak}`);
+    assert.ok(banded.peak < whole.peak / 2, `${banded.peak}, whole maps take ${whole.peak}`);
   });
 
-  test("as one lazy graph", () => {
+  test("gives the same result as one lazy graph", () => {
     using model = randomAutoencoder();
     using latents = random.normal([1, 40, 24, 4], { key: random.key(4) });
     using whole = model.decode(latents);
@@ -215,7 +214,7 @@ describe("within a limit", () => {
     assert.ok(difference(banded, whole) <= 2e-6);
   });
 
-  test("a run that is left early, or aborted, holds nothing", async () => {
+  test("leaves nothing behind when the computation ends early", async () => {
     using model = randomAutoencoder();
     using latents = random.normal([1, 32, 32, 4]);
     evaluateSync(latents, [...model.parameters().values()]);
@@ -223,7 +222,7 @@ describe("within a limit", () => {
     const [held, handles] = [memory.activeMemory(), memory.liveHandles()];
     const holdsNothing = (): void => {
       memory.clearCache();
-      // Others may have been collected meanwhile.
+      // Arrays of other tests may have been collected meanwhile.
       assert.ok(memory.activeMemory() <= held && memory.liveHandles() <= handles);
     };
     const stages = model.decodeStages(latents, 0);
@@ -238,8 +237,10 @@ describe("within a limit", () => {
   });
 });
 
-describe("memory", { skip: defaultDevice() === "cpu" ? false : "of the CPU's fused convolution" }, () => {
-  /** Peak of a run above what was held before, in bytes. */
+describe("peak memory", {
+  skip: defaultDevice() === "cpu" ? false : "only the CPU fuses convolutions",
+}, () => {
+  /** Bytes at the peak of a computation, above those held before. */
   async function peakOf(run: () => Promise<MxArray>): Promise<number> {
     memory.clearCache();
     memory.resetPeakMemory();
@@ -250,20 +251,20 @@ describe("memory", { skip: defaultDevice() === "cpu" ? false : "of the CPU's fus
   }
 
   for (const size of [128, 256])
-    test(`of ${size}×${size} pixels is that of a layer's input and two maps of its output`, async () => {
+    test(`for ${size} × ${size} pixels is a layer's input and two maps of its output`, async () => {
       using model = randomAutoencoder();
       using latents = random.normal([1, size / 4, size / 4, 4]);
       using pictures = random.normal([1, size, size, 3]);
       await evaluate([latents, pictures]);
       const pixels = 4 * size * size;
-      // The last level of the decoder takes twice the channels that it gives: 2 + 1 + 1 maps.
+      // The last level of the decoder halves the channels: 2 + 1 + 1 maps.
       const decoding = await peakOf(() => runStages(model.decodeStages(latents)));
       assert.ok(decoding <= 1.02 * pixels * 16 * 4, `${decoding / pixels / 16} maps to decode`);
       const encoding = await peakOf(() => runStages(model.encodeStages(pictures)));
       assert.ok(encoding <= 1.02 * pixels * 16 * 3, `${encoding / pixels / 16} maps to encode`);
     });
 
-  test("a run that is cancelled between stages holds nothing", async () => {
+  test("falls back when a computation is cancelled between stages", async () => {
     using model = randomAutoencoder();
     using latents = random.normal([1, 32, 32, 4]);
     evaluateSync(latents);
@@ -286,7 +287,7 @@ describe("memory", { skip: defaultDevice() === "cpu" ? false : "of the CPU's fus
     await assert.rejects(runStages(watched(), { signal: controller.signal }), /enough/);
     assert.equal(parts, 3);
     memory.clearCache();
-    // Others may have been collected meanwhile.
+    // Arrays of other tests may have been collected meanwhile.
     assert.ok(memory.liveHandles() <= handles);
     assert.ok(memory.activeMemory() <= held);
   });

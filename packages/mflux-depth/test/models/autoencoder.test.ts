@@ -44,7 +44,7 @@ const golden = (name: string): MxArray =>
     return transpose(tensor, [0, 2, 3, 1]);
   });
 
-// The floor between torch and us is 8e-7 on the CPU.
+// On the CPU, the difference to torch is 8e-7.
 const tolerance = defaultDevice() === "cpu" ? 3e-6 : 2e-5;
 
 describe("autoencoder against diffusers", () => {
@@ -58,7 +58,7 @@ describe("autoencoder against diffusers", () => {
     ["random_latent", "random_decoded", (x: MxArray) => model.decode(x)],
   ] as const;
   for (const [from, to, run] of cases) {
-    it(`${from} → ${to}`, () => {
+    it(`computes ${to} from ${from}`, () => {
       const input = golden(from);
       const out = run(input);
       assert.deepEqual(out.shape, golden(to).shape);
@@ -68,7 +68,7 @@ describe("autoencoder against diffusers", () => {
     });
   }
 
-  it("is the same layer by layer", async () => {
+  it("gives the same result layer by layer", async () => {
     const latents = golden("random_latent");
     const once = values(model.decode(latents));
     assert.deepEqual(values(await runStages(model.decodeStages(latents))), once);
@@ -77,19 +77,19 @@ describe("autoencoder against diffusers", () => {
     assert.deepEqual(values(await runStages(model.encodeStages(picture))), values(model.encode(picture)));
   });
 
-  it("a cancel within a decoding leaves nothing behind", async () => {
+  it("holds nothing after a decoding is cancelled", async () => {
     const latents = golden("random_latent");
     evaluateSync(latents);
     const before = memory.liveHandles();
     const abort = new AbortController();
-    const run = runStages(model.decodeStages(latents), { signal: abort.signal });
+    const decoding = runStages(model.decodeStages(latents), { signal: abort.signal });
     setImmediate(() => abort.abort(new Error("enough")));
-    await assert.rejects(run, /enough/);
+    await assert.rejects(decoding, /enough/);
     assert.ok(memory.liveHandles() <= before);
     assert.ok(!latents.disposed);
   });
 
-  it("in bfloat16 it stays close to float32", async () => {
+  it("stays close to float32 in bfloat16", async () => {
     using half = await tinyWorld("bfloat16");
     const out = half.decode(golden("random_latent"));
     assert.equal(out.dtype, "bfloat16");
@@ -97,7 +97,7 @@ describe("autoencoder against diffusers", () => {
     assert.ok(error > 1e-4 && error < 0.1, `relative error ${error}`);
   });
 
-  it("latents are shifted, then scaled, for the transformer", () => {
+  it("shifts, then scales latents for the transformer", () => {
     const { scalingFactor, shiftFactor } = tinyConfig;
     const latents = golden("random_latent");
     const scaled = scaleLatents(latents, tinyConfig);
@@ -110,7 +110,7 @@ describe("autoencoder against diffusers", () => {
 
 // ---------------------------------------------------------------- another size, in plain doubles
 
-/** A feature map: one picture, channels last. */
+/** The feature map of one image, channels last. */
 interface Plane {
   height: number;
   width: number;
@@ -125,7 +125,7 @@ const plane = (height: number, width: number, channels: number): Plane => ({
   data: new Float64Array(height * width * channels),
 });
 
-/** The autoencoder for one picture written out with loops. */
+/** The autoencoder for one image, in plain loops. */
 class Plainly {
   private readonly parameters: Map<string, { shape: readonly number[]; data: Float32Array }>;
 
@@ -303,7 +303,7 @@ describe("autoencoder at another size", () => {
     usePostQuantConv: false,
     layersPerBlock: 1,
   };
-  // Small weights and inputs bring what the norms see near the square root of eps, where a wrong eps shows.
+  // Small weights and inputs bring the norms' inputs near the square root of eps, where a wrong eps shows.
   for (const [name, config, scale] of [
     ["with all parts", oddConfig, 0.2],
     ["with small weights", oddConfig, 0.02],
@@ -321,7 +321,7 @@ describe("autoencoder at another size", () => {
     });
   }
 
-  it("pictures of a batch do not see each other", () => {
+  it("keeps the images of a batch apart", () => {
     const model = oddModel(oddConfig, 0.2);
     const [a, b] = [draw([1, 3, 5, 5], 3), draw([1, 3, 5, 5], 4)];
     const both = model.decode(concatenate([a, b]));
@@ -349,7 +349,7 @@ describe("autoencoder: loading and config", () => {
     assert.ok(relativeError(values(out), values(golden("random_decoded"))) <= tolerance);
   });
 
-  it("names tensors that do not fit", async () => {
+  it("names missing and unexpected tensors", async () => {
     const tensors = weights();
     tensors.delete("encoder.conv_in.bias");
     const unneeded = tensors.get("decoder.conv_out.bias")!;
@@ -366,7 +366,7 @@ describe("autoencoder: loading and config", () => {
     );
   });
 
-  it("has diffusers' defaults", () => {
+  it("gives missing values the defaults of diffusers", () => {
     assert.deepEqual(autoencoderConfig({ shift_factor: null }), {
       inChannels: 3,
       outChannels: 3,
@@ -382,23 +382,28 @@ describe("autoencoder: loading and config", () => {
     });
   });
 
-  it("refuses configs that cannot be", () => {
-    for (const [config, message] of [
-      ["", /not a JSON object/],
-      [{ _class_name: "AutoencoderTiny" }, /"AutoencoderTiny"/],
-      [{ act_fn: "gelu" }, /"act_fn" is "gelu"/],
-      [{ block_out_channels: [64, 0] }, /"block_out_channels" is \[64,0\]/],
-      [{ block_out_channels: [64, 72] }, /does not divide the 72 channels/],
-      [
-        { block_out_channels: [64, 128], down_block_types: ["DownEncoderBlock2D"] },
-        /"DownEncoderBlock2D" 2 times/,
-      ],
-      [{ scaling_factor: 0 }, /"scaling_factor" is 0/],
-      [{ shift_factor: "a" }, /"shift_factor" is "a"/],
-    ] as const)
+  for (const [what, config, message] of [
+    ["a config that is not an object", "", /not a JSON object/],
+    ["another class", { _class_name: "AutoencoderTiny" }, /"AutoencoderTiny"/],
+    ["another activation", { act_fn: "gelu" }, /"act_fn" is "gelu"/],
+    ["a block without channels", { block_out_channels: [64, 0] }, /"block_out_channels" is \[64,0\]/],
+    [
+      "groups that do not divide the channels",
+      { block_out_channels: [64, 72] },
+      /does not divide the 72 channels/,
+    ],
+    [
+      "too few block types",
+      { block_out_channels: [64, 128], down_block_types: ["DownEncoderBlock2D"] },
+      /"DownEncoderBlock2D" 2 times/,
+    ],
+    ["a scaling factor of zero", { scaling_factor: 0 }, /"scaling_factor" is 0/],
+    ["a shift that is not a number", { shift_factor: "a" }, /"shift_factor" is "a"/],
+  ] as const)
+    it(`refuses ${what}`, () => {
       assert.throws(
         () => autoencoderConfig(config),
         (error) => error instanceof ModelError && message.test(error.message),
       );
-  });
+    });
 });

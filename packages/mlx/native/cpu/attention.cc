@@ -7,7 +7,7 @@
 namespace cpu {
 namespace {
 
-// Panels of queries that share what is read of keys and values.
+// Panels of queries per task, which share reads of keys and values.
 constexpr size_t most_panels = 8;
 
 void expect_heads(const mx::array& q, const mx::array& k, const mx::array& v) {
@@ -16,7 +16,7 @@ void expect_heads(const mx::array& q, const mx::array& k, const mx::array& v) {
          "takes q, k and v [batch, heads, tokens, dims], k and v of the same shape");
 }
 
-// q, k, v and perhaps a mask
+// inputs: q, k, v and optionally a mask
 mx::array attended(const AttentionKernel& kernel, Inputs all, float scale, bool causal) {
   const mx::array& q = all[0];
   return fuse(
@@ -24,7 +24,7 @@ mx::array attended(const AttentionKernel& kernel, Inputs all, float scale, bool 
       [&kernel, scale, causal](const Inputs& in, float* out) {
         const size_t heads = in[0].shape(1), queries = in[0].shape(2), dims = in[0].shape(3), keys = in[1].shape(2);
         const size_t all_heads = in[0].shape(0) * heads, width = heads * dims;
-        // Large tasks, as long as all threads have some.
+        // Tasks are as large as possible while every thread gets some.
         const size_t panels = (queries + kernel.panel - 1) / kernel.panel;
         const size_t together = std::clamp<size_t>(all_heads * panels / (4 * runtime::thread_count()), 1, most_panels);
         const size_t step = together * kernel.panel, parts = (queries + step - 1) / step;
@@ -61,7 +61,7 @@ mx::array attended(const AttentionKernel& kernel, Inputs all, float scale, bool 
 
 mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::optional<mx::array> mask, bool causal) {
   expect_heads(q, k, v);
-  expect(!causal || q.shape(2) <= k.shape(2), "takes a key for each query where the mask is causal");
+  expect(!causal || q.shape(2) <= k.shape(2), "takes at least as many keys as queries with a causal mask");
   Inputs all{q, k, v};
   if (mask) {
     const mx::Shape scores{q.shape(0), q.shape(1), q.shape(2), k.shape(2)};
@@ -75,7 +75,7 @@ mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::option
 
 mx::array attend_bfloat16(mx::array q, mx::array k, mx::array v, float scale) {
   expect_heads(q, k, v);
-  expect(bfloat16_attention() != nullptr, "takes a processor that multiplies bfloat16 (AVX512-BF16)");
+  expect(bfloat16_attention() != nullptr, "needs a processor that multiplies bfloat16 (AVX512-BF16)");
   return attended(*bfloat16_attention(), {q, k, v}, scale, false);
 }
 

@@ -11,7 +11,7 @@
 namespace cpu {
 namespace {
 
-// A node of the graph with one output, whose work is a function of the inputs' buffers.
+// A node of the graph with one output, computed by a function of the input buffers.
 class Fused : public CpuPrimitive {
  public:
   Fused(mx::Stream stream, const char* name, bool in_place, Work work)
@@ -39,7 +39,7 @@ class Fused : public CpuPrimitive {
   const Work work_;
 };
 
-// MLX's Contiguous, with a copy on all threads.
+// MLX's Contiguous, copying on all threads.
 class Contiguous : public CpuPrimitive {
  public:
   using CpuPrimitive::CpuPrimitive;
@@ -64,7 +64,7 @@ mx::array laid_out(mx::array a) {
   return mx::array(a.shape(), a.dtype(), std::move(primitive), {a});
 }
 
-// Rows of an array, from `first` to `last` in the order of its shape.
+// Copies rows `first` to `last` of an array, in the order of its shape.
 void copy_rows(const mx::array& from, size_t first, size_t last, const mx::Strides& strides, float* out) {
   const int axes = from.ndim() - 1;
   const size_t length = from.shape(axes);
@@ -113,7 +113,7 @@ mx::array fuse(
 
 mx::array fuse_bytes(
     const char* name, size_t bytes, Inputs inputs, std::function<void(const Inputs&, uint8_t*)> work) {
-  expect(bytes <= INT32_MAX, "makes more bytes than an axis can have");
+  expect(bytes <= INT32_MAX, "needs more bytes than an axis can have");
   expect_float32(inputs);
   for (auto& input : inputs) input = laid_out(input);
   auto in_bytes = [work = std::move(work)](const Inputs& in, float* out) { work(in, reinterpret_cast<uint8_t*>(out)); };

@@ -7,22 +7,22 @@
 #include <string>
 #include <vector>
 
-// Which kernels this processor runs.
+// Selects the kernels for this processor.
 
 namespace cpu {
 namespace {
 
 struct InstructionSet {
   const char* name;
-  // Whether the processor has it, and whether the next one would not be faster there.
+  // Whether the processor has the set, and whether no later set would be faster on it.
   bool present, fastest;
   const Kernels* kernels;
   const AttentionKernel* bfloat16;
-  // Those for narrow weights come first.
+  // Kernels for narrow weights come first.
   std::vector<const IntegerKernels*> integers;
 };
 
-// The later ones run wherever an earlier one does.
+// Each set also runs wherever an earlier one does.
 std::vector<InstructionSet> all_sets() {
 #ifdef __x86_64__
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -31,7 +31,7 @@ std::vector<InstructionSet> all_sets() {
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
   const auto* bfloat16 = __builtin_cpu_supports("avx512bf16") ? &bfloat16_attention_kernel : nullptr;
   return {
-      // Intel's servers have as many units for products of bytes as for additions, and gain nothing by pairs.
+      // Intel's servers have as many units for byte products as for additions, so pairs gain nothing there.
       {"avx512-pairs", vnni, static_cast<bool>(__builtin_cpu_is("amd")), &avx512_kernels, bfloat16,
        {&vnni_pair_kernels, &vnni_kernels}},
       {"avx512", avx512, true, &avx512_kernels, bfloat16, {vnni ? &vnni_kernels : &avx2_integer_kernels}},
@@ -44,7 +44,7 @@ std::vector<InstructionSet> all_sets() {
 #endif
 }
 
-// MFLUX_DEPTH_ISA names one; what the processor lacks of it, the next one stands for.
+// MFLUX_DEPTH_ISA names a set. If the processor lacks it, the next one is used.
 const InstructionSet& chosen() {
   static const InstructionSet choice = [] {
     const char* wish = std::getenv("MFLUX_DEPTH_ISA");
@@ -57,7 +57,7 @@ const InstructionSet& chosen() {
       names += (names.empty() ? "" : ", ") + std::string(set.name);
     }
     throw std::invalid_argument(
-        "MFLUX_DEPTH_ISA is \"" + std::string(wish) + "\"; leave it out, or name one of " + names);
+        "MFLUX_DEPTH_ISA is \"" + std::string(wish) + "\"; unset it, or set it to one of " + names);
   }();
   return choice;
 }

@@ -1,27 +1,27 @@
 #pragma once
 
-// Products of inputs rounded to 8 bits and of weights as they are stored: what the instruction sets do of them.
-// In both operands, of each eight neighbouring inputs those at even places come before those at odd ones, for so
-// weights of 4 bits come apart with a mask and a shift.
+// Products of inputs rounded to 8 bits and weights as stored: the part that depends on the instruction set. Both
+// operands reorder each eight neighbouring inputs, even places before odd ones, so that a mask and a shift unpack 4-bit
+// weights.
 
 #include <cstddef>
 #include <cstdint>
 
 namespace cpu {
 
-// Rows of inputs, and output features, that are multiplied at a time.
+// Rows of inputs and output features that are multiplied at a time.
 constexpr size_t tile_rows = 6;
 constexpr size_t panel_width = 32;
 
-// Inputs of a row of a tile that lie side by side: those of its other rows come before the next ones. Each group is of
-// one or more such runs.
+// Number of inputs of a row that lie side by side in a tile; the other rows follow before the next run. A group
+// consists of one or more runs.
 constexpr size_t run_inputs = 32;
 
-// Inputs that are multiplied before the next ones: a panel's part of the weights (16 KB) stays in the nearest cache for
-// all rows.
+// Number of inputs that are multiplied at a time: their weights in a panel (16 KB) stay in the nearest cache for all
+// rows.
 constexpr size_t chunk_inputs = 512;
 
-// Calls f<bits>() for a number of bits that integers are packed with.
+// Calls f<bits>() for a bit width of packed integers.
 template <typename F>
 void with_bits(int bits, const F& f) {
   switch (bits) {
@@ -40,59 +40,59 @@ void with_bits(int bits, const F& f) {
   }
 }
 
-// Of a group of inputs, for each row of a tile: what an integer stands for, and what kernels take off the sum of their
-// products.
+// For a group of inputs and each row of a tile: the value of one integer step, and the amount that kernels subtract
+// from the sum of products.
 struct TileGroup {
   float steps[tile_rows];
   int32_t excess[tile_rows];
 };
 
-// Packed weights that will be wanted next: `features` rows of `bytes`, `row_bytes` apart.
+// Packed weights that will be needed next: `features` rows of `bytes`, `row_bytes` apart.
 struct Ahead {
   const uint8_t* packed;
   size_t row_bytes, features, bytes;
 
-  // Asks for one of `parts` equal parts. All at once would be more than the processor keeps track of. Always inlined,
-  // as gcc leaves out calls of a function that does nothing but ask.
+  // Prefetches one of `parts` equal parts; the processor cannot track all of them at once. Always inlined, because gcc
+  // removes calls of a function that only prefetches.
   [[gnu::always_inline]] void fetch(size_t part, size_t parts) const {
     constexpr size_t cache_line = 64;
     for (size_t feature = features * part / parts; feature < features * (part + 1) / parts; feature++) {
       const uint8_t* row = packed + feature * row_bytes;
       for (size_t at = 0; at < bytes; at += cache_line) __builtin_prefetch(row + at);
-      // A row need not begin with a line.
+      // A row need not start at a cache line.
       __builtin_prefetch(row + bytes - 1);
     }
   }
 };
 
-// What `most` is where inputs are multiplied as they are.
+// The value of `most` for kernels that multiply inputs unchanged.
 inline int most_of_bytes(int) {
   return 127;
 }
 
-// Rows of inputs come in tiles one after the other; results of any number of rows are [rows, panel_width].
+// Rows of inputs are stored in consecutive tiles. Results of any number of rows are [rows, panel_width].
 struct IntegerKernels {
-  // The widest weights that they take, or that are faster so than as floats.
+  // The widest weights that the kernels take, or for which they are faster than floats.
   int most_bits;
 
-  // The largest magnitude of inputs beside weights of `bits`.
+  // The largest magnitude of inputs that go with weights of `bits`.
   int (*most)(int bits);
 
-  // Sets excess[row] of a row's groups, of which q [groups · group / run_inputs, tile_rows, run_inputs] begins at the
-  // row's place in a tile. Null where none is taken off.
+  // Sets excess[row] for the groups of a row; q [groups · group / run_inputs, tile_rows, run_inputs] points to the
+  // place of the row in a tile. Null if nothing is subtracted.
   void (*set_excess)(const int8_t* q, size_t group, size_t groups, int bits, size_t row, TileGroup* of);
 
-  // `inputs` weights, of a chunk at most, of each of `features` rows of packed ones, `row_bytes` apart → [inputs / 4,
-  // panel_width, 4] as add_products takes them; where there are fewer features, any.
+  // Unpacks `inputs` weights (at most a chunk) of each of `features` packed rows, `row_bytes` apart, to the layout of
+  // add_products, [inputs / 4, panel_width, 4]. The values of missing features are arbitrary.
   void (*unpack)(
       const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights);
 
-  // Words of 32 bits [features, words] → [words, panel_width], zeros where there are fewer features.
+  // Transposes 32-bit words [features, words] → [words, panel_width], with zeros for missing features.
   void (*columns)(const uint32_t* from, size_t features, size_t words, uint32_t* to);
 
-  // out (+)= q [tiles, groups · group / run_inputs, tile_rows, run_inputs] times weights [groups · group / 4,
-  // panel_width, 4] of `bits` each, every group times its steps in `of` [tiles, groups] and its weight_scales [groups,
-  // panel_width]; `group` is 32, 64 or 128. Without `more` nothing was in `out`.
+  // Multiplies q [tiles, groups · group / run_inputs, tile_rows, run_inputs] by weights [groups · group / 4,
+  // panel_width, 4] of `bits` each, and each group by its steps in `of` [tiles, groups] and its weight_scales [groups,
+  // panel_width]; `group` is 32, 64 or 128. Adds the products to `out` if `more`, else overwrites it.
   void (*add_products)(
       const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int bits, size_t group,
       size_t groups, size_t rows, bool more, const Ahead& ahead, float* out);
@@ -104,7 +104,7 @@ struct IntegerKernels {
       size_t pairs, size_t rows, float* out);
 };
 
-// For weights of `bits`. Null where the processor has none.
+// The kernels for weights of `bits`; null if the processor has none.
 const IntegerKernels* integer_kernels(int bits);
 
 #ifdef __x86_64__

@@ -1,7 +1,7 @@
 #pragma once
 
-// The inner loops of the CPU backend's fused operations, compiled once for each instruction set. All float32,
-// contiguous, over a range of rows or elements that one thread takes.
+// The inner loops of the CPU backend's fused operations, compiled once per instruction set. They process contiguous
+// float32 data, a range of rows or elements per thread.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace cpu {
 
 enum class Activation { silu, gelu, gelu_tanh, quick_gelu };
 
-// Queries of one head and what they attend to: out = softmax(scale · q kᵀ + mask) v.
+// Queries of one head with their keys and values: out = softmax(scale · q kᵀ + mask) v.
 struct Attention {
   size_t queries, keys, dims;
   // [queries or keys, dims]
@@ -20,22 +20,22 @@ struct Attention {
   const float* k;
   const float* v;
   float scale;
-  // Keys that the first query sees; each further one sees one more, as far as there are.
+  // Number of keys that the first query sees; each further query sees one more, up to all.
   size_t seen;
-  // [queries, keys], its rows `mask_stride` apart, or null.
+  // [queries, keys] with rows `mask_stride` apart, or null.
   const float* mask;
   size_t mask_stride;
-  // [queries, dims], its rows `stride` apart.
+  // [queries, dims] with rows `stride` apart.
   float* out;
   size_t stride;
 };
 
 struct AttentionKernel {
-  // Queries that go together: fewer take as long.
+  // Number of queries processed together; fewer take as long.
   size_t panel;
-  // Floats of scratch memory for so many queries.
+  // Number of scratch floats for the given queries.
   size_t (*scratch)(size_t queries, size_t dims);
-  // The scratch memory begins at a multiple of 64 bytes.
+  // The scratch memory is aligned to 64 bytes.
   void (*attend)(const Attention& a, float* scratch);
 };
 
@@ -43,8 +43,8 @@ struct Kernels {
   // out[i] = activation(in[i]); in may be out
   void (*activate)(Activation activation, const float* in, float* out, size_t count);
 
-  // The same, or a copy where there is none, of `count` values of each of so many rows: to rows that lie far apart and
-  // were not used before.
+  // Applies the activation (or copies, if there is none) to `count` values of each row, writing to rows that are far
+  // apart and not in the cache.
   void (*put_rows)(
       const Activation* activation, const float* in, size_t in_stride, size_t rows, size_t count, float* out,
       size_t out_stride);
@@ -57,49 +57,49 @@ struct Kernels {
   // out = x + gate * y for each row of `dims`; x may be out
   void (*gated_add)(const float* x, const float* gate, const float* y, float* out, size_t rows, size_t dims);
 
-  // One head of one token: x * rsqrt(mean(x²) + eps) * weight, then adjacent pairs turned by cos and sin [dims / 2].
+  // One head of one token: x * rsqrt(mean(x²) + eps) * weight, with adjacent pairs rotated by cos and sin [dims / 2].
   void (*norm_rotate)(
       const float* x, const float* weight, const float* cos, const float* sin, float* out, size_t dims, float eps);
 
   AttentionKernel attention;
 
-  // Sum of a row, and of squared differences from `centre`, of interleaved channels: x [positions, stride] at channels
-  // [0, size) → added up in double.
+  // Sums channels [0, size) of x [positions, stride], and their squared differences from `centre`, in double precision.
   double (*group_sum)(const float* x, size_t positions, size_t stride, size_t size);
   double (*group_squares)(const float* x, size_t positions, size_t stride, size_t size, float centre);
 
-  // out = x * factor + offset by channel for each row of `channels`, then SiLU if asked.
+  // out = x * factor + offset by channel for each row of `channels`, followed by SiLU if named
   void (*affine)(
       const float* x, const float* factor, const float* offset, float* out, size_t rows, size_t channels, bool silu);
 
-  // `count` values (a multiple of 8) of affine quantization with `bits` each, packed from the lowest bit on, in groups
-  // of `group` that share a scale and a bias.
+  // Unpacks `count` affinely quantized values (a multiple of 8) of `bits` each, lowest bit first, in groups of `group`
+  // that share a scale and a bias.
   void (*dequantize)(
       const uint8_t* packed, const float* scales, const float* biases, float* out, size_t count, size_t group, int bits);
 
-  // float16 or (`brain`) bfloat16 to float32
+  // Widens float16, or bfloat16 if `brain`, to float32.
   void (*widen)(const uint16_t* in, bool brain, float* out, size_t count);
 
-  // The reverse of dequantize, for groups of `size` values (a multiple of 32).
+  // The inverse of dequantize, for groups of `size` values (a multiple of 32).
   void (*quantize)(
       const float* in, uint8_t* packed, float* scales, float* biases, size_t groups, size_t size, int bits);
 
-  // The largest magnitude of each of `groups` groups of a row, and of all; that is NaN where a value is not finite.
+  // Finds the largest magnitude of each of `groups` groups of a row, and of the row: NaN if a value is not finite.
   float (*group_maxima)(const float* x, size_t group, size_t groups, float* maxima);
 
-  // Groups of a row in whole steps [groups], which bytes must hold; a step of 0 makes zeros. q [inputs / run_inputs,
-  // tile_rows, run_inputs] begins at the row's place in a tile; sums [groups] are of what the integers stand for.
+  // Rounds the groups of a row to multiples of their steps [groups], which must fit bytes; a step of 0 gives zeros. q
+  // [inputs / run_inputs, tile_rows, run_inputs] points to the place of the row in a tile; sums [groups] are the sums
+  // of the rounded values.
   void (*round_row)(const float* x, size_t group, size_t groups, const float* steps, int8_t* q, float* sums);
 
-  // Values as integers up to `most` either way, with a zero after an odd number of them. Gives the unit; NaN where a
-  // value is not finite.
+  // Rounds values to integers of magnitude up to `most`, and appends a zero to an odd number of them. Returns the unit:
+  // NaN if a value is not finite.
   float (*round_pairs)(const float* values, size_t count, float most, int16_t* out);
 };
 
-// Attention with q, k, v and the softmax's weights rounded to bfloat16. Null where the processor has no such products.
+// Attention with q, k, v and the softmax weights rounded to bfloat16; null if the processor lacks such products.
 const AttentionKernel* bfloat16_attention();
 
-// The best set that this machine has; MFLUX_DEPTH_ISA names one (instruction_sets.cc).
+// The best set of this machine, or the one that MFLUX_DEPTH_ISA names (instruction_sets.cc).
 const Kernels& kernels();
 
 const char* instruction_set();

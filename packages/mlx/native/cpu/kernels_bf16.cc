@@ -21,8 +21,8 @@ namespace {
 
 using attention::Vector;
 
-// Products of values rounded to bfloat16, added up in float32. A float holds two values that are multiplied with two
-// others: neighbours along the sum, the first in the lower half.
+// Products of values rounded to bfloat16, summed in float32. A float holds two values, neighbours along the sum with
+// the first in the lower half, which are multiplied with two others.
 struct Bfloat16 {
   static constexpr size_t units(size_t count) {
     return (count + 1) / 2;
@@ -88,14 +88,14 @@ struct Bfloat16 {
     return count < 16 ? (1u << count) - 1 : 0xffff;
   }
 
-  // Up to 32 of `count` values, times `sign`, as pairs of neighbours.
+  // Packs up to 32 of `count` values, times `sign`, into pairs of neighbours.
   static __m512 round_pairs(const float* x, size_t count, float sign) {
     const __m512 low = _mm512_maskz_loadu_ps(first_lanes(count), x);
     const __m512 high = count > 16 ? _mm512_maskz_loadu_ps(first_lanes(count - 16), x + 16) : Vector{};
     return (__m512)_mm512_cvtne2ps_pbh(high * sign, low * sign);
   }
 
-  // Each lane of one with the same of the other.
+  // Pairs each lane of one with the same lane of the other.
   static __m512 interleave(__m512 first, __m512 second) {
     const __m512i order = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);

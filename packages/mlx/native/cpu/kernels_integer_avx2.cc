@@ -10,15 +10,15 @@
 
 #pragma GCC target("avx2,fma")
 
-// Integer products in registers of 256 bits, with dot-product instructions and without.
+// Integer products in 256-bit registers, with and without dot-product instructions.
 
 namespace cpu {
 namespace {
 
 constexpr size_t step_bytes = panel_width * 4;
 
-// Of eight values of `bits` each those at even places, a byte each, or with `word` moved on by one value those at odd
-// ones.
+// Unpacks the values at even places out of eight values of `bits` each, one per byte. Shift `word` by one value to get
+// those at odd places.
 inline uint32_t every_second(uint64_t word, int bits) {
   if (bits == 4) return static_cast<uint32_t>(word) & 0x0f0f0f0f;
   const uint32_t mask = (1u << bits) - 1;
@@ -49,7 +49,7 @@ void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) 
   }
 }
 
-// Features of a part of the panel.
+// Features in one part of the panel.
 constexpr size_t part_width = 16;
 
 inline __m256i load(const void* p) {
@@ -62,9 +62,9 @@ inline __m256i four_bytes(const void* p) {
   return _mm256_set1_epi32(four);
 }
 
-// The kernels take the rows of a tile and the features of a panel from where their operands begin.
+// The operands of the kernels point to the first row of a tile and the first feature of a panel.
 
-// A group's sums, scaled.
+// Scales the sums of a group.
 template <int rows>
 inline void put_scaled(
     const __m256i (&sum)[rows][2], const float* steps, const float* weight_scales, bool more, float* out) {
@@ -81,9 +81,9 @@ inline void put_scaled(
   }
 }
 
-// Without dot products: `depth` pairs of 8-bit products are added up in 16 bits, as many as fit, and those in 32, which
-// is exact for weights of up to 6 bits and with wider ones no faster than floats. (2^bits - 1) · 127 · 2 · depth must
-// fit.
+// Without dot products: sums `depth` pairs of 8-bit products in 16 bits, as many as fit, and those sums in 32 bits.
+// This is exact for weights of up to 6 bits; for wider ones it is no faster than floats. (2^bits - 1) · 127 · 2 · depth
+// must fit 16 bits.
 template <int rows, int depth>
 void products_of(
     const int8_t* q, const TileGroup* of, size_t top, const uint8_t* weights, const float* weight_scales,
@@ -119,13 +119,13 @@ void products_of(
   }
 }
 
-// sum += four products of bytes in each lane. As an instruction rather than its intrinsic: around that, gcc 12 copies
-// sums, for which there are no registers.
+// sum += four products of bytes in each lane. Written as an instruction because gcc 12 copies sums around the
+// intrinsic, and no registers are left for the copies.
 inline void add_dot(__m256i& sum, __m256i weights, __m256i x) {
   asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(weights), "x"(x));
 }
 
-// With them (AVX-VNNI).
+// With dot products (AVX-VNNI).
 template <int rows>
 void dots_of(
     const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, size_t group,
@@ -177,8 +177,8 @@ void finish_with(
   }
 }
 
-// Runs f<count>(tile, row, top, left) on the parts of all tiles and of a panel: `count` rows, `height` at most, from
-// `row` on, which is the tile's row `top`, and features from `left` on.
+// Runs f<count>(tile, row, top, left) on all parts of the tiles and of a panel: `count` rows (at most `height`)
+// starting at `row`, which is row `top` of the tile, and features starting at `left`.
 template <size_t height, typename F>
 inline void each_part(size_t rows, const F& f) {
   for (size_t tile = 0; tile * tile_rows < rows; tile++) {

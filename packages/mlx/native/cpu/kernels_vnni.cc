@@ -14,7 +14,7 @@ namespace {
 
 // ---------------------------------------------------------------- weights
 
-// Sixteen rows of 32-bit words as columns: to(word, column) takes the first `words`.
+// Transposes sixteen rows of 32-bit words: to(word, column) receives the first `words` columns.
 template <typename Load, typename To>
 inline void transpose(size_t words, const Load& row, const To& to) {
   __m512i a[16], b[16];
@@ -47,7 +47,7 @@ inline void transpose(size_t words, const Load& row, const To& to) {
 
 constexpr size_t step_bytes = panel_width * 4;
 
-// The first `words` (16 at most) of each of 16 rows, of which `rows` are there.
+// Loads the first `words` (at most 16) of each of 16 rows, of which `rows` exist.
 template <typename To>
 inline void columns_of(
     const void* from, size_t row_bytes, size_t rows, size_t words, const To& to) {
@@ -57,7 +57,7 @@ inline void columns_of(
       words, [&](size_t row) { return _mm512_maskz_loadu_epi32(row < rows ? there : 0, bytes + row * row_bytes); }, to);
 }
 
-// Calls f(first, rows) for the two halves of a panel, with the rows that each has.
+// Calls f(first, rows) for the two halves of a panel, with the number of rows in each.
 template <typename F>
 inline void each_half(size_t features, const F& f) {
   for (size_t first = 0; first < panel_width; first += 16) {
@@ -75,12 +75,12 @@ void columns(const uint32_t* from, size_t features, size_t words, uint32_t* to) 
   });
 }
 
-// What is added to weights at even and at odd places of eight.
+// The constants added to weights at even and odd places of eight.
 struct Offsets {
   int8_t even = 0, odd = 0;
 };
 
-// Four bits: a word of eight inputs is two steps of the product.
+// Four bits: a word of eight weights makes two steps of the product.
 void unpack_nibbles(
     const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, Offsets offsets, uint8_t* weights) {
   const __m512i low = _mm512_set1_epi8(15), even = _mm512_set1_epi8(offsets.even), odd = _mm512_set1_epi8(offsets.odd);
@@ -143,8 +143,8 @@ void unpack(const uint8_t* packed, size_t row_bytes, size_t features, size_t inp
 
 // ---------------------------------------------------------------- products
 
-// sum += four products of bytes in each lane, the same four inputs in all. As an instruction rather than its intrinsic:
-// around that, gcc 12 copies every sum to another register and back.
+// sum += four products of bytes in each lane, with the same four inputs in all lanes. Written as an instruction because
+// gcc 12 copies every sum to another register and back around the intrinsic.
 inline void add_dot(__m512i& sum, __m512i weights, const int8_t* four) {
   asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int32_t*>(four)));
 }
@@ -154,7 +154,7 @@ inline void add_dot(__m512i& sum, __m512i weights, const int16_t* two) {
   asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int32_t*>(two)));
 }
 
-// Runs f<count>(tile, row) on the rows of each tile, all together where there are as many.
+// Runs f<count>(tile, row) on the rows of each tile, all at once in full tiles.
 template <typename F>
 inline void each_tile(size_t rows, const F& f) {
   size_t tile = 0, row = 0;
@@ -173,7 +173,7 @@ inline void each_tile(size_t rows, const F& f) {
   }
 }
 
-// The loops over rows must be unrolled, or their sums would live in memory.
+// The loops over rows must be unrolled, or the sums would live in memory.
 template <int rows>
 void products_of(
     const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, size_t group,
@@ -185,7 +185,7 @@ void products_of(
     total[r][1] = more ? _mm512_load_ps(out + r * panel_width + 16) : _mm512_setzero_ps();
   }
   for (size_t g = 0; g < groups; g++, of++, weight_scales += panel_width) {
-    // Half of the features after the other: scaling one half's sums goes on beside the products of the next.
+    // Process the features in halves: scaling the sums of one half overlaps with the products of the next.
 #pragma GCC unroll 2
     for (size_t half = 0; half < 2; half++) {
       __m512i sum[rows];
@@ -266,15 +266,15 @@ void finish(
 
 // ---------------------------------------------------------------- products in pairs
 
-// Half as many products, and additions in their place (S. Winograd, "A New Algorithm for Inner Product", 1968): for
-// inputs a and b and their weights v and w
+// Replaces half of the products by additions (S. Winograd, "A New Algorithm for Inner Product", 1968). For inputs a and
+// b and their weights v and w:
 //
 //   a v + b w = (a + m + w) (b + v - h) - [a b + m b - h a] - [(w + m) (v - h)]
 //
-// where the first bracket has no weights and the second no inputs, so that both are taken of each row and each feature
-// only once. Processors with more units for additions than for products of bytes (AMD since Zen 4) gain by it. What is
-// multiplied must fit bytes, one without and one with a sign: weights of `bits` leave inputs up to m = 128 - h either
-// way, with h = 2^(bits - 1).
+// The first bracket depends on no weights and the second on no inputs, so they are computed only once per row and per
+// feature. Processors with more units for additions than for byte products (AMD since Zen 4) gain from this. The
+// factors must fit an unsigned and a signed byte: weights of `bits` allow inputs up to m = 128 - h in magnitude, with
+// h = 2^(bits - 1).
 
 constexpr int half_range(int bits) {
   return 1 << (bits - 1);
@@ -284,7 +284,7 @@ int most_of_pairs(int bits) {
   return 128 - half_range(bits);
 }
 
-// The weights v, at even places, and w: with what is added to their partner's inputs.
+// The weights v, at even places, and w, each with the constant added to the partner's inputs.
 void unpack_pairs(const uint8_t* packed, size_t row_bytes, size_t features, size_t inputs, int bits, uint8_t* weights) {
   const Offsets offsets = {static_cast<int8_t>(-half_range(bits)), static_cast<int8_t>(most_of_pairs(bits))};
   unpack_with(packed, row_bytes, features, inputs, bits, offsets, weights);
@@ -301,7 +301,7 @@ void set_excess(const int8_t* q, size_t group, size_t groups, int bits, size_t r
       products = _mm256_dpbusd_epi32(products, _mm256_add_epi8(a, most), b);
       evens = _mm256_dpbusd_epi32(evens, half, a);
     }
-    // Of each two lanes the first: the others have no partner.
+    // Keep the first of each two lanes; the others have no partner.
     const __m512i sum = _mm512_zextsi256_si512(_mm256_sub_epi32(products, evens));
     of->excess[row] = _mm512_mask_reduce_add_epi32(0x55, sum);
   }
@@ -317,8 +317,8 @@ inline __m512i four_bytes(const int8_t* four) {
   return _mm512_set1_epi32(bytes);
 }
 
-// As products_of; `excess` [groups, panel_width] is the second bracket. All features at a time, so that inputs are read
-// once, which leaves no registers for totals.
+// Like products_of; `excess` [groups, panel_width] is the second bracket. Processes all features at once, so that
+// inputs are read once; this leaves no registers for totals.
 template <int rows>
 void pairs_of(
     const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, const int32_t* excess,
@@ -360,7 +360,7 @@ void pairs_of(
 void add_pairs(
     const int8_t* q, const TileGroup* of, const uint8_t* weights, const float* weight_scales, int, size_t group,
     size_t groups, size_t rows, bool more, const Ahead& ahead, float* out) {
-  // The second bracket, negative.
+  // The negated second bracket.
   alignas(64) int32_t excess[chunk_inputs / run_inputs * panel_width];
   const uint8_t* step = weights;
   for (size_t g = 0; g < groups; g++) {

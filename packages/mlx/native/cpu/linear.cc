@@ -7,7 +7,7 @@
 #include "kernels.h"
 #include "linear.h"
 
-// Linear layers whose matrix is not float32: a panel of it at a time is widened, or multiplied as it is.
+// Linear layers with a matrix other than float32, widened one panel at a time.
 
 namespace cpu {
 
@@ -24,7 +24,7 @@ const float* widened(const mx::array& a, size_t at, size_t count, float* buffer)
 LinearOperands::LinearOperands(const mx::array& x, int features, const std::optional<mx::array>& bias)
     : operands{x}, shape(x.shape()) {
   expect(x.ndim() >= 1, "takes x [..., inputs]");
-  expect(!bias || bias->size() == static_cast<size_t>(features), "takes a bias of as many values as features");
+  expect(!bias || bias->size() == static_cast<size_t>(features), "takes a bias with one value per feature");
   if (bias) operands.push_back(*bias);
   shape.back() = features;
 }
@@ -36,21 +36,21 @@ void expect_quantized(
   expect(inputs > 0 && bits >= 2 && bits <= 8 && bits != 7 && (group == 32 || group == 64 || group == 128) &&
              scales.shape(0) == features && scales.shape(1) * group == inputs &&
              static_cast<int64_t>(w.shape(1)) * 32 == static_cast<int64_t>(inputs) * bits && w.dtype() == mx::uint32,
-         "takes a matrix whose scales and bits fit x");
+         "takes a matrix whose scales and bits match x");
   expect(is_floating(scales.dtype()) && biases.dtype() == scales.dtype(),
          "takes scales and biases of one dtype, float32, bfloat16 or float16");
 }
 
 namespace {
 
-// Output features and inputs of the part of the matrix that is float32 at a time.
+// Output features and inputs of the part of the matrix that is widened at a time.
 constexpr int panel_features = 256;
 constexpr int panel_inputs = 512;
 
-// Rows from which on it costs little to make a panel anew for others.
+// From this many rows on, widening a panel again for other rows costs little.
 constexpr size_t rows_worth_a_panel = 192;
 
-// How many rows and features one task takes: whole panels for all rows, or less where that leaves threads idle.
+// Number of rows and features per task: whole panels for all rows, or less if threads would be idle.
 struct PanelCut {
   PanelCut(size_t rows, int features) : rows(std::max<size_t>(rows, 1)), features(panel_features) {
     const size_t wanted = 2 * runtime::thread_count();
@@ -69,8 +69,8 @@ struct PanelCut {
   int features;
 };
 
-// out [rows, features] = activation(x [rows, inputs] Wᵀ + bias), where fill(feature, start, count, to) writes a part of
-// a row of W.
+// Computes out [rows, features] = activation(x [rows, inputs] Wᵀ + bias); fill(feature, start, count, to) writes part
+// of a row of W.
 template <typename F>
 void panel_products(
     const float* x, size_t rows, int inputs, int features, const float* bias, std::optional<Activation> activation,

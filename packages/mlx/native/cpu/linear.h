@@ -1,6 +1,6 @@
 #pragma once
 
-// What Linear layers have in common whose matrix is not float32.
+// Shared by the Linear layers whose matrix is not float32.
 
 #include "fused.h"
 
@@ -8,10 +8,10 @@ namespace cpu {
 
 bool is_floating(mx::Dtype dtype);
 
-// `count` values of a floating array from `at` on: where they lie, or widened into `buffer`.
+// Returns `count` values of a floating array from `at` on: in place, or widened into `buffer`.
 const float* widened(const mx::array& a, size_t at, size_t count, float* buffer);
 
-// x [..., inputs], a bias of as many values as features, and the shape of the result.
+// Checks x [..., inputs] and a bias with one value per feature; returns the shape of the result.
 struct LinearOperands {
   LinearOperands(const mx::array& x, int features, const std::optional<mx::array>& bias);
 
@@ -19,7 +19,7 @@ struct LinearOperands {
   mx::Shape shape;
 };
 
-// Throws unless these make an affinely quantized matrix [features, inputs].
+// Throws unless the arrays form an affinely quantized matrix [features, inputs].
 void expect_quantized(
     int inputs, const mx::array& w, const mx::array& scales, const mx::array& biases, int group, int bits);
 

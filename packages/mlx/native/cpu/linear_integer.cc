@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t cache_line = 64;
 
-// Tiles whose results for one panel (96 KB) a core's cache holds.
+// Number of tiles whose results for one panel (96 KB) fit the cache of a core.
 constexpr size_t block_tiles = 128;
 
 constexpr size_t up_to(size_t count, size_t multiple) {
@@ -32,26 +32,26 @@ struct Shape {
   size_t groups() const {
     return inputs / group;
   }
-  // Of groups; a last one without a second is paired with zeros.
+  // Pairs of groups; an unpaired last group is paired with zeros.
   size_t pairs() const {
     return (groups() + 1) / 2;
   }
   const IntegerKernels& integer() const {
     return *integer_kernels(bits);
   }
-  // As many products of two integers up to this as there are groups add up within 32 bits.
+  // The largest magnitude for which the products of all groups sum up within 32 bits.
   float most() const {
     return std::min(32767.0f, std::floor(std::sqrt(static_cast<float>(INT32_MAX) / groups()) - 1));
   }
 };
 
-// A part of the inputs, side by side with others on the last axis.
+// A part of the inputs; parts lie side by side on the last axis.
 struct Part {
   const float* x;
   size_t inputs;
 };
 
-// Inputs rounded to 8 bits, in the order in which they are read: a chunk of all tiles after the other.
+// Inputs rounded to 8 bits, in reading order: one chunk of all tiles after another.
 class RoundedInputs {
  public:
   RoundedInputs(const Shape& shape, uint8_t* memory) : shape_(shape) {
@@ -61,7 +61,7 @@ class RoundedInputs {
     sum_units_ = reinterpret_cast<float*>(memory + sum_bytes(shape));
   }
 
-  // Of the memory that they take.
+  // The memory that they take, in bytes.
   static size_t bytes(const Shape& shape) {
     return q_bytes(shape) + group_bytes(shape) + sum_bytes(shape) + shape.rows * sizeof(float);
   }
@@ -73,8 +73,8 @@ class RoundedInputs {
     });
   }
 
-  // [tiles, inputs of the chunk / run_inputs, tile_rows, run_inputs] from `tile` on, of the chunk that begins with
-  // `input`
+  // [tiles, inputs of the chunk / run_inputs, tile_rows, run_inputs], starting at `tile`, of the chunk that starts at
+  // `input`.
   int8_t* q(size_t tile, size_t input) const {
     return q_ + (shape_.tiles() * input + tile * chunk(input)) * tile_rows;
   }
@@ -91,7 +91,7 @@ class RoundedInputs {
     return sum_units_ + row;
   }
 
-  // Inputs of the chunk that begins with `input`.
+  // Number of inputs in the chunk that starts at `input`.
   size_t chunk(size_t input) const {
     return std::min(chunk_inputs, shape_.inputs - input);
   }
@@ -122,7 +122,7 @@ class RoundedInputs {
     for (auto& part : parts) {
       const float* x = part.x + row * part.inputs;
       for (const size_t end = input + part.inputs; input < end;) {
-        // As far as the chunk and the part go.
+        // Up to the end of the chunk or the part.
         const size_t count = std::min(chunk_inputs - input % chunk_inputs, end - input), first = input / shape_.group;
         kernels().round_row(x, shape_.group, count / shape_.group, steps + first, row_of(row, input), sums + first);
         x += count;
@@ -137,13 +137,13 @@ class RoundedInputs {
     *sum_units(row) = kernels().round_pairs(sums, shape_.groups(), shape_.most(), this->sums(row));
   }
 
-  // Where a row has the integers from `input` on.
+  // The place of the integers of a row from `input` on.
   int8_t* row_of(size_t row, size_t input) const {
     const size_t before = input % chunk_inputs;
     return q(row / tile_rows, input - before) + before * tile_rows + row % tile_rows * run_inputs;
   }
 
-  // Calls f(input, groups, of) for the groups of each chunk of a row.
+  // Calls f(input, groups, of) for the groups in each chunk of a row.
   template <typename F>
   void each_chunk(size_t row, const F& f) const {
     for (size_t input = 0; input < shape_.inputs; input += chunk_inputs) {
@@ -151,8 +151,8 @@ class RoundedInputs {
     }
   }
 
-  // Sets the steps of a row's groups by their largest magnitudes, in whose place they are left: NaN where a value of
-  // the row is not finite, and none for values too small to be divided by.
+  // Replaces the largest magnitudes of the groups of a row by their steps: NaN if a value of the row is not finite, 0
+  // if the values are too small to divide by.
   void set_steps(float most, size_t row, float* steps) const {
     const float largest = static_cast<float>(shape_.integer().most(shape_.bits));
     each_chunk(row, [&](size_t, size_t count, TileGroup* of) {
@@ -171,14 +171,14 @@ class RoundedInputs {
   float* sum_units_;
 };
 
-// A quantized matrix [features, inputs] as it is stored.
+// A quantized matrix [features, inputs] as stored.
 struct Stored {
   const uint8_t* packed;
   const mx::array &scales, &biases;
 };
 
-// What is multiplied with all rows at a time: panel_width features, of which the last panel may have fewer. Their
-// weights come a chunk at a time.
+// The panel_width features that are multiplied with all rows at a time; the last panel may have fewer. Weights are
+// unpacked one chunk at a time.
 class Panel {
  public:
   Panel(const Shape& shape, float* memory) : shape_(shape) {
@@ -192,7 +192,7 @@ class Panel {
     row_ = parts[5];
   }
 
-  // Of the memory that it takes.
+  // The memory that it takes, in bytes.
   static size_t floats(const Shape& shape) {
     const auto all = sizes(shape);
     return std::accumulate(all.begin(), all.end(), size_t{0});
@@ -215,13 +215,13 @@ class Panel {
     columns(rows_, pairs, biases_);
   }
 
-  // The weights from `input` on: they stand in the memory of those before.
+  // Unpacks the weights from `input` on, overwriting the previous ones.
   const uint8_t* weights(size_t input, size_t inputs) {
     shape_.integer().unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
-  // Those from `input` on as they are stored; beyond the last, the first of the panel that this thread is likely to have
-  // next, as the others take those between.
+  // The packed weights from `input` on. After the last ones come the first of the panel that this thread will probably
+  // get next; the other threads take those between.
   Ahead ahead(size_t input) const {
     size_t panels = 0;
     if (input >= shape_.inputs) {
@@ -250,7 +250,7 @@ class Panel {
  private:
   static constexpr size_t part_count = 6;
 
-  // Each part begins with a cache line.
+  // Each part starts at a cache line.
   static std::array<size_t, part_count> sizes(const Shape& shape) {
     std::array<size_t, part_count> sizes = {
         chunk_inputs * panel_width / sizeof(float),
@@ -276,8 +276,8 @@ class Panel {
   size_t row_bytes_, first_, features_;
 };
 
-// A panel's features for `rows` rows, of tiles from `tile` on → result [rows, panel_width]; `start` [panel_width] is
-// added to all of them.
+// Computes the features of a panel for `rows` rows of the tiles from `tile` on → result [rows, panel_width], and adds
+// `start` [panel_width] to each row.
 void multiply(
     const Shape& shape, const RoundedInputs& x, Panel& panel, size_t tile, size_t rows, const float* start,
     float* result) {
@@ -297,13 +297,13 @@ void multiply(
 }  // namespace
 
 mx::array round_inputs(Inputs parts, int group, int bits) {
-  expect(!parts.empty(), "takes a part of inputs");
+  expect(!parts.empty(), "takes at least one part");
   expect((group == 32 || group == 64 || group == 128) && bits >= 2 && bits <= 8, "takes groups of 32, 64 or 128");
   size_t inputs = 0;
   for (auto& part : parts) {
     expect(part.ndim() >= 1 && part.shape(-1) > 0 && part.shape(-1) % group == 0 && part.ndim() == parts[0].ndim() &&
                std::equal(part.shape().begin(), part.shape().end() - 1, parts[0].shape().begin()),
-           "takes parts of one shape but for the last axis, which has whole groups");
+           "takes parts whose shapes agree except for the last axis, which must hold whole groups");
     inputs += part.shape(-1);
   }
   const Shape shape{parts[0].size() / parts[0].shape(-1), inputs, 0, static_cast<size_t>(group), bits};
@@ -319,14 +319,15 @@ mx::array integer_linear(
     int group, int bits, std::optional<Activation> activation) {
   expect(!of.empty(), "takes x [..., inputs]");
   expect_quantized(of.back(), w, scales, biases, group, bits);
-  expect(integer_kernels(bits) != nullptr, "takes a processor that multiplies integers");
+  expect(integer_kernels(bits) != nullptr, "needs a processor that multiplies integers");
   const size_t inputs = of.back(), features = w.shape(0);
   of.pop_back();
   size_t rows = 1;
   for (int size : of) rows *= size;
   const Shape shape{rows, inputs, features, static_cast<size_t>(group), bits};
-  expect(rounded.dtype() == mx::uint8 && rounded.size() == RoundedInputs::bytes(shape), "takes inputs rounded for it");
-  expect(!bias || bias->size() == features, "takes a bias of as many values as features");
+  expect(rounded.dtype() == mx::uint8 && rounded.size() == RoundedInputs::bytes(shape),
+         "takes inputs rounded for this matrix");
+  expect(!bias || bias->size() == features, "takes a bias with one value per feature");
   of.push_back(features);
   Inputs operands;
   if (bias) operands.push_back(*bias);
@@ -338,7 +339,7 @@ mx::array integer_linear(
         const Stored stored{reinterpret_cast<const uint8_t*>(in[at + 1].data<uint32_t>()), in[at + 2], in[at + 3]};
         const size_t panels = up_to(shape.features, panel_width) / panel_width;
         const size_t blocks = up_to(shape.tiles(), block_tiles) / block_tiles, panel_floats = Panel::floats(shape);
-        // All panels of a block before the next one, so that its inputs stay in the cache that the cores share.
+        // Process all panels of a block before the next one, so that its inputs stay in the shared cache.
         runtime::parallel(static_cast<int>(blocks * panels), [&](int task) {
           const size_t block = task / panels, first = task % panels * panel_width;
           const size_t tile = shape.tiles() * block / blocks, end = shape.tiles() * (block + 1) / blocks;

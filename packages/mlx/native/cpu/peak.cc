@@ -16,11 +16,11 @@
 namespace cpu {
 namespace {
 
-// Sums that do not wait for each other: enough for two units with a latency of five cycles. Each starts with another
-// value, or the compiler would keep one.
+// Independent sums, enough for two units with a latency of five cycles. Each starts with a different value, or the
+// compiler would merge them.
 constexpr int chains = 12;
 
-// Runs `rounds` steps of every chain, and says how many operations those were.
+// Runs `rounds` steps of every chain and returns the number of operations.
 using Loop = double (*)(size_t rounds);
 
 #ifdef __x86_64__
@@ -105,7 +105,7 @@ double peak_rate(const std::string& kind) {
   if (!loop) return 0;
   using Clock = std::chrono::steady_clock;
   double best = 0;
-  // About 5 ms a trial, ten times: the best is that of a trial which nothing disturbed.
+  // Ten trials of about 5 ms; the best one is the least disturbed.
   for (int trial = 0; trial < 10; trial++) {
     const int tasks = runtime::thread_count();
     double operations = 0;

@@ -33,8 +33,8 @@ std::optional<Activation> activation_of(const std::optional<std::string>& kind) 
 #include "fused.h"
 #include "linear.h"
 
-// Fused operations of the CPU backend: what MLX does there in many passes on one thread, in one pass on all. All take
-// and give float32. Layers choose them where `fusible` says so, and have the plain operations for everything else.
+// Fused operations of the CPU backend: one pass on all threads where MLX takes many passes on one. All of them take and
+// return float32. Layers use them where `fusible` allows it, and the plain operations elsewhere.
 
 namespace cpu {
 
@@ -53,13 +53,13 @@ array activate(array x, Activation activation) {
   });
 }
 
-// [batch, tokens, dims] beside [batch, 1, dims]
+// Checks for [batch, tokens, dims] and [batch, 1, dims].
 void expect_modulation(const array& x, const array& m) {
   expect(x.ndim() == 3 && m.ndim() == 3 && m.shape(0) == x.shape(0) && m.shape(1) == 1 && m.shape(2) == x.shape(2),
          "takes [batch, tokens, dims] and [batch, 1, dims]");
 }
 
-// Runs f(batch, first row, rows) over ranges of rows that stay within a batch.
+// Runs f(batch, first row, rows) over ranges of rows within a batch.
 template <typename F>
 void in_rows(const array& x, F f) {
   const size_t tokens = x.shape(1), dims = x.shape(2);
@@ -86,7 +86,7 @@ array modulated_norm(array x, array scale, array shift, float eps) {
   });
 }
 
-// x [..., dims], normalized, times the weight plus the bias
+// Normalizes x [..., dims], multiplies by the weight and adds the bias.
 array layer_norm(array x, array weight, array bias, float eps) {
   expect(x.ndim() >= 1 && weight.shape() == mx::Shape{x.shape(-1)} && bias.shape() == weight.shape(),
          "takes x [..., dims] and a weight and bias [dims]");
@@ -112,15 +112,16 @@ array gated_add(array x, array gate, array y) {
   });
 }
 
-// x [batch, tokens, heads · dims] → [batch, heads, tokens, dims], each head's vector normalized and turned by the
-// angles of its token, which is row `offset` + token of cos and sin.
+// x [batch, tokens, heads · dims] → [batch, heads, tokens, dims]. Normalizes the vector of each head and rotates it by
+// the angles of its token, in row `offset` + token of cos and sin.
 array norm_rotate(array x, array weight, array cos, array sin, int heads, int offset, float eps) {
   expect(x.ndim() == 3 && heads > 0 && x.shape(2) % heads == 0, "takes [batch, tokens, heads · dims]");
   const int dims = x.shape(2) / heads;
-  expect(dims % 2 == 0 && weight.ndim() == 1 && weight.shape(0) == dims, "takes a weight of head size, which is even");
+  expect(dims % 2 == 0 && weight.ndim() == 1 && weight.shape(0) == dims,
+         "takes a weight of the head size, which must be even");
   expect(cos.ndim() == 2 && cos.shape() == sin.shape() && cos.shape(1) == dims / 2 && offset >= 0 &&
              offset + x.shape(1) <= cos.shape(0),
-         "takes cos and sin [tokens, dims / 2] that reach to the last token");
+         "takes cos and sin [tokens, dims / 2] with rows for all tokens");
   return fuse(
       "normRotate", {x.shape(0), heads, x.shape(1), dims}, {x, weight, cos, sin}, false,
       [heads, offset, dims, eps](const Inputs& in, float* out) {
@@ -143,15 +144,15 @@ void expect_groups(const array& x, const array& weight, const array& bias, int g
   const int channels = x.shape(3);
   expect(groups > 0 && channels % groups == 0 && weight.size() == static_cast<size_t>(channels) &&
              bias.size() == static_cast<size_t>(channels),
-         "takes groups that divide the channels, and a weight and bias of as many channels");
+         "takes groups that divide the channels, and a weight and bias with one value per channel");
 }
 
-// What normalizes one picture x [positions, channels]: x · factor + offset, by channel.
+// Computes the factors and offsets that normalize one image x [positions, channels]: x · factor + offset, by channel.
 void group_factors(
     const float* x, const float* weight, const float* bias, size_t positions, size_t channels, int groups, float eps,
     float* factor, float* offset) {
   const size_t size = channels / groups;
-  // Statistics of a band of rows at a time, so that all threads have some whatever the number of groups.
+  // Compute statistics of bands of rows, so that all threads have work for any number of groups.
   const size_t bands = std::clamp<size_t>(positions * channels / grain_elements, 1, 64);
   const size_t parts = bands * groups;
   std::vector<double> partial(parts);
@@ -200,7 +201,7 @@ array group_norm(array x, array weight, array bias, int groups, float eps, bool 
   });
 }
 
-// [batch, height, width, channels] → factors and offsets that normalize it, [batch, 2, channels].
+// [batch, height, width, channels] → the factors and offsets that normalize it, [batch, 2, channels].
 array group_statistics(array x, array weight, array bias, int groups, float eps) {
   expect_groups(x, weight, bias, groups);
   return fuse(
@@ -218,18 +219,18 @@ array group_statistics(array x, array weight, array bias, int groups, float eps)
 
 // ---------------------------------------------------------------- joining
 
-// Arrays of one shape but for the axis, one after the other along it. They may be views.
+// Concatenates arrays along an axis; their shapes agree except for it. They may be views.
 array join(Inputs parts, int axis) {
-  expect(!parts.empty() && parts[0].ndim() > 0, "takes arrays of one axis at least");
+  expect(!parts.empty() && parts[0].ndim() > 0, "takes arrays with at least one axis");
   mx::Shape shape = parts[0].shape();
   const int axes = static_cast<int>(shape.size());
   if (axis < 0) axis += axes;
-  expect(axis >= 0 && axis < axes, "takes an axis that the arrays have");
+  expect(axis >= 0 && axis < axes, "takes an axis of the arrays");
   shape[axis] = 0;
   for (auto& part : parts) {
-    expect(static_cast<int>(part.ndim()) == axes, "takes arrays of as many axes each");
+    expect(static_cast<int>(part.ndim()) == axes, "takes arrays with the same number of axes");
     for (int i = 0; i < axes; i++) {
-      expect(i == axis || part.shape(i) == shape[i], "takes arrays of one shape but for the axis");
+      expect(i == axis || part.shape(i) == shape[i], "takes arrays whose shapes agree except for the axis");
     }
     shape[axis] += part.shape(axis);
   }
@@ -244,31 +245,31 @@ array join(Inputs parts, int axis) {
 
 // ---------------------------------------------------------------- convolution
 
-// Positions of the output that one task computes at once, where a row has fewer.
+// Output positions that one task computes at once, if a row has fewer.
 constexpr int run_positions = 1024;
 
-// Convolution of x [batch, height, width, inputs] with w [outputs, kernel, kernel, inputs]: a band of rows at a time is
-// laid out with its zeros, then one matrix product for each place of the kernel. `statistics` (of group_statistics)
-// normalize x first, through SiLU; each pixel of x counts `repeat` times in both directions; `residual`, of the shape
-// of the result, is added.
+// Convolves x [batch, height, width, inputs] with w [outputs, kernel, kernel, inputs]: lays out a band of rows with its
+// zeros, then computes one matrix product per position of the kernel. `statistics` (of group_statistics) normalize x
+// first, followed by SiLU; `repeat` enlarges x in both directions; `residual`, of the shape of the result, is added.
 array convolve(
     array x, array w, std::optional<array> bias, std::optional<array> statistics, std::optional<array> residual,
     int stride, int before, int after, int repeat) {
   expect(x.ndim() == 4 && w.ndim() == 4 && w.shape(1) == w.shape(2) && w.shape(3) == x.shape(3) && w.size() > 0,
          "takes x [batch, height, width, inputs] and a weight [outputs, kernel, kernel, inputs]");
   const int outputs = w.shape(0), kernel = w.shape(1), inputs = w.shape(3);
-  expect(stride > 0 && before >= 0 && after >= 0 && repeat > 0, "takes a stride and repeat from 1, padding from 0");
-  expect(!bias || bias->size() == static_cast<size_t>(outputs), "takes a bias of as many values as outputs");
+  expect(stride > 0 && before >= 0 && after >= 0 && repeat > 0,
+         "takes a stride and repeat of at least 1 and padding of at least 0");
+  expect(!bias || bias->size() == static_cast<size_t>(outputs), "takes a bias with one value per output");
   expect(!statistics || statistics->shape() == mx::Shape{x.shape(0), 2, inputs}, "takes statistics of x");
   auto extent = [&](int axis) {
     const int64_t padded = static_cast<int64_t>(x.shape(axis)) * repeat + before + after;
-    expect(padded >= kernel && padded < INT32_MAX, "takes a picture that the kernel fits into");
+    expect(padded >= kernel && padded < INT32_MAX, "takes an image of at least the size of the kernel");
     return static_cast<int>((padded - kernel) / stride + 1);
   };
   mx::Shape shape{x.shape(0), extent(1), extent(2), outputs};
   expect(!residual || residual->shape() == shape, "takes a residual of the shape of the result");
 
-  // The residual comes first: the result may take its place.
+  // The residual is the first input, so that the result may reuse its buffer.
   Inputs all;
   if (residual) all.push_back(*residual);
   const size_t at_x = all.size();
@@ -286,7 +287,7 @@ array convolve(
     const int height = x.shape(1) * repeat, width = x.shape(2) * repeat;
     const int pitch = width + before + after;
     const float* w = floats(in[at_x + 1]);
-    // Rows share a run, across the zeros between them, when each step along it is a step in the picture.
+    // Rows can share a run, across the zeros between them, if each step along it is a step in the image.
     const int in_run = stride > 1 ? 1 : std::max(1, run_positions / pitch);
     const int for_all = (batches * rows_out + runtime::thread_count() - 1) / runtime::thread_count();
     const int band = std::clamp(std::min(in_run, for_all), 1, rows_out);
@@ -362,7 +363,7 @@ bool fusible(const array& a) {
   return mx::default_device() == mx::Device::cpu && a.dtype() == mx::float32 && !a.is_tracer();
 }
 
-// Whether a matrix, or its scales and biases, can be multiplied as it is stored.
+// Whether a matrix, or its scales and biases, can be multiplied as stored.
 bool fusible_weight(const array& a) {
   return mx::default_device() == mx::Device::cpu && is_floating(a.dtype()) && !a.is_tracer();
 }
@@ -377,9 +378,9 @@ namespace {
 
 using mx::array;
 
-// Off Linux nothing is fusible, so that nobody gets as far as these.
+// Nothing is fusible outside Linux, so these are never reached there.
 [[noreturn]] array absent() {
-  throw std::runtime_error("the fused operations of the CPU backend exist on Linux only");
+  throw std::runtime_error("fused operations exist on Linux only");
 }
 array activate(array, Activation) { return absent(); }
 array modulated_norm(array, array, array, float) { return absent(); }

@@ -13,11 +13,11 @@ namespace {
 
 using mx::array;
 
-// What a core's first cache holds of 16-bit values as floats.
+// Number of 16-bit values that fit the first cache of a core as floats.
 constexpr size_t widened_elements = 4096;
 constexpr size_t smallest_group = 32;
 
-// Of float32, straight from its buffer to the outputs'.
+// Quantizes float32, directly from its buffer to those of the outputs.
 void quantize_groups(const array& w, array& packed, array& scales, array& biases, size_t group, int bits) {
   const size_t bytes = group * bits / 8;
   in_ranges(w.size() / group, grain_elements / group, [&](size_t start, size_t stop) {
@@ -27,7 +27,7 @@ void quantize_groups(const array& w, array& packed, array& scales, array& biases
   });
 }
 
-// Of T, float16 or bfloat16.
+// Quantizes T, float16 or bfloat16.
 template <typename T>
 void quantize_narrow(const array& w, array& packed, array& scales, array& biases, size_t group, int bits) {
   const size_t bytes = group * bits / 8, step = widened_elements / group;
@@ -78,7 +78,7 @@ bool quantizable(const array& w, int group, int bits) {
 }  // namespace
 
 std::vector<array> quantize(const array& w, int group, int bits) {
-  // Gradients go through MLX's operation; of what else it takes it knows best.
+  // MLX's operation handles gradients and everything unusual.
   if (!quantizable(w, group, bits)) return mx::quantize(w, group, bits);
   auto packed = w.shape(), groups = w.shape();
   packed.back() = static_cast<int>(static_cast<int64_t>(w.shape(-1)) * bits / 32);

@@ -3,8 +3,8 @@ import { add, astype, erf, maximum, multiply, sigmoid, tanh } from "../ops.js";
 import type { MxArray } from "../types.js";
 
 /**
- * Uses the fused pass of the CPU backend where it applies. Otherwise computes the plain operations in float32 and rounds
- * once to the dtype of `x`, like PyTorch does for 16-bit types.
+ * Uses the fused pass of the CPU backend where it applies. Otherwise computes the plain operations in float32 and
+ * rounds once to the dtype of `x`, like PyTorch does for 16-bit types.
  */
 const activate = (x: MxArray, kind: string, plain: (wide: MxArray) => MxArray): MxArray =>
   native.fusible(x) ? native.fusedActivation(x, kind) : astype(plain(astype(x, "float32")), x.dtype);

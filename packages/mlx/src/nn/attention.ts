@@ -33,7 +33,10 @@ export interface AttentionOptions {
   mask?: MxArray | "causal" | null;
 }
 
-/** How attention multiplies: "exact", or "bfloat16": q, k, v and the softmax weights rounded, products summed in float32. */
+/**
+ * How attention multiplies: "exact", or "bfloat16": q, k, v and the softmax weights rounded, products summed in
+ * float32.
+ */
 export type AttentionProducts = "exact" | "bfloat16";
 
 /** Whether this machine can multiply bfloat16 values in attention: a Linux CPU with AVX512-BF16. */
@@ -76,9 +79,9 @@ function inHeads(joined: MxArray, q: MxArray): MxArray {
  * `softmax(scale · q kᵀ + mask) v` with `q [batch, heads, queries, head_dim]` and `k, v [batch, heads, keys, head_dim]`
  * → `[batch, heads, queries, head_dim]`; scores and softmax in float32.
  *
- * On the CPU, MLX would compute the scores of all heads at once. We compute them in blocks: float32 outside gradients in
- * one pass on all threads, anything else in groups of heads (or blocks of queries, where one head is too large), one
- * after another.
+ * On the CPU, MLX would compute the scores of all heads at once. We compute them in blocks: float32 outside gradients
+ * in one pass on all threads, anything else in groups of heads (or blocks of queries, where one head is too large),
+ * one after another.
  */
 export function attention(q: MxArray, k: MxArray, v: MxArray, options: AttentionOptions): MxArray {
   const { scale, mask = null } = options;

@@ -142,7 +142,10 @@ function enlarge(x: MxArray, times: number): MxArray {
   return reshape(repeated, [n, times * h, times * w, c]);
 }
 
-/** Transposed two-dimensional convolution, channels last. The weight is `[out, kh, kw, in]`, in files `[in, out, kh, kw]`. */
+/**
+ * Transposed two-dimensional convolution, channels last. The weight is `[out, kh, kw, in]`, in files `[in, out, kh,
+ * kw]`.
+ */
 export class ConvTranspose2d extends Module {
   weight: MxArray;
   bias: MxArray | null;

@@ -69,7 +69,9 @@ export class Linear extends MatrixLayer {
     this.attached = this.attached.filter((one) => one !== adapter);
   }
 
-  /** `[..., in]` → `[..., out]`, followed by the activation if one is named (in the same pass where the layer is fused). */
+  /**
+   * `[..., in]` → `[..., out]`, followed by the activation if one is named (in the same pass where the layer is fused).
+   */
   forward(x: MxArray | LinearInput, activation?: Activation): MxArray {
     const input = x instanceof LinearInput ? x : new LinearInput(x);
     const active = this.attached.filter(({ scale }) => scale !== 0);

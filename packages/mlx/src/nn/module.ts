@@ -146,7 +146,8 @@ export abstract class Module {
    * Loads the tensors of a checkpoint in PyTorch's layout; {@link propertyPath} maps their keys to paths. Checks all
    * names and shapes, in both directions, before reading anything. Then converts tensors one after another (small ones
    * together) off the event loop, releases each source, and reads the next one meanwhile.
-   * Quantized matrices (a uint32 `weight` with `scales` and `biases`) stay quantized; their bits follow from the shapes.
+   * Quantized matrices (a uint32 `weight` with `scales` and `biases`) stay quantized; their bits follow from the
+   * shapes.
    *
    * Takes ownership of the tensors and disposes them. After an error the module is disposed, too.
    * Do not call it inside a scope, which cannot span an `await`.
@@ -264,7 +265,9 @@ export abstract class Module {
     return null;
   }
 
-  /** The tensors that this layer expects in a file. `stored` returns the tensor of the file for a name of this layer. */
+  /**
+   * The tensors that this layer expects in a file. `stored` returns the tensor of the file for a name of this layer.
+   */
   protected slots(_stored: (name: string) => MxArray | undefined): Slot[] {
     return this.ownParameters().map(([name, held]) => {
       const axes = this.axesInFile(name);
@@ -276,7 +279,10 @@ export abstract class Module {
     });
   }
 
-  /** Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized. @returns the arrays to evaluate */
+  /**
+   * Makes a tensor of a file the parameter `name`: laid out, cast, perhaps quantized.
+   * @returns the arrays to evaluate
+   */
   protected adopt(name: string, tensor: MxArray, options: LoadOptions): MxArray[] {
     const parameters = this.prepared(name, tensor, options);
     for (const [own, value] of Object.entries(parameters)) this.replace(own, value);

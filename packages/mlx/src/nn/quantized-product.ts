@@ -13,8 +13,8 @@ import type { LayerQuantization } from "./module.js";
 import { after, scratchBytes } from "./order.js";
 
 /**
- * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product on the CPU is a
- * plain loop on one thread, the dense product is BLAS, and the cost of dequantizing does not depend on the rows.
+ * From this many rows of `x` on, the CPU multiplies with the dequantized matrix: MLX's quantized product on the CPU is
+ * a plain loop on one thread, the dense product is BLAS, and the cost of dequantizing does not depend on the rows.
  */
 const rowsWorthDequantizing = 8;
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, it } from "node:test";
 import {
   array,
   concatenate,
@@ -14,14 +14,12 @@ import {
 import { native } from "../../src/load.js";
 import { integerBits, integerLinear, near, numbers, withIntegers } from "../support/fused.js";
 
-/** The largest integer that inputs are rounded to beside weights of `bits`, which the instructions decide. */
+/** The largest integer of rounded inputs for weights of `bits`; it depends on the instruction set. */
 const mostOfInputs = (bits: number): number =>
   native.fusedRoundInputs([ones([1, 64])], 64, bits).toTypedArray()[0] as number;
 
-test(
-  "integer Linear: equal to the product of the rounded input, within the bound of the rounding",
-  withIntegers,
-  () => {
+describe("fused integer Linear", withIntegers, () => {
+  it("equals the product of the rounded input, within the bound of the rounding", () => {
     for (const bits of integerBits)
       for (const [rows, inputs, features, groupSize] of [
         [1, 64, 1, 64],
@@ -33,7 +31,7 @@ test(
         const weights = random.normal([features, inputs], { key: random.key(bits) });
         const matrix = quantize(weights, { bits, groupSize });
         const bias = random.normal([features], { key: random.key(7) });
-        // The input as 8 bits can say it, in double precision.
+        // The input rounded to 8 bits, in double precision.
         const xs = numbers(x);
         const rounded = new Array<number>(xs.length);
         const steps = new Array<number>(xs.length);
@@ -54,7 +52,7 @@ test(
           return sum;
         });
         const args = [x, matrix.weight, matrix.scales, matrix.biases] as const;
-        // Half a step of the integers that stand for sums of inputs and for biases of weights.
+        // Half a step of the integers that represent sums of inputs and biases of weights.
         const groups = inputs / groupSize;
         const most = Math.min(32767, Math.floor(Math.sqrt(2 ** 31 / groups) - 1));
         const ofWeights = numbers(matrix.biases);
@@ -72,9 +70,9 @@ test(
           );
         });
         const share = rows > 0 ? Math.hypot(...bound) / Math.hypot(...expected) : 0;
-        // A value in the middle between two integers may fall to either.
+        // A value halfway between two integers may round to either.
         near(integerLinear(...args, bias, groupSize, bits, null), expected, 2e-4 + share);
-        // Three times what rounding errors that are spread evenly over a step add up to.
+        // Three standard deviations of rounding errors that are uniform over a step.
         const exact = numbers(native.fusedQuantizedLinear(...args, null, groupSize, bits, null));
         const variance = exact.reduce((total, _, at) => {
           const [row, feature] = [Math.floor(at / features), at % features];
@@ -85,6 +83,9 @@ test(
         const lost = rows > 0 ? (3 * Math.sqrt(variance)) / Math.hypot(...exact) : 0;
         near(integerLinear(...args, null, groupSize, bits, null), exact, lost + share);
       }
+  });
+
+  it("keeps NaN", () => {
     const nan = array(
       Float32Array.from({ length: 64 }, (_, i) => (i === 9 ? Number.NaN : 1)),
       { shape: [1, 64] },
@@ -92,101 +93,107 @@ test(
     const some = quantize(random.normal([40, 64], { key: random.key(1) }), { bits: 4 });
     const product = integerLinear(nan, some.weight, some.scales, some.biases, null, 64, 4, null);
     assert.ok(numbers(product).every(Number.isNaN));
-  },
-);
+  });
 
-test("integer Linear: the largest integers of every kind fit", withIntegers, () => {
-  const [inputs, group] = [128, 64];
-  for (const bits of integerBits) {
-    const filled = (word: number): MxArray =>
-      array(new Uint32Array((inputs * bits) / 32).fill(word), { shape: [1, (inputs * bits) / 32] });
-    const [largest, none] = [filled(0xffffffff), filled(0)];
-    const scales = array([1, 1], { shape: [1, 2] });
-    const biases = array([0, 0], { shape: [1, 2] });
-    const most = mostOfInputs(bits);
-    for (const signs of [
-      [1, 1],
-      [-1, -1],
-      [1, -1],
-      [-1, 1],
-    ] as const) {
-      const values = Float32Array.from({ length: inputs }, (_, i) => signs[i % 2]! * most);
-      const x = array(values, { shape: [1, inputs] });
-      const product = (words: MxArray): number[] =>
-        numbers(integerLinear(x, words, scales, biases, null, group, bits, null));
-      assert.deepEqual(product(largest), [((signs[0] + signs[1]) / 2) * most * (2 ** bits - 1) * inputs]);
-      assert.deepEqual(product(none), [0]);
+  it("fits the largest integers of every kind", () => {
+    const [inputs, group] = [128, 64];
+    for (const bits of integerBits) {
+      const filled = (word: number): MxArray =>
+        array(new Uint32Array((inputs * bits) / 32).fill(word), { shape: [1, (inputs * bits) / 32] });
+      const [largest, none] = [filled(0xffffffff), filled(0)];
+      const scales = array([1, 1], { shape: [1, 2] });
+      const biases = array([0, 0], { shape: [1, 2] });
+      const most = mostOfInputs(bits);
+      for (const signs of [
+        [1, 1],
+        [-1, -1],
+        [1, -1],
+        [-1, 1],
+      ] as const) {
+        const values = Float32Array.from({ length: inputs }, (_, i) => signs[i % 2]! * most);
+        const x = array(values, { shape: [1, inputs] });
+        const product = (words: MxArray): number[] =>
+          numbers(integerLinear(x, words, scales, biases, null, group, bits, null));
+        assert.deepEqual(product(largest), [((signs[0] + signs[1]) / 2) * most * (2 ** bits - 1) * inputs]);
+        assert.deepEqual(product(none), [0]);
+      }
     }
-  }
-});
+  });
 
-test("integer Linear: more rows than are multiplied at a time", withIntegers, () => {
-  const x = random.normal([1600, 64], { key: random.key(1) });
-  const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
-  const rowsOf = (from: number, to: number): number[] =>
-    numbers(integerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4, null));
-  assert.deepEqual(rowsOf(0, 1600), [...rowsOf(0, 700), ...rowsOf(700, 1600)]);
-});
+  it("takes more rows than it multiplies at a time", () => {
+    const x = random.normal([1600, 64], { key: random.key(1) });
+    const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
+    const rowsOf = (from: number, to: number): number[] =>
+      numbers(integerLinear(slice(x, [[from, to]]), weight, scales, biases, null, 64, 4, null));
+    assert.deepEqual(rowsOf(0, 1600), [...rowsOf(0, 700), ...rowsOf(700, 1600)]);
+  });
 
-test("integer Linear: what is not finite stays in its row, or its feature", withIntegers, () => {
-  const [rows, inputs, features] = [8, 192, 37];
-  const whole = random.normal([rows, inputs], { key: random.key(1) });
-  const matrix = quantize(random.normal([features, inputs], { key: random.key(2) }), { bits: 4 });
-  const product = (x: MxArray, biases: MxArray): number[] =>
-    numbers(integerLinear(x, matrix.weight, matrix.scales, biases, null, 64, 4, null));
-  const expected = product(whole, matrix.biases);
-  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
-    const values = Float32Array.from(numbers(whole));
-    values[3 * inputs + 100] = bad;
-    for (const [at, v] of product(array(values, { shape: [rows, inputs] }), matrix.biases).entries())
-      if (Math.floor(at / features) === 3) assert.ok(!Number.isFinite(v), `row 3 has ${v} for ${bad}`);
-      else assert.equal(v, expected[at]);
-    const biases = Float32Array.from(numbers(matrix.biases));
-    biases[20 * 3 + 1] = bad;
-    for (const [at, v] of product(whole, array(biases, { shape: [features, 3] })).entries())
-      if (at % features === 20) assert.ok(!Number.isFinite(v), `feature 20 has ${v} for ${bad}`);
-      else assert.equal(v, expected[at]);
-  }
-});
+  it("keeps values that are not finite in their row or feature", () => {
+    const [rows, inputs, features] = [8, 192, 37];
+    const whole = random.normal([rows, inputs], { key: random.key(1) });
+    const matrix = quantize(random.normal([features, inputs], { key: random.key(2) }), { bits: 4 });
+    const product = (x: MxArray, biases: MxArray): number[] =>
+      numbers(integerLinear(x, matrix.weight, matrix.scales, biases, null, 64, 4, null));
+    const expected = product(whole, matrix.biases);
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const values = Float32Array.from(numbers(whole));
+      values[3 * inputs + 100] = bad;
+      for (const [at, v] of product(array(values, { shape: [rows, inputs] }), matrix.biases).entries())
+        if (Math.floor(at / features) === 3) assert.ok(!Number.isFinite(v), `row 3 has ${v} for ${bad}`);
+        else assert.equal(v, expected[at]);
+      const biases = Float32Array.from(numbers(matrix.biases));
+      biases[20 * 3 + 1] = bad;
+      for (const [at, v] of product(whole, array(biases, { shape: [features, 3] })).entries())
+        if (at % features === 20) assert.ok(!Number.isFinite(v), `feature 20 has ${v} for ${bad}`);
+        else assert.equal(v, expected[at]);
+    }
+  });
 
-test("integer Linear: parts of inputs are rounded as the whole", withIntegers, () => {
-  const part = (width: number): MxArray => random.normal([2, 7, width], { key: random.key(width) });
-  // The last ones do not lie in order.
-  const parts = [
-    part(192),
-    slice(part(128), [null, null, [0, 128, 2]]),
-    transpose(random.normal([2, 1088, 7], { key: random.key(9) }), [0, 2, 1]),
-  ];
-  const whole = concatenate(parts, -1);
-  const { weight, scales, biases } = quantize(random.normal([33, 1344], { key: random.key(2) }), { bits: 4 });
-  const product = native.fusedIntegerLinear(
-    native.fusedRoundInputs(parts, 64, 4),
-    [...whole.shape],
-    ...([weight, scales, biases, null, 64, 4, null] as const),
-  );
-  assert.deepEqual(product.shape, [2, 7, 33]);
-  assert.deepEqual(
-    numbers(product),
-    numbers(integerLinear(whole, weight, scales, biases, null, 64, 4, null)),
-  );
-  for (const bad of [
-    () => native.fusedRoundInputs([part(192), part(65)], 64, 4),
-    () => native.fusedRoundInputs([part(192), random.normal([2, 6, 64])], 64, 4),
-    () => native.fusedIntegerLinear(whole, [...whole.shape], weight, scales, biases, null, 64, 4, null),
-    () =>
-      native.fusedIntegerLinear(
-        native.fusedRoundInputs([part(64)], 64, 4),
-        [...whole.shape],
-        ...([weight, scales, biases, null, 64, 4, null] as const),
-      ),
-  ])
-    assert.throws(bad, /takes (parts of one shape|inputs rounded for it)/);
-});
+  it("rounds parts of the input like the whole", () => {
+    const part = (width: number): MxArray => random.normal([2, 7, width], { key: random.key(width) });
+    // The last two are not contiguous.
+    const parts = [
+      part(192),
+      slice(part(128), [null, null, [0, 128, 2]]),
+      transpose(random.normal([2, 1088, 7], { key: random.key(9) }), [0, 2, 1]),
+    ];
+    const whole = concatenate(parts, -1);
+    const { weight, scales, biases } = quantize(random.normal([33, 1344], { key: random.key(2) }), {
+      bits: 4,
+    });
+    const product = native.fusedIntegerLinear(
+      native.fusedRoundInputs(parts, 64, 4),
+      [...whole.shape],
+      ...([weight, scales, biases, null, 64, 4, null] as const),
+    );
+    assert.deepEqual(product.shape, [2, 7, 33]);
+    assert.deepEqual(
+      numbers(product),
+      numbers(integerLinear(whole, weight, scales, biases, null, 64, 4, null)),
+    );
+  });
 
-test(
-  "integer Linear: rows of values near the smallest there are give finite sums, as they were or none",
-  withIntegers,
-  () => {
+  it("rejects parts and rounded inputs that do not fit", () => {
+    const part = (width: number): MxArray => random.normal([2, 7, width], { key: random.key(width) });
+    const whole = part(1344);
+    const { weight, scales, biases } = quantize(random.normal([33, 1344], { key: random.key(2) }), {
+      bits: 4,
+    });
+    for (const bad of [
+      () => native.fusedRoundInputs([part(192), part(65)], 64, 4),
+      () => native.fusedRoundInputs([part(192), random.normal([2, 6, 64])], 64, 4),
+      () => native.fusedIntegerLinear(whole, [...whole.shape], weight, scales, biases, null, 64, 4, null),
+      () =>
+        native.fusedIntegerLinear(
+          native.fusedRoundInputs([part(64)], 64, 4),
+          [...whole.shape],
+          ...([weight, scales, biases, null, 64, 4, null] as const),
+        ),
+    ])
+      assert.throws(bad, /takes (parts whose shapes agree|inputs rounded for this matrix)/);
+  });
+
+  it("gives finite sums for rows of the smallest values", () => {
     const { weight, scales, biases } = quantize(random.normal([33, 64], { key: random.key(2) }), { bits: 4 });
     for (const size of [1e-28, 1e-31, 1e-33, 1e-36, 1e-40, 0]) {
       const x = array(new Float32Array(64).fill(size), { shape: [1, 64] });
@@ -195,5 +202,5 @@ test(
       if (size > 1e-31) near(product, exact, 1.5e-2);
       for (const v of numbers(product)) assert.ok(Math.abs(v) <= 64 * 4 * size, `${v} for ${size}`);
     }
-  },
-);
+  });
+});

@@ -5,7 +5,7 @@ import { gelu, geluTanh, quickGelu, relu, silu } from "../../src/nn/index.js";
 import { formulas } from "../support/activations.js";
 import { relativeError, values } from "../support/numbers.js";
 
-/** The values rounded to a 16-bit dtype and back. */
+/** Rounds the values to a 16-bit dtype and back. */
 const roundedTo = (x: number[], dtype: DType): Float32Array => values(array(x, { dtype }));
 
 describe("activations", () => {
@@ -28,12 +28,12 @@ describe("activations", () => {
         );
     });
 
-    it(`${name} rounds a bfloat16 input's result once`, () => {
+    it(`${name} rounds the result of a bfloat16 input once`, () => {
       const x = roundedTo(inputs, "bfloat16");
       const expected = roundedTo(Array.from(x, reference), "bfloat16");
       const out = activation(array(inputs, { dtype: "bfloat16" }));
       assert.equal(out.dtype, "bfloat16");
-      // Values that lie at the middle between two bfloat16 numbers may go to either.
+      // Values halfway between two bfloat16 numbers may round to either.
       assert.ok(relativeError(values(out), expected) <= 1e-4);
     });
   }

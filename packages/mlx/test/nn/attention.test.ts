@@ -40,8 +40,8 @@ describe("attention", () => {
     assertClose(attention(q, k, v, { scale }), plainly(q, k, v, null), 1e-6);
   });
 
-  it("goes by groups of heads and by blocks of queries", onCpu, () => {
-    // 16 MB of scores a head: groups of heads. 100 MB: blocks of its queries. For other dtypes than float32.
+  it("computes groups of heads and blocks of queries", onCpu, () => {
+    // 16 MB of scores per head give groups of heads, 100 MB blocks of queries, for dtypes other than float32.
     for (const [heads, tokens] of [
       [6, 2000],
       [2, 5000],
@@ -57,7 +57,7 @@ describe("attention", () => {
     }
   });
 
-  it("masks: added, boolean, causal", () => {
+  it("adds a mask of any broadcast shape", () => {
     const [q, k, v] = qkv(2, 3, 5, 7, 8);
     const shapes = [
       [5, 7],
@@ -69,6 +69,10 @@ describe("attention", () => {
       const mask = normal(shape, 30 + i);
       assertClose(attention(q, k, v, { scale, mask }), plainly(q, k, v, mask), 1e-6);
     }
+  });
+
+  it("takes a boolean mask", () => {
+    const [q, k, v] = qkv(2, 3, 5, 7, 8);
     const allowed = Array.from({ length: 35 }, (_, i) => (i * 5) % 3 !== 0 || i % 7 === 0);
     const boolean = array(allowed.map(Number), { shape: [5, 7], dtype: "bool" });
     const added = array(
@@ -76,7 +80,10 @@ describe("attention", () => {
       { shape: [5, 7] },
     );
     assertClose(attention(q, k, v, { scale, mask: boolean }), plainly(q, k, v, added), 1e-6);
+  });
 
+  it("takes a causal mask, like MLX", () => {
+    const [q, k, v] = qkv(2, 3, 5, 7, 8);
     const causal = array(
       Array.from({ length: 35 }, (_, i) => (i % 7 <= Math.floor(i / 7) + 2 ? 0 : -1e30)),
       { shape: [5, 7] },
@@ -89,7 +96,7 @@ describe("attention", () => {
     );
   });
 
-  it("as a layer takes bfloat16 products where it is told so and the processor has them", () => {
+  it("uses bfloat16 products in layers set to them, if the processor has them", () => {
     class Block extends Module {
       readonly inner = new DotProductAttention(scale);
     }
@@ -108,7 +115,7 @@ describe("attention", () => {
     assert.deepEqual(values(block.inner.forward(q, k, v)), exact);
   });
 
-  it("keeps 16-bit dtypes outside and float32 inside", () => {
+  it("computes 16-bit input in float32 and returns its dtype", () => {
     const [q, k, v] = qkv(1, 2, 40, 40, 8).map((a) => astype(a, "bfloat16")) as [MxArray, MxArray, MxArray];
     const out = attention(q, k, v, { scale });
     assert.equal(out.dtype, "bfloat16");

@@ -22,12 +22,12 @@ import {
 import { native } from "../../src/load.js";
 import { Conv2d, GroupNorm, randomize } from "../../src/nn/index.js";
 
-/* Convolution by bands of rows, with what is fused into it, against MLX's own on the whole picture. */
+/* Convolution in bands of rows, with the operations fused into it, against MLX's convolution of the whole image. */
 
 const difference = (a: MxArray, b: MxArray): number =>
   scope(() => Number(sqrt(divide(sum(square(subtract(a, b))), sum(square(b)))).toTypedArray()[0]));
 
-/** GroupNorm and SiLU in plain operations. */
+/** Computes GroupNorm and SiLU with plain operations. */
 function normed(x: MxArray, { weight, bias, groups, eps }: GroupNorm): MxArray {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const grouped = reshape(x, [n, h, w, groups, c / groups]);
@@ -53,7 +53,7 @@ const cases: readonly Case[] = [
   { sizes: [1, 9, 11, 8, 12], kernelSize: 3, padding: 1 },
   { sizes: [2, 9, 11, 8, 12], kernelSize: 3, padding: 1, norm: true, residual: true },
   { sizes: [1, 40, 33, 16, 24], kernelSize: 3, padding: 1, norm: true, residual: true, bias: false },
-  // Rows longer than a run, and so short that many share one.
+  // Rows longer than a run, and rows so short that many share one.
   { sizes: [1, 5, 1500, 4, 6], kernelSize: 3, padding: 1, norm: true },
   { sizes: [1, 400, 3, 4, 6], kernelSize: 3, padding: 1, norm: true, residual: true },
   { sizes: [1, 1, 1, 4, 4], kernelSize: 3, padding: 1 },
@@ -68,7 +68,7 @@ const cases: readonly Case[] = [
 
 for (const [index, one] of cases.entries()) {
   const { sizes, kernelSize, stride = 1, padding = 0, repeat: times = 1 } = one;
-  test(`convolution ${JSON.stringify(one)} equals that of the whole picture`, () => {
+  test(`convolution ${JSON.stringify(one)} equals that of the whole image`, () => {
     const [batch, height, width, inChannels, outChannels] = sizes;
     using conv = new Conv2d(inChannels, outChannels, { kernelSize, stride, padding, bias: one.bias ?? true });
     using norm = new GroupNorm(one.norm ? inChannels / 2 : 1, inChannels, { eps: 1e-6 });
@@ -101,8 +101,8 @@ for (const [index, one] of cases.entries()) {
   });
 }
 
-test("a convolution takes the memory of its result, and none for what it may overwrite", {
-  skip: process.platform === "linux" ? false : "MLX's own convolution elsewhere",
+test("a convolution takes the memory of its result, and reuses buffers that it may overwrite", {
+  skip: process.platform === "linux" ? false : "other systems use MLX's convolution",
 }, () => {
   const shape = [1, 256, 256, 32];
   const bytes = 4 * 256 * 256 * 32;
@@ -121,7 +121,7 @@ test("a convolution takes the memory of its result, and none for what it may ove
   };
   assert.ok(native.fusible(x));
   const alone = peakOf(() => conv.forward(x, { norm }));
-  assert.ok(alone < 1.1, `${alone} pictures`);
+  assert.ok(alone < 1.1, `${alone} images`);
   const chained = peakOf(() => conv.forward(conv.forward(x), { norm, residual: add(x, 1) }));
-  assert.ok(chained < 2.1, `${chained} pictures`);
+  assert.ok(chained < 2.1, `${chained} images`);
 });

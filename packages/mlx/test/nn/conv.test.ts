@@ -5,7 +5,7 @@ import { Conv2d, ConvTranspose2d, randomize } from "../../src/nn/index.js";
 import { assertClose, normal, onCpu, relativeError, values } from "../support/numbers.js";
 
 describe("convolutions", () => {
-  /** Plain loops; `weight` in PyTorch's order, `[out, in, k, k]`. */
+  /** Convolves with plain loops; `weight` in PyTorch's order, `[out, in, k, k]`. */
   function convolved(
     x: MxArray,
     weight: MxArray,
@@ -38,7 +38,7 @@ describe("convolutions", () => {
     return y;
   }
 
-  it("Conv2d takes PyTorch's weights and computes the sum", async () => {
+  it("Conv2d loads PyTorch's weights and computes the sum", async () => {
     for (const [kernelSize, stride, padding] of [
       [3, 1, 1],
       [3, 2, 0],
@@ -60,7 +60,7 @@ describe("convolutions", () => {
     }
   });
 
-  it("Conv2d in bands equals the convolution at once", onCpu, () => {
+  it("Conv2d in bands equals the convolution of the whole image", onCpu, () => {
     for (const { stride, padding } of [
       { stride: 1, padding: 1 },
       { stride: 2, padding: 0 },
@@ -80,7 +80,7 @@ describe("convolutions", () => {
     [2, 2, 0],
     [3, 3, 0],
   ] as const)
-    it(`ConvTranspose2d takes PyTorch's weights and spreads each input over its patch of ${kernelSize}, stride ${stride}`, async () => {
+    it(`ConvTranspose2d loads PyTorch's weights and adds a patch of ${kernelSize} per input, stride ${stride}`, async () => {
       const conv = new ConvTranspose2d(3, 4, { kernelSize, stride, padding });
       const weight = normal([3, 4, kernelSize, kernelSize], 15);
       const bias = normal([4], 16);

@@ -5,7 +5,7 @@ import { Embedding, randomize } from "../../src/nn/index.js";
 import { assertClose } from "../support/numbers.js";
 
 describe("Embedding", () => {
-  it("Embedding takes rows, dense and quantized alike", () => {
+  it("looks up the rows of a dense and of a quantized table", () => {
     const embedding = new Embedding(11, 64);
     randomize(embedding, random.key(44), 1);
     const ids = array(

@@ -4,8 +4,8 @@ import { astype, concatenate, type MxArray, random } from "../../src/index.js";
 import { Linear, LinearInput, randomize, setQuantizedProducts } from "../../src/nn/index.js";
 import { dense } from "../support/dense.js";
 
-it("a Linear layer takes its input in parts as it takes the whole", () => {
-  // The last parts do not divide into groups.
+it("an input in parts gives the result of the whole input", () => {
+  // The last parts do not consist of whole groups.
   for (const dtype of ["float32", "bfloat16"] as const)
     for (const widths of [[128], [64, 128], [96, 32, 64]] as const) {
       const parts = widths.map((width) =>

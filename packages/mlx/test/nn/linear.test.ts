@@ -21,8 +21,8 @@ import { golden } from "../support/golden.js";
 import { assertClose, normal, onCpu, values } from "../support/numbers.js";
 
 describe("Linear", () => {
-  it("hold what is stored in 16 bits so, and give what the float32 matrix gives", {
-    skip: multipliesStored() ? false : "matrices are multiplied as they are stored on a Linux CPU",
+  it("keeps 16-bit matrices as stored and gives the result of the float32 matrix, like Embedding", {
+    skip: multipliesStored() ? false : "only a Linux CPU multiplies matrices as stored",
   }, async () => {
     const x = normal([9, 128], 50);
     const ids = array([3, 0, 39], { dtype: "int32" });
@@ -66,7 +66,7 @@ describe("Linear", () => {
         }
   });
 
-  it("cast again what is loaded over a matrix that was held as stored", async () => {
+  it("casts again when a matrix is loaded over one kept as stored", async () => {
     const linear = new Linear(64, 8, { bias: false });
     const weight = (): [string, MxArray] => ["weight", astype(normal([8, 64], 53), "bfloat16")];
     await linear.load([weight()], { dtype: "float32", matrices: "stored" });
@@ -76,7 +76,7 @@ describe("Linear", () => {
     await linear.load([weight()]);
     assert.equal(linear.dtype, "bfloat16");
   });
-  it("Linear is x Wᵀ + b", async () => {
+  it("computes x Wᵀ + b", async () => {
     const linear = new Linear(5, 3);
     await linear.load([
       [
@@ -101,12 +101,15 @@ describe("Linear", () => {
       ],
       [108, 223, 338, 101, 206, 311],
     );
+  });
+
+  it("can have no bias", () => {
     assert.deepEqual([...new Linear(5, 3, { bias: false }).parameters().keys()], ["weight"]);
   });
 
   for (const dtype of ["f32", "bf16"] as const)
     for (const bits of [3, 4, 5, 6, 8] as const) {
-      it(`Linear quantized to ${bits} bits is MLX's own, ${dtype}`, async () => {
+      it(`quantized to ${bits} bits equals MLX in Python, ${dtype}`, async () => {
         const tensor = (name: string): MxArray => golden.get(`${dtype}.${name}`)!;
         const stored = tensor(`q${bits}.dequantized`);
         const reference = tensor(`q${bits}.matmul`);
@@ -124,7 +127,7 @@ describe("Linear", () => {
       });
     }
 
-  it("quantized Linear equals dequantize and matmul for any number of rows", () => {
+  it("quantized equals dequantize and matmul for any number of rows", () => {
     const linear = new Linear(128, 70);
     randomize(linear, random.key(40), 0.3);
     linear.quantize({ bits: 4, groupSize: 32 });
@@ -136,7 +139,7 @@ describe("Linear", () => {
     }
   });
 
-  it("quantized Linear goes by panels of a large matrix", onCpu, async () => {
+  it("quantized computes a large matrix in panels", onCpu, async () => {
     const [features, outputs] = [1024, 65536];
     const linear = new Linear(features, outputs, { bias: false });
     await linear.load([["weight", normal([outputs, features], 42, 0.02)]], { quantization: { bits: 4 } });

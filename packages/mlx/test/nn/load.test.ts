@@ -36,7 +36,7 @@ const loadFailure = async (tensors: Iterable<readonly [string, MxArray]>): Promi
 };
 
 describe("Module.load", () => {
-  it("loads a checkpoint: every parameter, in the layers' own layout", async () => {
+  it("loads every parameter of a checkpoint, in the layout of its layer", async () => {
     const model = new Model();
     const tensors = checkpoint();
     const convolution = tensors.get("attn_blocks.1.conv_in.weight")!;
@@ -49,7 +49,7 @@ describe("Module.load", () => {
     const parameters = model.parameters();
     assert.equal(parameters.size, tensors.size);
     for (const [path, value] of expected) assert.deepEqual(values(parameters.get(path)!), value);
-    assert.ok(convolution.disposed, "a source that was converted is released");
+    assert.ok(convolution.disposed, "a converted source is released");
   });
 
   it("casts floating tensors", async () => {
@@ -61,7 +61,7 @@ describe("Module.load", () => {
     assert.equal(kept.odd.weight.dtype, "float16");
   });
 
-  it("names what is missing", async () => {
+  it("lists missing parameters", async () => {
     const tensors = checkpoint();
     tensors.delete("attn_blocks.1.to_out.0.bias");
     const { missing, unexpected, misshapen, message } = await loadFailure(tensors);
@@ -69,7 +69,7 @@ describe("Module.load", () => {
     assert.match(message, /1 missing \(attnBlocks\.1\.toOut\.0\.bias\)/);
   });
 
-  it("names what is unexpected, except what is ignored", async () => {
+  it("lists unexpected tensors", async () => {
     const extra = (): [string, MxArray][] => [
       ["attn_blocks.2.norm1.weight", zeros([8])],
       ["position_ids", zeros([3])],
@@ -77,6 +77,9 @@ describe("Module.load", () => {
     ];
     const { unexpected } = await loadFailure([...checkpoint(), ...extra()]);
     assert.deepEqual(unexpected, ["attn_blocks.2.norm1.weight", "position_ids", "odd.scales"]);
+  });
+
+  it("skips and disposes ignored tensors", async () => {
     const spare = zeros([3]);
     await new Model().load([...checkpoint(), ["position_ids", spare]], {
       ignore: (key) => key === "position_ids",
@@ -84,12 +87,12 @@ describe("Module.load", () => {
     assert.ok(spare.disposed);
   });
 
-  it("names a parameter that comes twice", async () => {
+  it("lists a second tensor for a parameter as unexpected", async () => {
     const { unexpected } = await loadFailure([...checkpoint(), ["attnBlocks.0.norm1.weight", zeros([8])]]);
     assert.deepEqual(unexpected, ["attnBlocks.0.norm1.weight"]);
   });
 
-  it("names what has another shape or dtype", async () => {
+  it("lists tensors of a wrong shape or dtype", async () => {
     const tensors = checkpoint();
     tensors.set("attn_blocks.0.conv_in.weight", zeros([4, 3, 3, 2]));
     tensors.set("odd.weight", zeros([3, 10], "int32"));
@@ -105,15 +108,15 @@ describe("Module.load", () => {
     ]);
   });
 
-  it("a long list is cut in the message, not in the error", async () => {
+  it("shortens long lists in the message only", async () => {
     const { missing, message } = await loadFailure([]);
     assert.equal(missing.length, 15);
     assert.match(message, /15 missing \(.*, and 10 more\)/);
   });
 
-  it("reads nothing before names and shapes are checked, and releases everything on failure", async () => {
+  it("checks names and shapes before it reads, and releases everything on failure", async () => {
     const tensors = checkpoint();
-    // 2 MiB that are made only when evaluated.
+    // 2 MiB, allocated when evaluated.
     tensors.set("embed_tokens.weight", full([8192, 64], 1));
     memory.clearCache();
     memory.resetPeakMemory();
@@ -127,7 +130,7 @@ describe("Module.load", () => {
 
   it("releases everything when a tensor cannot be read", async () => {
     const tensors = checkpoint();
-    // Cut after its header was checked: reading the bytes fails.
+    // Truncate the file after the check of its header, so that reading fails.
     const file = join(temporaryFolder(), "cut.safetensors");
     await saveSafetensors(file, new Map([["odd", ones([3, 10])]]));
     const failing = loadSafetensors(file).arrays.get("odd")!;
@@ -140,7 +143,7 @@ describe("Module.load", () => {
     assert.ok(all.every((array) => array.disposed));
   });
 
-  it("quantizes as it loads where the group size divides the width", async () => {
+  it("quantizes while loading where the group size divides the width", async () => {
     const model = new Model();
     await model.load(checkpoint("bfloat16"), { dtype: "float32", quantization: { bits: 4 } });
     assert.deepEqual(model.embedTokens.quantization, { bits: 4, groupSize: 64 });
@@ -149,7 +152,7 @@ describe("Module.load", () => {
     assert.equal(model.embedTokens.scales!.dtype, "float32");
     assert.equal(model.embedTokens.dtype, "float32");
   });
-  it("takes matrices that come quantized; bits and group size follow from the shapes", async () => {
+  it("loads quantized matrices, with bits and group size inferred from the shapes", async () => {
     for (const [bits, groupSize] of [
       [3, 64],
       [8, 32],
@@ -169,7 +172,7 @@ describe("Module.load", () => {
     }
   });
 
-  it("refuses quantized matrices of sizes that do not fit", async () => {
+  it("rejects quantized matrices of wrong sizes", async () => {
     const tensors = checkpoint();
     const q = quantize(normal([6, 96], 60), { bits: 4, groupSize: 32 });
     for (const [name, part] of Object.entries(q)) tensors.set(`embed_tokens.${name}`, part as MxArray);
@@ -178,11 +181,11 @@ describe("Module.load", () => {
     assert.equal(misshapen[0]!.found, "uint32 [6, 12]");
   });
 
-  it("loading quantized needs little more than the quantized size", async () => {
+  it("needs little more memory than the quantized size", async () => {
     class Stack extends Module {
       readonly layers = Array.from({ length: 8 }, () => new Linear(2048, 2048, { bias: false }));
     }
-    // 16 MiB each, made when evaluated.
+    // 16 MiB each, allocated when evaluated.
     const tensors = Array.from({ length: 8 }, (_, i): [string, MxArray] => [
       `layers.${i}.weight`,
       full([2048, 2048], i, "float32"),
@@ -195,6 +198,6 @@ describe("Module.load", () => {
     const held = memory.activeMemory() - before;
     const peak = memory.peakMemory() - before;
     assert.ok(held < 22 * MiB, `${held / MiB} MiB held`);
-    assert.ok(peak < 60 * MiB, `${peak / MiB} MiB at most, where the dense matrices have 128`);
+    assert.ok(peak < 60 * MiB, `${peak / MiB} MiB at peak; the dense matrices take 128`);
   });
 });

@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import { onCpu } from "../support/numbers.js";
 import { program, source } from "../support/process.js";
 
-describe("memory on the CPU", () => {
-  /** How much the process grows at most, in MiB, while `code` computes what it returns. */
+describe("peak memory on the CPU", () => {
+  /** Peak growth of the process, in MiB, while it evaluates the result of `code`. */
   const growth = (prepare: string, code: string): number =>
     Number(
       program(`
@@ -20,30 +20,30 @@ describe("memory on the CPU", () => {
     );
   const onLinuxCpu = { skip: onCpu.skip || process.platform !== "linux" };
 
-  it("attention holds the scores of one part", onLinuxCpu, () => {
+  it("of attention holds the scores of one block", onLinuxCpu, () => {
     const grown = growth(
       "const q = mx.random.normal([1, 24, 2048, 8]); mx.evaluateSync(q);",
       "nn.attention(q, q, q, { scale: 1 })",
     );
-    assert.ok(grown < 120, `${grown} MiB, where all scores have 384`);
+    assert.ok(grown < 120, `${grown} MiB; all scores take 384`);
   });
 
-  it("Conv2d holds the patches of one band", onLinuxCpu, () => {
+  it("of Conv2d holds the patches of one band", onLinuxCpu, () => {
     const grown = growth(
       `const x = mx.random.normal([1, 1024, 128, 64]); mx.evaluateSync(x);
        const conv = new nn.Conv2d(64, 4, { kernelSize: 3, padding: 1 });`,
       "conv.forward(x)",
     );
-    assert.ok(grown < 120, `${grown} MiB, where all patches have 288`);
+    assert.ok(grown < 120, `${grown} MiB; all patches take 288`);
   });
 
-  it("quantized Linear holds one dense panel", onLinuxCpu, () => {
+  it("of quantized Linear holds one dense panel", onLinuxCpu, () => {
     const grown = growth(
       `const linear = new nn.Linear(1024, 98304, { bias: false });
        await linear.load([["weight", mx.full([98304, 1024], 0.5)]], { quantization: { bits: 4 } });
        const x = mx.random.normal([32, 1024]); mx.evaluateSync(x);`,
       "linear.forward(x)",
     );
-    assert.ok(grown < 120, `${grown} MiB, where the dense matrix has 384`);
+    assert.ok(grown < 120, `${grown} MiB; the dense matrix takes 384`);
   });
 });

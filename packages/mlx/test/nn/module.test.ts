@@ -13,7 +13,7 @@ describe("Module", () => {
     assert.equal(propertyPath("time_text_embed.linear_1.bias"), "timeTextEmbed.linear1.bias");
     assert.equal(propertyPath("layer.0.SelfAttention.q.weight"), "layer.0.SelfAttention.q.weight");
   });
-  it("quantizes in place what the predicate chooses", async () => {
+  it("quantizes the layers that the predicate selects, in place", async () => {
     const model = new Model();
     await model.load(checkpoint());
     const old = model.embedTokens.weight;
@@ -29,14 +29,14 @@ describe("Module", () => {
     assert.equal(model.attnBlocks[0]!.toOut[0].quantization, null);
     assert.ok(model.parameters().has("embedTokens.scales"));
   });
-  it("dispose releases all memory", async () => {
+  it("releases all memory on dispose", async () => {
     memory.clearCache();
     const before = memory.activeMemory();
     const handles = memory.liveHandles();
     const model = new Model();
     await model.load(checkpoint(), { quantization: { bits: 8 } });
     model.dispose();
-    // The garbage collector may have taken others meanwhile.
+    // The garbage collector may free other handles meanwhile.
     assert.ok(memory.liveHandles() <= handles);
     assert.ok(memory.activeMemory() <= before);
   });

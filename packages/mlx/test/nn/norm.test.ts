@@ -5,7 +5,7 @@ import { GroupNorm, LayerNorm, RMSNorm, randomize } from "../../src/nn/index.js"
 import { assertClose, normal, relativeError, values } from "../support/numbers.js";
 
 describe("norms", () => {
-  // With an input of RMS 1e-3 an eps of 1e-6 halves the variance's weight: a wrong eps shows by tens of percent.
+  // At an RMS of 1e-3, an eps of 1e-6 is as large as the variance: a wrong eps changes the result by tens of percent.
   const small = normal([3, 7, 48], 1, 1e-3, 5e-4);
 
   const layerNorm = (x: Float32Array, dims: number, eps: number): Float64Array => {
@@ -28,16 +28,19 @@ describe("norms", () => {
     }
   });
 
-  it("LayerNorm has weight and bias, or weight alone, or neither", () => {
+  it("LayerNorm applies weight and bias", () => {
     const norm = new LayerNorm(48);
     randomize(norm, random.key(2), 0.5);
     const plain = new LayerNorm(48, { affine: false });
     const expected = add(multiply(plain.forward(small), norm.weight!), norm.bias!);
     assertClose(norm.forward(small), expected, 1e-6);
+  });
+
+  it("LayerNorm can have a weight without a bias", () => {
     assert.deepEqual([...new LayerNorm(48, { bias: false }).parameters().keys()], ["weight"]);
   });
 
-  it("RMSNorm uses its eps, and its weight", () => {
+  it("RMSNorm uses its eps and its weight", () => {
     for (const eps of [1e-6, 1e-5]) {
       const norm = new RMSNorm(48, { eps });
       randomize(norm, random.key(3), 0.5);
@@ -53,8 +56,8 @@ describe("norms", () => {
     }
   });
 
-  it("statistics of 16-bit input are those of float32", () => {
-    // A mean far from zero: 16-bit sums would lose the variance.
+  it("norms of 16-bit input use float32 statistics", () => {
+    // With a mean far from zero, 16-bit sums would lose the variance.
     const x = astype(normal([4, 512], 4, 1, 20), "bfloat16");
     const wide = astype(x, "float32");
     const group = new GroupNorm(2, 8);
@@ -86,7 +89,7 @@ describe("norms", () => {
     return out;
   };
 
-  it("GroupNorm groups neighbouring channels, and uses its eps", () => {
+  it("GroupNorm groups neighbouring channels and uses its eps", () => {
     for (const eps of [1e-6, 1e-5]) {
       const norm = new GroupNorm(3, 12, { eps });
       randomize(norm, random.key(5), 0.5);
@@ -96,14 +99,14 @@ describe("norms", () => {
     }
   });
 
-  it("GroupNorm keeps its digits over a large picture", () => {
+  it("GroupNorm keeps its precision over a large image", () => {
     const norm = new GroupNorm(1, 4);
     const x = normal([1, 512, 512, 4], 7, 1, 3);
     const error = relativeError(values(norm.forward(x)), groupNorm(norm, x, 1e-5));
     assert.ok(error <= 2e-6, `${error}`);
   });
 
-  it("GroupNorm refuses groups that do not divide the channels", () => {
+  it("GroupNorm rejects groups that do not divide the channels", () => {
     assert.throws(() => new GroupNorm(5, 12), /12 channels cannot form 5 groups/);
   });
 });

@@ -6,7 +6,7 @@ import { Model } from "../support/model.js";
 import { values } from "../support/numbers.js";
 
 describe("randomize", () => {
-  it("randomize draws the same for the same key", () => {
+  it("draws the same values for the same key", () => {
     const [a, b, c] = [1, 1, 2].map((seed) => {
       const model = new Model();
       randomize(model, random.key(seed), 0.5);
@@ -14,6 +14,9 @@ describe("randomize", () => {
     });
     assert.deepEqual(a, b);
     assert.notDeepEqual(a, c);
+  });
+
+  it("centres the factors of norms at 1", () => {
     const norm = new LayerNorm(10000);
     randomize(norm, random.key(3), 0.1);
     const mean = values(norm.weight!).reduce((sum, v) => sum + v, 0) / 10000;

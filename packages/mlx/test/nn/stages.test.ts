@@ -21,14 +21,14 @@ describe("stages", () => {
     }
   }
 
-  it("give the same at once and in parts", async () => {
+  it("give the same result as one graph and one by one", async () => {
     const start = array([1, 3]);
     assert.deepEqual([...values(lazily(doubled(5, start, [])))], [32, 96]);
     for (const every of [1, 2, 7])
       assert.deepEqual([...values(await runStages(doubled(5, start, []), { every }))], [32, 96]);
   });
 
-  it("a cancel ends them between parts and releases what they hold", async () => {
+  it("end between two pieces after an abort and release their arrays", async () => {
     const start = array([1]);
     const handles = memory.liveHandles();
     const abort = new AbortController();

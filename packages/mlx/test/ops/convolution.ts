@@ -12,7 +12,7 @@ interface Settings {
   flip: boolean;
 }
 
-/** Convolution from its definition: every output element a sum over the kernel and the group's channels. */
+/** Convolves by the definition: each output element is a sum over the kernel and the channels of the group. */
 function convolve(input: Dense, weight: Dense, part: Partial<Settings> = {}): Dense {
   const axes = input.shape.length - 2;
   const each = (values: number[] | undefined, fallback: number): number[] =>
@@ -47,7 +47,7 @@ function convolve(input: Dense, weight: Dense, part: Partial<Settings> = {}): De
   });
 }
 
-/** Transposed convolution from its definition: every input element adds its kernel, spread over the output. */
+/** Convolves transposed by the definition: each input element adds its kernel to the output. */
 function spread(
   input: Dense,
   weight: Dense,
@@ -155,7 +155,7 @@ export const convolution: Record<string, () => void> = {
       tolerance,
       "patches",
     );
-    // Large enough for MLX's Winograd path: kernels of 3, many channels.
+    // Large enough for MLX's Winograd path: a kernel of 3 and many channels.
     const deep = noise([1, 12, 12, 64], 99);
     const kernels = noise([64, 3, 3, 64], 100, -0.1, 0.1);
     close(

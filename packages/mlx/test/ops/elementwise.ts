@@ -3,7 +3,7 @@ import * as mx from "../../src/index.js";
 import { close, refuses, same } from "../support/assertions.js";
 import { at, build, type Dense, layouts, noise, toArray } from "../support/dense.js";
 
-/** erf by its Taylor series, good to 1e-12 for |x| < 3. */
+/** erf by its Taylor series, accurate to 1e-12 for |x| < 3. */
 export function erf(x: number): number {
   let term = x;
   let sum = x;
@@ -39,7 +39,7 @@ const broadcast = (a: Dense, b: Dense, fn: (x: number, y: number) => number): De
 type Unary = (a: mx.MxArray) => mx.MxArray;
 type Binary = (a: mx.Operand, b: mx.Operand) => mx.MxArray;
 
-/** Compares an operation with a function of doubles, on values from `[low, high)` in every memory layout. */
+/** Compares an operation with a function of doubles, for values in `[low, high)` in every memory layout. */
 const unary =
   (op: Unary, fn: (x: number) => number, low = -3, high = 3, tolerance = 1e-6) =>
   (): void => {
@@ -58,7 +58,7 @@ const unary =
     same(op(mx.zeros([0, 3])), { shape: [0, 3], values: [] }, "empty");
   };
 
-/** The same for two operands: layouts, broadcasting both ways, a number on either side. */
+/** The same for two operands: layouts, broadcasting in both directions, a number on either side. */
 const binary =
   (op: Binary, fn: (x: number, y: number) => number, low = -3, high = 3, tolerance = 1e-6) =>
   (): void => {
@@ -90,7 +90,7 @@ const binary =
 
 const flag = (fn: (x: number, y: number) => boolean) => (x: number, y: number) => Number(fn(x, y));
 
-/** Comparison results are bool; every pair of some values in which equals occur. */
+/** Tests a comparison on all pairs of some values, including equal ones; the result is bool. */
 const comparison = (op: Binary, fn: (x: number, y: number) => boolean) => (): void => {
   const column: Dense = { shape: [5, 1], values: [-1, 0, 1, 2, Number.NaN] };
   const row: Dense = { shape: [5], values: [2, 1, 0, -1, Number.NaN] };
@@ -198,7 +198,7 @@ export const elementwise: Record<string, () => void> = {
   floorDivide() {
     binary(mx.floorDivide, (x, y) => Math.floor(x / y), 0.3, 3, 0)();
     same(mx.floorDivide(mx.array(new Int32Array([7, 9, -9, 8])), 4), [1, 2, -3, 2]);
-    // Minus the lowest integer has no place; it wraps, and the processor must not trap.
+    // The negated lowest integer does not fit: it wraps, and the processor must not trap.
     const lowest = mx.array(new Int32Array([-(2 ** 31), 7]));
     same(mx.floorDivide(lowest, -1), [-(2 ** 31), -7]);
     same(mx.remainder(lowest, -1), [0, 0]);
@@ -207,7 +207,7 @@ export const elementwise: Record<string, () => void> = {
   },
   remainder() {
     binary(mx.remainder, (x, y) => x - Math.floor(x / y) * y, 0.3, 3)();
-    // The sign is the divisor's.
+    // The result has the sign of the divisor.
     same(mx.remainder(mx.array(new Int32Array([7, -7])), mx.array(new Int32Array([4, -4]))), [3, -3]);
     same(mx.remainder(mx.array([-1, 5]), 3), [2, 2]);
   },

@@ -4,7 +4,7 @@ import { close, refuses } from "../support/assertions.js";
 import { at, build, type Dense, fold, layouts, noise, permute, toArray } from "../support/dense.js";
 import { product } from "./linear.js";
 
-/** Softmax attention in doubles; `bias(position)` is added to each score. */
+/** Computes softmax attention in doubles, adding `bias(position)` to each score. */
 function attend(
   q: Dense,
   k: Dense,
@@ -28,7 +28,7 @@ function attend(
 
 const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
-/** Rotation of pairs by `position / base^(2i / dims)`; the rest of the axis stays. */
+/** Rotates pairs by `position / base^(2i / dims)`; the rest of the axis is unchanged. */
 function rotate(
   x: Dense,
   dims: number,
@@ -59,7 +59,7 @@ export const fastOperations: Record<string, () => void> = {
         2e-6,
         layout,
       );
-    // As projections give them: [batch, tokens, heads, channels] with two axes exchanged.
+    // In the layout of projections: [batch, tokens, heads, channels] with two axes exchanged.
     const exchanged = (d: Dense): mx.MxArray => mx.swapaxes(toArray(permute(d, [0, 2, 1, 3])), 1, 2);
     close(
       fast.scaledDotProductAttention(exchanged(q), exchanged(k), exchanged(v), { scale }),
@@ -123,7 +123,7 @@ export const fastOperations: Record<string, () => void> = {
   },
   rmsNorm() {
     const weight = noise([6], 126);
-    // With values near 1e-3 the eps shows.
+    // At values near 1e-3 the eps matters.
     for (const [size, eps] of [
       [1, 1e-5],
       [1e-3, 1e-6],

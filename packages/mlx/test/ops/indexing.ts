@@ -7,7 +7,7 @@ const d = noise([4, 5, 6], 50);
 const ints = (values: number[], shape = [values.length]): mx.MxArray =>
   mx.array(new Int32Array(values), { shape });
 
-/** The positions that a range takes of an axis, as Array.prototype.slice has them. */
+/** The positions that a range selects on an axis, like Array.prototype.slice. */
 function taken(size: number, range: mx.Range): number[] {
   const all = Array.from({ length: size }, (_, i) => i);
   if (range === null) return all;
@@ -34,13 +34,13 @@ const ranges: mx.Range[][] = [
   [[0, null, 7], 2, [5, null]],
 ];
 
-/** One draw of `[low, high)` whole numbers. */
+/** Draws integers from `[low, high)`. */
 const wholes = (shape: number[], seed: number, high: number): Dense => {
   const found = noise(shape, seed, 0, high);
   return { shape, values: found.values.map(Math.floor) };
 };
 
-/** The smallest `k` positions hold the smallest `k` values, and what is at `kth` stands where a sort puts it. */
+/** Tests that the element at `kth` is the one of a sort, with smaller ones before it. */
 function partitioned(found: number[], original: number[], kth: number): void {
   const sorted = original.toSorted((a, b) => a - b);
   assert.equal(found[kth], sorted[kth]);
@@ -181,7 +181,7 @@ export const indexing: Record<string, () => void> = {
     if (mx.defaultDevice() === "cpu") {
       const far = [3, 1e9, 2 ** 31 - 1, -4, -1e9, -(2 ** 31)];
       same(mx.gather(mx.array([1, 2, 3]), [ints(far)], [0], [1]), [[3], [3], [3], [1], [1], [1]], "beyond");
-      // A slice begins where all of it lies inside.
+      // The start is clamped so that the whole slice lies inside.
       const slices = [
         ...Array(3).fill([3, 4, 5]),
         ...Array(3).fill([1, 2, 3]),

@@ -19,7 +19,7 @@ const sum = (count: number, term: (i: number) => number): number => {
   return total;
 };
 
-/** Matrix product over the last two axes, batches broadcast. */
+/** Multiplies matrices over the last two axes, broadcasting batches. */
 export function product(a: Dense, b: Dense): Dense {
   const [rows, depth] = a.shape.slice(-2);
   const columns = b.shape.at(-1)!;
@@ -36,7 +36,7 @@ export function product(a: Dense, b: Dense): Dense {
   });
 }
 
-/** Einstein summation letter by letter. */
+/** Computes an Einstein sum letter by letter. */
 function einstein(subscripts: string, ...operands: Dense[]): Dense {
   const [inputs, output] = subscripts.split("->") as [string, string];
   const names = inputs.split(",");
@@ -59,7 +59,7 @@ function einstein(subscripts: string, ...operands: Dense[]): Dense {
 const a = noise([3, 7, 5], 60);
 const b = noise([3, 5, 6], 61);
 
-/** The affine code of one group: levels from the end of larger magnitude, as MLX defines them. */
+/** Quantizes one group affinely: levels start at the end of larger magnitude, as MLX defines them. */
 function codes(group: number[], bits: number): number[] {
   const levels = 2 ** bits - 1;
   const low = Math.min(...group);
@@ -176,7 +176,7 @@ export const linear: Record<string, () => void> = {
         for (let at = 0; at < matrix.values.length; at += groupSize)
           expected.push(...codes(matrix.values.slice(at, at + groupSize), bits));
         const found = mx.dequantize(mx.quantize(toArray(matrix), { bits, groupSize }), { bits, groupSize });
-        // A value half way between two levels may go either way.
+        // A value halfway between two levels may round to either.
         const step = 2 / (2 ** bits - 1);
         const apart = dense(found).values.map((v, i) => Math.abs(v - expected[i]!));
         assert.ok(

@@ -11,7 +11,10 @@ const spread = (values: number[], ddof = 0): number =>
   total(values.map((v) => (v - average(values)) ** 2)) / (values.length - ddof);
 const indexOf = (values: number[], best: number): number => values.indexOf(best);
 
-/** Over all axes, each axis from either end, pairs, with and without keeping them, in every layout. */
+/**
+ * Tests a reduction over all axes, single axes counted from both ends, and pairs, with and without `keepDims`, in every
+ * layout.
+ */
 const reduction =
   (op: Reduction, fn: (values: number[]) => number, tolerance = 1e-6, d = noise([3, 4, 5], 20, -2, 2)) =>
   (): void => {
@@ -141,7 +144,7 @@ export const reductions: Record<string, () => void> = {
   },
 };
 
-/** Softmax of the values that a 16-bit array really holds. */
+/** Softmax of the rounded values of a 16-bit array. */
 function over16(a: mx.MxArray): Dense {
   const values = Array.from(mx.astype(a, "float32").toTypedArray() as Float32Array);
   const sum = total(values.map(Math.exp));

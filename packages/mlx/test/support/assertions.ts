@@ -6,8 +6,8 @@ const isDense = (data: Dense | Nested): data is Dense =>
   typeof data === "object" && "values" in data && "shape" in data;
 
 /**
- * Asserts shape and values: `|actual - expected| <= tolerance * (1 + |expected|)`. Infinities and NaN must be equal, and
- * with tolerance 0 everything must be.
+ * Asserts shape and values: `|actual - expected| <= tolerance * (1 + |expected|)`. Infinities and NaN must be equal,
+ * and with tolerance 0 everything must be.
  */
 export function close(actual: MxArray, expected: Dense | Nested, tolerance = 1e-6, note = ""): void {
   const wanted = isDense(expected) ? expected : nest(expected);

@@ -1,7 +1,7 @@
 import { type MxArray, random } from "../../src/index.js";
 import { numbers } from "./fused.js";
 
-/** softmax(0.3 q kᵀ + mask(batch, head, query, key)) v, `[batch, queries, heads · dims]`. */
+/** Computes `softmax(0.3 q kᵀ + mask(batch, head, query, key)) v`, `[batch, queries, heads · dims]`. */
 export function attended(
   [q, k, v]: readonly [MxArray, MxArray, MxArray],
   mask: (batch: number, head: number, query: number, key: number) => number = () => 0,

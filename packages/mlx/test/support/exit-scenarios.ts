@@ -1,6 +1,6 @@
 /*
- * Programs for exit.test.ts, each run in a process of its own: `node exit-scenarios.js NAME`.
- * What each must end with stands in exit.test.ts.
+ * Programs for exit.test.ts, each run in its own process: `node exit-scenarios.js NAME`.
+ * exit.test.ts lists their expected exit codes.
  */
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
@@ -30,10 +30,10 @@ function check(result: mx.MxArray): void {
   assert.ok(values.every((value) => Math.abs(value - 1) < 1e-3));
 }
 
-/** Starts work that the scenario does not wait for. */
+/** Starts work without waiting for it. */
 const leave = (result: mx.MxArray): void => void mx.evaluate(result).catch(() => undefined);
 
-/** Work for minutes: what waits for its end is taken for a hang. */
+/** Work for minutes: waiting for it counts as a hang. */
 const endless = {
   products: () => products(2500, 2048),
   elementwise: () => sines(5000),
@@ -46,7 +46,7 @@ async function exitOf(worker: Worker): Promise<number> {
   return code;
 }
 
-/** Parts that run in worker threads. */
+/** Programs of worker threads. */
 const inWorker: Record<string, () => void | Promise<void>> = {
   works: () => check(products(3)),
   exits: () => {
@@ -66,7 +66,7 @@ const inWorker: Record<string, () => void | Promise<void>> = {
   },
   "is busy in one call": () => {
     parentPort?.postMessage("busy");
-    // One after another, as a busy machine may let the others wait for as long as one takes.
+    // Short ones, because a busy machine may delay the termination until one ends.
     for (;;) mx.scope(() => mx.evaluateSync(products(40)));
   },
 };

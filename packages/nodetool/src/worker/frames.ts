@@ -1,16 +1,22 @@
 /*
- * Frames of NodeTool's bridge: MessagePack maps with `type`, `request_id` and `data`. What comes in is measured
- * before it is decoded: a few bytes may announce millions of elements, and decoders believe them.
+ * Frames of NodeTool's bridge: MessagePack maps with `type`, `request_id` and `data`. A frame is measured before it is
+ * decoded, because a few bytes can announce millions of elements, and decoders believe them.
  */
 import { Decoder, Encoder, ExtensionCodec } from "@msgpack/msgpack";
+import { isRecord } from "mflux-depth/options";
+
+/** The data of a request. */
+export type FrameData = Readonly<Record<string, unknown>>;
+/** The data of an answer. */
+export type Answer = Readonly<Record<string, unknown>>;
 
 export interface Frame {
   readonly type: string;
   readonly request_id: string;
-  readonly data: Readonly<Record<string, unknown>>;
+  readonly data: FrameData;
 }
 
-/** A frame that cannot be read; `requestId` when it could still be found. */
+/** A frame cannot be read; `requestId` if it could still be found. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
 
@@ -23,20 +29,20 @@ export class FrameError extends Error {
   }
 }
 
-/** Both ways, unless the environment says otherwise; the host's own default. */
+/** The default limit of a frame in both directions, the same as the host's. */
 export const defaultFrameLimit = 256 * 1024 * 1024;
 
 const extensions = new ExtensionCodec();
-// The host's encoder writes `undefined` so.
+// The host's encoder writes `undefined` like this.
 extensions.register({ type: 0, encode: () => null, decode: () => undefined });
 
-/** Views of the frame's memory stand for its bytes; whoever keeps them longer copies them. */
+/** Binary values are views of the frame's memory; copy them to keep them longer. */
 const decoder = new Decoder({ extensionCodec: extensions, maxExtLength: 16 });
 
 export const encodeFrame = (type: string, requestId: string | null, data: object): Uint8Array =>
   new Encoder({ ignoreUndefined: true }).encodeSharedRef({ type, request_id: requestId, data });
 
-/** @throws {FrameError} when the bytes are no frame. */
+/** @throws {FrameError} when the bytes are not a frame. */
 export function decodeFrame(bytes: Uint8Array): Frame {
   const damaged = (reason: string, cause?: unknown): FrameError =>
     new FrameError(`The frame cannot be read: ${reason}.`, findRequestId(bytes), { cause });
@@ -47,20 +53,18 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   } catch (error) {
     throw damaged(error instanceof Error ? error.message : String(error), error);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value))
-    throw damaged("it is not a map");
-  const { type, request_id: id, data: given } = value as Record<string, unknown>;
+  if (!isRecord(value)) throw damaged("it is not a map");
+  const { type, request_id: id, data: given } = value;
   const data = given ?? {};
   if (typeof id !== "string" || id === "") throw damaged("request_id is missing");
   if (typeof type !== "string") throw damaged("type is missing");
-  if (typeof data !== "object" || Array.isArray(data) || ArrayBuffer.isView(data))
-    throw damaged("data is not a map");
-  return { type, request_id: id, data: data as Record<string, unknown> };
+  if (!isRecord(data)) throw damaged("data is not a map");
+  return { type, request_id: id, data };
 }
 
 const mostElements = 100_000;
 
-/** Walks over the elements without making them, and refuses what is cut off or too many. */
+/** Walks over the elements without creating them. @throws {FrameError} for a frame cut off or with too many. */
 function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** Elements still to come, at each depth. */
@@ -88,7 +92,7 @@ function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): vo
     else if (head <= 0x9f) open.push(head & 0x0f);
     else if (head <= 0xbf) take(head & 0x1f);
     else if (head === 0xc0 || head === 0xc2 || head === 0xc3) continue;
-    else if (head === 0xc1) throw damaged("it has a byte that means nothing");
+    else if (head === 0xc1) throw damaged("it has an invalid byte");
     else if (head <= 0xc6) take(length(sizes[head - 0xc4]!));
     else if (head <= 0xc9) take(1 + length(sizes[head - 0xc7]!));
     else if (head <= 0xd3) take(scalars[head - 0xca]!);
@@ -107,7 +111,7 @@ const scalars = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8] as const;
 
 const idKey = Buffer.from("\u00aarequest_id", "latin1");
 
-/** The id in a frame that is otherwise unreadable, so that its sender need not wait for ever. */
+/** The id in an otherwise unreadable frame, so that its sender gets an answer. */
 function findRequestId(bytes: Uint8Array): string | null {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const key = buffer.indexOf(idKey);

@@ -1,11 +1,12 @@
 /*
- * Jobs of the host: a workflow's run, of which each of our runs is one node. A host may end a job without having
- * begun it here, and sends nothing else when its user presses Stop.
+ * Jobs of the host: a job is a workflow's run, and each of our runs is one node of it. A host may end a job that it never
+ * started here; ending the job is all it sends when its user presses Stop.
  */
+import type { FrameData } from "./frames.js";
 
 export interface JobRun {
   readonly controller: AbortController;
-  /** The id of the node in its workflow; blank when the host gave none. */
+  /** The node's id in its workflow; blank when the host gave none. */
   readonly node: string;
 }
 
@@ -14,20 +15,20 @@ interface Job {
   readonly nodes: Set<string>;
 }
 
-/** Jobs that a host never ended are forgotten, the oldest first. */
+/** Beyond this number, jobs that a host never ended are forgotten, the oldest first. */
 const mostJobs = 10_000;
 
 export class Jobs {
   readonly #jobs = new Map<string, Job>();
 
   /** Answers `job.start`. @throws when there is no `job_id`. */
-  start(data: Readonly<Record<string, unknown>>): { job_id: string; started: true } {
+  start(data: FrameData): { job_id: string; started: true } {
     const id = idOf(data);
     this.#job(id);
     return { job_id: id, started: true };
   }
 
-  /** A run of a job begins to wait. @returns what says that it has ended. */
+  /** Adds a run to a job. @returns a function to call when the run has ended. */
   enter(id: string, run: JobRun): () => void {
     const { running, nodes } = this.#job(id);
     running.add(run);
@@ -35,8 +36,8 @@ export class Jobs {
     return () => running.delete(run);
   }
 
-  /** Answers `job.end`: what still runs or waits is cancelled. @throws when there is no `job_id`. */
-  end(data: Readonly<Record<string, unknown>>): { job_id: string; released_nodes: string[]; known: boolean } {
+  /** Answers `job.end`: cancels the runs in progress and waiting. @throws when there is no `job_id`. */
+  end(data: FrameData): { job_id: string; released_nodes: string[]; known: boolean } {
     const id = idOf(data);
     const job = this.#jobs.get(id);
     this.#jobs.delete(id);
@@ -55,7 +56,7 @@ export class Jobs {
   }
 }
 
-function idOf({ job_id: id }: Readonly<Record<string, unknown>>): string {
+function idOf({ job_id: id }: FrameData): string {
   if (typeof id !== "string" || id === "") throw new Error("job_id must be a text that is not empty.");
   return id;
 }

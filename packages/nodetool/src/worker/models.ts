@@ -9,25 +9,24 @@ import {
   downloadModel,
   type Engine,
 } from "mflux-depth/engine";
-import { patternsIn } from "../inputs.js";
-
-type Data = Readonly<Record<string, unknown>>;
-type Answer = Readonly<Record<string, unknown>>;
+import { messageOf } from "../advice.js";
+import { patternsIn } from "../inputs/model.js";
+import type { Answer, FrameData } from "./frames.js";
 
 /** NodeTool's name for models of this node. */
 const fluxDepthType = "hf.flux_depth";
-/** And for those that infer depth from photos. */
+/** NodeTool's name for models that infer depth from photos. */
 const depthType = "hf.depth_estimation";
 
-/** Each is a process. */
+/** At once: each download is a process. */
 const mostDownloads = 8;
 
-/** A host gives a download up that says nothing for five minutes; it may wait for another program's for longer. */
+/** A host gives up a download after five silent minutes; waiting for another program's download may take longer. */
 const reminderMs = 60_000;
 
 export class Models {
   readonly #engine: Engine;
-  /** How many runs and downloads need a repository. */
+  /** The number of runs and downloads that need a repository. */
   readonly #needs = new Map<string, number>();
   #downloads = 0;
 
@@ -35,7 +34,7 @@ export class Models {
     this.#engine = engine;
   }
 
-  /** Keeps repositories from being deleted. @returns what lets go of them. */
+  /** Keeps repositories from being deleted. @returns a function that lets go of them. */
   need(repositories: readonly string[]): () => void {
     const names = new Set(repositories);
     for (const name of names) this.#needs.set(name, (this.#needs.get(name) ?? 0) + 1);
@@ -54,12 +53,12 @@ export class Models {
   }
 
   /**
-   * Answers `models.download`, which is no error when it is cancelled.
-   * @param tell sends a progress frame: one "start", any number of "progress", and one that says how it ended.
-   * @throws {OptionError} naming what is wrong with the request.
-   * @throws {ModelError} when the model cannot be had.
+   * Answers `models.download`. A cancelled download is not an error.
+   * @param tell sends a progress frame: one "start", any number of "progress", and one for the end.
+   * @throws {OptionError} naming the field of the request that is wrong.
+   * @throws {ModelError} when the model cannot be downloaded.
    */
-  async download(data: Data, signal: AbortSignal, tell: (progress: Answer) => void): Promise<Answer> {
+  async download(data: FrameData, signal: AbortSignal, tell: (progress: Answer) => void): Promise<Answer> {
     const repository = required("repo_id", data);
     const path = optional("path", data);
     const type = optional("model_type", data);
@@ -73,7 +72,7 @@ export class Models {
     this.#downloads++;
     try {
       if (this.#downloads > mostDownloads)
-        throw new Error(`${mostDownloads} downloads are under way; try again when one is done.`);
+        throw new Error(`${mostDownloads} downloads are in progress; try again when one is done.`);
       say("start");
       reminder = setInterval(() => say("progress"), reminderMs);
       await downloadModel(
@@ -99,7 +98,7 @@ export class Models {
       return { repo_id: repository, status: "completed" };
     } catch (error) {
       if (!signal.aborted) {
-        say("error", { error: error instanceof Error ? error.message : String(error) });
+        say("error", { error: messageOf(error) });
         throw error;
       }
       say("cancelled", { current_files: [] });
@@ -112,14 +111,16 @@ export class Models {
   }
 
   /**
-   * Answers `models.delete`: the repository goes, or of several revisions the one that is named.
+   * Answers `models.delete`: deletes a repository, or the named revision of it.
    * @throws {ModelError} when it cannot be deleted.
    */
-  async delete(data: Data): Promise<Answer> {
+  async delete(data: FrameData): Promise<Answer> {
     const repository = required("repo_id", data);
     const revision = optional("revision", data) ?? undefined;
     if (this.#needs.has(repository))
-      throw new Error(`${repository} is in use by a run or a download; end that, or wait, then delete it.`);
+      throw new Error(
+        `${repository} is in use by a run or a download; stop it or wait, then delete the model.`,
+      );
     if (this.#engine.held?.model === repository) await this.#engine.evict();
     return { deleted: await deleteModel(repository, { revision }) };
   }
@@ -155,14 +156,14 @@ const countsOf = (progress: DownloadProgress | null): Answer => ({
   total_files: progress?.files ?? 0,
 });
 
-function required(name: string, data: Data): string {
+function required(name: string, data: FrameData): string {
   const text = optional(name, data);
   if (text === null) throw new Error(`${name} must be a text that is not empty.`);
   return text;
 }
 
-/** Blank is absent. */
-function optional(name: string, data: Data): string | null {
+/** A field's text; null when it is blank or absent. */
+function optional(name: string, data: FrameData): string | null {
   const value = data[name] ?? "";
   if (typeof value !== "string") throw new Error(`${name} must be a text.`);
   return value.trim() || null;

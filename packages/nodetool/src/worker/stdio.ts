@@ -2,12 +2,12 @@ import type { Readable, Writable } from "node:stream";
 import { encodeFrame } from "./frames.js";
 import type { Worker } from "./worker.js";
 
-/** What the host waits for on standard error. */
+/** The line on standard error that the host waits for. */
 export const readyLine = "NODETOOL_STDIO_READY\n";
 
 /**
- * Serves one host over pipes: each frame after its length in four bytes, the highest first.
- * @returns when the host has closed its end, or sent what makes the rest unreadable.
+ * Serves one host over pipes: each frame follows its length, four bytes big-endian.
+ * @returns when the host has closed its end, or sent a length that makes the rest unreadable.
  */
 export async function serveStdio(
   worker: Worker,
@@ -24,7 +24,7 @@ export async function serveStdio(
   const frames = new FrameReader(frameLimit);
   const stop = (): void => void stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });
-  // The host may go without a word.
+  // The host may go without closing its end.
   stdout.on("error", stop);
   stderr.write(readyLine);
   try {
@@ -45,7 +45,7 @@ export async function serveStdio(
   }
 }
 
-/** Cuts a stream of bytes into frames. */
+/** Splits a stream of bytes into frames. */
 export class FrameReader {
   readonly #limit: number;
   #chunks: Buffer[] = [];
@@ -56,12 +56,12 @@ export class FrameReader {
     this.#limit = limit;
   }
 
-  /** Why no frame can be found any more: one is too long, or the stream is not of frames at all. */
+  /** Why the rest of the stream cannot be read: a frame is too long, or these are not frames at all. */
   get refused(): string | null {
     return this.#refused;
   }
 
-  /** Bytes of a frame that is not complete. */
+  /** Bytes of an incomplete frame. */
   get pending(): number {
     return this.#size;
   }

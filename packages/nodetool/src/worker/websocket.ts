@@ -7,9 +7,9 @@ import type { Worker } from "./worker.js";
 
 export interface WebSocketOptions {
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   readonly port: number;
-  /** What `Authorization: Bearer …` must hold; blank: anyone on this machine is served, but for web pages. */
+  /** Required as `Authorization: Bearer …`; blank: every local program is served, except web pages. */
   readonly token: string;
   readonly frameLimit: number;
 }
@@ -25,7 +25,7 @@ export interface WebSocketEndpoint {
 export async function serveWebSocket(worker: Worker, options: WebSocketOptions): Promise<WebSocketEndpoint> {
   const { host, port, token, frameLimit } = options;
   const sockets = new WebSocketServer({ noServer: true, maxPayload: frameLimit, perMessageDeflate: false });
-  // A host that vanished with its machine is noticed, and its runs end.
+  // Keep-alive notices a host that vanished with its machine, and its runs end.
   const http = createServer({ keepAlive: true, keepAliveInitialDelay: 30_000 }, (_, response) => {
     response.writeHead(426, { "content-type": "text/plain", upgrade: "websocket", connection: "upgrade" });
     response.end("This is a NodeTool worker; it speaks WebSocket.\n");
@@ -56,21 +56,21 @@ function serve(worker: Worker, socket: WebSocket): void {
   socket.on("message", (payload, isBinary) => {
     if (isBinary) connection.receive(payload as Buffer);
   });
-  // What went wrong (too large, not WebSocket) has been told to the other end by the closing code.
+  // The closing code has told the other end what went wrong (too large, not WebSocket).
   socket.on("error", () => {});
   socket.on("close", () => connection.close());
 }
 
 /**
- * Without a token web pages are kept out by their origin: a browser lets any page connect to this machine. The host
- * sends none.
+ * Without a token, requests with an origin are refused: a browser lets any web page connect to this machine, and sends
+ * the page's origin; the host sends none.
  */
 function mayEnter({ headers }: IncomingMessage, token: string): boolean {
   if (token === "") return headers.origin === undefined;
   return sameText(headers.authorization ?? "", `Bearer ${token}`);
 }
 
-/** In a time that does not depend on where they differ. */
+/** Compares in a time that does not depend on where the texts differ. */
 function sameText(given: string, expected: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(expected));

@@ -3,18 +3,17 @@ import crypto, { createHash } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { test } from "node:test";
 import { Engine } from "mflux-depth/engine";
-import { serveWebSocket } from "../src/worker/websocket.js";
-import { Worker } from "../src/worker/worker.js";
-import { refusal } from "./host.js";
+import { serveWebSocket } from "../../src/worker/websocket.js";
+import { Worker } from "../../src/worker/worker.js";
+import { refusal } from "../support/host.js";
 
 const token = "a token of this test";
 
 /*
- * How long a refusal takes cannot be measured finely enough over a socket to show anything. What can be shown is that
- * nothing looks at the header but the digest and the comparison in constant time, and that neither length nor prefix
- * survives the one before the other.
+ * The time of a refusal cannot be measured finely enough over a socket. This shows instead that the header only reaches
+ * the digest and the comparison in constant time, so that neither its length nor its prefix matters.
  */
-test("the token is compared by digests, in constant time, whatever was sent", async (context) => {
+test("every token is compared by its digest, in constant time", async (context) => {
   const compare = context.mock.method(crypto, "timingSafeEqual");
   syncBuiltinESMExports();
   const worker = new Worker({ transport: "websocket", engine: new Engine() });

@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
 import sharp from "sharp";
-import { decodeFrame } from "../src/worker/frames.js";
-import { Worker } from "../src/worker/worker.js";
+import { decodeFrame } from "../../src/worker/frames.js";
+import { Worker } from "../../src/worker/worker.js";
 import {
   type Data,
   engineOf,
@@ -20,15 +20,15 @@ import {
   startWorker,
   steps,
   until,
-} from "./host.js";
+} from "../support/host.js";
 
-// The Hub of the package that talks to it.
+// The test Hub of the package that downloads.
 const { etagOf, goodToken, HubServer } = (await import(
-  new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
-)) as typeof import("../../mflux-depth/test/support/hub-server.js");
+  new URL("../../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
+)) as typeof import("../../../mflux-depth/test/support/hub-server.js");
 
 const map = readFileSync(new URL("cube_depth.png", examples));
-const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
+const bundled = fileURLToPath(new URL("../../../../mflux-depth/models/tiny-world", import.meta.url));
 const tiny = Object.fromEntries(
   readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -73,14 +73,14 @@ const download = (data: Data, by = host): Pending =>
 const run = (model: Data, by = host): Pending =>
   by.request("execute", execution({ model, steps: 1 }, { blobs: { depth_image: map } }));
 const listed = async (): Promise<Data[]> => (await host.ask("models.list_cached")).models as Data[];
-/** Size of what a model needs of these files. */
+/** The size of the files that a model needs. */
 const bytesOf = (files: Readonly<Record<string, Uint8Array>>): number =>
   Object.entries(files).reduce(
     (sum, [path, { length }]) => sum + (path.endsWith("spiece.model") ? 0 : length),
     0,
   );
 const statuses = ({ progress }: Pending): unknown[] => progress.map(({ status }) => status);
-/** The Hub sends so much of the transformer and then nothing more. */
+/** Makes the Hub send this many bytes of the transformer, and then nothing more. */
 const stallAt = (bytes: number): void => {
   const held = etagOf(transformer, tiny[transformer]!);
   hub.fault = ({ path, headers }, response) => {
@@ -92,7 +92,7 @@ const stallAt = (bytes: number): void => {
   };
 };
 
-test("a model is downloaded, listed, used without the Hub, and deleted", async () => {
+test("a downloaded model is listed, generates without the Hub, and is deleted", async () => {
   hub.host("me/tiny", { ...tiny, "README.md": "Not needed.", "flux1-depth.safetensors": Buffer.alloc(5e6) });
   assert.deepEqual(await listed(), []);
 
@@ -127,7 +127,7 @@ test("a model is downloaded, listed, used without the Hub, and deleted", async (
     counts,
     counts.toSorted((a, b) => a - b),
   );
-  assert.ok(!hub.resolved().some((path) => /README|flux1|spiece/.test(path)), "only what is needed");
+  assert.ok(!hub.resolved().some((path) => /README|flux1|spiece/.test(path)), "only the needed files");
 
   const [model, ...others] = await listed();
   assert.deepEqual(others, []);
@@ -158,15 +158,15 @@ test("a model is downloaded, listed, used without the Hub, and deleted", async (
   );
 
   hub.forget();
-  const picture = run({ type: "hf.flux_depth", repo_id: "me/tiny", path: null, variant: null });
-  await picture.until(() => true);
+  const generation = run({ type: "hf.flux_depth", repo_id: "me/tiny", path: null, variant: null });
+  await generation.until(() => true);
   await assert.rejects(host.ask("models.delete", { repo_id: "me/tiny" }), /me\/tiny is in use by a run/);
-  await picture.answer;
+  await generation.answer;
   assert.deepEqual(hub.asked, []);
 
   assert.ok(engineOf(worker.child.pid!));
   assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: true });
-  assert.equal(engineOf(worker.child.pid!), undefined, "what was held has gone too");
+  assert.equal(engineOf(worker.child.pid!), undefined, "the held model is released too");
   assert.deepEqual(readdirSync(join(home, "hub")), [".locks"]);
   assert.deepEqual(await listed(), []);
   assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: false });
@@ -174,13 +174,13 @@ test("a model is downloaded, listed, used without the Hub, and deleted", async (
     await assert.rejects(host.ask("models.delete", { repo_id: repo }), /repository|repo_id/);
 });
 
-test("a download is cancelled, its host goes, and it goes on where it stopped", async () => {
+test("a download that is cancelled, or whose host goes, resumes where it stopped", async () => {
   hub.host("me/slow", tiny);
   stallAt(4e6);
   const cancelled = download({ repo_id: "me/slow" });
   await cancelled.until(({ downloaded_bytes: count }) => Number(count) > 4e6);
   await assert.rejects(host.ask("models.delete", { repo_id: "me/slow" }), /me\/slow is in use/);
-  assert.deepEqual(await listed(), [], "a part of a model is none");
+  assert.deepEqual(await listed(), [], "an incomplete model is not listed");
   host.send("cancel", {}, cancelled.id);
   assert.deepEqual(await cancelled.answer, { repo_id: "me/slow", status: "cancelled" });
   assert.deepEqual(statuses(cancelled).slice(-1), ["cancelled"]);
@@ -190,7 +190,7 @@ test("a download is cancelled, its host goes, and it goes on where it stopped", 
   const gone = await SocketHost.connect(worker.url);
   const dropped = download({ repo_id: "me/slow" }, gone);
   await dropped.until(({ status }) => status === "progress");
-  // Those before have answered, and end.
+  // The earlier downloads have been answered and are ending.
   await until(() => storesOf(worker.child.pid!) === 1);
   gone.drop();
   await until(() => storesOf(worker.child.pid!) === 0);
@@ -205,7 +205,7 @@ test("a download is cancelled, its host goes, and it goes on where it stopped", 
   );
 });
 
-test("failures: an error as progress, then an error; nothing that matches; bad requests", async () => {
+test("a failed download reports its error as progress and as the answer", async () => {
   hub.host("me/gated", tiny, { gated: true });
   const cases: [Data, RegExp][] = [
     [{ repo_id: "me/nothing" }, /me\/nothing: there is no such repository/],
@@ -248,11 +248,11 @@ test("failures: an error as progress, then an error; nothing that matches; bad r
   const gone = { repo_id: "me/depth", revision: "another" };
   assert.deepEqual(await host.ask("models.delete", gone), { deleted: false });
   assert.equal((await listed()).find(({ id }) => id === "me/depth")!.type, null);
-  assert.ok(!JSON.stringify(host.received).includes(goodToken), "a token is told to nobody");
+  assert.ok(!JSON.stringify(host.received).includes(goodToken), "a token is not sent back");
   assert.deepEqual(await host.ask("models.delete", { repo_id: "me/gated" }), { deleted: true });
 });
 
-test("a run downloads its model, says so, and can be cancelled; path, variant and patterns", async () => {
+test("a run downloads its model by path, variant and patterns, reports it, and can be cancelled", async () => {
   const variant = Object.fromEntries(
     Object.entries(tiny).map(([path, bytes]) => [`v2/${path.replace(/(?=\.safetensors$)/, ".fp16")}`, bytes]),
   );
@@ -267,7 +267,7 @@ test("a run downloads its model, says so, and can be cancelled; path, variant an
   await cancelled.until(({ message }) =>
     /^Downloading me\/many: 0\.0\d of 0\.02 GB, \d+ of \d+ files$/.test(`${message}`),
   );
-  // Megabytes: the host shows the numbers and not the words.
+  // In megabytes: the host shows only the numbers.
   await cancelled.until(
     ({ progress, total }) => Number(progress) >= 4 && total === Math.ceil(bytesOf(variant) / 1e6),
   );
@@ -284,7 +284,7 @@ test("a run downloads its model, says so, and can be cancelled; path, variant an
   assert.ok(hub.resolved().every((path) => path.startsWith("v2/")));
 });
 
-test("a run whose model is here does not wait for one that downloads; who waits for the same download shares it", async () => {
+test("a run waits only for the download of its own model, and shares it", async () => {
   hub.host("me/shared", tiny);
   stallAt(4e6);
   const stuck = run({ repo_id: "me/shared" });
@@ -297,7 +297,7 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   await until(() => storesOf(worker.child.pid!) === 1);
   await assert.rejects(host.ask("models.delete", { repo_id: "me/shared" }), /in use by a run/);
   await run({ repo_id: "tiny-world" }).answer;
-  // Nothing of theirs is in memory.
+  // Their model is not in memory.
   assert.deepEqual((await host.ask("models.evict")).evicted, ["tiny-world"]);
   gone.drop();
 
@@ -305,7 +305,7 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   const cancelled = performance.now();
   host.send("cancel", {}, stuck.id);
   await assert.rejects(stuck.answer, { message: "cancelled" });
-  // Later it would be ended by force.
+  // After that it would be ended by force.
   assert.ok(performance.now() - cancelled < 4000);
   await waits.answer;
   const resumed = hub.asked.flatMap(({ headers }) => headers.range ?? []);
@@ -324,7 +324,7 @@ test("a run whose model is here does not wait for one that downloads; who waits 
   await until(() => storesOf(worker.child.pid!) === 0);
 });
 
-test("Depth Pro is not deleted under a run that uses it, and downloaded again after it has gone", async () => {
+test("Depth Pro is kept while a run uses it, and downloaded again after it was deleted", async () => {
   const bare = Object.fromEntries(Object.entries(tiny).filter(([path]) => !path.startsWith("depth_pro/")));
   hub.host("me/bare", bare);
   hub.host("apple/DepthPro-hf", depthPro);
@@ -345,13 +345,13 @@ test("Depth Pro is not deleted under a run that uses it, and downloaded again af
     );
     assert.deepEqual(await host.ask("models.delete", { repo_id: "apple/DepthPro-hf" }), { deleted: true });
   }
-  // A map needs no Depth Pro.
+  // A run with a depth map does not need Depth Pro.
   const mapped = run({ repo_id: "me/bare" });
   assert.deepEqual(await host.ask("models.delete", { repo_id: "apple/DepthPro-hf" }), { deleted: false });
   await mapped.answer;
 });
 
-test("a download that waits says so before its host gives it up", async (context) => {
+test("a waiting download reports before its host gives it up", async (context) => {
   hub.host("me/stalled", tiny);
   hub.fault = () => true;
   const engine = new Engine();
@@ -385,8 +385,8 @@ test("a download that waits says so before its host gives it up", async (context
   assert.equal(frames.at(-1)!.status, "cancelled");
 });
 
-test("MLX is not loaded into the worker", () => {
-  const main = new URL("../src/worker/main.js", import.meta.url).href;
+test("the worker does not load MLX", () => {
+  const main = new URL("../../src/worker/main.js", import.meta.url).href;
   const program = `await import(${JSON.stringify(main)}); console.log(process.report.getReport().sharedObjects.join("\\n"));`;
   const objects = execFileSync(process.execPath, ["--input-type=module", "-e", program], {
     encoding: "utf8",
@@ -395,7 +395,7 @@ test("MLX is not loaded into the worker", () => {
   assert.doesNotMatch(objects, /mlx\.node/);
 });
 
-/** How many processes of a worker work on the cache. */
+/** The number of a worker's processes that work on the cache. */
 function storesOf(pid: number): number {
   const lines = execFileSync("ps", ["-A", "-o", "ppid=,args="], { encoding: "utf8" }).split("\n");
   return lines.filter((line) => Number(/\d+/.exec(line)) === pid && /engine[\\/]store-host/.test(line))

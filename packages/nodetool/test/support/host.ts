@@ -10,8 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { pack, Unpackr } from "msgpackr";
 import { WebSocket } from "ws";
-import { definition } from "../src/definition.js";
-import { FrameReader } from "../src/worker/stdio.js";
+import { definition } from "../../src/definition.js";
+import { FrameReader } from "../../src/worker/stdio.js";
 
 const unpackr = new Unpackr({ int64AsType: "number", mapsAsObjects: true });
 
@@ -28,12 +28,12 @@ export interface Pending {
   readonly answer: Promise<Data>;
   /** Data of progress frames so far. */
   readonly progress: Data[];
-  /** Resolves when some progress fits, of before or to come. */
+  /** Resolves when any past or future progress fits. */
   until(fits: (progress: Data) => boolean): Promise<void>;
 }
 
 export abstract class Host {
-  /** Everything that came, in order. */
+  /** All frames received, in order. */
   readonly received: Received[] = [];
   readonly #listeners = new Set<(frame: Received) => void>();
 
@@ -80,7 +80,7 @@ export abstract class Host {
     return this.request(type, data).answer;
   }
 
-  /** The next frame that answers no request of ours. */
+  /** The next frame that fits. */
   next(fits: (frame: Received) => boolean): Promise<Received> {
     return new Promise((resolve) => {
       const listener = (frame: Received): void => {
@@ -124,7 +124,7 @@ export class SocketHost extends Host {
     this.socket.send(payload);
   }
 
-  /** Goes without a word. */
+  /** Disconnects without closing the connection. */
   drop(): void {
     this.socket.terminate();
   }
@@ -150,14 +150,14 @@ export class PipeHost extends Host {
     child.stdin!.on("error", () => {});
   }
 
-  /** Starts the worker as the host starts its own, and waits until it is ready. */
+  /** Starts the worker as NodeTool starts its own, and waits until it is ready. */
   static async start(env: Record<string, string> = {}): Promise<PipeHost> {
     const child = spawn(executable, ["-m", "nodetool.worker", "--stdio", "--namespaces", "mlx,huggingface"], {
       env: environment(env),
     });
     const host = new PipeHost(child);
     await new Promise<void>((resolve, reject) => {
-      // The host looks at each chunk for itself.
+      // NodeTool looks at each chunk on its own.
       child.stderr!.on("data", (chunk: Buffer) => {
         if (chunk.includes("NODETOOL_STDIO_READY")) resolve();
       });
@@ -174,19 +174,19 @@ export class PipeHost extends Host {
   }
 }
 
-const packages = new URL("../../../", import.meta.url);
+const packages = new URL("../../../../", import.meta.url);
 export const executable = fileURLToPath(new URL("nodetool/bin/mflux-depth-worker.js", packages));
 export const cli = fileURLToPath(new URL("mflux-depth/bin/mflux-depth.js", packages));
 export const examples = new URL("../examples/images/", packages);
 
-/** A worker of a test asks no Hub but one of that test. */
+/** A test's worker asks no Hub, unless the test sets one. */
 const environment = (env: Record<string, string>): NodeJS.ProcessEnv => ({
   ...process.env,
   HF_HUB_OFFLINE: "1",
   ...env,
 });
 
-/** How the worker answers an upgrade: its status and, when it is none, its body. */
+/** The worker's answer to an upgrade: its status, and its body if it refuses. */
 export function refusal(
   url: string,
   headers: Record<string, string>,
@@ -213,7 +213,7 @@ export function refusal(
   });
 }
 
-/** Starts `mflux-depth worker`, on a port that is free when none is named; it ends with this process at the latest. */
+/** Starts `mflux-depth worker`, on a free port by default; it ends with this process at the latest. */
 export async function startWorker(
   env: Record<string, string> = {},
   port = "0",
@@ -252,13 +252,13 @@ export async function until(holds: () => boolean): Promise<void> {
   }
 }
 
-/** Whether a process runs; one that has ended and that nobody has asked about does not. */
+/** Whether a process runs; a zombie does not. */
 export function isRunning(pid: number): boolean {
   const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", `${pid}`], { encoding: "utf8" });
   return stdout.trim() !== "" && !stdout.startsWith("Z");
 }
 
-/** The engine's process of a worker, when it has one. */
+/** The process of a worker's engine, if it has one. */
 export function engineOf(worker: number): number | undefined {
   const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid=,args="], { encoding: "utf8" }).split("\n");
   const engines = lines.map((line) => /^\s*(\d+)\s+(\d+)\s(.*)/.exec(line)).filter((match) => match !== null);
@@ -268,7 +268,7 @@ export function engineOf(worker: number): number | undefined {
   return found && Number(found[1]);
 }
 
-/** What the host sends to run the node: the bundled model, small and quick. */
+/** The data of a small and fast run of the node with the bundled model. */
 export const execution = (
   fields: Data = {},
   { blobs = {}, ...identity }: { blobs?: Data; node_id?: string; job_id?: string } = {},

@@ -1,6 +1,6 @@
 /*
- * Preloaded into a worker by a test: says on standard error which places in the cache of models it looks at while
- * nothing else of it can run. A disk may take its time for each.
+ * Preloaded into a worker by a test: logs to standard error each synchronous access to the cache of models, during which
+ * the worker cannot answer.
  */
 import fs, { writeSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
@@ -19,7 +19,7 @@ const names = [
   "statSync",
 ] as const;
 
-// The engine and the downloads, which inherit the preload, have nobody to answer.
+// The engine and the downloads inherit the preload, but answer no requests.
 if (cache && process.argv.includes("worker")) {
   const patched = fs as unknown as Record<string, (path: unknown, ...rest: unknown[]) => unknown>;
   for (const name of names) {

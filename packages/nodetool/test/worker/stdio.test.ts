@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { after, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { pack } from "msgpackr";
-import { definition } from "../src/definition.js";
-import { cli, engineOf, examples, execution, isRunning, PipeHost, steps, until } from "./host.js";
+import { definition } from "../../src/definition.js";
+import { cli, engineOf, examples, execution, isRunning, PipeHost, steps, until } from "../support/host.js";
 
 const run = promisify(execFile);
 const map = await readFile(new URL("room_depth.png", examples));
@@ -14,8 +14,8 @@ const host = await PipeHost.start();
 const readyAfter = performance.now() - started;
 after(() => host.child.kill());
 
-test("the executable is ready soon, as the host starts it, and answers", async () => {
-  // The host gives up after 20 s.
+test("the executable, started like NodeTool's worker, is ready in time and answers", async () => {
+  // NodeTool gives up after 20 s.
   assert.ok(readyAfter < 20_000);
   const [discovered, status] = await Promise.all([host.ask("discover"), host.ask("worker.status")]);
   assert.deepEqual(discovered.nodes, [definition]);
@@ -23,16 +23,16 @@ test("the executable is ready soon, as the host starts it, and answers", async (
   await assert.rejects(host.ask("nonsense"), { message: "Unknown message type: nonsense" });
 });
 
-test("a run over pipes: standard output carries frames alone", async () => {
+test("a run over pipes answers in frames, and logs to standard error", async () => {
   const pending = host.request("execute", execution({ steps: 1 }, { blobs: { depth_image: map } }));
   const { blobs } = await pending.answer;
   assert.deepEqual(steps(pending.progress), [[1, 1]]);
   assert.deepEqual([...(blobs as { output: Uint8Array }).output.subarray(1, 4)], [...Buffer.from("PNG")]);
-  // Standard error is another pipe.
+  // Standard error is a pipe of its own and may be later.
   await until(() => /256×256, seed 7/.test(host.errors));
 });
 
-test("garbage between frames, and a frame of 100 MiB", async () => {
+test("the stream goes on after garbage, and after a frame of 100 MiB", async () => {
   const error = host.next((frame) => frame.request_id === null);
   host.raw(Buffer.alloc(500, 0xc1));
   assert.match((await error).data.error as string, /cannot be read/);
@@ -43,7 +43,7 @@ test("garbage between frames, and a frame of 100 MiB", async () => {
   await assert.rejects(host.ask("nonsense"));
 });
 
-test("the host goes while a run is on: everything ends", async () => {
+test("the worker and its engine end when the host goes during a run", async () => {
   const pending = host.request("execute", execution({ steps: 50 }, { blobs: { depth_image: map } }));
   await pending.until(({ progress }) => progress === 1);
   const engine = engineOf(host.child.pid!)!;
@@ -55,7 +55,7 @@ test("the host goes while a run is on: everything ends", async () => {
   await until(() => !isRunning(engine));
 });
 
-test("a length that no frame may have: an error, then the end", async () => {
+test("a frame above the limit is answered with an error, then the worker ends", async () => {
   const other = await PipeHost.start({ NODETOOL_BRIDGE_MAX_FRAME_SIZE: "65536" });
   const refused = other.next((frame) => frame.type === "error");
   other.raw(Buffer.alloc(65_537));
@@ -65,7 +65,7 @@ test("a length that no frame may have: an error, then the end", async () => {
   assert.equal(await other.exited, 0);
 });
 
-test("the engine does not outlive a worker that is killed", async () => {
+test("the engine does not outlive a killed worker", async () => {
   const other = await PipeHost.start();
   const pending = other.request("execute", execution({ steps: 50 }, { blobs: { depth_image: map } }));
   await pending.until(({ progress }) => progress === 1);
@@ -75,9 +75,9 @@ test("the engine does not outlive a worker that is killed", async () => {
   await until(() => !isRunning(engine));
 });
 
-test("a test that is killed leaves no worker behind, and no engine", async () => {
+test("a killed test leaves neither worker nor engine behind", async () => {
   const killed = `
-    const { SocketHost, startWorker, engineOf, execution } = await import(${JSON.stringify(new URL("./host.js", import.meta.url))});
+    const { SocketHost, startWorker, engineOf, execution } = await import(${JSON.stringify(new URL("../support/host.js", import.meta.url))});
     const worker = await startWorker();
     const host = await SocketHost.connect(worker.url);
     const depth_image = Buffer.from(${JSON.stringify(map.toString("base64"))}, "base64");
@@ -92,26 +92,31 @@ test("a test that is killed leaves no worker behind, and no engine", async () =>
   await until(() => !left.some(isRunning));
 });
 
-test("wrong usage: one sentence, exit code 2", async () => {
+describe("wrong usage is one sentence and exit code 2:", () => {
   const cases: [string[], RegExp][] = [
     [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
-    [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or say --no-token/],
-    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags there are\.\n$/],
+    [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or use --no-token/],
+    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags\.\n$/],
     [["--idle-minutes", "-1"], /^Option '--idle-minutes' argument is ambiguous; --help lists .*\n$/],
     [["--host", "", "--no-token"], /--host must be a name or an address/],
-    [["--stdio", "--port", "99"], /--port has no meaning with --stdio/],
+    [["--stdio", "--port", "99"], /--port has no effect with --stdio/],
     [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],
   ];
-  for (const [args, message] of cases) {
-    const env = { ...process.env, NODETOOL_WORKER_TOKEN: "" };
-    await assert.rejects(run(process.execPath, [cli, "worker", ...args], { env }), (error) => {
-      const { code, stderr } = error as unknown as { code: number; stderr: string };
-      assert.equal(code, 2);
-      assert.match(stderr, message);
-      assert.doesNotMatch(stderr, /\bat .*:\d+/);
-      return true;
+  for (const [args, message] of cases)
+    test(args.join(" "), async () => {
+      const env = { ...process.env, NODETOOL_WORKER_TOKEN: "" };
+      await assert.rejects(run(process.execPath, [cli, "worker", ...args], { env }), (error) => {
+        const { code, stderr } = error as unknown as { code: number; stderr: string };
+        assert.equal(code, 2);
+        assert.match(stderr, message);
+        assert.doesNotMatch(stderr, /\bat .*:\d+/);
+        return true;
+      });
     });
-  }
+});
+
+test("--help lists the flags", async () => {
   const { stdout } = await run(process.execPath, [cli, "worker", "--help"]);
-  assert.match(stdout, /--stdio/);
+  for (const flag of ["--host", "--port", "--stdio", "--describe", "--doc", "--idle-minutes", "--no-token"])
+    assert.ok(stdout.includes(`  ${flag}`), flag);
 });

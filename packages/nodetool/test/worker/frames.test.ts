@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { encode } from "@msgpack/msgpack";
 import { pack, Unpackr } from "msgpackr";
-import { decodeFrame, encodeFrame, FrameError } from "../src/worker/frames.js";
-import { FrameReader } from "../src/worker/stdio.js";
+import { decodeFrame, encodeFrame, FrameError } from "../../src/worker/frames.js";
+import { FrameReader } from "../../src/worker/stdio.js";
 
 const frame = (data: object) => ({ type: "execute", request_id: "r1", data });
 
-test("frames of the host's encoder, with undefined, bytes and numbers of every size", () => {
+test("a frame of the host's encoder is read, with undefined, bytes and numbers of every size", () => {
   const data = {
     undefined: undefined,
     null: null,
@@ -24,7 +24,7 @@ test("frames of the host's encoder, with undefined, bytes and numbers of every s
   assert.deepEqual(rest, expected);
 });
 
-test("the host's decoder reads ours, and finds no undefined", () => {
+test("the host's decoder reads our frames, without undefined values", () => {
   const unpackr = new Unpackr({ int64AsType: "number", mapsAsObjects: true });
   const blob = new Uint8Array(1000).fill(3);
   const sent = encodeFrame("result", "r1", { blobs: { output: blob }, none: undefined, null: null, x: 1.5 });
@@ -35,7 +35,7 @@ test("the host's decoder reads ours, and finds no undefined", () => {
   assert.deepEqual(Buffer.from((data.blobs as { output: Uint8Array }).output), Buffer.from(blob));
 });
 
-test("every truncation of a frame is an error, and keeps the id once it is there", () => {
+test("every truncation of a frame is an error, with the id if it is complete", () => {
   const whole = pack(frame({ fields: { prompt: "x", steps: 70_000 }, blobs: { image: new Uint8Array(40) } }));
   let found = 0;
   for (let end = 0; end < whole.byteLength; end++)
@@ -51,7 +51,7 @@ test("every truncation of a frame is an error, and keeps the id once it is there
   assert.ok(found > 40);
 });
 
-test("garbage is an error, whatever it announces", () => {
+test("garbage is an error, however many elements it announces", () => {
   let state = 1;
   const random = (): number => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -70,7 +70,7 @@ test("garbage is an error, whatever it announces", () => {
     [new Uint8Array(1_000_000).fill(0x91), /too many elements/],
     [new Uint8Array(1_000_000).fill(0x81), /too many elements/],
     [Buffer.concat([Uint8Array.of(0xdd, 0, 0x0f, 0x42, 0x40), Buffer.alloc(1_000_000, 0x90)]), /too many/],
-    // Each announces as many arrays again as a frame may have elements.
+    // Each announces as many arrays as a frame may have elements.
     [Buffer.concat(Array.from({ length: 10_000 }, () => Uint8Array.of(0xdd, 0, 1, 0x86, 0xa0))), /cut off/],
   ];
   for (const [bomb, message] of bombs) {
@@ -80,7 +80,7 @@ test("garbage is an error, whatever it announces", () => {
   }
 });
 
-test("what is MessagePack but no frame is an error", () => {
+test("MessagePack that is not a frame is an error", () => {
   for (const value of [
     null,
     7,
@@ -101,7 +101,7 @@ test("what is MessagePack but no frame is an error", () => {
   assert.throws(() => decodeFrame(key), FrameError);
 });
 
-test("a stream is cut into frames wherever its chunks end", () => {
+test("a stream is split into frames wherever its chunks end", () => {
   const frames = [Buffer.from("one"), Buffer.alloc(0), Buffer.from("three".repeat(100))];
   const stream = Buffer.concat(
     frames.flatMap((payload) => {
@@ -120,7 +120,7 @@ test("a stream is cut into frames wherever its chunks end", () => {
   }
 });
 
-test("a length above the limit ends the stream before anything of it is kept", () => {
+test("a length above the limit ends the stream before its frame is stored", () => {
   const reader = new FrameReader(1000);
   assert.deepEqual([...reader.read(Buffer.from([0, 0, 3, 233, 1, 2, 3]))], []);
   assert.match(reader.refused!, /1001 bytes.*1000/);

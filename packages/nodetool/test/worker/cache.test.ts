@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { type Data, SocketHost, startWorker } from "./host.js";
+import { type Data, SocketHost, startWorker } from "../support/host.js";
 
 const [repositories, files] = [300, 30];
 const cache = mkdtempSync(join(tmpdir(), "hf-"));
@@ -18,7 +18,7 @@ for (let i = 0; i < repositories; i++) {
 
 const worker = await startWorker({
   HF_HUB_CACHE: cache,
-  NODE_OPTIONS: `--import ${new URL("./reads.js", import.meta.url)}`,
+  NODE_OPTIONS: `--import ${new URL("../support/reads.js", import.meta.url)}`,
 });
 let log = "";
 worker.child.stderr!.on("data", (chunk: Buffer) => {
@@ -32,7 +32,7 @@ after(async () => {
   rmSync(cache, { recursive: true });
 });
 
-/** Asks for the worker's status until a request has been answered. @returns the answer, and how often it asked. */
+/** Asks for the worker's status until a request has been answered. @returns the answer and the number of times. */
 async function whileAsking(type: string, data: Data = {}): Promise<{ answer: Data; asked: number }> {
   let answered = false;
   const answer = other.ask(type, data).finally(() => {
@@ -43,8 +43,8 @@ async function whileAsking(type: string, data: Data = {}): Promise<{ answer: Dat
   return { answer: await answer, asked };
 }
 
-// However slow the disk is: the worker itself waits for none of it.
-test("a cache of 9000 files is gone through while the worker answers", async () => {
+// The worker's own process never waits for the disk, however slow it is.
+test("the worker answers while it searches a cache of 9000 files", async () => {
   const { answer, asked } = await whileAsking("models.list_cached");
   assert.equal((answer.models as Data[]).length, repositories);
   assert.ok(asked >= 10, `${asked} answers meanwhile`);

@@ -1,0 +1,74 @@
+/*
+ * The forms in which hosts send images → the bytes of a file.
+ */
+import { OptionError } from "mflux-depth/errors";
+import { isRecord } from "mflux-depth/options";
+
+/**
+ * The bytes of an image property: its blob, else the field itself (bytes, base64 or a data URI).
+ * @returns null when it is not set.
+ * @throws {OptionError} naming the property.
+ */
+export function imageOf(name: string, value: unknown, blobs: unknown): Uint8Array | null {
+  const blob = single(name, blobs);
+  if (blob !== null) return bytesOf(name, blob);
+  const field = single(name, value);
+  if (field === null || field === "") return null;
+  if (!isRecord(field)) return bytesOf(name, field);
+  const data = single(name, field.data);
+  if (data !== null && data !== "") return bytesOf(name, data);
+  const { uri } = field;
+  if (typeof uri === "string" && uri.startsWith("data:")) return bytesOf(name, uri);
+  if (typeof uri === "string" && uri !== "")
+    throw new OptionError(
+      name,
+      `${name} could not be loaded by NodeTool: ${JSON.stringify(uri.slice(0, 200))} came without its bytes.`,
+    );
+  return null;
+}
+
+/** A list with one image is that image. */
+function single(name: string, value: unknown): unknown {
+  if (!Array.isArray(value)) return value ?? null;
+  if (value.length > 1) throw new OptionError(name, `${name} holds ${value.length} images; give one.`);
+  return value[0] ?? null;
+}
+
+function bytesOf(name: string, value: unknown): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  if (typeof value !== "string")
+    throw new OptionError(name, `${name} must be an image: its bytes, base64, or a data URI.`);
+  const uri = /^data:([^,]*),/.exec(value);
+  const encoded = uri ? value.slice(uri[0].length) : value;
+  if (uri && !/;base64$/i.test(uri[1]!)) return percentDecoded(name, encoded);
+  const bytes = fromBase64(encoded);
+  if (!bytes) throw new OptionError(name, `${name} holds a text that is neither base64 nor a data URI.`);
+  return bytes;
+}
+
+/**
+ * Decodes base64 of either alphabet, in one line or several. Only native code reads the text of a large image: the
+ * decoder skips characters outside the alphabet, and then yields fewer bytes than the text's length promises.
+ * @returns null when the text is blank or not base64.
+ */
+function fromBase64(text: string): Uint8Array | null {
+  const padding = /=*$/.exec(text.slice(-16).replace(/\s/g, ""))![0].length;
+  const length = text.length - padding - [" ", "\t", "\r", "\n"].reduce((sum, c) => sum + count(c, text), 0);
+  if (length === 0 || length % 4 === 1 || padding > 2) return null;
+  const bytes = Buffer.from(text, "base64");
+  return bytes.byteLength === Math.floor((length * 3) / 4) ? bytes : null;
+}
+
+function count(character: string, text: string): number {
+  let found = 0;
+  for (let at = text.indexOf(character); at >= 0; at = text.indexOf(character, at + 1)) found++;
+  return found;
+}
+
+function percentDecoded(name: string, text: string): Uint8Array {
+  try {
+    return Buffer.from(decodeURIComponent(text), "utf8");
+  } catch {
+    throw new OptionError(name, `${name} holds a damaged data URI.`);
+  }
+}

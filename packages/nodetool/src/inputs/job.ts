@@ -1,0 +1,75 @@
+/*
+ * The inputs of one run → a job for the engine. Values come as people typed, stored or wired them, also in older
+ * versions: forms with one possible meaning are accepted, the rest is refused by the property's name.
+ */
+import type { EngineJob } from "mflux-depth/engine";
+import { OptionError } from "mflux-depth/errors";
+import { checkOption } from "mflux-depth/options";
+import {
+  defaultOf,
+  isRequestOption,
+  kindOf,
+  type NodeProperty,
+  nameOf,
+  nodeProperties,
+} from "../properties.js";
+import { imageOf } from "./image.js";
+import { modelOf } from "./model.js";
+
+export interface RunInputs {
+  /** Values by property; unknown ones are ignored, missing ones have their default. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** Images by property: the bytes of a file, or a list with one. */
+  readonly blobs: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Checks the inputs of one run.
+ * @throws {OptionError} naming the property.
+ */
+export function jobOf(inputs: RunInputs): EngineJob {
+  const [request, load]: [Record<string, unknown>, Record<string, unknown>] = [{}, {}];
+  for (const property of nodeProperties)
+    (isRequestOption(property.option) ? request : load)[property.option] = valueIn(inputs, property);
+  if (!request.image && !request.depthImage)
+    throw new OptionError(
+      "depth_image",
+      "There is no image: connect a depth map to depth_image, or a photo to image to infer depth from.",
+      { code: "option-missing" },
+    );
+  // Each value has been checked by its option's kind.
+  return { load, request: request as unknown as EngineJob["request"], format: "png" };
+}
+
+/** The value of a property, checked. */
+function valueIn({ fields, blobs }: RunInputs, property: NodeProperty): unknown {
+  const name = nameOf(property);
+  const field = fields[name];
+  const kind = kindOf(property);
+  switch (kind.type) {
+    case "text":
+      return textOf(name, field ?? defaultOf(property));
+    case "image":
+      return imageOf(name, field, blobs[name]);
+    case "model":
+      return modelOf(field);
+    case "choice":
+      // Left empty means none; not sent means the default.
+      return checkOption(name, kind, field === null ? "none" : numeric(field ?? defaultOf(property)));
+    default:
+      return checkOption(name, kind, numeric(field ?? defaultOf(property)));
+  }
+}
+
+function textOf(name: string, value: unknown): string {
+  if (typeof value !== "string") throw new OptionError(name, `${name} must be a text.`);
+  if (value.trim() === "")
+    throw new OptionError(name, "Prompt cannot be empty for depth-guided generation.", {
+      code: "option-missing",
+    });
+  return value;
+}
+
+/** Text fields and forms send numbers as texts. */
+const numeric = (value: unknown): unknown =>
+  typeof value === "string" && /^-?\d+(\.\d+)?$/.test(value.trim()) ? Number(value) : value;

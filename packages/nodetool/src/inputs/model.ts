@@ -1,0 +1,52 @@
+/*
+ * NodeTool's `hf.flux_depth` value → a model of the library.
+ */
+import { OptionError } from "mflux-depth/errors";
+import { isRecord, type ModelReference } from "mflux-depth/options";
+import { defaultModel } from "../properties.js";
+
+/**
+ * The model of an `hf.flux_depth` value, also under its older type name, or of a repository's name alone. `path` is the
+ * model's folder in the repository; alone, it is a folder on this machine.
+ * @throws {OptionError} naming the field that is wrong.
+ */
+export function modelOf(value: unknown): string | ModelReference {
+  if (value === undefined || value === null || value === "") return defaultModel;
+  if (typeof value === "string") return value;
+  if (!isRecord(value)) throw new OptionError("model", "model must be a model with a repo_id.");
+  const field = (name: string): string => {
+    const text = value[name] ?? "";
+    if (typeof text !== "string") throw new OptionError("model", `model.${name} must be a text.`);
+    return text.trim();
+  };
+  const [repository, path, variant] = [field("repo_id"), field("path"), field("variant")];
+  const name = repository || path || defaultModel;
+  const rest = {
+    ...(repository !== "" && path !== "" && { path }),
+    ...(variant !== "" && { variant }),
+    ...patternsIn("model", value),
+  };
+  return Object.keys(rest).length === 0 ? name : { repo_id: name, ...rest };
+}
+
+type PatternName = "allow_patterns" | "ignore_patterns";
+
+/**
+ * The patterns of a model or a download; a text alone is a list with one.
+ * @throws {OptionError} naming the property.
+ */
+export function patternsIn(
+  property: string,
+  value: Readonly<Record<string, unknown>>,
+): Partial<Record<PatternName, readonly string[]>> {
+  const patterns: Partial<Record<PatternName, readonly string[]>> = {};
+  for (const name of ["allow_patterns", "ignore_patterns"] as const) {
+    const given = value[name] ?? [];
+    const list: unknown[] = Array.isArray(given) ? given : [given];
+    if (!list.every((pattern) => typeof pattern === "string"))
+      throw new OptionError(property, `${property}.${name} must be a list of texts.`);
+    const texts = list.filter((pattern) => pattern !== "");
+    if (texts.length > 0) patterns[name] = texts;
+  }
+  return patterns;
+}
