@@ -6,6 +6,8 @@ export interface PromptEmbeddings {
   readonly promptEmbeds: MxArray;
   /** Pooled embeddings: CLIP's output for the whole prompt, `[1, pooledProjectionDim]`. */
   readonly pooledPromptEmbeds: MxArray;
+  /** Tokens of the prompt in `promptEmbeds`, padding included. */
+  readonly tokens: number;
 }
 
 /** Keeps and owns the embeddings of the last prompt. */

@@ -59,7 +59,7 @@ export async function* runRecipe(
     return {
       decoded,
       depthMap: control.depthMap,
-      promptTokens: prompt.promptEmbeds.shape[1]!,
+      promptTokens: prompt.tokens,
       timings: { ...seconds, load: model.loading.seconds - loadedBefore },
     };
   } finally {

@@ -79,8 +79,8 @@ function velocityOf(
   { request: { guidance }, grid, model, signal }: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
   const { family, configs } = model;
-  const { promptEmbeds, pooledPromptEmbeds } = prompt;
-  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: promptEmbeds.shape[1]! });
+  const { promptEmbeds, pooledPromptEmbeds, tokens } = prompt;
+  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: tokens });
   return {
     async at(latents, sigma) {
       using hiddenStates = family.joinControl(latents, control.latents);

@@ -22,7 +22,8 @@ export const text = defineStage({
   async run(_, generation, components) {
     const { request, prompts, signal } = generation;
     const tokens = await tokenize(generation);
-    const key = JSON.stringify([request.prompt, tokens.t5.ids.length]);
+    const length = tokens.t5.ids.length;
+    const key = JSON.stringify([request.prompt, length]);
     const known = prompts.get(key);
     if (known) return known;
 
@@ -34,7 +35,7 @@ export const text = defineStage({
     try {
       using t5 = await components.borrow("text_encoder_2");
       const promptEmbeds = await runStages(t5.text_encoder_2.stages(tokens.t5.ids), { signal });
-      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds });
+      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds, tokens: length });
     } catch (error) {
       pooledPromptEmbeds.dispose();
       throw error;
