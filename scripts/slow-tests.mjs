@@ -14,13 +14,19 @@ export const slowTests = {
   "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/client.test.ts": "waits for timeouts and retries of downloads",
-  "packages/mflux-depth/test/memory/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
+  "packages/mflux-depth/test/pipeline/abort.test.ts": "aborts generations in every stage",
+  "packages/mflux-depth/test/pipeline/diffusers.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/int8.test.ts": "generates whole images at every kind of product",
-  "packages/mflux-depth/test/pipeline/loading.test.ts": "measures how loading leaves the event loop free",
-  "packages/mflux-depth/test/pipeline/save.test.ts":
+  "packages/mflux-depth/test/pipeline/loading.test.ts": "reads weights that take seconds",
+  "packages/mflux-depth/test/pipeline/plan.test.ts": "measures the peak memory of every stage",
+  "packages/mflux-depth/test/pipeline/polarity.test.ts": "generates images and estimates depth",
+  "packages/mflux-depth/test/pipeline/queue.test.ts": "generates whole images",
+  "packages/mflux-depth/test/pipeline/save-model.test.ts":
     "saves models at every bit width, in processes that are killed",
+  "packages/mflux-depth/test/weights/component.test.ts": "reads weights that take seconds",
+  "packages/mflux-depth/test/weights/writer.test.ts": "measures the memory of processes",
   "packages/nodetool/test/worker/models.test.ts": "starts workers and loads models in them",
   "packages/nodetool/test/worker/responsive.test.ts":
     "generates while it measures how soon the worker answers",

@@ -1,4 +1,4 @@
-/** Depth-guided pictures with FLUX.1 Depth on MLX. */
+/** Depth-guided image generation with FLUX.1 Depth on MLX. */
 
 export type { MapAdjustments } from "./depth/adjustments.js";
 export { DepthEstimate } from "./depth/estimate.js";

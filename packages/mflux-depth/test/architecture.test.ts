@@ -9,13 +9,13 @@ import { promisify } from "node:util";
 
 const root = fileURLToPath(new URL("../../../../", import.meta.url));
 
-/** A layer of a package: its files, and what they may import besides each other and Node's own modules. */
+/** A layer of a package: its files, and what they may import in addition to each other and Node's modules. */
 interface Layer {
   /** Files and folders (with a slash at the end) under `src`. */
   files: readonly string[];
-  /** Layers of the same package. */
+  /** Layers of the same package that they may import. */
   layers?: readonly string[];
-  /** Other packages, with their subpaths. */
+  /** Other packages that they may import, with their subpaths. */
   packages?: readonly string[];
 }
 
@@ -31,10 +31,14 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     files: { files: ["files/"], layers: ["base"] },
     options: { files: ["options/"], layers: ["base"] },
     images: { files: ["images/"], layers: ["base", "files", "options"], packages: ["sharp", "exif-reader"] },
-    tokenizers: { files: ["tokenizers/"], layers: ["base", "files"], packages: ["@huggingface/tokenizers"] },
+    tokenizers: {
+      files: ["tokenizers/"],
+      layers: ["base", "files", "options"],
+      packages: ["@huggingface/tokenizers"],
+    },
     models: { files: ["models/"], layers: ["base"], packages: mlx },
-    sampling: { files: ["sampling/"], layers: ["base"], packages: mlx },
-    // Tensors and file formats; repositories and caches. Neither knows the other.
+    sampling: { files: ["sampling/"], layers: ["models"], packages: mlx },
+    // Tensors and file formats on one side, repositories and caches on the other: neither imports the other.
     weights: { files: ["weights/"], layers: ["base", "files"], packages: mlx },
     hub: { files: ["hub/"], layers: ["base", "files"], packages: ["@huggingface/hub"] },
     memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: mlx },
@@ -56,10 +60,10 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       ],
       packages: [...mlx, "exif-reader"],
     },
-    // What this machine has and lacks: asks everything that may be missing.
+    // Reports what this machine has and lacks.
     doctor: { files: ["doctor/"], layers: ["base", "options", "hub", "memory"], packages: [...mlx, "sharp"] },
     index: { files: ["index"], layers: ["base", "options", "hub", "weights", "depth", "pipeline"] },
-    // Runs the pipeline in a process of its own; the owner's side works without MLX.
+    // Runs the pipeline in its own process. The owner's side does without MLX.
     engine: {
       files: ["engine/"],
       layers: ["base", "options", "hub", "memory", "depth", "families", "pipeline"],
@@ -71,7 +75,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
   },
   nodetool: {
-    // The public parts that do not load MLX: the worker's process stays small and cannot be brought down by it.
+    // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
     node: {
       files: [""],
       packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/options", "@msgpack/msgpack", "ws"],
@@ -79,7 +83,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   },
 };
 
-/** The specifiers that a TypeScript module imports: statements, `export from`, `import()`, also in types. */
+/** The specifiers of a TypeScript module's imports: statements, `export from` and `import()`, types included. */
 function importsOf(text: string): string[] {
   const code = text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
   const statements = /^\s*(?:import|export)\b[\w$\s{},*]*?(?:\bfrom|(?<=\bimport))\s*["']([^"']+)["']\s*;/gm;
@@ -90,7 +94,7 @@ function importsOf(text: string): string[] {
 }
 
 interface Source {
-  /** Under `src`, without extension, with slashes. */
+  /** The path under `src`, without extension, with slashes. */
   readonly module: string;
   readonly imports: readonly string[];
 }
@@ -105,7 +109,7 @@ function sourcesOf(packageName: string): Source[] {
     }));
 }
 
-/** The module of the same package that a relative import means. */
+/** The module of the same package that a relative import refers to. */
 const target = (from: string, specifier: string): string =>
   normalize(join(dirname(from), specifier.replace(/\.js$/, ""))).replaceAll(sep, "/");
 
@@ -116,7 +120,7 @@ const layerOf = (module: string, layers: Readonly<Record<string, Layer>>): strin
     ),
   );
 
-/** One sentence for each import that the architecture does not allow. */
+/** One line for each import that the architecture forbids. */
 function violations(sources: readonly Source[], layers: Readonly<Record<string, Layer>>): string[] {
   const found: string[] = [];
   for (const { module, imports } of sources) {
@@ -141,7 +145,7 @@ function violations(sources: readonly Source[], layers: Readonly<Record<string, 
   return found;
 }
 
-/** Finds modules that import each other in a circle, types included; null when there are none. */
+/** Finds modules that import each other in a circle, types included; null if there are none. */
 function cycleOf(sources: readonly Source[]): string | null {
   const graph = new Map(
     sources.map(({ module, imports }) => [
@@ -168,7 +172,7 @@ function cycleOf(sources: readonly Source[]): string | null {
 }
 
 describe("imports", () => {
-  test("are read in every form", () => {
+  test("are found in every form", () => {
     const text = `
       import { a } from "./a.js";
       import type { b } from "./b.js";
@@ -197,31 +201,37 @@ describe("imports", () => {
     ]);
   });
 
-  test("against the architecture are found", () => {
-    const layers = architecture["mflux-depth"]!;
-    const source = (module: string, ...specifiers: string[]): Source => ({
-      module,
-      imports: specifiers,
-    });
-    assert.deepEqual(
-      violations(
-        [source("weights/files", "../models/t5.js"), source("models/t5", "./config.js", "sharp")],
-        layers,
-      ),
-      ["weights/files (weights) imports models/t5 (models)", "models/t5 (models) imports sharp"],
+  const source = (module: string, ...imports: string[]): Source => ({ module, imports });
+
+  test("from a forbidden layer or package are found", () => {
+    const found = violations(
+      [
+        source("weights/files", "../models/t5.js"),
+        source("models/t5", "./config.js", "sharp"),
+        source("cli/main", "@mflux-depth/mlx"),
+      ],
+      architecture["mflux-depth"]!,
     );
-    assert.deepEqual(violations([source("cli/main", "@mflux-depth/mlx"), source("utils")], layers), [
+    assert.deepEqual(found, [
+      "weights/files (weights) imports models/t5 (models)",
+      "models/t5 (models) imports sharp",
       "cli/main (cli) imports @mflux-depth/mlx",
+    ]);
+  });
+
+  test("of a file outside the layers are not checked, but the file is reported", () => {
+    assert.deepEqual(violations([source("utils")], architecture["mflux-depth"]!), [
       "utils belongs to no layer",
     ]);
-    assert.equal(
-      cycleOf([source("a", "./b.js"), source("b", "./c/d.js"), source("c/d", "../a.js")]),
-      "a → b → c/d → a",
-    );
+  });
+
+  test("in a circle are found", () => {
+    const circle = [source("a", "./b.js"), source("b", "./c/d.js"), source("c/d", "../a.js")];
+    assert.equal(cycleOf(circle), "a → b → c/d → a");
   });
 
   for (const [name, layers] of Object.entries(architecture))
-    test(`of ${name} keep to the architecture, without cycles`, () => {
+    test(`in ${name} follow the architecture and have no cycles`, () => {
       const sources = sourcesOf(name);
       assert.ok(sources.length >= 10);
       assert.deepEqual(violations(sources, layers), []);
@@ -229,7 +239,7 @@ describe("imports", () => {
     });
 });
 
-/** A strict program that uses the published types; each line marked must be an error. */
+/** A strict program that uses the published types. Lines after `@ts-expect-error` must not compile. */
 const consumer = `
 import { array, evaluate, matmul, type MxArray, MlxError, scope } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
@@ -257,7 +267,7 @@ export async function numbers(): Promise<number[]> {
   return values instanceof Float32Array ? [...values] : [];
 }
 
-export async function picture(signal?: AbortSignal): Promise<Picture> {
+export async function image(signal?: AbortSignal): Promise<Picture> {
   using flux = await FluxDepth.load({ model: "tiny-world", quantize: 8, memory: "low", signal });
   const depthImage = { data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1 };
   for await (const event of flux.steps({ prompt: "a cube", depthImage, previewEvery: 5 })) report(event);
@@ -273,7 +283,7 @@ export async function picture(signal?: AbortSignal): Promise<Picture> {
   await flux.generate({ prompt: "a cube", depthImage, step: 3 });
   // @ts-expect-error the prompt is missing
   await flux.generate({ depthImage });
-  // @ts-expect-error no such number of bits
+  // @ts-expect-error 7 bits are not possible
   await FluxDepth.load({ quantize: 7 });
   // @ts-expect-error results are read-only
   result.seed = 4;
@@ -306,7 +316,7 @@ describe("published types", () => {
   const folder = mkdtempSync(join(tmpdir(), "consumer-"));
   after(() => rmSync(folder, { recursive: true }));
 
-  test("serve a strict program, library checks included", async () => {
+  test("compile in a strict program, library checks included", async () => {
     symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
     writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
     writeFileSync(join(folder, "main.ts"), consumer);

@@ -1,7 +1,7 @@
 /*
- * What a model family is. A family describes its models as data: the components and their configs, how to recognise a
- * repository, how the control image enters the transformer, how latents are packed, the schedule. The pipeline works
- * with any family; adding one means adding a folder here and an entry in registry.ts.
+ * A model family, described as data: the components and their configs, how to recognise a repository, how control
+ * latents enter the transformer, how latents are packed, the schedule. The pipeline works with any family. To add one,
+ * add a folder here and an entry in registry.ts.
  */
 import type { MxArray } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
@@ -14,7 +14,7 @@ import type { T5Config, T5Encoder } from "../models/t5.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
 import type { SchedulerConfig } from "../sampling/schedule.js";
 
-/** The networks of a model, under the names of their folders in a repository. */
+/** The networks of a model, by their folder in a repository. */
 export interface Networks {
   readonly text_encoder: ClipTextEncoder;
   readonly text_encoder_2: T5Encoder;
@@ -24,7 +24,7 @@ export interface Networks {
 
 export type ComponentName = keyof Networks;
 
-/** The folders of the networks, in the order of a generation. */
+/** The networks' folders, in the order of a generation. */
 export const componentNames = [
   "text_encoder",
   "text_encoder_2",
@@ -32,7 +32,7 @@ export const componentNames = [
   "vae",
 ] as const satisfies readonly ComponentName[];
 
-/** The configs of a model: one for each network, and the scheduler's. */
+/** The configs of a model: one for each network, and one for the scheduler. */
 export interface ModelConfigs {
   readonly text_encoder: ClipTextConfig;
   readonly text_encoder_2: T5Config;
@@ -41,21 +41,21 @@ export interface ModelConfigs {
   readonly scheduler: SchedulerConfig;
 }
 
-/** How one component of a family is made. */
+/** How to make one component of a family. */
 export interface ComponentDescriptor<Config, Network extends Module> {
   /**
    * Reads the component's `config.json`.
    * @param source the file, for messages.
-   * @throws {ModelError} when it is another model's, or its values do not fit together.
+   * @throws {ModelError} when it is the config of another network, or its values contradict each other.
    */
   readonly readConfig: (json: unknown, source: string) => Config;
   /** Makes the network without weights. */
   readonly build: (config: Config) => Network;
-  /** The network's name for a tensor of the checkpoint; null for tensors it does not use. */
+  /** Translates a checkpoint's tensor name into the network's; null for tensors that the network does not use. */
   readonly rename?: (key: string) => string | null;
-  /** Multiplies quantized weights with 8-bit inputs where the machine can. */
+  /** Multiplies quantized weights by 8-bit inputs where the machine can. */
   readonly int8?: boolean;
-  /** Computes in float32 where float16 was requested, because its values outgrow float16. */
+  /** Computes in float32 when float16 is requested, because its activations exceed the range of float16. */
   readonly float32InsteadOfFloat16?: boolean;
 }
 
@@ -63,7 +63,7 @@ export type ComponentDescriptors = {
   readonly [Name in ComponentName]: ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
 };
 
-/** Config values that follow from the shapes of tensors, by component. */
+/** Config values derived from the shapes of tensors, by component. */
 export type ConfigsFromShapes = Readonly<
   Record<ComponentName, Readonly<Record<string, number | boolean | readonly number[]>>>
 >;
@@ -71,44 +71,46 @@ export type ConfigsFromShapes = Readonly<
 export interface Family {
   /** A stable name for programs: "flux1-depth". */
   readonly id: string;
-  /** The name in messages. */
+  /** The name for messages: "FLUX.1 Depth". */
   readonly name: string;
-  /** A repository wanted as a whole model. */
+  /** How to select and check the files of a whole model on the Hub. */
   readonly kind: RepositoryKind;
-  /** A folder with the configs of the published model. */
+  /** A folder with the configs of the published model, for weights that were saved without them. */
   readonly publishedConfigs: string;
   readonly components: ComponentDescriptors;
+  /** The folder of each text encoder's tokenizer. */
+  readonly tokenizers: Readonly<Record<"text_encoder" | "text_encoder_2", string>>;
   /**
    * Reads the scheduler's config.
-   * @throws {ModelError} when it is for another scheduler, or its values do not fit together.
+   * @throws {ModelError} when it is the config of another scheduler, or a value is invalid.
    */
   readonly readSchedulerConfig: (json: unknown, source: string) => SchedulerConfig;
-  /** How latents become the transformer's tokens. */
+  /** How latents become tokens of the transformer. */
   readonly packing: LatentPacking;
 
   /** Tells whether a folder may hold a model of this family or of its relatives, complete or not. */
   isCandidate(folder: string): boolean;
 
   /**
-   * Explains why a folder does not hold a model of this family, from file names and configs; null when it does.
-   * @param configs the folder with configs and scheduler, where they are not next to the weights.
+   * Explains, from file names and configs, why a folder does not hold a model of this family; null if it does.
+   * @param configs the folder with configs and scheduler, if they are not next to the weights.
    */
   refusal(folder: string, configs?: string): ModelError | null;
 
   /**
    * Derives config values from the shapes of a model in mflux's layout, which has no configs.
-   * @throws {ModelError} when a tensor is missing, or the shapes are those of another family.
+   * @throws {ModelError} when a tensor is missing, or the shapes belong to another family.
    */
   configsFromShapes(folder: string): ConfigsFromShapes;
 
-  /** The latent grid of an image of `width × height` pixels. */
+  /** The latent grid of an image. `width` and `height` are in pixels, multiples of {@link pixelsPerToken}. */
   latentGrid(size: { readonly width: number; readonly height: number }, configs: ModelConfigs): LatentGrid;
 
-  /** How many pixels, along each side, one packed latent covers: sizes must be multiples of it. */
+  /** The side of the square of pixels that one token covers: 16 for FLUX.1. Sizes must be multiples of it. */
   pixelsPerToken(configs: ModelConfigs): number;
 
   /**
-   * Joins packed latents with the packed control latents, both `[1, tokens, channels]`, as the transformer takes them:
+   * Joins packed latents and control latents, both `[1, tokens, channels]`, to the input of the transformer,
    * `[1, tokens, inChannels]`.
    */
   joinControl(latents: MxArray, control: MxArray): MxArray;

@@ -6,7 +6,7 @@ import { missingFiles } from "../hub/kind.js";
 import type { Family } from "./family.js";
 import { families } from "./registry.js";
 
-/** Identifies the model in a folder of the cache: its family, and whether it is complete. */
+/** Identifies the model in a folder of the cache: which family it belongs to, and whether it is complete. */
 export function identifyModel(folder: string): Identification {
   for (const family of families) {
     const state = stateOf(folder, family);
@@ -16,7 +16,7 @@ export function identifyModel(folder: string): Identification {
   return { state: "whole", family: null };
 }
 
-/** "other" for models of another family. */
+/** Tells whether a folder holds a complete model of a family, part of one, or a model of another family. */
 function stateOf(folder: string, family: Family): "whole" | "partial" | "other" {
   if (!family.isCandidate(folder)) return "other";
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
@@ -27,7 +27,7 @@ function stateOf(folder: string, family: Family): "whole" | "partial" | "other" 
     (variant) => missingFiles(folder, family.kind, variant).length === 0,
   );
   if (!isWhole) return "partial";
-  // A model that mflux saved has no configs to tell it by.
+  // A model saved by mflux has no configs that could say otherwise.
   const hasConfigs = existsSync(join(folder, "transformer", "config.json"));
   return !hasConfigs || family.refusal(folder) === null ? "whole" : "other";
 }

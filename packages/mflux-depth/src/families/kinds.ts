@@ -1,15 +1,15 @@
 /*
- * The kinds of repositories that a generation needs. This file and what it imports do without MLX, so that a process
- * that only downloads models stays small.
+ * The kinds of repositories that a generation needs. Neither this file nor its imports load MLX, so that a process that
+ * only downloads models stays small.
  */
 import { estimatorKind } from "../depth/repository.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { configsKind, modelKind } from "./flux1-depth/repository.js";
 
-/** What a repository is wanted for: whole generations, the configs of a model saved without them, or depth. */
+/** The use of a repository: generating, configs for a model that was saved without them, or estimating depth. */
 export type ModelPurpose = "generation" | "configs" | "depth";
 
-/** Until a repository's files are known, its model counts as one of the default family. */
+/** The kind of repository to look for. A model is expected to be of the default family until its files are known. */
 export const kindFor: Readonly<Record<ModelPurpose, RepositoryKind>> = {
   generation: modelKind,
   configs: configsKind,

@@ -10,33 +10,33 @@ import { variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
 import { defaultFamily, familyOf } from "./registry.js";
 
-/** Where the components of a model are, and how they are stored. */
+/** The files of a model: where they are, and how the weights are stored. */
 export interface ModelFiles {
   readonly family: Family;
-  /** Weights and tokenizers. */
+  /** The folder with weights and tokenizers. */
   readonly folder: string;
-  /** Configs and scheduler: the same folder, or another for a model that mflux saved. */
+  /** The folder with configs and scheduler: `folder`, or another for a model that mflux saved. */
   readonly configs: string;
-  /** The folder of the original transformer weights, for a tensor that was lost when the model was saved. */
+  /** The folder with the original transformer weights, if they replace a tensor that mflux lost when saving. */
   readonly original: string | null;
   /** Bits of the transformer's matrices as stored; null when they are not quantized. */
   readonly storedBits: StoredBits | null;
   /** One sentence for each thing that differs from what was requested or expected. */
   readonly notes: readonly string[];
-  /** The model that this one was saved from, if mflux-depth saved it. */
+  /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
 }
 
 /**
  * Opens a model's folder: reads configs and file headers, no weights.
  * @param configFrom a folder with the configs, for a model that mflux saved without them.
- * @param variant of the weights, where there are several.
+ * @param variant the variant of the weights: "fp16".
  * @throws {ModelError} when no family recognises it, it is incomplete or damaged, or the configs belong to another model.
  */
 export function openModelFiles(folder: string, configFrom?: string, variant?: string): ModelFiles {
   const weights = join(folder, "transformer");
   const hasConfigs = existsSync(join(weights, "config.json"));
-  // Refuses other models before their weights are opened.
+  // Refuse other models before opening their weights.
   const recognised = hasConfigs || !isFolder(weights) ? familyOf(folder) : null;
   const transformer = openCheckpoint(weights, { variant: variantIn(weights, variant) });
   const notes: string[] = [];
@@ -65,13 +65,16 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
 const lostBiasNote = (original: string | null): string =>
   original
     ? `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is read from ${original}.`
-    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: zeros take its place, and images differ from the original model's. Name a folder with the original weights as configFrom to restore it.`;
+    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: zeros take its place, and images will differ from the original model's. To restore it, set configFrom to a folder with the original weights.`;
 
-/** Finds the configs of a model that mflux saved; they must agree with the shapes of its tensors. */
+/**
+ * Finds the configs for a model that mflux saved without them.
+ * @throws {ModelError} when the configs contradict the shapes of its tensors.
+ */
 function configsFor(folder: string, family: Family, configFrom: string | undefined): string {
   for (const component of componentNames)
     if (!isFolder(join(folder, component)))
-      throw new ModelError(folder, `the folder ${component} is missing; is this all of what mflux saved?`);
+      throw new ModelError(folder, `the folder ${component} is missing; copy everything that mflux saved`);
   const fromShapes = family.configsFromShapes(folder);
   const configs = configFrom ?? family.publishedConfigs;
   familyOf(folder, configs);
@@ -80,14 +83,14 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
   throw new ModelError(
     folder,
     configFrom !== undefined
-      ? `it was not made from the configs in ${configFrom}: ${contradiction}`
-      : `mflux saved it without configs, and its shapes are not those of the published ${family.name} (${contradiction}); ` +
-          "name the folder or repository it was made from as configFrom",
+      ? `it was made with other configs than those in ${configFrom}: ${contradiction}`
+      : `mflux saved it without configs, and its shapes differ from the published ${family.name} (${contradiction}); ` +
+          "set configFrom to the folder or repository it was made from",
     { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
   );
 }
 
-/** The first size that differs between the weights and the configs. */
+/** Describes the first size that differs between the weights and the configs; null if all agree. */
 function findContradiction(fromShapes: ConfigsFromShapes, configs: string): string | null {
   for (const component of componentNames) {
     const config = readConfig(join(configs, component), "config.json");
@@ -100,7 +103,7 @@ function findContradiction(fromShapes: ConfigsFromShapes, configs: string): stri
   return null;
 }
 
-/** The folder of transformer weights next to the configs, if it has the lost tensor. */
+/** Finds transformer weights next to the configs that have the lost tensor; null if there are none. */
 function originalOf(configs: string): string | null {
   const folder = join(configs, "transformer");
   if (!readdirSync(folder).some((name) => name.endsWith(".safetensors"))) return null;

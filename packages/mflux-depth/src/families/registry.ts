@@ -2,16 +2,16 @@ import type { ModelError } from "../errors.js";
 import type { Family } from "./family.js";
 import { flux1Depth } from "./flux1-depth/index.js";
 
-/** Every model family. The first is the one that messages explain when a folder belongs to none. */
+/** All model families. Messages about a folder that belongs to none refer to the first. */
 export const families: readonly [Family, ...Family[]] = [flux1Depth];
 
-/** The family whose files are downloaded when only a repository's name is known. */
+/** The family that a model is assumed to belong to while only its name or its weights are known. */
 export const defaultFamily: Family = families[0];
 
 /**
- * Recognises the family of a model's folder, from file names and configs.
- * @param configs the folder with configs and scheduler, where they are not next to the weights.
- * @throws {ModelError} when it belongs to none, explaining why it is not of the default family.
+ * Recognises the family of a model from its file names and configs.
+ * @param configs the folder with configs and scheduler, if they are not next to the weights.
+ * @throws {ModelError} when it belongs to none; the message explains why it is not of the default family.
  */
 export function familyOf(folder: string, configs?: string): Family {
   let refusal: ModelError | null = null;

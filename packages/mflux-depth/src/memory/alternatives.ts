@@ -1,7 +1,7 @@
 import type { MemoryAlternative } from "../errors.js";
 import type { Bits, MemoryPolicy } from "../options/index.js";
 
-/** What can be changed to save memory. */
+/** The settings of a generation that can be changed to save memory. */
 export interface MemorySettings {
   readonly memory: MemoryPolicy;
   /** Bits of quantized matrices; null for weights that are not quantized. */
@@ -10,26 +10,33 @@ export interface MemorySettings {
   readonly height: number;
 }
 
-/** From the least loss of quality to the most. */
+/** Bits to try, from the least loss of quality to the greatest. */
 const bitWidths: readonly Bits[] = [8, 6, 5, 4, 3];
 
-/** Lengths of the larger side. */
+/** Bits of weights that are not quantized. */
+const unquantizedBits = 16;
+
+/** Lengths in pixels to try for the longer side. */
 const smallerSides = [1024, 768, 512, 256];
 
 /**
  * Finds the smallest changes that make a generation fit: first the memory policy and the bits at the requested size,
  * then the same at smaller sizes of the same proportions.
- * @param peakWith the peak of a generation with other settings, in bytes.
- * @param options.bitsAreFixed true for weights that are stored quantized.
+ * @param peakWith estimates the peak of a generation with other settings, in bytes.
+ * @param options.available bytes that the generation may take.
+ * @param options.bitsAreFixed the weights are stored quantized, so their bits cannot change.
+ * @param options.sizeMultiple width and height must be multiples of this number of pixels.
+ * @returns for each memory policy that helps, the change that loses the least quality; empty if nothing helps.
  */
 export function findAlternatives(
   settings: MemorySettings,
   peakWith: (settings: MemorySettings) => number,
-  { available, bitsAreFixed }: { readonly available: number; readonly bitsAreFixed: boolean },
+  options: { readonly available: number; readonly bitsAreFixed: boolean; readonly sizeMultiple: number },
 ): MemoryAlternative[] {
+  const { available, bitsAreFixed, sizeMultiple } = options;
   const policies: MemoryPolicy[] = settings.memory === "low" ? ["low"] : ["resident", "low"];
-  const fewerBits = bitsAreFixed ? [] : bitWidths.filter((bits) => bits < (settings.bits ?? 16));
-  for (const size of [settings, ...smallerSizes(settings)]) {
+  const fewerBits = bitsAreFixed ? [] : bitWidths.filter((bits) => bits < (settings.bits ?? unquantizedBits));
+  for (const size of [settings, ...smallerSizes(settings, sizeMultiple)]) {
     const found: MemoryAlternative[] = [];
     for (const memory of policies) {
       for (const bits of [settings.bits, ...fewerBits]) {
@@ -37,7 +44,7 @@ export function findAlternatives(
         const peak = peakWith(changed);
         if (peak > available) continue;
         found.push(changesFrom(settings, changed, peak));
-        // Without fewer bits nothing smaller is needed; with fewer, the first that fit lose the least.
+        // With the same bits, no greater change is needed. With fewer, the first that fit lose the least.
         if (bits === settings.bits) return found;
         break;
       }
@@ -47,18 +54,24 @@ export function findAlternatives(
   return [];
 }
 
-/** Smaller sizes of the same proportions, in multiples of 16 pixels. */
-function smallerSizes({ width, height }: MemorySettings): { width: number; height: number }[] {
-  const longest = Math.max(width, height);
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Smaller sizes of the same proportions. */
+function smallerSizes({ width, height }: Size, multiple: number): Size[] {
+  const longer = Math.max(width, height);
   return smallerSides
-    .filter((side) => side < longest)
+    .filter((side) => side < longer)
     .map((side) => {
       const scaled = (length: number): number =>
-        Math.max(16, Math.floor((length * side) / longest / 16) * 16);
+        Math.max(multiple, Math.floor((length * side) / longer / multiple) * multiple);
       return { width: scaled(width), height: scaled(height) };
     });
 }
 
+/** The settings that differ. */
 function changesFrom(before: MemorySettings, after: MemorySettings, peak: number): MemoryAlternative {
   const { memory, bits, width, height } = after;
   return {

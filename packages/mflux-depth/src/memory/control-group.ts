@@ -4,11 +4,11 @@ import { totalmem } from "node:os";
 /** The tightest memory limit that a control group sets for this process, in bytes. */
 export interface ControlGroup {
   readonly limit: number;
-  /** What the limit leaves; file caches that the system can drop count as free. */
+  /** Bytes left under the limit. File caches, which the system can drop, count as free. */
   readonly free: number;
 }
 
-/** Version 2 has one hierarchy, version 1 one per controller; their files differ in name. */
+/** Version 2 has a single hierarchy, version 1 one for each controller. Their files have different names. */
 const hierarchies = {
   unified: {
     root: "/sys/fs/cgroup",
@@ -28,8 +28,8 @@ type Hierarchy = (typeof hierarchies)[keyof typeof hierarchies];
 
 /**
  * Reads the control groups around this process, from its own group up to the root.
- * @param root the folder of the system's files; tests use another.
- * @returns the one with the least memory left, or null where memory is unlimited and on systems without control groups.
+ * @param root the folder that contains /proc and /sys; tests pass their own.
+ * @returns the group with the least memory left; null if memory is unlimited or the system has no control groups.
  */
 export function controlGroup(root = ""): ControlGroup | null {
   let tightest: ControlGroup | null = null;
@@ -44,7 +44,7 @@ export function controlGroup(root = ""): ControlGroup | null {
   return tightest;
 }
 
-/** The lines of /proc/self/cgroup that concern memory: "0::/path" in version 2, "4:memory:/path" in version 1. */
+/** Reads the lines of /proc/self/cgroup that concern memory: "0::/path" in version 2, "4:memory:/path" in version 1. */
 function groupsOfProcess(root: string): { hierarchy: Hierarchy; path: string }[] {
   const groups: { hierarchy: Hierarchy; path: string }[] = [];
   for (const [, controllers, path] of readText(`${root}/proc/self/cgroup`).matchAll(/^\d+:([^:]*):(.*)$/gm)) {
@@ -66,7 +66,7 @@ function readGroup(names: Hierarchy, folder: string): ControlGroup | null {
   return { limit, free: Math.max(0, limit - used) };
 }
 
-/** The content of a file, or "" where the system has no such file. */
+/** Reads a file; "" if the system does not have it. */
 function readText(path: string): string {
   try {
     return readFileSync(path, "utf8").trim();

@@ -6,18 +6,19 @@ import { controlGroup } from "./control-group.js";
 /** The memory of this machine, in bytes. */
 export interface MachineMemory {
   readonly total: number;
-  /** What this process could use now, including what it already holds. */
+  /** Memory that this process could use now, including the memory that MLX already holds. */
   readonly available: number;
-  /** Where the figure comes from: "memory", "control group", "GPU", "MFLUX_DEPTH_MEMORY_GB". */
-  readonly source: string;
+  /** The origin of the figures. */
+  readonly source: "memory" | "control group" | "GPU" | "MFLUX_DEPTH_MEMORY_GB";
 }
 
-/** Node, MLX, BLAS and the image codec, before anything is loaded. */
+/** Bytes that Node, MLX, BLAS and the image codec take before anything is loaded. */
 export const programBytes = 150e6;
 
 /**
- * Measures the memory that this process can use: a GPU's recommended working set; on a CPU, the memory that is free or
- * can be freed, within the limit of the control group. MFLUX_DEPTH_MEMORY_GB (10⁹ bytes) overrides it.
+ * Measures the memory that this process can use: the recommended working set on a GPU; on a CPU, memory that is free or
+ * can be freed, within the limit of the control group. The environment variable MFLUX_DEPTH_MEMORY_GB, in units of 10⁹
+ * bytes, overrides the measurement.
  */
 export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = process.env): MachineMemory {
   const override = Number(env.MFLUX_DEPTH_MEMORY_GB) * 1e9;
@@ -25,7 +26,7 @@ export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = proce
   const info = device === "gpu" ? deviceInfo("gpu") : {};
   const workingSet = Number(info.max_recommended_working_set_size ?? info.total_memory);
   if (workingSet > 0) return { total: workingSet, available: workingSet, source: "GPU" };
-  // What MLX holds already is this process's to use.
+  // MLX can reuse what it already holds.
   const held = memory.activeMemory() + memory.cacheMemory();
   const free = systemFree() + held;
   const group = controlGroup();
@@ -34,13 +35,13 @@ export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = proce
   return { total: totalmem(), available: Math.min(free, totalmem()), source: "memory" };
 }
 
-/** Bytes that a computation can use now, on top of everything that is held. */
+/** Measures how many bytes a computation can use now, in addition to everything that is held. */
 export function workingRoom(): number {
   const { available } = machineMemory(defaultDevice());
   return Math.max(0, available - programBytes - memory.activeMemory());
 }
 
-/** Memory that the system could hand out without swapping. */
+/** Bytes that the system could hand out without swapping. */
 function systemFree(): number {
   if (process.platform === "linux") {
     const found = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync("/proc/meminfo", "utf8"));

@@ -1,6 +1,6 @@
 /*
- * How much memory a generation needs, stage by stage, from configs and file headers alone. Stages estimate their own
- * working memory; this file adds it to the weights that are held at the time.
+ * The memory that a generation needs, stage by stage. Stages estimate their own working memory; the plan adds the weights
+ * that are held at the time.
  */
 import { describeBytes } from "../bytes.js";
 import { type MemoryAlternative, MemoryError } from "../errors.js";
@@ -10,35 +10,41 @@ import { type ComponentUse, lifetimesOf } from "./lifetimes.js";
 import { type MachineMemory, programBytes } from "./machine.js";
 
 /** A stage as the planner sees it. */
-export interface PlannedStage<Name extends string = string> {
-  readonly name: Name;
-  readonly uses: readonly ComponentUse[];
+export interface PlannedStage<Stage extends string, Component extends string> {
+  readonly name: Stage;
+  /** At least one; a use without components is possible. */
+  readonly uses: readonly ComponentUse<Component>[];
   /**
-   * Estimates the bytes that the stage computes with.
-   * @param room bytes that remain for it while its weights are held: stages with banded layers adapt to it.
+   * Estimates the bytes that the stage computes with, weights excluded.
+   * @param room bytes left for it while its weights are held. Computations in bands adapt to it.
    */
   readonly workingMemory: (room: number) => number;
 }
 
 /** The memory of one stage at its peak, in bytes. */
-export interface StageMemory<Name extends string = string> {
-  readonly stage: Name;
+export interface StageMemory<Stage extends string = string> {
+  readonly stage: Stage;
   /** Weights held at the time, including those of other stages. */
   readonly weights: number;
-  /** Memory the stage computes with. */
+  /** Memory that the stage computes with. */
   readonly work: number;
+  /** `weights`, `work` and the program itself. */
   readonly peak: number;
 }
 
-/** Adds up the memory of each stage. */
-export function planStages<Name extends string>(
-  stages: readonly PlannedStage<Name>[],
+/**
+ * Adds up the memory of each stage.
+ * @param options.sizeOf the size of a component's weights.
+ * @param options.available bytes that the process can use.
+ */
+export function planStages<Stage extends string, Component extends string>(
+  stages: readonly PlannedStage<Stage, Component>[],
   options: {
-    readonly sizeOf: (component: string) => HeldSize;
+    readonly sizeOf: (component: Component) => HeldSize;
     readonly policy: MemoryPolicy;
     readonly available: number;
   },
-): StageMemory<Name>[] {
+): StageMemory<Stage>[] {
   const { sizeOf, policy, available } = options;
   const lifetimes = lifetimesOf(
     stages.flatMap(({ uses }) => uses),
@@ -54,17 +60,17 @@ export function planStages<Name extends string>(
         const work = Math.max(workingMemory(room), reading);
         return { stage: name, weights, work, peak: programBytes + weights + work };
       });
-    return peaks.reduce((worst, one) => (one.peak > worst.peak ? one : worst));
+    return peaks.reduce((highest, one) => (one.peak > highest.peak ? one : highest));
   });
 }
 
-/** The peak of all stages, in bytes. */
+/** The highest peak of all stages, in bytes. */
 export const peakOf = (stages: readonly StageMemory[]): number => Math.max(...stages.map(({ peak }) => peak));
 
 /** The memory plan of a generation. */
-export interface MemoryPlan<Name extends string = string> {
-  readonly stages: readonly StageMemory<Name>[];
-  /** Of all stages. */
+export interface MemoryPlan<Stage extends string = string> {
+  readonly stages: readonly StageMemory<Stage>[];
+  /** The highest peak of all stages, in bytes. */
   readonly peak: number;
   readonly machine: MachineMemory;
   readonly fits: boolean;
@@ -72,7 +78,10 @@ export interface MemoryPlan<Name extends string = string> {
   readonly alternatives: readonly MemoryAlternative[];
 }
 
-/** @throws {MemoryError} when the generation does not fit, with the numbers and the settings that would. */
+/**
+ * Checks that a generation fits.
+ * @throws {MemoryError} when it does not, with the figures and with settings that would fit.
+ */
 export function requireFit({ stages, peak, machine, fits, alternatives }: MemoryPlan): void {
   if (fits) return;
   const { stage } = stages.find((one) => one.peak === peak)!;

@@ -13,13 +13,15 @@ import { ConfigReader } from "./config.js";
 import { type TokenIds, tokenRows } from "./token-ids.js";
 
 /*
- * CLIP's text encoder (Radford et al., 2021; transformers: models/clip/modeling_clip.py, whose names the properties
- * have): a causal transformer with the norm before each part, of which FLUX takes one vector a prompt.
+ * CLIP's text encoder (Radford et al., 2021; transformers: models/clip/modeling_clip.py): a causal transformer with a
+ * LayerNorm before each attention and each MLP. FLUX uses one vector of its output, the pooled embeddings. Properties
+ * are named after the checkpoint's keys.
  * Notation: B batch, T tokens, D hidden size.
  */
 
 // ---------------------------------------------------------------- config
 
+/** The values of a CLIP text encoder's config, under the names of transformers. */
 export interface ClipTextConfig {
   vocabSize: number;
   hiddenSize: number;
@@ -33,9 +35,9 @@ export interface ClipTextConfig {
 }
 
 /**
- * Reads a `text_encoder/config.json`, also that of a whole CLIP (`text_config`).
- * @param source the file, for messages
- * @throws {ModelError} when its values cannot be, or do not fit together.
+ * Reads a `text_encoder/config.json`, or the `text_config` of a whole CLIP. Missing values get transformers' defaults.
+ * @param source the file, for messages.
+ * @throws {ModelError} when a value is invalid, or values contradict each other.
  */
 export function clipTextConfig(json: unknown, source = "text_encoder/config.json"): ClipTextConfig {
   const whole = json as { text_config?: unknown } | null;
@@ -71,7 +73,7 @@ class TextEmbeddings extends Module {
     this.positionEmbedding = new Embedding(config.maxPositionEmbeddings, config.hiddenSize);
   }
 
-  /** ids `[B, T]` → `[B, T, D]`. */
+  /** Token ids `[B, T]` → `[B, T, D]`. */
   forward(ids: MxArray): MxArray {
     const positions = arange(ids.shape[1]!, { dtype: "int32" });
     return add(this.tokenEmbedding.forward(ids), this.positionEmbedding.forward(positions));
@@ -161,8 +163,9 @@ class Encoder extends Module {
 // ---------------------------------------------------------------- model
 
 /**
- * Which token of each row stands for the whole text: the first end token; where the config says 2, an id that no CLIP
- * uses (a mistake in the first conversions that files still carry), the highest id.
+ * Finds the position in each text whose output represents the whole text: that of the first end token. Early conversions
+ * of CLIP wrongly say that the end token is 2, and published configs still do; then it is the position of the highest id.
+ * @param rows the token ids of each text.
  */
 export function pooledPositions(rows: readonly (readonly number[])[], eosTokenId: number): number[] {
   return rows.map((ids) =>
@@ -172,7 +175,7 @@ export function pooledPositions(rows: readonly (readonly number[])[], eosTokenId
   );
 }
 
-/** The text half of a CLIP, without the projection into the space that it shares with pictures. */
+/** The text half of CLIP, without the projection into the space that text and images share. */
 export class ClipTextEncoder extends Module {
   readonly embeddings: TextEmbeddings;
   readonly encoder: Encoder;
@@ -188,8 +191,8 @@ export class ClipTextEncoder extends Module {
   }
 
   /**
-   * The name by which `load` knows a tensor of a file, with or without the prefix `text_model.`; null for what a CLIP
-   * has beside its text encoder.
+   * Translates a checkpoint's tensor name into this module's: drops the prefix `text_model.`, if present.
+   * @returns null for tensors of a whole CLIP that its text encoder does not use.
    */
   static sanitize(key: string): string | null {
     const unused =
@@ -198,14 +201,14 @@ export class ClipTextEncoder extends Module {
   }
 
   /**
-   * ids `[B, T]` (a typed array is one row) → pooled `[B, D]`.
-   * @throws {MlxError} when an id is not in the vocabulary, or there are more tokens than positions.
+   * Computes pooled embeddings: token ids `[B, T]`, or a typed array for a single text → `[B, D]`.
+   * @throws {MlxError} when an id is not in the vocabulary, or a text has more tokens than there are positions.
    */
   forward(ids: TokenIds): MxArray {
     return scope(() => lazily(this.stages(ids)));
   }
 
-  /** {@link forward} layer by layer. */
+  /** Computes {@link forward} layer by layer. */
   *stages(ids: TokenIds): Stages {
     const { vocabSize, maxPositionEmbeddings: positions, eosTokenId } = this.config;
     const rows = tokenRows(ids, "ClipTextEncoder", { vocabSize, positions });

@@ -29,16 +29,17 @@ import {
 import { ConfigReader } from "./config.js";
 
 /*
- * The FLUX.1 transformer (Black Forest Labs: flux/model.py; diffusers: models/transformers/transformer_flux.py, whose
- * names the properties have): double blocks, where image and text have weights of their own and attend jointly, then
- * single blocks on text and image as one sequence.
+ * The FLUX.1 transformer (Black Forest Labs: flux/model.py; diffusers: models/transformers/transformer_flux.py). In
+ * double blocks, image and text have separate weights and attend jointly; in single blocks, they are one sequence.
+ * Properties are named after diffusers' keys.
  * Notation: B batch, N image tokens, T text tokens, D = heads · head_dim.
  */
 
 // ---------------------------------------------------------------- config
 
+/** The values of a FLUX transformer's config, under the names of diffusers. */
 export interface FluxTransformerConfig {
-  /** Channels of an image token: the latents', and for FLUX.1 Depth as many of the control picture. */
+  /** Channels of an image token: those of packed latents and, in FLUX.1 Depth, as many of control latents. */
   inChannels: number;
   outChannels: number;
   numLayers: number;
@@ -48,14 +49,14 @@ export interface FluxTransformerConfig {
   jointAttentionDim: number;
   pooledProjectionDim: number;
   guidanceEmbeds: boolean;
-  /** How many channels of a head encode each axis of a position: (0 for all), row, column. */
+  /** Channels of a head that encode each axis of a position: the first is 0 for every token, then row and column. */
   axesDimsRope: number[];
 }
 
 /**
- * Reads a `transformer/config.json`.
- * @param source the file, for messages
- * @throws {ModelError} when it is another model's, or its values do not fit together.
+ * Reads a `transformer/config.json`. Missing values get diffusers' defaults.
+ * @param source the file, for messages.
+ * @throws {ModelError} when it is the config of another network, or values contradict each other.
  */
 export function fluxTransformerConfig(
   json: unknown,
@@ -79,11 +80,13 @@ export function fluxTransformerConfig(
   };
   const { axesDimsRope, attentionHeadDim } = config;
   if (axesDimsRope.length !== 3 || axesDimsRope.some((dims) => dims % 2 !== 0))
-    reader.fail(`"axes_dims_rope" is ${JSON.stringify(axesDimsRope)}; three even numbers are needed`);
+    reader.fail(
+      `"axes_dims_rope" is ${JSON.stringify(axesDimsRope)}; a FLUX transformer needs three even numbers`,
+    );
   const sum = axesDimsRope.reduce((total, dims) => total + dims, 0);
   if (sum !== attentionHeadDim)
     reader.fail(
-      `"axes_dims_rope" adds up to ${sum}, "attention_head_dim" is ${attentionHeadDim}; they must be equal`,
+      `"axes_dims_rope" adds up to ${sum}, but "attention_head_dim" is ${attentionHeadDim}; they must be equal`,
     );
   return config;
 }
@@ -93,9 +96,10 @@ export function fluxTransformerConfig(
 export type { RotaryTables };
 
 /**
- * The tables of a picture of `rows × columns` tokens after `textTokens` text tokens, `[T + N, head_dim / 2]`: text lies
- * at (0, 0, 0), the image token of a row and column at (0, row, column). They serve all steps of a run.
- * (diffusers: models/embeddings.py, FluxPosEmbed: theta 10000, float64 until the end.)
+ * Computes the rotary tables `[T + N, head_dim / 2]` for `textTokens` text tokens followed by an image of
+ * `rows × columns` tokens. Text tokens have the position (0, 0, 0), image tokens (0, row, column). All steps of a
+ * generation share the tables.
+ * (diffusers: models/embeddings.py, FluxPosEmbed: theta 10000, in float64 until the end.)
  */
 export function rotaryTables(
   config: Pick<FluxTransformerConfig, "axesDimsRope" | "attentionHeadDim">,
@@ -130,9 +134,9 @@ export function rotaryTables(
 const sinusoidChannels = 256;
 
 /**
- * Cosines, then sines of `value` at 128 frequencies, `[256]` float32 (diffusers: models/embeddings.py,
- * get_timestep_embedding with flip_sin_to_cos). Each step is rounded to float32 as there: at guidance 10 the angles
- * reach 10000, and a more exact frequency would be a different one.
+ * Cosines, then sines of `value` at 128 frequencies: `[256]` float32. Every intermediate is rounded to float32 as in the
+ * reference: at guidance 10 the angles reach 10000, where a more exact frequency gives a visibly different cosine.
+ * (diffusers: models/embeddings.py, get_timestep_embedding with flip_sin_to_cos.)
  */
 export function sinusoid(value: number): Float32Array {
   const half = sinusoidChannels / 2;
@@ -147,24 +151,28 @@ export function sinusoid(value: number): Float32Array {
   return embedding;
 }
 
-/** `value` as the nearest number of the dtype. */
+/** Rounds `value` to the nearest number of a dtype. */
 function rounded(value: number, dtype: DType): number {
   if (dtype === "float32") return Math.fround(value);
   return scope(() => astype(array(value, { dtype }), "float32").item() as number);
 }
 
-/** The timestep as the embedding sees it, 0 to 1000; 16-bit dtypes round it at each step of diffusers' pipeline. */
+/**
+ * The timestep that is embedded, 0 to 1000. In 16-bit dtypes, it is rounded each time that diffusers' pipeline and
+ * transformer convert it.
+ * @param timestep the noise level, 0 to 1.
+ */
 export function embeddedTimestep(timestep: number, dtype: DType): number {
   if (dtype === "float32") return Math.fround(Math.fround(timestep) * 1000);
   const scheduled = rounded(Math.fround(timestep) * 1000, dtype);
   return rounded(rounded(scheduled / 1000, dtype) * 1000, dtype);
 }
 
-/** The guidance as the embedding sees it. */
+/** The guidance that is embedded: a thousand times the scale, rounded like the timestep. */
 export const embeddedGuidance = (guidance: number, dtype: DType): number =>
   rounded(rounded(guidance, dtype) * 1000, dtype);
 
-/** Two layers with SiLU between. */
+/** Two linear layers with SiLU in between, `[B, inChannels]` → `[B, D]`. */
 class Mlp extends Module {
   readonly linear1: Linear;
   readonly linear2: Linear;
@@ -192,7 +200,7 @@ class TimeTextEmbed extends Module {
     this.textEmbedder = new Mlp(config.pooledProjectionDim, dims);
   }
 
-  /** `pooled [B, pooled]` → `[B, D]`. A model without guidance embedder ignores `guidance`. */
+  /** `pooled [B, pooledProjectionDim]` → `[B, D]`. A model without guidance embedder ignores `guidance`. */
   forward(timestep: number, guidance: number, pooled: MxArray): MxArray {
     const { dtype } = pooled;
     const waves = (value: number): MxArray =>
@@ -207,33 +215,35 @@ class TimeTextEmbed extends Module {
 
 // ---------------------------------------------------------------- layers
 
-/** `modulation [B, parts · D]` → `parts` arrays `[B, 1, D]`. */
-const chunks = (modulation: MxArray, parts: number): MxArray[] =>
-  split(reshape(modulation, [modulation.shape[0]!, 1, -1]), parts, -1);
-
-/** float16 cannot hold what the text stream grows to. */
+/** Keeps activations within the range of float16, which those of the text stream exceed. */
 const withinFloat16 = (x: MxArray): MxArray => (x.dtype === "float16" ? clip(x, -65504, 65504) : x);
 
+/** A LayerNorm without weights. */
 const plainNorm = (dims: number): LayerNorm => new LayerNorm(dims, { eps: 1e-6, affine: false });
 
-/** What a block gets from time, guidance and pooled text: `linear(condition)`, with `condition = silu(embedding)`. */
+/**
+ * The shifts, scales and gates that a block gets from time, guidance and pooled embeddings: `linear(condition)`, where
+ * `condition` is the SiLU of their embedding.
+ */
 class Modulation extends Module {
   readonly linear: Linear;
 
   constructor(
     dims: number,
-    private readonly parts: number,
+    private readonly count: number,
   ) {
     super();
-    this.linear = new Linear(dims, parts * dims);
+    this.linear = new Linear(dims, count * dims);
   }
 
-  /** `[B, D]` → `parts` arrays `[B, 1, D]`. */
+  /** `condition [B, D]` → `count` arrays `[B, 1, D]`. */
   forward(condition: MxArray): MxArray[] {
-    return chunks(this.linear.forward(condition), this.parts);
+    const all = this.linear.forward(condition);
+    return split(reshape(all, [all.shape[0]!, 1, -1]), this.count, -1);
   }
 }
 
+/** `[B, tokens, D]` → `[B, tokens, hidden]`. */
 class GeluProjection extends Module {
   readonly proj: Linear;
 
@@ -247,8 +257,9 @@ class GeluProjection extends Module {
   }
 }
 
-/** `[B, tokens, D]` → the same shape. The gap is diffusers' dropout. */
+/** `[B, tokens, D]` → the same shape. */
 class FeedForward extends Module {
+  /** The null stands for the dropout of diffusers. */
   readonly net: readonly [GeluProjection, null, Linear];
 
   constructor(dims: number) {
@@ -271,7 +282,7 @@ const outOfHeads = (x: MxArray): MxArray =>
 
 const qkEps = 1e-6;
 
-/** What attention of both kinds has: the projections and norms of the image, or of the joint sequence. */
+/** The projections and norms that both kinds of attention have: those of the image, or of the joint sequence. */
 abstract class Attention extends Module {
   readonly normQ: RMSNorm;
   readonly normK: RMSNorm;
@@ -294,6 +305,7 @@ abstract class Attention extends Module {
   }
 }
 
+/** Attention within the joint sequence, without output projection. */
 class SingleAttention extends Attention {
   /** `[B, T + N, D]` → the same shape. */
   forward(x: LinearInput, rotary: RotaryTables): MxArray {
@@ -305,6 +317,7 @@ class SingleAttention extends Attention {
   }
 }
 
+/** Attention of image and text, each with its own projections, over the joint sequence. */
 class JointAttention extends Attention {
   readonly toOut: readonly [Linear];
   readonly addQProj: Linear;
@@ -327,7 +340,7 @@ class JointAttention extends Attention {
     this.toAddOut = new Linear(dims, dims);
   }
 
-  /** `image [B, N, D]`, `text [B, T, D]` → both in the same shapes. */
+  /** `image [B, N, D]`, `text [B, T, D]` → both, in the same shapes. */
   forward(image: LinearInput, text: LinearInput, rotary: RotaryTables): { image: MxArray; text: MxArray } {
     const { heads } = this;
     const textTokens = text.shape[1]!;
@@ -350,13 +363,14 @@ class JointAttention extends Attention {
 
 // ---------------------------------------------------------------- blocks
 
+/** Image and text as two streams, which meet in the attention. */
 class DoubleBlock extends Module {
   readonly norm1: Modulation;
   readonly norm1Context: Modulation;
   readonly attn: JointAttention;
   readonly ff: FeedForward;
   readonly ffContext: FeedForward;
-  /** The LayerNorms have no weights and share one module. */
+  /** One module serves for all LayerNorms, which have no weights. */
   private readonly norm: LayerNorm;
 
   constructor(dims: number, config: FluxTransformerConfig) {
@@ -369,7 +383,7 @@ class DoubleBlock extends Module {
     this.norm = plainNorm(dims);
   }
 
-  /** `image [B, N, D]`, `text [B, T, D]`, `condition [B, D]` → image and text. */
+  /** `image [B, N, D]`, `text [B, T, D]`, `condition [B, D]` → image and text, in the same shapes. */
   forward(
     image: MxArray,
     text: MxArray,
@@ -399,6 +413,7 @@ class DoubleBlock extends Module {
 
 type Six = [MxArray, MxArray, MxArray, MxArray, MxArray, MxArray];
 
+/** Text and image as one sequence; attention and MLP work side by side. */
 class SingleBlock extends Module {
   readonly norm: Modulation;
   readonly projMlp: Linear;
@@ -428,21 +443,23 @@ class SingleBlock extends Module {
 
 // ---------------------------------------------------------------- the transformer
 
+/** The inputs of the transformer, under the names of diffusers. */
 export interface FluxTransformerInputs {
-  /** Image tokens, `[B, N, inChannels]`: latents, for FLUX.1 Depth joined with the control on the last axis. */
+  /** Image tokens, `[B, N, inChannels]`: packed latents, in FLUX.1 Depth joined with control latents on the last axis. */
   hiddenStates: MxArray;
-  /** T5's output, `[B, T, jointAttentionDim]`. */
+  /** Prompt embeddings from T5, `[B, T, jointAttentionDim]`. */
   encoderHiddenStates: MxArray;
-  /** CLIP's pooled output, `[B, pooledProjectionDim]`. */
+  /** Pooled embeddings from CLIP, `[B, pooledProjectionDim]`. */
   pooledProjections: MxArray;
-  /** The noise level, 0 to 1, of the whole batch. */
+  /** The noise level of the whole batch, 0 to 1. */
   timestep: number;
-  /** Guidance scale; models without guidance embedding ignore it. */
+  /** Guidance scale. Models without a guidance embedder ignore it. */
   guidance: number;
-  /** Of {@link rotaryTables} for the picture and the text length. */
+  /** {@link rotaryTables} for this number of text tokens and size of image. */
   rotary: RotaryTables;
 }
 
+/** The FLUX.1 transformer: predicts the velocity of latents at a noise level. */
 export class FluxTransformer extends Module {
   readonly xEmbedder: Linear;
   readonly contextEmbedder: Linear;
@@ -471,17 +488,17 @@ export class FluxTransformer extends Module {
     this.norm = plainNorm(dims);
   }
 
-  /** Blocks that {@link stages} yields after. */
+  /** The number of blocks, and of yields in {@link stages}. */
   get blocks(): number {
     return this.transformerBlocks.length + this.singleTransformerBlocks.length;
   }
 
-  /** The velocity at every image token, lazily: `[B, N, outChannels]` in the dtype of the weights. */
+  /** Predicts the velocity at every image token: `[B, N, outChannels]`, lazy, in the dtype of the weights. */
   forward(inputs: FluxTransformerInputs): MxArray {
     return lazily(this.stages(inputs));
   }
 
-  /** {@link forward} block by block: yields after each of the {@link blocks}. The inputs must outlive it. */
+  /** Computes {@link forward} block by block: yields after each of the {@link blocks}. The inputs must outlive it. */
   *stages(inputs: FluxTransformerInputs): Stages {
     const { rotary } = inputs;
     const start = scope(() => this.embed(inputs));
@@ -513,17 +530,18 @@ export class FluxTransformer extends Module {
     }
   }
 
+  /** Embeds the inputs: `image [B, N, D]`, `text [B, T, D]`, `condition [B, D]`. */
   private embed(inputs: FluxTransformerInputs): { image: MxArray; text: MxArray; condition: MxArray } {
     const { dtype } = this.xEmbedder;
     const image = this.xEmbedder.forward(astype(inputs.hiddenStates, dtype));
     const text = this.contextEmbedder.forward(astype(inputs.encoderHiddenStates, dtype));
     const pooled = astype(inputs.pooledProjections, dtype);
-    // Every modulation begins with the same SiLU of the embedding.
+    // Every modulation takes the SiLU of the same embedding.
     const condition = silu(this.timeTextEmbed.forward(inputs.timestep, inputs.guidance, pooled));
     return { image, text, condition };
   }
 
-  /** `image [B, N, D]` → `[B, N, outChannels]`. */
+  /** `image [B, N, D]`, `condition [B, D]` → velocity `[B, N, outChannels]`. */
   private unembed(image: MxArray, condition: MxArray): MxArray {
     const [scale, shift] = this.normOut.forward(condition) as [MxArray, MxArray];
     return this.projOut.forward(this.norm.modulated(image, scale, shift));

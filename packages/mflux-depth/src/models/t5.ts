@@ -25,18 +25,19 @@ import { ConfigReader } from "./config.js";
 import { type TokenIds, tokenRows } from "./token-ids.js";
 
 /*
- * T5's encoder (Raffel et al., 2020; transformers: models/t5/modeling_t5.py, whose names the properties have):
- * attention without scaling or mask and with a learned bias by distance, RMS norms, no biases anywhere.
- * Padding is not masked: it is part of what FLUX was trained on.
+ * T5's encoder (Raffel et al., 2020; transformers: models/t5/modeling_t5.py): attention without scaling, but with a
+ * learned bias for each distance between tokens; RMS norms; linear layers without bias. Padding is not masked, because
+ * FLUX was trained that way. Properties are named after the checkpoint's keys.
  * Notation: B batch, T tokens, D model width.
  */
 
 // ---------------------------------------------------------------- config
 
+/** The values of a T5's config, under the names of transformers. */
 export interface T5Config {
   vocabSize: number;
   dModel: number;
-  /** Width of a head; heads times it need not be the model's width. */
+  /** Width of a head. `numHeads · dKv` may differ from `dModel`. */
   dKv: number;
   dFf: number;
   numLayers: number;
@@ -44,14 +45,14 @@ export interface T5Config {
   relativeAttentionNumBuckets: number;
   relativeAttentionMaxDistance: number;
   layerNormEpsilon: number;
-  /** "relu" (T5) or GELU by tanh with a gate (T5 1.1). */
+  /** "relu" in T5; "gated-gelu", with the tanh approximation, in T5 1.1. */
   feedForwardProj: "relu" | "gated-gelu";
 }
 
 /**
- * Reads a `text_encoder_2/config.json`.
- * @param source the file, for messages
- * @throws {ModelError} when its values cannot be, or do not fit together.
+ * Reads a `text_encoder_2/config.json`. Missing values get transformers' defaults.
+ * @param source the file, for messages.
+ * @throws {ModelError} when a value is invalid, or values contradict each other.
  */
 export function t5Config(json: unknown, source = "text_encoder_2/config.json"): T5Config {
   const reader = new ConfigReader(json, "a T5 encoder", source);
@@ -79,9 +80,10 @@ export function t5Config(json: unknown, source = "text_encoder_2/config.json"): 
 // ---------------------------------------------------------------- positions
 
 /**
- * The bucket of each pair of positions, row by row `[tokens (query), tokens (key)]`: half of the buckets for keys
- * behind the query and half for those before it; half of each for single distances, the rest for ranges that grow
- * with the logarithm.
+ * The bucket of the relative position of each query and key, `[query tokens, key tokens]` row by row. Half of the buckets
+ * are for keys at or before the query, half for keys after it. Of each half, one half holds single distances, the other
+ * ranges that grow with the logarithm of the distance, up to `maxDistance`.
+ * (transformers: T5Attention._relative_position_bucket.)
  */
 export function relativePositionBuckets(tokens: number, buckets: number, maxDistance: number): Int32Array {
   const side = buckets / 2;
@@ -101,7 +103,7 @@ export function relativePositionBuckets(tokens: number, buckets: number, maxDist
 
 // ---------------------------------------------------------------- layers
 
-/** `x / rms(x) * weight`, statistics in float32, rounded to the weight's dtype when that has 16 bits. */
+/** `x / rms(x) · weight` `[B, T, D]`: statistics in float32, result in the dtype of the weight. */
 class T5LayerNorm extends RMSNorm {
   override forward(x: MxArray): MxArray {
     return astype(super.forward(x), this.weight.dtype);
@@ -113,7 +115,7 @@ class SelfAttention extends Module {
   readonly k: Linear;
   readonly v: Linear;
   readonly o: Linear;
-  /** Only the first block has one; all use it. */
+  /** The first block's bias, which all blocks use; null in the others. */
   readonly relativeAttentionBias: Embedding | null;
   readonly #heads: number;
   readonly #headDim: number;
@@ -130,7 +132,7 @@ class SelfAttention extends Module {
     this.#headDim = dKv;
   }
 
-  /** `[B, T, D]` and what is added to the scores, `[1, heads, T, T]` → `[B, T, D]`. */
+  /** `x [B, T, D]`, `bias [1, heads, T, T]`, which is added to the scores → `[B, T, D]`. */
   forward(x: MxArray, bias: MxArray): MxArray {
     const [batch, tokens] = x.shape as [number, number, number];
     const perHead = (projected: MxArray): MxArray =>
@@ -156,13 +158,13 @@ class AttentionLayer extends Module {
     this.layerNorm = new T5LayerNorm(config.dModel, { eps: config.layerNormEpsilon });
   }
 
-  /** `[B, T, D]` and the scores' bias → `[B, T, D]`. */
+  /** `x [B, T, D]`, `bias [1, heads, T, T]` → `[B, T, D]`. */
   forward(x: MxArray, bias: MxArray): MxArray {
     return add(x, this.SelfAttention.forward(this.layerNorm.forward(x), bias));
   }
 }
 
-/** The projection back to the model's width; from float16 in float32, whose range the sums of T5-XXL need. */
+/** Projects back to the model's width. In float16 it computes in float32, because the sums of T5-XXL exceed float16. */
 const projectBack = (wo: Linear, x: MxArray): MxArray =>
   wo.forward(x.dtype === "float16" ? astype(x, "float32") : x);
 
@@ -201,7 +203,7 @@ class DenseGatedGelu extends Module {
 }
 
 class FeedForwardLayer extends Module {
-  /** So the files call it, whatever the activation. */
+  /** The checkpoint's name for it, whatever the activation. */
   readonly DenseReluDense: DenseRelu | DenseGatedGelu;
   readonly layerNorm: T5LayerNorm;
 
@@ -226,7 +228,7 @@ class Block extends Module {
     this.layer = [new AttentionLayer(config, hasBias), new FeedForwardLayer(config)];
   }
 
-  /** `[B, T, D]` and the scores' bias → `[B, T, D]`. */
+  /** `x [B, T, D]`, `bias [1, heads, T, T]` → `[B, T, D]`. */
   forward(x: MxArray, bias: MxArray): MxArray {
     const [attend, feedForward] = this.layer;
     return feedForward.forward(attend.forward(x, bias));
@@ -246,9 +248,9 @@ class Stack extends Module {
 
 // ---------------------------------------------------------------- model
 
-/** The encoder half of a T5. */
+/** The encoder half of T5. */
 export class T5Encoder extends Module {
-  /** The token embeddings, which a whole T5 shares with its decoder. */
+  /** The token embeddings, which a whole T5 shares between encoder and decoder. */
   readonly shared: Embedding;
   readonly encoder: Stack;
   readonly config: T5Config;
@@ -261,15 +263,16 @@ export class T5Encoder extends Module {
   }
 
   /**
-   * The name by which `load` knows a tensor of a file; null for what belongs to a T5's decoder. The embeddings are
-   * `shared.weight`, `encoder.embed_tokens.weight`, or the same under both names.
+   * Translates a checkpoint's tensor name into this module's. The embeddings are called `shared.weight` or
+   * `encoder.embed_tokens.weight`; some checkpoints have them under both names.
+   * @returns null for tensors of the decoder.
    */
   static sanitize(key: string): string | null {
     if (/^(decoder|lm_head)\./.test(key)) return null;
     return key.replace(/^encoder\.embed_tokens\./, "shared.");
   }
 
-  /** As every module's; embeddings that come under both names are taken once. */
+  /** Loads weights as every module does. Embeddings that come under both names are loaded once. */
   override async load(
     tensors: Iterable<readonly [string, MxArray]>,
     options: LoadOptions = {},
@@ -277,23 +280,23 @@ export class T5Encoder extends Module {
     await super.load(embeddedOnce(tensors), options);
   }
 
-  /** What the layers compute with. */
+  /** The dtype that the layers compute in. */
   get dtype(): DType {
     return this.encoder.finalLayerNorm.weight.dtype;
   }
 
   /**
-   * ids `[B, T]` (a typed array is one row) → `[B, T, D]`.
+   * Computes prompt embeddings: token ids `[B, T]`, or a typed array for a single text → `[B, T, D]`.
    * @throws {MlxError} when an id is not in the vocabulary.
    */
   forward(ids: TokenIds): MxArray {
     return scope(() => lazily(this.stages(ids)));
   }
 
-  /** {@link forward} block by block. */
+  /** Computes {@link forward} block by block. */
   *stages(ids: TokenIds): Stages {
     const rows = tokenRows(ids, "T5Encoder", this.config);
-    // The residual stream of a float16 T5 leaves float16's range; the layers' norms bring it back.
+    // With float16 weights, the residual stream exceeds the range of float16; the layers' norms bring it back.
     const residual = this.dtype === "float16" ? "float32" : this.dtype;
     let hidden = scope(() => astype(this.shared.forward(array(rows, { dtype: "int32" })), residual));
     const bias = scope(() => this.positionBias(rows[0]!.length));
@@ -311,7 +314,7 @@ export class T5Encoder extends Module {
     }
   }
 
-  /** What is added to the scores of every block, `[1, heads, tokens, tokens]`. */
+  /** The bias that is added to the scores of every block, `[1, heads, T, T]`. */
   private positionBias(tokens: number): MxArray {
     const { relativeAttentionNumBuckets, relativeAttentionMaxDistance } = this.config;
     const table = this.encoder.block[0]!.layer[0].SelfAttention.relativeAttentionBias!;
@@ -325,6 +328,7 @@ export class T5Encoder extends Module {
   }
 }
 
+/** Passes tensors on, except a second copy of the embeddings, which it disposes. */
 function* embeddedOnce(
   tensors: Iterable<readonly [string, MxArray]>,
 ): Generator<readonly [string, MxArray], void> {

@@ -1,12 +1,14 @@
 import { MlxError, type MxArray } from "@mflux-depth/mlx";
 
-/** Token ids of one text, or of several as `[B, T]`. */
+/** Token ids of one text, or of several: `[batch, tokens]`. */
 export type TokenIds = Int32Array | MxArray;
 
 /**
- * The ids row by row, checked: MLX reads whatever lies beside a table when an id is outside it.
- * @param encoder the class that asks, for messages
- * @throws {MlxError} when an id is not in the vocabulary, or there are more of them than positions.
+ * Checks token ids and returns them text by text. MLX would not notice an id outside the vocabulary: it reads whatever
+ * lies behind the table.
+ * @param encoder the name of the encoder's class, for messages.
+ * @param limits.positions the most tokens that a text can have; unlimited if absent.
+ * @throws {MlxError} when an id is not in the vocabulary, or a text has no tokens or too many.
  */
 export function tokenRows(
   ids: TokenIds,
@@ -16,10 +18,13 @@ export function tokenRows(
   const values = ids instanceof Int32Array ? ids : ids.toTypedArray();
   const [batch, tokens] = ids instanceof Int32Array ? [1, ids.length] : ids.shape;
   if (batch === undefined || tokens === undefined || batch * tokens !== values.length || tokens === 0)
-    throw new MlxError(encoder, "the ids must have shape [batch, tokens], with a token at least");
+    throw new MlxError(encoder, "token ids need the shape [batch, tokens], with at least one token");
   const { vocabSize, positions = Number.POSITIVE_INFINITY } = limits;
   if (tokens > positions)
-    throw new MlxError(encoder, `${tokens} tokens are more than its ${positions} positions`);
+    throw new MlxError(
+      encoder,
+      `the text has ${tokens} tokens, but the encoder has only ${positions} positions`,
+    );
   const rows = Array.from({ length: batch }, (_, row) =>
     Array.from(values.subarray(row * tokens, (row + 1) * tokens), Number),
   );
@@ -27,7 +32,7 @@ export function tokenRows(
     if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
       throw new MlxError(
         encoder,
-        `the token id ${id} is not in its vocabulary of ${vocabSize}; tokenizer and encoder belong to different models`,
+        `the token id ${id} is not in the vocabulary of ${vocabSize}; tokenizer and encoder belong to different models`,
       );
   return rows;
 }

@@ -1,5 +1,8 @@
 /** The Hub repository of the model, unless another is named. */
 export const defaultModel = "black-forest-labs/FLUX.1-Depth-dev";
 
+/** The most tokens of a prompt that T5 reads: the length that FLUX.1 was trained with. */
+export const longestPrompt = 512;
+
 /** The Hub repository of the depth estimator, unless another is named. */
 export const defaultDepthModel = "apple/DepthPro-hf";

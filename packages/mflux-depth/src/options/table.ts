@@ -2,7 +2,7 @@
  * Every option once: name, kind, default, text, flags, and where it applies. TypeScript types, flags, JSON Schema,
  * forms and node properties are derived from these tables; ranges and defaults are stated only here.
  */
-import { defaultDepthModel, defaultModel } from "./defaults.js";
+import { defaultDepthModel, defaultModel, longestPrompt } from "./defaults.js";
 import type { OptionKind } from "./kinds.js";
 
 /** The commands that take an option. */
@@ -133,9 +133,9 @@ export const requestOptions = {
   },
   /** Tokens of the prompt that the T5 encoder reads. */
   maxSequenceLength: {
-    kind: { type: "integer", min: 1, max: 512 },
+    kind: { type: "integer", min: 1, max: longestPrompt },
     text: "Tokens of the prompt that the T5 encoder reads.",
-    defaultText: "512, or less where the model's tokenizer says so",
+    defaultText: `${longestPrompt}, or less where the model's tokenizer says so`,
     flags: ["--max-sequence-length"],
     value: "N",
     appliesTo: ["generate", "plan"],

@@ -1,5 +1,5 @@
 /*
- * Images to packed latents and back, through the autoencoder, and the memory that takes.
+ * Encodes images to packed latents and decodes them back with the VAE, and estimates the memory of both.
  */
 import { array, astype, evaluate, type MxArray, scope } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
@@ -9,17 +9,22 @@ import { workingRoom } from "../memory/machine.js";
 import { Autoencoder, scaleLatents, unscaleLatents } from "../models/autoencoder.js";
 import type { Arithmetic } from "../models/layer-plan.js";
 import { latentShape, toChannelsFirst } from "../sampling/latents.js";
+import { bytesPerValue } from "../weights/component.js";
 import type { Model } from "./model.js";
+import { componentDType } from "./precision.js";
 import type { Latents, Picture } from "./result.js";
 import type { Generation, Workload } from "./stage.js";
 
-type Target = Pick<Generation, "request" | "grid" | "model" | "signal">;
+type AutoencoderContext = Pick<Generation, "request" | "grid" | "model" | "signal">;
 
-/** An image, stretched to the requested size → packed latents, `[1, tokens, channels]` float32. */
+/**
+ * Encodes an image, stretched to the requested size, to packed latents `[1, tokens, channels]` float32.
+ * @throws the signal's reason when it is aborted.
+ */
 export async function encodeImage(
   image: FloatImage,
   vae: Autoencoder,
-  { request: { width, height }, grid, model, signal }: Target,
+  { request: { width, height }, grid, model, signal }: AutoencoderContext,
 ): Promise<MxArray> {
   using pixels = array(toModelInput(image, width, height), { shape: [1, height, width, 3] });
   using mode = await runStages(vae.encodeStages(pixels, workingRoom()), { signal });
@@ -34,11 +39,14 @@ export async function encodeImage(
   }
 }
 
-/** Packed latents `[1, tokens, channels]` → the image. */
+/**
+ * Decodes packed latents `[1, tokens, channels]` to an image.
+ * @throws the signal's reason when it is aborted.
+ */
 export async function decodeLatents(
   packed: MxArray,
   vae: Autoencoder,
-  { grid, model, signal }: Target,
+  { grid, model, signal }: AutoencoderContext,
 ): Promise<Picture> {
   using latents = scope(() => unscaleLatents(model.family.packing.unpack(packed, grid), vae.config));
   const pixels = await runStages(vae.decodeStages(latents, workingRoom()), { signal });
@@ -46,7 +54,7 @@ export async function decodeLatents(
   return { data: toBytes(await floatsOf(pixels, signal)), width, height };
 }
 
-/** Packed latents `[1, tokens, channels]` in PyTorch's layout. */
+/** Unpacks latents `[1, tokens, channels]` to PyTorch's layout, `[1, channels, height / 8, width / 8]`. */
 export async function unpackedLatents(
   packed: MxArray,
   { grid, model, signal }: Pick<Generation, "grid" | "model" | "signal">,
@@ -55,7 +63,7 @@ export async function unpackedLatents(
   return { data: await floatsOf(unpacked, signal), shape: latentShape(grid) };
 }
 
-/** The values of an array, which is released. */
+/** Reads the values of an array as float32 and disposes it. */
 async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Array> {
   using source = values;
   using floats = astype(source, "float32");
@@ -63,22 +71,21 @@ async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Ar
   return floats.toTypedArray() as Float32Array;
 }
 
-/** Estimates the bytes that encoding an image takes, weights aside, within `room` where that is possible. */
+/** Estimates the bytes that encoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
 export function encodingMemory({ width, height }: Workload, model: Model, room: number): number {
   using vae = new Autoencoder(model.configs.vae);
   return vae.encodingBytes(height, width, arithmeticOf(model), room);
 }
 
-/** Estimates the bytes that decoding to an image takes, weights aside, within `room` where that is possible. */
+/** Estimates the bytes that decoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
 export function decodingMemory({ width, height }: Workload, model: Model, room: number): number {
   using vae = new Autoencoder(model.configs.vae);
-  // The image as MLX, JavaScript and the codec hold it.
+  // MLX, JavaScript and the codec each hold the image.
   const image = 3 * 8 * width * height;
   return vae.decodingBytes(height, width, arithmeticOf(model), Math.max(0, room - image)) + image;
 }
 
-const arithmeticOf = ({ precision: { dtype, fused } }: Model): Arithmetic => ({
-  // The autoencoder computes in float32 where float16 was requested.
-  bytes: dtype === "bfloat16" ? 2 : 4,
-  fused,
+const arithmeticOf = ({ family, precision }: Model): Arithmetic => ({
+  bytes: bytesPerValue(componentDType(family.components.vae, precision)),
+  fused: precision.fused,
 });

@@ -9,7 +9,8 @@ import {
 import { OptionError } from "../errors.js";
 
 /**
- * Makes the requested device the default one; without a request, keeps the current one.
+ * Makes the requested device MLX's default. Without a request, the current default stays.
+ * @returns the default device.
  * @throws {OptionError} when this machine does not have the device.
  */
 export function chooseDevice(requested: DeviceType | undefined): DeviceType {
@@ -17,21 +18,18 @@ export function chooseDevice(requested: DeviceType | undefined): DeviceType {
   if (!isAvailable(requested))
     throw new OptionError(
       "device",
-      `device is ${requested}, which this MLX (${backend().name}) does not have on this machine.`,
+      `device is ${requested}, but MLX (${backend().name}) has no such device on this machine; leave out device.`,
     );
   setDefaultDevice(requested);
   return requested;
 }
 
 /**
- * Sets how many threads of the process share the work on a Linux CPU.
+ * Sets how many threads share the work on a Linux CPU.
  * @throws {OptionError} on other devices and systems.
  */
 export function useThreads(threads: number, device: DeviceType): void {
   if (device !== "cpu" || process.platform !== "linux")
-    throw new OptionError(
-      "threads",
-      "threads needs Linux and the CPU as device; leave it out on this machine.",
-    );
+    throw new OptionError("threads", "threads needs the CPU of a Linux machine; leave it out here.");
   setThreads(threads);
 }

@@ -8,7 +8,7 @@ import { defaultDepthModel } from "../options/defaults.js";
 import type { LoadProgress } from "../weights/component.js";
 
 export interface EstimatorSourceOptions {
-  /** The model in use, which may bring a depth estimator of its own. */
+  /** The model in use. Its folder may hold a depth estimator. */
   readonly model: Repository;
   readonly depthModel: string | undefined;
   readonly offline: boolean;
@@ -16,7 +16,7 @@ export interface EstimatorSourceOptions {
   readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
 }
 
-/** Finds the depth estimator when a photo first needs it, and keeps it for the next one. */
+/** Finds the depth estimator when a photo first needs it, and keeps it for later photos. */
 export class EstimatorSource {
   readonly #options: EstimatorSourceOptions;
   #estimator: DepthEstimator | null = null;
@@ -25,7 +25,7 @@ export class EstimatorSource {
     this.#options = options;
   }
 
-  /** The name of the estimator: the one requested, or that of the model that brings it. */
+  /** The name of the estimator's repository: the requested one, the model's if it brings one, or the default. */
   get name(): string {
     const { model, depthModel } = this.#options;
     const isBrought = this.#estimator?.folder.startsWith(model.folder);
@@ -33,7 +33,7 @@ export class EstimatorSource {
   }
 
   /**
-   * Finds the estimator, and downloads missing files. It is searched again when its folder has been deleted.
+   * Finds the estimator, and downloads missing files. If its folder has been deleted, the search starts again.
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
@@ -50,7 +50,7 @@ export class EstimatorSource {
     return this.#estimator;
   }
 
-  /** Finds the estimator if it is complete on this machine; null when it would have to be downloaded. */
+  /** Finds the estimator if it is complete on this machine; null if it would have to be downloaded. */
   async findHere(signal: AbortSignal): Promise<DepthEstimator | null> {
     try {
       return await this.find(signal, { offline: true });

@@ -21,7 +21,7 @@ import {
 import type { LoadProgress } from "../weights/component.js";
 import { chooseDevice, useThreads } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
-import { type GenerationEvent, type StepEvent, Warnings } from "./events.js";
+import type { GenerationEvent, StepEvent } from "./events.js";
 import { readImages } from "./images.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { findModel, type Model, openModel, quantizeNotes } from "./model.js";
@@ -30,9 +30,11 @@ import { planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
 import { PromptCache } from "./prompt-cache.js";
 import { Queue } from "./queue.js";
+import { stagesOf } from "./recipe.js";
 import { GenerationResult } from "./result.js";
 import { runRecipe } from "./runner.js";
 import type { Generation, RequestImages, Workload } from "./stage.js";
+import { Warnings } from "./warnings.js";
 
 export interface FluxDepthOptions extends LoadOptions {
   /** Receives the progress of downloads and of reading weights, during generations too. */
@@ -47,9 +49,9 @@ export interface GenerateOptions extends GenerateRequest {
 
 /** How a generation reports its steps. */
 export interface StepOptions {
-  /** Steps between previews: the image as the model predicts it, at the cost of a decoding. 0, the default, for none. */
+  /** Steps from one preview to the next; 0, the default, for none. A preview costs as much time as decoding the image. */
   readonly previewEvery?: number | undefined;
-  /** Whether steps carry their latents; false by default. */
+  /** Whether step events carry the latents (default false). */
   readonly withLatents?: boolean | undefined;
 }
 
@@ -60,7 +62,7 @@ export interface StepOptions {
  * the calls.
  */
 export class FluxDepth {
-  /** Where the weights are. */
+  /** The model's repository. */
   readonly model: Repository;
   readonly options: ResolvedLoadOptions;
   /** One sentence for each thing about the model that differs from what was requested. */
@@ -112,10 +114,10 @@ export class FluxDepth {
 
   /**
    * Generates an image.
-   * @param given.onStep receives each denoising step.
+   * @param given.onStep receives an event after each denoising step.
    * @throws {OptionError} for an invalid value, before any work.
    * @throws {ImageError} when an image cannot be read.
-   * @throws {ModelError} when weights do not load.
+   * @throws {ModelError} when weights do not load, or the depth estimator is not found.
    * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
    */
   async generate(
@@ -144,7 +146,7 @@ export class FluxDepth {
     const leave = await this.#queue.enter(ended);
     try {
       const warnings = new Warnings([...this.notes, ...request.warnings]);
-      // Problems with the images show before anything long begins.
+      // Report problems with images before anything that takes long.
       const images = await readImages(request, warnings);
       const estimator = await this.#estimatorFor(request, images, ended);
       if (!estimator) warnIfInverted({ images, request, warnings }, null);
@@ -154,7 +156,7 @@ export class FluxDepth {
       });
       this.#checkMemory(workload, images, estimator, warnings);
       yield* warnings.report();
-      yield* this.#run({
+      yield* this.#generate({
         request,
         workload,
         model: this.#model,
@@ -169,15 +171,13 @@ export class FluxDepth {
         warnings,
       });
     } finally {
-      this.#estimators.free();
-      if (this.options.memory === "low") this.#free();
       memory.clearCache();
       leave();
     }
   }
 
   /**
-   * Estimates the depth of a photo, and the field of view where the estimator can.
+   * Estimates the depth of a photo, and its field of view if the estimator can.
    * @throws {ImageError} when the photo cannot be read.
    * @throws {ModelError} when the depth estimator cannot be found or does not load.
    */
@@ -194,7 +194,7 @@ export class FluxDepth {
     }
   }
 
-  /** Frees all weights; a generation in progress ends with an error. */
+  /** Frees all weights. A generation in progress rejects. */
   dispose(): void {
     this.#lifetime.abort(new Error("this FluxDepth has been disposed"));
     this.#free();
@@ -205,8 +205,9 @@ export class FluxDepth {
     this.dispose();
   }
 
-  async *#run(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
-    const finished = yield* runRecipe(generation, this.options.memory);
+  /** Runs the stages of a generation and ends with the event that carries the result. */
+  async *#generate(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
+    const finished = yield* runRecipe(stagesOf(generation.workload), generation, this.options.memory);
     const { decoded, depthMap, timings } = finished;
     const names = { model: this.model, estimator: this.#estimators.name };
     const result = new GenerationResult({
@@ -220,13 +221,14 @@ export class FluxDepth {
     yield { type: "result", result };
   }
 
+  /** The given signal, which also aborts when this instance is disposed. */
   #untilDisposed(signal: AbortSignal | undefined): AbortSignal {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
   }
 
   /**
-   * The estimator for a request: needed when it has no depth map, useful when a photo can confirm that the map is not
-   * inverted. A comparison alone justifies neither a download nor more memory than there is.
+   * Finds the estimator for a request: necessary without a depth map, useful if a photo can show whether the map is
+   * inverted. That comparison alone does not justify a download, or more memory than is available.
    */
   async #estimatorFor(
     request: ResolvedRequest,
@@ -241,14 +243,17 @@ export class FluxDepth {
     return stages.find(({ stage }) => stage === "depth")!.peak <= machine.available ? estimator : null;
   }
 
-  /** @throws {MemoryError} when the generation would not fit, unless that is forced. */
+  /**
+   * Checks that a generation fits into memory. If `force` is set, it only warns.
+   * @throws {MemoryError} when it does not fit.
+   */
   #checkMemory(
     workload: Workload,
     { depthMap }: RequestImages,
     estimator: DepthEstimator | null,
     warnings: Warnings,
   ): void {
-    // A comparison has been found to fit already.
+    // #estimatorFor has already checked that a comparison fits.
     const estimatesDepth = workload.estimatesDepth && depthMap === null;
     const plan = this.#plan({ ...workload, estimatesDepth }, estimator);
     if (!this.options.force) requireFit(plan);
@@ -262,6 +267,7 @@ export class FluxDepth {
     return planGeneration(this.#model, workload, { policy: this.options.memory, estimator });
   }
 
+  /** Frees everything that outlives a generation. */
   #free(): void {
     for (const name of componentNames) this.#model.components[name].free();
     this.#estimators.free();

@@ -1,10 +1,10 @@
 import { readDepthMap, readPhoto } from "../images/decode.js";
 import type { ResolvedRequest } from "../options/index.js";
-import type { Warnings } from "./events.js";
 import type { RequestImages } from "./stage.js";
+import type { Warnings } from "./warnings.js";
 
 /**
- * Reads the images that a request uses.
+ * Reads the images that a request uses. A photo with no effect is not read.
  * @throws {ImageError} when one cannot be read.
  */
 export async function readImages(request: ResolvedRequest, warnings: Warnings): Promise<RequestImages> {

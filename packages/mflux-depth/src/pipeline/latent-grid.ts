@@ -4,7 +4,7 @@ import { type LatentGrid, latentShape } from "../sampling/latents.js";
 import type { Model } from "./model.js";
 
 /**
- * The latent grid of a request.
+ * The latent grid of a request. `width` and `height` are in pixels.
  * @throws {OptionError} when the size does not divide into the model's tokens.
  */
 export function latentGridOf(
@@ -18,7 +18,10 @@ export function latentGridOf(
   return family.latentGrid({ width, height }, configs);
 }
 
-/** @throws {OptionError} when a request brings latents of another size. */
+/**
+ * Checks that the latents of a request, if it brings any, fill the grid.
+ * @throws {OptionError} when they have another size.
+ */
 export function requireLatentSize({ latents }: Pick<ResolvedRequest, "latents">, grid: LatentGrid): void {
   const shape = latentShape(grid);
   const expected = shape.reduce((product, n) => product * n, 1);

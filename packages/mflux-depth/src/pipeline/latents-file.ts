@@ -2,9 +2,9 @@ import { astype, loadSafetensors } from "@mflux-depth/mlx";
 import { OptionError } from "../errors.js";
 
 /**
- * Reads initial noise from a safetensors file: its tensor `noise`, or `latents`, or the only one there is.
- * @returns the values of `[1, channels, height/8, width/8]`, as float32.
- * @throws {OptionError} when the file has no such tensor or cannot be read.
+ * Reads the initial noise from a safetensors file: the tensor `noise`, else `latents`, else the file's only tensor.
+ * @returns the values of `[1, channels, height / 8, width / 8]`, as float32.
+ * @throws {OptionError} when the file cannot be read or has no such tensor.
  */
 export function readLatents(path: string): Float32Array {
   const { arrays } = open(path);
@@ -33,7 +33,8 @@ function open(path: string): ReturnType<typeof loadSafetensors> {
   }
 }
 
+/** Names and shapes of tensors, for messages. */
 const describe = (arrays: ReadonlyMap<string, { readonly shape: readonly number[] }>): string =>
   arrays.size === 0
-    ? "none"
+    ? "no tensors"
     : [...arrays].map(([name, { shape }]) => `${name} [${shape.join(", ")}]`).join(", ");

@@ -1,17 +1,18 @@
 /*
- * The parameters of a picture, inside it and beside it: JSON in EXIF's UserComment. Names are mflux's where it has
- * one, so that its readers understand ours; pictures that mflux wrote are read as well.
+ * The parameters of an image as JSON: in EXIF's UserComment, and in a sidecar file next to the image. Names are those of
+ * mflux where it has one. Tools for mflux can therefore read our images, and we read images that mflux wrote.
  */
 import exifReader from "exif-reader";
+import { isRecord } from "../record.js";
 
-/** What a picture was made from. `null`: not used, or not known. */
+/** The parameters that an image was generated from. `null` means unused or unknown. */
 export interface PictureParameters {
   readonly mflux_depth_version: string;
   readonly model: string;
   /** The commit of the model's repository. */
   readonly revision: string | null;
   readonly prompt: string;
-  /** `null` when the noise was given. */
+  /** `null` when the request brought its own noise. */
   readonly seed: number | null;
   readonly steps: number;
   readonly guidance: number;
@@ -19,7 +20,7 @@ export interface PictureParameters {
   readonly height: number;
   readonly max_sequence_length: number;
   readonly quantize: number | null;
-  /** Whether quantized weights were multiplied with inputs of 8 bits. */
+  /** Whether quantized weights were multiplied by inputs rounded to 8 bits. */
   readonly int8: boolean;
   /** "float32", "bfloat16", "float16". */
   readonly precision: string;
@@ -27,33 +28,33 @@ export interface PictureParameters {
   readonly image_path: string | null;
   readonly image_sha256: string | null;
   readonly image_strength: number | null;
-  /** `null` when depth was inferred from the photo. */
+  /** `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
-  /** Whether the map's near and far were exchanged. */
+  /** Whether the given depth map was inverted. */
   readonly depth_inverted: boolean;
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   readonly mlx_version: string;
-  /** From the request to the pixels, without loading the model. */
+  /** Seconds of all stages, without reading weights. */
   readonly generation_time_seconds: number;
-  /** Seconds a stage took. */
+  /** Seconds of each stage. */
   readonly stage_seconds: Readonly<Record<string, number>>;
   /** ISO 8601, UTC. */
   readonly created_at: string;
 }
 
-/** EXIF counts a block's bytes in 16 bits; the rest is for the block's other fields. */
-const mostBytes = 60_000;
+/** The most bytes of a comment. EXIF blocks are limited to 65,535; the difference leaves room for the other fields. */
+const commentBytes = 60_000;
 
 /**
- * The text for EXIF's UserComment: JSON in ASCII, other characters escaped, so that no reader's idea of the charset
- * can harm it. A prompt that would not fit is cut, and `prompt_cut` says so; the sidecar has it whole.
+ * Formats parameters for EXIF's UserComment: JSON in ASCII with other characters escaped, because readers disagree
+ * about the charset. A prompt that would not fit is cut, and `prompt_cut` says so; the sidecar has the whole prompt.
  */
 export function toComment(parameters: PictureParameters): string {
   const whole = asciiJson(parameters);
-  if (whole.length <= mostBytes) return whole;
-  const spare = mostBytes - asciiJson({ ...parameters, prompt: "", prompt_cut: true }).length;
+  if (whole.length <= commentBytes) return whole;
+  const spare = commentBytes - asciiJson({ ...parameters, prompt: "", prompt_cut: true }).length;
   let used = 0;
   let prompt = "";
   for (const character of parameters.prompt) {
@@ -70,16 +71,16 @@ const asciiJson = (value: unknown): string =>
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 
-/** The text of the sidecar file. */
+/** Formats parameters for the sidecar file. */
 export const toSidecar = (parameters: PictureParameters): string =>
   `${JSON.stringify(parameters, null, 2)}\n`;
 
-/** `picture.png` → `picture.metadata.json`, as mflux names it. */
-export const sidecarPath = (picture: string): string => `${picture.replace(/\.[^./\\]*$/, "")}.metadata.json`;
+/** The path of an image's sidecar, named as in mflux: `image.png` → `image.metadata.json`. */
+export const sidecarPath = (image: string): string => `${image.replace(/\.[^./\\]*$/, "")}.metadata.json`;
 
 /**
- * Finds the parameters in a picture's EXIF block.
- * @returns `undefined` when there are none.
+ * Reads the parameters from an image's EXIF block.
+ * @returns `undefined` when the block has none, or is damaged.
  */
 export function readParameters(exif: Uint8Array | undefined): Record<string, unknown> | undefined {
   if (!exif) return undefined;
@@ -88,16 +89,14 @@ export function readParameters(exif: Uint8Array | undefined): Record<string, unk
     const comment: unknown = Photo?.UserComment;
     if (!(comment instanceof Uint8Array)) return undefined;
     const value: unknown = JSON.parse(decodeComment(comment, bigEndian));
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
+    return isRecord(value) ? value : undefined;
   } catch {
-    // A damaged block or a comment that is no JSON: a picture without parameters.
+    // The block is damaged, or the comment is not JSON: somebody else's image.
     return undefined;
   }
 }
 
-/** UserComment begins with eight bytes that name its charset; what is called ASCII is UTF-8 in practice. */
+/** Decodes a UserComment: eight bytes name its charset, then comes the text. "ASCII" is UTF-8 in practice. */
 function decodeComment(comment: Uint8Array, bigEndian: boolean): string {
   const charset = String.fromCharCode(...comment.subarray(0, 8));
   const text = comment.subarray(8);

@@ -11,24 +11,24 @@ import {
   type Networks,
 } from "../families/family.js";
 import { kindFor } from "../families/kinds.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import { type ModelFiles, openModelFiles } from "../families/model-files.js";
-import { readConfig } from "../files/json.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { quantizingCacheBytes, restingCacheBytes } from "../memory/buffer-cache.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { Component, type ComponentOptions, type LoadProgress } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
-import { choosePrecision, type Precision, useInt8Products } from "./precision.js";
+import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
-/** A model that has been found: its configs and file headers are readable, its weights are not loaded. */
+/** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
 export interface FoundModel {
   readonly repository: Repository;
   readonly files: ModelFiles;
 }
 
 /**
- * Finds a model, downloads missing files, and reads its configs and file headers.
+ * Finds a model, downloads missing files, and checks that a family recognises it.
  * @throws {ModelError} when it does not exist, no family recognises it, it cannot be downloaded, or it is damaged.
  */
 export async function findModel(
@@ -45,43 +45,50 @@ export async function findModel(
     (await obtainRepository({ model: configFrom }, { kind: kindFor.configs, offline, signal, onProgress }));
   const files = openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
   if (variant !== undefined && !componentNames.some((name) => variantIn(join(found.folder, name), variant)))
-    throw new ModelError(found.folder, `no component has weights of the variant ${JSON.stringify(variant)}`);
+    throw new ModelError(
+      found.folder,
+      `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or leave out variant`,
+    );
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
-/** Notes that quantize has no effect when the weights are stored with other bits. */
+/**
+ * One sentence if `quantize` has no effect, because the weights are stored with other bits.
+ * @param requested the option as the user gave it; undefined or null if they did not.
+ */
 export function quantizeNotes(stored: Bits | null, requested: Bits | "none" | null | undefined): string[] {
   if (stored === null || requested === undefined || requested === stored) return [];
   return [`quantize is ${requested ?? "none"}, without effect: the weights are stored with ${stored} bits.`];
 }
 
-/** The components of a model; their weights are read when a stage first needs them. */
+/** The networks of a model. Weights are read when a stage first needs them. */
 export type Components = { readonly [Name in ComponentName]: Component<Networks[Name]> };
 
-/** A model whose weights are read on demand. */
+/** An open model: configs are read, weights are read on demand. */
 export interface Model {
   readonly family: Family;
+  /** The folder with weights and tokenizers. */
   readonly folder: string;
   readonly configs: ModelConfigs;
   readonly components: Components;
   readonly precision: Precision;
   readonly device: DeviceType;
-  /** Time spent reading weights so far. */
+  /** The time spent reading weights so far. */
   readonly loading: { seconds: number };
-  /** Counts and reports the reading of weights, of other networks too. */
+  /** Adds to `loading` and reports progress. The depth estimator calls it too. */
   readonly onLoad: (progress: LoadProgress) => void;
 }
 
 export interface OpenOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** Changes networks between loading and their first use, for adapters and replaced weights. */
+  /** Changes networks between loading and their first use: attaches adapters, or replaces weights. */
   readonly prepare?:
     | { readonly [Name in ComponentName]?: ComponentOptions<Networks[Name]>["prepare"] }
     | undefined;
 }
 
 /**
- * Opens a model: reads its configs, no weights.
+ * Opens a model: reads its configs, but no weights.
  * @throws {ModelError} when a config is missing, damaged, or belongs to another model.
  * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them.
  */
@@ -92,7 +99,7 @@ export function openModel(
   { onProgress, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
-  const configs = readConfigs(files);
+  const configs = readModelConfigs(files);
   const precision = choosePrecision(options, device, files.storedBits);
   const loading = { seconds: 0 };
   const onLoad = (progress: LoadProgress): void => {
@@ -117,8 +124,7 @@ export function openModel(
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === "transformer" && { original: files.original }),
-      dtype:
-        descriptor.float32InsteadOfFloat16 && precision.dtype === "float16" ? "float32" : precision.dtype,
+      dtype: componentDType(descriptor, precision),
       prepare: prepare[name] as ComponentOptions<Networks[Name]>["prepare"],
     });
   };
@@ -146,44 +152,4 @@ function buildNetwork<Config, Network extends Module>(
 ): Network {
   const network = build(config);
   return int8 && precision.int8 ? useInt8Products(network) : network;
-}
-
-function readConfigs({ family, configs: folder }: ModelFiles): ModelConfigs {
-  const read = <Config>(
-    name: string,
-    file: string,
-    readConfigOf: (json: unknown, source: string) => Config,
-  ): Config => readConfigOf(readConfig(join(folder, name), file), join(folder, name, file));
-  const { components, readSchedulerConfig } = family;
-  const configs: ModelConfigs = {
-    text_encoder: read("text_encoder", "config.json", components.text_encoder.readConfig),
-    text_encoder_2: read("text_encoder_2", "config.json", components.text_encoder_2.readConfig),
-    transformer: read("transformer", "config.json", components.transformer.readConfig),
-    vae: read("vae", "config.json", components.vae.readConfig),
-    scheduler: read("scheduler", "scheduler_config.json", readSchedulerConfig),
-  };
-  requireMatchingWidths(join(folder, "transformer", "config.json"), configs);
-  return configs;
-}
-
-/** @throws {ModelError} when the transformer takes embeddings of another width than the text encoders produce. */
-function requireMatchingWidths(
-  source: string,
-  { transformer, text_encoder, text_encoder_2 }: ModelConfigs,
-): void {
-  const pairs = [
-    ["joint_attention_dim", transformer.jointAttentionDim, "text_encoder_2's d_model", text_encoder_2.dModel],
-    [
-      "pooled_projection_dim",
-      transformer.pooledProjectionDim,
-      "text_encoder's hidden_size",
-      text_encoder.hiddenSize,
-    ],
-  ] as const;
-  for (const [key, width, otherKey, otherWidth] of pairs)
-    if (width !== otherWidth)
-      throw new ModelError(
-        source,
-        `${key} is ${width}, but ${otherKey} is ${otherWidth}; these components belong to different models`,
-      );
 }

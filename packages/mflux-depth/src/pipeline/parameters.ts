@@ -2,13 +2,13 @@ import { backend } from "@mflux-depth/mlx";
 import type { Repository } from "../hub/repository.js";
 import { packageVersion } from "../version.js";
 import type { PictureParameters } from "./metadata.js";
-import type { Finished } from "./runner.js";
+import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
 
-/** The parameters that an image was made from, as they are written into it. */
+/** The parameters of a generation, as they are written into its image. */
 export function parametersOf(
   { request, images, model }: Generation,
-  { promptTokens, timings }: Finished,
+  { promptTokens, timings }: FinishedGeneration,
   names: { readonly model: Repository; readonly estimator: string },
 ): PictureParameters {
   const { load: _, ...stageSeconds } = timings;

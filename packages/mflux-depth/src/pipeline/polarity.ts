@@ -3,8 +3,8 @@ import { polarityWarning } from "../depth/polarity.js";
 import type { Generation } from "./stage.js";
 
 /**
- * Warns when the given depth map looks inverted: compared with the photo's depth, or by its looks alone when there is
- * no estimate.
+ * Warns if the given depth map looks inverted.
+ * @param estimate the photo's depth to compare with; null to judge the map by itself.
  */
 export function warnIfInverted(
   { images: { depthMap }, request, warnings }: Pick<Generation, "images" | "request" | "warnings">,

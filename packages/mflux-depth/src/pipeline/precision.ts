@@ -9,23 +9,25 @@ import {
 import { OptionError } from "../errors.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 
-/** The numbers that a model is held and computed in. */
+/** The number formats that a model is held and computed in. */
 export interface Precision {
+  /** The dtype of activations and of weights that are not quantized. See {@link componentDType} for exceptions. */
   readonly dtype: DType;
-  /** Bits of quantized matrices: as stored, else as requested; null when they are not quantized. */
+  /** Bits of quantized matrices, as stored or else as requested; null if they are not quantized. */
   readonly bits: Bits | null;
-  /** True when the weights are stored quantized, so that no other bits are possible. */
+  /** Whether the weights are stored quantized, so that their bits cannot change. */
   readonly bitsAreStored: boolean;
-  /** Multiplies quantized weights with 8-bit inputs, and attends in bfloat16 where the machine can. */
+  /** Whether quantized weights are multiplied by 8-bit inputs, and attention uses bfloat16 where the machine can. */
   readonly int8: boolean;
-  /** Computes in float32 on the CPU, where layers have fused kernels. */
+  /** Whether layers run on the CPU's fused kernels, which compute in float32. */
   readonly fused: boolean;
-  /** Keeps 16-bit matrices as stored and widens them in the multiplication. */
+  /** Whether 16-bit matrices stay as stored and are widened during the multiplication. */
   readonly matricesAsStored: boolean;
 }
 
 /**
- * Chooses the numbers to compute with.
+ * Chooses the number formats for a model.
+ * @param storedBits bits of matrices that are stored quantized; null for other weights.
  * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them.
  */
 export function choosePrecision(
@@ -35,12 +37,12 @@ export function choosePrecision(
 ): Precision {
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
   const bits = storedBits ?? options.quantize;
-  const fused = computesFused(device, dtype);
+  const fused = device === "cpu" && dtype === "float32";
   const canInt8 = fused && canMultiplyIntegers(bits ?? undefined);
   if (options.int8 && !canInt8)
     throw new OptionError(
       "int8",
-      "int8 needs a Linux CPU that computes in float32, with AVX-512 VNNI or AVX-VNNI, or with AVX2 for weights of up to 6 bits; leave it out on this machine.",
+      "int8 needs a Linux CPU that computes in float32, with AVX-512 VNNI or AVX-VNNI, or with AVX2 for weights of up to 6 bits; leave int8 out on this machine.",
     );
   return {
     dtype,
@@ -52,10 +54,13 @@ export function choosePrecision(
   };
 }
 
-/** Tells whether layers run on the CPU's fused kernels, which compute in float32. */
-const computesFused = (device: DeviceType, dtype: DType): boolean => device === "cpu" && dtype === "float32";
+/** The dtype of a component: the model's, unless the component's activations exceed the range of float16. */
+export const componentDType = (
+  { float32InsteadOfFloat16 = false }: { readonly float32InsteadOfFloat16?: boolean },
+  { dtype }: Precision,
+): DType => (float32InsteadOfFloat16 && dtype === "float16" ? "float32" : dtype);
 
-/** Makes a network multiply quantized weights with 8-bit inputs and attend in bfloat16. */
+/** Makes a network multiply quantized weights by 8-bit inputs and attend in bfloat16. */
 export function useInt8Products<M extends Module>(network: M): M {
   setQuantizedProducts(network, "int8");
   setAttentionProducts(network, "bfloat16");

@@ -1,14 +1,16 @@
 import { arraysIn, type MxArray } from "@mflux-depth/mlx";
 
-/** A prompt as the transformer takes it. */
+/** A prompt in the form that the transformer takes. */
 export interface PromptEmbeddings {
-  /** T5's output, `[1, tokens, channels]`. */
+  /** Prompt embeddings: T5's output for each token, `[1, tokens, jointAttentionDim]`. */
   readonly promptEmbeds: MxArray;
-  /** CLIP's pooled output, `[1, channels]`. */
+  /** Pooled embeddings: CLIP's output for the whole prompt, `[1, pooledProjectionDim]`. */
   readonly pooledPromptEmbeds: MxArray;
+  /** Tokens of the prompt in `promptEmbeds`, padding included. */
+  readonly tokens: number;
 }
 
-/** Keeps the embeddings of the last prompt, and owns them. */
+/** Keeps and owns the embeddings of the last prompt. */
 export class PromptCache implements Disposable {
   #last: { readonly key: string; readonly embeddings: PromptEmbeddings } | null = null;
 
@@ -16,7 +18,7 @@ export class PromptCache implements Disposable {
     return this.#last?.key === key ? this.#last.embeddings : null;
   }
 
-  /** Keeps embeddings in place of the last ones. */
+  /** Keeps these embeddings, and frees those of the prompt before. */
   keep(key: string, embeddings: PromptEmbeddings): PromptEmbeddings {
     this.clear();
     this.#last = { key, embeddings };

@@ -2,7 +2,7 @@ import { saveFile } from "../files/output.js";
 import { encodeImage, formatOf, type ImageFormat, toLevels } from "../images/encode.js";
 import { type PictureParameters, sidecarPath, toComment, toSidecar } from "./metadata.js";
 
-/** A finished picture: RGB, 8 bits, row by row. */
+/** A generated image: RGB, 8 bits for each value, row by row. */
 export interface Picture {
   /** `height · width · 3` values. */
   readonly data: Uint8Array;
@@ -10,14 +10,14 @@ export interface Picture {
   readonly height: number;
 }
 
-/** Latents as the transformer leaves them, in PyTorch's layout. */
+/** Unpacked latents in PyTorch's layout, scaled as the transformer computes with them. */
 export interface Latents {
   readonly data: Float32Array;
   /** `[1, channels, height / 8, width / 8]`. */
   readonly shape: readonly [number, number, number, number];
 }
 
-/** The depth that a picture was made from, at its size: 0 to 1, near is 1. */
+/** The depth map that guided an image, at the size of the image. Values are 0 (far) to 1 (near), row by row. */
 export interface DepthMap {
   readonly data: Float32Array;
   readonly width: number;
@@ -25,28 +25,28 @@ export interface DepthMap {
 }
 
 export interface SaveOptions {
-  /** Write the parameters beside the picture too, as `picture.metadata.json`. */
+  /** Also write the parameters next to the image, as `image.metadata.json` (default false). */
   readonly sidecar?: boolean;
-  /** false: an existing file stays, and the name gets _1, _2 … */
+  /** Replace an existing file (default true); if false, the new one gets _1, _2 … before its extension. */
   readonly overwrite?: boolean;
 }
 
-/** What a generation gives. */
+/** The result of a generation: the image, how it came about, and ways to save it. */
 export class GenerationResult {
   readonly image: Picture;
   readonly latents: Latents;
-  /** The map that was used: the one given, or the one inferred from the photo. */
+  /** The depth map that was used: the given one, or the one estimated from the photo. */
   readonly depthMap: DepthMap;
-  /** The seed that was used; null when the noise was given. */
+  /** The seed of the noise; null when the request brought its own noise. */
   readonly seed: number | null;
-  /** What the picture was made from, as it is written into the file. */
+  /** The parameters of the generation, as they are written into the file. */
   readonly metadata: PictureParameters;
-  /** Seconds of each stage; `load` is the time spent on reading weights, in none of the others. */
+  /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
-  /** One sentence for each thing that was not done quite as asked. */
+  /** One sentence for each thing that differs from what was requested. */
   readonly warnings: readonly string[];
 
-  constructor(parts: {
+  constructor(fields: {
     image: Picture;
     latents: Latents;
     depthMap: DepthMap;
@@ -54,24 +54,24 @@ export class GenerationResult {
     timings: Readonly<Record<string, number>>;
     warnings: readonly string[];
   }) {
-    this.image = parts.image;
-    this.latents = parts.latents;
-    this.depthMap = parts.depthMap;
-    this.seed = parts.metadata.seed;
-    this.metadata = parts.metadata;
-    this.timings = parts.timings;
-    this.warnings = parts.warnings;
+    this.image = fields.image;
+    this.latents = fields.latents;
+    this.depthMap = fields.depthMap;
+    this.seed = fields.metadata.seed;
+    this.metadata = fields.metadata;
+    this.timings = fields.timings;
+    this.warnings = fields.warnings;
   }
 
-  /** The picture as a file's bytes, with the parameters in EXIF. */
+  /** Encodes the image, with the parameters in EXIF. */
   encode(format: ImageFormat): Promise<Uint8Array> {
     return encodeImage({ ...this.image, channels: 3 }, format, toComment(this.metadata));
   }
 
   /**
-   * Writes the picture as PNG, JPEG or WebP, by the name's extension, with the parameters in EXIF. The file appears
+   * Writes the image with the parameters in EXIF, as PNG, JPEG or WebP by the extension of `path`. The file appears
    * whole or not at all.
-   * @returns the path written.
+   * @returns the path of the file, which differs from `path` if that was taken and `overwrite` is false.
    * @throws {OptionError} for another extension.
    * @throws {OutputError} when the file cannot be written.
    */
@@ -82,8 +82,8 @@ export class GenerationResult {
   }
 
   /**
-   * Writes the map that was used as a grey picture; 16 bits in PNG, 8 in other formats.
-   * @returns the path written.
+   * Writes the depth map that was used as a grey image: 16 bits in PNG, 8 in other formats.
+   * @returns the path of the file, as {@link save} does.
    * @throws as {@link save}.
    */
   async saveDepthMap(

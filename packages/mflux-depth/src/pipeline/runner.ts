@@ -1,50 +1,56 @@
 /*
- * Executes the recipe of a generation: loads and frees components by the memory policy, frees what stages made after
- * its last reader, times stages, and reports warnings between them. Stages know none of this.
+ * Runs the stages of a generation: loads and frees components by the memory policy, frees artifacts after their last
+ * reader, times stages, and reports warnings between them. Stages know nothing of this.
  */
 import { arraysIn } from "@mflux-depth/mlx";
 import { type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
 import type { MemoryPolicy } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
-import { type StageUse, stagesOf, usesOf } from "./recipe.js";
-import type { Artifacts, ComponentLender, Generation, Loadable, LoadableName, Loan, Stage } from "./stage.js";
+import type { Model } from "./model.js";
+import { usesOf } from "./recipe.js";
+import type {
+  Artifacts,
+  ComponentLender,
+  Generation,
+  Loan,
+  Stage,
+  StageComponentName,
+  StageComponents,
+} from "./stage.js";
 
-/** What a finished recipe leaves. */
-export interface Finished {
+/** The outcome of a generation's stages. */
+export interface FinishedGeneration {
   readonly decoded: Artifacts["decoded"];
   readonly depthMap: Artifacts["control"]["depthMap"];
   /** Tokens of the encoded prompt, padding included. */
   readonly promptTokens: number;
-  /** Seconds of each stage; `load` is the time spent reading weights, which no stage includes. */
+  /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
 }
 
 /**
- * Runs the stages of a generation.
- * @throws what a stage throws; everything that stages made is freed then.
+ * Runs the stages of a generation in order. However it ends, everything is freed except the components and the prompt
+ * that the policy "resident" keeps for the next generation.
+ * @throws the error of a stage that fails.
  */
 export async function* runRecipe(
+  stages: readonly Stage[],
   generation: Generation,
   policy: MemoryPolicy,
-): AsyncGenerator<GenerationEvent, Finished, void> {
-  const { workload, warnings, model } = generation;
-  const stages = stagesOf(workload);
-  const uses = new Map(stages.map((stage) => [stage, usesOf(stage, workload)]));
-  const lifetimes = lifetimesOf([...uses.values()].flat(), policy);
+): AsyncGenerator<GenerationEvent, FinishedGeneration, void> {
+  const { warnings, model, prompts } = generation;
   const artifacts = new ArtifactStore(stages);
+  const lenders = lendersFor(stages, generation, policy);
   const loadedBefore = model.loading.seconds;
   const seconds: Record<string, number> = {};
   try {
-    for (const stage of stages) {
-      const own = lifetimes.filter(({ use }) => uses.get(stage)!.includes(use as StageUse));
-      const lender = new StageLender(generation, stage, own);
+    for (const [stage, lender] of lenders) {
       yield { type: "stage", stage: stage.name, state: "start" };
-      const began = performance.now();
-      const loaded = model.loading.seconds;
+      const elapsed = stopwatch(model);
       const running = stage.run(artifacts.all, generation, lender);
       artifacts.put(stage, Symbol.asyncIterator in running ? yield* running : await running);
       lender.close();
-      const spent = (performance.now() - began) / 1000 - (model.loading.seconds - loaded);
+      const spent = elapsed();
       seconds[stage.name] = spent;
       yield { type: "stage", stage: stage.name, state: "end", seconds: spent };
       yield* warnings.report();
@@ -53,15 +59,23 @@ export async function* runRecipe(
     return {
       decoded,
       depthMap: control.depthMap,
-      promptTokens: prompt.promptEmbeds.shape[1]!,
+      promptTokens: prompt.tokens,
       timings: { ...seconds, load: model.loading.seconds - loadedBefore },
     };
   } finally {
     artifacts.free();
+    for (const lender of lenders.values()) lender.close();
+    if (policy === "low") prompts.clear();
   }
 }
 
-/** What stages have made so far. Arrays are freed after the last stage that reads them. */
+/** Starts to measure time. The result gives the seconds since then, except those spent reading weights. */
+function stopwatch({ loading }: Model): () => number {
+  const [began, loadedBefore] = [performance.now(), loading.seconds];
+  return () => (performance.now() - began) / 1000 - (loading.seconds - loadedBefore);
+}
+
+/** Keeps the artifacts of a generation. Their arrays are freed after the last stage that reads them. */
 class ArtifactStore {
   readonly #stages: readonly Stage[];
   readonly #made: Partial<Record<keyof Artifacts, unknown>> = { estimate: null, start: null };
@@ -71,18 +85,17 @@ class ArtifactStore {
     this.#stages = stages;
   }
 
-  /** The artifacts of the stages that have run; stages declare which they read. */
+  /** The artifacts made so far. The types of stages limit them to those that they declare. */
   get all(): Artifacts {
     return this.#made as unknown as Artifacts;
   }
 
-  /** Keeps what a stage made, and frees what no later stage reads. */
+  /** Keeps a stage's artifact, and frees those that no later stage reads. */
   put(stage: Stage, artifact: Artifacts[keyof Artifacts]): void {
     this.#made[stage.makes] = artifact;
     if (!stage.makesShared) this.#owned.add(stage.makes);
-    const remaining = this.#stages.slice(this.#stages.indexOf(stage) + 1);
-    for (const name of this.#owned)
-      if (!remaining.some(({ reads }) => reads.includes(name))) this.#free(name);
+    const later = this.#stages.slice(this.#stages.indexOf(stage) + 1);
+    for (const name of this.#owned) if (!later.some(({ reads }) => reads.includes(name))) this.#free(name);
   }
 
   free(): void {
@@ -95,45 +108,70 @@ class ArtifactStore {
   }
 }
 
-/** Lends components to one stage, in the order that it declares, and frees them as their lifetimes say. */
-class StageLender implements ComponentLender {
-  readonly #generation: Generation;
-  readonly #stage: Stage;
-  readonly #lifetimes: Lifetime[];
+/** Makes a lender for each stage. The lifetimes of components span all of them. */
+function lendersFor(
+  stages: readonly Stage[],
+  generation: Generation,
+  policy: MemoryPolicy,
+): Map<Stage, StageLender> {
+  const uses = new Map(stages.map((stage) => [stage, usesOf(stage, generation.workload)]));
+  const lifetimes = lifetimesOf([...uses.values()].flat(), policy);
+  return new Map(
+    [...uses].map(([stage, own]) => {
+      const ofStage = lifetimes.filter(({ use }) => own.includes(use));
+      return [stage, new StageLender(stage, ofStage, generation)];
+    }),
+  );
+}
 
-  constructor(generation: Generation, stage: Stage, lifetimes: readonly Lifetime[]) {
-    this.#generation = generation;
+type ComponentLifetime = Lifetime<StageComponentName>;
+
+/** Lends components to one stage in the order of its declarations, and frees them at the end of their lifetimes. */
+class StageLender implements ComponentLender {
+  readonly #stage: Stage;
+  readonly #generation: Generation;
+  /** Lifetimes of the uses that are still to come. */
+  readonly #lifetimes: ComponentLifetime[];
+
+  constructor(stage: Stage, lifetimes: readonly ComponentLifetime[], generation: Generation) {
     this.#stage = stage;
     this.#lifetimes = [...lifetimes];
+    this.#generation = generation;
   }
 
-  async borrow<Name extends LoadableName>(...names: Name[]): Promise<Loan<Name>> {
-    const lifetime = this.#lifetimes.shift();
+  async borrow<Name extends StageComponentName>(...names: Name[]): Promise<Loan<Name>> {
+    const [lifetime] = this.#lifetimes;
     const declared = lifetime?.use.components ?? [];
-    if (names.length !== declared.length || !names.every((name) => declared.includes(name)))
+    if (!lifetime || names.length !== declared.length || !names.every((name) => declared.includes(name)))
       throw new Error(
-        `the stage ${this.#stage.name} borrows ${names.join(", ")} but declares ${declared.join(", ") || "nothing more"}`,
+        `the stage ${this.#stage.name} borrows ${names.join(", ")}, but declares ${declared.join(", ") || "nothing more"}`,
       );
-    const loan: Partial<Loadable> & Disposable = { [Symbol.dispose]: () => this.#release(lifetime!) };
-    for (const name of names) Object.assign(loan, { [name]: await this.#load(name) });
+    this.#lifetimes.shift();
+    const loan: Partial<StageComponents> & Disposable = { [Symbol.dispose]: () => this.#release(lifetime) };
+    try {
+      for (const name of names) Object.assign(loan, { [name]: await this.#load(name) });
+    } catch (error) {
+      this.#release(lifetime);
+      throw error;
+    }
     return loan as Loan<Name>;
   }
 
-  /** Ends the stage: frees what its unused declarations would have. */
+  /** Ends the stage. Uses that it skipped end too, so that components kept for them are freed. */
   close(): void {
     for (const lifetime of this.#lifetimes.splice(0)) this.#release(lifetime);
   }
 
-  #load(name: LoadableName): Promise<Loadable[LoadableName]> {
+  #load(name: StageComponentName): Promise<StageComponents[StageComponentName]> {
     const { model, estimator, signal } = this.#generation;
-    // The estimator reads its weights when it sees that the photo is a new one.
+    // The estimator reads its weights itself, and only for a photo that it has not just estimated.
     if (name === "depth") return Promise.resolve(estimator!);
     return model.components[name].get(signal);
   }
 
-  #release({ released }: Lifetime): void {
+  #release({ released }: ComponentLifetime): void {
     const { model, estimator } = this.#generation;
-    for (const name of released as readonly LoadableName[])
+    for (const name of released)
       if (name === "depth") estimator?.free();
       else model.components[name].free();
   }

@@ -1,65 +1,72 @@
 /*
- * What a stage of a generation is. A stage is data: its name, what it reads and makes, the components it uses, its
- * working memory, and its code. The runner loads and frees by these declarations, and the planner adds them up.
+ * A stage of a generation, as data: its name, the artifacts it reads and makes, the components it uses, its working
+ * memory, and its code. The runner executes stages and manages memory by these declarations; the planner adds them up.
  */
 import type { MxArray } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
-import type { ComponentName, Networks } from "../families/family.js";
-import type { DecodedImage } from "../images/types.js";
+import type { Networks } from "../families/family.js";
+import type { DecodedImage, FloatImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
-import type { StageName, StepEvent, Warnings } from "./events.js";
+import type { StageName, StepEvent } from "./events.js";
 import type { Model } from "./model.js";
 import type { PromptCache, PromptEmbeddings } from "./prompt-cache.js";
-import type { DepthMap, Latents, Picture } from "./result.js";
+import type { Latents, Picture } from "./result.js";
+import type { Warnings } from "./warnings.js";
 
-/** The facts about a generation that decide its stages and their memory. */
+/** The facts about a request that decide its stages and their memory. */
 export interface Workload {
+  /** Pixels. */
   readonly width: number;
+  /** Pixels. */
   readonly height: number;
-  readonly maxSequenceLength: number | undefined;
+  /** The most tokens that the prompt can have in the transformer, padding included. */
+  readonly textTokens: number;
   /** Whether the depth of a photo is estimated. */
   readonly estimatesDepth: boolean;
-  /** Whether the generation starts from a photo instead of noise. */
+  /** Whether the generation starts from a photo instead of noise alone. */
   readonly startsFromPhoto: boolean;
+  /** Whether steps are decoded to previews. */
   readonly previews: boolean;
 }
 
-/** The images of a request, decoded: a depth map, or a photo to estimate one from; a photo to start from. */
+/** The decoded images of a request. */
 export interface RequestImages {
+  /** The given depth map; null if the depth is estimated from the photo. */
   readonly depthMap: DecodedImage | null;
+  /** The photo to estimate the depth of, to start from, or both; null if neither is needed. */
   readonly photo: DecodedImage | null;
 }
 
-/** One generation: what its stages work from. */
+/** One generation: the inputs and the context of its stages. */
 export interface Generation {
   readonly request: ResolvedRequest;
   readonly workload: Workload;
   readonly model: Model;
   readonly images: RequestImages;
-  /** Estimates the photo's depth; null when the request needs no estimate. */
+  /** Estimates the photo's depth; null if no estimate is needed. */
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
   readonly grid: LatentGrid;
-  /** Steps between previews; 0 for none. */
+  /** Steps from one preview to the next; 0 for no previews. */
   readonly previewEvery: number;
-  /** Whether steps carry their latents. */
+  /** Whether step events carry the latents. */
   readonly withLatents: boolean;
-  /** The limit of MLX's buffer cache is the user's own. */
+  /** Whether the user limits MLX's buffer cache; stages leave the limit alone then. */
   readonly hasCacheLimit: boolean;
   readonly signal: AbortSignal;
   readonly warnings: Warnings;
 }
 
-/** What stages make and read. Skipped stages make null. */
+/** What stages make for later stages. The artifact of a skipped stage is null. */
 export interface Artifacts {
   readonly prompt: PromptEmbeddings;
   readonly estimate: DepthEstimate | null;
   readonly control: {
-    /** The map that guides the geometry, at the size of the image. */
-    readonly depthMap: DepthMap;
-    /** Packed, `[1, tokens, channels]` float32. */
+    /** The depth map that guides the geometry, at the size of the image. */
+    readonly depthMap: FloatImage;
+    /** Control latents, packed: `[1, tokens, channels]` float32. */
     readonly latents: MxArray;
   };
   /** The photo's packed latents, `[1, tokens, channels]` float32. */
@@ -69,30 +76,31 @@ export interface Artifacts {
   readonly decoded: { readonly image: Picture; readonly latents: Latents };
 }
 
-/** Everything a stage can use: the networks of a model, and the depth estimator. */
-export interface Loadable extends Networks {
+/** The components that stages can borrow: the model's networks and the depth estimator. */
+export interface StageComponents extends Networks {
   readonly depth: DepthEstimator;
 }
 
-export type LoadableName = ComponentName | "depth";
+export type StageComponentName = keyof StageComponents;
 
-/** Components on loan to a stage. Disposing returns them: what the memory policy does not keep is freed. */
-export type Loan<Name extends LoadableName> = Pick<Loadable, Name> & Disposable;
+/** Components on loan to a stage. Disposing the loan returns them; the runner frees those that are no longer needed. */
+export type Loan<Name extends StageComponentName> = Pick<StageComponents, Name> & Disposable;
 
-/** Gives a stage the components that it declared. */
+/** Lends a stage the components that it declares. */
 export interface ComponentLender {
   /**
-   * Loads the components of the stage's next use.
-   * @throws {ModelError} when their weights are missing or damaged.
+   * Lends the components of the stage's next declared use, reading their weights if necessary.
+   * @throws {ModelError} when weights are missing or damaged.
+   * @throws {Error} when the stage did not declare these components for its next use.
    */
-  borrow<Name extends LoadableName>(...names: Name[]): Promise<Loan<Name>>;
+  borrow<Name extends StageComponentName>(...names: Name[]): Promise<Loan<Name>>;
 }
 
-/** What the planner knows of the model and the machine. */
+/** The facts that a stage's memory depends on, in addition to the workload. */
 export interface PlanContext {
   readonly model: Model;
   readonly estimator: DepthEstimator | null;
-  /** Bytes that remain for the stage while its weights are held. */
+  /** Bytes left for the stage while its weights are held. */
   readonly room: number;
 }
 
@@ -103,17 +111,17 @@ export interface Stage<
   readonly name: StageName;
   readonly reads: readonly Input[];
   readonly makes: Output;
-  /** Whether a generation has this stage; always by default. */
+  /** Decides whether a generation has this stage; by default, every generation has it. */
   applies?(workload: Workload): boolean;
-  /** The components it uses: those of one list at the same time, the lists one after another. */
-  uses(workload: Workload): readonly (readonly LoadableName[])[];
-  /** Frees its components under every memory policy, because the next generation rarely needs them again. */
+  /** Lists the components that are in memory at the same time, once for each use, in order. At least one list. */
+  uses(workload: Workload): readonly (readonly StageComponentName[])[];
+  /** Frees its components under every memory policy, because the next generation rarely needs them. */
   readonly transient?: boolean;
-  /** The output belongs to a cache that outlives the generation, which frees it. */
+  /** A cache that outlives the generation owns the output and frees it. */
   readonly makesShared?: boolean;
-  /** Estimates the bytes that it computes with, weights aside. */
+  /** Estimates the bytes that it computes with, weights excluded. */
   workingMemory(workload: Workload, context: PlanContext): number;
-  /** Makes the output. A stage with steps is a generator that yields after each. */
+  /** Makes the output. A stage with steps is a generator that yields after each step. */
   run(
     inputs: Pick<Artifacts, Input>,
     generation: Generation,
@@ -121,7 +129,7 @@ export interface Stage<
   ): Promise<Artifacts[Output]> | AsyncGenerator<StepEvent, Artifacts[Output], void>;
 }
 
-/** Checks a stage's declaration and its code against each other. */
+/** Defines a stage; the compiler checks its code against the artifacts that it declares. */
 export const defineStage = <Input extends keyof Artifacts, Output extends keyof Artifacts>(
   stage: Stage<Input, Output>,
 ): Stage<Input, Output> => stage;

@@ -1,27 +1,27 @@
 import { add, evaluate, type MxArray, multiply, scope, subtract } from "@mflux-depth/mlx";
 import { stepSize } from "./schedule.js";
 
-/** One denoising step is done. */
+/** The state after one denoising step. */
 export interface DenoisedStep {
-  /** From 1 to `total`. */
+  /** 1 to `total`. */
   readonly index: number;
   readonly total: number;
-  /** The noise level that the step began at. */
+  /** The noise level at which the step began. */
   readonly sigma: number;
-  /** Packed latents after the step, evaluated; the generator's own, valid until it is resumed. */
+  /** Packed latents after the step, `[1, tokens, channels]`, evaluated. The generator disposes them when it resumes. */
   readonly latents: MxArray;
-  /** The noise-free latents that the model predicts at this step; the caller's to dispose. */
+  /** The noise-free latents that the step's velocity points to, `x − σ · v`; the caller disposes them. */
   predictClean(): MxArray;
 }
 
 /**
- * Euler's method for rectified flow (Liu et al., 2022): follows the velocity from noise to an image,
+ * Denoises by Euler's method for rectified flow (Liu et al., 2022): follows the velocity from noise to an image,
  * `x ← x + (σ′ − σ) · v(x, σ)`, and yields after each step.
- * @param start packed latents `[1, tokens, channels]` at the noise level `sigmas[0]`; owned by the generator.
- * @param sigmas noise levels, falling to 0; one more than there are steps.
- * @param velocity the model: packed latents at a noise level → velocity of the same shape, evaluated.
- * @returns the final latents, the caller's to dispose. `start` itself when there are no steps.
- * @throws the signal's reason when cancelled; nothing is left then.
+ * @param start packed latents `[1, tokens, channels]` float32 at the noise level `sigmas[0]`; the generator owns them.
+ * @param sigmas noise levels that fall to 0, one more than there are steps.
+ * @param velocity the model: latents `[1, tokens, channels]` and their noise level → velocity of the same shape.
+ * @returns the final latents, `[1, tokens, channels]`, which the caller disposes; `start` itself when there are no steps.
+ * @throws the signal's reason when it is aborted, and errors of `velocity`. All latents are disposed then.
  */
 export async function* denoise(
   start: MxArray,

@@ -1,15 +1,16 @@
 /*
- * The flow-matching Euler schedule: which noise levels a run goes through.
- * diffusers: schedulers/scheduling_flow_match_euler_discrete.py and pipelines/flux/pipeline_flux_control.py; the
- * shift is from "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (Esser et al., 2024).
- * Sigma is the share of noise in the latents: 1 is noise alone, 0 the picture. Arithmetic is float32 where the
- * reference's is, so that sigmas are equal to the last bit.
+ * The schedule of noise levels that denoising follows: flow matching with Euler steps.
+ * diffusers: schedulers/scheduling_flow_match_euler_discrete.py and pipelines/flux/pipeline_flux_control.py. The shift
+ * comes from "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (Esser et al., 2024).
+ *
+ * A sigma is the share of noise in the latents: 1 is noise alone, 0 the image. Where the reference computes in float32,
+ * so do we: sigmas are equal to the last bit.
  */
-import { ModelError } from "../errors.js";
+import { ConfigReader } from "../models/config.js";
 
-/** What `scheduler/scheduler_config.json` says; absent values are the reference's defaults. */
+/** The values of a `scheduler_config.json`. */
 export interface SchedulerConfig {
-  /** Shift by the number of image tokens; else by the constant `shift`. */
+  /** Shift sigmas by the number of image tokens, instead of by the constant `shift`. */
   readonly useDynamicShifting: boolean;
   readonly timeShiftType: "exponential" | "linear";
   readonly shift: number;
@@ -17,57 +18,45 @@ export interface SchedulerConfig {
   readonly maxShift: number;
   readonly baseImageSeqLen: number;
   readonly maxImageSeqLen: number;
-  /** What a sigma of 1 is as a timestep. */
+  /** The timestep of sigma 1. */
   readonly numTrainTimesteps: number;
 }
 
+/** Settings of the reference that this schedule does not compute, with the values that switch them off. */
+const unsupported = {
+  use_karras_sigmas: false,
+  use_exponential_sigmas: false,
+  use_beta_sigmas: false,
+  invert_sigmas: false,
+  stochastic_sampling: false,
+  shift_terminal: null,
+};
+
 /**
- * Reads a scheduler's config.
- * @param source the file's name, for messages.
- * @throws {ModelError} for another scheduler, values that are not numbers, and variants that are not computed here.
+ * Reads a `scheduler_config.json`. Missing values get the reference's defaults.
+ * @param source the file, for messages.
+ * @throws {ModelError} when it is the config of another scheduler, a value is invalid, or a setting is not supported.
  */
 export function schedulerConfig(json: unknown, source = "scheduler_config.json"): SchedulerConfig {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw new ModelError(source, "must hold a JSON object.");
-  const config = json as Record<string, unknown>;
-  const given = (key: string): unknown => config[key] ?? undefined;
-
-  const name = given("_class_name") ?? "FlowMatchEulerDiscreteScheduler";
-  if (name !== "FlowMatchEulerDiscreteScheduler")
-    throw new ModelError(source, `is for ${name}; FLUX.1 needs FlowMatchEulerDiscreteScheduler.`);
-  for (const key of [
-    "use_karras_sigmas",
-    "use_exponential_sigmas",
-    "use_beta_sigmas",
-    "invert_sigmas",
-    "stochastic_sampling",
-    "shift_terminal",
-  ])
-    if (given(key)) throw new ModelError(source, `asks for ${key}, which this version does not compute.`);
-
-  const number = (key: string, fallback: number): number => {
-    const value = given(key) ?? fallback;
-    if (typeof value !== "number" || !Number.isFinite(value))
-      throw new ModelError(source, `${key} must be a number, not ${JSON.stringify(value)}.`);
-    return value;
-  };
-  const timeShiftType = given("time_shift_type") ?? "exponential";
-  if (timeShiftType !== "exponential" && timeShiftType !== "linear")
-    throw new ModelError(source, `time_shift_type must be "exponential" or "linear".`);
-
+  const reader = new ConfigReader(json, "a flow-matching Euler scheduler", source);
+  reader.className("FlowMatchEulerDiscreteScheduler");
+  for (const [key, off] of Object.entries(unsupported)) reader.only(key, off);
   return {
-    useDynamicShifting: given("use_dynamic_shifting") === true,
-    timeShiftType,
-    shift: number("shift", 1),
-    baseShift: number("base_shift", 0.5),
-    maxShift: number("max_shift", 1.15),
-    baseImageSeqLen: number("base_image_seq_len", 256),
-    maxImageSeqLen: number("max_image_seq_len", 4096),
-    numTrainTimesteps: number("num_train_timesteps", 1000),
+    useDynamicShifting: reader.flag("use_dynamic_shifting", false),
+    timeShiftType: reader.oneOf("time_shift_type", ["exponential", "linear"], "exponential"),
+    shift: reader.number("shift", 1),
+    baseShift: reader.number("base_shift", 0.5),
+    maxShift: reader.number("max_shift", 1.15),
+    baseImageSeqLen: reader.number("base_image_seq_len", 256),
+    maxImageSeqLen: reader.number("max_image_seq_len", 4096),
+    numTrainTimesteps: reader.number("num_train_timesteps", 1000),
   };
 }
 
-/** The shift for a number of image tokens: a line through the config's two points, unclamped outside them. */
+/**
+ * The shift μ for a number of image tokens: the line through the config's two points, extended beyond them.
+ * (diffusers: pipeline_flux_control.py, `calculate_shift`.)
+ */
 export function mu(imageTokens: number, config: SchedulerConfig): number {
   const slope = (config.maxShift - config.baseShift) / (config.maxImageSeqLen - config.baseImageSeqLen);
   return imageTokens * slope + (config.baseShift - slope * config.baseImageSeqLen);
@@ -76,8 +65,8 @@ export function mu(imageTokens: number, config: SchedulerConfig): number {
 const f32 = Math.fround;
 
 /**
- * The noise levels of a run: `steps + 1` of them, falling from 1 to 0.
- * @param imageTokens tokens of the packed latents, `(height / 16) · (width / 16)`; text does not count.
+ * The noise levels of a generation: `steps + 1` sigmas, falling from 1 to 0.
+ * @param imageTokens tokens of the packed latents, without the text tokens.
  */
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;
@@ -85,6 +74,10 @@ export function sigmas(steps: number, imageTokens: number, config: SchedulerConf
   return Float32Array.from({ length: steps + 1 }, (_, i) => (i === steps ? 0 : shifted(f32(1 + i * stride))));
 }
 
+/**
+ * The function that shifts sigmas towards noise: `s·σ / (1 + (s − 1)·σ)` for a constant shift `s`, and
+ * `w / (w + 1/σ − 1)` for a dynamic one, with `w` = exp(μ) or μ.
+ */
 function shiftOf(imageTokens: number, config: SchedulerConfig): (sigma: number) => number {
   if (!config.useDynamicShifting) {
     const [shift, rest] = [f32(config.shift), f32(config.shift - 1)];
@@ -95,22 +88,20 @@ function shiftOf(imageTokens: number, config: SchedulerConfig): (sigma: number) 
   return (sigma) => f32(weight / f32(weight + f32(f32(1 / sigma) - 1)));
 }
 
-/**
- * The time that the transformer is told for a sigma: 0 to 1, through the scheduler's timestep and back, in float32.
- */
+/** The timestep that the transformer receives for a sigma, 0 to 1. Scaling it up and down rounds it as the reference does. */
 export const modelTime = (sigma: number, config: SchedulerConfig): number =>
   f32(f32(sigma * config.numTrainTimesteps) / config.numTrainTimesteps);
 
-/** Euler's step: `latents + stepSize · velocity` takes the latents from one sigma to the next; it is negative. */
+/** The factor of the velocity in an Euler step from one sigma to the next; negative, because sigmas fall. */
 export const stepSize = (sigma: number, next: number): number => f32(next - sigma);
 
 /**
- * The step at which a run that starts from a picture begins: at sigma `s`, with `s · noise + (1 − s) · picture`.
- * diffusers: pipeline_flux_control_img2img.py, `get_timesteps`, with its `strength` = 1 − imageStrength.
- * @param imageStrength the share of steps to skip, 0 to 1. At 1 no step is left: the picture is decoded as encoded.
+ * The index of the step that a generation from a photo begins with: at sigma `s`, from `s · noise + (1 − s) · photo`.
+ * (diffusers: pipeline_flux_control_img2img.py, `get_timesteps`, with `strength` = 1 − imageStrength.)
+ * @param imageStrength the share of steps to skip, 0 to 1. At 1 all are skipped, and the encoded photo is decoded again.
  */
 export function startIndex(steps: number, imageStrength: number): number {
-  // 1 − 0.42 is not 0.58 in binary; unrounded it would cost a step of 50.
+  // In binary, 1 − 0.42 differs from 0.58; without rounding that would cost one step of 50.
   const strength = Math.round((1 - imageStrength) * 1e12) / 1e12;
   return Math.trunc(Math.max(steps - Math.min(steps * strength, steps), 0));
 }

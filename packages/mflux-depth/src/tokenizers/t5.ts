@@ -1,14 +1,12 @@
 import { join } from "node:path";
 import { ModelError, OptionError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { longestPrompt } from "../options/defaults.js";
 import { isRecord } from "../record.js";
 import { precompiledCharsmap } from "./charsmap.js";
 import { readSettings, specialTokens } from "./files.js";
 import { Unigram } from "./library.js";
 import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
-
-/** What FLUX was trained with and diffusers takes (`max_sequence_length`). */
-const trainedLength = 512;
 
 const roles = { eos: "</s>", unk: "<unk>", pad: "<pad>" };
 
@@ -117,7 +115,7 @@ export class T5Tokenizer {
         start: [],
         end: idOf(settings.roles.eos),
         padding: idOf(settings.roles.pad),
-        length: asked ?? Math.min(trainedLength, settings.maxLength ?? trainedLength),
+        length: asked ?? Math.min(longestPrompt, settings.maxLength ?? longestPrompt),
       }),
     );
   }

@@ -202,7 +202,8 @@ function weightOptions<M extends Module>(
   };
 }
 
-const widths: Readonly<Record<string, number>> = { float32: 4, bfloat16: 2, float16: 2 };
+/** Bytes of one floating-point value. */
+export const bytesPerValue = (dtype: DType): number => (dtype === "float32" ? 4 : 2);
 
 /**
  * Bytes of a checkpoint's tensor as a parameter: floats have `dtype`, except that matrices may keep fewer bits as stored;
@@ -218,7 +219,7 @@ function heldBytes(
   if (stored === "U32") return 4 * elements;
   const ofMatrix = shape.length === 2 && /\.(weight|scales|biases)$/.test(name);
   const narrow = matricesAsStored && ofMatrix && (stored === "BF16" || stored === "F16");
-  const width = narrow ? 2 : (widths[dtype] ?? 4);
+  const width = narrow ? 2 : bytesPerValue(dtype);
   const matrix = ofMatrix && name.endsWith(".weight") && shape[1]! % savedGroupSize === 0;
   if (bits === null || !matrix) return width * elements;
   return (elements * bits) / 8 + (2 * width * elements) / savedGroupSize;

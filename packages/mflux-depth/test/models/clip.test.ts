@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   array,
@@ -50,39 +50,58 @@ after(() => {
   model.dispose();
 });
 
-test("the pooled vectors of the golden texts are transformers'", () => {
-  using out = model.forward(ids);
-  assert.deepEqual(out.shape, [6, 64]);
-  assert.ok(relativeError(values(out), pooled) <= 2e-5);
-});
+describe("the CLIP text encoder", () => {
+  test("agrees with transformers about the pooled embeddings of the golden texts", () => {
+    using out = model.forward(ids);
+    assert.deepEqual(out.shape, [6, 64]);
+    assert.ok(relativeError(values(out), pooled) <= 2e-5);
+  });
 
-test("a text alone gives what it gives among others", () => {
-  const all = Int32Array.from(ids.toTypedArray(), Number);
-  for (let text = 0; text < 6; text++) {
-    using out = model.forward(all.subarray(text * 77, (text + 1) * 77));
-    assert.deepEqual(out.shape, [1, 64]);
-    assert.ok(relativeError(values(out), pooled.slice(text * 64, (text + 1) * 64)) <= 2e-5);
-  }
-});
+  test("encodes a text alone as it does in a batch", () => {
+    const all = Int32Array.from(ids.toTypedArray(), Number);
+    for (let text = 0; text < 6; text++) {
+      using out = model.forward(all.subarray(text * 77, (text + 1) * 77));
+      assert.deepEqual(out.shape, [1, 64]);
+      assert.ok(relativeError(values(out), pooled.slice(text * 64, (text + 1) * 64)) <= 2e-5);
+    }
+  });
 
-test("bfloat16 keeps its dtype and about its precision", async () => {
-  using half = await loadBundled("bfloat16");
-  using out = half.forward(ids);
-  assert.equal(out.dtype, "bfloat16");
-  const error = relativeError(values(out), pooled);
-  assert.ok(error > 1e-4 && error < 2e-2, `${error}`);
-});
+  test("in bfloat16 keeps its dtype, and about its precision", async () => {
+    using half = await loadBundled("bfloat16");
+    using out = half.forward(ids);
+    assert.equal(out.dtype, "bfloat16");
+    const error = relativeError(values(out), pooled);
+    assert.ok(error > 1e-4 && error < 2e-2, `${error}`);
+  });
 
-test("a forward pass leaves its result alone behind, one that is left early nothing", () => {
-  const before = memory.liveHandles();
-  const out = model.forward(ids);
-  assert.equal(memory.liveHandles(), before + 1);
-  out.dispose();
-  const stages = model.stages(ids);
-  stages.next();
-  assert.ok(memory.liveHandles() > before);
-  stages.return(out);
-  assert.equal(memory.liveHandles(), before);
+  test("leaves only its result in memory", () => {
+    const before = memory.liveHandles();
+    using _out = model.forward(ids);
+    assert.equal(memory.liveHandles(), before + 1);
+  });
+
+  test("leaves nothing in memory when it ends early", () => {
+    const before = memory.liveHandles();
+    const stages = model.stages(ids);
+    stages.next();
+    assert.ok(memory.liveHandles() > before);
+    stages.return(undefined as never);
+    assert.equal(memory.liveHandles(), before);
+  });
+
+  const refusals: [name: string, ids: Int32Array, message: RegExp][] = [
+    ["an id behind the vocabulary", Int32Array.of(862, 864), /token id 864 is not in the vocabulary of 864/],
+    ["a negative id", Int32Array.of(-1), /token id -1/],
+    ["more tokens than positions", new Int32Array(78), /78 tokens, but the encoder has only 77 positions/],
+    ["no tokens", new Int32Array(0), /at least one token/],
+  ];
+  for (const [name, refused, message] of refusals)
+    test(`refuses ${name}`, () => {
+      assert.throws(
+        () => model.forward(refused),
+        (error) => error instanceof MlxError && message.test(error.message),
+      );
+    });
 });
 
 /** The encoder in plain loops (transformers: models/clip/modeling_clip.py). */
@@ -135,7 +154,7 @@ function recompute(model: ClipTextEncoder, config: ClipTextConfig, ids: readonly
   return normalize(x, "finalLayerNorm");
 }
 
-test("another size, GELU and end token agree with a recomputation in plain loops", () => {
+describe("the CLIP text encoder of another size agrees with plain loops", () => {
   const config = clipTextConfig({
     vocab_size: 41,
     hidden_size: 30,
@@ -150,32 +169,45 @@ test("another size, GELU and end token agree with a recomputation in plain loops
     [3, 40, 7, 22, 7, 7, 0, 1, 2],
     [5, 5, 5, 39, 8, 9, 1, 4, 7],
   ];
-  for (const hiddenAct of ["gelu", "quick_gelu"] as const) {
-    using small = new ClipTextEncoder({ ...config, hiddenAct });
-    using key = random.key(5);
-    randomize(small, key, 0.4);
-    using ids = array(Int32Array.from(texts.flat()), { shape: [2, 9] });
-    using out = small.forward(ids);
-    const expected = texts.map((text) => recompute(small, { ...config, hiddenAct }, text)[text.indexOf(7)]!);
-    assert.ok(relativeError(values(out), expected.flat()) <= 2e-5);
-  }
+  for (const hiddenAct of ["gelu", "quick_gelu"] as const)
+    test(`with ${hiddenAct}`, () => {
+      using small = new ClipTextEncoder({ ...config, hiddenAct });
+      using key = random.key(5);
+      randomize(small, key, 0.4);
+      using ids = array(Int32Array.from(texts.flat()), { shape: [2, 9] });
+      using out = small.forward(ids);
+      const expected = texts.map(
+        (text) => recompute(small, { ...config, hiddenAct }, text)[text.indexOf(7)]!,
+      );
+      assert.ok(relativeError(values(out), expected.flat()) <= 2e-5);
+    });
 });
 
-test("the pooled token is the first end token, or the highest id where the config says 2", () => {
+describe("the pooled position", () => {
   const rows = [
     [862, 5, 863, 863, 863],
     [862, 2, 9, 5, 9],
     [1, 1, 1, 1, 1],
   ];
-  assert.deepEqual(pooledPositions(rows, 2), [2, 0, 0]);
-  assert.deepEqual(pooledPositions(rows, 863), [2, 0, 0]);
-  assert.deepEqual(pooledPositions(rows, 9), [0, 2, 0]);
+
+  test("is that of the first end token, or else the first of all", () => {
+    assert.deepEqual(pooledPositions(rows, 863), [2, 0, 0]);
+    assert.deepEqual(pooledPositions(rows, 9), [0, 2, 0]);
+  });
+
+  test("is that of the highest id if the config says 2", () => {
+    assert.deepEqual(pooledPositions(rows, 2), [2, 0, 0]);
+  });
 });
 
-test("keys come with or without a prefix, and only a CLIP's other parts are unused", () => {
+describe("tensor names of CLIP", () => {
   const key = "encoder.layers.0.layer_norm1.weight";
-  assert.equal(ClipTextEncoder.sanitize(`text_model.${key}`), key);
-  assert.equal(ClipTextEncoder.sanitize(key), key);
+
+  test("come with or without a prefix", () => {
+    assert.equal(ClipTextEncoder.sanitize(`text_model.${key}`), key);
+    assert.equal(ClipTextEncoder.sanitize(key), key);
+  });
+
   for (const unused of [
     "text_model.embeddings.position_ids",
     "embeddings.position_ids",
@@ -184,11 +216,16 @@ test("keys come with or without a prefix, and only a CLIP's other parts are unus
     "text_projection.weight",
     "visual_projection.weight",
   ])
-    assert.equal(ClipTextEncoder.sanitize(unused), null);
-  assert.equal(ClipTextEncoder.sanitize("encoder.logit_scale.weight"), "encoder.logit_scale.weight");
+    test(`do not need ${unused}`, () => {
+      assert.equal(ClipTextEncoder.sanitize(unused), null);
+    });
+
+  test("need everything else", () => {
+    assert.equal(ClipTextEncoder.sanitize("encoder.logit_scale.weight"), "encoder.logit_scale.weight");
+  });
 });
 
-test("what a config leaves out is transformers' default", () => {
+describe("the config of a CLIP text encoder", () => {
   const defaults: ClipTextConfig = {
     vocabSize: 49408,
     hiddenSize: 512,
@@ -200,18 +237,24 @@ test("what a config leaves out is transformers' default", () => {
     hiddenAct: "quick_gelu",
     eosTokenId: 49407,
   };
-  assert.deepEqual(clipTextConfig({}), defaults);
-  assert.deepEqual(clipTextConfig({ text_config: { hidden_size: 64 } }), { ...defaults, hiddenSize: 64 });
-  const names = (key: string) => (error: unknown) =>
-    error instanceof ModelError && error.message.includes(key);
-  assert.throws(() => clipTextConfig({ hidden_act: "mish" }), names("hidden_act"));
-  assert.throws(() => clipTextConfig({ hidden_size: 100 }), names("num_attention_heads"));
-  assert.throws(() => clipTextConfig([]), names("config.json"));
-});
 
-test("ids outside the vocabulary or the positions are refused", () => {
-  assert.throws(() => model.forward(Int32Array.of(862, 864)), MlxError);
-  assert.throws(() => model.forward(Int32Array.of(-1)), MlxError);
-  assert.throws(() => model.forward(new Int32Array(78)), /77 positions/);
-  assert.throws(() => model.forward(new Int32Array(0)), MlxError);
+  test("has transformers' defaults", () => {
+    assert.deepEqual(clipTextConfig({}), defaults);
+  });
+
+  test("may be part of the config of a whole CLIP", () => {
+    assert.deepEqual(clipTextConfig({ text_config: { hidden_size: 64 } }), { ...defaults, hiddenSize: 64 });
+  });
+
+  for (const [name, config, message] of [
+    ["an unknown activation", { hidden_act: "mish" }, /hidden_act/],
+    ["a width that heads do not divide", { hidden_size: 100 }, /num_attention_heads/],
+    ["a list", [], /config\.json/],
+  ] as const)
+    test(`refuses ${name}`, () => {
+      assert.throws(
+        () => clipTextConfig(config),
+        (error) => error instanceof ModelError && message.test(error.message),
+      );
+    });
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { before, describe, it } from "node:test";
+import { before, describe, test } from "node:test";
 import {
   array,
   astype,
@@ -27,6 +27,8 @@ import {
   rotaryTables,
   sinusoid,
 } from "../../src/models/flux-transformer.js";
+import type { Matrix } from "../support/float64.js";
+import { PlainFluxTransformer } from "../support/plain-flux-transformer.js";
 import { at, relativeError, values } from "../support/tensors.js";
 
 const json = (path: string): Record<string, unknown> => JSON.parse(readFileSync(at(path), "utf8"));
@@ -42,14 +44,15 @@ async function tinyWorld(dtype: DType = "float32"): Promise<FluxTransformer> {
   return model;
 }
 
-interface Case {
+/** A forward pass of diffusers, whose tensors are in `golden/`. */
+interface Golden {
   batch: number;
   rows: number;
   columns: number;
   timestep: number;
   guidance: number;
 }
-const cases = json("test/golden/index.json").transformer as Case[];
+const cases = json("test/golden/index.json").transformer as Golden[];
 
 function golden(index: number): {
   inputs: FluxTransformerInputs;
@@ -74,23 +77,23 @@ function golden(index: number): {
   };
 }
 
-// The floor between torch and us is 8e-7 on the CPU; the mistakes that ports make start at 2e-6.
+// Torch and MLX differ by 8e-7 on the CPU. Mistakes in porting start at 2e-6.
 const tolerance = defaultDevice() === "cpu" ? 1.8e-6 : 2e-5;
 
-describe("FLUX transformer against diffusers", () => {
+describe("the FLUX transformer agrees with diffusers", () => {
   let model: FluxTransformer;
   before(async () => {
     model = await tinyWorld();
   });
   for (const [index, { rows, columns, timestep, guidance }] of cases.entries()) {
-    it(`${rows}×${columns} tokens, timestep ${timestep}, guidance ${guidance}`, () => {
+    test(`for ${rows} × ${columns} tokens, timestep ${timestep}, guidance ${guidance}`, () => {
       const { inputs, output } = golden(index);
       const error = relativeError(values(model.forward(inputs)), output);
       assert.ok(error <= tolerance, `relative error ${error}`);
     });
   }
 
-  it("image tokens lie at (0, row, column), as the reference's", () => {
+  test("about the positions of image tokens: (0, row, column)", () => {
     for (const [index, { rows, columns }] of cases.entries()) {
       const expected = Array.from({ length: rows * columns }, (_, i) => [
         0,
@@ -100,28 +103,39 @@ describe("FLUX transformer against diffusers", () => {
       assert.deepEqual([...golden(index).imgIds], expected.flat());
     }
   });
+});
 
-  it("is the same block by block", async () => {
-    const { inputs } = golden(0);
-    const once = values(model.forward(inputs));
-    for (const every of [1, 4])
+describe("the FLUX transformer", () => {
+  let model: FluxTransformer;
+  before(async () => {
+    model = await tinyWorld();
+  });
+
+  for (const every of [1, 4])
+    test(`gives the same in stages as at once, evaluated after every ${every}`, async () => {
+      const { inputs } = golden(0);
+      const once = values(model.forward(inputs));
       assert.deepEqual(values(await runStages(model.stages(inputs), { every })), once);
+    });
+
+  test("yields after each block", () => {
+    const { inputs } = golden(0);
     let blocks = 0;
     for (const held of model.stages(inputs)) blocks += held.length > 0 ? 1 : 0;
     assert.equal(blocks, model.blocks);
   });
 
-  it("a cancel within a step leaves nothing behind", async () => {
+  test("leaves nothing in memory when it is aborted between blocks", async () => {
     const { inputs } = golden(0);
     const before = memory.liveHandles();
     const abort = new AbortController();
-    const run = runStages(model.stages(inputs), { signal: abort.signal });
+    const running = runStages(model.stages(inputs), { signal: abort.signal });
     setImmediate(() => abort.abort(new Error("enough")));
-    await assert.rejects(run, /enough/);
+    await assert.rejects(running, /enough/);
     assert.ok(memory.liveHandles() <= before);
   });
 
-  it("in bfloat16 it stays close to float32, and computes in bfloat16", async () => {
+  test("computes in bfloat16, close to float32", async () => {
     using half = await tinyWorld("bfloat16");
     const { inputs, output } = golden(0);
     const out = half.forward(inputs);
@@ -130,7 +144,7 @@ describe("FLUX transformer against diffusers", () => {
     assert.ok(error > 1e-4 && error < 0.1, `relative error ${error}`);
   });
 
-  it("quantized to 8 bits it stays close to float32", async () => {
+  test("quantized to 8 bits, stays close to float32", async () => {
     using quantized = new FluxTransformer(tinyConfig);
     await quantized.load(weights(), { dtype: "float32", quantization: { bits: 8 } });
     const { inputs, output } = golden(0);
@@ -138,187 +152,6 @@ describe("FLUX transformer against diffusers", () => {
     assert.ok(error > 1e-4 && error < 0.02, `relative error ${error}`);
   });
 });
-
-// ---------------------------------------------------------------- another size, in plain doubles
-
-type Matrix = number[][];
-
-/** The transformer for one picture written out with loops, from the paper's equations. */
-class Plainly {
-  private readonly parameters = new Map<string, number[]>();
-  private readonly shapes = new Map<string, readonly number[]>();
-
-  constructor(
-    model: FluxTransformer,
-    private readonly config: FluxTransformerConfig,
-  ) {
-    for (const [path, parameter] of model.parameters()) {
-      this.parameters.set(path, Array.from(values(parameter)));
-      this.shapes.set(path, parameter.shape);
-    }
-  }
-
-  private linear(path: string, x: Matrix): Matrix {
-    const [weight, bias] = [this.parameters.get(`${path}.weight`)!, this.parameters.get(`${path}.bias`)!];
-    const [out, inputs] = this.shapes.get(`${path}.weight`) as [number, number];
-    return x.map((row) => {
-      assert.equal(row.length, inputs);
-      return Array.from({ length: out }, (_, o) =>
-        row.reduce((sum, v, i) => sum + v * weight[o * inputs + i]!, bias[o]!),
-      );
-    });
-  }
-
-  private modulation(path: string, condition: number[], parts: number): number[][] {
-    const [all] = this.linear(`${path}.linear`, [condition]);
-    const dims = all!.length / parts;
-    return Array.from({ length: parts }, (_, i) => all!.slice(i * dims, (i + 1) * dims));
-  }
-
-  private heads(x: Matrix, norm: string | null): number[][][] {
-    const size = this.config.attentionHeadDim;
-    const weight = norm ? this.parameters.get(`${norm}.weight`)! : null;
-    return Array.from({ length: this.config.numAttentionHeads }, (_, head) =>
-      x.map((row) => {
-        const part = row.slice(head * size, (head + 1) * size);
-        const scale = weight ? 1 / Math.sqrt(part.reduce((sum, v) => sum + v * v, 0) / size + 1e-6) : 1;
-        return part.map((v, i) => v * scale * (weight ? weight[i]! : 1));
-      }),
-    );
-  }
-
-  private rotate(head: Matrix, positions: number[][]): Matrix {
-    return head.map((row, token) => {
-      const angles = this.config.axesDimsRope.flatMap((dims, axis) =>
-        Array.from({ length: dims / 2 }, (_, i) => positions[token]![axis]! / 10000 ** ((2 * i) / dims)),
-      );
-      return row.map((v, i) => {
-        const angle = angles[i >> 1]!;
-        return i % 2 === 0
-          ? v * Math.cos(angle) - row[i + 1]! * Math.sin(angle)
-          : v * Math.cos(angle) + row[i - 1]! * Math.sin(angle);
-      });
-    });
-  }
-
-  private attend(q: number[][][], k: number[][][], v: number[][][], positions: number[][]): Matrix {
-    const size = this.config.attentionHeadDim;
-    const out: Matrix = positions.map(() => []);
-    for (const [head, queries] of q.entries()) {
-      const [rotated, keys] = [this.rotate(queries, positions), this.rotate(k[head]!, positions)];
-      for (const [token, query] of rotated.entries()) {
-        const scores = keys.map((key) => key.reduce((sum, x, i) => sum + x * query[i]!, 0) / Math.sqrt(size));
-        const most = Math.max(...scores);
-        const exps = scores.map((score) => Math.exp(score - most));
-        const total = exps.reduce((sum, e) => sum + e, 0);
-        for (let i = 0; i < size; i++)
-          out[token]!.push(exps.reduce((sum, e, t) => sum + (e / total) * v[head]![t]![i]!, 0));
-      }
-    }
-    return out;
-  }
-
-  private feedForward(path: string, x: Matrix): Matrix {
-    return this.linear(`${path}.net.2`, map(geluTanh, this.linear(`${path}.net.0.proj`, x)));
-  }
-
-  private embedding(path: string, x: number[]): number[] {
-    const embedder = `timeTextEmbed.${path}`;
-    return this.linear(`${embedder}.linear2`, map(silu, this.linear(`${embedder}.linear1`, [x])))[0]!;
-  }
-
-  forward(
-    hidden: Matrix,
-    encoder: Matrix,
-    pooled: number[],
-    { timestep, guidance, columns }: { timestep: number; guidance: number; columns: number },
-  ): Matrix {
-    let image = this.linear("xEmbedder", hidden);
-    let text = this.linear("contextEmbedder", encoder);
-    const embedded = [
-      this.embedding("timestepEmbedder", waves(1000 * timestep)),
-      this.embedding("textEmbedder", pooled),
-      ...(this.config.guidanceEmbeds ? [this.embedding("guidanceEmbedder", waves(1000 * guidance))] : []),
-    ];
-    const condition = embedded.reduce((sum, one) => sum.map((v, i) => v + one[i]!)).map(silu);
-    const positions = [
-      ...text.map(() => [0, 0, 0]),
-      ...image.map((_, i) => [0, Math.floor(i / columns), i % columns]),
-    ];
-
-    for (let i = 0; i < this.config.numLayers; i++) {
-      const block = `transformerBlocks.${i}`;
-      const [shift, scale, gate, mlpShift, mlpScale, mlpGate] = this.modulation(
-        `${block}.norm1`,
-        condition,
-        6,
-      );
-      const [tShift, tScale, tGate, tMlpShift, tMlpScale, tMlpGate] = this.modulation(
-        `${block}.norm1Context`,
-        condition,
-        6,
-      );
-      const [a, b] = [modulated(image, shift!, scale!), modulated(text, tShift!, tScale!)];
-      const joint = (ofText: string, ofImage: string, norms: [string, string] | null): number[][][] => {
-        const textHeads = this.heads(
-          this.linear(`${block}.attn.${ofText}`, b),
-          norms && `${block}.attn.${norms[0]}`,
-        );
-        const imageHeads = this.heads(
-          this.linear(`${block}.attn.${ofImage}`, a),
-          norms && `${block}.attn.${norms[1]}`,
-        );
-        return textHeads.map((head, h) => [...head, ...imageHeads[h]!]);
-      };
-      const attended = this.attend(
-        joint("addQProj", "toQ", ["normAddedQ", "normQ"]),
-        joint("addKProj", "toK", ["normAddedK", "normK"]),
-        joint("addVProj", "toV", null),
-        positions,
-      );
-      image = gated(image, gate!, this.linear(`${block}.attn.toOut.0`, attended.slice(text.length)));
-      image = gated(image, mlpGate!, this.feedForward(`${block}.ff`, modulated(image, mlpShift!, mlpScale!)));
-      text = gated(text, tGate!, this.linear(`${block}.attn.toAddOut`, attended.slice(0, text.length)));
-      text = gated(
-        text,
-        tMlpGate!,
-        this.feedForward(`${block}.ffContext`, modulated(text, tMlpShift!, tMlpScale!)),
-      );
-    }
-
-    let all = [...text, ...image];
-    for (let i = 0; i < this.config.numSingleLayers; i++) {
-      const block = `singleTransformerBlocks.${i}`;
-      const [shift, scale, gate] = this.modulation(`${block}.norm`, condition, 3);
-      const x = modulated(all, shift!, scale!);
-      const of = (name: string, norm: string | null): number[][][] =>
-        this.heads(this.linear(`${block}.attn.${name}`, x), norm && `${block}.attn.${norm}`);
-      const attended = this.attend(of("toQ", "normQ"), of("toK", "normK"), of("toV", null), positions);
-      const mlp = map(geluTanh, this.linear(`${block}.projMlp`, x));
-      const joined = attended.map((row, t) => [...row, ...mlp[t]!]);
-      all = gated(all, gate!, this.linear(`${block}.projOut`, joined));
-    }
-    const [scale, shift] = this.modulation("normOut", condition, 2);
-    return this.linear("projOut", modulated(all.slice(text.length), shift!, scale!));
-  }
-}
-
-const map = (f: (v: number) => number, x: Matrix): Matrix => x.map((row) => row.map(f));
-const silu = (v: number): number => v / (1 + Math.exp(-v));
-const geluTanh = (v: number): number =>
-  (v / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
-const waves = (value: number): number[] => {
-  const angles = Array.from({ length: 128 }, (_, i) => value * 10000 ** (-i / 128));
-  return [...angles.map(Math.cos), ...angles.map(Math.sin)];
-};
-const modulated = (x: Matrix, shift: number[], scale: number[]): Matrix =>
-  x.map((row) => {
-    const mean = row.reduce((sum, v) => sum + v, 0) / row.length;
-    const variance = row.reduce((sum, v) => sum + (v - mean) ** 2, 0) / row.length;
-    return row.map((v, i) => ((v - mean) / Math.sqrt(variance + 1e-6)) * (1 + scale[i]!) + shift[i]!);
-  });
-const gated = (x: Matrix, gate: number[], y: Matrix): Matrix =>
-  x.map((row, t) => row.map((v, i) => v + gate[i]! * y[t]![i]!));
 
 const oddConfig: FluxTransformerConfig = {
   inChannels: 10,
@@ -362,18 +195,18 @@ function matrix(a: MxArray): Matrix {
   return Array.from({ length: rows }, (_, i) => Array.from(flat.subarray(i * columns, (i + 1) * columns)));
 }
 
-describe("FLUX transformer at another size", () => {
-  // With small weights the vectors under the norms have an RMS near the square root of eps, where a wrong eps shows.
+describe("the FLUX transformer at another size", () => {
+  // With small weights, the RMS of vectors under the norms is near the square root of eps, where a wrong eps shows.
   for (const [scale, bound] of [
     [0.2, 3e-6],
     [0.005, 1e-6],
   ] as const)
     for (const guidanceEmbeds of [true, false]) {
-      it(`equals plain loops in doubles: weights of ${scale}, guidance ${guidanceEmbeds}`, () => {
+      test(`agrees with plain loops: weights of ${scale}, guidance ${guidanceEmbeds}`, () => {
         const config = { ...oddConfig, guidanceEmbeds };
         const model = oddModel(config, scale);
         const inputs = oddInputs(config, scale < 0.1 ? 0.1 : 1);
-        const expected = new Plainly(model, config).forward(
+        const expected = new PlainFluxTransformer(model, config).forward(
           matrix(inputs.hiddenStates),
           matrix(inputs.encoderHiddenStates),
           Array.from(values(inputs.pooledProjections)),
@@ -388,16 +221,19 @@ describe("FLUX transformer at another size", () => {
   const inputs = oddInputs(oddConfig);
   const output = values(model.forward(inputs));
 
-  it("text has no order, the picture has", () => {
+  test("ignores the order of text tokens", () => {
     const shuffled = array([2, 0, 3, 1], { dtype: "int32" });
     const text = take(inputs.encoderHiddenStates, shuffled, 1);
     const same = values(model.forward({ ...inputs, encoderHiddenStates: text }));
     assert.ok(relativeError(same, output) <= 1e-5);
+  });
+
+  test("depends on the positions of image tokens", () => {
     const rotary = rotaryTables(oddConfig, { ...oddSize, rows: 5, columns: 3 });
     assert.ok(relativeError(values(model.forward({ ...inputs, rotary })), output) > 1e-3);
   });
 
-  it("pictures of a batch do not see each other", () => {
+  test("computes the images of a batch independently", () => {
     const other = oddInputs(oddConfig, 2);
     const both = model.forward({
       ...inputs,
@@ -409,8 +245,11 @@ describe("FLUX transformer at another size", () => {
     assert.ok(relativeError(values(slice(both, [[1, 2]])), values(model.forward(other))) <= 1e-5);
   });
 
-  it("guidance matters to a model that embeds it, and to no other", () => {
+  test("depends on the guidance if it embeds guidance", () => {
     assert.ok(relativeError(values(model.forward({ ...inputs, guidance: 0.009 })), output) > 1e-3);
+  });
+
+  test("ignores the guidance if it does not embed guidance", () => {
     const without = oddModel({ ...oddConfig, guidanceEmbeds: false }, 0.2);
     assert.deepEqual(
       values(without.forward({ ...inputs, guidance: 0.009 })),
@@ -418,7 +257,7 @@ describe("FLUX transformer at another size", () => {
     );
   });
 
-  it("in float16 the text stream and the single blocks are limited to what it holds", () => {
+  test("in float16, clips the text stream and single blocks to the range", () => {
     const half = oddModel(oddConfig, 0.05);
     const [block] = half.transformerBlocks;
     const [single] = half.singleTransformerBlocks;
@@ -429,30 +268,30 @@ describe("FLUX transformer at another size", () => {
       single!.norm.linear,
     ];
     for (const linear of overflowing) linear.replace("bias", full(linear.bias!.shape, 600));
-    const path = new Map([...half.parameters()].map(([name, a]) => [name, astype(a, "float16")]));
+    const narrow = new Map([...half.parameters()].map(([name, a]) => [name, astype(a, "float16")]));
     for (const [prefix, layer] of half.modules())
       for (const [name] of layer.ownParameters())
-        layer.replace(name, path.get(prefix ? `${prefix}.${name}` : name)!);
+        layer.replace(name, narrow.get(prefix ? `${prefix}.${name}` : name)!);
     const out = half.forward(inputs);
     assert.equal(out.dtype, "float16");
     assert.ok(values(out).every(Number.isFinite));
   });
 });
 
-describe("what the embedding of time and guidance sees", () => {
-  it("float32: a thousand times the value", () => {
+describe("time and guidance are embedded", () => {
+  test("in float32 as a thousand times the value", () => {
     assert.equal(embeddedTimestep(0.7, "float32"), Math.fround(Math.fround(0.7) * 1000));
     assert.equal(embeddedGuidance(10, "float32"), 10000);
   });
 
-  it("bfloat16: rounded as diffusers rounds", () => {
+  test("in bfloat16 rounded as in diffusers", () => {
     assert.equal(embeddedTimestep(0.92238, "bfloat16"), 924);
     assert.equal(embeddedGuidance(10, "bfloat16"), 9984);
     assert.equal(embeddedGuidance(3.5, "bfloat16"), 3504);
     assert.equal(embeddedTimestep(1, "bfloat16"), 1000);
   });
 
-  it("cosines first, at frequencies from 1 to nearly 1/10000", () => {
+  test("as cosines, then sines, at frequencies from 1 to almost 1/10000", () => {
     const wave = sinusoid(2);
     assert.equal(wave.length, 256);
     assert.equal(wave[0], Math.fround(Math.cos(2)));
@@ -461,7 +300,8 @@ describe("what the embedding of time and guidance sees", () => {
   });
 });
 
-describe("FLUX transformer: loading and config", () => {
+describe("loading the FLUX transformer", () => {
+  /** The error of loading weights after a change. */
   const failure = async (change: (tensors: Map<string, MxArray>) => void): Promise<LoadError> => {
     const tensors = weights();
     change(tensors);
@@ -474,21 +314,33 @@ describe("FLUX transformer: loading and config", () => {
     return assert.fail("loading must fail");
   };
 
-  it("names tensors that are missing, too many, of another shape", async () => {
-    const { missing, unexpected, misshapen } = await failure((tensors) => {
+  test("names a tensor that is missing", async () => {
+    const { missing } = await failure((tensors) => {
       tensors.delete("single_transformer_blocks.4.attn.norm_k.weight");
-      tensors.set("transformer_blocks.9.attn.to_q.weight", full([1], 0));
-      tensors.set("x_embedder.weight", full([192, 64], 0));
     });
     assert.deepEqual(missing, ["singleTransformerBlocks.4.attn.normK.weight"]);
+  });
+
+  test("names a tensor that does not belong to it", async () => {
+    const { unexpected } = await failure((tensors) => {
+      tensors.set("transformer_blocks.9.attn.to_q.weight", full([1], 0));
+    });
     assert.deepEqual(unexpected, ["transformer_blocks.9.attn.to_q.weight"]);
+  });
+
+  test("names a tensor of another shape, and the shape that it expects", async () => {
+    const { misshapen } = await failure((tensors) => {
+      tensors.set("x_embedder.weight", full([192, 64], 0));
+    });
     assert.deepEqual(
       misshapen.map(({ name, expected }) => [name, expected]),
       [["x_embedder.weight", "floating [192, 128]"]],
     );
   });
+});
 
-  it("has diffusers' defaults", () => {
+describe("the config of a FLUX transformer", () => {
+  test("has diffusers' defaults", () => {
     assert.deepEqual(fluxTransformerConfig({}), {
       inChannels: 64,
       outChannels: 64,
@@ -501,24 +353,31 @@ describe("FLUX transformer: loading and config", () => {
       guidanceEmbeds: false,
       axesDimsRope: [16, 56, 56],
     });
+  });
+
+  test("has as many output channels as input channels unless it says otherwise", () => {
     assert.equal(fluxTransformerConfig({ in_channels: 128, out_channels: null }).outChannels, 128);
   });
 
-  it("refuses configs that cannot be", () => {
-    for (const [config, message] of [
-      [[], /not a JSON object/],
-      [{ _class_name: "UNet2DConditionModel" }, /"UNet2DConditionModel"/],
-      [{ num_layers: 0 }, /"num_layers" is 0/],
-      [{ num_layers: "19" }, /"num_layers" is "19"/],
-      [{ guidance_embeds: 1 }, /"guidance_embeds" is 1/],
-      [{ patch_size: 2 }, /"patch_size" is 2/],
-      [{ axes_dims_rope: [16, 56] }, /three even numbers/],
-      [{ axes_dims_rope: [16, 56, 54] }, /adds up to 126, "attention_head_dim" is 128/],
-    ] as const)
+  for (const [name, config, message] of [
+    ["a list", [], /not a JSON object/],
+    ["the config of another network", { _class_name: "UNet2DConditionModel" }, /"UNet2DConditionModel"/],
+    ["zero blocks", { num_layers: 0 }, /"num_layers" is 0/],
+    ["a number as text", { num_layers: "19" }, /"num_layers" is "19"/],
+    ["a flag as number", { guidance_embeds: 1 }, /"guidance_embeds" is 1/],
+    ["patches", { patch_size: 2 }, /"patch_size" is 2/],
+    ["two axes", { axes_dims_rope: [16, 56] }, /three even numbers/],
+    [
+      "axes that do not fill a head",
+      { axes_dims_rope: [16, 56, 54] },
+      /adds up to 126, but "attention_head_dim" is 128/,
+    ],
+  ] as const)
+    test(`refuses ${name}`, () => {
       assert.throws(
         () => fluxTransformerConfig(config, "a/config.json"),
         (error) =>
           error instanceof ModelError && error.source === "a/config.json" && message.test(error.message),
       );
-  });
+    });
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   array,
@@ -47,45 +47,62 @@ after(() => {
   model.dispose();
 });
 
-test("the embeddings of the golden texts are transformers'", () => {
-  using out = model.forward(ids);
-  assert.deepEqual(out.shape, [6, 64, 128]);
-  assert.ok(relativeError(values(out), embeds) <= 2e-5);
-});
+describe("the T5 encoder", () => {
+  test("agrees with transformers about the embeddings of the golden texts", () => {
+    using out = model.forward(ids);
+    assert.deepEqual(out.shape, [6, 64, 128]);
+    assert.ok(relativeError(values(out), embeds) <= 2e-5);
+  });
 
-test("a text alone gives what it gives among others", () => {
-  const all = Int32Array.from(ids.toTypedArray(), Number);
-  for (let text = 0; text < 6; text++) {
-    using out = model.forward(all.subarray(text * 64, (text + 1) * 64));
-    assert.deepEqual(out.shape, [1, 64, 128]);
-    const expected = embeds.slice(text * 64 * 128, (text + 1) * 64 * 128);
-    assert.ok(relativeError(values(out), expected) <= 2e-5);
-  }
-});
+  test("encodes a text alone as it does in a batch", () => {
+    const all = Int32Array.from(ids.toTypedArray(), Number);
+    for (let text = 0; text < 6; text++) {
+      using out = model.forward(all.subarray(text * 64, (text + 1) * 64));
+      assert.deepEqual(out.shape, [1, 64, 128]);
+      const expected = embeds.slice(text * 64 * 128, (text + 1) * 64 * 128);
+      assert.ok(relativeError(values(out), expected) <= 2e-5);
+    }
+  });
 
-test("16-bit floats keep their dtype and about their precision", async () => {
   for (const [dtype, floor, ceiling] of [
     ["bfloat16", 1e-4, 2e-2],
     ["float16", 1e-5, 2e-3],
-  ] as const) {
-    using half = await loadBundled(dtype);
-    using out = half.forward(ids);
-    assert.equal(out.dtype, dtype);
-    const error = relativeError(values(out), embeds);
-    assert.ok(error > floor && error < ceiling, `${dtype}: ${error}`);
-  }
-});
+  ] as const)
+    test(`in ${dtype} keeps its dtype, and about its precision`, async () => {
+      using half = await loadBundled(dtype);
+      using out = half.forward(ids);
+      assert.equal(out.dtype, dtype);
+      const error = relativeError(values(out), embeds);
+      assert.ok(error > floor && error < ceiling, `${error}`);
+    });
 
-test("a forward pass leaves its result alone behind, one that is left early nothing", () => {
-  const before = memory.liveHandles();
-  const out = model.forward(ids);
-  assert.equal(memory.liveHandles(), before + 1);
-  out.dispose();
-  const stages = model.stages(ids);
-  stages.next();
-  assert.ok(memory.liveHandles() > before);
-  stages.return(out);
-  assert.equal(memory.liveHandles(), before);
+  test("leaves only its result in memory", () => {
+    const before = memory.liveHandles();
+    using _out = model.forward(ids);
+    assert.equal(memory.liveHandles(), before + 1);
+  });
+
+  test("leaves nothing in memory when it ends early", () => {
+    const before = memory.liveHandles();
+    const stages = model.stages(ids);
+    stages.next();
+    assert.ok(memory.liveHandles() > before);
+    stages.return(undefined as never);
+    assert.equal(memory.liveHandles(), before);
+  });
+
+  const refusals: [name: string, ids: Int32Array, message: RegExp][] = [
+    ["an id behind the vocabulary", Int32Array.of(1, 303), /token id 303/],
+    ["a negative id", Int32Array.of(-1), /token id -1/],
+    ["no tokens", new Int32Array(0), /at least one token/],
+  ];
+  for (const [name, refused, message] of refusals)
+    test(`refuses ${name}`, () => {
+      assert.throws(
+        () => model.forward(refused),
+        (error) => error instanceof MlxError && message.test(error.message),
+      );
+    });
 });
 
 /** The encoder in plain loops (transformers: models/t5/modeling_t5.py). */
@@ -139,7 +156,7 @@ function recompute(model: T5Encoder, config: T5Config, ids: readonly number[]): 
   return normalize(x, "encoder.finalLayerNorm");
 }
 
-/** Nothing divides anything: heads times their width is not the model's width. */
+/** Sizes without common divisors. Heads times their width differ from the model's width. */
 const small = {
   vocab_size: 37,
   d_model: 22,
@@ -152,27 +169,28 @@ const small = {
   layer_norm_epsilon: 1e-3,
 };
 
-test("another size, gated or not, agrees with a recomputation in plain loops", () => {
+describe("the T5 encoder of another size agrees with plain loops", () => {
   const texts = [
     [3, 36, 7, 22, 7, 7, 0, 1, 2, 4, 9, 11, 1],
     [5, 5, 5, 35, 8, 9, 1, 4, 7, 0, 0, 0, 0],
   ];
-  for (const feed_forward_proj of ["relu", "gated-gelu"]) {
-    const config = t5Config({ ...small, feed_forward_proj });
-    using encoder = new T5Encoder(config);
-    using key = random.key(6);
-    randomize(encoder, key, 0.4);
-    using ids = array(Int32Array.from(texts.flat()), { shape: [2, 13] });
-    using out = encoder.forward(ids);
-    const expected = texts.map((text) => recompute(encoder, config, text));
-    assert.ok(relativeError(values(out), expected.flat(2)) <= 2e-5);
-  }
+  for (const feed_forward_proj of ["relu", "gated-gelu"])
+    test(`with ${feed_forward_proj}`, () => {
+      const config = t5Config({ ...small, feed_forward_proj });
+      using encoder = new T5Encoder(config);
+      using key = random.key(6);
+      randomize(encoder, key, 0.4);
+      using ids = array(Int32Array.from(texts.flat()), { shape: [2, 13] });
+      using out = encoder.forward(ids);
+      const expected = texts.map((text) => recompute(encoder, config, text));
+      assert.ok(relativeError(values(out), expected.flat(2)) <= 2e-5);
+    });
 });
 
-test("float16 survives sums beyond its range", () => {
-  const config = t5Config(small);
+describe("the T5 encoder in float16 agrees with float32", () => {
+  /** Compares both on an encoder whose values are too large for float16. */
   const compare = (enlarge: (encoder: T5Encoder) => void): void => {
-    using encoder = new T5Encoder(config);
+    using encoder = new T5Encoder(t5Config(small));
     using key = random.key(7);
     randomize(encoder, key, 0.4);
     enlarge(encoder);
@@ -185,55 +203,90 @@ test("float16 survives sums beyond its range", () => {
     assert.equal(out.dtype, "float16");
     assert.ok(relativeError(values(out), wide) < 5e-3);
   };
-  // The feed-forward's sums reach 10⁶; later blocks see them through their norms.
-  compare((encoder) =>
-    encoder.encoder.block[0]!.layer[1].DenseReluDense.wo.replace("weight", full([22, 50], 60_000)),
-  );
-  // Embedding and attention are within the range, their sum (75 400) is not.
-  compare((encoder) => {
-    const { layerNorm, SelfAttention: attention } = encoder.encoder.block[0]!.layer[0];
-    encoder.shared.replace("weight", full([37, 22], 60_000));
-    layerNorm.replace("weight", full([22], 1));
-    attention.v.replace("weight", full([35, 22], 1));
-    attention.o.replace("weight", full([22, 35], 20));
+
+  test("when the sums of a feed-forward exceed its range", () => {
+    // They reach 10⁶; later blocks see them through their norms.
+    compare((encoder) =>
+      encoder.encoder.block[0]!.layer[1].DenseReluDense.wo.replace("weight", full([22, 50], 60_000)),
+    );
+  });
+
+  test("when the residual stream exceeds its range", () => {
+    // Embedding and attention are within the range, but their sum, 75,400, is not.
+    compare((encoder) => {
+      const { layerNorm, SelfAttention: attention } = encoder.encoder.block[0]!.layer[0];
+      encoder.shared.replace("weight", full([37, 22], 60_000));
+      layerNorm.replace("weight", full([22], 1));
+      attention.v.replace("weight", full([35, 22], 1));
+      attention.o.replace("weight", full([22, 35], 20));
+    });
   });
 });
 
-test("the buckets of relative positions", () => {
-  // Where a key 0, 1, … places after the query changes its bucket, from the reference in float32.
-  const starts = (tokens: number, buckets: number, maxDistance: number): number[] => {
+describe("the buckets of relative positions", () => {
+  /** The first row, for keys after the query, and the first column, for keys before it. */
+  const edges = (
+    tokens: number,
+    buckets: number,
+    maxDistance: number,
+  ): { after: number[]; before: number[] } => {
     const all = relativePositionBuckets(tokens, buckets, maxDistance);
-    const row = [...all.subarray(0, tokens)];
-    // The first query has no keys behind it, the last none before it.
-    const column = Array.from({ length: tokens }, (_, i) => all[i * tokens]!);
-    assert.deepEqual(
-      row.map((bucket, distance) => (distance === 0 ? bucket : bucket - buckets / 2)),
-      column,
-    );
-    return column.flatMap((bucket, distance) => (bucket !== column[distance - 1] ? [distance] : []));
+    return {
+      after: [...all.subarray(0, tokens)],
+      before: Array.from({ length: tokens }, (_, i) => all[i * tokens]!),
+    };
   };
-  assert.deepEqual(starts(600, 32, 128), [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]);
-  assert.deepEqual(starts(200, 16, 40), [0, 1, 2, 3, 4, 8, 13, 23]);
-  assert.deepEqual(starts(50, 8, 20), [0, 1, 2, 7]);
+
+  // The distances at which the bucket changes, from the reference in float32.
+  const starts: [tokens: number, buckets: number, maxDistance: number, starts: number[]][] = [
+    [600, 32, 128, [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]],
+    [200, 16, 40, [0, 1, 2, 3, 4, 8, 13, 23]],
+    [50, 8, 20, [0, 1, 2, 7]],
+  ];
+  for (const [tokens, buckets, maxDistance, expected] of starts)
+    test(`are those of transformers: ${buckets} up to a distance of ${maxDistance}`, () => {
+      const { before } = edges(tokens, buckets, maxDistance);
+      const found = before.flatMap((bucket, distance) => (bucket !== before[distance - 1] ? [distance] : []));
+      assert.deepEqual(found, expected);
+    });
+
+  test("are the same on both sides, in different halves", () => {
+    const { after, before } = edges(600, 32, 128);
+    assert.deepEqual(
+      after.map((bucket, distance) => (distance === 0 ? bucket : bucket - 16)),
+      before,
+    );
+  });
 });
 
-test("embeddings come under either name, or both; a decoder is unused", async () => {
+describe("tensor names of T5", () => {
   const key = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight";
-  assert.equal(T5Encoder.sanitize(key), key);
-  assert.equal(T5Encoder.sanitize("shared.weight"), "shared.weight");
-  assert.equal(T5Encoder.sanitize("encoder.embed_tokens.weight"), "shared.weight");
+
+  test("stay as they are in the encoder", () => {
+    for (const name of [key, "shared.weight", "encoder.decoder.weight"])
+      assert.equal(T5Encoder.sanitize(name), name);
+  });
+
+  test("have two names for the embeddings", () => {
+    assert.equal(T5Encoder.sanitize("encoder.embed_tokens.weight"), "shared.weight");
+  });
+
   for (const unused of [
     "decoder.embed_tokens.weight",
     "decoder.block.0.layer.0.layer_norm.weight",
     "lm_head.weight",
   ])
-    assert.equal(T5Encoder.sanitize(unused), null);
-  assert.equal(T5Encoder.sanitize("encoder.decoder.weight"), "encoder.decoder.weight");
+    test(`do not need ${unused}`, () => {
+      assert.equal(T5Encoder.sanitize(unused), null);
+    });
+});
 
+describe("loading the embeddings of T5", () => {
   const config = t5Config({ ...small, num_layers: 1, feed_forward_proj: "relu" });
-  const tensorsOf = (names: readonly string[]): [string, MxArray][] => {
-    using source = new T5Encoder(config);
-    const others = [...source.parameters()]
+  /** Tensors of an encoder: embeddings under these names, and everything else. */
+  const tensorsWith = (names: readonly string[]): [string, MxArray][] => {
+    using model = new T5Encoder(config);
+    const others = [...model.parameters()]
       .filter(([path]) => path !== "shared.weight")
       .map(([path, { shape }]): [string, MxArray] => [path, full(shape, 1)]);
     return [
@@ -241,47 +294,56 @@ test("embeddings come under either name, or both; a decoder is unused", async ()
       ...others,
     ];
   };
+
   for (const names of [
     ["shared.weight"],
     ["encoder.embed_tokens.weight"],
     ["encoder.embed_tokens.weight", "shared.weight"],
-  ]) {
-    const tensors = tensorsOf(names);
-    using encoder = new T5Encoder(config);
-    await encoder.load(tensors);
-    assert.deepEqual(values(encoder.shared.weight), new Float32Array(37 * 22).fill(3));
-    const held = new Set(encoder.parameters().values());
-    for (const [, tensor] of tensors) assert.ok(held.has(tensor) || tensor.disposed);
-  }
-  await assert.rejects(new T5Encoder(config).load(tensorsOf([])), LoadError);
+  ])
+    test(`works with ${names.join(" and ")}`, async () => {
+      const tensors = tensorsWith(names);
+      using encoder = new T5Encoder(config);
+      await encoder.load(tensors);
+      assert.deepEqual(values(encoder.shared.weight), new Float32Array(37 * 22).fill(3));
+      const held = new Set(encoder.parameters().values());
+      for (const [, tensor] of tensors) assert.ok(held.has(tensor) || tensor.disposed);
+    });
+
+  test("fails without them", async () => {
+    await assert.rejects(new T5Encoder(config).load(tensorsWith([])), LoadError);
+  });
 });
 
-test("what a config leaves out is transformers' default", () => {
-  const defaults: T5Config = {
-    vocabSize: 32128,
-    dModel: 512,
-    dKv: 64,
-    dFf: 2048,
-    numLayers: 6,
-    numHeads: 8,
-    relativeAttentionNumBuckets: 32,
-    relativeAttentionMaxDistance: 128,
-    layerNormEpsilon: 1e-6,
-    feedForwardProj: "relu",
-  };
-  assert.deepEqual(t5Config({}), defaults);
-  const names = (key: string) => (error: unknown) =>
-    error instanceof ModelError && error.message.includes(key);
-  assert.throws(() => t5Config({ feed_forward_proj: "gated-mish" }), names("feed_forward_proj"));
-  assert.throws(
-    () => t5Config({ relative_attention_num_buckets: 30 }),
-    names("relative_attention_num_buckets"),
-  );
-  assert.throws(() => t5Config({ d_model: "512" }), names("d_model"));
-});
+describe("the config of a T5 encoder", () => {
+  test("has transformers' defaults", () => {
+    const defaults: T5Config = {
+      vocabSize: 32128,
+      dModel: 512,
+      dKv: 64,
+      dFf: 2048,
+      numLayers: 6,
+      numHeads: 8,
+      relativeAttentionNumBuckets: 32,
+      relativeAttentionMaxDistance: 128,
+      layerNormEpsilon: 1e-6,
+      feedForwardProj: "relu",
+    };
+    assert.deepEqual(t5Config({}), defaults);
+  });
 
-test("ids outside the vocabulary are refused", () => {
-  assert.throws(() => model.forward(Int32Array.of(1, 303)), MlxError);
-  assert.throws(() => model.forward(Int32Array.of(-1)), MlxError);
-  assert.throws(() => model.forward(new Int32Array(0)), MlxError);
+  for (const [name, config, message] of [
+    ["an unknown feed-forward", { feed_forward_proj: "gated-mish" }, /feed_forward_proj/],
+    [
+      "buckets that do not divide into four",
+      { relative_attention_num_buckets: 30 },
+      /relative_attention_num_buckets/,
+    ],
+    ["a number as text", { d_model: "512" }, /d_model/],
+  ] as const)
+    test(`refuses ${name}`, () => {
+      assert.throws(
+        () => t5Config(config),
+        (error) => error instanceof ModelError && message.test(error.message),
+      );
+    });
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import sharp from "sharp";
 import { encodeImage } from "../../src/images/encode.js";
 import {
@@ -42,36 +42,58 @@ const parameters: PictureParameters = {
 const image = { data: new Uint8Array(32 * 32 * 3).fill(9), width: 32, height: 32, channels: 3 };
 const exifOf = async (bytes: Uint8Array) => (await sharp(bytes).metadata()).exif;
 
-test("parameters come back whole from every format", async () => {
-  for (const format of ["png", "jpeg", "webp"] as const) {
-    const file = await encodeImage(image, format, toComment(parameters));
-    assert.deepEqual(readParameters(await exifOf(file)), parameters);
-  }
+const formats = ["png", "jpeg", "webp"] as const;
+
+for (const format of formats)
+  describe(`the parameters in a ${format.toUpperCase()}`, () => {
+    test("are read as they were written", async () => {
+      const file = await encodeImage(image, format, toComment(parameters));
+      assert.deepEqual(readParameters(await exifOf(file)), parameters);
+    });
+
+    test("have a shortened prompt if it does not fit into EXIF", async () => {
+      const long = { ...parameters, prompt: "🎉日x".repeat(20_000) };
+      const read = readParameters(await exifOf(await encodeImage(image, format, toComment(long))))!;
+      assert.equal(read.prompt_cut, true);
+      assert.equal(read.seed, parameters.seed);
+      const prompt = read.prompt as string;
+      assert.ok(prompt.length > 8_000 && long.prompt.startsWith(prompt));
+      // Throws for half a surrogate pair.
+      encodeURIComponent(prompt);
+    });
+  });
+
+describe("the comment in EXIF", () => {
+  test("is plain ASCII", () => {
+    assert.match(toComment(parameters), /^[\x20-\x7e]+$/);
+  });
+
+  test("names its charset", async () => {
+    const exif = (await exifOf(await encodeImage(image, "png", toComment(parameters))))!;
+    assert.ok(exif.includes(Buffer.from('ASCII\0\0\0{"mflux_depth_version"')));
+  });
 });
 
-test("the comment is plain ASCII in EXIF's own form", async () => {
-  assert.match(toComment(parameters), /^[\x20-\x7e]+$/);
-  const exif = (await exifOf(await encodeImage(image, "png", toComment(parameters))))!;
-  assert.ok(exif.includes(Buffer.from('ASCII\0\0\0{"mflux_depth_version"')));
+describe("the sidecar", () => {
+  test("has the whole prompt", () => {
+    const long = { ...parameters, prompt: "🎉日x".repeat(20_000) };
+    assert.deepEqual(JSON.parse(toSidecar(long)), long);
+  });
+
+  for (const [path, expected] of [
+    ["a/b.c/out.png", "a/b.c/out.metadata.json"],
+    ["a.b/out", "a.b/out.metadata.json"],
+    ["out_1.x.webp", "out_1.x.metadata.json"],
+  ] as const)
+    test(`of ${path} is ${expected}`, () => {
+      assert.equal(sidecarPath(path), expected);
+    });
 });
 
-test("a prompt too long for EXIF is cut there and whole beside it", async () => {
-  const long = { ...parameters, prompt: "🎉日x".repeat(20_000) };
-  for (const format of ["png", "jpeg", "webp"] as const) {
-    const read = readParameters(await exifOf(await encodeImage(image, format, toComment(long))))!;
-    assert.equal(read.prompt_cut, true);
-    assert.equal(read.seed, parameters.seed);
-    const prompt = read.prompt as string;
-    assert.ok(prompt.length > 8_000 && long.prompt.startsWith(prompt));
-    // Throws for half a surrogate pair.
-    encodeURIComponent(prompt);
-  }
-  assert.deepEqual(JSON.parse(toSidecar(long)), long);
-});
-
-test("pictures written by mflux and others are read", async () => {
+describe("images of other programs", () => {
   const written = { mflux_version: "0.24.0", seed: 7, prompt: "日本 é" };
-  const tiff = (charset: string, text: Buffer): Buffer => {
+  /** An EXIF block with a comment. */
+  const exifWith = (charset: string, text: Buffer): Buffer => {
     const comment = Buffer.concat([Buffer.from(charset, "latin1"), text]);
     const head = Buffer.alloc(44);
     head.write("II*\0", 0, "latin1");
@@ -89,16 +111,25 @@ test("pictures written by mflux and others are read", async () => {
     return Buffer.concat([Buffer.from("Exif\0\0", "latin1"), head, comment]);
   };
   const json = JSON.stringify(written);
-  assert.deepEqual(readParameters(tiff("ASCII\0\0\0", Buffer.from(json))), written);
-  assert.deepEqual(readParameters(tiff("\0\0\0\0\0\0\0\0", Buffer.from(`${json}\0`))), written);
-  assert.deepEqual(readParameters(tiff("UNICODE\0", Buffer.from(json, "utf16le"))), written);
-  assert.equal(readParameters(tiff("ASCII\0\0\0", Buffer.from("taken on holiday"))), undefined);
-  assert.equal(readParameters(Buffer.from("Exif\0\0II*\0\xff\xff\xff\xff")), undefined);
-  assert.equal(readParameters(undefined), undefined);
-});
 
-test("names of sidecars", () => {
-  assert.equal(sidecarPath("a/b.c/out.png"), "a/b.c/out.metadata.json");
-  assert.equal(sidecarPath("a.b/out"), "a.b/out.metadata.json");
-  assert.equal(sidecarPath("out_1.x.webp"), "out_1.x.metadata.json");
+  test("have parameters if mflux wrote them", () => {
+    assert.deepEqual(readParameters(exifWith("ASCII\0\0\0", Buffer.from(json))), written);
+  });
+
+  test("may leave the charset open and end in zeros", () => {
+    assert.deepEqual(readParameters(exifWith("\0\0\0\0\0\0\0\0", Buffer.from(`${json}\0`))), written);
+  });
+
+  test("may use UTF-16", () => {
+    assert.deepEqual(readParameters(exifWith("UNICODE\0", Buffer.from(json, "utf16le"))), written);
+  });
+
+  for (const [name, exif] of [
+    ["a comment is not JSON", exifWith("ASCII\0\0\0", Buffer.from("taken on holiday"))],
+    ["EXIF is damaged", Buffer.from("Exif\0\0II*\0\xff\xff\xff\xff")],
+    ["there is no EXIF", undefined],
+  ] as const)
+    test(`have no parameters if ${name}`, () => {
+      assert.equal(readParameters(exif), undefined);
+    });
 });

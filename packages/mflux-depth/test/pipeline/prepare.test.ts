@@ -21,7 +21,7 @@ async function open(
 
 const adaptedLayer = (transformer: FluxTransformer): Linear => transformer.transformerBlocks[0]!.attn.toQ;
 
-/** The two matrices of a low-rank addition to a layer, the same ones each time. */
+/** The matrices of a low-rank addition to a layer, the same each time. */
 function lowRank({ rows, columns }: Linear): { a: MxArray; b: MxArray } {
   return scope(() => ({
     a: multiply(random.normal([rank, columns], { key: random.key(1) }), 0.1),
@@ -46,7 +46,7 @@ function mergeAdapter(transformer: FluxTransformer): void {
   before.dispose();
 }
 
-/** The velocity of a transformer for fixed inputs. */
+/** The velocity that a model's transformer predicts for fixed inputs. */
 async function velocityOf({ components, configs }: Model): Promise<Float32Array> {
   const transformer = await components.transformer.get();
   const { inChannels, jointAttentionDim, pooledProjectionDim } = configs.transformer;
@@ -81,7 +81,7 @@ describe("preparing a component between loading and its first use", () => {
     assert.ok(relativeError(adapted, plain) > 1e-3);
   });
 
-  test("happens again each time that the weights are loaded", async () => {
+  test("happens each time that weights are loaded", async () => {
     let count = 0;
     const model = await open({}, { vae: () => void count++ });
     for (const expected of [1, 2]) {

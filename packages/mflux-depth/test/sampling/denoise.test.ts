@@ -28,7 +28,7 @@ describe("denoising", () => {
   });
   afterEach(() => assert.equal(memory.liveHandles(), handles, "every array is disposed"));
 
-  test("takes one Euler step between each two noise levels", async () => {
+  test("takes one Euler step from each noise level to the next", async () => {
     using latents = await finish(denoise(start(), sigmas, half));
     const factor = (1 - 0.25 / 2) * (1 - 0.5 / 2) * (1 - 0.25 / 2);
     assert.deepEqual(valuesOf(latents), [8 * factor, -4 * factor]);
@@ -59,7 +59,7 @@ describe("denoising", () => {
     await steps.return(undefined as never);
   });
 
-  test("returns the start where there are no steps", async () => {
+  test("returns the start if there are no steps", async () => {
     using latents = await finish(denoise(start(), Float32Array.of(0), half));
     assert.deepEqual(valuesOf(latents), [8, -4]);
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { memory } from "@mflux-depth/mlx";
-import { ModelError } from "../../src/errors.js";
+import { ModelError, type OutputError } from "../../src/errors.js";
 
 /** Asserts that an action throws a ModelError about `source` whose message matches, and leaves nothing in memory. */
 export function refused(action: () => unknown, source: string, message: RegExp): void {
@@ -28,3 +28,21 @@ const refusal = (source: string, message: RegExp) => (error: unknown) => {
   assert.match(error.message, message);
   return true;
 };
+
+/** Asserts that an action fails with an error of a class whose message matches, and that it leaves nothing in memory. */
+export async function failsWith(
+  action: () => unknown,
+  kind: typeof ModelError | typeof OutputError,
+  message: RegExp,
+): Promise<void> {
+  const before = held();
+  await assert.rejects(
+    async () => action(),
+    (error: unknown) => {
+      assert.ok(error instanceof kind, String(error));
+      assert.match(error.message, message);
+      return true;
+    },
+  );
+  assert.deepEqual(held(), before);
+}

@@ -4,19 +4,17 @@ import { Autoencoder, autoencoderConfig, reductionOf } from "../../models/autoen
 import { ClipTextEncoder, clipTextConfig } from "../../models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "../../models/flux-transformer.js";
 import { T5Encoder, t5Config } from "../../models/t5.js";
-import { patchPacking } from "../../sampling/latents.js";
+import { patchPacking, patchSize } from "../../sampling/latents.js";
 import { schedulerConfig } from "../../sampling/schedule.js";
 import type { Family } from "../family.js";
+import { tokenizers } from "./layout.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { modelKind } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
 
-/** A packed latent covers a patch of 2 × 2 latents. */
-const patchSize = 2;
-
 /**
- * FLUX.1 Depth (Black Forest Labs): FLUX.1-dev whose transformer takes the latents of a depth map next to those of the
- * image, joined on the channel axis.
+ * FLUX.1 Depth (Black Forest Labs): FLUX.1-dev with a transformer that also takes the latents of a depth map, joined to
+ * those of the image on the channel axis.
  */
 export const flux1Depth: Family = {
   id: "flux1-depth",
@@ -46,6 +44,7 @@ export const flux1Depth: Family = {
       float32InsteadOfFloat16: true,
     },
   },
+  tokenizers,
   readSchedulerConfig: schedulerConfig,
   packing: patchPacking,
   isCandidate,

@@ -1,10 +1,14 @@
 import { componentNames } from "../family.js";
 
-/** The folders with vocabularies: CLIP's and T5's. */
-export const tokenizerFolders = ["tokenizer", "tokenizer_2"] as const;
+/** The folder of each text encoder's tokenizer: CLIP's and T5's. */
+export const tokenizers = { text_encoder: "tokenizer", text_encoder_2: "tokenizer_2" } as const;
 
 /** The folders of a repository in the layout of diffusers. */
-export const modelFolders: readonly string[] = ["scheduler", ...componentNames, ...tokenizerFolders].sort();
+export const modelFolders: readonly string[] = [
+  "scheduler",
+  ...componentNames,
+  ...Object.values(tokenizers),
+].sort();
 
-/** The file names of weights in mflux's layout, which has no configs, begin with this one. */
+/** The first file of a component's weights in mflux's layout, which has no configs. */
 export const mfluxFirstShard = "0.safetensors";

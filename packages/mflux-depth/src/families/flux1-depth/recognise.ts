@@ -8,7 +8,7 @@ import { mfluxFirstShard, modelFolders } from "./layout.js";
 
 const transformerClass = "FluxTransformer2DModel";
 
-/** Tells whether a folder may hold a FLUX.1 model of any kind, complete or not. */
+/** Tells whether a folder may hold a FLUX.1 model: Depth or a relative, complete or not. */
 export function isCandidate(folder: string): boolean {
   const transformer = join(folder, "transformer");
   if (existsSync(join(transformer, mfluxFirstShard))) return true;
@@ -21,10 +21,9 @@ export function isCandidate(folder: string): boolean {
 }
 
 /**
- * Explains why a folder does not hold FLUX.1 Depth, from file names and configs, before any weights are opened; null
- * when it does. The weights of FLUX.1 Canny have the same shapes, so Canny is told apart by the folder's name and by
- * the model card.
- * @param configs the folder with configs and scheduler, where they are not next to the weights.
+ * Explains, from file names and configs, why a folder does not hold FLUX.1 Depth; null if it does. FLUX.1 Canny has the
+ * same configs and shapes, so it is recognised by the folder's name and the model card.
+ * @param configs the folder with configs and scheduler, if they are not next to the weights.
  */
 export function refusal(folder: string, configs = folder): ModelError | null {
   try {
@@ -53,7 +52,7 @@ function requireFluxDepth(folder: string, configs: string): void {
       `this is not a FLUX.1 repository in the layout of diffusers: expected model_index.json and the folders ${modelFolders.join(", ")}`,
     );
   if (missing.length > 0)
-    throw new ModelError(folder, `the folder ${missing.join(", ")} is missing; is the download complete?`);
+    throw new ModelError(folder, `missing folders: ${missing.join(", ")}; complete the download`);
   requireNotCanny(folder);
   const source = join(configs, "transformer", "config.json");
   const { _class_name: network, in_channels: channels } = readConfig(
@@ -66,14 +65,14 @@ function requireFluxDepth(folder: string, configs: string): void {
   requireDepthChannels(source, channels, latentChannels);
 }
 
-/** The error for a folder with a config of its own, which is one component or one network. */
+/** The error for a folder with its own config.json, which holds a single network. */
 function singleComponent(folder: string): ModelError {
   const { model_type: type, _class_name: network } = readConfig(folder, "config.json");
   const estimator = estimatorDescriptions.find(({ modelType }) => modelType === type);
   if (estimator)
     return new ModelError(
       folder,
-      `this is ${estimator.name}, which estimates depth from photos; give it as depthModel, and a FLUX.1 Depth model as model`,
+      `this is ${estimator.name}, which estimates depth from photos; set depthModel to it, and model to a FLUX.1 Depth model`,
       { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
     );
   return new ModelError(
@@ -82,14 +81,18 @@ function singleComponent(folder: string): ModelError {
   );
 }
 
-const cannyReason = "by its name this is FLUX.1 Canny, which takes edges; FLUX.1 Depth takes a depth map";
+const cannyReason =
+  "judging by its name, this is FLUX.1 Canny, which takes edges; FLUX.1 Depth takes a depth map";
 
-/** Refuses a repository on the Hub by its name: the configs of Canny are those of Depth. */
+/**
+ * Refuses a repository on the Hub that is named after FLUX.1 Canny, whose configs equal those of FLUX.1 Depth.
+ * @throws {ModelError} for such a name.
+ */
 export function requireNotCannyName(repository: string): void {
   if (/canny/i.test(repository.split("/")[1] ?? "")) throw new ModelError(repository, cannyReason);
 }
 
-/** @throws {ModelError} when the folder's name or its model card says that this is FLUX.1 Canny. */
+/** @throws {ModelError} when the folder's name or its model card says FLUX.1 Canny. */
 function requireNotCanny(folder: string): void {
   const namesCanny = (text: string): boolean =>
     /FLUX\.?1[ -](Canny|Depth)/i.exec(text)?.[1]?.toLowerCase() === "canny";
@@ -99,10 +102,11 @@ function requireNotCanny(folder: string): void {
 }
 
 /**
- * Refuses a transformer that takes another number of channels.
+ * Checks that a transformer takes latents and control latents.
  * @param source the file concerned, for messages.
- * @param latentChannels channels of one latent; the transformer takes patches of 2 × 2 latents.
- * @throws {ModelError} that says which model it is.
+ * @param channels the transformer's `in_channels`.
+ * @param latentChannels channels of one latent; a token holds a patch of 2 × 2 latents.
+ * @throws {ModelError} when it takes another number of channels; the message says which model that is.
  */
 export function requireDepthChannels(source: string, channels: unknown, latentChannels: unknown): void {
   const packed = 4 * Number(latentChannels);
@@ -117,6 +121,6 @@ export function requireDepthChannels(source: string, channels: unknown, latentCh
   if (channels !== 2 * packed)
     throw new ModelError(
       source,
-      `in_channels is ${JSON.stringify(channels)}, of an unknown model (${expected})`,
+      `in_channels is ${JSON.stringify(channels)}, which belongs to an unknown model (${expected})`,
     );
 }

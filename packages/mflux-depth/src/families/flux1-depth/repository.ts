@@ -1,16 +1,16 @@
 /*
- * Which files of a repository FLUX.1 Depth needs, chosen by their names.
+ * Selects the files of a repository that FLUX.1 Depth needs, by their names.
  */
 import { takeBroughtEstimator } from "../../depth/repository.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
 import { componentNames } from "../family.js";
-import { mfluxFirstShard, modelFolders, tokenizerFolders } from "./layout.js";
+import { mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
 import { refusal, requireNotCannyName } from "./recognise.js";
 
 const schedulerConfig = "scheduler_config.json";
 
-/** A whole model, with the depth estimator that it may bring. */
+/** A whole model, including the depth estimator that its repository may bring. */
 export const modelKind: RepositoryKind = {
   name: "FLUX.1 Depth",
   folders: modelFolders,
@@ -19,7 +19,7 @@ export const modelKind: RepositoryKind = {
     const selection = new FileSelection(names, variant);
     if (names.some((name) => /^(model_index\.json|transformer\/)/.test(name))) takeModel(selection);
     else {
-      // Another kind of model: its config tells which.
+      // Another kind of model: its config says which.
       selection.take("", "config.json", { optional: true });
       selection.missing.push("model_index.json");
     }
@@ -28,14 +28,14 @@ export const modelKind: RepositoryKind = {
   },
   checkName: requireNotCannyName,
   check(_, folder, small) {
-    // A folder saved by mflux does not say what it is.
+    // A folder saved by mflux has no configs, and its shapes are checked later.
     const saysKind = small.some((file) => /^(model_index|config|transformer\/config)\.json$/.test(file));
     const reason = saysKind ? refusal(folder) : null;
     if (reason) throw reason;
   },
 };
 
-/** The configs alone, for a model that mflux saved without them. */
+/** Only the configs, for a model that mflux saved without them. */
 export const configsKind: RepositoryKind = {
   name: "FLUX.1 configs",
   needed(names) {
@@ -57,13 +57,14 @@ function takeModel(selection: FileSelection): void {
     selection.takeWeights(folder);
   }
   selection.take("scheduler", schedulerConfig, { optional: hasNoConfigs });
-  for (const folder of tokenizerFolders) takeTokenizer(selection, folder);
+  for (const folder of Object.values(tokenizers)) takeTokenizer(selection, folder);
   takeBroughtEstimator(selection);
 }
 
-function takeTokenizer(selection: FileSelection, folder: (typeof tokenizerFolders)[number]): void {
+function takeTokenizer(selection: FileSelection, folder: string): void {
+  // CLIP's vocabulary may come as two files instead of one.
   const isWhole = selection.inside(folder).includes("tokenizer.json");
-  if (isWhole || folder === "tokenizer_2") selection.take(folder, "tokenizer.json");
+  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, "tokenizer.json");
   else for (const name of ["vocab.json", "merges.txt"]) selection.take(folder, name);
   selection.take(folder, "tokenizer_config.json");
   selection.take(folder, "special_tokens_map.json", { optional: true });

@@ -7,7 +7,7 @@ import { requireDepthChannels } from "./recognise.js";
 
 /**
  * Derives config values from the shapes of a model in mflux's layout, which has no configs.
- * @throws {ModelError} when a tensor is missing, or the transformer takes no depth map.
+ * @throws {ModelError} when a tensor is missing, or the transformer does not take a depth map.
  */
 export function configsFromShapes(folder: string): ConfigsFromShapes {
   const open = (component: ComponentName): Shapes => new Shapes(openCheckpoint(join(folder, component)));
@@ -63,7 +63,7 @@ export function configsFromShapes(folder: string): ConfigsFromShapes {
   return configs;
 }
 
-/** Sizes of tensors, by the names that mflux gives them. */
+/** The sizes of a component's tensors, by their names in mflux's layout. */
 class Shapes {
   readonly #checkpoint: Checkpoint;
 
@@ -83,7 +83,7 @@ class Shapes {
     return this.#shape(name)[0] ?? 0;
   }
 
-  /** The inputs of a matrix: its last axis, or the groups times their size where it is quantized. */
+  /** The number of a matrix's inputs: its last axis or, if it is quantized, its groups times their size. */
   columns(name: string): number {
     const groups = this.#checkpoint.entries.get(name.replace(/weight$/, "scales"))?.shape.at(-1);
     return groups === undefined ? (this.#shape(name).at(-1) ?? 0) : groups * savedGroupSize;

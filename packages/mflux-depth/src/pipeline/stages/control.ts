@@ -4,7 +4,7 @@ import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
 import { defineStage, type Generation } from "../stage.js";
 
-/** Encodes the depth map that guides the geometry: the one given, or the one estimated from the photo. */
+/** Encodes the depth map that guides the geometry: the given one, or the one estimated from the photo. */
 export const control = defineStage({
   name: "control",
   reads: ["estimate"],
@@ -12,15 +12,15 @@ export const control = defineStage({
   uses: () => [["vae"]],
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run({ estimate }, generation, components) {
-    const depthMap = controlMap(estimate, generation);
+    const depthMap = depthMapOf(estimate, generation);
     using loan = await components.borrow("vae");
     const latents = await encodeImage(depthMap, loan.vae, generation);
     return { depthMap, latents };
   },
 });
 
-/** The map at the size of the image, white is near. */
-function controlMap(estimate: DepthEstimate | null, { images, request }: Generation): FloatImage {
+/** The depth map at the size of the image. */
+function depthMapOf(estimate: DepthEstimate | null, { images, request }: Generation): FloatImage {
   const { width, height } = request;
   const { depthMap: given } = images;
   if (!given) return estimate!.map(width, height);

@@ -5,13 +5,14 @@ import { type FluxTransformer, rotaryTables } from "../../models/flux-transforme
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
 import { modelTime, sigmas, startIndex } from "../../sampling/schedule.js";
+import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
 import type { StepEvent } from "../events.js";
 import type { Model } from "../model.js";
 import type { Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Loan, type Workload } from "../stage.js";
 
-/** Turns noise into the latents of an image, guided by the prompt and the control latents. */
+/** Denoises latents, guided by the prompt and the control latents. The start is noise, or a photo under noise. */
 export const denoise = defineStage({
   name: "denoise",
   reads: ["prompt", "control", "start"],
@@ -31,7 +32,7 @@ export const denoise = defineStage({
       : await components.borrow("transformer");
     const { vae } = loan;
     const decode = vae ? (latents: MxArray) => decodeLatents(latents, vae, generation) : null;
-    // Only now: the buffers that loading freed have other sizes.
+    // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation);
     using velocity = velocityOf(loan.transformer, inputs, generation);
     const steps = denoiseLatents(
@@ -54,13 +55,13 @@ export const denoise = defineStage({
   },
 });
 
-/** The noise levels that this generation passes through: fewer when it starts from a photo. */
+/** The noise levels of this generation: fewer when it starts from a photo. */
 function noiseLevels({ request: { steps, imageStrength }, grid, model }: Generation): Float32Array {
   const all = sigmas(steps, grid.rows * grid.columns, model.configs.scheduler);
   return all.subarray(startIndex(steps, imageStrength));
 }
 
-/** Noise, or the photo under as much noise as the first level has: `[1, tokens, channels]` float32. */
+/** Noise, or the photo with noise added up to the first noise level: `[1, tokens, channels]` float32. */
 function startLatents(photo: MxArray | null, sigma: number, { request, grid, model }: Generation): MxArray {
   const { packing } = model.family;
   return scope(() => {
@@ -71,15 +72,15 @@ function startLatents(photo: MxArray | null, sigma: number, { request, grid, mod
   });
 }
 
-/** The transformer as a function of latents and noise level; disposing it frees the rotary tables. */
+/** The transformer as a function of latents and noise level. Disposing it frees the rotary tables. */
 function velocityOf(
   transformer: FluxTransformer,
   { prompt, control }: Pick<Artifacts, "prompt" | "control">,
   { request: { guidance }, grid, model, signal }: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
   const { family, configs } = model;
-  const { promptEmbeds, pooledPromptEmbeds } = prompt;
-  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: promptEmbeds.shape[1]! });
+  const { promptEmbeds, pooledPromptEmbeds, tokens } = prompt;
+  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: tokens });
   return {
     async at(latents, sigma) {
       using hiddenStates = family.joinControl(latents, control.latents);
@@ -103,6 +104,7 @@ function velocityOf(
   };
 }
 
+/** The event of a step, with the preview and the latents that the generation asks for. */
 async function stepEvent(
   step: DenoisedStep,
   seconds: number,
@@ -113,25 +115,22 @@ async function stepEvent(
   const { previewEvery, withLatents } = generation;
   const event = { type: "step", index, total, sigma, seconds } as const;
   const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation) } : {};
-  // The last step's preview would be the image itself.
+  // The preview of the last step would be the image itself.
   if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
   return { ...event, preview: await decode(clean), ...unpacked };
 }
 
-/** Lets MLX reuse the buffers of one block for the next, unless the user limits its cache. */
+/** Makes MLX keep the buffers of one block for the next, unless the user limits its cache. */
 const keepBuffers = ({ model, hasCacheLimit }: Generation): Disposable | null =>
   model.device === "cpu" && !hasCacheLimit
     ? memory.keepBuffers(steppingCacheBytes(), restingCacheBytes)
     : null;
 
-/** The activations of one block: 21 times the hidden states, measured from 320 to 2816 tokens. */
-function steppingMemory({ width, height, maxSequenceLength }: Workload, model: Model): number {
-  const { configs, family, precision } = model;
-  const pixels = family.pixelsPerToken(configs);
-  const imageTokens = (width * height) / pixels ** 2;
-  const textTokens = Math.min(maxSequenceLength ?? 512, 512);
+/** Estimates the bytes of one block's activations. Measured: 21 times the hidden states, from 320 to 2816 tokens. */
+function steppingMemory(workload: Workload, { configs, family, precision }: Model): number {
+  const { rows, columns } = family.latentGrid(workload, configs);
+  const tokens = rows * columns + workload.textTokens;
   const { attentionHeadDim, numAttentionHeads } = configs.transformer;
-  const bytesPerValue = precision.dtype === "float32" ? 4 : 2;
-  return 22 * bytesPerValue * (imageTokens + textTokens) * attentionHeadDim * numAttentionHeads;
+  return 22 * bytesPerValue(precision.dtype) * tokens * attentionHeadDim * numAttentionHeads;
 }

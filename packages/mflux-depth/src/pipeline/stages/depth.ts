@@ -4,8 +4,8 @@ import { warnIfInverted } from "../polarity.js";
 import { defineStage } from "../stage.js";
 
 /**
- * Estimates the photo's depth: for the map itself when the request has none, else to check that the given map is not
- * inverted.
+ * Estimates the photo's depth. Without a given depth map, the estimate becomes the map; otherwise it serves to check
+ * that the given map is not inverted.
  */
 export const depth = defineStage({
   name: "depth",

@@ -5,26 +5,25 @@ import type { T5Config } from "../../models/t5.js";
 import { ClipTokenizer } from "../../tokenizers/clip.js";
 import type { EncodedPrompt } from "../../tokenizers/prompt-encoder.js";
 import { T5Tokenizer } from "../../tokenizers/t5.js";
-import type { Warnings } from "../events.js";
+import { bytesPerValue } from "../../weights/component.js";
 import { defineStage, type Generation } from "../stage.js";
+import type { Warnings } from "../warnings.js";
 
-/** Encodes the prompt: pooled embeddings from CLIP, embeddings of each token from T5. The last prompt is kept. */
+/** Encodes the prompt: pooled embeddings from CLIP, prompt embeddings from T5. The last prompt's are kept. */
 export const text = defineStage({
   name: "text",
   reads: [],
   makes: "prompt",
   makesShared: true,
   uses: () => [["text_encoder"], ["text_encoder_2"]],
-  workingMemory: ({ maxSequenceLength }, { model }) =>
-    t5Memory(
-      model.configs.text_encoder_2,
-      Math.min(maxSequenceLength ?? longestPrompt, longestPrompt),
-      model.precision.dtype === "float32" ? 4 : 2,
-    ),
+  // CLIP is smaller, and done before T5.
+  workingMemory: ({ textTokens }, { model }) =>
+    t5Memory(model.configs.text_encoder_2, textTokens, bytesPerValue(model.precision.dtype)),
   async run(_, generation, components) {
     const { request, prompts, signal } = generation;
     const tokens = await tokenize(generation);
-    const key = JSON.stringify([request.prompt, tokens.t5.ids.length]);
+    const length = tokens.t5.ids.length;
+    const key = JSON.stringify([request.prompt, length]);
     const known = prompts.get(key);
     if (known) return known;
 
@@ -36,7 +35,7 @@ export const text = defineStage({
     try {
       using t5 = await components.borrow("text_encoder_2");
       const promptEmbeds = await runStages(t5.text_encoder_2.stages(tokens.t5.ids), { signal });
-      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds });
+      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds, tokens: length });
     } catch (error) {
       pooledPromptEmbeds.dispose();
       throw error;
@@ -44,17 +43,15 @@ export const text = defineStage({
   },
 });
 
-/** The most tokens of a prompt that T5 reads. */
-const longestPrompt = 512;
-
-/** Token ids of both encoders. A prompt that is cut gets a warning. */
+/** Tokenizes the prompt for both encoders, and warns if one of them reads only its beginning. */
 async function tokenize({
   request: { prompt, maxSequenceLength },
-  model: { folder },
+  model: { family, folder },
   warnings,
 }: Generation): Promise<{ clip: EncodedPrompt; t5: EncodedPrompt }> {
-  const clipTokenizer = await ClipTokenizer.load(join(folder, "tokenizer"));
-  const t5Tokenizer = await T5Tokenizer.load(join(folder, "tokenizer_2"), { maxSequenceLength });
+  const { text_encoder, text_encoder_2 } = family.tokenizers;
+  const clipTokenizer = await ClipTokenizer.load(join(folder, text_encoder));
+  const t5Tokenizer = await T5Tokenizer.load(join(folder, text_encoder_2), { maxSequenceLength });
   const [clip, t5] = [clipTokenizer.encode(prompt), t5Tokenizer.encode(prompt)];
   warnIfTruncated("CLIP", clip, warnings);
   warnIfTruncated("T5", t5, warnings);
@@ -68,8 +65,11 @@ function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, war
     );
 }
 
-/** Hidden states and the feed-forward's two halves, the scores of a group of heads, and the position bias. */
-function t5Memory({ dModel, dFf, numHeads }: T5Config, tokens: number, bytesPerValue: number): number {
+/**
+ * Estimates the bytes that T5 computes with: hidden states, both halves of the feed-forward, the attention scores of a
+ * group of heads, and the position bias.
+ */
+function t5Memory({ dModel, dFf, numHeads }: T5Config, tokens: number, valueBytes: number): number {
   const scores = 4 * numHeads * tokens * tokens;
-  return bytesPerValue * tokens * (6 * dModel + 4 * dFf) + 2 * Math.min(scores, 64e6) + scores + 1e6;
+  return valueBytes * tokens * (6 * dModel + 4 * dFf) + 2 * Math.min(scores, 64e6) + scores + 1e6;
 }

@@ -1,0 +1,111 @@
+/*
+ * Folders that appear whole or not at all: they are filled under another name in the same place, then renamed.
+ */
+import { mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { describeBytes } from "../bytes.js";
+import { OutputError } from "../errors.js";
+import { isFolder } from "./folders.js";
+
+/**
+ * Checks that a folder can be made at `target`: its parent exists, and nothing is there except an empty folder.
+ * @throws {OutputError} when the place is taken or its parent is missing.
+ */
+export async function checkNewFolder(target: string): Promise<void> {
+  const existing = await stat(target).catch(() => null);
+  if (existing && !existing.isDirectory())
+    throw new OutputError(target, "there is a file of this name; name a new folder.");
+  if (existing && (await readdir(target)).length > 0)
+    throw new OutputError(target, "this folder is not empty; name a new one.");
+  if (!isFolder(dirname(target)))
+    throw new OutputError(target, `there is no folder ${dirname(target)} to make it in; create it first.`);
+}
+
+/**
+ * Checks that the disk has room for a folder at `target`.
+ * @throws {OutputError} when less than `bytes` are free.
+ */
+export async function checkDiskSpace(target: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(target));
+  const free = bavail * bsize;
+  if (free < bytes)
+    throw new OutputError(
+      target,
+      `this takes ${describeBytes(bytes)}, but the disk has only ${describeBytes(free)} free; free some space, or name a folder on another disk.`,
+    );
+}
+
+/**
+ * Makes the folder `target`, which appears whole or not at all: `fill` writes into a temporary folder next to it, which
+ * takes the name `target` once everything is on the disk. Leftovers of killed processes are removed first.
+ * @throws {OutputError} when the file system refuses; what `fill` throws otherwise. The temporary folder is removed.
+ */
+export async function writeFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  const partial = `${target}.${process.pid}.partial`;
+  try {
+    await removeLeftovers(target);
+    await mkdir(partial);
+  } catch (error) {
+    throw asOutputError(target, error);
+  }
+  try {
+    await fill(partial);
+    await syncTree(partial);
+    await rename(partial, target);
+    await sync(dirname(target));
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw asOutputError(target, error);
+  }
+}
+
+/** Removes the temporary folders that killed processes left for `target`. */
+async function removeLeftovers(target: string): Promise<void> {
+  for (const name of await readdir(dirname(target))) {
+    const [, stem, pid] = /^(.*)\.(\d+)\.partial$/.exec(name) ?? [];
+    if (stem === basename(target) && !isRunning(Number(pid)))
+      await rm(join(dirname(target), name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // The process exists but belongs to another user.
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Waits until a folder and everything in it are on the disk. */
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    await (entry.isDirectory() ? syncTree(path) : sync(path));
+  }
+  await sync(folder);
+}
+
+/** Waits until a file's content, or a folder's list of names, is on the disk. */
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+const diskFullCodes: readonly (string | undefined)[] = ["ENOSPC", "EDQUOT", "EFBIG"];
+
+/** The error of a system call as an {@link OutputError}; other errors unchanged. */
+function asOutputError(target: string, error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code, syscall, message } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
+  const reason = diskFullCodes.includes(code)
+    ? `the disk is full (${code}); what had been written is removed.`
+    : `it cannot be written (${message}).`;
+  return new OutputError(target, reason, { cause: error });
+}

@@ -1,0 +1,44 @@
+/*
+ * The small files of a saved model: configs, scheduler, tokenizers, licence, and the depth estimator that it may bring.
+ * With them the folder needs nothing else.
+ */
+import { copyFile, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { estimatorIn } from "../depth/repository.js";
+import { componentNames } from "../families/family.js";
+import type { ModelFiles } from "../families/model-files.js";
+
+/**
+ * Copies everything except weights from a model's folder into `folder`, which has the components' folders already.
+ * @throws the file system's error, or the signal's reason.
+ */
+export async function copyModelFiles(
+  { family, folder: source, configs }: ModelFiles,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const tokenizer of Object.values(family.tokenizers))
+    await copyFolder(join(source, tokenizer), join(folder, tokenizer), signal);
+  const estimator = estimatorIn(source);
+  if (estimator !== null) await copyFolder(estimator, join(folder, basename(estimator)), signal);
+  for (const name of await readdir(source))
+    if (/^(LICENSE|NOTICE)/i.test(name)) await copyFile(join(source, name), join(folder, name));
+  await copyFolder(join(configs, "scheduler"), join(folder, "scheduler"), signal);
+  for (const component of componentNames)
+    await copyFile(join(configs, component, "config.json"), join(folder, component, "config.json"));
+  if ((await readdir(configs)).includes("model_index.json"))
+    await copyFile(join(configs, "model_index.json"), join(folder, "model_index.json"));
+}
+
+/** Copies the files of a folder. The links that make up the Hugging Face cache become files. */
+async function copyFolder(from: string, to: string, signal: AbortSignal | undefined): Promise<void> {
+  await mkdir(to);
+  for (const name of await readdir(from)) {
+    signal?.throwIfAborted();
+    if ((await stat(join(from, name))).isFile()) await copyFile(join(from, name), join(to, name));
+  }
+}
+
+/** Writes a new JSON file, indented. */
+export const writeJson = (path: string, value: unknown): Promise<void> =>
+  writeFile(path, `${JSON.stringify(value, null, 2)}\n`, { flag: "wx" });

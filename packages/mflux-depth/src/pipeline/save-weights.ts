@@ -1,0 +1,109 @@
+/*
+ * The weights of a saved model, in mflux's layout: each component's tensors, quantized lazily, in files of at most 2 GiB
+ * with an index.
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { memory } from "@mflux-depth/mlx";
+import { type ComponentName, componentNames } from "../families/family.js";
+import type { Bits } from "../options/index.js";
+import { mfluxKeys, mfluxVersion } from "../weights/mflux.js";
+import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer.js";
+import type { Model } from "./model.js";
+import { writeJson } from "./save-files.js";
+
+/** mflux's limit for the tensors in one file; a larger tensor gets a file of its own. */
+const shardBytes = 2 ** 31;
+
+/** The tensors of one component, by the file that they go into. */
+interface ComponentTensors {
+  readonly name: ComponentName;
+  readonly shards: readonly (readonly NamedArray[])[];
+}
+
+/** Options of {@link ModelTensors.write}. */
+export interface WriteOptions {
+  /** Bits of the quantized matrices, for the files' metadata. */
+  readonly bits: Bits | null;
+  readonly signal: AbortSignal | undefined;
+  /** Receives the number of bytes just written. */
+  readonly onBytes: (component: ComponentName, count: number) => void;
+}
+
+/** The tensors of a model under mflux's names. They are lazy: writing one reads, quantizes and disposes it. */
+export class ModelTensors implements Disposable {
+  readonly #components: readonly ComponentTensors[];
+
+  private constructor(components: readonly ComponentTensors[]) {
+    this.#components = components;
+  }
+
+  /**
+   * Collects the tensors of a model. Every checkpoint is opened and checked; no weights are read.
+   * @throws {ModelError} when weights are missing, damaged, or do not fit their config.
+   */
+  static async of({ components, configs }: Model): Promise<ModelTensors> {
+    const t5Blocks = configs.text_encoder_2.numLayers;
+    const collected = new Map<ComponentName, NamedArray[]>(componentNames.map((name) => [name, []]));
+    try {
+      for (const [name, tensors] of collected)
+        await components[name].deliver((key, arrays) => {
+          const layer = key.slice(0, key.lastIndexOf(".") + 1);
+          for (const [parameter, array] of Object.entries(arrays))
+            for (const saved of mfluxKeys(name, layer + parameter, t5Blocks)) tensors.push([saved, array]);
+        });
+    } catch (error) {
+      disposeAll([...collected.values()].flat());
+      throw error;
+    }
+    return new ModelTensors(
+      [...collected].map(([name, tensors]) => ({ name, shards: intoShards(tensors, shardBytes) })),
+    );
+  }
+
+  /** Bytes of all tensors. */
+  get bytes(): number {
+    return this.#tensors.reduce((sum, [, { nbytes }]) => sum + nbytes, 0);
+  }
+
+  /**
+   * Writes each component into a new folder of its name, one tensor at a time.
+   * @throws the file system's error, or the signal's reason; files are then incomplete.
+   */
+  async write(folder: string, options: WriteOptions): Promise<void> {
+    for (const component of this.#components) {
+      await writeComponent(join(folder, component.name), component, options);
+      memory.clearCache();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    disposeAll(this.#tensors);
+    memory.clearCache();
+  }
+
+  get #tensors(): NamedArray[] {
+    return this.#components.flatMap(({ shards }) => shards.flat());
+  }
+}
+
+async function writeComponent(
+  folder: string,
+  { name, shards }: ComponentTensors,
+  { bits, signal, onBytes }: WriteOptions,
+): Promise<void> {
+  await mkdir(folder);
+  const metadata = { quantization_level: bits === null ? "None" : `${bits}`, mflux_version: mfluxVersion };
+  const fileOf: Record<string, string> = {};
+  for (const [index, tensors] of shards.entries()) {
+    const file = `${index}.safetensors`;
+    const reportBytes = (count: number): void => onBytes(name, count);
+    await writeSafetensors(join(folder, file), tensors, metadata, { signal, onBytes: reportBytes });
+    for (const [tensor] of tensors) fileOf[tensor] = file;
+  }
+  await writeJson(join(folder, "model.safetensors.index.json"), { metadata, weight_map: fileOf });
+}
+
+function disposeAll(tensors: readonly NamedArray[]): void {
+  for (const [, array] of tensors) array.dispose();
+}

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { Readable, Writable } from "node:stream";
+import { after, before, describe, test } from "node:test";
+import { main } from "../../src/cli/main.js";
+import type { MemoryPlan } from "../../src/memory/plan.js";
+import { onMachineWith } from "../support/tiny-world.js";
+
+/** A stream that keeps what is written to it. */
+function collector(): { stream: Writable; text: () => string } {
+  let text = "";
+  const stream = new Writable({
+    write(chunk, _, done) {
+      text += chunk;
+      done();
+    },
+  });
+  return { stream, text: () => text };
+}
+
+/** Runs `mflux-depth plan` in this process. */
+async function plan(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const [out, err] = [collector(), collector()];
+  const code = await main(["plan", ...argv], {
+    stdin: Readable.from([]),
+    stdout: out.stream,
+    stderr: err.stream,
+    env: {},
+    signal: new AbortController().signal,
+  });
+  return { code, stdout: out.text(), stderr: err.text() };
+}
+
+describe("plan", () => {
+  let cache: string | undefined;
+  before(() => {
+    cache = process.env.HF_HUB_CACHE;
+    process.env.HF_HUB_CACHE = "/nowhere";
+  });
+  after(() => {
+    if (cache === undefined) delete process.env.HF_HUB_CACHE;
+    else process.env.HF_HUB_CACHE = cache;
+  });
+
+  test("prints each stage, the machine and the verdict", async () => {
+    const size = ["--width", "512", "--height", "512"];
+    const { code, stdout } = await plan("--model", "tiny-world", ...size, "--low-ram");
+    assert.equal(code, 0);
+    for (const stage of ["text", "control", "denoise", "decode"])
+      assert.match(stdout, new RegExp(`^${stage}( +[1-9][\\d.]* (GB|MB|kB)){3}$`, "m"));
+    assert.match(stdout, /This machine has [\d.]+ GB of memory, of which [\d.]+ [GM]B are available/);
+    assert.match(stdout, /It fits/);
+  });
+
+  test("exits with 1 and names flags if the generation would not fit", async () => {
+    const { code, stdout } = await onMachineWith(0.25, () => plan("--model", "tiny-world"));
+    assert.equal(code, 1);
+    assert.match(stdout, /It does not fit\. It would with:\n.*--width \d+ --height \d+: [\d.]+ MB/);
+  });
+
+  test("prints JSON", async () => {
+    const { code, stdout } = await plan("--model", "tiny-world", "--json", "-q", "8");
+    assert.equal(code, 0);
+    const { stages, peak, fits } = JSON.parse(stdout) as MemoryPlan;
+    assert.equal(peak, Math.max(...stages.map((one) => one.peak)));
+    assert.equal(fits, true);
+  });
+
+  test("says that a model is not on this machine", async () => {
+    const { code, stderr } = await plan();
+    assert.equal(code, 1);
+    assert.match(stderr, /FLUX\.1-Depth-dev: it is neither a folder nor.*in the Hugging Face cache/);
+  });
+});

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeEach, describe, test } from "node:test";
+import { OutputError } from "../../src/errors.js";
+import { checkDiskSpace, checkNewFolder, writeFolder } from "../../src/files/atomic-folder.js";
+import { folderPerTest } from "../support/folders.js";
+
+const currentFolder = folderPerTest("atomic-folder");
+let parent = "";
+let target = "";
+beforeEach(() => {
+  parent = currentFolder();
+  target = join(parent, "model");
+});
+
+/** The id of a process that does not run: larger than any that systems assign. */
+const deadPid = 2 ** 22 + 1;
+
+const refusal = (message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof OutputError, String(error));
+  assert.match(error.message, message);
+  return true;
+};
+
+describe("checkNewFolder", () => {
+  test("accepts a name that is free", () => checkNewFolder(target));
+
+  test("accepts an empty folder", async () => {
+    mkdirSync(target);
+    await checkNewFolder(target);
+  });
+
+  test("refuses a folder that is not empty", async () => {
+    mkdirSync(target);
+    writeFileSync(join(target, "mine"), "");
+    await assert.rejects(checkNewFolder(target), refusal(/not empty/));
+  });
+
+  test("refuses a file", async () => {
+    writeFileSync(target, "");
+    await assert.rejects(checkNewFolder(target), refusal(/a file of this name/));
+  });
+
+  test("refuses a place in a folder that does not exist", async () => {
+    await assert.rejects(
+      checkNewFolder(join(target, "a", "b")),
+      refusal(/there is no folder .*a to make it in/),
+    );
+  });
+});
+
+describe("checkDiskSpace", () => {
+  test("accepts what the disk has room for", () => checkDiskSpace(target, 1));
+
+  test("refuses what it has no room for", async () => {
+    await assert.rejects(
+      checkDiskSpace(target, 1e18),
+      refusal(/takes 1000000000\.0 GB, but the disk has only/),
+    );
+  });
+});
+
+describe("writeFolder", () => {
+  test("gives the folder its name when it is filled", async () => {
+    let during: string[] = [];
+    await writeFolder(target, async (folder) => {
+      mkdirSync(join(folder, "vae"));
+      writeFileSync(join(folder, "vae", "config.json"), "{}");
+      during = readdirSync(parent);
+    });
+    assert.deepEqual(during, [`model.${process.pid}.partial`]);
+    assert.deepEqual(readdirSync(parent), ["model"]);
+    assert.equal(readFileSync(join(target, "vae", "config.json"), "utf8"), "{}");
+  });
+
+  test("takes the place of an empty folder", async () => {
+    mkdirSync(target);
+    await writeFolder(target, async (folder) => writeFileSync(join(folder, "a"), ""));
+    assert.deepEqual(readdirSync(target), ["a"]);
+  });
+
+  test("leaves nothing when filling fails, and passes the error on", async () => {
+    const failure = new Error("no more");
+    const failing = writeFolder(target, async (folder) => {
+      writeFileSync(join(folder, "a"), "");
+      throw failure;
+    });
+    await assert.rejects(failing, (error) => error === failure);
+    assert.deepEqual(readdirSync(parent), []);
+  });
+
+  test("turns an error of the file system into an OutputError about the folder", async () => {
+    const failing = writeFolder(target, async (folder) => writeFileSync(join(folder, "a", "b"), ""));
+    await assert.rejects(failing, refusal(/model: it cannot be written \(ENOENT/));
+  });
+
+  test("says that the disk is full", async () => {
+    const full = Object.assign(new Error("no space"), { code: "ENOSPC", syscall: "write" });
+    await assert.rejects(
+      writeFolder(target, () => Promise.reject(full)),
+      refusal(/the disk is full \(ENOSPC\)/),
+    );
+  });
+
+  test("removes what a killed process left of the same folder", async () => {
+    mkdirSync(join(parent, `model.${deadPid}.partial`));
+    await writeFolder(target, async () => {});
+    assert.deepEqual(readdirSync(parent), ["model"]);
+  });
+
+  test("leaves partial folders of running processes and of other folders alone", async () => {
+    const others = [`model.${process.ppid}.partial`, `other.${deadPid}.partial`];
+    for (const name of others) mkdirSync(join(parent, name));
+    await writeFolder(target, async () => {});
+    assert.deepEqual(readdirSync(parent).sort(), ["model", ...others].sort());
+  });
+});

@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { array, memory } from "@mflux-depth/mlx";
+import { machineMemory, programBytes, workingRoom } from "../../src/memory/machine.js";
+
+describe("the memory of a machine", () => {
+  test("has no more available than there is", () => {
+    const { total, available } = machineMemory("cpu", {});
+    assert.ok(available > 0 && available <= total);
+  });
+
+  test("is what MFLUX_DEPTH_MEMORY_GB says", () => {
+    assert.deepEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: "1.5" }), {
+      total: 1.5e9,
+      available: 1.5e9,
+      source: "MFLUX_DEPTH_MEMORY_GB",
+    });
+  });
+
+  for (const value of ["", "0", "-1", "much"])
+    test(`is measured if MFLUX_DEPTH_MEMORY_GB is "${value}"`, () => {
+      assert.notEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: value }).source, "MFLUX_DEPTH_MEMORY_GB");
+    });
+
+  test("leaves room for a computation after the program and what is held", () => {
+    process.env.MFLUX_DEPTH_MEMORY_GB = "1";
+    try {
+      using held = array(new Float32Array(1e6));
+      assert.ok(held.nbytes >= 4e6);
+      assert.equal(workingRoom(), 1e9 - programBytes - memory.activeMemory());
+    } finally {
+      delete process.env.MFLUX_DEPTH_MEMORY_GB;
+    }
+  });
+});

@@ -1,0 +1,185 @@
+import assert from "node:assert/strict";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, test } from "node:test";
+import { loadSafetensors, type MxArray, saveSafetensors, zeros } from "@mflux-depth/mlx";
+import { ModelError } from "../../src/errors.js";
+import { componentNames } from "../../src/families/family.js";
+import { folderPerTest } from "../support/folders.js";
+import { bundled, inMemory, loadTinyWorld, smallRequest } from "../support/tiny-world.js";
+
+const currentFolder = folderPerTest("damaged-model");
+
+describe("a damaged model is refused with an error that names the file", () => {
+  /** Copies the bundled model: one file for real, the others as links. */
+  function copyModel(damaged: string): { folder: string; file: string } {
+    const folder = join(currentFolder(), "model");
+    for (const entry of readdirSync(bundled, { recursive: true, withFileTypes: true })) {
+      if (entry.isDirectory()) continue;
+      const source = join(entry.parentPath, entry.name);
+      const target = join(folder, relative(bundled, source));
+      mkdirSync(dirname(target), { recursive: true });
+      if (relative(bundled, source) === damaged) copyFileSync(source, target);
+      else symlinkSync(source, target);
+    }
+    return { folder: realpathSync(folder), file: join(realpathSync(folder), damaged) };
+  }
+
+  /** Rewrites a safetensors file after changing its tensors. */
+  async function rewrite(file: string, change: (arrays: Map<string, MxArray>) => void): Promise<void> {
+    const { arrays } = loadSafetensors(file);
+    const all = [...arrays.values()];
+    change(arrays);
+    await saveSafetensors(`${file}.new.safetensors`, arrays);
+    for (const one of new Set([...all, ...arrays.values()])) one.dispose();
+    copyFileSync(`${file}.new.safetensors`, file);
+    rmSync(`${file}.new.safetensors`);
+  }
+
+  /** Each component's weights. */
+  const weights = {
+    text_encoder: "text_encoder/model.safetensors",
+    text_encoder_2: "text_encoder_2/model.safetensors",
+    vae: "vae/diffusion_pytorch_model.safetensors",
+    transformer: "transformer/diffusion_pytorch_model.safetensors",
+  };
+  /** One tensor of each component. */
+  const someTensor = {
+    text_encoder: "text_model.encoder.layers.1.mlp.fc1.weight",
+    text_encoder_2: "encoder.block.1.layer.1.DenseReluDense.wi_1.weight",
+    vae: "decoder.up_blocks.2.resnets.1.conv1.weight",
+    transformer: "single_transformer_blocks.3.attn.to_q.weight",
+  };
+
+  interface Damage {
+    file: string;
+    damage: (file: string) => void | Promise<void>;
+    message: RegExp;
+    /** What the error names, if not the damaged file. */
+    source?: string;
+  }
+  const cases: [name: string, damage: Damage][] = [];
+  for (const component of componentNames) {
+    const file = weights[component];
+    const tensor = someTensor[component];
+    const last = tensor
+      .split(".")
+      .at(-2)!
+      .replaceAll(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase());
+    cases.push(
+      [
+        `${component}: missing weights`,
+        { file, damage: rmSync, message: /there are no weights/, source: component },
+      ],
+      [
+        `${component}: missing config`,
+        { file: `${component}/config.json`, damage: rmSync, message: /missing/ },
+      ],
+      [
+        `${component}: missing tensor`,
+        {
+          file,
+          damage: (path) => rewrite(path, (arrays) => void arrays.delete(tensor)),
+          message: new RegExp(`tensor ".*${last}\\.weight" is missing`),
+        },
+      ],
+      [
+        `${component}: tensor of another shape`,
+        {
+          file,
+          damage: (path) => rewrite(path, (arrays) => void arrays.set(tensor, zeros([3, 5], "bfloat16"))),
+          message: new RegExp(`tensor "${tensor.replace("text_model.", "(text_model.)?")}" is .*\\[3, 5\\]`),
+        },
+      ],
+      [
+        `${component}: tensor that does not belong to it`,
+        {
+          file,
+          damage: (path) => rewrite(path, (arrays) => void arrays.set("stray", zeros([2], "bfloat16"))),
+          message: /tensor "stray" does not belong to this model/,
+        },
+      ],
+      [
+        `${component}: truncated file`,
+        { file, damage: (path) => truncateSync(path, statSync(path).size - 1000), message: /truncated/ },
+      ],
+      [`${component}: empty file`, { file, damage: (path) => truncateSync(path, 0), message: /too few/ }],
+      [
+        `${component}: header with a wrong length`,
+        {
+          file,
+          damage: (path) => {
+            const bytes = readFileSync(path);
+            bytes.writeBigUInt64LE(bytes.readBigUInt64LE() + 2n ** 40n);
+            writeFileSync(path, bytes);
+          },
+          message: /header should have \d+ bytes, the file has/,
+        },
+      ],
+    );
+  }
+  for (const file of [
+    "scheduler/scheduler_config.json",
+    "transformer/config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer_2/tokenizer.json",
+  ])
+    cases.push([`missing ${file}`, { file, damage: rmSync, message: /missing|no such file/ }]);
+  for (const file of ["scheduler/scheduler_config.json", "vae/config.json", "tokenizer_2/tokenizer.json"])
+    cases.push([`truncated ${file}`, { file, damage: (path) => truncateSync(path, 30), message: /JSON/ }]);
+
+  for (const [component, text, message] of [
+    [
+      "text_encoder",
+      '"hidden_size": 64',
+      /pooled_projection_dim is 64, but text_encoder's hidden_size is 32/,
+    ],
+    ["text_encoder_2", '"d_model": 128', /joint_attention_dim is 128, but text_encoder_2's d_model is 64/],
+  ] as const)
+    cases.push([
+      `${component}: from another model than the transformer`,
+      {
+        file: `${component}/config.json`,
+        damage: (path) =>
+          writeFileSync(
+            path,
+            readFileSync(path, "utf8").replace(
+              text,
+              text.replace(/\d+/, (n) => `${Number(n) / 2}`),
+            ),
+          ),
+        message,
+        source: "transformer/config.json",
+      },
+    ]);
+
+  for (const [name, { file, damage, message, source }] of cases)
+    test(name, async () => {
+      const { folder, file: damaged } = copyModel(file);
+      await damage(damaged);
+      const baseline = inMemory();
+      const generate = async (): Promise<void> => {
+        using flux = await loadTinyWorld({ model: folder });
+        await flux.generate({ ...smallRequest, width: 16, height: 16, steps: 1 });
+      };
+      await assert.rejects(generate(), (error: unknown) => {
+        assert.ok(error instanceof ModelError, `${(error as Error).stack}`);
+        assert.match(error.message, message);
+        assert.equal(error.source, source === undefined ? damaged : join(folder, source));
+        return true;
+      });
+      assert.deepEqual(inMemory(), baseline);
+    });
+});

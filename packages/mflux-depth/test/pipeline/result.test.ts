@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, test } from "node:test";
+import { inspectImage, readPhoto } from "../../src/images/decode.js";
+import { type GenerationResult, OptionError } from "../../src/index.js";
+import { readParameters } from "../../src/pipeline/metadata.js";
+import { folderPerTest } from "../support/folders.js";
+import { relativeError } from "../support/tensors.js";
+import { loadTinyWorld, smallRequest } from "../support/tiny-world.js";
+
+const currentFolder = folderPerTest("result");
+
+describe("a result", () => {
+  let result: GenerationResult;
+  before(async () => {
+    using flux = await loadTinyWorld();
+    result = await flux.generate(smallRequest);
+  });
+  const inJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+  test("tells the model, the seed and the tokens of the prompt", () => {
+    const { model, seed, max_sequence_length } = result.metadata;
+    assert.deepEqual([model, seed, max_sequence_length], ["tiny-world", 7, 64]);
+  });
+
+  test("saves the image with its parameters", async () => {
+    const { exif, width, height } = await inspectImage(await result.save(join(currentFolder(), "image.png")));
+    assert.deepEqual([width, height], [64, 96]);
+    assert.deepEqual(readParameters(exif), inJson(result.metadata));
+  });
+
+  test("saves the parameters in a sidecar if asked to", async () => {
+    await result.save(join(currentFolder(), "image.png"), { sidecar: true });
+    const sidecar = readFileSync(join(currentFolder(), "image.metadata.json"), "utf8");
+    assert.deepEqual(JSON.parse(sidecar), inJson(result.metadata));
+  });
+
+  test("saves under another name instead of replacing a file if asked to", async () => {
+    const path = join(currentFolder(), "image.png");
+    assert.equal(await result.save(path), path);
+    assert.equal(await result.save(path, { overwrite: false }), join(currentFolder(), "image_1.png"));
+  });
+
+  test("refuses an unknown extension", async () => {
+    await assert.rejects(result.save(join(currentFolder(), "image.bmp")), OptionError);
+  });
+
+  test("saves the depth map that was used", async () => {
+    const map = await readPhoto(await result.saveDepthMap(join(currentFolder(), "depth.png")));
+    const grey = Float32Array.from({ length: 64 * 96 }, (_, i) => map.data[3 * i]!);
+    assert.ok(relativeError(grey, result.depthMap.data) < 1e-4);
+  });
+});
