@@ -1,5 +1,5 @@
 /*
- * What this machine offers: the facts behind `doctor`. Nothing here throws for a broken machine; each problem is reported
+ * The state of this machine: the facts behind `doctor`. Nothing here throws for a broken machine; each problem is reported
  * with its fix.
  */
 import { existsSync } from "node:fs";
@@ -12,7 +12,7 @@ import { packageVersion } from "../version.js";
 export interface Problem {
   /** The problem in one sentence. */
   readonly what: string;
-  /** What to do about it: a sentence, an npm command, or a model to download. */
+  /** The remedy: a sentence, an npm command, or a model to download. */
   readonly fix: string | Extract<Remedy, { kind: "download" }>;
   /** Whether it prevents all generations. */
   readonly essential: boolean;

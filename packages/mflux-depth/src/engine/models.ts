@@ -49,7 +49,7 @@ export const modelNamesOf = (job: EngineJob): readonly string[] =>
 export interface ObtainedModel {
   /** The name it was requested by. */
   readonly model: string;
-  /** What it is for, in words. */
+  /** Its kind, in words: "Depth Pro". */
   readonly kind: string;
   readonly folder: string;
 }

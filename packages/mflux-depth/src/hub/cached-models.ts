@@ -33,7 +33,7 @@ export type Identification =
 
 /**
  * Lists the models in the cache, by name. Incomplete models of a known family are left out; other models are always
- * listed, because nothing tells whether they are complete.
+ * listed, because we cannot tell whether they are complete.
  * @param identify looks at a model's folder.
  */
 export async function cachedModels(

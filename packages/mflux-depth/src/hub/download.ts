@@ -9,7 +9,7 @@ import type { Patience } from "./retry.js";
 import type { HubSettings } from "./settings.js";
 import { type DownloadProgress, Transfer } from "./transfer.js";
 
-/** What to download of a repository. */
+/** The model to download, and how to choose among its files. */
 export interface Selection {
   readonly repository: string;
   /** A branch, tag or commit. */

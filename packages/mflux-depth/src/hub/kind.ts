@@ -35,7 +35,7 @@ export interface RepositoryKind {
 
 /** File names, relative to the model's folder, with slashes. */
 export interface NeededFiles {
-  /** Configs, vocabularies and indexes. They tell what kind of model it is. */
+  /** Configs, vocabularies and indexes; they identify the kind of model. */
   readonly small: readonly string[];
   /** Lists the weights, once the indexes among the small files are in `folder`. */
   readonly weights: (folder: string) => readonly string[];

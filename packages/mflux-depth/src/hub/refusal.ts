@@ -1,5 +1,5 @@
 /*
- * What the Hub's error responses mean, and what the user can do about them.
+ * Explanations of the Hub's error responses, with what the user can do about them.
  */
 import { ModelError } from "../errors.js";
 import { Transient } from "./retry.js";
@@ -14,7 +14,7 @@ export interface HubSubject {
   readonly repository: string;
 }
 
-/** What the request asked for. */
+/** The subject of the request. */
 interface Requested {
   /** Whether the Hub itself answered, not a server that it redirected to. */
   readonly byHub: boolean;
