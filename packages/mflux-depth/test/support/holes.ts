@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { readSafetensorsHeader } from "@mflux-depth/mlx";
 import { at } from "./tensors.js";
 
-/* Checkpoints of any size that take no disk: headers are written, values are holes in the file. */
+/* Checkpoints of any size that take no space on the disk: they have headers, and holes in place of values. */
 
 export type Tensors = Readonly<Record<string, readonly [dtype: "BF16" | "U32", shape: readonly number[]]>>;
 
@@ -30,27 +30,27 @@ export function writeHoles(
 }
 
 /**
- * Copies the bundled model, with a T5 of `blocks` blocks of 21 MB (5.9 MB at 4 bits): as wide outside, wider inside. It
- * still makes pictures.
+ * Copies the bundled model with a larger T5, of `blocks` blocks of 21 MB (5.9 MB at 4 bits) that are wider inside. The
+ * model still generates images.
  */
 export function writeLargeText(folder: string, blocks: number): void {
   const bundled = at("models/tiny-world");
   cpSync(bundled, folder, { recursive: true });
-  const part = join(folder, "text_encoder_2");
-  const config = JSON.parse(readFileSync(join(part, "config.json"), "utf8")) as Record<string, number>;
+  const t5 = join(folder, "text_encoder_2");
+  const config = JSON.parse(readFileSync(join(t5, "config.json"), "utf8")) as Record<string, number>;
   const wide = { d_kv: 2048, d_ff: 16384, num_layers: blocks };
-  writeFileSync(join(part, "config.json"), JSON.stringify({ ...config, ...wide }));
+  writeFileSync(join(t5, "config.json"), JSON.stringify({ ...config, ...wide }));
   const inner = config.num_heads! * wide.d_kv;
   const tensors: Record<string, Tensors[string]> = {};
-  for (const [name, { shape }] of readSafetensorsHeader(join(part, "model.safetensors")).tensors) {
+  for (const [name, { shape }] of readSafetensorsHeader(join(t5, "model.safetensors")).tensors) {
     const large = largeShape(name, shape, { inner, wide: wide.d_ff });
     const copies = name.startsWith("encoder.block.1.") ? blocks - 1 : 1;
     for (let i = 1; i <= copies; i++) tensors[name.replace("block.1.", `block.${i}.`)] = ["BF16", large];
   }
-  writeHoles(join(part, "model.safetensors"), tensors);
+  writeHoles(join(t5, "model.safetensors"), tensors);
 }
 
-/** Of the matrices that lead into the wide inside of a block, the rows; of those that lead out, the columns. */
+/** The shape of a tensor in the wider T5: matrices into a block's inside have more rows, those out of it more columns. */
 function largeShape(
   name: string,
   shape: readonly number[],

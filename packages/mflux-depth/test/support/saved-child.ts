@@ -1,5 +1,6 @@
 /*
- * A process of its own, for what is measured by process or ends one. Prints a JSON object.
+ * A program for tests that measure a process or kill it. Its first argument chooses what it does, its second is a path.
+ * Prints a JSON object with the results in bytes.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +21,7 @@ class Stack extends Module {
 const peakBytes = (): number =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 
-/** Writes the tensors; says how much the peak of the process grew. */
+/** Writes tensors and prints by how much the peak memory of the process grew. */
 async function write(file: string, tensors: NamedArray[]): Promise<void> {
   memory.clearCache();
   const before = peakBytes();
@@ -29,7 +30,7 @@ async function write(file: string, tensors: NamedArray[]): Promise<void> {
 }
 
 switch (mode) {
-  // A dense checkpoint, each tensor made from a small one when it is written.
+  // Writes a dense checkpoint. Each tensor is made from a small one when it is written.
   case "make": {
     const row = array(Float32Array.from({ length: width }, (_, i) => Math.sin(i)));
     const { add, astype, broadcastTo, contiguous } = await import("@mflux-depth/mlx");
@@ -43,14 +44,14 @@ switch (mode) {
     await write(join(path, "model.safetensors"), tensors);
     break;
   }
-  // Quantized as it is written.
+  // Reads the checkpoint and quantizes each tensor when it is written.
   case "quantize": {
     const tensors: NamedArray[] = [];
     using module = new Stack();
     await loadWeights(module, openCheckpoint(path), {
       quantization: { bits: 4 },
-      deliver: (key, parts) => {
-        for (const [name, part] of Object.entries(parts)) tensors.push([key.replace("weight", name), part]);
+      deliver: (key, arrays) => {
+        for (const [name, one] of Object.entries(arrays)) tensors.push([key.replace("weight", name), one]);
       },
     });
     await write(join(path, "quantized.safetensors"), tensors);
@@ -66,7 +67,7 @@ switch (mode) {
     console.log(JSON.stringify({ grown: peakBytes() - before, held }));
     break;
   }
-  // Dies when a third of a model is written.
+  // Kills itself when a third of a model is written.
   case "die":
     await saveModel({
       model: "tiny-world",
