@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { readSafetensorsHeader } from "@mflux-depth/mlx";
 import { at } from "./tensors.js";
 
-/* Checkpoints of any size that take no space on the disk: they have headers, and holes in place of values. */
+/* Checkpoints of any size that take no disk space: only headers are written, values are holes in the file. */
 
 export type Tensors = Readonly<Record<string, readonly [dtype: "BF16" | "U32", shape: readonly number[]]>>;
 
-/** Writes a safetensors file of zeros. */
+/** Writes a safetensors file whose tensors are zeros. */
 export function writeHoles(
   path: string,
   tensors: Tensors,
@@ -30,27 +30,27 @@ export function writeHoles(
 }
 
 /**
- * Copies the bundled model with a larger T5, of `blocks` blocks of 21 MB (5.9 MB at 4 bits) that are wider inside. The
+ * Copies the bundled model with a larger T5: `blocks` blocks of 21 MB (5.9 MB at 4 bits), whose inner layers are wider. The
  * model still generates images.
  */
 export function writeLargeText(folder: string, blocks: number): void {
   const bundled = at("models/tiny-world");
   cpSync(bundled, folder, { recursive: true });
-  const t5 = join(folder, "text_encoder_2");
-  const config = JSON.parse(readFileSync(join(t5, "config.json"), "utf8")) as Record<string, number>;
+  const component = join(folder, "text_encoder_2");
+  const config = JSON.parse(readFileSync(join(component, "config.json"), "utf8")) as Record<string, number>;
   const wide = { d_kv: 2048, d_ff: 16384, num_layers: blocks };
-  writeFileSync(join(t5, "config.json"), JSON.stringify({ ...config, ...wide }));
+  writeFileSync(join(component, "config.json"), JSON.stringify({ ...config, ...wide }));
   const inner = config.num_heads! * wide.d_kv;
   const tensors: Record<string, Tensors[string]> = {};
-  for (const [name, { shape }] of readSafetensorsHeader(join(t5, "model.safetensors")).tensors) {
+  for (const [name, { shape }] of readSafetensorsHeader(join(component, "model.safetensors")).tensors) {
     const large = largeShape(name, shape, { inner, wide: wide.d_ff });
     const copies = name.startsWith("encoder.block.1.") ? blocks - 1 : 1;
     for (let i = 1; i <= copies; i++) tensors[name.replace("block.1.", `block.${i}.`)] = ["BF16", large];
   }
-  writeHoles(join(t5, "model.safetensors"), tensors);
+  writeHoles(join(component, "model.safetensors"), tensors);
 }
 
-/** The shape of a tensor in the wider T5: matrices into a block's inside have more rows, those out of it more columns. */
+/** Widens the inner side of a block's matrices: the rows of those that lead in, the columns of those that lead out. */
 function largeShape(
   name: string,
   shape: readonly number[],

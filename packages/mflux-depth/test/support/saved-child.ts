@@ -1,6 +1,5 @@
 /*
- * A program for tests that measure a process or kill it. Its first argument chooses what it does, its second is a path.
- * Prints a JSON object with the results in bytes.
+ * Runs as a separate process, to measure the peak memory of one or to kill it. Prints a JSON object.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +20,7 @@ class Stack extends Module {
 const peakBytes = (): number =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 
-/** Writes tensors and prints by how much the peak memory of the process grew. */
+/** Writes the tensors and prints how much the peak memory of the process grew. */
 async function write(file: string, tensors: NamedArray[]): Promise<void> {
   memory.clearCache();
   const before = peakBytes();
@@ -30,7 +29,7 @@ async function write(file: string, tensors: NamedArray[]): Promise<void> {
 }
 
 switch (mode) {
-  // Writes a dense checkpoint. Each tensor is made from a small one when it is written.
+  // Writes a dense checkpoint, each tensor made from a small one when it is written.
   case "make": {
     const row = array(Float32Array.from({ length: width }, (_, i) => Math.sin(i)));
     const { add, astype, broadcastTo, contiguous } = await import("@mflux-depth/mlx");
@@ -44,19 +43,21 @@ switch (mode) {
     await write(join(path, "model.safetensors"), tensors);
     break;
   }
-  // Reads the checkpoint and quantizes each tensor when it is written.
+  // Writes the checkpoint again, quantizing it.
   case "quantize": {
     const tensors: NamedArray[] = [];
     using module = new Stack();
     await loadWeights(module, openCheckpoint(path), {
       quantization: { bits: 4 },
-      deliver: (key, arrays) => {
-        for (const [name, one] of Object.entries(arrays)) tensors.push([key.replace("weight", name), one]);
+      deliver: (key, parameters) => {
+        for (const [name, array] of Object.entries(parameters))
+          tensors.push([key.replace("weight", name), array]);
       },
     });
     await write(join(path, "quantized.safetensors"), tensors);
     break;
   }
+  // Loads the checkpoint, quantizing it.
   case "load": {
     memory.clearCache();
     const before = peakBytes();
@@ -67,7 +68,7 @@ switch (mode) {
     console.log(JSON.stringify({ grown: peakBytes() - before, held }));
     break;
   }
-  // Kills itself when a third of a model is written.
+  // Kills itself when a third of a model has been written.
   case "die":
     await saveModel({
       model: "tiny-world",
