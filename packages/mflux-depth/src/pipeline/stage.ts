@@ -104,6 +104,7 @@ export interface PlanContext {
   readonly room: number;
 }
 
+/** A stage of a generation. See the head of this file. */
 export interface Stage<
   Input extends keyof Artifacts = keyof Artifacts,
   Output extends keyof Artifacts = keyof Artifacts,

@@ -99,6 +99,6 @@ describe("familyOf refuses", () => {
   test("a model without some components, naming them", () => {
     copyBundled();
     for (const component of ["text_encoder_2", "vae"]) rmSync(join(folder, component), { recursive: true });
-    refused(() => familyOf(folder), folder, /text_encoder_2, vae is missing/);
+    refused(() => familyOf(folder), folder, /missing folders: text_encoder_2, vae;/);
   });
 });

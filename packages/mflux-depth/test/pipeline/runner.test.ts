@@ -31,7 +31,7 @@ async function openTinyWorld(prepare: OpenOptions["prepare"] = {}): Promise<Mode
   return openModel(files, options, "cpu", { prepare, ...(logLoads(log) as Pick<OpenOptions, "onProgress">) });
 }
 
-/** A generation of which stages see only the model, the prompts and the warnings. */
+/** A generation with nothing but a model, prompts and warnings, which is all that the stages here use. */
 const generationWith = (model: Model): Generation =>
   ({
     model,
