@@ -22,6 +22,11 @@ export interface EngineOptions {
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: EngineEvent) => void) | undefined;
+  /**
+   * A token for the Hub, in place of this machine's. It is used for this job's downloads only, and is not part of the
+   * job, so that nothing keeps it.
+   */
+  readonly token?: string | undefined;
 }
 
 /** A timer of more fires at once. */
@@ -95,14 +100,17 @@ export class Engine {
    * @throws {ImageError} {ModelError} as the pipeline does.
    * @throws {EngineError} when the process ended, or something failed that is nobody's mistake.
    */
-  async generate(job: EngineJob, { signal, onEvent = () => {} }: RunOptions = {}): Promise<EngineResult> {
+  async generate(
+    job: EngineJob,
+    { signal, onEvent = () => {}, token }: RunOptions = {},
+  ): Promise<EngineResult> {
     if (this.#closing.signal.aborted)
       throw new EngineError("This engine has been closed.", { code: "engine-closed" });
     signal?.throwIfAborted();
     refuseUnknown(Object.keys(job.request), Object.keys(requestOptions));
     resolveRequest(job.request);
     resolveLoadOptions(job.load);
-    if (this.#downloads.missing(job)) await this.#download(job, { signal, onEvent });
+    if (this.#downloads.missing(job)) await this.#download(job, { signal, onEvent, token });
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.#queue.splice(this.#queue.indexOf(waiting), 1);
@@ -117,13 +125,14 @@ export class Engine {
 
   async #download(
     job: EngineJob,
-    { signal, onEvent }: { signal: AbortSignal | undefined; onEvent: (event: EngineEvent) => void },
+    { signal, onEvent, token }: Omit<RunOptions, "onEvent"> & { onEvent: (event: EngineEvent) => void },
   ): Promise<void> {
     this.#downloading++;
     try {
       await this.#downloads.obtain(job, {
         signal: AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
         onProgress: (progress) => onEvent({ type: "load", ...progress }),
+        token,
       });
     } finally {
       this.#downloading--;

@@ -94,6 +94,13 @@ interface Download {
   last: DownloadProgress | null;
 }
 
+interface JobDownloadOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: DownloadProgress) => void;
+  /** For the Hub, in place of this machine's. */
+  readonly token: string | undefined;
+}
+
 /** Downloads for jobs. Of one repository there is one at a time: who else needs it waits, and finds it then. */
 export class Downloads {
   readonly #env: NodeJS.ProcessEnv | undefined;
@@ -119,10 +126,8 @@ export class Downloads {
    * @throws {ModelError} when it cannot be had.
    * @throws the signal's reason when cancelled, at once.
    */
-  async obtain(
-    job: EngineJob,
-    { signal, onProgress }: { signal: AbortSignal; onProgress: (progress: DownloadProgress) => void },
-  ): Promise<void> {
+  async obtain(job: EngineJob, options: JobDownloadOptions): Promise<void> {
+    const { signal, onProgress } = options;
     /** What has been downloaded here: if it is still not whole, the pipeline says why. */
     const done = new Set<string>();
     for (;;) {
@@ -136,27 +141,26 @@ export class Downloads {
         if (other.last) onProgress(other.last);
         await untilAborted(other.ended, signal).finally(() => other.listeners.delete(onProgress));
       } else {
-        await this.#download(wanted, signal, onProgress);
+        await this.#download(wanted, options);
         done.add(model);
       }
     }
   }
 
-  #download(
-    wanted: Wanted,
-    signal: AbortSignal,
-    onProgress: (progress: DownloadProgress) => void,
-  ): Promise<unknown> {
+  #download(wanted: Wanted, { signal, onProgress, token }: JobDownloadOptions): Promise<unknown> {
     const { model } = wanted.source;
     const listeners = new Set([onProgress]);
-    const download = downloadModel(wanted, {
-      signal,
-      env: this.#env,
-      onProgress: (progress) => {
-        underWay.last = progress;
-        for (const tell of listeners) tell(progress);
+    const download = downloadModel(
+      { ...wanted, token },
+      {
+        signal,
+        env: this.#env,
+        onProgress: (progress) => {
+          underWay.last = progress;
+          for (const tell of listeners) tell(progress);
+        },
       },
-    }).finally(() => this.#underWay.delete(model));
+    ).finally(() => this.#underWay.delete(model));
     const ended = download.then(
       () => {},
       () => {},
