@@ -28,6 +28,8 @@ export const slowTests = {
   "packages/mflux-depth/test/weights/component.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/weights/writer.test.ts": "measures the memory of processes",
   "packages/nodetool/test/worker/models.test.ts": "starts workers and loads models in them",
+  "packages/nodetool/test/worker/recommended.test.ts":
+    "starts a worker, downloads models with it and generates",
   "packages/nodetool/test/worker/responsive.test.ts":
     "generates while it measures how soon the worker answers",
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",

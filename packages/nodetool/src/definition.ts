@@ -6,14 +6,23 @@ import { defaultModel, defaultOf, kindOf, type NodeProperty, nameOf, nodePropert
 
 const plain = (type: string): TypeMetadata => ({ type, type_args: [] });
 
-const fluxDepth = (more: Readonly<Record<string, unknown>> = {}) => ({
-  type: "hf.flux_depth",
-  repo_id: defaultModel,
-  path: null,
-  ...more,
-  allow_patterns: null,
-  ignore_patterns: null,
-});
+/** The fields that a model's value and a recommended model share. */
+const fluxDepth = { type: "hf.flux_depth", repo_id: defaultModel, path: null };
+
+/**
+ * The files of the recommended model that a run needs; the repository also has the weights in a single file. In
+ * NodeTool's patterns, `*` stops at a slash.
+ */
+const recommendedFiles = [
+  "model_index.json",
+  "scheduler/*",
+  "text_encoder/*",
+  "text_encoder_2/*",
+  "tokenizer/*",
+  "tokenizer_2/*",
+  "transformer/*",
+  "vae/*",
+];
 
 /** The type, default and range of a property, by the kind of its option. */
 function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" | "default" | "min" | "max"> {
@@ -26,7 +35,10 @@ function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" |
     case "image":
       return { type: plain("image"), default: { type: "image", uri: "", asset_id: null, data: null } };
     case "model":
-      return { type: plain("hf.flux_depth"), default: fluxDepth({ variant: null }) };
+      return {
+        type: plain("hf.flux_depth"),
+        default: { ...fluxDepth, variant: null, allow_patterns: null, ignore_patterns: null },
+      };
     case "choice": {
       const values = kind.values.filter((one) => typeof one === "number");
       // NodeTool's own MLX nodes declare these levels under this name.
@@ -57,7 +69,7 @@ const properties = nodeProperties.map((property): PropertyMetadata => {
 
 const namespace = "mlx.image_to_image";
 
-/** The node's metadata. */
+/** The metadata of the node that the worker serves. */
 export const definition: NodeMetadata = {
   node_type: `${namespace}.MFluxDepth`,
   title: "MFlux Depth",
@@ -72,8 +84,21 @@ export const definition: NodeMetadata = {
     - Generate depth-guided outputs when only a depth map is available (source image optional)`,
   properties,
   outputs: [{ name: "output", type: plain("image") }],
-  recommended_models: [{ id: defaultModel, name: defaultModel, ...fluxDepth(), downloaded: false }],
-  required_settings: [],
+  recommended_models: [
+    {
+      id: defaultModel,
+      name: defaultModel,
+      ...fluxDepth,
+      allow_patterns: recommendedFiles,
+      ignore_patterns: null,
+      pipeline_tag: "text-to-image",
+      has_model_index: true,
+      downloaded: false,
+    },
+  ],
+  // Hosts send a run only the settings listed here, and the recommended model is gated.
+  required_settings: ["HF_TOKEN"],
+  body: "content_card",
   basic_fields: properties.map(({ name }) => name),
   inline_fields: ["model", "prompt"],
   input_fields: ["prompt", "image", "depth_image"],
@@ -81,4 +106,13 @@ export const definition: NodeMetadata = {
   is_streaming_output: false,
   is_streaming_input: false,
   is_dynamic: false,
+};
+
+const packNamespace = "mflux_depth";
+
+/** The metadata of the node in a host's own process: NodeTool keeps the namespace of its MLX nodes to itself. */
+export const packDefinition: NodeMetadata = {
+  ...definition,
+  node_type: `${packNamespace}.MFluxDepth`,
+  namespace: packNamespace,
 };

@@ -35,7 +35,10 @@ export interface NodeMetadata {
   readonly properties: readonly PropertyMetadata[];
   readonly outputs: readonly OutputMetadata[];
   readonly recommended_models: readonly Readonly<Record<string, unknown>>[];
+  /** The names of settings whose values hosts send with a run. */
   readonly required_settings: readonly string[];
+  /** How the application draws the node: with its result on a card. */
+  readonly body: string;
   readonly basic_fields: readonly string[];
   readonly inline_fields: readonly string[];
   readonly input_fields: readonly string[];

@@ -8,10 +8,11 @@ import { Engine, type EngineEvent } from "mflux-depth/engine";
 import { MfluxDepthError } from "mflux-depth/errors";
 import { isRecord } from "mflux-depth/options";
 import { messageOf, warningOf } from "./advice.js";
-import { definition } from "./definition.js";
+import { packDefinition as definition } from "./definition.js";
 import { jobOf } from "./inputs/job.js";
+import { drawnSeed, logUpdate } from "./log-update.js";
 import { outputTypes, PlainNode } from "./plain-node.js";
-import { progressOf } from "./progress.js";
+import { reportProgress } from "./progress.js";
 import { kindOf, nameOf, nodeProperties } from "./properties.js";
 import { type NodeContext, type NodeInstance, type NodeSdk, optionsOf, type Properties } from "./sdk.js";
 
@@ -22,6 +23,8 @@ export interface MFluxDepthClass {
   readonly nodeType: string;
   readonly title: string;
   readonly description: string;
+  readonly requiredSettings: readonly string[];
+  readonly body: string;
 }
 
 /** Started for the first node that runs, and shared: a machine has one GPU. */
@@ -40,6 +43,7 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
     static readonly basicFields = definition.basic_fields;
     static readonly inlineFields = definition.inline_fields;
     static readonly inputFields = definition.input_fields;
+    static readonly body = definition.body;
     static readonly exposeAsTool = definition.expose_as_tool;
     static readonly outputTypes = outputTypes;
     static readonly metadataOutputTypes = outputTypes;
@@ -52,9 +56,10 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
         const bytes = await loadImage(fields[name], context);
         if (bytes) blobs[name] = bytes;
       }
-      const job = jobOf({ fields, blobs });
+      const job = jobOf({ fields, blobs, localFiles: true });
+      const token = (await context?.getSecret?.("HF_TOKEN")) || undefined;
       engine ??= new Engine();
-      const onProgress = progressOf(job, ({ progress, total }) =>
+      using report = reportProgress(job, ({ progress, total }) =>
         context?.postMessage?.({
           type: "node_progress",
           node_id: this.__node_id,
@@ -63,21 +68,17 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
           workflow_id: context.workflowId,
         }),
       );
+      const log = (content: string, severity: "info" | "warning"): void =>
+        context?.postMessage?.(logUpdate(this.__node_id, content, severity));
       const onEvent = (event: EngineEvent): void => {
-        if (event.type !== "warning") onProgress(event);
-        else
-          context?.postMessage?.({
-            type: "log_update",
-            node_id: this.__node_id,
-            node_name: definition.title,
-            content: warningOf(event),
-            severity: "warning",
-          });
+        if (event.type === "warning") log(warningOf(event), "warning");
+        else report.receive(event);
       };
-      const result = await engine.generate(job, { onEvent }).catch((error: unknown) => {
+      const result = await engine.generate(job, { onEvent, token }).catch((error: unknown) => {
         throw error instanceof MfluxDepthError ? new Error(messageOf(error), { cause: error }) : error;
       });
-      const { image, width, height, metadata, warnings } = result;
+      const { image, width, height, seed, metadata, warnings } = result;
+      if (job.request.seed === 0) log(drawnSeed(seed), "info");
       return {
         output: {
           type: "image",

@@ -1,7 +1,7 @@
 /*
  * A base class of the same shape as the SDK's, for hosts without the SDK.
  */
-import { definition } from "./definition.js";
+import { packDefinition as definition } from "./definition.js";
 import { type NodeContext, type NodeInstance, optionsOf, type Properties } from "./sdk.js";
 
 const declared = definition.properties.map((property) => ({

@@ -1,13 +1,26 @@
-import type { EngineEvent, EngineJob } from "mflux-depth/engine";
+/*
+ * How far a run is, as hosts show it: a bar with two numbers. Newer hosts give a run twelve minutes without news, so a
+ * run that is silent repeats its last progress.
+ */
+import { type EngineEvent, type EngineJob, stepsOf } from "mflux-depth/engine";
+import { resolveRequest } from "mflux-depth/options";
 import { warningOf } from "./advice.js";
 
-/** How far a run is, as hosts show it: a bar with two numbers. */
 export type RunProgress = {
   readonly progress: number;
   readonly total: number;
   /** The work before the first step; or a warning. */
   readonly message?: string;
 };
+
+/** Progress of one run; dispose it when the run has ended. */
+export interface ProgressReport extends Disposable {
+  /** Takes an event of the run. */
+  readonly receive: (event: EngineEvent) => void;
+}
+
+/** A run is never silent for longer. */
+const reminderMs = 30_000;
 
 /** The shortest time between two messages about weights being read. */
 const readingMs = 100;
@@ -16,31 +29,41 @@ const readingMs = 100;
  * Turns the events of a run into progress: megabytes while models are downloaded, step 0 while weights are read, then
  * each step. A warning leaves the bar where it is.
  */
-export function progressOf(
-  { request: { steps } }: EngineJob,
+export function reportProgress(
+  { request }: EngineJob,
   tell: (progress: RunProgress) => void,
-): (event: EngineEvent) => void {
-  let toldAt = Number.NEGATIVE_INFINITY;
-  let bar = { progress: 0, total: steps ?? 0 };
-  return (event) => {
-    if (event.type === "step") {
-      bar = { progress: event.index, total: event.total };
-      tell(bar);
-    }
-    if (event.type === "warning") tell({ ...bar, message: `Warning: ${warningOf(event)}` });
-    if (event.type !== "load") return;
-    const { component, bytesDone, bytes } = event;
-    if (event.state === "download") {
-      const [done, all] = [bytesDone, bytes].map((count) => (count / 1e9).toFixed(2));
-      tell({
-        progress: Math.floor(bytesDone / 1e6),
-        total: Math.ceil(bytes / 1e6),
-        message: `Downloading ${component}: ${done} of ${all} GB, ${event.filesDone} of ${event.files} files`,
-      });
-    } else if (event.state === "start" || performance.now() - toldAt > readingMs) {
-      toldAt = performance.now();
-      const share = bytesDone === 0 ? "" : `: ${Math.floor((100 * bytesDone) / bytes)} %`;
-      tell({ progress: 0, total: steps ?? 0, message: `Loading ${component}${share}` });
-    }
+): ProgressReport {
+  const atStart = { progress: 0, total: stepsOf(resolveRequest(request)) };
+  let last: RunProgress = { ...atStart, message: "Waiting" };
+  let readingAt = Number.NEGATIVE_INFINITY;
+  const reminder = setInterval(() => tell(last), reminderMs);
+  const move = (progress: RunProgress): void => {
+    last = progress;
+    reminder.refresh();
+    tell(progress);
+  };
+  return {
+    receive(event) {
+      if (event.type === "started") last = atStart;
+      if (event.type === "step") move({ progress: event.index, total: event.total });
+      if (event.type === "warning") tell({ ...barOf(last), message: `Warning: ${warningOf(event)}` });
+      if (event.type !== "load") return;
+      const { component, bytesDone, bytes } = event;
+      if (event.state === "download") {
+        const [done, all] = [bytesDone, bytes].map((count) => (count / 1e9).toFixed(2));
+        move({
+          progress: Math.floor(bytesDone / 1e6),
+          total: Math.ceil(bytes / 1e6),
+          message: `Downloading ${component}: ${done} of ${all} GB, ${event.filesDone} of ${event.files} files`,
+        });
+      } else if (event.state === "start" || performance.now() - readingAt > readingMs) {
+        readingAt = performance.now();
+        const share = bytesDone === 0 ? "" : `: ${Math.floor((100 * bytesDone) / bytes)} %`;
+        move({ ...atStart, message: `Loading ${component}${share}` });
+      }
+    },
+    [Symbol.dispose]: () => clearInterval(reminder),
   };
 }
+
+const barOf = ({ progress, total }: RunProgress): RunProgress => ({ progress, total });

@@ -11,6 +11,7 @@ export interface NodeContext {
   readonly storage?: { retrieve(uri: string): Promise<Uint8Array | null> } | null;
   resolveAssetBytes?(uri: string): Promise<{ bytes: Uint8Array | null }>;
   postMessage?(message: Properties): void;
+  getSecret?(name: string): Promise<string | null | undefined>;
 }
 
 /** The members of a node that a host uses. */

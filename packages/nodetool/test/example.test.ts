@@ -33,7 +33,11 @@ test("the example workflow uses the node's properties and outputs, with valid va
     targetHandle,
     nodes.find(({ id }) => id === source)?.data.value,
   ]);
-  const { request, load } = jobOf({ fields: { ...node.data, ...Object.fromEntries(wired) }, blobs: {} });
+  const { request, load } = jobOf({
+    fields: { ...node.data, ...Object.fromEntries(wired) },
+    blobs: {},
+    localFiles: false,
+  });
   assert.equal(load.model, "tiny-world");
   assert.deepEqual(request.depthImage, await readFile(new URL("cube_depth.png", examples)));
 });

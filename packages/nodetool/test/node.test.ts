@@ -1,32 +1,16 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { definition } from "../src/definition.js";
 import { MFluxDepth, type NodeContext, nodeClass, type PropertyOptions, register } from "../src/node.js";
 import { examples } from "./support/host.js";
+import { goodToken, startHub, tiny } from "./support/hub.js";
 
-// The test Hub of the package that downloads, and a cache; the engine's process inherits both.
-const { HubServer } = (await import(
-  new URL("../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
-)) as typeof import("../../mflux-depth/test/support/hub-server.js");
-const hub = await HubServer.start();
-const home = mkdtempSync(join(tmpdir(), "hf-"));
-Object.assign(process.env, {
-  HF_HOME: home,
-  HF_HUB_CACHE: "",
-  HF_ENDPOINT: hub.endpoint,
-  HF_HUB_OFFLINE: "0",
-  HF_TOKEN: "",
-});
-after(async () => {
-  await hub[Symbol.asyncDispose]();
-  rmSync(home, { recursive: true });
-});
+// The engine's process and the downloads inherit the test Hub's environment.
+const { hub, environment, end } = await startHub();
+Object.assign(process.env, environment);
+after(end);
 
 /** The parts of the SDK's base class that the node uses. */
 class BaseNode {
@@ -54,7 +38,9 @@ const sdk = {
 
 test("the node declares the definition's properties on the SDK's base class", () => {
   const node = nodeClass(sdk);
-  assert.equal(node.nodeType, definition.node_type);
+  assert.equal(node.nodeType, "mflux_depth.MFluxDepth");
+  assert.equal(node.body, "content_card");
+  assert.deepEqual(node.requiredSettings, ["HF_TOKEN"]);
   const declared = BaseNode.declared.get(node)!;
   assert.deepEqual(
     [...declared.keys()],
@@ -69,6 +55,20 @@ test("the node declares the definition's properties on the SDK's base class", ()
   });
   assert.deepEqual([declared.get("steps")?.min, declared.get("steps")?.max], [1, 50]);
   assert.equal(new node({ steps: 3 }).serialize().steps, 3);
+});
+
+test("the node registers as a pack, under a namespace of its own", async () => {
+  // NodeTool's pack loader skips nodes under its own namespaces, and types that are taken.
+  const reserved = ["nodetool", "lib", "huggingface", "hf", "mlx"];
+  const registered = new Map<string, unknown>([[definition.node_type, "the worker's"]]);
+  await register({
+    register: (node) => {
+      const [namespace = ""] = node.nodeType.split(".");
+      if (!reserved.includes(namespace) && !registered.has(node.nodeType))
+        registered.set(node.nodeType, node);
+    },
+  });
+  assert.deepEqual([...registered.keys()], [definition.node_type, "mflux_depth.MFluxDepth"]);
 });
 
 test("the node registers on a base of its own without the SDK", async () => {
@@ -98,10 +98,11 @@ test("the node reads images from the host's storage, and reports progress and wa
     width: 256,
     height: 256,
     steps: 2,
+    seed: 0,
   });
   node.__node_id = "n1";
   const { output } = (await node.process(context)) as {
-    output: { type: string; data: string; mimeType: string; metadata: { warnings: string[] } };
+    output: { type: string; data: string; mimeType: string; metadata: { seed: number; warnings: string[] } };
   };
   assert.deepEqual([output.type, output.mimeType], ["image", "image/png"]);
   const { width, height } = await sharp(Buffer.from(output.data, "base64")).metadata();
@@ -120,21 +121,33 @@ test("the node reads images from the host's storage, and reports progress and wa
   assert.match(warning ?? "", /in colour, but a depth map is grey/);
   assert.deepEqual(
     messages.filter(({ type }) => type === "log_update"),
-    [{ type: "log_update", node_id: "n1", node_name: "MFlux Depth", content: warning, severity: "warning" }],
+    [
+      { content: warning, severity: "warning" },
+      { content: `Seed ${output.metadata.seed} was drawn.`, severity: "info" },
+    ].map((line) => ({ type: "log_update", node_id: "n1", node_name: "MFlux Depth", ...line })),
   );
   const lost = new MFluxDepth({ depth_image: { type: "image", uri: "memory://gone" } });
   await assert.rejects(lost.process(context), /depth_image could not be loaded/);
 });
 
+test("the node reads a file of this machine, and downloads with the host's token", async () => {
+  hub.host("me/gated", tiny, { gated: true });
+  const node = new MFluxDepth({
+    depth_image: new URL("cube_depth.png", examples).href,
+    model: { repo_id: "me/gated" },
+    steps: 1,
+    width: 256,
+    height: 256,
+  });
+  await assert.rejects(node.process({ getSecret: async () => null }), /access is gated/);
+  const secrets: Record<string, string> = { HF_TOKEN: goodToken };
+  const { output } = await node.process({ getSecret: async (name) => secrets[name] });
+  assert.equal((output as { mimeType: string }).mimeType, "image/png");
+});
+
 test("the node downloads a missing model, with megabytes as progress", async () => {
-  const bundled = fileURLToPath(new URL("../../../mflux-depth/models/tiny-world", import.meta.url));
-  const files = readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map(({ parentPath, name }) => join(parentPath, name));
-  hub.host(
-    "me/tiny",
-    Object.fromEntries(files.map((path) => [path.slice(bundled.length + 1), readFileSync(path)])),
-  );
+  hub.host("me/tiny", tiny);
+  hub.forget();
   const messages: Record<string, unknown>[] = [];
   const node = new MFluxDepth({
     depth_image: {
@@ -146,7 +159,7 @@ test("the node downloads a missing model, with megabytes as progress", async () 
   });
   await assert.rejects(node.process({ postMessage: (message) => messages.push(message) }), /steps/);
   assert.deepEqual(hub.asked, [], "an invalid request downloads nothing");
-  node.assign({ steps: 1, width: 256, height: 256 });
+  node.assign({ steps: 1, width: 256, height: 256, seed: 7 });
   await node.process({ postMessage: (message) => messages.push(message) });
   assert.ok(messages.some(({ progress, total }) => total === 21 && Number(progress) > 1));
   assert.deepEqual(messages.at(-1), {

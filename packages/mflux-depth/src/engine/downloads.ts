@@ -16,6 +16,13 @@ interface OngoingDownload {
   lastProgress: DownloadProgress | null;
 }
 
+interface JobDownloadOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: ProgressListener;
+  /** For the Hub, in place of this machine's. */
+  readonly token: string | undefined;
+}
+
 /**
  * Downloads the models of jobs while other jobs run. Each repository is downloaded once at a time: other jobs that need
  * it wait for that download.
@@ -44,10 +51,8 @@ export class Downloads {
    * @throws {ModelError} if one cannot be obtained.
    * @throws the signal's reason immediately when cancelled.
    */
-  async obtain(
-    job: EngineJob,
-    { signal, onProgress }: { signal: AbortSignal; onProgress: ProgressListener },
-  ): Promise<void> {
+  async obtain(job: EngineJob, options: JobDownloadOptions): Promise<void> {
+    const { signal, onProgress } = options;
     /** Models downloaded for this job. One that is still incomplete is left for the pipeline to report. */
     const done = new Set<string>();
     for (;;) {
@@ -61,23 +66,26 @@ export class Downloads {
         if (ongoing.lastProgress) onProgress(ongoing.lastProgress);
         await untilAborted(ongoing.ended, signal).finally(() => ongoing.listeners.delete(onProgress));
       } else {
-        await this.#download(needed, signal, onProgress);
+        await this.#download(needed, options);
         done.add(model);
       }
     }
   }
 
-  #download(needed: NeededModel, signal: AbortSignal, onProgress: ProgressListener): Promise<unknown> {
+  #download(needed: NeededModel, { signal, onProgress, token }: JobDownloadOptions): Promise<unknown> {
     const { model } = needed.source;
     const listeners = new Set([onProgress]);
-    const download = downloadModel(needed, {
-      signal,
-      env: this.#env,
-      onProgress: (progress) => {
-        ongoing.lastProgress = progress;
-        for (const listener of listeners) listener(progress);
+    const download = downloadModel(
+      { ...needed, token },
+      {
+        signal,
+        env: this.#env,
+        onProgress: (progress) => {
+          ongoing.lastProgress = progress;
+          for (const listener of listeners) listener(progress);
+        },
       },
-    }).finally(() => this.#ongoing.delete(model));
+    ).finally(() => this.#ongoing.delete(model));
     const ended = download.then(
       () => {},
       () => {},

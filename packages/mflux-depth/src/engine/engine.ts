@@ -23,6 +23,11 @@ export interface EngineOptions {
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: EngineEvent) => void) | undefined;
+  /**
+   * A token for the Hub, in place of this machine's. It is used for this job's downloads only, and is not part of the
+   * job, so that nothing keeps it.
+   */
+  readonly token?: string | undefined;
 }
 
 /**
@@ -82,7 +87,10 @@ export class Engine {
    * @throws {ImageError} {ModelError} as the pipeline does.
    * @throws {EngineError} if the process ended, or for an unexpected error.
    */
-  async generate(job: EngineJob, { signal, onEvent = () => {} }: RunOptions = {}): Promise<EngineResult> {
+  async generate(
+    job: EngineJob,
+    { signal, onEvent = () => {}, token }: RunOptions = {},
+  ): Promise<EngineResult> {
     if (this.#closing.signal.aborted)
       throw new EngineError("This engine has been closed.", { code: "engine-closed" });
     signal?.throwIfAborted();
@@ -90,18 +98,19 @@ export class Engine {
     resolveRequest(job.request);
     resolveLoadOptions(job.load);
     const queued = { job, signal, onEvent };
-    if (this.#downloads.missing(job)) await this.#download(queued);
+    if (this.#downloads.missing(job)) await this.#download(queued, token);
     const result = this.#queue.add(queued);
     void this.#runNext();
     return result;
   }
 
-  async #download({ job, signal, onEvent }: ProcessJob): Promise<void> {
+  async #download({ job, signal, onEvent }: ProcessJob, token: string | undefined): Promise<void> {
     this.#downloading++;
     try {
       await this.#downloads.obtain(job, {
         signal: AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
         onProgress: (progress) => onEvent({ type: "load", ...progress }),
+        token,
       });
     } finally {
       this.#downloading--;

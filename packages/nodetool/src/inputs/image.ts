@@ -1,19 +1,30 @@
 /*
- * The forms in which hosts send images → the bytes of a file.
+ * The forms in which hosts send images → the bytes of a file, or its path on this machine.
  */
+import { fileURLToPath } from "node:url";
 import { OptionError } from "mflux-depth/errors";
 import { isRecord } from "mflux-depth/options";
 
+interface ImageProperty {
+  /** The property's name. */
+  readonly name: string;
+  readonly value: unknown;
+  readonly blob: unknown;
+  /** Whether the host may name files: it runs on this machine, as the same user. */
+  readonly localFiles: boolean;
+}
+
 /**
- * The bytes of an image property: its blob, else the field itself (bytes, base64 or a data URI).
- * @returns null when it is not set.
+ * The image of a property: its blob, else the field itself (bytes, base64, a data URI, or the address of a file).
+ * @returns the bytes of a file, or its path; null when the property is not set.
  * @throws {OptionError} naming the property.
  */
-export function imageOf(name: string, value: unknown, blobs: unknown): Uint8Array | null {
-  const blob = single(name, blobs);
+export function imageOf({ name, value, blob: sent, localFiles }: ImageProperty): Uint8Array | string | null {
+  const blob = single(name, sent);
   if (blob !== null) return bytesOf(name, blob);
   const field = single(name, value);
   if (field === null || field === "") return null;
+  if (typeof field === "string" && /^file:/i.test(field)) return pathOf(name, field, localFiles);
   if (!isRecord(field)) return bytesOf(name, field);
   const data = single(name, field.data);
   if (data !== null && data !== "") return bytesOf(name, data);
@@ -32,6 +43,23 @@ function single(name: string, value: unknown): unknown {
   if (!Array.isArray(value)) return value ?? null;
   if (value.length > 1) throw new OptionError(name, `${name} holds ${value.length} images; give one.`);
   return value[0] ?? null;
+}
+
+/** The path in a file's address. */
+function pathOf(name: string, address: string, localFiles: boolean): string {
+  const shown = JSON.stringify(address.slice(0, 200));
+  if (!localFiles)
+    throw new OptionError(
+      name,
+      `${name} is the address of a file, ${shown}, which is not read for a host that is connected over WebSocket. Connect the image itself.`,
+    );
+  try {
+    return fileURLToPath(address);
+  } catch (error) {
+    throw new OptionError(name, `${name} is not the address of a file on this machine: ${shown}.`, {
+      cause: error,
+    });
+  }
 }
 
 function bytesOf(name: string, value: unknown): Uint8Array {

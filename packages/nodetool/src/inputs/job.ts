@@ -21,6 +21,8 @@ export interface RunInputs {
   readonly fields: Readonly<Record<string, unknown>>;
   /** Images by property: the bytes of a file, or a list with one. */
   readonly blobs: Readonly<Record<string, unknown>>;
+  /** Whether the host may name files: it runs on this machine, as the same user. */
+  readonly localFiles: boolean;
 }
 
 /**
@@ -42,7 +44,7 @@ export function jobOf(inputs: RunInputs): EngineJob {
 }
 
 /** The value of a property, checked. */
-function valueIn({ fields, blobs }: RunInputs, property: NodeProperty): unknown {
+function valueIn({ fields, blobs, localFiles }: RunInputs, property: NodeProperty): unknown {
   const name = nameOf(property);
   const field = fields[name];
   const kind = kindOf(property);
@@ -50,7 +52,7 @@ function valueIn({ fields, blobs }: RunInputs, property: NodeProperty): unknown 
     case "text":
       return textOf(name, field ?? defaultOf(property));
     case "image":
-      return imageOf(name, field, blobs[name]);
+      return imageOf({ name, value: field, blob: blobs[name], localFiles });
     case "model":
       return modelOf(field);
     case "choice":

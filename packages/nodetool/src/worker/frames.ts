@@ -9,6 +9,8 @@ import { isRecord } from "mflux-depth/options";
 export type FrameData = Readonly<Record<string, unknown>>;
 /** The data of an answer. */
 export type Answer = Readonly<Record<string, unknown>>;
+/** Sends a frame about a request in progress: how far it is, or a line for the user's log. */
+export type Tell = (type: "progress" | "update", data: Answer) => void;
 
 export interface Frame {
   readonly type: string;

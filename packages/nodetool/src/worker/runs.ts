@@ -10,26 +10,32 @@ import {
   modelNamesOf,
 } from "mflux-depth/engine";
 import { isRecord } from "mflux-depth/options";
+import { warningOf } from "../advice.js";
 import { definition } from "../definition.js";
 import { jobOf } from "../inputs/job.js";
-import { progressOf } from "../progress.js";
-import type { Answer, FrameData } from "./frames.js";
+import { drawnSeed, logUpdate } from "../log-update.js";
+import { reportProgress } from "../progress.js";
+import type { Answer, FrameData, Tell } from "./frames.js";
 import type { JobRun, Jobs } from "./jobs.js";
 import type { Models } from "./models.js";
 
 /** Bytes of images that may wait for their runs. */
 const mostWaitingBytes = 1024 ** 3;
 
-/** A run, with the job it belongs to and its way to report progress. */
-interface ReportingRun extends JobRun {
+/** A run, with the job it belongs to and its way to its host. */
+interface HostedRun extends JobRun {
   readonly jobId: string | null;
-  readonly progress: (data: Answer) => void;
+  /** The host's token for the Hub; it is for this run only, and goes nowhere but to the run's downloads. */
+  readonly token: string | undefined;
+  readonly tell: Tell;
 }
 
 interface RunsOptions {
   readonly engine: Engine;
   readonly jobs: Jobs;
   readonly models: Models;
+  /** Whether hosts may name files of this machine. */
+  readonly localFiles: boolean;
   /** Receives one line about each run. */
   readonly log: (line: string) => void;
 }
@@ -48,22 +54,20 @@ export class Runs {
    * Answers `execute`.
    * @throws when the request is not for this node, an input is refused, or the generation fails.
    */
-  async execute(
-    data: FrameData,
-    controller: AbortController,
-    progress: (data: Answer) => void,
-  ): Promise<Answer> {
-    const { node_type: nodeType, fields = {}, blobs = {} } = data;
+  async execute(data: FrameData, controller: AbortController, tell: Tell): Promise<Answer> {
+    const { node_type: nodeType, fields = {}, blobs = {}, secrets } = data;
     if (nodeType !== definition.node_type) throw new Error(`Unknown node type: ${String(nodeType)}`);
     if (!isRecord(fields)) throw new Error("fields must be a map.");
     if (!isRecord(blobs)) throw new Error("blobs must be a map.");
     const jobId = textOf(data.job_id);
-    const run = { controller, node: textOf(data.node_id) ?? "", jobId, progress };
-    const leave = jobId === null ? () => {} : this.#options.jobs.enter(jobId, run);
+    const token = (isRecord(secrets) && textOf(secrets.HF_TOKEN)) || undefined;
+    const run = { controller, node: textOf(data.node_id) ?? "", jobId, token, tell };
+    const { jobs, localFiles } = this.#options;
+    const leave = jobId === null ? () => {} : jobs.enter(jobId, run);
     try {
       // Receiving a large image, reading it and passing it on take time each: others are answered in between.
       await othersFirst();
-      const job = jobOf({ fields, blobs });
+      const job = jobOf({ fields, blobs, localFiles });
       await othersFirst();
       return await this.#wait(job, run);
     } finally {
@@ -85,7 +89,7 @@ export class Runs {
   }
 
   /** Generates, keeping the job's models from being deleted while it waits and works. */
-  async #wait(job: EngineJob, run: ReportingRun): Promise<Answer> {
+  async #wait(job: EngineJob, run: HostedRun): Promise<Answer> {
     const bytes = bytesOf(job);
     if (this.#waitingBytes + bytes > mostWaitingBytes)
       throw new Error("Too many images are waiting for their turn; try again when some runs are done.");
@@ -99,19 +103,21 @@ export class Runs {
     }
   }
 
-  async #generate(job: EngineJob, { controller, node, jobId, progress }: ReportingRun): Promise<Answer> {
+  async #generate(job: EngineJob, { controller, node, jobId, token, tell }: HostedRun): Promise<Answer> {
     const { engine, log } = this.#options;
-    const tell = progressOf(job, progress);
+    using report = reportProgress(job, (progress) => tell("progress", progress));
     const onEvent = (event: EngineEvent): void => {
-      tell(event);
+      report.receive(event);
       if (event.type === "started") this.#use(node, jobId);
+      if (event.type === "warning") tell("update", logUpdate(node, warningOf(event), "warning"));
     };
     const { signal } = controller;
-    const result = await engine.generate(job, { signal, onEvent }).catch((error: unknown) => {
+    const result = await engine.generate(job, { signal, onEvent, token }).catch((error: unknown) => {
       throw signal.aborted ? new Error("cancelled") : error;
     });
     const { width, height, seed, timings, warnings } = result;
     const seconds = Object.values(timings).reduce((sum, value) => sum + value, 0);
+    if (job.request.seed === 0) tell("update", logUpdate(node, drawnSeed(seed), "info"));
     log([`${width}×${height}, seed ${seed}, ${seconds.toFixed(1)} s`, ...warnings].join("; "));
     return answerOf(result);
   }

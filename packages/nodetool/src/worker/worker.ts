@@ -12,6 +12,7 @@ import {
   encodeFrame,
   type Frame,
   FrameError,
+  type Tell,
 } from "./frames.js";
 import { Jobs } from "./jobs.js";
 import { Models } from "./models.js";
@@ -50,7 +51,9 @@ export class Worker {
     this.#transport = transport;
     this.#frameLimit = frameLimit;
     this.#models = new Models(engine);
-    this.#runs = new Runs({ engine, jobs: this.#jobs, models: this.#models, log });
+    // A host at the other end of pipes started this process; one behind a socket may be anywhere, through a tunnel.
+    const localFiles = transport === "stdio";
+    this.#runs = new Runs({ engine, jobs: this.#jobs, models: this.#models, localFiles, log });
   }
 
   /** @param send sends a frame to the host. */
@@ -77,8 +80,7 @@ export class Worker {
       const controller = new AbortController();
       open.set(id, controller);
       try {
-        const progress = (data: Answer): void => tell("progress", id, data);
-        const answer = await this.#answer(frame, controller, progress);
+        const answer = await this.#answer(frame, controller, (kind, about) => tell(kind, id, about));
         tell(type === "discover" ? "discover" : "result", id, answer);
       } catch (error) {
         tell("error", id, describe(error));
@@ -106,11 +108,7 @@ export class Worker {
     };
   }
 
-  async #answer(
-    { type, data }: Frame,
-    controller: AbortController,
-    progress: (data: Answer) => void,
-  ): Promise<Answer> {
+  async #answer({ type, data }: Frame, controller: AbortController, tell: Tell): Promise<Answer> {
     switch (type) {
       case "discover":
         return { protocol_version: protocolVersion, nodes: [definition], load_errors: [] };
@@ -129,11 +127,11 @@ export class Worker {
       // A node with one image has nothing to stream: its result is the whole answer.
       case "execute":
       case "execute.stream":
-        return this.#runs.execute(data, controller, progress);
+        return this.#runs.execute(data, controller, tell);
       case "models.list_cached":
         return this.#models.list();
       case "models.download":
-        return this.#models.download(data, controller.signal, progress);
+        return this.#models.download(data, controller.signal, (progress) => tell("progress", progress));
       case "models.delete":
         return this.#models.delete(data);
       case "models.evict":

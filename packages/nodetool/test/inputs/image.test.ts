@@ -5,7 +5,8 @@ import { imageOf } from "../../src/inputs/image.js";
 
 const image = Uint8Array.of(1, 2, 3, 4);
 const base64 = Buffer.from(image).toString("base64");
-const field = (value: unknown): Uint8Array | null => imageOf("image", value, undefined);
+const field = (value: unknown): Uint8Array | string | null =>
+  imageOf({ name: "image", value, blob: undefined, localFiles: false });
 
 describe("an image is read from", () => {
   const forms: [string, unknown][] = [
@@ -26,7 +27,7 @@ describe("an image is read from", () => {
     });
 
   test("a blob, before its field", () => {
-    assert.equal(imageOf("image", { data: "" }, [image]), image);
+    assert.equal(imageOf({ name: "image", value: { data: "" }, blob: [image], localFiles: false }), image);
   });
 });
 

@@ -6,7 +6,7 @@ import { jobOf } from "../../src/inputs/job.js";
 
 const image = Uint8Array.of(1, 2, 3, 4);
 const job = (fields: Record<string, unknown> = {}, blobs: Record<string, unknown> = { depth_image: image }) =>
-  jobOf({ fields, blobs });
+  jobOf({ fields, blobs, localFiles: false });
 
 const defaults = {
   load: { model: "black-forest-labs/FLUX.1-Depth-dev", quantize: 4 },

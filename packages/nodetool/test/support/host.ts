@@ -12,6 +12,7 @@ import { pack, Unpackr } from "msgpackr";
 import { WebSocket } from "ws";
 import { definition } from "../../src/definition.js";
 import { FrameReader } from "../../src/worker/stdio.js";
+import { assertValidFrame } from "./schema.js";
 
 const unpackr = new Unpackr({ int64AsType: "number", mapsAsObjects: true });
 
@@ -28,6 +29,8 @@ export interface Pending {
   readonly answer: Promise<Data>;
   /** Data of progress frames so far. */
   readonly progress: Data[];
+  /** Data of update frames so far: lines for the user's log. */
+  readonly updates: Data[];
   /** Resolves when any past or future progress fits. */
   until(fits: (progress: Data) => boolean): Promise<void>;
 }
@@ -46,7 +49,7 @@ export abstract class Host {
   }
 
   request(type: string, data: object = {}, id: string = randomUUID()): Pending {
-    const progress: Data[] = [];
+    const [progress, updates]: [Data[], Data[]] = [[], []];
     const watchers: ((data: Data) => void)[] = [];
     const answer = new Promise<Data>((resolve, reject) => {
       const listener = (frame: Received): void => {
@@ -54,6 +57,10 @@ export abstract class Host {
         if (frame.type === "progress") {
           progress.push(frame.data);
           for (const watch of watchers) watch(frame.data);
+          return;
+        }
+        if (frame.type === "update") {
+          updates.push(frame.data);
           return;
         }
         this.#listeners.delete(listener);
@@ -73,7 +80,7 @@ export abstract class Host {
           (error) => reject(error),
         );
       });
-    return { id, answer, progress, until };
+    return { id, answer, progress, updates, until };
   }
 
   ask(type: string, data: object = {}): Promise<Data> {
@@ -94,11 +101,13 @@ export abstract class Host {
 
   /** Frames that end a request, by its id. */
   terminal(id: string): Received[] {
-    return this.received.filter((frame) => frame.request_id === id && frame.type !== "progress");
+    const passing = ["progress", "update"];
+    return this.received.filter((frame) => frame.request_id === id && !passing.includes(frame.type));
   }
 
   protected take(payload: Uint8Array): void {
     const frame = unpackr.unpack(payload as Buffer) as Received;
+    assertValidFrame(frame);
     this.received.push(frame);
     for (const listener of [...this.#listeners]) listener(frame);
   }

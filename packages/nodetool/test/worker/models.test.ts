@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, beforeEach, mock, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
 import sharp from "sharp";
@@ -21,44 +19,22 @@ import {
   steps,
   until,
 } from "../support/host.js";
-
-// The test Hub of the package that downloads.
-const { etagOf, goodToken, HubServer } = (await import(
-  new URL("../../../../mflux-depth/dist/test/support/hub-server.js", import.meta.url).href
-)) as typeof import("../../../mflux-depth/test/support/hub-server.js");
+import { goodToken, startHub, tiny, transformer } from "../support/hub.js";
 
 const map = readFileSync(new URL("cube_depth.png", examples));
-const bundled = fileURLToPath(new URL("../../../../mflux-depth/models/tiny-world", import.meta.url));
-const tiny = Object.fromEntries(
-  readdirSync(bundled, { recursive: true, encoding: "utf8", withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name !== "README.md")
-    .map(({ parentPath, name }) => join(parentPath, name))
-    .map((path) => [path.slice(bundled.length + 1), readFileSync(path)]),
-);
-const transformer = "transformer/diffusion_pytorch_model.safetensors";
 const depthPro = Object.fromEntries(
   Object.entries(tiny).flatMap(([path, bytes]) =>
     path.startsWith("depth_pro/") ? [[path.slice("depth_pro/".length), bytes]] : [],
   ),
 );
 
-const hub = await HubServer.start();
-const home = mkdtempSync(join(tmpdir(), "hf-"));
-const hubEnvironment = {
-  HF_HOME: home,
-  HF_HUB_CACHE: "",
-  HF_ENDPOINT: hub.endpoint,
-  HF_HUB_OFFLINE: "0",
-  HF_TOKEN: "",
-  HUGGING_FACE_HUB_TOKEN: "",
-};
+const { hub, home, environment: hubEnvironment, stallAt, end: endHub } = await startHub();
 const worker = await startWorker({ ...hubEnvironment, NODETOOL_WORKER_TOKEN: "" });
 const host = await SocketHost.connect(worker.url);
 after(async () => {
   host.drop();
   await worker.stop();
-  await hub[Symbol.asyncDispose]();
-  rmSync(home, { recursive: true });
+  await endHub();
 });
 beforeEach(() => hub.forget());
 
@@ -80,17 +56,6 @@ const bytesOf = (files: Readonly<Record<string, Uint8Array>>): number =>
     0,
   );
 const statuses = ({ progress }: Pending): unknown[] => progress.map(({ status }) => status);
-/** Makes the Hub send this many bytes of the transformer, and then nothing more. */
-const stallAt = (bytes: number): void => {
-  const held = etagOf(transformer, tiny[transformer]!);
-  hub.fault = ({ path, headers }, response) => {
-    if (!path.endsWith(held)) return undefined;
-    if (headers.range) return true;
-    response.writeHead(200, { "content-length": `${tiny[transformer]!.length}` });
-    response.write(tiny[transformer]!.subarray(0, bytes));
-    return true;
-  };
-};
 
 test("a downloaded model is listed, generates without the Hub, and is deleted", async () => {
   hub.host("me/tiny", { ...tiny, "README.md": "Not needed.", "flux1-depth.safetensors": Buffer.alloc(5e6) });
@@ -364,14 +329,14 @@ test("a waiting download reports before its host gives it up", async (context) =
     return engine.close();
   });
   const frames: Data[] = [];
-  let end = (): void => {};
+  let answered = (): void => {};
   const ended = new Promise<void>((resolve) => {
-    end = resolve;
+    answered = resolve;
   });
   const connection = new Worker({ transport: "stdio", engine }).connect((payload) => {
     const { type, data } = decodeFrame(payload);
     frames.push(data);
-    if (type === "result") end();
+    if (type === "result") answered();
   });
   const request = { type: "models.download", request_id: "d", data: { repo_id: "me/stalled" } };
   connection.receive(pack(request));

@@ -81,6 +81,36 @@ describe("a run", () => {
     assert.match(warning!, /in colour/);
     const told = warned.progress.filter(({ message }) => String(message).startsWith("Warning"));
     assert.deepEqual(told, [{ progress: 0, total: 1, message: `Warning: ${warning}` }]);
+    assert.deepEqual(warned.updates, [
+      { type: "log_update", node_name: "MFlux Depth", content: warning, severity: "warning" },
+    ]);
+  });
+
+  test("writes the seed that was drawn into the user's log, for its node", async () => {
+    const drawn = host.request("execute", withMap({ seed: 0, steps: 1 }, { node_id: "n3" }));
+    const content = `Seed ${seedOf(await drawn.answer)} was drawn.`;
+    assert.deepEqual(drawn.updates, [
+      { type: "log_update", node_id: "n3", node_name: "MFlux Depth", content, severity: "info" },
+    ]);
+  });
+
+  test("writes nothing into the user's log when there is nothing to say", async () => {
+    const silent = host.request("execute", withMap({ steps: 1 }));
+    await silent.answer;
+    assert.deepEqual(silent.updates, []);
+  });
+
+  test("counts the steps that a photo leaves from the start", async () => {
+    const photo = await sharp(map).resize(64, 64).jpeg().toBuffer();
+    await host.ask("models.evict");
+    const started = host.request(
+      "execute",
+      execution({ steps: 4 }, { blobs: { image: photo, depth_image: map } }),
+    );
+    await started.answer;
+    assert.ok(started.progress.some(({ message }) => /Loading/.test(String(message))));
+    assert.deepEqual(new Set(started.progress.map(({ total }) => total)), new Set([3]));
+    assert.deepEqual(steps(started.progress).at(-1), [3, 3]);
   });
 });
 

@@ -1,11 +1,24 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { pack } from "msgpackr";
 import { definition } from "../../src/definition.js";
-import { cli, engineOf, examples, execution, isRunning, PipeHost, steps, until } from "../support/host.js";
+import {
+  cli,
+  type Data,
+  engineOf,
+  examples,
+  execution,
+  isRunning,
+  PipeHost,
+  steps,
+  until,
+} from "../support/host.js";
 
 const run = promisify(execFile);
 const map = await readFile(new URL("room_depth.png", examples));
@@ -30,6 +43,28 @@ test("a run over pipes answers in frames, and logs to standard error", async () 
   assert.deepEqual([...(blobs as { output: Uint8Array }).output.subarray(1, 4)], [...Buffer.from("PNG")]);
   // Standard error is a pipe of its own and may be later.
   await until(() => /256×256, seed 7/.test(host.errors));
+});
+
+test("a file of this machine is taken as an image over pipes", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "a folder "));
+  after(() => rm(folder, { recursive: true }));
+  const file = join(folder, "map ü.png");
+  await writeFile(file, map);
+  const address = pathToFileURL(file).href;
+  const { outputs } = await host.ask("execute", execution({ depth_image: address, steps: 1 }));
+  assert.equal((outputs as { output: { metadata: Data } }).output.metadata.depth_source, "map");
+});
+
+test("a file that is not there is an error that names it", async () => {
+  const address = "file:///nowhere/map.png";
+  await assert.rejects(host.ask("execute", execution({ depth_image: address })), /\/nowhere\/map\.png/);
+});
+
+test("a file of another machine is refused by the property's name", async () => {
+  const address = "file://elsewhere/map.png";
+  await assert.rejects(host.ask("execute", execution({ depth_image: address })), {
+    message: `depth_image is not the address of a file on this machine: ${JSON.stringify(address)}.`,
+  });
 });
 
 test("the stream goes on after garbage, and after a frame of 100 MiB", async () => {

@@ -7,7 +7,16 @@ import sharp from "sharp";
 import { WebSocket } from "ws";
 import { definition } from "../../src/definition.js";
 import { map, seconds, startConnected, withMap } from "../support/connected.js";
-import { engineOf, execution, isRunning, refusal, SocketHost, startWorker, until } from "../support/host.js";
+import {
+  engineOf,
+  examples,
+  execution,
+  isRunning,
+  refusal,
+  SocketHost,
+  startWorker,
+  until,
+} from "../support/host.js";
 
 const token = "a token of this test";
 const { worker, host, connect } = await startConnected(token);
@@ -19,6 +28,11 @@ describe("a connected host", () => {
     const discovered = await host.ask("discover");
     assert.deepEqual(discovered, { protocol_version: 4, nodes: [definition], load_errors: [] });
     assert.equal(host.received.find(({ data }) => "nodes" in data)?.type, "discover");
+  });
+
+  test("finds in the metadata that results are drawn on a card", async () => {
+    const { nodes } = (await host.ask("discover")) as { nodes: Record<string, unknown>[] };
+    assert.equal(nodes[0]!.body, "content_card");
   });
 
   test("asks for the worker's status", async () => {
@@ -94,6 +108,13 @@ describe("the connection lives on after", () => {
     await other.ask("worker.status");
     assert.equal(other.received.length, 1);
     other.drop();
+  });
+});
+
+test("a file of this machine is refused as an image: the host may be elsewhere, behind a tunnel", async () => {
+  const file = new URL("cube_depth.png", examples).href;
+  await assert.rejects(host.ask("execute", execution({ depth_image: file, steps: 1 })), {
+    message: `depth_image is the address of a file, ${JSON.stringify(file)}, which is not read for a host that is connected over WebSocket. Connect the image itself.`,
   });
 });
 
