@@ -95,7 +95,8 @@ describe("the bundled model", () => {
     memory.clearCache();
     const held = memory.activeMemory() - before;
     own.free();
-    assert.ok(Math.abs(held / bytes - 1) < 0.02, `${held} held, ${bytes} expected`);
+    // Buffers are rounded up to the allocator's step.
+    assert.ok(held >= bytes && held < 1.05 * bytes + 20_000, `${held} held, ${bytes} expected`);
   });
 
   test("takes no more than its working memory", async () => {
