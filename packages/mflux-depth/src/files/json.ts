@@ -1,27 +1,32 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isRecord } from "../record.js";
+import { FileReadError, readRegularFileSync } from "./read.js";
+
+/** The most bytes that a JSON or text file of a repository may have; the largest vocabularies have a third of it. */
+export const largestText = 100e6;
+
+/**
+ * Reads a text file of a repository.
+ * @throws {ModelError} when it is missing, no regular file, or larger than {@link largestText}.
+ */
+export function readText(path: string): string {
+  try {
+    return readRegularFileSync(path, largestText).toString("utf8");
+  } catch (error) {
+    if (!(error instanceof FileReadError)) throw error;
+    const reason = error.problem === "missing" ? "this file is missing" : error.message;
+    throw new ModelError(path, reason, { cause: error });
+  }
+}
 
 /**
  * Reads a JSON file of a repository.
- * @throws {ModelError} when it is missing or is not a JSON object.
+ * @throws {ModelError} as {@link readText}, and when it is not a JSON object.
  */
 export function readConfig(folder: string, file: string): Record<string, unknown> {
   const path = join(folder, file);
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new ModelError(
-      path,
-      missing ? "this file is missing" : `it cannot be read (${(error as Error).message})`,
-      {
-        cause: error,
-      },
-    );
-  }
+  const text = readText(path);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -96,8 +96,14 @@ function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
 /**
  * Resizes like PyTorch: interpolates between the four nearest pixels, with half-pixel centres, without antialiasing, in
  * float32.
+ * @param transform applied to each value of the source before it is used; gives a float32
  */
-export function interpolate(source: Raster, width: number, height: number): Raster {
+export function interpolate(
+  source: Raster,
+  width: number,
+  height: number,
+  transform: (value: number, channel: number) => number = (value) => value,
+): Raster {
   const { data, channels } = source;
   const columns = neighbours(source.width, width);
   const rows = neighbours(source.height, height);
@@ -112,11 +118,12 @@ export function interpolate(source: Raster, width: number, height: number): Rast
       for (let c = 0; c < channels; c++) {
         const upper = top * stride + c;
         const lower = bottom * stride + c;
+        const [toLeft, toRight] = [left * channels, right * channels];
         const a = f32(
-          f32(west * data[upper + left * channels]!) + f32(east * data[upper + right * channels]!),
+          f32(west * transform(data[upper + toLeft]!, c)) + f32(east * transform(data[upper + toRight]!, c)),
         );
         const b = f32(
-          f32(west * data[lower + left * channels]!) + f32(east * data[lower + right * channels]!),
+          f32(west * transform(data[lower + toLeft]!, c)) + f32(east * transform(data[lower + toRight]!, c)),
         );
         out[o++] = f32(up * a) + f32(down * b);
       }

@@ -1,6 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { largestText } from "../files/json.js";
+import { FileReadError, readRegularFile } from "../files/read.js";
 import { isRecord } from "../record.js";
 
 /** A token that is recognised in the text itself, before anything is split. */
@@ -27,12 +28,13 @@ const longestLength = 1e6;
 /** Reads a text file. @throws {ModelError} that names it when it is missing or unreadable. */
 export async function readText(path: string): Promise<string> {
   try {
-    return await readFile(path, "utf8");
+    return (await readRegularFile(path, { limit: largestText })).toString("utf8");
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    const reason = missing
-      ? "there is no such file; a tokenizer needs it, so the folder is incomplete or not a tokenizer's"
-      : `cannot be read (${(error as Error).message})`;
+    if (!(error instanceof FileReadError)) throw error;
+    const reason =
+      error.problem === "missing"
+        ? "there is no such file; a tokenizer needs it, so the folder is incomplete or not a tokenizer's"
+        : error.message;
     throw new ModelError(path, reason, { cause: error });
   }
 }
@@ -57,8 +59,8 @@ export async function readJsonIfPresent(path: string): Promise<Record<string, un
   try {
     return await readJson(path);
   } catch (error) {
-    const cause = (error as ModelError).cause as NodeJS.ErrnoException | undefined;
-    if (cause?.code === "ENOENT") return null;
+    const { cause } = error as ModelError;
+    if (cause instanceof FileReadError && cause.problem === "missing") return null;
     throw error;
   }
 }

@@ -28,6 +28,6 @@ describe("readConfig", () => {
     }
     refused(() => readConfig(folder, "other.json"), join(folder, "other.json"), /this file is missing/);
     mkdirSync(join(folder, "folder.json"));
-    refused(() => readConfig(folder, "folder.json"), join(folder, "folder.json"), /cannot be read/);
+    refused(() => readConfig(folder, "folder.json"), join(folder, "folder.json"), /is a folder/);
   });
 });
