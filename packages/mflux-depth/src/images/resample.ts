@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Raster } from "./types.js";
 
 /*
@@ -32,11 +33,53 @@ export const bilinear: Filter = { support: 1, at: (x) => Math.max(1 - Math.abs(x
  * @returns `width × height` pixels; the source itself if it has that size
  */
 export function resize(source: Raster, width: number, height: number, filter: Filter): Raster {
-  const rows = (p: Raster) => (p.width === width ? p : resizeRows(p, width, filter));
-  const columns = (p: Raster) => (p.height === height ? p : resizeColumns(p, height, filter));
+  const work = resizing(source, width, height, filter);
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+  }
+}
+
+/** How long other work may have to wait, in milliseconds. */
+const longestSlice = 20;
+
+/**
+ * {@link resize} that lets other work run in between: large photos take more than a second.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function resizeInSlices(
+  source: Raster,
+  width: number,
+  height: number,
+  filter: Filter,
+  signal: AbortSignal | undefined,
+): Promise<Raster> {
+  const work = resizing(source, width, height, filter);
+  for (let began = performance.now(); ; ) {
+    const { done, value } = work.next();
+    if (done) return value;
+    if (performance.now() - began < longestSlice) continue;
+    await setImmediate();
+    signal?.throwIfAborted();
+    began = performance.now();
+  }
+}
+
+/** Yields after each row. */
+function* resizing(
+  source: Raster,
+  width: number,
+  height: number,
+  filter: Filter,
+): Generator<void, Raster, void> {
   // The axis that shrinks more goes first, as in Pillow 13 (12 starts with the horizontal one; the last bit differs).
   const columnsFirst = height / source.height < width / source.width;
-  return columnsFirst ? rows(columns(source)) : columns(rows(source));
+  let raster = source;
+  for (const axis of columnsFirst ? ["columns", "rows"] : ["rows", "columns"]) {
+    if (axis === "rows" && raster.width !== width) raster = yield* resizeRows(raster, width, filter);
+    if (axis === "columns" && raster.height !== height) raster = yield* resizeColumns(raster, height, filter);
+  }
+  return raster;
 }
 
 /** For each output pixel: the first source pixel that it covers, and the weights from there. */
@@ -58,7 +101,7 @@ function weightsOf(from: number, to: number, filter: Filter): { first: number; w
   });
 }
 
-function resizeRows(source: Raster, width: number, filter: Filter): Raster {
+function* resizeRows(source: Raster, width: number, filter: Filter): Generator<void, Raster, void> {
   const { data, height, channels } = source;
   const columns = weightsOf(source.width, width, filter);
   const out = new Float32Array(width * height * channels);
@@ -72,11 +115,12 @@ function resizeRows(source: Raster, width: number, filter: Filter): Raster {
         for (let k = 0; k < weights.length; k++, i += channels) sum += data[i]! * weights[k]!;
         out[o++] = sum;
       }
+    yield;
   }
   return { data: out, width, height, channels };
 }
 
-function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
+function* resizeColumns(source: Raster, height: number, filter: Filter): Generator<void, Raster, void> {
   const { data, width, channels } = source;
   const stride = width * channels;
   const out = new Float32Array(stride * height);
@@ -89,6 +133,7 @@ function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
       for (let x = 0; x < stride; x++) sums[x] = sums[x]! + data[row + x]! * weight;
     }
     out.set(sums, y * stride);
+    yield;
   }
   return { data: out, width, height, channels };
 }

@@ -327,7 +327,7 @@ describe("a generation", () => {
       onStep: () => steps++,
     });
     assert.equal(steps, 0);
-    const photo = toModelInput(await readPhoto(path), 256, 256);
+    const photo = await toModelInput(await readPhoto(path), 256, 256);
     const data = Uint8Array.from(photo, (x) => Math.round((x / 2 + 0.5) * 255));
     assert.ok(distance(result.image, { data, width: 256, height: 256 }) < 6);
   });
