@@ -105,7 +105,11 @@ async function writeAll(
       const wanted = place.file ?? join(place.folder, `${stemOf(photo)}_depth.${place.extension}`);
       // Photos of the same name from different folders must not replace each other.
       const overwrite = (values.overwrite ?? false) && !written.has(wanted);
-      const bytes = await estimate.encode({ ...fileOptions(values), format: place.format });
+      const bytes = await estimate.encode({
+        ...fileOptions(values),
+        format: place.format,
+        signal: io.signal,
+      });
       io.signal.throwIfAborted();
       if (place.create) await makeFolder(place.folder);
       const path = await saveFile(wanted, bytes, { overwrite });

@@ -41,7 +41,7 @@ export interface DepthMapOptions extends ReadImageOptions {
 
 /**
  * Reads a depth map: one channel, upright, values as stored (no colour management), with all 16 bits. Maps of more than
- * 25 million pixels are made smaller while they are decoded.
+ * 25 million pixels are made smaller while they are decoded, to about 10 bits.
  * @throws as {@link readPhoto}, and {ImageError} when the map is partly transparent or shows no relief.
  */
 export async function readDepthMap(
