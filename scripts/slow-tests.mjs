@@ -11,6 +11,8 @@ export const slowTests = {
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/obtain.test.ts": "waits for locks, timeouts and retries of downloads",
+  "packages/mflux-depth/test/images/large.test.ts":
+    "reads images of a hundred megapixels, in processes that it measures",
   "packages/mflux-depth/test/memory/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",

@@ -4,6 +4,7 @@
  * Arguments: `photo:PATH` or `map:PATH`, or `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { readDepthMap, readPhoto } from "../../src/images/decode.js";
 
 /** What the reader reports. */
@@ -74,6 +75,8 @@ for (const argument of process.argv.slice(2)) {
   }
 }
 clearInterval(watch);
+// One that was killed takes a moment to go.
+for (let i = 0; i < 10 && children().length > 0; i++) await sleep(20);
 peak = Math.max(peak, sumOf());
 const report: ReaderReport = { peak: peak - base, blocked, images, children: children().length };
 process.stdout.write(JSON.stringify(report));
