@@ -193,7 +193,7 @@ const isFolder = async (path: string): Promise<boolean> =>
 
 const stemOf = (path: string): string => basename(path, extname(path));
 
-const imageExtensions = new Set(".jpg .jpeg .png .webp .avif .tif .tiff .gif .heic .heif .svg".split(" "));
+const imageExtensions = new Set(".jpg .jpeg .png .webp .avif .tif .tiff .gif .heic .heif".split(" "));
 
 /**
  * The photos that arguments name: files as they are; for a folder the images directly inside, by name, except maps that

@@ -39,9 +39,14 @@ async function receive<Sink extends LevelSink>(
   { name, purpose }: Omit<DecodeOrder, "path">,
   sinkOf: (header: DecodedHeader) => Sink,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
-  const ended = once(child, "exit").then(([code, signal]) => {
-    throw new ImageError(name, `its decoder ended unexpectedly (${signal ?? `exit code ${code}`}).`);
-  });
+  const ended = once(child, "exit").then(
+    ([code, signal]) => {
+      throw new ImageError(name, `its decoder ended unexpectedly (${signal ?? `exit code ${code}`}).`);
+    },
+    (error: Error) => {
+      throw new ImageError(name, `its decoder could not be started (${error.message}).`, { cause: error });
+    },
+  );
   // Awaited only as long as something is expected from the process.
   ended.catch(() => {});
   const answered = once(child, "message") as Promise<[FromDecoder]>;

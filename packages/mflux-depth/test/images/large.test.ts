@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import sharp from "sharp";
 import { ImageError } from "../../src/errors.js";
 import { readDepthMap, readPhoto } from "../../src/images/decode.js";
+import { bin, smallImage } from "../support/command-line.js";
 import type { ReaderReport } from "../support/image-reader-child.js";
 import { at } from "../support/tensors.js";
 
@@ -73,7 +76,40 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     // Nothing that still decodes keeps the process from ending.
     assert.ok(seconds < 2.5, `${seconds} s`);
   });
+
+  test("stop being decoded within a second of Ctrl-C", async () => {
+    const child = spawn(
+      process.execPath,
+      [bin, ...smallImage, "--prompt", "a cube", "--depth-image-path", file("interlaced.png")],
+      { cwd: folder, stdio: "ignore" },
+    );
+    let decoder: number | null = null;
+    while (decoder === null) {
+      assert.equal(child.exitCode, null, "ended before it decoded anything");
+      await setTimeout(5);
+      decoder = decoderOf(child.pid!);
+    }
+    await setTimeout(300);
+    const began = performance.now();
+    child.kill("SIGINT");
+    const [code] = await once(child, "exit");
+    const milliseconds = performance.now() - began;
+    assert.equal(code, 130);
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+    assert.throws(() => process.kill(decoder, 0), /ESRCH/);
+  });
 });
+
+/** The process that a process has started to decode an image; null when there is none. */
+function decoderOf(parent: number): number | null {
+  const running = readdirSync(`/proc/${parent}/task`).flatMap((task) =>
+    readFileSync(`/proc/${parent}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
+  );
+  const decoder = running.find((child) =>
+    readFileSync(`/proc/${child}/cmdline`, "utf8").includes("decoder-host"),
+  );
+  return decoder === undefined ? null : Number(decoder);
+}
 
 describe("large images", () => {
   const ramp = (width: number, height: number, channels: number, white: number) => ({
@@ -116,7 +152,7 @@ describe("large images", () => {
     assert.deepEqual(map.warnings, []);
   });
 
-  for (const channels of [1, 2, 3, 4])
+  for (const channels of [1, 4])
     test(`in memory with ${channels} channels are made smaller by a whole factor`, async () => {
       const [width, height] = [8000, 3300];
       const image = ramp(width, height, channels, 1);
@@ -135,7 +171,7 @@ describe("large images", () => {
       { signal: controller.signal },
     );
     const began = performance.now();
-    setTimeout(() => controller.abort(reason), 20);
+    void setTimeout(20).then(() => controller.abort(reason));
     await assert.rejects(reading, reason);
     assert.ok(performance.now() - began < 1000);
   });

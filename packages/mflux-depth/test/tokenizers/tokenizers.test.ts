@@ -8,6 +8,7 @@ import { ModelError, OptionError } from "../../src/errors.js";
 import { precompiledCharsmap } from "../../src/tokenizers/charsmap.js";
 import { ClipTokenizer } from "../../src/tokenizers/clip.js";
 import { T5Tokenizer } from "../../src/tokenizers/t5.js";
+import { makePipe, withoutPipes } from "../support/pipes.js";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const bundled = join(root, "models/tiny-world");
@@ -275,3 +276,24 @@ test("missing and malformed files are named", async () => {
   );
   await assert.rejects(T5Tokenizer.load(join(bundled, "tokenizer_2"), { maxSequenceLength: 0 }), OptionError);
 });
+
+for (const [name, folder, load] of [
+  ["vocab.json", "tokenizer", (path: string) => ClipTokenizer.load(path)],
+  ["merges.txt", "tokenizer", (path: string) => ClipTokenizer.load(path)],
+  ["special_tokens_map.json", "tokenizer", (path: string) => ClipTokenizer.load(path)],
+  ["tokenizer.json", "tokenizer_2", (path: string) => T5Tokenizer.load(path)],
+] as const)
+  test(`a tokenizer refuses ${name} that is a pipe, without waiting for a writer`, {
+    skip: withoutPipes,
+    timeout: 5000,
+  }, async () => {
+    const copy = await variant(folder, {});
+    await rm(join(copy, name), { force: true });
+    makePipe(join(copy, name));
+    await assert.rejects(load(copy), (error) => {
+      assert.ok(error instanceof ModelError, String(error));
+      assert.equal(error.source, join(copy, name));
+      assert.match(error.message, /is a pipe, a device/);
+      return true;
+    });
+  });
