@@ -14,6 +14,8 @@ export const slowTests = {
   "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/hub/client.test.ts": "waits for timeouts and retries of downloads",
+  "packages/mflux-depth/test/images/large.test.ts":
+    "reads images of a hundred megapixels, in processes that it measures",
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
   "packages/mflux-depth/test/pipeline/abort.test.ts": "aborts generations in every stage",
   "packages/mflux-depth/test/pipeline/diffusers.test.ts": "generates whole images",

@@ -105,7 +105,11 @@ async function writeAll(
       const wanted = place.file ?? join(place.folder, `${stemOf(photo)}_depth.${place.extension}`);
       // Photos of the same name from different folders must not replace each other.
       const overwrite = (values.overwrite ?? false) && !written.has(wanted);
-      const bytes = await estimate.encode({ ...fileOptions(values), format: place.format });
+      const bytes = await estimate.encode({
+        ...fileOptions(values),
+        format: place.format,
+        signal: io.signal,
+      });
       io.signal.throwIfAborted();
       if (place.create) await makeFolder(place.folder);
       const path = await saveFile(wanted, bytes, { overwrite });
@@ -189,7 +193,7 @@ const isFolder = async (path: string): Promise<boolean> =>
 
 const stemOf = (path: string): string => basename(path, extname(path));
 
-const imageExtensions = new Set(".jpg .jpeg .png .webp .avif .tif .tiff .gif .heic .heif .svg".split(" "));
+const imageExtensions = new Set(".jpg .jpeg .png .webp .avif .tif .tiff .gif .heic .heif".split(" "));
 
 /**
  * The photos that arguments name: files as they are; for a folder the images directly inside, by name, except maps that

@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { ImageError, OptionError } from "../errors.js";
+import { FileReadError, readRegularFile } from "../files/read.js";
 import { inspectImage } from "../images/decode.js";
 import type { OptionTable } from "../options/index.js";
 import { readParameters } from "../pipeline/metadata.js";
@@ -23,7 +23,7 @@ ${describeFlags("Flags", flags)}`,
     const [path, ...others] = positionals;
     if (path === undefined || others.length > 0)
       throw new OptionError("file", "Name one image: mflux-depth info FILE.", { code: "option-missing" });
-    const { file, parameters } = await read(path);
+    const { file, parameters } = await read(path, io.signal);
     if (parameters === undefined)
       throw new ImageError(
         path,
@@ -38,22 +38,28 @@ ${describeFlags("Flags", flags)}`,
 
 type Fields = Readonly<Record<string, unknown>>;
 
-async function read(path: string): Promise<{ file: Fields; parameters: Fields | undefined }> {
-  if (path.toLowerCase().endsWith(".json")) return { file: { path }, parameters: await readSidecar(path) };
+async function read(
+  path: string,
+  signal: AbortSignal,
+): Promise<{ file: Fields; parameters: Fields | undefined }> {
+  if (path.toLowerCase().endsWith(".json"))
+    return { file: { path }, parameters: await readSidecar(path, signal) };
   const { format, width, height, exif } = await inspectImage(path);
   return { file: { path, format, size: `${width} × ${height}` }, parameters: readParameters(exif) };
 }
 
-async function readSidecar(path: string): Promise<Fields> {
-  const text = await readFile(path, "utf8").catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new ImageError(
-      path,
-      code === "ENOENT" ? "there is no such file." : `cannot be read (${code ?? error}).`,
-      { code: code === "ENOENT" ? "image-not-found" : "image-unusable", cause: error },
-    );
+/** The most bytes that a file of parameters may have. */
+const largestSidecar = 10e6;
+
+async function readSidecar(path: string, signal: AbortSignal): Promise<Fields> {
+  const text = await readRegularFile(path, { limit: largestSidecar, signal }).catch((error: unknown) => {
+    if (!(error instanceof FileReadError)) throw error;
+    throw new ImageError(path, `${error.message}.`, {
+      code: error.problem === "missing" ? "image-not-found" : "image-unusable",
+      cause: error,
+    });
   });
-  const value = parseJson(text);
+  const value = parseJson(text.toString("utf8"));
   if (!isRecord(value)) throw new ImageError(path, "should hold a JSON object, and does not.");
   return value;
 }

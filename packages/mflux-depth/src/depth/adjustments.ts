@@ -1,6 +1,6 @@
 import { ImageError, OptionError } from "../errors.js";
 import { extremesOf } from "../images/extremes.js";
-import { bilinear, resize } from "../images/resample.js";
+import { bilinear, resize, resizeByRows, type TakeRow } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
 
 /** How inverse depth becomes the grey values of a map. */
@@ -81,15 +81,40 @@ export function normalizedMap(
   source: string,
   adjustments: MapAdjustments = {},
 ): FloatImage {
-  const { gamma = 1, invert = false } = adjustments;
+  const map = resize(normalized(inverse, source, adjustments), width, height, bilinear);
+  return { ...map, data: adjusted(map.data, adjustments) };
+}
+
+/**
+ * {@link normalizedMap} that hands out one row after another and lets other work run in between: maps of large photos
+ * take hundreds of megabytes and seconds.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function normalizedRows(
+  inverse: Raster,
+  width: number,
+  height: number,
+  source: string,
+  adjustments: MapAdjustments,
+  take: TakeRow,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const scaled = normalized(inverse, source, adjustments);
+  const takeAdjusted: TakeRow = (row, y) => take(adjusted(row, adjustments), y);
+  await resizeByRows(scaled, width, height, bilinear, takeAdjusted, signal);
+}
+
+/** Inverse depth over its range: black is 0, white is 1. */
+function normalized(inverse: Raster, source: string, adjustments: MapAdjustments): Raster {
   const { min, max } = rangeOf(inverse.data, source, adjustments);
-  const scaled = inverse.data.map((value) => (value - min) / (max - min));
-  const map = resize({ ...inverse, data: scaled }, width, height, bilinear);
-  const data = map.data.map((value) => {
+  return { ...inverse, data: inverse.data.map((value) => (value - min) / (max - min)) };
+}
+
+function adjusted(values: Float32Array, { gamma = 1, invert = false }: MapAdjustments): Float32Array {
+  return values.map((value) => {
     // Rounding and percentiles leave values outside.
     const inside = Math.min(Math.max(value, 0), 1);
     const bent = gamma === 1 ? inside : inside ** (1 / gamma);
     return invert ? 1 - bent : bent;
   });
-  return { ...map, data };
 }

@@ -161,8 +161,10 @@ function readInputConfig(folder: string, config: DepthProConfig): InputConfig {
  * @returns `[side, side, 3]`, −1 to 1
  */
 export function preprocess(photo: FloatImage, { side, mean, deviation }: InputConfig): Float32Array {
-  const data = photo.data.map((value, i) => (value - mean[i % 3]!) / deviation[i % 3]!);
-  return interpolate({ ...photo, data }, side, side).data;
+  // Each value as it is read: a normalized copy of a large photo would take as much memory as the photo.
+  const normalized = (value: number, channel: number): number =>
+    Math.fround((value - mean[channel]!) / deviation[channel]!);
+  return interpolate(photo, side, side, normalized).data;
 }
 
 /** The photo as the model takes it, `[1, side, side, 3]`. */

@@ -1,10 +1,11 @@
+import { untilAborted } from "../abort.js";
 import { ImageError } from "../errors.js";
 import { saveFile } from "../files/output.js";
 import { encodeImage, toLevels } from "../images/encode.js";
 import { extremesOf } from "../images/extremes.js";
-import { bilinear, resize } from "../images/resample.js";
+import { bilinear, resize, type TakeRow } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
-import { type MapAdjustments, normalizedMap } from "./adjustments.js";
+import { type MapAdjustments, normalizedMap, normalizedRows } from "./adjustments.js";
 import { toColours } from "./colours.js";
 import { checkFileOptions, type DepthFileOptions, type DepthFormat, depthFormatOf, toNpy } from "./files.js";
 import { focalLengthFromFieldOfView } from "./focal-length.js";
@@ -77,16 +78,25 @@ export class DepthEstimate {
    * Encodes the depth at the photo's size, see {@link DepthFileOptions}.
    * @throws {OptionError} when options contradict each other.
    * @throws {ImageError} when the depth is the same everywhere, or metres are asked for and not known.
+   * @throws the signal's reason when it is aborted.
    */
-  async encode(options: DepthFileOptions & { format: DepthFormat }): Promise<Uint8Array> {
-    checkFileOptions(options);
-    const { format, bits = 8, colour = false, metres = false, ...adjustments } = options;
+  async encode(
+    options: DepthFileOptions & { format: DepthFormat; signal?: AbortSignal | undefined },
+  ): Promise<Uint8Array> {
+    const { signal, ...file } = options;
+    checkFileOptions(file);
+    const { format, bits = 8, colour = false, metres = false, ...adjustments } = file;
     const { width, height } = this;
     if (format === "npy") return toNpy(metres ? this.#requireMetres() : this.data, width, height);
-    const map = this.map(width, height, adjustments);
-    return colour
-      ? encodeImage({ data: toColours(map), width, height, channels: 3 }, format)
-      : encodeImage({ data: toLevels(map, bits), width, height, channels: 1 }, format);
+    const channels = colour ? 3 : 1;
+    const length = width * height * channels;
+    const data = bits === 8 ? new Uint8Array(length) : new Uint16Array(length);
+    const take: TakeRow = (row, y) => {
+      const pixels = { data: row, width, height: 1, channels: 1 };
+      data.set(colour ? toColours(pixels) : toLevels(pixels, bits), y * width * channels);
+    };
+    await normalizedRows(this.inverseDepth, width, height, this.source, adjustments, take, signal);
+    return untilAborted(encodeImage({ data, width, height, channels }, format), signal);
   }
 
   /**
@@ -95,7 +105,10 @@ export class DepthEstimate {
    * @throws as {@link encode}
    * @throws {OutputError} when the file cannot be written.
    */
-  async save(path: string, options: DepthFileOptions & { overwrite?: boolean } = {}): Promise<string> {
+  async save(
+    path: string,
+    options: DepthFileOptions & { overwrite?: boolean; signal?: AbortSignal | undefined } = {},
+  ): Promise<string> {
     const { overwrite = true, ...file } = options;
     const bytes = await this.encode({ ...file, format: depthFormatOf(path) });
     return saveFile(path, bytes, { overwrite });

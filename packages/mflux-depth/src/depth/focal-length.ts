@@ -12,7 +12,10 @@ const unitInMillimetres: Readonly<Record<number, number>> = { 2: 25.4, 3: 10 };
  * of the sensor. A lens alone says nothing, because the sensor's size is missing.
  * @returns pixels of the photo; undefined when EXIF does not tell
  */
-export function exifFocalLength({ exif, width, height }: DecodedImage): number | undefined {
+export function exifFocalLength({
+  exif,
+  original: { width, height },
+}: Pick<DecodedImage, "exif" | "original">): number | undefined {
   if (!exif) return undefined;
   try {
     const { Photo: tags } = exifReader(Buffer.from(exif));

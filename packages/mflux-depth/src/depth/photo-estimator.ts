@@ -34,7 +34,7 @@ export abstract class PhotoEstimator implements DepthEstimator {
   async estimate(photo: ImageInput | DecodedImage, options: EstimateOptions = {}): Promise<DepthEstimate> {
     const { signal, onProgress } = options;
     const fieldOfView = (options.fieldOfView ?? true) && this.seesFieldOfView;
-    const decoded = isDecoded(photo) ? photo : await readPhoto(photo);
+    const decoded = isDecoded(photo) ? photo : await readPhoto(photo, { signal });
     const key = `${decoded.sha256} ${decoded.width} ${decoded.height}`;
     if (this.#last?.key === key && (!fieldOfView || this.#last.estimate.fieldOfView !== undefined)) {
       onProgress?.(1);
@@ -49,7 +49,7 @@ export abstract class PhotoEstimator implements DepthEstimator {
         this.folder,
         `the depth of ${decoded.source} has values that are not finite; the weights may be damaged`,
       );
-    const estimate = new DepthEstimate(decoded, output.prediction, {
+    const estimate = new DepthEstimate({ source: decoded.source, ...decoded.original }, output.prediction, {
       fieldOfView: output.fieldOfView,
       exifFocalLength: exifFocalLength(decoded),
     });

@@ -1,31 +1,31 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isRecord } from "../record.js";
+import { FileReadError, readRegularFileSync } from "./read.js";
+
+/** The most bytes that a text file of a model may have: three times the largest vocabulary. */
+const largestText = 100e6;
 
 /**
  * Reads a text file of a model.
- * @throws {ModelError} naming the file if it is missing or unreadable.
+ * @throws {ModelError} naming the file if it is missing, not a regular file, unreadable or larger than 100 MB.
  */
 export function readText(folder: string, file: string): string {
   const path = join(folder, file);
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFileSync(path, largestText).toString("utf8");
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new ModelError(
-      path,
-      missing
-        ? "this file is missing, so the model is incomplete"
-        : `this file cannot be read (${(error as Error).message})`,
-      { cause: error },
-    );
+    if (!(error instanceof FileReadError)) throw error;
+    const missing = error.problem === "missing";
+    throw new ModelError(path, missing ? "this file is missing, so the model is incomplete" : error.message, {
+      cause: error,
+    });
   }
 }
 
 /**
  * Reads a JSON file of a model.
- * @throws {ModelError} naming the file if it is missing or does not contain a JSON object.
+ * @throws {ModelError} as {@link readText}, and naming the file if it does not contain a JSON object.
  */
 export function readConfig(folder: string, file: string): Record<string, unknown> {
   const path = join(folder, file);

@@ -1,4 +1,4 @@
-import { lanczos, resize } from "./resample.js";
+import { lanczos, resizeInSlices } from "./resample.js";
 import type { FloatImage } from "./types.js";
 
 /**
@@ -6,9 +6,15 @@ import type { FloatImage } from "./types.js";
  * diffusers: image_processor.py, except that it resizes 8-bit values.
  * @param image one channel, which is repeated, or three
  * @returns `[1, height, width, 3]`
+ * @throws the signal's reason when it is aborted.
  */
-export function toModelInput(image: FloatImage, width: number, height: number): Float32Array {
-  const { data, channels } = resize(image, width, height, lanczos);
+export async function toModelInput(
+  image: FloatImage,
+  width: number,
+  height: number,
+  signal?: AbortSignal,
+): Promise<Float32Array> {
+  const { data, channels } = await resizeInSlices(image, width, height, lanczos, signal);
   const out = new Float32Array(width * height * 3);
   for (let p = 0, o = 0; p < width * height; p++)
     for (let c = 0; c < 3; c++) {

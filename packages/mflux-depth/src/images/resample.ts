@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Raster } from "./types.js";
 
 /*
@@ -32,11 +33,89 @@ export const bilinear: Filter = { support: 1, at: (x) => Math.max(1 - Math.abs(x
  * @returns `width × height` pixels; the source itself if it has that size
  */
 export function resize(source: Raster, width: number, height: number, filter: Filter): Raster {
-  const rows = (p: Raster) => (p.width === width ? p : resizeRows(p, width, filter));
-  const columns = (p: Raster) => (p.height === height ? p : resizeColumns(p, height, filter));
+  if (source.width === width && source.height === height) return source;
+  const { raster, take } = emptyRaster(width, height, source.channels);
+  const work = resizing(source, width, height, filter, take);
+  while (!work.next().done);
+  return raster;
+}
+
+/**
+ * {@link resize} that lets other work run in between: large photos take more than a second.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function resizeInSlices(
+  source: Raster,
+  width: number,
+  height: number,
+  filter: Filter,
+  signal: AbortSignal | undefined,
+): Promise<Raster> {
+  if (source.width === width && source.height === height) return source;
+  const { raster, take } = emptyRaster(width, height, source.channels);
+  await inSlices(resizing(source, width, height, filter, take), signal);
+  return raster;
+}
+
+/** Takes a row of an image; its values are overwritten by the next one. */
+export type TakeRow = (row: Float32Array, y: number) => void;
+
+/**
+ * {@link resizeInSlices} that hands out one row after another, so that a large result never exists as a whole.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function resizeByRows(
+  source: Raster,
+  width: number,
+  height: number,
+  filter: Filter,
+  take: TakeRow,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await inSlices(resizing(source, width, height, filter, take), signal);
+}
+
+/** How long other work may have to wait, in milliseconds. */
+const longestSlice = 20;
+
+async function inSlices(work: Generator<void, void, void>, signal: AbortSignal | undefined): Promise<void> {
+  for (let began = performance.now(); !work.next().done; ) {
+    if (performance.now() - began < longestSlice) continue;
+    await setImmediate();
+    signal?.throwIfAborted();
+    began = performance.now();
+  }
+}
+
+function emptyRaster(
+  width: number,
+  height: number,
+  channels: number,
+): { readonly raster: Raster; readonly take: TakeRow } {
+  const data = new Float32Array(width * height * channels);
+  const take: TakeRow = (row, y) => data.set(row, y * width * channels);
+  return { raster: { data, width, height, channels }, take };
+}
+
+/** Yields after each row of each pass. */
+function* resizing(
+  source: Raster,
+  width: number,
+  height: number,
+  filter: Filter,
+  take: TakeRow,
+): Generator<void, void, void> {
   // The axis that shrinks more goes first, as in Pillow 13 (12 starts with the horizontal one; the last bit differs).
   const columnsFirst = height / source.height < width / source.width;
-  return columnsFirst ? rows(columns(source)) : columns(rows(source));
+  const [first, second] = columnsFirst ? [resizeColumns, resizeRows] : [resizeRows, resizeColumns];
+  const between = columnsFirst ? { width: source.width, height } : { width, height: source.height };
+  let halfway = source;
+  if (between.width !== source.width || between.height !== source.height) {
+    const empty = emptyRaster(between.width, between.height, source.channels);
+    yield* first(source, between, filter, empty.take);
+    halfway = empty.raster;
+  }
+  yield* second(halfway, { width, height }, filter, take);
 }
 
 /** For each output pixel: the first source pixel that it covers, and the weights from there. */
@@ -58,13 +137,31 @@ function weightsOf(from: number, to: number, filter: Filter): { first: number; w
   });
 }
 
-function resizeRows(source: Raster, width: number, filter: Filter): Raster {
+type Size = Pick<Raster, "width" | "height">;
+
+/** Hands out the rows of an image as they are. */
+function* copyRows({ data, width, height, channels }: Raster, take: TakeRow): Generator<void, void, void> {
+  const stride = width * channels;
+  for (let y = 0; y < height; y++) {
+    take(data.subarray(y * stride, (y + 1) * stride), y);
+    yield;
+  }
+}
+
+/** Resizes each row to a width. */
+function* resizeRows(
+  source: Raster,
+  { width }: Size,
+  filter: Filter,
+  take: TakeRow,
+): Generator<void, void, void> {
   const { data, height, channels } = source;
+  if (source.width === width) return yield* copyRows(source, take);
   const columns = weightsOf(source.width, width, filter);
-  const out = new Float32Array(width * height * channels);
-  let o = 0;
+  const out = new Float32Array(width * channels);
   for (let y = 0; y < height; y++) {
     const row = y * source.width * channels;
+    let o = 0;
     for (const { first, weights } of columns)
       for (let c = 0; c < channels; c++) {
         let sum = 0;
@@ -72,14 +169,22 @@ function resizeRows(source: Raster, width: number, filter: Filter): Raster {
         for (let k = 0; k < weights.length; k++, i += channels) sum += data[i]! * weights[k]!;
         out[o++] = sum;
       }
+    take(out, y);
+    yield;
   }
-  return { data: out, width, height, channels };
 }
 
-function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
+/** Resizes each column to a height. */
+function* resizeColumns(
+  source: Raster,
+  { height }: Size,
+  filter: Filter,
+  take: TakeRow,
+): Generator<void, void, void> {
   const { data, width, channels } = source;
+  if (source.height === height) return yield* copyRows(source, take);
   const stride = width * channels;
-  const out = new Float32Array(stride * height);
+  const out = new Float32Array(stride);
   const sums = new Float64Array(stride);
   for (const [y, { first, weights }] of weightsOf(source.height, height, filter).entries()) {
     sums.fill(0);
@@ -88,16 +193,23 @@ function resizeColumns(source: Raster, height: number, filter: Filter): Raster {
       const row = (first + k) * stride;
       for (let x = 0; x < stride; x++) sums[x] = sums[x]! + data[row + x]! * weight;
     }
-    out.set(sums, y * stride);
+    out.set(sums);
+    take(out, y);
+    yield;
   }
-  return { data: out, width, height, channels };
 }
 
 /**
  * Resizes like PyTorch: interpolates between the four nearest pixels, with half-pixel centres, without antialiasing, in
  * float32.
+ * @param transform applied to each value of the source before it is used; gives a float32
  */
-export function interpolate(source: Raster, width: number, height: number): Raster {
+export function interpolate(
+  source: Raster,
+  width: number,
+  height: number,
+  transform: (value: number, channel: number) => number = (value) => value,
+): Raster {
   const { data, channels } = source;
   const columns = neighbours(source.width, width);
   const rows = neighbours(source.height, height);
@@ -112,11 +224,12 @@ export function interpolate(source: Raster, width: number, height: number): Rast
       for (let c = 0; c < channels; c++) {
         const upper = top * stride + c;
         const lower = bottom * stride + c;
+        const [toLeft, toRight] = [left * channels, right * channels];
         const a = f32(
-          f32(west * data[upper + left * channels]!) + f32(east * data[upper + right * channels]!),
+          f32(west * transform(data[upper + toLeft]!, c)) + f32(east * transform(data[upper + toRight]!, c)),
         );
         const b = f32(
-          f32(west * data[lower + left * channels]!) + f32(east * data[lower + right * channels]!),
+          f32(west * transform(data[lower + toLeft]!, c)) + f32(east * transform(data[lower + toRight]!, c)),
         );
         out[o++] = f32(up * a) + f32(down * b);
       }

@@ -14,6 +14,8 @@ export type FloatImage = Raster;
 export interface DecodedImage extends FloatImage {
   /** The file's path, or what the image was given as. */
   readonly source: string;
+  /** The size of what was read, in pixels, upright: very large images are made smaller while they are read. */
+  readonly original: { readonly width: number; readonly height: number };
   /** Of the file's bytes, or of the pixels if there was no file. */
   readonly sha256: string;
   /** The file's EXIF block. */

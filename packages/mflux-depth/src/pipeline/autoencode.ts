@@ -26,7 +26,8 @@ export async function encodeImage(
   vae: Autoencoder,
   { request: { width, height }, grid, model, signal }: AutoencoderContext,
 ): Promise<MxArray> {
-  using pixels = array(toModelInput(image, width, height), { shape: [1, height, width, 3] });
+  const input = await toModelInput(image, width, height, signal);
+  using pixels = array(input, { shape: [1, height, width, 3] });
   using mode = await runStages(vae.encodeStages(pixels, workingRoom()), { signal });
   const { packing } = model.family;
   const packed = scope(() => packing.pack(scaleLatents(astype(mode, "float32"), vae.config), grid));

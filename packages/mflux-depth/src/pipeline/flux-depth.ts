@@ -147,7 +147,7 @@ export class FluxDepth {
     try {
       const warnings = new Warnings([...this.notes, ...request.warnings]);
       // Report problems with images before anything that takes long.
-      const images = await readImages(request, warnings);
+      const images = await readImages(request, warnings, ended);
       const estimator = await this.#estimatorFor(request, images, ended);
       if (!estimator) warnIfInverted({ images, request, warnings }, null);
       const workload = workloadOf(request, {

@@ -6,11 +6,19 @@ import type { Warnings } from "./warnings.js";
 /**
  * Reads the images that a request uses. A photo with no effect is not read.
  * @throws {ImageError} when one cannot be read.
+ * @throws {MemoryError} when the machine has too little memory to decode one.
+ * @throws the signal's reason when it is aborted.
  */
-export async function readImages(request: ResolvedRequest, warnings: Warnings): Promise<RequestImages> {
+export async function readImages(
+  request: ResolvedRequest,
+  warnings: Warnings,
+  signal: AbortSignal,
+): Promise<RequestImages> {
   const { image, depthImage, imageStrength, invertDepth } = request;
-  const depthMap = depthImage === undefined ? null : await readDepthMap(depthImage, { invert: invertDepth });
-  const photo = image !== undefined && (!depthMap || imageStrength > 0) ? await readPhoto(image) : null;
+  const depthMap =
+    depthImage === undefined ? null : await readDepthMap(depthImage, { invert: invertDepth, signal });
+  const photo =
+    image !== undefined && (!depthMap || imageStrength > 0) ? await readPhoto(image, { signal }) : null;
   for (const read of [depthMap, photo]) warnings.add(...(read?.warnings ?? []));
   return { depthMap, photo };
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import { CommandLine, map, smallRequest } from "../support/command-line.js";
+import { makePipe, withoutPipes } from "../support/pipes.js";
 
 const { at, run } = new CommandLine();
 
@@ -51,6 +52,17 @@ describe("info", () => {
     assert.equal(code, 1);
     assert.match(stderr, /should hold a JSON object/);
   });
+
+  for (const name of ["pipe.png", "pipe.json"])
+    test(`refuses ${name}, a pipe, without waiting for a writer`, {
+      skip: withoutPipes,
+      timeout: 10_000,
+    }, async () => {
+      makePipe(at(name));
+      const { code, stderr } = await run(["info", at(name)]);
+      assert.equal(code, 1);
+      assert.match(stderr, /is a pipe, a device or a socket/);
+    });
 
   for (const argv of [["info"], ["info", "a.png", "b.png"]])
     test(`refuses "${argv.join(" ")}": it takes one image`, async () => {

@@ -10,6 +10,7 @@ import { at } from "../support/tensors.js";
 
 const photo = (exif?: Uint8Array): DecodedImage => ({
   ...drawn(640, 480, () => 0),
+  original: { width: 640, height: 480 },
   source: "a photo",
   sha256: "",
   warnings: [],

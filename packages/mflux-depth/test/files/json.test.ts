@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { readConfig } from "../../src/files/json.js";
 import { folderPerTest, writeJson } from "../support/folders.js";
+import { makePipe, withoutPipes } from "../support/pipes.js";
 import { refused } from "../support/refusals.js";
 
 const folder = folderPerTest("json");
@@ -30,6 +31,16 @@ describe("readConfig", () => {
 
   test("refuses a folder", () => {
     mkdirSync(join(folder(), file));
-    refused(() => readConfig(folder(), file), join(folder(), file), /cannot be read/);
+    refused(() => readConfig(folder(), file), join(folder(), file), /is a folder/);
+  });
+
+  test("refuses a pipe without waiting for a writer", { skip: withoutPipes }, () => {
+    makePipe(join(folder(), file));
+    refused(() => readConfig(folder(), file), join(folder(), file), /is a pipe, a device/);
+  });
+
+  test("refuses a link to an endless device", { skip: withoutPipes }, () => {
+    symlinkSync("/dev/zero", join(folder(), file));
+    refused(() => readConfig(folder(), file), join(folder(), file), /is a pipe, a device/);
   });
 });

@@ -3,11 +3,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { ImageError } from "../../src/errors.js";
 import { inspectImage, readDepthMap, readPhoto } from "../../src/images/decode.js";
 import { encodeImage, toLevels } from "../../src/images/encode.js";
+import { endedEarly, jpegClaiming, tiffCompression, tiffOf } from "../support/encoded-images.js";
 import { noiseBytes } from "../support/images.js";
+import { makePipe, withoutPipes } from "../support/pipes.js";
 import { at } from "../support/tensors.js";
 
 const example = (name: string): string => at(`../../examples/images/${name}`);
@@ -193,6 +196,9 @@ describe("files that cannot be read", () => {
       .png()
       .toBuffer();
 
+  const svg =
+    '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64"/></svg>';
+
   before(async () => {
     const png = await raw(rgb, 3).png().toBuffer();
     const jpeg = await raw(rgb, 3).jpeg().toBuffer();
@@ -215,6 +221,19 @@ describe("files that cannot be read", () => {
       "ten.png": await solid(10, 10),
       "long.png": await solid(30_000, 20),
       "huge.png": withSize(await solid(40, 40), 30_000, 30_000),
+      "hollow.jpg": await jpegClaiming(9000, 9000),
+      "hollow.tif": tiffOf(Buffer.alloc(300, 7), 9000, 9000, tiffCompression.lzw),
+      "hollow-jpeg.tif": tiffOf(await jpegClaiming(9000, 9000), 9000, 9000, tiffCompression.jpeg),
+      "short.jpg": endedEarly(jpeg, 0.6),
+      ...cutTiffs(jpeg),
+      "drawing.svg": Buffer.from(svg),
+      "declared.svg": Buffer.from(`<?xml version="1.0"?>\n<!-- a comment -->\n${svg}`),
+      "drawing.svgz": gzipSync(svg),
+      "drawing.png": Buffer.from(svg),
+      "page.pdf": Buffer.from("%PDF-1.7\n%…\n1 0 obj"),
+      "page.eps": Buffer.from("%!PS-Adobe-3.0 EPSF-3.0\n"),
+      "sketch.mvg": Buffer.from("push graphic-context\nviewbox 0 0 64 64\n"),
+      "pixels.ppm": Buffer.concat([Buffer.from("P6 24 20 255\n"), rgb]),
     }))
       writeFileSync(file(name), bytes);
   });
@@ -235,6 +254,19 @@ describe("files that cannot be read", () => {
     ["ten.png", /has 10 × 10 pixels; at least 16/],
     ["long.png", /has 30000 × 20 pixels; at most 20000/],
     ["huge.png", /has 30000 × 30000 pixels; at most/],
+    ["hollow.jpg", /cut off.*too little data/],
+    ["hollow.tif", /cut off.*too little data/],
+    ["hollow-jpeg.tif", /cut off.*too little data/],
+    ["short.jpg", /damaged or cut off/],
+    ...Object.keys(cutTiffs(Buffer.alloc(100))).map((name): [string, RegExp] => [name, /damaged or cut off/]),
+    ["drawing.svg", /is a drawing.*export it as PNG/],
+    ["declared.svg", /is a drawing/],
+    ["drawing.svgz", /is a drawing/],
+    ["drawing.png", /is a drawing/],
+    ["page.pdf", /is a drawing/],
+    ["page.eps", /is a drawing/],
+    ["sketch.mvg", /not an image that can be read/],
+    ["pixels.ppm", /not an image that can be read/],
   ];
   for (const [name, message] of cases)
     for (const read of [readPhoto, readDepthMap])
@@ -247,6 +279,49 @@ describe("files that cannot be read", () => {
           return true;
         });
       });
+
+  /** TIFFs of which the first half or more is left. */
+  function cutTiffs(jpeg: Buffer): Record<string, Buffer> {
+    const whole = {
+      jpeg: tiffOf(jpeg, w, h, tiffCompression.jpeg),
+      none: tiffOf(Buffer.from(rgb), w, h, tiffCompression.none),
+    };
+    return Object.fromEntries(
+      Object.entries(whole).flatMap(([name, tiff]) =>
+        [50, 70, 90].map((percent) => [
+          `cut-${percent}-${name}.tif`,
+          tiff.subarray(0, Math.floor((tiff.length * percent) / 100)),
+        ]),
+      ),
+    );
+  }
+
+  test("takes the whole TIFFs that are refused when cut off", async () => {
+    const jpeg = await raw(rgb, 3).jpeg().toBuffer();
+    for (const [compression, strip] of [
+      [tiffCompression.jpeg, jpeg],
+      [tiffCompression.none, Buffer.from(rgb)],
+    ] as const) {
+      const photo = await readPhoto(tiffOf(strip, w, h, compression));
+      assert.deepEqual([photo.width, photo.height], [w, h]);
+    }
+  });
+
+  test("takes a JPEG with superfluous bytes between its parts", async () => {
+    const jpeg = await raw(rgb, 3).jpeg().toBuffer();
+    const scan = jpeg.indexOf(Buffer.from([0xff, 0xda]));
+    const padded = Buffer.concat([jpeg.subarray(0, scan), Buffer.alloc(4, 1), jpeg.subarray(scan)]);
+    assert.deepEqual((await readPhoto(padded)).data, (await readPhoto(jpeg)).data);
+  });
+
+  for (const read of [readPhoto, readDepthMap, inspectImage])
+    test(`${read.name} refuses a pipe without waiting for a writer`, {
+      skip: withoutPipes,
+      timeout: 5000,
+    }, async () => {
+      makePipe(file(`${read.name}.png`));
+      await assert.rejects(read(file(`${read.name}.png`)), /is a pipe, a device or a socket/);
+    });
 
   /** A PNG with another size in its header: one that must be refused before it is decoded. */
   function withSize(png: Buffer, width: number, height: number): Buffer {
@@ -277,6 +352,22 @@ describe("pixels that cannot be read", () => {
       /do not make 24 × 20 pixels of 4 channels/,
     );
   });
+  for (const data of [
+    new Float64Array(w * h),
+    new Uint32Array(w * h),
+    new Int8Array(w * h),
+    new BigUint64Array(w * h),
+    new DataView(new ArrayBuffer(w * h)),
+  ])
+    test(`a ${data.constructor.name}`, async () => {
+      const image = { data: data as unknown as Uint8Array, width: w, height: h, channels: 1 };
+      for (const read of [readPhoto, readDepthMap])
+        await assert.rejects(read(image), (error) => {
+          assert.ok(error instanceof ImageError, String(error));
+          assert.match(error.message, new RegExp(`in a ${data.constructor.name}; give a Uint8Array`));
+          return true;
+        });
+    });
   test("floating-point values outside of 0 to 1", async () => {
     const data = new Float32Array(w * h).fill(2);
     await assert.rejects(readPhoto({ data, width: w, height: h, channels: 1 }), /must lie between 0 and 1/);

@@ -6,24 +6,24 @@ import { drawn, noiseBytes } from "../support/images.js";
 describe("toModelInput", () => {
   const half = drawn(32, 32, (x) => (x < 16 ? 0 : 1));
 
-  test("clamps where Lanczos overshoots at an edge", () => {
-    const input = toModelInput(half, 48, 16);
+  test("clamps where Lanczos overshoots at an edge", async () => {
+    const input = await toModelInput(half, 48, 16);
     assert.equal(input.length, 16 * 48 * 3);
     assert.equal(Math.min(...input), -1);
     assert.equal(Math.max(...input), 1);
   });
 
-  test("repeats a grey channel", () => {
-    const input = toModelInput(half, 48, 16);
+  test("repeats a grey channel", async () => {
+    const input = await toModelInput(half, 48, 16);
     assert.deepEqual([...input.subarray(0, 3)], [-1, -1, -1]);
     for (let p = 0; p < input.length; p += 3)
       assert.ok(input[p] === input[p + 1] && input[p] === input[p + 2]);
   });
 
-  test("maps [0, 1] to −1..1 when the size stays", () => {
+  test("maps [0, 1] to −1..1 when the size stays", async () => {
     const levels = noiseBytes(24, 20, 3);
     const image = { data: Float32Array.from(levels, (v) => v / 255), width: 24, height: 20, channels: 3 };
-    for (const [i, v] of toModelInput(image, 24, 20).entries())
+    for (const [i, v] of (await toModelInput(image, 24, 20)).entries())
       assert.ok(Math.abs(v - (levels[i]! / 127.5 - 1)) < 1e-6);
   });
 });

@@ -267,7 +267,7 @@ describe("starting from a photo", () => {
       onStep: () => steps++,
     });
     assert.equal(steps, 0);
-    const photo = toModelInput(await readPhoto(portrait), 256, 256);
+    const photo = await toModelInput(await readPhoto(portrait), 256, 256);
     const data = Uint8Array.from(photo, (x) => Math.round((x / 2 + 0.5) * 255));
     assert.ok(meanDifference(result.image, { data, width: 256, height: 256 }) < 6);
   });

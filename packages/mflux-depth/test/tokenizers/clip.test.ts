@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ClipTokenizer } from "../../src/tokenizers/clip.js";
+import { makePipe, withoutPipes } from "../support/pipes.js";
 import { refused } from "../support/refusals.js";
 import {
   bundled,
@@ -139,3 +140,11 @@ describe("CLIP's tokenizer refuses", () => {
       refused(() => ClipTokenizer.load(damaged), join(damaged, file), message);
     });
 });
+
+for (const name of ["vocab.json", "merges.txt", "special_tokens_map.json"])
+  test(`refuses ${name} that is a pipe, without waiting for a writer`, { skip: withoutPipes }, () => {
+    const copy = changed({});
+    rmSync(join(copy, name), { force: true });
+    makePipe(join(copy, name));
+    refused(() => ClipTokenizer.load(copy), join(copy, name), /is a pipe, a device/);
+  });

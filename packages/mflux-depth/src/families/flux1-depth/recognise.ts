@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { estimatorDescriptions } from "../../depth/descriptions.js";
 import { ModelError } from "../../errors.js";
 import { isFolder } from "../../files/folders.js";
-import { readConfig } from "../../files/json.js";
+import { readConfig, readText } from "../../files/json.js";
 import { mfluxFirstShard, modelFolders } from "./layout.js";
 
 const transformerClass = "FluxTransformer2DModel";
@@ -98,7 +98,7 @@ function requireNotCanny(folder: string): void {
     /FLUX\.?1[ -](Canny|Depth)/i.exec(text)?.[1]?.toLowerCase() === "canny";
   if (namesCanny(basename(folder))) throw new ModelError(folder, cannyReason);
   const card = join(folder, "README.md");
-  if (existsSync(card) && namesCanny(readFileSync(card, "utf8"))) throw new ModelError(card, cannyReason);
+  if (existsSync(card) && namesCanny(readText(folder, "README.md"))) throw new ModelError(card, cannyReason);
 }
 
 /**

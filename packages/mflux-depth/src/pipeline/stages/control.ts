@@ -1,5 +1,5 @@
 import type { DepthEstimate } from "../../depth/estimate.js";
-import { lanczos, resize } from "../../images/resample.js";
+import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
 import { defineStage, type Generation } from "../stage.js";
@@ -12,7 +12,7 @@ export const control = defineStage({
   uses: () => [["vae"]],
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run({ estimate }, generation, components) {
-    const depthMap = depthMapOf(estimate, generation);
+    const depthMap = await depthMapOf(estimate, generation);
     using loan = await components.borrow("vae");
     const latents = await encodeImage(depthMap, loan.vae, generation);
     return { depthMap, latents };
@@ -20,10 +20,13 @@ export const control = defineStage({
 });
 
 /** The depth map at the size of the image. */
-function depthMapOf(estimate: DepthEstimate | null, { images, request }: Generation): FloatImage {
+async function depthMapOf(
+  estimate: DepthEstimate | null,
+  { images, request, signal }: Generation,
+): Promise<FloatImage> {
   const { width, height } = request;
   const { depthMap: given } = images;
   if (!given) return estimate!.map(width, height);
-  const resized = resize(given, width, height, lanczos);
+  const resized = await resizeInSlices(given, width, height, lanczos, signal);
   return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 1)) };
 }

@@ -1,0 +1,61 @@
+/*
+ * The decoder's process: decodes one image and ends. Native decoders cannot be interrupted, and a thread in one of them
+ * keeps its process from exiting; a process of its own can be killed at any time.
+ */
+import { createHash } from "node:crypto";
+import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import { serializeError } from "../errors.js";
+import { openRegularFile } from "../files/read.js";
+import { bytesSource, fileSource } from "./byte-source.js";
+import { codec } from "./codec.js";
+import type { DecodeOrder, FromDecoder } from "./decoder-protocol.js";
+import { type EncodedImage, openEncoded, requireDecodable } from "./encoded.js";
+import { imageFileError, largestFile } from "./file.js";
+import { decodePixels } from "./pixels.js";
+
+// Even while a decoder works, and without waiting for it.
+process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
+// Ctrl-C reaches every process of a terminal; the owner decides what it means.
+process.on("SIGINT", () => {});
+// The owner stopped reading.
+process.stdout.on("error", () => process.kill(process.pid, "SIGKILL"));
+process.once("message", (order: DecodeOrder) => void decode(order));
+
+async function decode(order: DecodeOrder): Promise<void> {
+  try {
+    (await codec()).cache(false);
+    const { image, sha256 } = await open(order);
+    requireDecodable(image);
+    const { bytes, ...pixels } = await decodePixels(image);
+    const { width, height, exif } = image;
+    await tell({ type: "header", header: { ...pixels, original: { width, height }, sha256, exif } });
+    await new Promise<void>((resolve) => process.stdout.end(bytes, resolve));
+  } catch (error) {
+    await tell({ type: "error", error: serializeError(error) });
+  }
+}
+
+async function open({ path, name, purpose }: DecodeOrder): Promise<{ image: EncodedImage; sha256: string }> {
+  if (path === null) {
+    const bytes = await buffer(process.stdin);
+    const image = await openEncoded(bytes, bytesSource(bytes), name, purpose);
+    return { image, sha256: createHash("sha256").update(bytes).digest("hex") };
+  }
+  const { file, size } = await openRegularFile(path, largestFile).catch((error: unknown) => {
+    throw imageFileError(path, error);
+  });
+  try {
+    const image = await openEncoded(path, fileSource(file, size), name, purpose);
+    const hash = createHash("sha256");
+    await pipeline(file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }), hash);
+    return { image, sha256: hash.digest("hex") };
+  } finally {
+    await file.close();
+  }
+}
+
+const tell = (message: FromDecoder): Promise<void> =>
+  new Promise((resolve) => {
+    process.send!(message, undefined, undefined, () => resolve());
+  });

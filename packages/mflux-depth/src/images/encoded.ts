@@ -1,0 +1,158 @@
+import { totalmem } from "node:os";
+import type { Metadata, SharpOptions } from "sharp";
+import { describeBytes } from "../bytes.js";
+import { ImageError, MemoryError } from "../errors.js";
+import type { ByteSource } from "./byte-source.js";
+import { codec } from "./codec.js";
+import { lacksData } from "./completeness.js";
+import { type EncodedFormat, formatOfBytes, isAnimatedPng } from "./format.js";
+import { checkSize, keptSize } from "./sizes.js";
+
+/** What an image is read as: decides colour management, and what transparency means. */
+export type Purpose = "photo" | "map";
+
+/** An encoded image whose header has been judged. */
+export interface EncodedImage {
+  /** A path, or bytes. */
+  readonly input: string | Uint8Array;
+  readonly byteLength: number;
+  /** What messages call it. */
+  readonly name: string;
+  readonly purpose: Purpose;
+  readonly format: EncodedFormat;
+  /** Upright, as all sizes here. */
+  readonly width: number;
+  readonly height: number;
+  /** More than 8 bits. */
+  readonly deep: boolean;
+  /** Its rows cannot be decoded one after another. */
+  readonly isProgressive: boolean;
+  readonly exif: Uint8Array | undefined;
+  /** Bytes that a decoder holds in addition to the pixels that are kept. */
+  readonly decoderBytes: number;
+}
+
+/** This library judges sizes itself, before anything is decoded. */
+const unlimited: SharpOptions = { limitInputPixels: false };
+
+/** A map's values are not colours to be managed. */
+export const optionsOf = (purpose: Purpose): SharpOptions => ({ ...unlimited, ignoreIcc: purpose === "map" });
+
+/**
+ * Judges an encoded image by its header.
+ * @param input what the decoder opens: the path or the bytes of `source`
+ * @param name what messages call it
+ * @throws {ImageError} when the image cannot be read, is animated, lacks data, or has an unusable size.
+ */
+export async function openEncoded(
+  input: string | Uint8Array,
+  source: ByteSource,
+  name: string,
+  purpose: Purpose,
+): Promise<EncodedImage> {
+  const { format, info } = await readHeader(input, source, name);
+  checkSize(name, info.width, info.height);
+  if ((info.pages ?? 1) > 1 || (format === "png" && (await isAnimatedPng(source))))
+    throw new ImageError(name, "is animated or has several pages; give a single image.");
+  if (info.depth === "float" || info.depth === "double")
+    throw new ImageError(name, "has floating-point pixels; save it with 8 or 16 bits.");
+  if (await lacksData(source, format, info.width, info.height))
+    throw new ImageError(
+      name,
+      "is damaged or cut off and cannot be decoded: it has too little data for its size.",
+    );
+  const isTurned = (info.orientation ?? 1) >= 5;
+  return {
+    input,
+    byteLength: source.length,
+    name,
+    purpose,
+    format,
+    width: isTurned ? info.height : info.width,
+    height: isTurned ? info.width : info.height,
+    deep: info.depth !== "uchar",
+    isProgressive: info.isProgressive ?? false,
+    exif: info.exif,
+    decoderBytes: decoderBytesPerPixel(format, info) * info.width * info.height,
+  };
+}
+
+/**
+ * Reads the format and the header.
+ * @throws {ImageError} when the format is unknown or the header damaged.
+ */
+export async function readHeader(
+  input: string | Uint8Array,
+  source: ByteSource,
+  name: string,
+): Promise<{ readonly format: EncodedFormat; readonly info: Metadata }> {
+  if (source.length === 0) throw new ImageError(name, "the file is empty.");
+  const format = await formatOfBytes(source);
+  if (format === "drawing")
+    throw new ImageError(
+      name,
+      "is a drawing (such as SVG, PDF or PostScript), not an image made of pixels; export it as PNG.",
+    );
+  if (format === null)
+    throw new ImageError(name, "is not an image that can be read (JPEG, PNG, WebP, AVIF, TIFF or GIF).");
+  const sharp = await codec();
+  const info = await sharp(input, unlimited)
+    .metadata()
+    .catch((error: unknown) => {
+      throw new ImageError(name, "is damaged or cut off and cannot be decoded.", { cause: error });
+    });
+  return { format, info };
+}
+
+/**
+ * Bytes that decoders hold for each pixel of the file, measured with libvips 8.18. Formats whose rows come one after
+ * another need a few rows only, and libvips keeps a TIFF's pieces below 50 MB.
+ */
+function decoderBytesPerPixel(format: EncodedFormat, info: Metadata): number {
+  const channels = info.channels ?? 4;
+  const bytes = info.depth === "uchar" ? 1 : 2;
+  switch (format) {
+    case "jpeg":
+      // Coefficients of 16 bits.
+      return info.isProgressive ? 2 * (info.chromaSubsampling === "4:2:0" ? 1.5 : channels) : 0;
+    case "png":
+      return info.isProgressive ? channels * bytes : 0;
+    case "webp":
+      return 4.2;
+    case "gif":
+      return 4.4;
+    case "heif":
+      return 17 * bytes;
+    case "tiff":
+      return 0;
+  }
+}
+
+/** The most bytes that a decoder may hold. */
+const mostDecoderBytes = 425e6;
+
+/**
+ * Checks that decoding an image stays within bounds, and that the machine has the memory.
+ * @throws {ImageError} when any machine would need too much.
+ * @throws {MemoryError} when this one has too little.
+ */
+export function requireDecodable({ name, width, height, deep, purpose, decoderBytes }: EncodedImage): void {
+  if (decoderBytes > mostDecoderBytes)
+    throw new ImageError(
+      name,
+      `needs ${describeBytes(decoderBytes)} to be decoded, because its format has to be decoded as a whole; make it ` +
+        "smaller, or save it as JPEG or PNG that is not progressive.",
+    );
+  const kept = keptSize(width, height);
+  const bytesPerPixel = 3 * (deep ? 2 : 1) + (purpose === "photo" ? 12 : 4);
+  const needed = decoderBytes + kept.width * kept.height * bytesPerPixel;
+  // macOS counts cached files as used, and can drop most of them.
+  const available = process.platform === "darwin" ? 0.8 * totalmem() : process.availableMemory();
+  if (needed > available)
+    throw new MemoryError(
+      needed,
+      available,
+      `${name}: decoding ${width} × ${height} pixels needs about ${describeBytes(needed)}, and ` +
+        `${describeBytes(available)} are free; make the image smaller.`,
+    );
+}

@@ -1,0 +1,119 @@
+import { ImageError } from "../errors.js";
+import { extremesOf } from "./extremes.js";
+
+/*
+ * Turns pixels into the values of a raster while they arrive, so that they are never held twice. Values stay at the
+ * levels of the pixels (0 to 255, 65535 or 1) until the end: integers are exact, so a level survives decoding,
+ * inversion and encoding.
+ */
+
+/** What pixels are: their number, 1 to 4 channels (alpha comes last, not premultiplied), and the level of white. */
+export interface PixelLayout {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  readonly white: number;
+}
+
+/** Takes pixels in order, row by row. */
+export interface LevelSink {
+  /** @param pixels whole pixels, channels interleaved */
+  write(pixels: ArrayLike<number>): void;
+}
+
+/** Collects the RGB levels of a photo, with transparent parts on white. */
+export class PhotoLevels implements LevelSink {
+  readonly #layout: PixelLayout;
+  readonly #data: Float32Array;
+  #filled = 0;
+
+  constructor(layout: PixelLayout) {
+    this.#layout = layout;
+    this.#data = new Float32Array(layout.width * layout.height * 3);
+  }
+
+  write(pixels: ArrayLike<number>): void {
+    const { channels, white } = this.#layout;
+    const data = this.#data;
+    const colours = channels < 3 ? 1 : 3;
+    const hasAlpha = channels % 2 === 0;
+    let o = this.#filled;
+    for (let i = 0; i < pixels.length; i += channels) {
+      const alpha = hasAlpha ? pixels[i + colours]! / white : 1;
+      for (let c = 0; c < 3; c++) {
+        const level = pixels[i + (colours === 3 ? c : 0)]!;
+        data[o++] = level * alpha + white * (1 - alpha);
+      }
+    }
+    this.#filled = o;
+  }
+
+  /** @returns RGB in [0, 1]. */
+  finish(): Float32Array {
+    return toUnitRange(this.#data, this.#layout.white);
+  }
+}
+
+/** Collects the luminance of a depth map, which must be opaque. */
+export class MapLevels implements LevelSink {
+  readonly #layout: PixelLayout;
+  readonly #name: string;
+  readonly #data: Float32Array;
+  #filled = 0;
+  #coloured = 0;
+
+  /** @param name names the map in messages */
+  constructor(layout: PixelLayout, name: string) {
+    this.#layout = layout;
+    this.#name = name;
+    this.#data = new Float32Array(layout.width * layout.height);
+  }
+
+  /** @throws {ImageError} when a pixel is transparent. */
+  write(pixels: ArrayLike<number>): void {
+    const { channels, white } = this.#layout;
+    const data = this.#data;
+    const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
+    const alpha = channels % 2 === 0 ? channels - 1 : null;
+    // JPEG leaves a trace of colour in grey images.
+    const tolerated = (16 / 255) * white;
+    let o = this.#filled;
+    for (let i = 0; i < pixels.length; i += channels) {
+      if (alpha !== null && pixels[i + alpha]! < white)
+        throw new ImageError(
+          this.#name,
+          "has transparent parts, which say nothing about depth; save the map opaque.",
+        );
+      const [r, g, b] = [pixels[i]!, pixels[i + green]!, pixels[i + blue]!];
+      // Pillow's weights. Equal channels stay exactly what they are.
+      data[o++] = r === g && g === b ? r : (r * 19595 + g * 38470 + b * 7471) / 65536;
+      if (Math.max(r, g, b) - Math.min(r, g, b) > tolerated) this.#coloured++;
+    }
+    this.#filled = o;
+  }
+
+  /** Whether more than a hundredth of the pixels is in colour. */
+  get isColoured(): boolean {
+    return this.#coloured > this.#data.length / 100;
+  }
+
+  /**
+   * @param invert whether to swap near and far, over the range of the map's values
+   * @returns luminance in [0, 1].
+   * @throws {ImageError} when all values are equal.
+   */
+  finish(invert: boolean): Float32Array {
+    const data = this.#data;
+    const { min, max } = extremesOf(data);
+    if (min === max)
+      throw new ImageError(this.#name, "every pixel has the same value, so the map shows no depth.");
+    if (invert) for (let i = 0; i < data.length; i++) data[i] = min + (max - data[i]!);
+    return toUnitRange(data, this.#layout.white);
+  }
+}
+
+/** Divides levels by that of white, in place. */
+function toUnitRange(data: Float32Array, white: number): Float32Array {
+  if (white !== 1) for (let i = 0; i < data.length; i++) data[i] = data[i]! / white;
+  return data;
+}

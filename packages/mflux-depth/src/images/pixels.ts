@@ -1,0 +1,55 @@
+import { ImageError } from "../errors.js";
+import { codec } from "./codec.js";
+import { type EncodedImage, optionsOf } from "./encoded.js";
+import { keptSize } from "./sizes.js";
+
+/** Pixels as integers at the file's levels: 0 to 255 in a byte, or 0 to 65535 in two. */
+export interface Pixels {
+  readonly bytes: Buffer;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** Two bytes for each value, in the machine's order. */
+  readonly deep: boolean;
+}
+
+type FailOn = "error" | "warning";
+
+/**
+ * Decodes an image: upright, in sRGB or, for maps, with its values as stored. Images beyond the size that is kept
+ * shrink while they are decoded, so that they never exist as a whole.
+ * @throws {ImageError} when the file is damaged.
+ */
+export async function decodePixels(image: EncodedImage): Promise<Pixels> {
+  try {
+    // libjpeg only warns when data is missing, but of harmless things too.
+    return await run(image, image.format === "jpeg" ? "warning" : "error");
+  } catch (error) {
+    if (image.format !== "jpeg" || /premature end/i.test(String(error))) throw damaged(image, error);
+  }
+  return run(image, "error").catch((error: unknown) => {
+    throw damaged(image, error);
+  });
+}
+
+async function run({ input, purpose, width, height, deep }: EncodedImage, failOn: FailOn): Promise<Pixels> {
+  const sharp = await codec();
+  const kept = keptSize(width, height);
+  let pipeline = sharp(input, { ...optionsOf(purpose), failOn }).autoOrient();
+  if (kept.width !== width || kept.height !== height)
+    pipeline = pipeline.resize(kept.width, kept.height, { fit: "fill" });
+  const { data, info } = await pipeline
+    .toColourspace(deep ? "rgb16" : "srgb")
+    .raw({ depth: deep ? "ushort" : "uchar" })
+    .toBuffer({ resolveWithObject: true });
+  return { bytes: data, width: info.width, height: info.height, channels: info.channels, deep };
+}
+
+const damaged = ({ name }: EncodedImage, cause: unknown): ImageError =>
+  new ImageError(
+    name,
+    /memory allocation/i.test(String(cause))
+      ? "is stored in pieces too large to be decoded; save it with smaller strips or tiles, or as PNG."
+      : "is damaged or cut off and cannot be decoded.",
+    { cause },
+  );

@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MemoryError } from "../../src/errors.js";
+import { type EncodedImage, requireDecodable } from "../../src/images/encoded.js";
+
+const photo: EncodedImage = {
+  input: "a.png",
+  byteLength: 1e6,
+  name: "a.png",
+  purpose: "photo",
+  format: "png",
+  width: 5000,
+  height: 4000,
+  deep: false,
+  isProgressive: true,
+  exif: undefined,
+  decoderBytes: 60e6,
+};
+
+test("requireDecodable refuses an image that the free memory does not suffice for", (t) => {
+  const property =
+    process.platform === "darwin" ? null : t.mock.method(process, "availableMemory", () => 1e8);
+  if (!property) return t.skip("macOS has no figure to replace");
+  assert.throws(
+    () => requireDecodable(photo),
+    (error) => {
+      assert.ok(error instanceof MemoryError, String(error));
+      // 20 million pixels of 3 bytes decoded and 12 bytes in a raster, and the decoder's own.
+      assert.deepEqual([error.needed, error.available], [20e6 * 15 + 60e6, 1e8]);
+      assert.match(
+        error.message,
+        /^a\.png: decoding 5000 × 4000 pixels needs about 360\.0 MB, and 100\.0 MB are free/,
+      );
+      return true;
+    },
+  );
+});

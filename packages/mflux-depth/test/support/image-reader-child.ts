@@ -1,0 +1,82 @@
+/*
+ * Reads images and reports what that took; run as a process of its own by the tests of large images.
+ *
+ * Arguments: `photo:PATH` or `map:PATH`, or `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { readDepthMap, readPhoto } from "../../src/images/decode.js";
+
+/** What the reader reports. */
+export interface ReaderReport {
+  /** Bytes of this process and its children at most, beyond what this process had at the start. */
+  readonly peak: number;
+  /** The longest time that the event loop was blocked, in milliseconds. */
+  readonly blocked: number;
+  readonly images: readonly (
+    | { readonly size: readonly [number, number]; readonly original: readonly [number, number] }
+    | { readonly error: string; readonly afterAbort: number }
+  )[];
+  /** Processes that still run after the last image. */
+  readonly children: number;
+}
+
+const children = (): string[] =>
+  readdirSync("/proc/self/task").flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, "utf8").split(" ").filter(Boolean),
+  );
+
+function residentBytes(process: string): number {
+  try {
+    return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${process}/status`, "utf8"))?.[1] ?? 0) * 1024;
+  } catch {
+    // It has ended.
+    return 0;
+  }
+}
+
+const sumOf = (): number => ["self", ...children()].reduce((sum, process) => sum + residentBytes(process), 0);
+
+const base = sumOf();
+let [peak, blocked, last] = [base, 0, performance.now()];
+const interval = 10;
+const watch = setInterval(() => {
+  const now = performance.now();
+  blocked = Math.max(blocked, now - last - interval);
+  last = now;
+  peak = Math.max(peak, sumOf());
+}, interval);
+
+const images: ReaderReport["images"][number][] = [];
+let abortAfter: number | null = null;
+for (const argument of process.argv.slice(2)) {
+  const [kind, value] = argument.split(/:(.*)/s) as [string, string];
+  if (kind === "abort") {
+    abortAfter = Number(value);
+    continue;
+  }
+  const controller = new AbortController();
+  let aborted = 0;
+  const timer = setTimeout(
+    () => {
+      aborted = performance.now();
+      controller.abort(new Error("stopped by the test"));
+    },
+    abortAfter ?? 2 ** 30,
+  );
+  try {
+    const read = kind === "photo" ? readPhoto : readDepthMap;
+    const { width, height, original } = await read(value, { signal: controller.signal });
+    images.push({ size: [width, height], original: [original.width, original.height] });
+  } catch (error) {
+    images.push({ error: (error as Error).message, afterAbort: performance.now() - aborted });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+clearInterval(watch);
+// One that was killed takes a moment to go.
+for (let i = 0; i < 10 && children().length > 0; i++) await sleep(20);
+peak = Math.max(peak, sumOf());
+const report: ReaderReport = { peak: peak - base, blocked, images, children: children().length };
+process.stdout.write(JSON.stringify(report));
