@@ -3,6 +3,7 @@ import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import { messageWithAdvice } from "./advice.js";
 import type { Command, Io } from "./command.js";
+import { printable } from "./printable.js";
 import { listenToSignals, Stopped } from "./signals.js";
 
 interface ListedCommand {
@@ -114,9 +115,9 @@ function report(error: unknown, io: Io): number {
   const debug = isSwitchedOn(io.env.MFLUX_DEPTH_DEBUG);
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
   if (debug) io.stderr.write(`${stack ?? message}\n`);
-  else if (error instanceof MfluxDepthError) io.stderr.write(`${messageWithAdvice(error)}\n`);
-  else if (name === "MlxError") io.stderr.write(`${message}\n`);
-  else io.stderr.write(`Unexpected error: ${message} (MFLUX_DEPTH_DEBUG=1 shows where)\n`);
+  else if (error instanceof MfluxDepthError) io.stderr.write(`${printable(messageWithAdvice(error))}\n`);
+  else if (name === "MlxError") io.stderr.write(`${printable(message)}\n`);
+  else io.stderr.write(`Unexpected error: ${printable(message)} (MFLUX_DEPTH_DEBUG=1 shows where)\n`);
   return error instanceof MfluxDepthError ? error.exitCode : 1;
 }
 
