@@ -3,13 +3,22 @@
  * the target, and they say who writes: what a killed process leaves is removed by the next write in the same folder.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { readlinkSync, rmSync } from "node:fs";
 import { readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 
-/** Process numbers mean something on one machine only, and folders can be shared. */
-const machine = createHash("sha256").update(hostname()).digest("hex").slice(0, 8);
+/** Process numbers mean something on one machine and in one container only, and folders can be shared. */
+const machine = createHash("sha256").update(`${hostname()} ${processNamespace()}`).digest("hex").slice(0, 8);
+
+/** The namespace of process numbers, which containers on one machine do not share; blank outside Linux. */
+function processNamespace(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return "";
+  }
+}
 
 const form = /^\.mflux-depth-(?<machine>[0-9a-f]{8})-(?<pid>\d+)-[0-9a-f]{8}\.partial$/;
 
@@ -60,7 +69,7 @@ async function removeLeftovers(folder: string): Promise<void> {
     const isHere = writer.machine === machine;
     if (isHere && !isRunning(Number(writer.pid))) await remove(path);
     else {
-      // In containers, every process may have the same number: what is older than this one is from an earlier one.
+      // Numbers are used again: what is older than this process is from an earlier one.
       const isOwnNumber = isHere && Number(writer.pid) === process.pid;
       const oldest = isOwnNumber ? process.uptime() * 1000 : abandonedAfterMs;
       if (!current.has(path) && (await ageOf(path)) > oldest) await remove(path);
