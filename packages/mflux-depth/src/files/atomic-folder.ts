@@ -93,6 +93,9 @@ function asOutputError(target: string, error: unknown): unknown {
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   if (syscall === undefined) return error;
   const reasons: Readonly<Record<string, string>> = {
+    EACCES: `you do not have permission to write to ${dirname(target)}.`,
+    EPERM: `you do not have permission to write to ${dirname(target)}.`,
+    EROFS: "the disk is read-only.",
     ENAMETOOLONG: "the name is too long; name it in at most 255 bytes.",
     ELOOP: "it is a link that leads back to itself; name another folder.",
   };

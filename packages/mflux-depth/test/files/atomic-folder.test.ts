@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
 import { OutputError } from "../../src/errors.js";
@@ -45,6 +53,17 @@ describe("checkNewFolder", () => {
       refusal(/there is no folder .*a to make it in/),
     );
   });
+});
+
+describe("checkNewFolder in a folder of others", {
+  skip: process.getuid?.() === 0 && "root may write everywhere",
+}, () => {
+  for (const mode of [0o000, 0o500])
+    test(`refuses one with mode ${mode.toString(8)}`, async () => {
+      chmodSync(parent, mode);
+      await assert.rejects(checkNewFolder(target), refusal(/you do not have permission to write to /));
+      chmodSync(parent, 0o700);
+    });
 });
 
 describe("checkNewFolder with long names", () => {
