@@ -10,6 +10,7 @@ export const slowTests = {
   "packages/mflux-depth/test/cli/generate.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/resume.test.ts": "runs the command line, a process for each command",
+  "packages/mflux-depth/test/cli/signals.test.ts": "waits for processes that do not answer signals",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",

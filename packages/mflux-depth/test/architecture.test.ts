@@ -71,7 +71,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     cli: {
       files: ["cli/"],
       layers: ["base", "files", "options", "images", "memory", "depth", "pipeline", "doctor", "engine"],
-      packages: ["@mflux-depth/nodetool/worker"],
+      packages: ["@mflux-depth/mlx/exit-guard", "@mflux-depth/nodetool/worker"],
     },
   },
   nodetool: {

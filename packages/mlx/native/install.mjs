@@ -19,6 +19,8 @@ const require = createRequire(import.meta.url);
 // The Python version of the wheels. They contain no Python code, so the pip of an older Python can unpack them.
 const WHEEL_PYTHON = "3.12";
 const GLIBC = [2, 35];
+// The oldest Python that node-gyp's build files (gyp-next) run on.
+const PYTHON = [3, 8];
 
 class Obstacle extends Error {
   constructor(problem, fix) {
@@ -83,9 +85,9 @@ function findPython() {
   for (const python of candidates) {
     const { status, stdout } = run(python, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]);
     if (status !== 0) continue;
-    if (older(numbers(stdout.trim()), [3, 8]))
+    if (older(numbers(stdout.trim()), PYTHON))
       throw new Obstacle(
-        `${python} is Python ${stdout.trim()}; 3.8 or newer is needed`,
+        `${python} is Python ${stdout.trim()}; ${PYTHON.join(".")} or newer is needed`,
         "install a newer Python and name it in the environment variable PYTHON.",
       );
     return python;

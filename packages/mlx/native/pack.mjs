@@ -1,5 +1,5 @@
 // Packs the output of install.mjs into a platform package: `node native/pack.mjs FOLDER` fills FOLDER/mlx-PLATFORM-ARCH
-// with the addon, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. With
+// with the addons, the libraries and their licences, ready for `npm pack` or `npm publish`, and prints its path. With
 // the package installed, @mflux-depth/mlx needs neither Python nor a compiler.
 //
 // On macOS the package runs on the version that the fetched MLX wheel is for, and on newer ones.
@@ -18,7 +18,8 @@ function fail(message) {
 const output = process.argv[2];
 if (!output) fail("usage: node native/pack.mjs FOLDER");
 const stamp = join(vendor, "stamp");
-if (![stamp, join(vendor, "mlx"), join(root, "build", "Release", "mlx.node")].every(existsSync))
+const addons = ["mlx.node", "exit_guard.node"].map((addon) => join("build", "Release", addon));
+if (![stamp, join(vendor, "mlx"), ...addons.map((addon) => join(root, addon))].every(existsSync))
   fail("nothing to pack: build first with `node native/install.mjs`, without MLX_ROOT.");
 // NVIDIA's libraries, which MLX needs there, take gigabytes.
 if (readFileSync(stamp, "utf8").includes("cuda"))
@@ -34,10 +35,7 @@ mkdirSync(join(folder, "licenses"), { recursive: true });
 const libraries = readdirSync(vendor, { recursive: true }).filter((path) =>
   /\.(so(\.[\d.]+)?|dylib|metallib)$/.test(path),
 );
-for (const path of [
-  ...libraries.map((library) => join("vendor", library)),
-  join("build", "Release", "mlx.node"),
-])
+for (const path of [...libraries.map((library) => join("vendor", library)), ...addons])
   cpSync(join(root, path), join(folder, path), { dereference: true });
 
 for (const distribution of readdirSync(vendor).filter((entry) => entry.endsWith(".dist-info")))

@@ -37,6 +37,10 @@ function chooseKernels(): void {
     process.env.OPENBLAS_CORETYPE = "NEOVERSEN1";
 }
 
+/** Whether the addon refuses the value of an environment variable. */
+const isSettingError = (error: unknown): error is Error =>
+  error instanceof Error && /^MFLUX_DEPTH_THREADS is /.test(error.message);
+
 function load(): Native {
   chooseKernels();
   const failures: string[] = [];
@@ -44,6 +48,8 @@ function load(): Native {
     try {
       return candidate();
     } catch (error) {
+      // The addon has loaded, so another build would not help.
+      if (isSettingError(error)) throw new MlxError("load", error.message);
       failures.push((error as Error).message.split("\n", 1)[0] ?? "");
     }
   }

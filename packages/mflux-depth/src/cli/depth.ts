@@ -1,10 +1,11 @@
 import { readdir, stat } from "node:fs/promises";
-import { basename, extname, join } from "node:path";
+import { basename, dirname, extname, join } from "node:path";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { DepthFileOptions, DepthFormat } from "../depth/files.js";
 import { ImageError, OptionError } from "../errors.js";
-import { checkWritable, makeFolder, saveFile } from "../files/output.js";
+import { checkNewFolder } from "../files/atomic-folder.js";
+import { checkName, checkWritable, makeFolder, saveFile } from "../files/output.js";
 import { depthOptions, loadOptions, type OptionTable, optionsFor, optionsIn } from "../options/index.js";
 import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
@@ -69,7 +70,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
         `output is one file, but there are ${photos.length} photos; name a folder.`,
         { code: "option-conflict" },
       );
-    await checkWritable(place.file ?? (place.create ? place.folder : join(place.folder, "depth")));
+    await checkPlace(place, photos);
 
     const progress = values.quiet ? silent(io) : progressOn(io);
     const estimator = await obtainEstimator({
@@ -102,7 +103,7 @@ async function writeAll(
     const began = performance.now();
     try {
       const estimate = await estimateOne(photo, estimator, values, io, progress);
-      const wanted = place.file ?? join(place.folder, `${stemOf(photo)}_depth.${place.extension}`);
+      const wanted = mapPath(place, photo);
       // Photos of the same name from different folders must not replace each other.
       const overwrite = (values.overwrite ?? false) && !written.has(wanted);
       const bytes = await estimate.encode({
@@ -177,7 +178,8 @@ async function placeOf(
   if (output === undefined) return inFolder(".", false);
   if (await isFolder(output)) return inFolder(output, false);
   const several = photos.length > 1 || (await isFolder(photos[0]!));
-  if (/[/\\]$/.test(output) || (several && extname(output) === "")) return inFolder(output, true);
+  if (/[/\\]$/.test(output) || (several && extname(output) === ""))
+    return inFolder(output.replace(/[/\\]+$/, ""), true);
   const named = formatOfName(output);
   if (format !== undefined && format !== named)
     throw new OptionError(
@@ -186,6 +188,20 @@ async function placeOf(
       { code: "option-conflict" },
     );
   return { file: output, folder: ".", create: false, format: named, extension: extname(output).slice(1) };
+}
+
+const mapPath = (place: Place, photo: string): string =>
+  place.file ?? join(place.folder, `${stemOf(photo)}_depth.${place.extension}`);
+
+/** Checks every file that will be written, before any work is done. */
+async function checkPlace(place: Place, photos: readonly string[]): Promise<void> {
+  const paths = photos.map((photo) => mapPath(place, photo));
+  if (place.create) {
+    await checkWritable(place.folder);
+    await checkNewFolder(place.folder);
+    // A name cannot be looked up in a folder that does not exist.
+    for (const path of paths) await checkName(join(dirname(place.folder), basename(path)));
+  } else for (const path of paths) await checkWritable(path);
 }
 
 const isFolder = async (path: string): Promise<boolean> =>

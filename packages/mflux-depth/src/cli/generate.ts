@@ -95,7 +95,11 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     formatOf(output);
     const prompt = await readPrompt(values, io);
     resolveRequest({ ...given, prompt });
-    await checkWritable(output);
+    const several = seeds.length > 1;
+    await checkPlaces(
+      seeds.map((seed) => placeOf(output, latentsFile ? null : seed, several)),
+      values,
+    );
 
     // Loads MLX, so not before the flags are known to be good.
     const { FluxDepth } = await import("../pipeline/flux-depth.js");
@@ -111,10 +115,10 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     const warned = new Set<string>();
     try {
       for (const [n, seed] of seeds.entries()) {
-        if (seeds.length > 1) progress.status(`Image ${n + 1} of ${seeds.length}`);
+        if (several) progress.status(`Image ${n + 1} of ${seeds.length}`);
         const request = { ...given, prompt, seed, ...(latents && { latents }) };
         const result = await generateOne(flux, request, io, progress, warned);
-        await writeOne(result, values, { output, isFirst: n === 0, several: seeds.length > 1, progress, io });
+        await writeOne(result, values, { output, isFirst: n === 0, several, progress, io });
       }
     } finally {
       progress.abandon();
@@ -172,9 +176,7 @@ async function writeOne(
   const path = await result.save(placeOf(output, result.seed, several), { overwrite, sidecar: metadata });
   // All seeds share the depth map.
   const map =
-    saveDepthMap && isFirst
-      ? await result.saveDepthMap(`${stemOf(path)}_depth_map.png`, { overwrite })
-      : undefined;
+    saveDepthMap && isFirst ? await result.saveDepthMap(depthMapPath(path), { overwrite }) : undefined;
   if (json) {
     io.stdout.write(`${JSON.stringify(describe(result, path, map, metadata))}\n`);
     return;
@@ -207,6 +209,21 @@ function placeOf(output: string, seed: number | null, several: boolean): string 
   if (!several) return output;
   return `${stemOf(output)}_seed_${seed}${extname(output)}`;
 }
+
+/** Checks every file that will be written, before any work is done. */
+async function checkPlaces(
+  places: readonly string[],
+  { metadata, saveDepthMap }: Pick<Values, "metadata" | "saveDepthMap">,
+): Promise<void> {
+  const [first] = places;
+  const others = [
+    ...(metadata ? places.map(sidecarPath) : []),
+    ...(saveDepthMap && first !== undefined ? [depthMapPath(first)] : []),
+  ];
+  for (const path of [...places, ...others]) await checkWritable(path);
+}
+
+const depthMapPath = (image: string): string => `${stemOf(image)}_depth_map.png`;
 
 const stemOf = (path: string): string => path.slice(0, path.length - extname(path).length);
 

@@ -8,6 +8,7 @@ import type { Command } from "./command.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
 import { describeFlags } from "./flag-help.js";
 import { parseFlags } from "./flags.js";
+import { printableJson, printableLine } from "./printable.js";
 
 const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;
 
@@ -29,8 +30,13 @@ ${describeFlags("Flags", flags)}`,
         path,
         "has no parameters inside; only images written by mflux-depth or mflux have them.",
       );
+    if (isDeeperThan(mostLevels, parameters))
+      throw new ImageError(
+        path,
+        `its parameters are nested more than ${mostLevels} levels deep; they are not those of an image.`,
+      );
     io.stdout.write(
-      values.json ? `${JSON.stringify({ file, parameters })}\n` : print({ ...file, ...parameters }),
+      values.json ? `${printableJson({ file, parameters })}\n` : print({ ...file, ...parameters }),
     );
     return 0;
   },
@@ -64,6 +70,19 @@ async function readSidecar(path: string, signal: AbortSignal): Promise<Fields> {
   return value;
 }
 
+/** Far more than parameters have, and far less than the stack allows. */
+const mostLevels = 100;
+
+/** Whether objects and lists are nested too deeply to walk through them recursively. */
+function isDeeperThan(levels: number, value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= levels; depth++) {
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -74,8 +93,11 @@ function parseJson(text: string): unknown {
 
 /** One field per line; `null` means not used, and is left out. */
 function print(fields: Fields): string {
-  const known = Object.entries(fields).filter(([, value]) => value !== null);
-  const width = Math.max(...known.map(([name]) => name.length));
-  const shown = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
-  return known.map(([name, value]) => `${name.padEnd(width)}  ${shown(value)}\n`).join("");
+  const shown = (value: unknown): string =>
+    typeof value === "string" ? printableLine(value) : printableJson(value);
+  const lines = Object.entries(fields)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => [printableLine(name), shown(value)] as const);
+  const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
+  return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
 }

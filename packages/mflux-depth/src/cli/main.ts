@@ -3,6 +3,8 @@ import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import { messageWithAdvice } from "./advice.js";
 import type { Command, Io } from "./command.js";
+import { printable } from "./printable.js";
+import { listenToSignals, Stopped } from "./signals.js";
 
 interface ListedCommand {
   /** One line for the list of commands. */
@@ -61,18 +63,6 @@ Run mflux-depth COMMAND --help for its flags. Exit codes: 0 done, 1 failed, 2 wr
 `;
 };
 
-/** The reason when a signal stops a command. */
-class Stopped extends Error {
-  override readonly name = "AbortError";
-
-  constructor(
-    signal: "SIGINT" | "SIGTERM",
-    readonly exitCode = signal === "SIGINT" ? 130 : 143,
-  ) {
-    super(`stopped by ${signal}`);
-  }
-}
-
 /** Runs one command line. @returns the exit code. */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   try {
@@ -122,26 +112,21 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
 
 /** Prints what went wrong, in one sentence. @returns the exit code. */
 function report(error: unknown, io: Io): number {
-  const debug = Boolean(io.env.MFLUX_DEPTH_DEBUG);
+  const debug = isSwitchedOn(io.env.MFLUX_DEPTH_DEBUG);
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
   if (debug) io.stderr.write(`${stack ?? message}\n`);
-  else if (error instanceof MfluxDepthError) io.stderr.write(`${messageWithAdvice(error)}\n`);
-  else if (name === "MlxError") io.stderr.write(`${message}\n`);
-  else io.stderr.write(`Unexpected error: ${message} (MFLUX_DEPTH_DEBUG=1 shows where)\n`);
+  else if (error instanceof MfluxDepthError) io.stderr.write(`${printable(messageWithAdvice(error))}\n`);
+  else if (name === "MlxError") io.stderr.write(`${printable(message)}\n`);
+  else io.stderr.write(`Unexpected error: ${printable(message)} (MFLUX_DEPTH_DEBUG=1 shows where)\n`);
   return error instanceof MfluxDepthError ? error.exitCode : 1;
 }
 
+/** Whether an environment variable switches something on: with any value except the usual ones for "off". */
+const isSwitchedOn = (value = ""): boolean => !/^(|0|off|no|false)$/i.test(value.trim());
+
 /** Runs this process's command line and leaves the exit code in `process.exitCode`. */
 export async function runProcess(): Promise<void> {
-  const controller = new AbortController();
-  const stop = (name: "SIGINT" | "SIGTERM") => (): void => {
-    const reason = new Stopped(name);
-    if (controller.signal.aborted) process.exit(reason.exitCode);
-    process.stderr.write("\nStopping …\n");
-    controller.abort(reason);
-  };
-  const handlers = { SIGINT: stop("SIGINT"), SIGTERM: stop("SIGTERM") };
-  for (const [name, handler] of Object.entries(handlers)) process.on(name, handler);
+  const signals = listenToSignals();
   // Go on when the reader of progress has gone.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -155,7 +140,7 @@ export async function runProcess(): Promise<void> {
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
-    signal: controller.signal,
+    signal: signals.signal,
   });
-  for (const [name, handler] of Object.entries(handlers)) process.off(name, handler);
+  signals.finish(process.exitCode);
 }

@@ -1,6 +1,7 @@
 import { describeBytes } from "../bytes.js";
 import { estimatorDescriptions } from "../depth/descriptions.js";
 import type { Io } from "./command.js";
+import { printable, printableLine } from "./printable.js";
 
 /** Shows how far a command is: a bar redrawn on a terminal, one line per event elsewhere. */
 export interface Progress {
@@ -140,7 +141,7 @@ class Lines implements Progress {
   }
 
   note(text: string): void {
-    this.out.write(`${text}\n`);
+    this.out.write(`${printable(text)}\n`);
   }
 
   finish(): void {
@@ -178,7 +179,7 @@ class Bar extends Lines {
   }
 
   override note(text: string): void {
-    this.out.write(`${erase}${text}\n`);
+    this.out.write(`${erase}${printable(text)}\n`);
   }
 
   override abandon(): void {
@@ -187,6 +188,6 @@ class Bar extends Lines {
   }
 
   #draw(line: string): void {
-    this.out.write(erase + line.slice(0, (this.out.columns || 80) - 1));
+    this.out.write(erase + printableLine(line).slice(0, (this.out.columns || 80) - 1));
   }
 }

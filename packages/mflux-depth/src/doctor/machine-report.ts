@@ -77,7 +77,13 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     return null;
   };
   const mlx = await inspectMlx(problems).catch((error: unknown) =>
-    failed("MLX does not work", error, "npm rebuild @mflux-depth/mlx --foreground-scripts"),
+    failed(
+      "MLX does not work",
+      error,
+      /MFLUX_DEPTH_THREADS is /.test(message(error))
+        ? "unset MFLUX_DEPTH_THREADS, or correct it"
+        : "npm rebuild @mflux-depth/mlx --foreground-scripts",
+    ),
   );
   const codec = await inspectCodec().catch((error: unknown) =>
     failed(

@@ -2,22 +2,8 @@
  * Atomic writing: a file is made under a temporary name in the folder of its target and then renamed, so that other
  * processes see the old file or the new one, never a part.
  */
-import { randomUUID } from "node:crypto";
-import { rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-
-/**
- * Lends a temporary name next to `path`, on the same file system. What is left under that name is deleted afterwards.
- * @returns the result of `use`.
- */
-export async function withTemporary<T>(path: string, use: (temporary: string) => Promise<T>): Promise<T> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.partial`);
-  try {
-    return await use(temporary);
-  } finally {
-    await rm(temporary, { force: true }).catch(() => {});
-  }
-}
+import { rename } from "node:fs/promises";
+import { withTemporary } from "./temporary.js";
 
 /**
  * Replaces a file or link atomically.

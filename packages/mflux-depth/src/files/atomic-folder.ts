@@ -1,24 +1,35 @@
 /*
  * Folders that appear whole or not at all: they are filled under another name in the same place, then renamed.
  */
-import { mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir, open, readdir, rename, stat, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { describeBytes } from "../bytes.js";
 import { OutputError } from "../errors.js";
 import { isFolder } from "./folders.js";
+import { followLinks } from "./links.js";
+import { withTemporary } from "./temporary.js";
 
 /**
- * Checks that a folder can be made at `target`: its parent exists, and nothing is there except an empty folder.
- * @throws {OutputError} when the place is taken or its parent is missing.
+ * Checks that a folder can be made at `target`, by making one next to it: its parent exists, and nothing is there except
+ * an empty folder.
+ * @throws {OutputError} when the place is taken, its parent is missing or not writable, or its name is too long.
  */
 export async function checkNewFolder(target: string): Promise<void> {
-  const existing = await stat(target).catch(() => null);
+  const existing = await stat(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return null;
+    throw asOutputError(target, error);
+  });
   if (existing && !existing.isDirectory())
     throw new OutputError(target, "there is a file of this name; name a new folder.");
   if (existing && (await readdir(target)).length > 0)
     throw new OutputError(target, "this folder is not empty; name a new one.");
   if (!isFolder(dirname(target)))
     throw new OutputError(target, `there is no folder ${dirname(target)} to make it in; create it first.`);
+  try {
+    await withTemporary(await followLinks(target), (temporary) => mkdir(temporary));
+  } catch (error) {
+    throw asOutputError(target, error);
+  }
 }
 
 /**
@@ -37,44 +48,21 @@ export async function checkDiskSpace(target: string, bytes: number): Promise<voi
 
 /**
  * Makes the folder `target`, which appears whole or not at all: `fill` writes into a temporary folder next to it, which
- * takes the name `target` once everything is on the disk. Leftovers of killed processes are removed first.
+ * takes the name `target` once everything is on the disk.
  * @throws {OutputError} when the file system refuses; what `fill` throws otherwise. The temporary folder is removed.
  */
 export async function writeFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
-  const partial = `${target}.${process.pid}.partial`;
   try {
-    await removeLeftovers(target);
-    await mkdir(partial);
+    const place = await followLinks(target);
+    await withTemporary(place, async (partial) => {
+      await mkdir(partial);
+      await fill(partial);
+      await syncTree(partial);
+      await rename(partial, place);
+      await sync(dirname(place));
+    });
   } catch (error) {
     throw asOutputError(target, error);
-  }
-  try {
-    await fill(partial);
-    await syncTree(partial);
-    await rename(partial, target);
-    await sync(dirname(target));
-  } catch (error) {
-    await rm(partial, { recursive: true, force: true });
-    throw asOutputError(target, error);
-  }
-}
-
-/** Removes the temporary folders that killed processes left for `target`. */
-async function removeLeftovers(target: string): Promise<void> {
-  for (const name of await readdir(dirname(target))) {
-    const [, stem, pid] = /^(.*)\.(\d+)\.partial$/.exec(name) ?? [];
-    if (stem === basename(target) && !isRunning(Number(pid)))
-      await rm(join(dirname(target), name), { recursive: true, force: true });
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // The process exists but belongs to another user.
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
@@ -104,8 +92,15 @@ function asOutputError(target: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   if (syscall === undefined) return error;
+  const reasons: Readonly<Record<string, string>> = {
+    EACCES: `you do not have permission to write to ${dirname(target)}.`,
+    EPERM: `you do not have permission to write to ${dirname(target)}.`,
+    EROFS: "the disk is read-only.",
+    ENAMETOOLONG: "the name is too long; name it in at most 255 bytes.",
+    ELOOP: "it is a link that leads back to itself; name another folder.",
+  };
   const reason = diskFullCodes.includes(code)
     ? `the disk is full (${code}); what had been written is removed.`
-    : `it cannot be written (${message}).`;
+    : ((code && reasons[code]) ?? `it cannot be written (${message}).`);
   return new OutputError(target, reason, { cause: error });
 }

@@ -1,13 +1,18 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** Tells whether a path leads to a folder. A path that cannot be looked at does not. */
-export function isFolder(path: string): boolean {
+export const isFolder = (path: string): boolean => look(path)?.isDirectory() ?? false;
+
+/** Tells whether a path leads to a regular file. A path that cannot be looked at does not. */
+export const isFile = (path: string): boolean => look(path)?.isFile() ?? false;
+
+function look(path: string): Stats | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    return statSync(path, { throwIfNoEntry: false });
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -1,23 +1,44 @@
 import { existsSync } from "node:fs";
-import { access, constants, link, mkdir, open, rename } from "node:fs/promises";
-import { dirname, extname } from "node:path";
+import { link, lstat, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, extname } from "node:path";
 import { OutputError } from "../errors.js";
-import { lacksLinks, withTemporary } from "./atomic-file.js";
+import { lacksLinks } from "./atomic-file.js";
 import { isFolder } from "./folders.js";
+import { followLinks } from "./links.js";
+import { withTemporary } from "./temporary.js";
 
 /**
- * Checks that a file can be written, before any work is done.
- * @throws {OutputError} if its folder is missing or not writable, or the path is a folder.
+ * Checks that a file can be written, before any work is done, by writing an empty one next to it.
+ * @throws {OutputError} if its folder is missing or not writable, its name is too long, or the path leads to something
+ *   that is not a regular file.
  */
 export async function checkWritable(path: string): Promise<void> {
   const folder = dirname(path);
   if (!existsSync(folder))
     throw new OutputError(path, `the folder ${folder} does not exist; create it first.`);
   if (!isFolder(folder)) throw new OutputError(path, `${folder} is not a folder.`);
-  await access(folder, constants.W_OK).catch((error: unknown) => {
-    throw new OutputError(path, `you do not have permission to write to ${folder}.`, { cause: error });
-  });
   if (isFolder(path)) throw new OutputError(path, "is a folder; name a file.");
+  try {
+    const target = await followLinks(path);
+    const existing = await stat(target).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return null;
+      throw error;
+    });
+    if (existing && !existing.isFile()) throw new OutputError(path, "is not a regular file; name another.");
+    await withTemporary(target, (temporary) => write(temporary, ""));
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
+/**
+ * Checks that the file system accepts the name of a file.
+ * @throws {OutputError} if it is too long.
+ */
+export async function checkName(path: string): Promise<void> {
+  await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENAMETOOLONG") throw cannotWrite(path, error);
+  });
 }
 
 /**
@@ -30,56 +51,139 @@ export async function makeFolder(path: string): Promise<void> {
   });
 }
 
+/** A file that belongs to another one; its path follows from the other's. */
+export interface Companion {
+  readonly pathFor: (path: string) => string;
+  readonly bytes: Uint8Array | string;
+}
+
+export interface SaveFileOptions {
+  /**
+   * Replace existing files (default true), those that links lead to as well. If false, they are kept, and the new ones
+   * get _1, _2 … before the extension.
+   */
+  readonly overwrite?: boolean;
+  /** Written with the file, under the name that belongs to the file's own. */
+  readonly companion?: Companion | undefined;
+}
+
 /**
  * Writes a file completely or not at all.
- * @param overwrite if false, an existing file is kept and the new one gets _1, _2 … before its extension.
  * @returns the path of the file.
  * @throws {OutputError} if it cannot be written.
  */
 export async function saveFile(
   path: string,
   bytes: Uint8Array | string,
-  { overwrite = true }: { overwrite?: boolean } = {},
+  { overwrite = true, companion }: SaveFileOptions = {},
 ): Promise<string> {
+  // The companion comes first: with the file itself, everything is there.
+  const files = [...(companion ? [companion] : []), { pathFor: (name: string) => name, bytes }];
   try {
-    return await withTemporary(path, async (temporary) => {
-      const file = await open(temporary, "wx");
-      try {
-        await file.writeFile(bytes);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      if (!overwrite) return moveToFreeName(temporary, path);
-      await rename(temporary, path);
-      return path;
-    });
+    if (!overwrite) return await saveUnderFreeName(path, files);
+    await replaceAll(path, files);
+    return path;
   } catch (error) {
     throw cannotWrite(path, error);
   }
 }
 
-/** Moves a file to the first free name among `path`, `path_1`, …; two processes never take the same one. */
-async function moveToFreeName(file: string, path: string): Promise<string> {
-  const extension = extname(path);
-  const stem = path.slice(0, path.length - extension.length);
+/** Writes all files before it replaces the first one. */
+async function replaceAll(path: string, [file, ...others]: readonly Companion[]): Promise<void> {
+  if (file === undefined) return;
+  const target = await followLinks(file.pathFor(path));
+  await withTemporary(target, async (temporary) => {
+    await write(temporary, file.bytes);
+    await replaceAll(path, others);
+    await rename(temporary, target);
+  });
+}
+
+/** A file that is complete but for its name. */
+interface Unnamed {
+  readonly temporary: string;
+  readonly pathFor: (path: string) => string;
+}
+
+/** Writes files under the first name among `path`, `path_1`, … that is free for all of them. */
+async function saveUnderFreeName(
+  path: string,
+  [file, ...others]: readonly Companion[],
+  written: readonly Unnamed[] = [],
+): Promise<string> {
+  if (file === undefined) return nameAll(path, written);
+  return withTemporary(path, async (temporary) => {
+    await write(temporary, file.bytes);
+    return saveUnderFreeName(path, others, [...written, { temporary, pathFor: file.pathFor }]);
+  });
+}
+
+async function nameAll(path: string, files: readonly Unnamed[]): Promise<string> {
   for (let n = 0; ; n++) {
-    const target = n === 0 ? path : `${stem}_${n}${extension}`;
-    try {
-      // Unlike a rename, a link fails if the name is taken.
-      await link(file, target);
-      return target;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") continue;
-      if (!lacksLinks(error)) throw error;
-      if (existsSync(target)) continue;
-      await rename(file, target);
-      return target;
-    }
+    const target = n === 0 ? path : numbered(path, n, files);
+    if (await takeNames(target, files)) return target;
+  }
+}
+
+/** The most bytes of a name in every common file system. */
+const longestName = 255;
+
+/** `path` with `_n` before its extension; a name that becomes too long by it is cut. */
+function numbered(path: string, n: number, files: readonly Unnamed[]): string {
+  const extension = extname(path);
+  const stem = Array.from(path.slice(0, path.length - extension.length));
+  const nameWith = (characters: readonly string[]): string => `${characters.join("")}_${n}${extension}`;
+  const isTooLong = (name: string): boolean =>
+    files.some(({ pathFor }) => Buffer.byteLength(basename(pathFor(name))) > longestName);
+  while (isTooLong(nameWith(stem))) stem.pop();
+  return nameWith(stem);
+}
+
+/** Gives files the names that belong to `path`: all of them, or none if one is taken. */
+async function takeNames(path: string, [file, ...others]: readonly Unnamed[]): Promise<boolean> {
+  if (file === undefined) return true;
+  const undo = await takeName(file.temporary, file.pathFor(path));
+  if (undo === null) return false;
+  let complete = false;
+  try {
+    complete = await takeNames(path, others);
+  } finally {
+    if (!complete) await undo();
+  }
+  return complete;
+}
+
+/**
+ * Gives a file a name if it is free; two processes never take the same one.
+ * @returns what undoes it, or null if the name is taken.
+ */
+async function takeName(file: string, name: string): Promise<(() => Promise<void>) | null> {
+  try {
+    // Unlike a rename, a link fails if the name is taken.
+    await link(file, name);
+    return () => rm(name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;
+    if (!lacksLinks(error)) throw error;
+    if (existsSync(name)) return null;
+    await rename(file, name);
+    return () => rename(name, file);
+  }
+}
+
+/** Writes a new file and waits until it is on the disk. */
+async function write(path: string, bytes: Uint8Array | string): Promise<void> {
+  const file = await open(path, "wx");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 
 function cannotWrite(path: string, error: unknown): OutputError {
+  if (error instanceof OutputError) return error;
   const code = (error as NodeJS.ErrnoException).code;
   const folder = dirname(path);
   const reasons: Readonly<Record<string, string>> = {
@@ -91,7 +195,8 @@ function cannotWrite(path: string, error: unknown): OutputError {
     EROFS: "the disk is read-only.",
     ENOSPC: "the disk is full.",
     EISDIR: "is a folder; name a file.",
-    ENAMETOOLONG: "the name is too long.",
+    ELOOP: "is a link that leads back to itself; name another file.",
+    ENAMETOOLONG: "the name is too long; name it in at most 255 bytes.",
   };
   return new OutputError(path, (code && reasons[code]) || `cannot be written (${code ?? error}).`, {
     cause: error,

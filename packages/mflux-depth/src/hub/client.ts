@@ -8,7 +8,7 @@
 import { ModelError } from "../errors.js";
 import { Changed, lastFailure, refusalOf } from "./refusal.js";
 import { type Patience, retry, Transient, usualPatience } from "./retry.js";
-import type { HubSettings } from "./settings.js";
+import { type HubSettings, withoutTokens } from "./settings.js";
 import { WatchedRequest } from "./watched-request.js";
 
 /** A file as the Hub lists it. */
@@ -185,7 +185,7 @@ export class HubClient {
   #explainListing(error: unknown): unknown {
     if (error instanceof ModelError || error instanceof Transient) return error;
     if (this.#signal?.aborted) return this.#signal.reason;
-    const why = error instanceof Error ? ` (${error.message})` : "";
+    const why = error instanceof Error ? ` (${withoutTokens(error.message, this.settings.token)})` : "";
     return new ModelError(
       this.repository,
       `${this.settings.endpoint} does not answer like the Hugging Face Hub${why}; check HF_ENDPOINT`,

@@ -17,11 +17,20 @@ function globPattern(pattern: string): RegExp {
   const source = whole.replaceAll(
     /\[(!?)([^\]]+)\]|[\s\S]/g,
     (text, not: string | undefined, set: string | undefined) => {
-      if (set !== undefined) return `[${not ? "^" : ""}${set.replaceAll(/[\\^[]/g, "\\$&")}]`;
+      if (set !== undefined) return setPattern(set, Boolean(not));
       if (text === "*") return "[\\s\\S]*";
       if (text === "?") return "[\\s\\S]";
       return text.replace(/[\\^$.*+?()[\]{}|]/, "\\$&");
     },
   );
   return new RegExp(`^${source}$`);
+}
+
+/** A set of characters; a range that runs backwards, such as z-a, matches none (Python: fnmatch.translate). */
+function setPattern(set: string, not: boolean): string {
+  const forwards = set.replaceAll(/([\s\S])-([\s\S])/g, (range, from: string, to: string) =>
+    from <= to ? range : "",
+  );
+  if (forwards === "") return not ? "[\\s\\S]" : "(?!)";
+  return `[${not ? "^" : ""}${forwards.replaceAll(/[\\^[]/g, "\\$&")}]`;
 }

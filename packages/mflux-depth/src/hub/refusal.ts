@@ -3,7 +3,7 @@
  */
 import { ModelError } from "../errors.js";
 import { Transient } from "./retry.js";
-import type { HubSettings } from "./settings.js";
+import { type HubSettings, withoutTokens } from "./settings.js";
 
 /** The repository no longer is as it was listed. */
 export class Changed extends Error {}
@@ -43,7 +43,8 @@ export async function refusalOf(
     });
   const code = headers.get("x-error-code");
   if (code === "EntryNotFound" && file !== undefined) return new Changed(`${file} has been removed`);
-  const said = headers.get("x-error-message") ?? (/^\s*[{<]/.test(text) ? "" : text.trim().slice(0, 200));
+  const answer = headers.get("x-error-message") ?? (/^\s*[{<]/.test(text) ? "" : text.trim());
+  const said = withoutTokens(answer, settings.token).slice(0, 200);
   return new ModelError(repository, describeRefusal(settings, repository, { status, code, said, revision }));
 }
 

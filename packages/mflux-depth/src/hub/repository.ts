@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelError } from "../errors.js";
-import { isFolder } from "../files/folders.js";
+import { isFile, isFolder } from "../files/folders.js";
 import { cacheFolderOf, hubCache } from "./settings.js";
 
 /** A model's repository on this machine. */
@@ -35,7 +35,7 @@ export function resolveRepository(
   if (!isRepositoryName(model))
     throw new ModelError(
       model,
-      `there is no such folder, and it is not the name of a repository (owner/name); the bundled model is ${bundledModel}`,
+      `${whyNoFolder(model)}, and it is not the name of a repository (owner/name); the bundled model is ${bundledModel}`,
       { code: "model-not-found" },
     );
   const { revision = "main", env = process.env } = options;
@@ -48,6 +48,20 @@ export function resolveRepository(
       { code: "model-not-found", details: { remedies: [{ kind: "download", model }] } },
     );
   return cached;
+}
+
+/** Why a path does not lead to a folder. */
+function whyNoFolder(path: string): string {
+  try {
+    statSync(path);
+    return "it is not a folder";
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ELOOP") return "it is a link that leads back to itself";
+    if (code === "ENAMETOOLONG") return "it is too long for the name of a folder";
+    if (code === "EACCES" || code === "EPERM") return `you do not have permission to look at it (${code})`;
+    return "there is no such folder";
+  }
 }
 
 /** Tells whether a name has the form of a Hub repository, "owner/name". */
@@ -74,7 +88,7 @@ function findCommit(root: string, revision: string): string | null {
     "refs",
     ...revision.split("/").filter((part) => part !== ".." && part !== "."),
   );
-  if (statSync(reference, { throwIfNoEntry: false })?.isFile()) {
+  if (isFile(reference)) {
     const commit = readFileSync(reference, "utf8").trim();
     if (isSnapshot(commit)) return commit;
   }

@@ -124,6 +124,14 @@ export function checkOptions<T extends OptionTable>(
 }
 
 /**
+ * Refuses what is not an object of options, such as `null`.
+ * @throws {OptionError} saying what was given.
+ */
+export function requireOptions(given: unknown): void {
+  if (!isRecord(given)) throw new OptionError("options", `Options must be an object, not ${shown(given)}.`);
+}
+
+/**
  * Refuses names that no option has, such as a misspelt one in an HTTP body.
  * @throws {OptionError} naming the nearest option.
  */

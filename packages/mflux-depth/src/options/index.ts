@@ -1,7 +1,7 @@
 /** The options of requests, models and depth maps: tables, types, checks, and forms derived from them. */
 
 export { isRecord } from "../record.js";
-export { checkOption, checkOptions, refuseUnknown } from "./check.js";
+export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./check.js";
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { parseOption } from "./parse.js";

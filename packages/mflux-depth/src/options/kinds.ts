@@ -36,8 +36,11 @@ export function describeKind(kind: OptionKind): string {
     case "integer":
       return `a whole number from ${kind.min} to ${kind.max}`;
     case "number":
-      if (kind.max !== undefined) return `a number from ${kind.min} to ${kind.max}`;
-      return kind.exclusiveMin ? `a number above ${kind.min}` : `a number of at least ${kind.min}`;
+      if (kind.exclusiveMin)
+        return `a number above ${kind.min}${kind.max === undefined ? "" : `, at most ${kind.max}`}`;
+      return kind.max === undefined
+        ? `a number of at least ${kind.min}`
+        : `a number from ${kind.min} to ${kind.max}`;
     case "choice":
       return `one of ${kind.values.join(", ")}`;
     case "boolean":

@@ -263,7 +263,7 @@ export const loadOptions = {
   },
   /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
   cacheLimitGb: {
-    kind: { type: "number", min: 0, exclusiveMin: true },
+    kind: { type: "number", min: 0, exclusiveMin: true, max: 1_000_000 },
     text: "The most memory that MLX keeps of freed buffers, in GB.",
     defaultText: "by the machine's memory",
     flags: ["--mlx-cache-limit-gb"],

@@ -7,6 +7,7 @@ import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { requireFit } from "../memory/plan.js";
 import {
+  checkOption,
   type GenerateRequest,
   type ImageInput,
   type LoadOptions,
@@ -15,6 +16,7 @@ import {
   type ResolvedRequest,
   refuseUnknown,
   requestOptions,
+  requireOptions,
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
@@ -123,6 +125,7 @@ export class FluxDepth {
   async generate(
     given: GenerateOptions & { readonly onStep?: ((step: StepEvent) => void) | undefined },
   ): Promise<GenerationResult> {
+    requireOptions(given);
     const { onStep, ...request } = given;
     for await (const event of this.steps(request)) {
       if (event.type === "step") onStep?.(event);
@@ -137,6 +140,7 @@ export class FluxDepth {
    * @throws as {@link generate}.
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
+    requireOptions(given);
     const { signal, previewEvery = 0, withLatents = false, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const request = resolveRequest(rest);
@@ -178,10 +182,13 @@ export class FluxDepth {
 
   /**
    * Estimates the depth of a photo, and its field of view if the estimator can.
+   * @throws {OptionError} when the photo is not an image.
    * @throws {ImageError} when the photo cannot be read.
    * @throws {ModelError} when the depth estimator cannot be found or does not load.
    */
   async estimateDepth(photo: ImageInput, options: EstimateOptions = {}): Promise<DepthEstimate> {
+    checkOption("photo", { type: "image" }, photo);
+    requireOptions(options);
     const signal = this.#untilDisposed(options.signal);
     const leave = await this.#queue.enter(signal);
     try {

@@ -27,7 +27,10 @@ export interface DepthMap {
 export interface SaveOptions {
   /** Also write the parameters next to the image, as `image.metadata.json` (default false). */
   readonly sidecar?: boolean;
-  /** Replace an existing file (default true); if false, the new one gets _1, _2 … before its extension. */
+  /**
+   * Replace existing files (default true). If false, the image gets _1, _2 … before its extension when its name, or
+   * that of its sidecar, is taken.
+   */
   readonly overwrite?: boolean;
 }
 
@@ -76,9 +79,8 @@ export class GenerationResult {
    * @throws {OutputError} when the file cannot be written.
    */
   async save(path: string, { sidecar = false, overwrite = true }: SaveOptions = {}): Promise<string> {
-    const written = await saveFile(path, await this.encode(formatOf(path)), { overwrite });
-    if (sidecar) await saveFile(sidecarPath(written), toSidecar(this.metadata));
-    return written;
+    const companion = sidecar ? { pathFor: sidecarPath, bytes: toSidecar(this.metadata) } : undefined;
+    return saveFile(path, await this.encode(formatOf(path)), { overwrite, companion });
   }
 
   /**

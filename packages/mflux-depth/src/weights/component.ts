@@ -3,7 +3,7 @@ import { batchBytes, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
 import { loadWeights } from "./load.js";
-import { savedGroupSize, storedBits } from "./mflux.js";
+import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
 
 /** Progress of reading a component's weights. */
@@ -147,7 +147,9 @@ export class Component<M extends Module> {
 
   #open(): Checkpoint {
     const { folder, variant } = this.#options;
-    return openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    checkScales(checkpoint);
+    return checkpoint;
   }
 
   async #load(signal: AbortSignal): Promise<M> {

@@ -110,6 +110,23 @@ function tensorOf(checkpoint: Checkpoint, wanted: string): MxArray | null {
   return found;
 }
 
+/**
+ * Checks that the scales and biases of each quantized matrix have one number format, as its products need.
+ * @throws {ModelError} naming the file and the tensors.
+ */
+export function checkScales({ entries, fileOf, source }: Checkpoint): void {
+  for (const [name, { dtype }] of entries) {
+    if (!name.endsWith(".scales")) continue;
+    const other = name.replace(/scales$/, "biases");
+    const expected = entries.get(other)?.dtype ?? dtype;
+    if (dtype !== expected)
+      throw new ModelError(
+        fileOf.get(name) ?? source,
+        `tensor "${name}" is ${dtype}, but "${other}" is ${expected}; expected one number format`,
+      );
+  }
+}
+
 /** The bits that mflux and this library quantize to. */
 export type StoredBits = Exclude<Bits, 2>;
 const bitWidths: readonly number[] = [3, 4, 5, 6, 8] satisfies StoredBits[];

@@ -106,6 +106,27 @@ describe("depth of several photos", () => {
     assert.deepEqual(readdirSync("."), []);
   });
 
+  test("does nothing when a file is in the folder's place", async () => {
+    const taken = join(photos, "notes.txt");
+    const { code, out, err } = await run([example("room.png"), ...tiny, "--output", `${taken}/`]);
+    assert.deepEqual([code, out], [1, ""]);
+    assert.match(err, /notes\.txt: there is a file of this name; name a new folder/);
+  });
+
+  for (const [where, output] of [
+    ["an existing folder", "."],
+    ["a new folder", "maps/"],
+  ] as const)
+    test(`does nothing when the name of a map in ${where} would be too long`, async () => {
+      const photo = join(photos, `${"n".repeat(246)}.png`);
+      copyFileSync(example("room.png"), photo);
+      const { code, out, err } = await run([example("room.png"), photo, ...tiny, "--output", output]);
+      rmSync(photo);
+      assert.deepEqual([code, out], [1, ""]);
+      assert.match(err, /the name is too long/);
+      assert.deepEqual(readdirSync("."), []);
+    });
+
   test("makes no folder when no photo can be read", async () => {
     const { code } = await run([join(photos, "broken.jpg"), ...tiny, "--output", "maps/"]);
     assert.equal(code, 1);
@@ -237,6 +258,6 @@ describe("depth refuses", () => {
   test("a place that takes no folders", linux, async () => {
     const { code, out, err } = await run([cube, ...tiny, "--output", "/proc/none/"]);
     assert.deepEqual([code, out], [1, ""]);
-    assert.match(err, /^\/proc\/none\/: .*\/proc.*$/m);
+    assert.match(err, /^\/proc\/none: .*\/proc.*$/m);
   });
 });

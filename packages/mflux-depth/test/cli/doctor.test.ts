@@ -72,6 +72,27 @@ describe("doctor", () => {
   });
 });
 
+describe("MFLUX_DEPTH_THREADS with a bad value", {
+  skip: process.platform !== "linux" && "only Linux reads it",
+}, () => {
+  const env = { MFLUX_DEPTH_THREADS: "abc" };
+  const message = /MFLUX_DEPTH_THREADS is "abc"; unset it, or set it to a number from 1 to 64/;
+
+  test("is what generate complains about", async () => {
+    const { code, stderr } = await run([...smallRequest, "--output", at("threads.png")], { env });
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+    assert.doesNotMatch(stderr, /rebuild|Unexpected/);
+  });
+
+  test("is what doctor tells to correct", async () => {
+    const { code, stdout } = await run(["doctor"], { env });
+    assert.equal(code, 1);
+    assert.match(stdout, message);
+    assert.match(stdout, /Fix: unset MFLUX_DEPTH_THREADS, or correct it/);
+  });
+});
+
 describe("when native libraries do not load", () => {
   writeFileSync(
     at("broken.cjs"),

@@ -131,6 +131,31 @@ describe("generate exits with 1, before any work, for an output", () => {
     await mkdir(at("folder.webp"));
     await refused([...smallRequest, "--output", at("folder.webp")], 1, /is a folder/);
   });
+
+  const name = (bytes: number): string => at(`${"n".repeat(bytes - 4)}.png`);
+  const cases: readonly [what: string, argv: readonly string[]][] = [
+    ["whose name is too long", ["--output", name(256)]],
+    ["whose name is too long with a seed", ["--output", name(250), "--seed", "1", "2"]],
+    ["whose sidecar's name is too long", ["--output", name(250), "--metadata"]],
+    ["whose depth map's name is too long", ["--output", name(250), "--save-depth-map"]],
+  ];
+  for (const [what, argv] of cases)
+    test(what, () => refused([...smallRequest, ...argv], 1, /the name is too long/));
+});
+
+describe("generate with a name of 255 bytes", () => {
+  const output = at(`${"ü".repeat(125)}x.png`);
+
+  test("writes the image", async () => {
+    const { code, stdout, stderr } = await run([...smallRequest, "--output", output]);
+    assert.deepEqual([code, stdout], [0, `${output}\n`], stderr);
+  });
+
+  test("cuts the name if it is taken", async () => {
+    await writeFile(output, "");
+    const { code, stdout, stderr } = await run([...smallRequest, "--output", output]);
+    assert.deepEqual([code, stdout], [0, `${at(`${"ü".repeat(124)}_1.png`)}\n`], stderr);
+  });
 });
 
 describe("generate exits with 1 for a model", () => {

@@ -64,6 +64,36 @@ describe("info", () => {
       assert.match(stderr, /is a pipe, a device or a socket/);
     });
 
+  describe("of a file with control characters", () => {
+    const hostile = { "na\u001bme": 1, prompt: "a\u001b]0;title\u0007\n\u009b31mred", list: ["\u001b[2J"] };
+    before(() => writeFileSync(at("hostile.json"), JSON.stringify(hostile)));
+
+    test("shows them as escapes", async () => {
+      const { stdout } = await run(["info", at("hostile.json")]);
+      assert.deepEqual(stdout.split("\n").slice(1), [
+        "na\\u001bme  1",
+        "prompt      a\\u001b]0;title\\u0007\\n\\u009b31mred",
+        'list        ["\\u001b[2J"]',
+        "",
+      ]);
+    });
+
+    test("escapes them in JSON", async () => {
+      const { stdout } = await run(["info", at("hostile.json"), "--json"]);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
+      assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+      assert.deepEqual(JSON.parse(stdout).parameters, hostile);
+    });
+  });
+
+  for (const flags of [[], ["--json"]])
+    test(`refuses JSON that is nested a million levels deep ${flags}`, async () => {
+      writeFileSync(at("deep.json"), `{"a":${"[".repeat(1e6)}${"]".repeat(1e6)}}`);
+      const { code, stderr } = await run(["info", at("deep.json"), ...flags]);
+      assert.equal(code, 1);
+      assert.match(stderr, /nested more than 100 levels deep/);
+    });
+
   for (const argv of [["info"], ["info", "a.png", "b.png"]])
     test(`refuses "${argv.join(" ")}": it takes one image`, async () => {
       const { code, stderr } = await run(argv);

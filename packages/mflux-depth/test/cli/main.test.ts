@@ -38,7 +38,7 @@ describe("the command line's help", () => {
       program,
       `process.argv.splice(2, Infinity, "generate", "--help");
        await import(${JSON.stringify(bin)});
-       console.error(process.report.getReport().sharedObjects.filter((name) => /mlx|vips|sharp/.test(name)).join());`,
+       console.error(process.report.getReport().sharedObjects.filter((name) => /mlx\\.|vips|sharp/.test(name)).join());`,
     );
     const { stdout, stderr } = await run([], { program });
     assert.match(stdout, /^Usage/);
@@ -90,6 +90,38 @@ describe("the command line", () => {
     assert.equal(code, 1);
     assert.match(stderr, /are available \(MFLUX_DEPTH_MEMORY_GB\)\. .* Use --force to try anyway\.\n$/);
   });
+});
+
+describe("MFLUX_DEPTH_DEBUG", () => {
+  for (const [value, expected] of [
+    ["1", true],
+    ["0", false],
+    ["off", false],
+    ["", false],
+  ] as const)
+    test(`${JSON.stringify(value)} ${expected ? "shows" : "hides"} where an error arose`, async () => {
+      const { stderr } = await run(["none"], { env: { MFLUX_DEPTH_DEBUG: value } });
+      assert.equal(/\n\s+at /.test(stderr), expected, stderr);
+    });
+});
+
+describe("a token", () => {
+  // Nothing listens there: a request would fail only later.
+  const env = { HF_ENDPOINT: "http://127.0.0.1:9", HF_HOME: at("home") };
+
+  test("that cannot be one is named as the cause, and not shown", async () => {
+    const { code, stdout, stderr } = await run(["download", "-m", "a/b"], {
+      env: { ...env, HF_TOKEN: "hf_secret secret" },
+    });
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /^HF_TOKEN: the token for the Hub contains a space/);
+    assert.doesNotMatch(stderr, /secret/);
+  });
+});
+
+test("an error about a name with control characters shows them as escapes", async () => {
+  const { stderr } = await run([...smallRequest, "-m", "evil\u001b[2J\u009b1m"]);
+  assert.ok(stderr.startsWith("evil\\u001b[2J\\u009b1m: "), JSON.stringify(stderr));
 });
 
 describe("a stream without a reader", () => {

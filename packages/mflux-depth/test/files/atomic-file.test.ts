@@ -1,25 +1,12 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { describe, test } from "node:test";
-import { replaceFile, withTemporary } from "../../src/files/atomic-file.js";
+import { replaceFile } from "../../src/files/atomic-file.js";
 import { folderPerTest } from "../support/folders.js";
 
 const folder = folderPerTest("atomic");
 const at = (name: string): string => join(folder(), name);
-
-describe("withTemporary", () => {
-  test("lends a name in the same folder and returns the result", async () => {
-    const name = await withTemporary(at("x"), async (temporary) => temporary);
-    assert.equal(dirname(name), folder());
-    assert.notEqual(name, at("x"));
-  });
-
-  test("deletes the temporary file", async () => {
-    await withTemporary(at("x"), async (temporary) => writeFileSync(temporary, "1"));
-    assert.deepEqual(readdirSync(folder()), []);
-  });
-});
 
 describe("replaceFile", () => {
   test("replaces a file", async () => {

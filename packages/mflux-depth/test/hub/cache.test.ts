@@ -144,6 +144,25 @@ describe("a disk", () => {
     );
   });
 
+  test("that is a file is reported", async () => {
+    const file = join(fixture.home, "file");
+    await writeFile(file, "");
+    for (const place of [file, "/dev/null"])
+      await assert.rejects(
+        fixture.obtain({}, { env: { ...fixture.environment, HF_HOME: place } }),
+        modelError(/ cannot be created \(E\w+\); set HF_HOME to a writable folder/),
+      );
+  });
+
+  test("that is a link to itself is reported", async () => {
+    const link = join(fixture.home, "loop");
+    await symlink("loop", link);
+    await assert.rejects(
+      fixture.obtain({}, { env: { ...fixture.environment, HF_HOME: link } }),
+      modelError(/ cannot be created \(E\w+\); set HF_HOME to a writable folder/),
+    );
+  });
+
   test("that accepts no folders is reported", linuxOnly, async () => {
     await assert.rejects(
       fixture.obtain({}, { env: { ...fixture.environment, HF_HOME: "/proc/none/of/this" } }),

@@ -18,6 +18,10 @@ describe("isWanted", () => {
     ["refuses a character of a negated set", "x0", ["x[!0]"], [], false],
     ["takes ^ in a set literally", "x^", ["x[^]"], [], true],
     ["matches whole names", "a/b/c.jsonl", ["*.json"], [], false],
+    ["matches nothing with a range that runs backwards", "model.bin", ["[z-a]*"], [], false],
+    ["matches any character outside a range that runs backwards", "m", ["[!z-a]"], [], true],
+    ["leaves out a backward range among other characters", "x1", ["x[z-a1]"], [], true],
+    ["takes a hyphen at the end of a set literally", "x-", ["x[a-]"], [], true],
     ["takes a dot literally", "axb", ["a.b"], [], false],
     ["lets ignored patterns take precedence", "a/b.bin", ["*"], ["*.bin"], false],
   ] as const)

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
 import { resolveRepository } from "../../src/hub/repository.js";
@@ -71,6 +71,51 @@ describe("in the cache, resolveRepository", () => {
 
   test("says how to get a repository that is not there", () => {
     refused(() => resolve(), "owner/name", /download it, or use the bundled model, tiny-world/);
+  });
+});
+
+test("resolveRepository says that a revision whose name is too long is not in the cache", () => {
+  mkdirSync(join(folder, "models--owner--name", "snapshots", "aaaa"), { recursive: true });
+  const revision = "r".repeat(300);
+  const env = { HF_HUB_CACHE: folder };
+  refused(
+    () => resolveRepository("owner/name", { env, revision }),
+    "owner/name",
+    /it is neither a folder nor/,
+  );
+});
+
+test("resolveRepository says that a cache that is a file has no repository", () => {
+  writeFileSync(join(folder, "file"), "");
+  const env = { HF_HUB_CACHE: join(folder, "file") };
+  refused(() => resolveRepository("owner/name", { env }), "owner/name", /in the Hugging Face cache/);
+});
+
+describe("resolveRepository says that", () => {
+  const refusedAs = (path: string, message: RegExp): void =>
+    refused(() => resolveRepository(path), path, message);
+
+  test("a file is not a folder", () => {
+    writeFileSync(join(folder, "file"), "");
+    refusedAs(join(folder, "file"), /it is not a folder/);
+  });
+
+  test("there is nothing below a file", () => {
+    writeFileSync(join(folder, "file"), "");
+    refusedAs(join(folder, "file", "x"), /there is no such folder/);
+  });
+
+  test("a link leads back to itself", () => {
+    symlinkSync("loop", join(folder, "loop"));
+    refusedAs(join(folder, "loop"), /it is a link that leads back to itself/);
+  });
+
+  test("a name is too long", () => refusedAs(join(folder, "m".repeat(300)), /it is too long/));
+
+  const asRoot = process.getuid?.() === 0 && "root may look at everything";
+  test("a folder may not be looked at", { skip: asRoot }, () => {
+    mkdirSync(join(folder, "closed"), { mode: 0 });
+    refusedAs(join(folder, "closed", "model"), /you do not have permission to look at it \(EACCES\)/);
   });
 });
 

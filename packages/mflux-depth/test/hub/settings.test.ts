@@ -3,7 +3,8 @@ import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { hubCache, hubSettings } from "../../src/hub/settings.js";
+import type { ModelError } from "../../src/errors.js";
+import { hubCache, hubSettings, withoutTokens } from "../../src/hub/settings.js";
 import { folderPerTest } from "../support/folders.js";
 import { refused } from "../support/refusals.js";
 
@@ -33,6 +34,27 @@ describe("the token", () => {
     assert.equal(token({ HF_TOKEN: " from-env\n", HF_TOKEN_PATH }), "from-env");
   });
 
+  test("loses its line breaks", () => assert.equal(token({ HF_TOKEN: "hf_\r\nsecret\n" }), "hf_secret"));
+
+  for (const HF_TOKEN of ["hf_secret key", "hf_secret\u0007", "hf_secretü"])
+    test(`is refused, and not shown, as ${JSON.stringify(HF_TOKEN)}`, () =>
+      assert.throws(
+        () => token({ HF_TOKEN }),
+        ({ source, message }: ModelError) =>
+          source === "HF_TOKEN" &&
+          /contains a space or another character/.test(message) &&
+          !/secret/.test(message),
+      ));
+
+  test("is refused, and not shown, from a file", () => {
+    const file = join(folder(), "token");
+    writeFileSync(file, "hf_secret key");
+    assert.throws(
+      () => token({}),
+      ({ source, message }: ModelError) => source === file && !/secret/.test(message),
+    );
+  });
+
   test("is absent with HF_HUB_DISABLE_IMPLICIT_TOKEN", () => {
     writeFileSync(join(folder(), "token"), "from-home\n");
     assert.equal(token({ HF_HUB_DISABLE_IMPLICIT_TOKEN: "1" }), undefined);
@@ -60,12 +82,30 @@ describe("HF_ENDPOINT", () => {
       "https://mirror.example/hub",
     ));
 
+  test("is refused with a password, which is not shown", () =>
+    assert.throws(
+      () => hubSettings({ HF_ENDPOINT: "https://me:secret@hub.example" }),
+      ({ message }: ModelError) =>
+        /^HF_ENDPOINT: it contains a user name or a password/.test(message) && !/secret/.test(message),
+    ));
+
+  test("does not show a token that was given in its place", () =>
+    refused(() => hubSettings({ HF_ENDPOINT: "hf_secretsecret" }), "HF_ENDPOINT", /: "hf_…" is not a valid/));
+
   test("is refused if it is not an address", () =>
     refused(
       () => hubSettings({ HF_ENDPOINT: "hub.example" }),
       "HF_ENDPOINT",
       /"hub\.example" is not a valid address/,
     ));
+});
+
+describe("withoutTokens", () => {
+  test("hides the token in use", () =>
+    assert.equal(withoutTokens("Bearer abc-1 is bad", { value: "abc-1", source: "x" }), "Bearer … is bad"));
+
+  test("hides what looks like a token", () =>
+    assert.equal(withoutTokens("Bearer hf_abcdefgh is bad", null), "Bearer hf_… is bad"));
 });
 
 describe("the cache folder", () => {

@@ -48,7 +48,8 @@ describe("a value is refused by name, with what it is and what it may be:", () =
     ["offline", "yes", /true or false, not "yes"/],
     ["threads", 0, /from 1 to 64/],
     ["threads", 65, /from 1 to 64/],
-    ["cacheLimitGb", 0, /a number above 0, not 0/],
+    ["cacheLimitGb", 0, /a number above 0, at most 1000000, not 0/],
+    ["cacheLimitGb", 1e7, /a number above 0, at most 1000000, not 10000000/],
     ["near", 101, /from 0 to 100/],
     ["gamma", 0, /from 0.01 to 100/],
   ];

@@ -317,6 +317,33 @@ describe("FluxDepth refuses", () => {
 
   test("a value outside its range", () => refuse({ steps: 0 }, "steps"));
 
+  for (const given of [null, undefined, 5, "a cube", []])
+    test(`${JSON.stringify(given)} as a request`, async () => {
+      using flux = await loadTinyWorld();
+      await assert.rejects(flux.generate(given as never), /^OptionError: Options must be an object, not /);
+      await assert.rejects(
+        flux.steps(given as never).next(),
+        /^OptionError: Options must be an object, not /,
+      );
+    });
+
+  for (const photo of [5, null, undefined, "", {}])
+    test(`${JSON.stringify(photo)} as a photo to estimate`, async () => {
+      using flux = await loadTinyWorld();
+      await assert.rejects(
+        flux.estimateDepth(photo as never),
+        /^OptionError: photo must be a path, the bytes/,
+      );
+    });
+
+  test("null as the options of an estimate", async () => {
+    using flux = await loadTinyWorld();
+    await assert.rejects(
+      flux.estimateDepth("x.png", null as never),
+      /^OptionError: Options must be an object/,
+    );
+  });
+
   test("an option of loading that does not exist", async () => {
     await assert.rejects(loadTinyWorld({ quantise: 4 } as FluxDepthOptions), OptionError);
   });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { inspectImage, readPhoto } from "../../src/images/decode.js";
@@ -40,6 +40,17 @@ describe("a result", () => {
     const path = join(currentFolder(), "image.png");
     assert.equal(await result.save(path), path);
     assert.equal(await result.save(path, { overwrite: false }), join(currentFolder(), "image_1.png"));
+  });
+
+  test("saves under another name instead of replacing another image's sidecar if asked to", async () => {
+    const path = join(currentFolder(), "image.png");
+    await result.save(path, { sidecar: true });
+    const second = await result.save(path.replace("png", "jpg"), { sidecar: true, overwrite: false });
+    assert.equal(second, join(currentFolder(), "image_1.jpg"));
+    assert.deepEqual(readdirSync(currentFolder()).sort(), [
+      ...["image.metadata.json", "image.png"],
+      ...["image_1.jpg", "image_1.metadata.json"],
+    ]);
   });
 
   test("refuses an unknown extension", async () => {

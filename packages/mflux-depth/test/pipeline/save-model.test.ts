@@ -216,7 +216,7 @@ describe("a save whose process is killed", () => {
   });
 
   test("leaves a partial folder under another name", () => {
-    assert.match(basename(partial), /^model\.\d+\.partial$/);
+    assert.match(basename(partial), /^\.mflux-depth-.*\.partial$/);
   });
 
   test("leaves nothing that loads", async () => {

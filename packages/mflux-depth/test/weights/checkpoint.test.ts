@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
-import { array, memory, toFp8 } from "@mflux-depth/mlx";
+import { array, type DType, memory, saveSafetensors, toFp8, zeros } from "@mflux-depth/mlx";
 import { openCheckpoint } from "../../src/weights/checkpoint.js";
+import { checkScales } from "../../src/weights/mflux.js";
 import { type FilledTensors, writeFilled } from "../support/checkpoints.js";
 import { folderPerTest, writeJson as writeJsonTo } from "../support/folders.js";
 import { refused } from "../support/refusals.js";
@@ -172,4 +173,35 @@ test("the tensors of a checkpoint that were not yielded are freed", async () => 
     break;
   }
   assert.equal(memory.liveHandles(), handles);
+});
+
+describe("checkScales", () => {
+  /** Writes a quantized matrix whose scales and biases have these dtypes; returns the file. */
+  async function quantized(scales: DType, biases: DType): Promise<string> {
+    const path = join(folder, "model.safetensors");
+    using weight = zeros([4, 8], "uint32");
+    using ofScales = zeros([4, 1], scales);
+    using ofBiases = zeros([4, 1], biases);
+    const arrays = new Map([
+      ["x.weight", weight],
+      ["x.scales", ofScales],
+      ["x.biases", ofBiases],
+    ]);
+    await saveSafetensors(path, arrays);
+    return path;
+  }
+
+  test("accepts scales and biases of one number format", async () => {
+    await quantized("bfloat16", "bfloat16");
+    checkScales(openCheckpoint(folder));
+  });
+
+  test("refuses scales and biases of two, naming the file", async () => {
+    const file = await quantized("float16", "bfloat16");
+    refused(
+      () => checkScales(openCheckpoint(folder)),
+      file,
+      /"x\.scales" is F16, but "x\.biases" is BF16; expected one number format/,
+    );
+  });
 });

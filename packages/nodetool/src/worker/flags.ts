@@ -57,6 +57,9 @@ export function parseFlags(argv: readonly string[]): WorkerFlags {
   while (rest.length > 0) {
     const argument = rest.shift()!;
     if (argument === "-m" || argument === "--namespaces") rest.shift();
+    // Node takes a negative number for another flag.
+    else if (/^--(port|idle-minutes)$/.test(argument) && /^-\d/.test(rest[0] ?? ""))
+      own.push(`${argument}=${rest.shift()}`);
     else if (!argument.startsWith("--namespaces=")) own.push(argument);
   }
   return strictly(own).values;

@@ -1,0 +1,58 @@
+/*
+ * Ends a process that no longer answers signals. It loads an addon of its own, and no MLX.
+ */
+import { createRequire } from "node:module";
+import { constants } from "node:os";
+
+interface Addon {
+  guard(number: number, urgent: boolean, patienceMs: number): void;
+  endNow(code: number): void;
+}
+
+const require = createRequire(import.meta.url);
+
+/** The places of the addon, in order: a platform package, then this package's build. */
+const places = [
+  `@mflux-depth/mlx-${process.platform}-${process.arch}/build/Release/exit_guard.node`,
+  "../../build/Release/exit_guard.node",
+];
+
+function load(): Addon | null {
+  for (const place of places)
+    try {
+      return require(place) as Addon;
+    } catch {
+      // The next place may have it.
+    }
+  return null;
+}
+
+const addon = load();
+
+export interface GuardOptions {
+  /** Whether the first arrival is meant to end the process, as for SIGTERM; otherwise the second is, as for SIGINT. */
+  readonly urgent: boolean;
+  /** The time that signal handlers in JavaScript have to end the process. */
+  readonly patienceMs: number;
+}
+
+/**
+ * Ends the process after signals that are meant to end it, with the exit code that shells expect (128 and the signal's
+ * number), even if the event loop is blocked. Call it after `process.on`, whose handlers run as before. Removing them
+ * lifts the guard.
+ * @returns whether the guard works here; it does not on a machine where the addon is not built.
+ */
+export function guardSignal(signal: NodeJS.Signals, { urgent, patienceMs }: GuardOptions): boolean {
+  addon?.guard(constants.signals[signal], urgent, patienceMs);
+  return addon !== null;
+}
+
+/**
+ * Ends the process at once: without exit handlers, and without waiting for threads, as `process.exit` would. Without
+ * the addon, a signal that cannot be handled ends it.
+ */
+export function endNow(code: number): never {
+  addon?.endNow(code);
+  process.kill(process.pid, "SIGKILL");
+  throw new Error("the process has survived SIGKILL");
+}
