@@ -22,6 +22,8 @@ export type ErrorCode =
   | "model-unusable"
   /** Neither on this machine nor, where downloading is allowed, on the Hub. */
   | "model-not-found"
+  /** A job still needs a model that is to be deleted. */
+  | "model-in-use"
   | "output-not-writable"
   | "memory-insufficient"
   | "engine-failed"
