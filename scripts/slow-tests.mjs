@@ -14,6 +14,10 @@ export const slowTests = {
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/engine/deletions.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/engine/listeners.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/fuzz.test.ts": "feeds hundreds of hostile inputs to processes",
+  "packages/mflux-depth/test/hub/silence.test.ts": "waits for timeouts of downloads",
   "packages/mflux-depth/test/hub/client.test.ts": "waits for timeouts and retries of downloads",
   "packages/mflux-depth/test/images/large.test.ts":
     "reads images of a hundred megapixels, in processes that it measures",

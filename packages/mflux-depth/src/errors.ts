@@ -22,6 +22,8 @@ export type ErrorCode =
   | "model-unusable"
   /** Neither on this machine nor, where downloading is allowed, on the Hub. */
   | "model-not-found"
+  /** A job still needs a model that is to be deleted. */
+  | "model-in-use"
   | "output-not-writable"
   | "memory-insufficient"
   | "engine-failed"
@@ -66,13 +68,22 @@ export interface ErrorFacts extends ErrorOptions {
   readonly details?: ErrorDetails;
 }
 
+/** Messages quote values from files and callers, which may have any length. */
+const longestMessage = 2000;
+
+/** Leaves out the middle of a message that is too long to be read. */
+const shortened = (message: string): string =>
+  message.length <= longestMessage
+    ? message
+    : `${message.slice(0, longestMessage - 500)} … ${message.slice(-400)}`;
+
 /** The base of all errors that this library throws on purpose. */
 export abstract class MfluxDepthError extends Error {
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
 
   constructor(message: string, { code = "unexpected-error", details = {}, ...options }: ErrorFacts = {}) {
-    super(message, options);
+    super(shortened(message), options);
     this.code = code;
     this.details = details;
   }

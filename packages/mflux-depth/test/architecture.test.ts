@@ -27,7 +27,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    base: { files: ["errors", "abort", "bytes", "record", "version"] },
+    base: { files: ["errors", "abort", "bytes", "listener", "record", "version"] },
     files: { files: ["files/"], layers: ["base"] },
     options: { files: ["options/"], layers: ["base"] },
     images: { files: ["images/"], layers: ["base", "files", "options"], packages: ["sharp", "exif-reader"] },

@@ -106,6 +106,12 @@ describe("an error", () => {
     assert.match(errors.OptionError.stack!, /^OptionError: steps must be less\.\n/);
   });
 
+  test("leaves out the middle of a message that nobody could read", () => {
+    const { message } = new ModelError("config.json", `"type" is "${"x".repeat(1e6)}"; expected "flux"`);
+    assert.ok(message.length <= 2000);
+    assert.match(message, /^config\.json: "type" is "x+ … x+"; expected "flux"$/);
+  });
+
   test("keeps its cause", () => {
     const cause = new Error("EACCES");
     assert.equal(new OutputError("x.png", "cannot be written", { cause }).cause, cause);

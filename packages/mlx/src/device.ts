@@ -57,6 +57,12 @@ export const backend = (): Backend => native.backend() as Backend;
 export const instructionSet = (): string => native.instructionSet();
 
 /**
+ * The model of this processor as vendor, family and model in hexadecimal, the way Linux's perf names it:
+ * "GenuineIntel-6-8F". "none" on processors other than x86, and on systems other than Linux.
+ */
+export const processor = (): string => native.processor();
+
+/**
  * Sets the number of threads of the CPU backend, 1 to 64, process-wide from the next operation on. Linux only.
  * The default is MFLUX_DEPTH_THREADS, or else the number of cores that the process may use; read it from
  * `backend().blas.threads`.

@@ -194,6 +194,7 @@ export interface Native {
   fusible: (a: MxArray) => boolean;
   fusibleWeight: (a: MxArray) => boolean;
   instructionSet: () => string;
+  processor: () => string;
   peakRate: (arithmetic: string) => number;
   fusedActivation: (x: MxArray, kind: string) => MxArray;
   fusedModulatedNorm: (x: MxArray, scale: MxArray, shift: MxArray, eps: number) => MxArray;

@@ -1,5 +1,10 @@
 import { describeBytes } from "../bytes.js";
-import { inspectMachine, type MachineReport, type Problem } from "../doctor/machine-report.js";
+import {
+  inspectMachine,
+  type MachineReport,
+  type MlxReport,
+  type Problem,
+} from "../doctor/machine-report.js";
 import type { OptionTable } from "../options/index.js";
 import { downloadCommand } from "./advice.js";
 import type { Command } from "./command.js";
@@ -70,10 +75,10 @@ function print({
       ],
     );
     if (mlx.kernels) {
-      const { instructionSet, int8, bfloat16Attention } = mlx.kernels;
+      const { instructionSet, int8, processor: model, bfloat16AttentionSpeed: speed } = mlx.kernels;
       const quantized = int8 ? "quantized layers with 8-bit inputs" : "everything in float32";
-      const attention = int8 && bfloat16Attention ? ", attention in bfloat16" : "";
-      rows.push(["CPU kernels", `${instructionSet}; ${quantized}${attention}`]);
+      rows.push(["CPU kernels", `${instructionSet}; ${quantized}`]);
+      if (int8) rows.push(["Attention", attentionIn(speed, model)]);
     }
   } else rows.push(["MLX", "does not work"]);
   rows.push(["Images", codec ? `sharp ${codec.sharp}, libvips ${codec.vips}` : "sharp does not load"]);
@@ -90,4 +95,21 @@ function print({
     ({ what, fix, essential }) => `${essential ? "Broken" : "Missing"}: ${what}\n  Fix: ${fix}\n`,
   );
   return `${facts}\n${list.join("")}`;
+}
+
+/** The type in which the transformer attends next to 8-bit inputs, and why. */
+function attentionIn(
+  speed: NonNullable<MlxReport["kernels"]>["bfloat16AttentionSpeed"],
+  model: string,
+): string {
+  switch (speed) {
+    case "faster":
+      return `bfloat16, measured to be faster than float32 on this processor (${model})`;
+    case "slower":
+      return `float32, measured to be faster than bfloat16 on this processor (${model})`;
+    case "unmeasured":
+      return `float32; bfloat16 has not been measured on this processor (${model})`;
+    case "unavailable":
+      return "float32; this processor lacks AVX512-BF16";
+  }
 }

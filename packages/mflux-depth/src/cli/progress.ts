@@ -37,6 +37,7 @@ interface Download {
   readonly bytesDone: number;
   readonly files: number;
   readonly filesDone: number;
+  readonly waiting?: { readonly for: string; readonly seconds: number };
 }
 
 /** Shows a download: continuously on a terminal, every tenth elsewhere. */
@@ -44,7 +45,14 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
   const began = performance.now();
   let first: number | null = null;
   let shown = "";
-  return ({ component, bytes, bytesDone, files, filesDone }) => {
+  return ({ component, bytes, bytesDone, files, filesDone, waiting }) => {
+    if (waiting) {
+      progress.status(
+        `downloading ${component}: waiting for ${waiting.for}, ${Math.round(waiting.seconds)} s so far`,
+      );
+      shown = "";
+      return;
+    }
     // The configs, which come first, are too small to show.
     if (bytes < 1e6) return;
     first ??= bytesDone;

@@ -2,6 +2,7 @@ import { memory } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import { readPhoto } from "../images/decode.js";
 import type { DecodedImage } from "../images/types.js";
+import { Listener } from "../listener.js";
 import type { ImageInput } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import { DepthEstimate } from "./estimate.js";
@@ -32,17 +33,21 @@ export abstract class PhotoEstimator implements DepthEstimator {
   abstract workingMemory(): number;
 
   async estimate(photo: ImageInput | DecodedImage, options: EstimateOptions = {}): Promise<DepthEstimate> {
-    const { signal, onProgress } = options;
+    const listener = new Listener(options.onProgress);
+    using job = listener.job(options.signal);
+    const { signal } = job;
     const fieldOfView = (options.fieldOfView ?? true) && this.seesFieldOfView;
     const decoded = isDecoded(photo) ? photo : await readPhoto(photo, { signal });
     const key = `${decoded.sha256} ${decoded.width} ${decoded.height}`;
     if (this.#last?.key === key && (!fieldOfView || this.#last.estimate.fieldOfView !== undefined)) {
-      onProgress?.(1);
+      listener.tell(1);
+      signal.throwIfAborted();
       return this.#last.estimate;
     }
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
 
-    const output = await this.predict(decoded, { fieldOfView, signal, onProgress });
+    const output = await this.predict(decoded, { fieldOfView, signal, onProgress: listener.tell });
+    signal.throwIfAborted();
     memory.clearCache();
     if (!output.prediction.data.every(Number.isFinite))
       throw new ModelError(

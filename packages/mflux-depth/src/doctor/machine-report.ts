@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import type { Bfloat16Speed } from "@mflux-depth/mlx/nn";
 import type { Remedy } from "../errors.js";
 import { controlGroup } from "../memory/control-group.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
@@ -54,8 +55,11 @@ export interface MlxReport {
     readonly instructionSet: string;
     /** Whether quantized layers round their inputs to 8 bits by default. */
     readonly int8: boolean;
-    /** Whether the transformer's attention then uses bfloat16. */
+    /** Vendor, family and model of the processor, which choose the type of attention: "GenuineIntel-6-8F". */
+    readonly processor: string;
+    /** Whether the transformer's attention then uses bfloat16: where that was measured to be faster than float32. */
     readonly bfloat16Attention: boolean;
+    readonly bfloat16AttentionSpeed: Bfloat16Speed;
   } | null;
 }
 
@@ -136,7 +140,9 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
         : {
             instructionSet,
             int8: nn.canMultiplyIntegers(),
-            bfloat16Attention: nn.canMultiplyBfloat16(),
+            processor: mlx.processor(),
+            bfloat16Attention: nn.bfloat16AttentionSpeed() === "faster",
+            bfloat16AttentionSpeed: nn.bfloat16AttentionSpeed(),
           },
   };
 }

@@ -1,11 +1,17 @@
+import { untilAborted } from "../abort.js";
 import { EngineError } from "../errors.js";
+import { Listener } from "../listener.js";
 import { shortOfMemory } from "../memory/pressure.js";
 import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options/index.js";
+import { untilDeleted, whileDeleting } from "./deletions.js";
 import { Downloads } from "./downloads.js";
 import { EngineProcess, type ProcessJob } from "./engine-process.js";
 import { IdleWatch } from "./idle-watch.js";
 import { JobQueue, type QueuedJob } from "./job-queue.js";
+import { ModelUses } from "./model-uses.js";
+import { modelNamesOf } from "./models.js";
 import type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol.js";
+import { deleteModel } from "./store.js";
 
 export interface EngineOptions {
   /** Releases the model after this long without a job. 10 minutes by default. */
@@ -42,10 +48,16 @@ export class Engine {
   readonly #cancelSeconds: number;
   readonly #queue = new JobQueue();
   readonly #downloads: Downloads;
+  /** The models of all jobs that have not ended. */
+  readonly #uses = new ModelUses();
+  /** The models of the job that ran last, some of which its process holds. */
+  #lastModels: readonly string[] = [];
   /** Number of jobs that wait for a download. */
   #downloading = 0;
   #running: QueuedJob | null = null;
   #process: EngineProcess | null = null;
+  /** Resolves once all processes that were told to stop have ended: two models may not fit into memory. */
+  #stopped: Promise<unknown> = Promise.resolve();
   readonly #idle: IdleWatch;
   readonly #closing = new AbortController();
 
@@ -83,25 +95,31 @@ export class Engine {
    * Generates an image, once its model is on this machine and the jobs before it are done.
    * @param options.signal cancels the download, removes the job from the queue, or ends it within a step. The promise
    * rejects with the signal's reason after the job's memory has been returned.
+   * @param options.onEvent receives the job's events. If it throws or rejects, the job ends like a cancelled one, with
+   * that error.
    * @throws {OptionError} immediately, for an invalid option.
    * @throws {ImageError} {ModelError} as the pipeline does.
    * @throws {EngineError} if the process ended, or for an unexpected error.
    */
-  async generate(
-    job: EngineJob,
-    { signal, onEvent = () => {}, token }: RunOptions = {},
-  ): Promise<EngineResult> {
+  async generate(job: EngineJob, options: RunOptions = {}): Promise<EngineResult> {
     if (this.#closing.signal.aborted)
       throw new EngineError("This engine has been closed.", { code: "engine-closed" });
-    signal?.throwIfAborted();
+    const listener = new Listener(options.onEvent);
+    using listened = listener.job(options.signal);
+    const { signal } = listened;
+    signal.throwIfAborted();
     refuseUnknown(Object.keys(job.request), Object.keys(requestOptions));
     resolveRequest(job.request);
     resolveLoadOptions(job.load);
-    const queued = { job, signal, onEvent };
-    if (this.#downloads.missing(job)) await this.#download(queued, token);
+    const models = modelNamesOf(job, this.#env);
+    using _use = this.#uses.add(models);
+    const deletion = untilDeleted(models, signal);
+    if (deletion) await deletion;
+    const queued = { job, signal, onEvent: listener.tell };
+    if (this.#downloads.missing(job)) await this.#download(queued, options.token);
     const result = this.#queue.add(queued);
     void this.#runNext();
-    return result;
+    return await result;
   }
 
   async #download({ job, signal, onEvent }: ProcessJob, token: string | undefined): Promise<void> {
@@ -126,6 +144,25 @@ export class Engine {
     const held = this.held;
     await this.#stop();
     return held;
+  }
+
+  /**
+   * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses. A held
+   * model is released first. Jobs that want the repository meanwhile wait for the end, and then download it.
+   * @returns false if the cache has no such repository or revision.
+   * @throws {EngineError} if a job that runs or waits needs it.
+   * @throws {ModelError} if it cannot be deleted.
+   */
+  async deleteModel(repository: string, { revision }: { readonly revision?: string } = {}): Promise<boolean> {
+    if (this.#uses.has(repository))
+      throw new EngineError(
+        `${repository} is used by a job; cancel the job or wait for its end, then delete the model.`,
+        { code: "model-in-use", details: { model: repository } },
+      );
+    return whileDeleting(repository, async () => {
+      if (this.#lastModels.includes(repository)) await this.evict();
+      return deleteModel(repository, { revision, env: this.#env });
+    });
   }
 
   /** Ends the process. Jobs that are running or waiting reject. */
@@ -155,6 +192,8 @@ export class Engine {
   /** Runs a job in the process that is there, or in a new one if it has ended or never existed. */
   async #run(job: QueuedJob): Promise<EngineResult> {
     const options = { cancelSeconds: this.#cancelSeconds };
+    await untilAborted(this.#stopped, job.signal);
+    this.#lastModels = modelNamesOf(job.job, this.#env);
     const kept = this.#process;
     const result = (kept && (await kept.run(job, options))) ?? (await this.#startProcess().run(job, options));
     if (!result)
@@ -191,6 +230,7 @@ export class Engine {
     this.#wake();
     const stopping = this.#process;
     this.#process = null;
-    await stopping?.stop();
+    this.#stopped = Promise.all([this.#stopped, stopping?.stop()]);
+    await this.#stopped;
   }
 }

@@ -8,6 +8,7 @@ export type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol
 export {
   type CachedModel,
   cachedModels,
+  type DeleteOptions,
   type DownloadOptions,
   type DownloadProgress,
   deleteModel,

@@ -40,10 +40,11 @@ const depthEstimator = (depthModel: string | undefined): NeededModel => ({
 
 /**
  * The repositories and folders that a job reads models from, under the names it gives them.
+ * @param env Hugging Face's variables; this process's by default.
  * @throws {OptionError} for an invalid option.
  */
-export const modelNamesOf = (job: EngineJob): readonly string[] =>
-  modelsOf(job, undefined).map(({ source }) => source.model);
+export const modelNamesOf = (job: EngineJob, env?: NodeJS.ProcessEnv | undefined): readonly string[] =>
+  modelsOf(job, env).map(({ source }) => source.model);
 
 /** A complete model on this machine. */
 export interface ObtainedModel {

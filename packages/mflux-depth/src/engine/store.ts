@@ -1,4 +1,6 @@
 import { EngineError, restoreError } from "../errors.js";
+import { Listener } from "../listener.js";
+import { untilDeleted, whileDeleting } from "./deletions.js";
 import { forkHost } from "./fork.js";
 import type { FromStore, StoreRequest, ToStore } from "./protocol.js";
 
@@ -9,6 +11,13 @@ export type CachedModel = Extract<FromStore, { type: "models" }>["models"][numbe
 export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  /** A complete environment, with Hugging Face's variables; this process's by default. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
+}
+
+export interface DeleteOptions {
+  /** A commit; all of them by default. */
+  readonly revision?: string | undefined;
   /** A complete environment, with Hugging Face's variables; this process's by default. */
   readonly env?: NodeJS.ProcessEnv | undefined;
 }
@@ -25,6 +34,7 @@ export async function downloadModel(
   request: Omit<DownloadRequest, "type">,
   options: DownloadOptions = {},
 ): Promise<string> {
+  await untilDeleted([request.source.model], options.signal);
   const answer = await ask({ type: "download", ...request }, options);
   return answer.type === "folder" ? answer.folder : unexpected(answer);
 }
@@ -36,15 +46,19 @@ export async function cachedModels(): Promise<readonly CachedModel[]> {
 }
 
 /**
- * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses.
+ * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses. Jobs and
+ * downloads of this process that want it meanwhile wait for the end. {@link Engine.deleteModel} also refuses while a job
+ * uses it.
  * @returns false if the cache has no such repository or revision.
  * @throws {ModelError} if it cannot be deleted.
  */
 export async function deleteModel(
   repository: string,
-  options: { readonly revision?: string | undefined } = {},
+  { revision, env }: DeleteOptions = {},
 ): Promise<boolean> {
-  const answer = await ask({ type: "delete", repository, ...options });
+  const answer = await whileDeleting(repository, () =>
+    ask({ type: "delete", repository, revision }, { env }),
+  );
   return answer.type === "deleted" ? answer.deleted : unexpected(answer);
 }
 
@@ -56,9 +70,12 @@ const cancelMs = 5000;
 /** Starts a process for one task and waits for its answer. */
 async function ask(
   request: StoreRequest,
-  { signal, onProgress, env }: DownloadOptions = {},
+  { signal: cancelled, onProgress, env }: DownloadOptions = {},
 ): Promise<Answer> {
-  signal?.throwIfAborted();
+  const listener = new Listener(onProgress);
+  using job = listener.job(cancelled);
+  const { signal } = job;
+  signal.throwIfAborted();
   const child = forkHost("store-host.js", env);
   // Ignore failed deliveries: the exit event reports a process that has ended.
   const send = (message: ToStore): void => void child.send(message, () => {});
@@ -67,12 +84,12 @@ async function ask(
     send({ type: "cancel" });
     killTimer = setTimeout(() => child.kill("SIGKILL"), cancelMs);
   };
-  signal?.addEventListener("abort", cancel, { once: true });
+  signal.addEventListener("abort", cancel, { once: true });
   try {
     const answer = await new Promise<Exclude<FromStore, { type: "progress" }>>((resolve, reject) => {
       child.on("message", (message: FromStore) => {
         if (message.type !== "progress") resolve(message);
-        else if (!signal?.aborted) onProgress?.(message.progress);
+        else if (!signal.aborted) listener.tell(message.progress);
       });
       child.once("exit", (code, ended) =>
         reject(processEnded(ended ? `signal ${ended}` : `exit code ${code}`)),
@@ -82,14 +99,14 @@ async function ask(
       });
       send({ type: "request", request });
     });
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     if (answer.type === "error") throw restoreError(answer.error);
     return answer;
   } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
+    throw signal.aborted ? signal.reason : error;
   } finally {
     clearTimeout(killTimer);
-    signal?.removeEventListener("abort", cancel);
+    signal.removeEventListener("abort", cancel);
     if (child.connected) child.disconnect();
   }
 }

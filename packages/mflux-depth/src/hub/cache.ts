@@ -16,19 +16,29 @@ import { PartialBlob } from "./partial-blob.js";
 import { Changed } from "./refusal.js";
 import { Transient } from "./retry.js";
 import { cacheFolderOf } from "./settings.js";
+import type { WaitListener } from "./waiting.js";
 
 export class RepositoryCache {
   readonly #root: string;
   readonly #locks: string;
   readonly #client: HubClient;
   readonly #signal: AbortSignal | undefined;
+  readonly #onWait: WaitListener | undefined;
 
-  constructor(client: HubClient, signal: AbortSignal | undefined) {
+  /** @param options.onWait told every few seconds that another process has a file's lock. */
+  constructor(
+    client: HubClient,
+    {
+      signal,
+      onWait,
+    }: { readonly signal: AbortSignal | undefined; readonly onWait?: WaitListener | undefined },
+  ) {
     const folder = cacheFolderOf(client.repository);
     this.#root = join(client.settings.cache, folder);
     this.#locks = join(client.settings.cache, ".locks", folder);
     this.#client = client;
     this.#signal = signal;
+    this.#onWait = onWait;
   }
 
   /** The folder of a commit. */
@@ -58,7 +68,13 @@ export class RepositoryCache {
     try {
       for (const folder of [dirname(blob), dirname(pointer), this.#locks]) await makeFolders(folder);
       // Small files need no lock: two processes that write the same one do no harm.
-      const unlock = file.lfs ? await lock(join(this.#locks, `${file.etag}.lock`), this.#signal) : null;
+      const unlock = file.lfs
+        ? await lock(join(this.#locks, `${file.etag}.lock`), {
+            signal: this.#signal,
+            onWait: this.#onWait,
+            reportMs: this.#client.patience.reportMs,
+          })
+        : null;
       try {
         if ((await sizeOf(blob)) !== file.bytes) await this.#download(file, commit, blob, onBytes);
         onBytes(file.bytes);

@@ -5,10 +5,12 @@
  * accepts any response to a range request, reports no progress and takes no AbortSignal. Files stored in Xet are served
  * at the same addresses, through the Hub's bridge.
  */
+import { describeBytes } from "../bytes.js";
 import { ModelError } from "../errors.js";
-import { Changed, lastFailure, refusalOf } from "./refusal.js";
+import { Changed, lastFailure, type Requested, refusalOf } from "./refusal.js";
 import { type Patience, retry, Transient, usualPatience } from "./retry.js";
 import { type HubSettings, withoutTokens } from "./settings.js";
+import type { WaitListener } from "./waiting.js";
 import { WatchedRequest } from "./watched-request.js";
 
 /** A file as the Hub lists it. */
@@ -35,22 +37,37 @@ export interface HubBody {
 
 const mostRedirects = 10;
 
+/** The largest answer of the API that is read: a page of a listing has about 300 kB. */
+const mostAnswerBytes = 2 ** 25;
+
+/** The most pages and files that a listing may have. */
+const mostPages = 1000;
+const mostFiles = 100_000;
+
+/** The most bytes of an error's text that are read. */
+const mostErrorBytes = 2 ** 16;
+
+export interface HubClientOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly patience?: Partial<Patience> | undefined;
+  /** Told every few seconds what is being waited for. */
+  readonly onWait?: WaitListener | undefined;
+}
+
 /** Access to one repository of the Hub. */
 export class HubClient {
   readonly settings: HubSettings;
   readonly repository: string;
   readonly #signal: AbortSignal | undefined;
-  readonly #patience: Patience;
+  readonly patience: Patience;
+  readonly #onWait: WaitListener | undefined;
 
-  constructor(
-    settings: HubSettings,
-    repository: string,
-    options: { signal?: AbortSignal | undefined; patience?: Partial<Patience> | undefined } = {},
-  ) {
+  constructor(settings: HubSettings, repository: string, options: HubClientOptions = {}) {
     this.settings = settings;
     this.repository = repository;
     this.#signal = options.signal;
-    this.#patience = { ...usualPatience, ...options.patience };
+    this.patience = { ...usualPatience, ...options.patience };
+    this.#onWait = options.onWait;
   }
 
   /**
@@ -59,10 +76,13 @@ export class HubClient {
    */
   async list(revision: string): Promise<HubListing> {
     const { listFiles, modelInfo } = await import("@huggingface/hub");
+    let pages = 0;
     const shared = {
       hubUrl: this.settings.endpoint,
-      fetch: (url: unknown, init?: RequestInit): Promise<Response> =>
-        this.persist(() => this.#fetchWhole(String(url), init, revision)),
+      fetch: (url: unknown, init?: RequestInit): Promise<Response> => {
+        if (pages++ > mostPages) throw new Error(`its listing has more than ${mostPages} pages`);
+        return this.persist(() => this.#fetchWhole(String(url), init, revision));
+      },
     };
     try {
       const info = await modelInfo({
@@ -74,7 +94,10 @@ export class HubClient {
       const commit = checkCommit(info.sha);
       const files = new Map<string, HubFile>();
       const listed = listFiles({ ...shared, repo: this.repository, revision: commit, recursive: true });
-      for await (const entry of listed) if (entry.type === "file") files.set(entry.path, checkFile(entry));
+      for await (const entry of listed) {
+        if (entry.type === "file") files.set(entry.path, checkFile(entry));
+        if (files.size > mostFiles) throw new Error(`it lists more than ${mostFiles} files`);
+      }
       return { commit, files };
     } catch (error) {
       throw this.#explainListing(error);
@@ -88,7 +111,7 @@ export class HubClient {
    * @throws {ModelError} if the Hub refuses.
    */
   async open(file: HubFile, commit: string, offset: number): Promise<HubBody> {
-    const request = new WatchedRequest(this.#signal, this.#patience.stallMs);
+    const request = this.#watch({ file: true });
     try {
       const response = await this.#openFollowing(request, file, commit, offset);
       const start = startOf(response);
@@ -109,8 +132,9 @@ export class HubClient {
    */
   persist<T>(attempt: () => Promise<T>, options: { gained?: () => boolean } = {}): Promise<T> {
     return retry(attempt, {
-      patience: this.#patience,
+      patience: this.patience,
       signal: this.#signal,
+      onWait: this.#onWait,
       gained: options.gained,
       giveUp: (error, attempts) => lastFailure(error, attempts, this),
     });
@@ -144,7 +168,8 @@ export class HubClient {
         continue;
       }
       if (status === 416) throw new Changed(`${file.path} is shorter than listed`);
-      if (!response.ok) throw await refusalOf(response, this, { byHub, file: file.path, revision: commit });
+      if (!response.ok)
+        throw await this.#refusal(request, response, { byHub, file: file.path, revision: commit });
       return response;
     }
     throw new Transient("the server keeps redirecting");
@@ -152,16 +177,38 @@ export class HubClient {
 
   /** Fetches a complete response of the API. */
   async #fetchWhole(url: string, init: RequestInit | undefined, revision: string): Promise<Response> {
-    const request = new WatchedRequest(this.#signal, this.#patience.stallMs);
+    const request = this.#watch({ file: false });
     try {
       const response = await this.#fetch(url, request, init ?? {});
-      if (!response.ok) throw await refusalOf(response, this, { byHub: true, revision });
+      if (!response.ok) throw await this.#refusal(request, response, { byHub: true, revision });
       const chunks: Uint8Array[] = [];
-      for await (const chunk of request.chunks(response)) chunks.push(chunk);
+      let bytes = 0;
+      for await (const chunk of request.chunks(response)) {
+        chunks.push(chunk);
+        bytes += chunk.length;
+        if (bytes > mostAnswerBytes)
+          throw new Error(`its answer is longer than ${describeBytes(mostAnswerBytes)}`);
+      }
       return new Response(Buffer.concat(chunks), { status: response.status, headers: response.headers });
     } finally {
       request.end();
     }
+  }
+
+  #watch({ file }: { readonly file: boolean }): WatchedRequest {
+    return new WatchedRequest({
+      signal: this.#signal,
+      patience: this.patience,
+      onWait: this.#onWait,
+      file,
+    });
+  }
+
+  /** The error for an error response, of whose text only the beginning is read. */
+  async #refusal(request: WatchedRequest, response: Response, requested: Requested): Promise<Error> {
+    const { status, headers } = response;
+    const text = await request.text(response, mostErrorBytes).catch(() => "");
+    return refusalOf(new Response(text, { status, headers }), this, requested);
   }
 
   async #fetch(url: string, request: WatchedRequest, init: RequestInit): Promise<Response> {
@@ -170,8 +217,11 @@ export class HubClient {
     const { token } = this.settings;
     // Never send the token to a server that the Hub redirects to.
     if (token && this.#isHub(url)) headers.set("authorization", `Bearer ${token.value}`);
+    request.asks(new URL(url).origin);
     try {
-      return await fetch(url, { ...init, headers, signal: request.signal });
+      const response = await fetch(url, { ...init, headers, signal: request.signal });
+      request.answered();
+      return response;
     } catch (error) {
       throw request.explain(error);
     }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
+import { Listener } from "../listener.js";
 import { RepositoryCache } from "./cache.js";
 import { HubClient, type HubFile } from "./client.js";
 import type { NeededFiles, RepositoryKind } from "./kind.js";
@@ -8,6 +9,7 @@ import { Changed } from "./refusal.js";
 import type { Patience } from "./retry.js";
 import type { HubSettings } from "./settings.js";
 import { type DownloadProgress, Transfer } from "./transfer.js";
+import type { Waiting } from "./waiting.js";
 
 /** The model to download, and how to choose among its files. */
 export interface Selection {
@@ -72,27 +74,31 @@ async function attemptDownload(
   { kind, settings, signal, onProgress, patience }: DownloadOptions,
 ): Promise<Snapshot> {
   const { repository, revision, path } = selection;
-  signal?.throwIfAborted();
+  const listener = new Listener(onProgress);
+  using job = listener.job(signal);
+  job.signal.throwIfAborted();
   const failed = new AbortController();
-  const cancel = (): void => failed.abort(signal?.reason);
-  signal?.addEventListener("abort", cancel, { once: true });
+  const cancel = (): void => failed.abort(job.signal.reason);
+  job.signal.addEventListener("abort", cancel, { once: true });
   try {
-    const client = new HubClient(settings, repository, { signal: failed.signal, patience });
-    const cache = new RepositoryCache(client, failed.signal);
+    const onWait = (waiting: Waiting): void => transfer.wait(waiting);
+    const client = new HubClient(settings, repository, { signal: failed.signal, patience, onWait });
+    const cache = new RepositoryCache(client, { signal: failed.signal, onWait });
+    const transfer = new Transfer(cache, { name: repository, onProgress: listener.tell, failed });
     const { commit, files } = await client.list(revision);
     const folder = cache.snapshot(commit);
-    const transfer = new Transfer(cache, commit, { name: repository, onProgress, failed });
-    await fetchModel(transfer, join(folder, path), new SelectedFiles(files, selection, kind), kind);
+    const fetch = (wanted: readonly HubFile[]): Promise<void> => transfer.fetch(wanted, commit);
+    await fetchModel(fetch, join(folder, path), new SelectedFiles(files, selection, kind), kind);
     await cache.remember(revision, commit);
     return { commit, folder };
   } finally {
-    signal?.removeEventListener("abort", cancel);
+    job.signal.removeEventListener("abort", cancel);
   }
 }
 
 /** Fetches the small files of a model, checks by them which kind it is, and only then fetches its weights. */
 async function fetchModel(
-  transfer: Transfer,
+  fetch: (files: readonly HubFile[]) => Promise<void>,
   folder: string,
   files: SelectedFiles,
   kind: RepositoryKind,
@@ -100,11 +106,11 @@ async function fetchModel(
   const { small, missing, weights } = files.needed;
   const isProbe = (file: HubFile): boolean => kind.probe !== undefined && file.path.endsWith(kind.probe);
   const ordered = small.map(files.find).sort((a, b) => Number(isProbe(b)) - Number(isProbe(a)));
-  await transfer.fetch(ordered.slice(0, 1));
-  await transfer.fetch(ordered.slice(1));
+  await fetch(ordered.slice(0, 1));
+  await fetch(ordered.slice(1));
   kind.check?.(files.repository, folder, small);
   if (missing.length > 0) throw files.lacking(missing);
-  await transfer.fetch(weights(folder).map(files.find));
+  await fetch(weights(folder).map(files.find));
 }
 
 /** The files of a listing that lie in the model's folder and pass the patterns. */

@@ -2,11 +2,19 @@ import { spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type WaitListener, WaitReport } from "./waiting.js";
 
 /** O_EXLOCK, which Node does not name: opening a file with it takes the lock. 0 where it does not exist. */
 const lockOnOpen = ["darwin", "freebsd", "openbsd"].includes(process.platform) ? 0x20 : 0;
 
 const pollMs = 200;
+
+export interface LockOptions {
+  readonly signal: AbortSignal | undefined;
+  /** Told every few seconds that another process holds the lock. */
+  readonly onWait?: WaitListener | undefined;
+  readonly reportMs?: number | undefined;
+}
 
 /**
  * Takes the same `flock` as Python's library, waiting for other holders. It is released with the returned function, or
@@ -14,7 +22,11 @@ const pollMs = 200;
  * `flock` tool locks a file that we hold open. Where neither works, there is no lock.
  * @throws the signal's reason when cancelled.
  */
-export async function lock(path: string, signal: AbortSignal | undefined): Promise<() => Promise<void>> {
+export async function lock(
+  path: string,
+  { signal, onWait, reportMs }: LockOptions,
+): Promise<() => Promise<void>> {
+  using _report = new WaitReport(`another process that downloads the same file (${path})`, onWait, reportMs);
   for (;;) {
     signal?.throwIfAborted();
     const handle = await openForLock(path);

@@ -15,7 +15,7 @@ export interface HubSubject {
 }
 
 /** The subject of the request. */
-interface Requested {
+export interface Requested {
   /** Whether the Hub itself answered, not a server that it redirected to. */
   readonly byHub: boolean;
   readonly file?: string;
@@ -82,11 +82,15 @@ export function lastFailure(
   attempts: number,
   { settings: { endpoint, token }, repository }: HubSubject,
 ): ModelError {
-  const { afterMs, unreachable } = error.options;
+  const { afterMs, unreachable, silent } = error.options;
   const fail = (reason: string): ModelError => new ModelError(repository, reason, { cause: error });
   if (unreachable)
     return fail(
       `the cache does not have the complete model, and the Hub (${endpoint}) cannot be reached (${error.message}); check the connection and run this again`,
+    );
+  if (silent)
+    return fail(
+      `${error.message}, ${attempts} times in a row; check the connection, a proxy and HF_ENDPOINT, and run this again: the download will resume where it stopped`,
     );
   const times = attempts === 1 ? "" : `, ${attempts} times in a row`;
   const when = afterMs === undefined ? "" : ` in ${Math.ceil(afterMs / 1000)} s`;

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { type WaitListener, WaitReport } from "./waiting.js";
 
 /** How long to put up with a bad connection. */
 export interface Patience {
@@ -8,15 +9,25 @@ export interface Patience {
   readonly delayMs: number;
   /** A connection that receives nothing for this long counts as broken. */
   readonly stallMs: number;
+  /** The longest that a complete answer of the Hub's API may take; files may take any time. */
+  readonly answerMs: number;
+  /** How often waits are reported. */
+  readonly reportMs: number;
 }
 
-export const usualPatience: Patience = { retries: 5, delayMs: 500, stallMs: 60_000 };
+export const usualPatience: Patience = {
+  retries: 5,
+  delayMs: 500,
+  stallMs: 20_000,
+  answerMs: 60_000,
+  reportMs: 5000,
+};
 
 /** The longest wait that a server may ask for. */
 const longestWaitMs = 5 * 60_000;
 
-/** Retries while there is no server at all. */
-const unreachableRetries = 2;
+/** Retries while there is no server at all, or one that does not answer. */
+const fewRetries = 2;
 
 /** A failure that may be gone at the next attempt. */
 export class Transient extends Error {
@@ -27,6 +38,8 @@ export class Transient extends Error {
       readonly afterMs?: number | undefined;
       /** There is no server, so a long wait is useless. */
       readonly unreachable?: boolean;
+      /** The server accepts connections and sends no answer; each attempt has already waited for long. */
+      readonly silent?: boolean;
     } = {},
   ) {
     super(message, options);
@@ -40,6 +53,7 @@ export interface RetryOptions {
   readonly gained?: (() => boolean) | undefined;
   /** The error to throw after the last failure. */
   readonly giveUp: (error: Transient, attempts: number) => Error;
+  readonly onWait?: WaitListener | undefined;
 }
 
 /**
@@ -50,9 +64,9 @@ export interface RetryOptions {
  */
 export async function retry<T>(
   attempt: () => Promise<T>,
-  { patience, signal, gained = () => false, giveUp }: RetryOptions,
+  { patience, signal, gained = () => false, giveUp, onWait }: RetryOptions,
 ): Promise<T> {
-  const { retries, delayMs } = patience;
+  const { retries, delayMs, reportMs } = patience;
   for (let failures = 1; ; failures++) {
     try {
       return await attempt();
@@ -60,11 +74,12 @@ export async function retry<T>(
       signal?.throwIfAborted();
       if (!(error instanceof Transient)) throw error;
       if (gained()) failures = 1;
-      const { afterMs, unreachable = false } = error.options;
+      const { afterMs, unreachable = false, silent = false } = error.options;
       const tooLong = afterMs !== undefined && afterMs > longestWaitMs;
-      if (failures > (unreachable ? Math.min(retries, unreachableRetries) : retries) || tooLong)
+      if (failures > (unreachable || silent ? Math.min(retries, fewRetries) : retries) || tooLong)
         throw giveUp(error, failures);
       const wait = afterMs ?? delayMs * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
+      using _report = new WaitReport(`the next attempt (${error.message})`, onWait, reportMs);
       await sleep(wait, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
     }
   }

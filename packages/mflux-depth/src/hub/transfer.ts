@@ -1,5 +1,6 @@
 import type { RepositoryCache } from "./cache.js";
 import type { HubFile } from "./client.js";
+import type { Waiting } from "./waiting.js";
 
 /** Progress of a download. */
 export interface DownloadProgress {
@@ -14,6 +15,8 @@ export interface DownloadProgress {
   readonly filesDone: number;
   /** Files being downloaded now. */
   readonly current: readonly string[];
+  /** What is being waited for, when nothing has arrived for seconds. */
+  readonly waiting?: Waiting;
 }
 
 /** Number of files downloaded at the same time. */
@@ -32,15 +35,13 @@ export interface TransferOptions {
 /** Downloads the files of one model, several at a time, and reports them as one download. */
 export class Transfer {
   readonly #cache: RepositoryCache;
-  readonly #commit: string;
   readonly #options: TransferOptions;
   readonly #held = new Map<string, { bytes: number; total: number }>();
   readonly #current = new Set<string>();
   #reportedAt = 0;
 
-  constructor(cache: RepositoryCache, commit: string, options: TransferOptions) {
+  constructor(cache: RepositoryCache, options: TransferOptions) {
     this.#cache = cache;
-    this.#commit = commit;
     this.#options = options;
   }
 
@@ -48,17 +49,17 @@ export class Transfer {
    * Downloads files; those in the cache already count as done.
    * @throws {ModelError} if the Hub refuses one, or the disk lacks the space for them.
    */
-  async fetch(files: readonly HubFile[]): Promise<void> {
+  async fetch(files: readonly HubFile[], commit: string): Promise<void> {
     let remaining = 0;
     for (const file of files) {
-      const bytes = await this.#cache.held(file, this.#commit);
+      const bytes = await this.#cache.held(file, commit);
       this.#held.set(file.path, { bytes, total: file.bytes });
       remaining += file.bytes - bytes;
     }
     await this.#cache.requireSpace(remaining);
     const queue = [...files];
     const work = async (): Promise<void> => {
-      for (let file = queue.shift(); file; file = queue.shift()) await this.#fetchOne(file);
+      for (let file = queue.shift(); file; file = queue.shift()) await this.#fetchOne(file, commit);
     };
     const workers = Array.from({ length: Math.min(concurrency, files.length) }, () =>
       work().catch((error: unknown) => this.#options.failed.abort(error)),
@@ -67,10 +68,13 @@ export class Transfer {
     this.#options.failed.signal.throwIfAborted();
   }
 
-  async #fetchOne(file: HubFile): Promise<void> {
+  /** Reports what the download is waiting for. */
+  readonly wait = (waiting: Waiting): void => this.#report(waiting);
+
+  async #fetchOne(file: HubFile, commit: string): Promise<void> {
     const progress = this.#held.get(file.path)!;
     this.#current.add(file.path);
-    await this.#cache.fetch(file, this.#commit, (bytes) => {
+    await this.#cache.fetch(file, commit, (bytes) => {
       progress.bytes = bytes;
       if (performance.now() - this.#reportedAt >= reportIntervalMs) this.#report();
     });
@@ -78,7 +82,7 @@ export class Transfer {
     this.#report();
   }
 
-  #report(): void {
+  #report(waiting?: Waiting): void {
     this.#reportedAt = performance.now();
     const all = [...this.#held.values()];
     this.#options.onProgress?.({
@@ -89,6 +93,7 @@ export class Transfer {
       files: all.length,
       filesDone: all.filter(({ bytes, total }) => bytes === total).length,
       current: [...this.#current],
+      ...(waiting && { waiting }),
     });
   }
 }

@@ -1,22 +1,78 @@
 import type { ReadableStreamReadResult } from "node:stream/web";
-import { Transient } from "./retry.js";
+import { type Patience, Transient } from "./retry.js";
+import { type WaitListener, WaitReport } from "./waiting.js";
+
+export interface RequestOptions {
+  readonly signal: AbortSignal | undefined;
+  readonly patience: Patience;
+  readonly onWait: WaitListener | undefined;
+  /** Whether the answer is a file, whose bytes may take any time as long as they keep coming. */
+  readonly file: boolean;
+}
+
+/** The most bytes of a redirect's body that are read to keep its connection. */
+const mostSkippedBytes = 2 ** 16;
 
 /** A request, redirects included, that is aborted by its owner's signal or when nothing arrives for too long. */
 export class WatchedRequest {
   readonly #controller = new AbortController();
   readonly #timer: NodeJS.Timeout;
+  readonly #deadline: NodeJS.Timeout | undefined;
   readonly #owner: AbortSignal | undefined;
+  readonly #report: WaitReport;
+  #server = "";
+  readonly #isFile: boolean;
+  #answered = false;
   // Not AbortSignal.any: Node 20 may collect its signal as garbage, and the request would never end.
   readonly #forward = (): void => this.#controller.abort(this.#owner?.reason);
 
-  constructor(owner: AbortSignal | undefined, stallMs: number) {
+  constructor({ signal: owner, patience, onWait, file }: RequestOptions) {
+    const { stallMs, answerMs, reportMs } = patience;
+    const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
     this.#owner = owner;
+    this.#isFile = file;
     if (owner?.aborted) this.#forward();
     owner?.addEventListener("abort", this.#forward, { once: true });
     this.#timer = setTimeout(
-      () => this.#controller.abort(new Transient(`no data for ${Math.round(stallMs / 1000)} s`)),
+      () =>
+        this.#controller.abort(
+          this.#answered
+            ? new Transient(`no data for ${seconds(stallMs)}`)
+            : new Transient(
+                `${this.#server} accepts connections but has not answered for ${seconds(stallMs)}`,
+                {
+                  silent: true,
+                },
+              ),
+        ),
       stallMs,
     );
+    if (!file)
+      this.#deadline = setTimeout(
+        () =>
+          this.#controller.abort(
+            new Transient(`the answer of ${this.#server} was not complete after ${seconds(answerMs)}`, {
+              silent: true,
+            }),
+          ),
+        answerMs,
+      );
+    this.#report = new WaitReport("an answer", onWait, reportMs);
+  }
+
+  /** Notes that a server is asked: the first, or the one it redirects to. */
+  asks(server: string): void {
+    this.#server = server;
+    this.#answered = false;
+    this.#timer.refresh();
+    this.#report.restart(`an answer from ${server}`);
+  }
+
+  /** Notes that the server has begun to answer. */
+  answered(): void {
+    this.#answered = true;
+    this.#timer.refresh();
+    if (this.#isFile) this.#report.restart(`more data from ${this.#server}`);
   }
 
   /** Pass this to `fetch`. */
@@ -33,9 +89,21 @@ export class WatchedRequest {
     }
   }
 
-  /** Reads the body of a redirect to its end, so that its connection can be used again. */
+  /** Reads the body of a redirect to its end, so that its connection can be used again; drops a long one. */
   async skip(response: Response): Promise<void> {
-    for await (const _ of this.#read(response));
+    await this.text(response, mostSkippedBytes);
+  }
+
+  /** Reads the beginning of a body, up to about `most` bytes. */
+  async text(response: Response, most: number): Promise<string> {
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const chunk of this.#read(response)) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= most) break;
+    }
+    return Buffer.concat(chunks).toString("utf8", 0, most);
   }
 
   async *#read({ body }: Response): AsyncGenerator<Uint8Array, void> {
@@ -54,6 +122,7 @@ export class WatchedRequest {
     try {
       for (let chunk = reader && (await read()); chunk && !chunk.done; chunk = await read()) {
         this.#timer.refresh();
+        if (this.#isFile) this.#report.restart();
         yield chunk.value;
       }
     } catch (error) {
@@ -80,6 +149,8 @@ export class WatchedRequest {
   /** Releases the timer and the owner's signal. */
   end(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#deadline);
+    this.#report[Symbol.dispose]();
     this.#owner?.removeEventListener("abort", this.#forward);
   }
 }

@@ -5,6 +5,7 @@ import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
 import { componentNames } from "../families/family.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import { Listener } from "../listener.js";
 import { requireFit } from "../memory/plan.js";
 import {
   checkOption,
@@ -73,6 +74,8 @@ export class FluxDepth {
   readonly #estimators: EstimatorSource;
   readonly #prompts = new PromptCache();
   readonly #queue = new Queue();
+  /** The caller's `onProgress`. */
+  readonly #progress: Listener<LoadProgress | DownloadProgress>;
   readonly #lifetime = new AbortController();
 
   private constructor(
@@ -81,10 +84,12 @@ export class FluxDepth {
     model: Model,
     estimators: EstimatorSource,
     notes: readonly string[],
+    progress: Listener<LoadProgress | DownloadProgress>,
   ) {
     this.model = repository;
     this.options = options;
     this.notes = notes;
+    this.#progress = progress;
     this.#model = model;
     this.#estimators = estimators;
   }
@@ -95,23 +100,27 @@ export class FluxDepth {
    * @throws {ModelError} when the model does not exist, is of another kind, cannot be downloaded, or is damaged.
    */
   static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
-    const { onProgress, signal, ...rest } = given;
+    const { onProgress, signal: cancel, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
-    signal?.throwIfAborted();
-    const { repository, files } = await findModel(options, { signal, onProgress });
+    const progress = new Listener(onProgress);
+    using job = progress.job(cancel);
+    const { signal } = job;
+    signal.throwIfAborted();
+    const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
+    signal.throwIfAborted();
     const device = chooseDevice(options.device);
     if (options.threads !== undefined) useThreads(options.threads, device);
     if (options.cacheLimitGb !== undefined) memory.setCacheLimit(Math.round(options.cacheLimitGb * 1e9));
-    const model = openModel(files, options, device, { onProgress });
+    const model = openModel(files, options, device, { onProgress: progress.tell });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
       onLoad: model.onLoad,
-      onDownload: onProgress,
+      onDownload: progress.tell,
     });
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    return new FluxDepth(repository, options, model, estimators, notes);
+    return new FluxDepth(repository, options, model, estimators, notes, progress);
   }
 
   /**
@@ -126,9 +135,11 @@ export class FluxDepth {
     given: GenerateOptions & { readonly onStep?: ((step: StepEvent) => void) | undefined },
   ): Promise<GenerationResult> {
     requireOptions(given);
-    const { onStep, ...request } = given;
-    for await (const event of this.steps(request)) {
-      if (event.type === "step") onStep?.(event);
+    const { onStep, signal, ...request } = given;
+    const steps = new Listener(onStep);
+    using job = steps.job(signal);
+    for await (const event of this.steps({ ...request, signal: job.signal })) {
+      if (event.type === "step") steps.tell(event);
       if (event.type === "result") return event.result;
     }
     throw new Error("the generation ended without a result");
@@ -148,11 +159,12 @@ export class FluxDepth {
     requireLatentSize(request, grid);
     const ended = this.#untilDisposed(signal);
     const leave = await this.#queue.enter(ended);
+    using job = this.#progress.job(ended);
     try {
       const warnings = new Warnings([...this.notes, ...request.warnings]);
       // Report problems with images before anything that takes long.
-      const images = await readImages(request, warnings, ended);
-      const estimator = await this.#estimatorFor(request, images, ended);
+      const images = await readImages(request, warnings, job.signal);
+      const estimator = await this.#estimatorFor(request, images, job.signal);
       if (!estimator) warnIfInverted({ images, request, warnings }, null);
       const workload = workloadOf(request, {
         estimatesDepth: estimator !== null,
@@ -171,7 +183,7 @@ export class FluxDepth {
         previewEvery,
         withLatents,
         hasCacheLimit: this.options.cacheLimitGb !== undefined,
-        signal: ended,
+        signal: job.signal,
         warnings,
       });
     } finally {
@@ -189,8 +201,10 @@ export class FluxDepth {
   async estimateDepth(photo: ImageInput, options: EstimateOptions = {}): Promise<DepthEstimate> {
     checkOption("photo", { type: "image" }, photo);
     requireOptions(options);
-    const signal = this.#untilDisposed(options.signal);
-    const leave = await this.#queue.enter(signal);
+    const ended = this.#untilDisposed(options.signal);
+    const leave = await this.#queue.enter(ended);
+    using job = this.#progress.job(ended);
+    const { signal } = job;
     try {
       const estimator = await this.#estimators.find(signal);
       return await estimator.estimate(photo, { ...options, signal });
@@ -215,6 +229,7 @@ export class FluxDepth {
   /** Runs the stages of a generation and ends with the event that carries the result. */
   async *#generate(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
     const finished = yield* runRecipe(stagesOf(generation.workload), generation, this.options.memory);
+    generation.signal.throwIfAborted();
     const { decoded, depthMap, timings } = finished;
     const names = { model: this.model, estimator: this.#estimators.name };
     const result = new GenerationResult({

@@ -1,5 +1,6 @@
 import type { DeviceType, DType } from "@mflux-depth/mlx";
 import {
+  bfloat16AttentionSpeed,
   canMultiplyIntegers,
   type Module,
   multipliesStored,
@@ -60,9 +61,9 @@ export const componentDType = (
   { dtype }: Precision,
 ): DType => (float32InsteadOfFloat16 && dtype === "float16" ? "float32" : dtype);
 
-/** Makes a network multiply quantized weights by 8-bit inputs and attend in bfloat16. */
+/** Makes a network multiply quantized weights by 8-bit inputs, and attend in bfloat16 where that is faster. */
 export function useInt8Products<M extends Module>(network: M): M {
   setQuantizedProducts(network, "int8");
-  setAttentionProducts(network, "bfloat16");
+  if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");
   return network;
 }

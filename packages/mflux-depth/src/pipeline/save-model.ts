@@ -3,6 +3,7 @@ import { MlxError } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../errors.js";
 import { checkDiskSpace, checkNewFolder, writeFolder } from "../files/atomic-folder.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import { Listener } from "../listener.js";
 import {
   type Bits,
   type LoadOptions,
@@ -60,16 +61,19 @@ export interface SavedModel {
  * @throws {OutputError} when the folder is not empty or cannot be written, or the disk is full.
  */
 export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
-  const { path, onProgress, signal, ...rest } = given;
+  const { path, onProgress, signal: cancel, ...rest } = given;
   refuseUnknown(Object.keys(rest), Object.keys(saveOptions));
   const options = resolveLoadOptions({ ...rest, dtype: rest.dtype ?? "bfloat16" });
   if (typeof path !== "string" || path.trim() === "")
     throw new OptionError("path", "path is missing; name the folder to make.");
-  signal?.throwIfAborted();
+  const listener = new Listener(onProgress);
+  using job = listener.job(cancel);
+  const { signal } = job;
+  signal.throwIfAborted();
   const target = resolve(path);
   await checkNewFolder(target);
 
-  const { repository, files } = await findModel(options, { signal, onProgress });
+  const { repository, files } = await findModel(options, { signal, onProgress: listener.tell });
   const bits = files.storedBits ?? options.quantize;
   using tensors = await ModelTensors.of(openModel(files, options, "cpu"));
   const totalBytes = tensors.bytes;
@@ -82,7 +86,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
         signal,
         onBytes(component, count) {
           bytes += count;
-          onProgress?.({ state: "write", component, bytes, totalBytes });
+          listener.tell({ state: "write", component, bytes, totalBytes });
         },
       });
       await copyModelFiles(files, folder, signal);
@@ -93,7 +97,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
         quantize: bits,
         dtype: options.dtype,
       });
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
     });
   } catch (error) {
     if (!(error instanceof MlxError)) throw error;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { instructionSet } from "@mflux-depth/mlx";
-import { canMultiplyBfloat16, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
+import { instructionSet, processor } from "@mflux-depth/mlx";
+import { bfloat16AttentionSpeed, canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { CommandLine, smallRequest } from "../support/command-line.js";
 import { at as inPackage } from "../support/tensors.js";
 
@@ -36,7 +36,9 @@ describe("doctor", () => {
         ? {
             instructionSet: instructionSet(),
             int8: canMultiplyIntegers(),
-            bfloat16Attention: canMultiplyBfloat16(),
+            processor: processor(),
+            bfloat16Attention: bfloat16AttentionSpeed() === "faster",
+            bfloat16AttentionSpeed: bfloat16AttentionSpeed(),
           }
         : null,
     );
@@ -55,6 +57,13 @@ describe("doctor", () => {
       !kernels ||
         stdout.includes(`${kernels.instructionSet}; ${kernels.int8 ? "quantized" : "everything in"}`),
     );
+  });
+
+  test("says in which type attention computes, and why", async () => {
+    const { kernels } = (await report).mlx;
+    const { stdout } = await text;
+    if (kernels?.int8) assert.match(stdout, /^Attention +(bfloat16|float32)[,;] .*(processor)/m);
+    else assert.doesNotMatch(stdout, /^Attention/m);
   });
 
   test("names the command that downloads each missing model", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
 import { describe, test } from "node:test";
-import { duration, progressOn } from "../../src/cli/progress.js";
+import { downloadOn, duration, progressOn } from "../../src/cli/progress.js";
 
 /** What a stage with three of four steps shows. */
 function shown(terminal: boolean): string {
@@ -30,6 +30,27 @@ describe("progress without a terminal", () => {
       /^reading transformer, 23\.8 GB\ndenoising 1\/4: 9\.00 s, 27 s left\ndenoising 2\/4: 2\.00 s, 18 s left\ndenoising 3\/4: 3\.00 s, 3\.00 s left\na sentence\ndenoising: \d+\.\d\d s\n$/,
     );
   });
+});
+
+test("a download says what it waits for, and then how far it is", () => {
+  const stderr = Object.assign(new PassThrough(), { isTTY: false });
+  const io = {
+    stdin: new PassThrough(),
+    stdout: new PassThrough(),
+    stderr,
+    env: {},
+    signal: new AbortController().signal,
+  };
+  const show = downloadOn(progressOn(io), io);
+  const download = { component: "me/tiny", bytes: 2e9, bytesDone: 1e9, files: 4, filesDone: 2 };
+  show(download);
+  show({ ...download, waiting: { for: "more data from https://hub", seconds: 5.02 } });
+  show(download);
+  const done = "downloading me/tiny, 1.0 GB of 2.0 GB, 2 of 4 files";
+  assert.equal(
+    (stderr.read() as Buffer).toString(),
+    `${done}\ndownloading me/tiny: waiting for more data from https://hub, 5 s so far\n${done}\n`,
+  );
 });
 
 describe("progress on a terminal", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Engine } from "../../src/engine/index.js";
+import { Engine, type EngineEvent } from "../../src/engine/index.js";
 import { isAlive, job } from "../support/engine.js";
 import { until } from "../support/waiting.js";
 
@@ -26,6 +26,31 @@ describe("a model", () => {
     assert.ok(!isAlive(pid));
     assert.equal(engine.held, null);
     assert.equal(await engine.evict(), null);
+  });
+
+  test("has left memory before the next job starts a process", async () => {
+    await engine.generate(job({ steps: 1 }));
+    const pid = engine.pid!;
+    // A stopped process takes long to end.
+    process.kill(pid, "SIGSTOP");
+    const released = engine.evict();
+    const aliveAtStart: boolean[] = [];
+    const onEvent = ({ type }: EngineEvent): void => {
+      if (type === "started") aliveAtStart.push(isAlive(pid));
+    };
+    await engine.generate(job({ steps: 1 }), { onEvent });
+    assert.deepEqual(aliveAtStart, [false]);
+    assert.equal((await released)?.model, "tiny-world");
+  });
+
+  test("that takes long to release does not keep a job from being cancelled", async () => {
+    await engine.generate(job({ steps: 1 }));
+    process.kill(engine.pid!, "SIGSTOP");
+    const released = engine.evict();
+    const began = performance.now();
+    await assert.rejects(engine.generate(job(), { signal: AbortSignal.timeout(200) }), /timeout/);
+    assert.ok(performance.now() - began < 2000);
+    await released;
   });
 
   for (const [when, options] of [

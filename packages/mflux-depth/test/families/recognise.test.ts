@@ -63,6 +63,11 @@ describe("familyOf refuses, by the transformer's config,", () => {
     ["FLUX.1 Fill", { in_channels: 384 }, /FLUX\.1 Fill/],
     ["an unknown number of channels", { in_channels: 5 }, /in_channels is 5/],
     ["another transformer", { _class_name: "SD3Transformer2DModel" }, /SD3Transformer2DModel/],
+    [
+      "a class that is not a name",
+      { _class_name: { a: 1 } },
+      /the transformer is a \{"a":1\}; FLUX\.1 Depth has/,
+    ],
   ] as const)
     test(what, () => {
       copyBundled();
@@ -82,6 +87,11 @@ describe("familyOf refuses", () => {
   test("a depth estimator, naming the option for it", () => {
     const estimator = join(bundled, "depth_pro");
     refused(() => familyOf(estimator), estimator, /Depth Pro.*depthModel/);
+  });
+
+  test("the folder of one component whose kind is not a name", () => {
+    writeJson(join(folder, "config.json"), { model_type: { a: 1 }, _class_name: [] });
+    refused(() => familyOf(folder), folder, /one component \(of an unknown kind\)/);
   });
 
   test("the folder of one component", () => {

@@ -15,7 +15,7 @@ import { untilWritten } from "./waiting.js";
 export const repository = "someone/tiny";
 
 /** Failing attempts give up within milliseconds; slow ones are waited for. */
-export const impatient = { retries: 3, delayMs: 1, stallMs: 60_000 };
+export const impatient = { retries: 3, delayMs: 1, stallMs: 60_000, answerMs: 60_000 };
 
 // ---------------------------------------------------------------- files
 

@@ -2,10 +2,16 @@
 
 #ifdef __linux__
 
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 // Selects the kernels for this processor.
 
@@ -66,6 +72,25 @@ const InstructionSet& chosen() {
 
 const char* instruction_set() {
   return chosen().name;
+}
+
+std::string processor() {
+#ifdef __x86_64__
+  unsigned most, signature, unused, words[3];
+  __cpuid(0, most, words[0], words[2], words[1]);
+  char vendor[13] = {};
+  std::memcpy(vendor, words, 12);
+  __cpuid(1, signature, unused, unused, unused);
+  // The extended fields count only for the base values that announce them.
+  unsigned family = signature >> 8 & 0xf, model = signature >> 4 & 0xf;
+  if (family == 0xf || family == 6) model += signature >> 12 & 0xf0;
+  if (family == 0xf) family += signature >> 20 & 0xff;
+  char name[32];
+  std::snprintf(name, sizeof name, "%s-%X-%X", vendor, family, model);
+  return name;
+#else
+  return "none";
+#endif
 }
 
 const Kernels& kernels() {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "integer.h"
 
@@ -103,6 +104,10 @@ const AttentionKernel* bfloat16_attention();
 const Kernels& kernels();
 
 const char* instruction_set();
+
+// The model of this processor as vendor, family and model in hexadecimal, as Linux's perf names it: "GenuineIntel-6-8F".
+// "none" on processors other than x86.
+std::string processor();
 
 extern const Kernels generic_kernels;
 #ifdef __x86_64__

@@ -410,6 +410,7 @@ bool multiplies_bfloat16() { return false; }
 bool fusible(const array&) { return false; }
 bool fusible_weight(const array&) { return false; }
 const char* instruction_set() { return "none"; }
+std::string processor() { return "none"; }
 
 }  // namespace
 }  // namespace cpu
@@ -422,6 +423,7 @@ Table cpu_table() {
       row("fusible", "a", [](array a) { return cpu::fusible(a); }),
       row("fusibleWeight", "a", [](array a) { return cpu::fusible_weight(a); }),
       row("instructionSet", "", [] { return std::string(cpu::instruction_set()); }),
+      row("processor", "", [] { return cpu::processor(); }),
       row("peakRate", "arithmetic", [](std::string arithmetic) { return cpu::peak_rate(arithmetic); }),
       row("fusedActivation", "x kind",
           [](array x, std::string kind) { return cpu::activate(x, *cpu::activation_of(kind)); }),

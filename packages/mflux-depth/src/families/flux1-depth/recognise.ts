@@ -60,7 +60,10 @@ function requireFluxDepth(folder: string, configs: string): void {
     "config.json",
   );
   if (network !== undefined && network !== transformerClass)
-    throw new ModelError(source, `the transformer is a ${network}; FLUX.1 Depth has a ${transformerClass}`);
+    throw new ModelError(
+      source,
+      `the transformer is a ${typeof network === "string" ? network : JSON.stringify(network)}; FLUX.1 Depth has a ${transformerClass}`,
+    );
   const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), "config.json");
   requireDepthChannels(source, channels, latentChannels);
 }
@@ -75,9 +78,10 @@ function singleComponent(folder: string): ModelError {
       `this is ${estimator.name}, which estimates depth from photos; set depthModel to it, and model to a FLUX.1 Depth model`,
       { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
     );
+  const kind = [type, network].find((name) => typeof name === "string") ?? "of an unknown kind";
   return new ModelError(
     folder,
-    `this is one component (${type ?? network ?? "of an unknown kind"}); expected a whole FLUX.1 Depth repository with the folders ${modelFolders.join(", ")}`,
+    `this is one component (${kind}); expected a whole FLUX.1 Depth repository with the folders ${modelFolders.join(", ")}`,
   );
 }
 

@@ -1,0 +1,94 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { FuzzCase, Limits } from "./area.js";
+
+/** What running a case showed. */
+export interface Verdict {
+  /** What is wrong, in one sentence; null if the case was accepted or refused properly. */
+  readonly failure: string | null;
+  /** Whether the input was taken. */
+  readonly accepted?: boolean;
+  /** The message with which it was refused. */
+  readonly refusal?: string;
+}
+
+const pollMs = 50;
+
+/** Runs the cases of an area in a process, which it replaces when a case breaks its limits or ends it. */
+export class Judge implements Disposable {
+  readonly #area: string;
+  readonly #folder: string;
+  readonly #limits: Limits;
+  #child: ChildProcess | null = null;
+
+  /** @param folder a scratch folder of its own. */
+  constructor(area: string, folder: string, limits: Limits) {
+    this.#area = area;
+    this.#folder = folder;
+    this.#limits = limits;
+  }
+
+  async judge(fuzzCase: FuzzCase): Promise<Verdict> {
+    this.#child ??= await this.#start();
+    const child = this.#child;
+    let timers: NodeJS.Timeout[] = [];
+    try {
+      return await new Promise<Verdict>((resolve) => {
+        const kill = (failure: string): void => {
+          resolve({ failure });
+          child.kill("SIGKILL");
+        };
+        const { seconds, bytes } = this.#limits;
+        timers = [
+          setTimeout(() => kill(`it takes longer than ${seconds} s`), seconds * 1000),
+          setInterval(() => {
+            if (treeBytes(child.pid!) > bytes) kill(`it takes more than ${bytes / 1e9} GB of memory`);
+          }, pollMs),
+        ];
+        child.once("message", resolve);
+        child.once("exit", (code, signal) => {
+          this.#child = null;
+          resolve({ failure: `the process ends with ${signal ?? `exit code ${code}`}` });
+        });
+        child.send(fuzzCase);
+      });
+    } finally {
+      for (const timer of timers) clearTimeout(timer);
+      child.removeAllListeners("message");
+      child.removeAllListeners("exit");
+      if (child.killed || child.exitCode !== null) this.#child = null;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#child?.kill("SIGKILL");
+  }
+
+  async #start(): Promise<ChildProcess> {
+    const child = fork(fileURLToPath(new URL("./executor.js", import.meta.url)), [this.#area, this.#folder], {
+      serialization: "advanced",
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+      env: { ...process.env, HF_HUB_OFFLINE: "1", HF_HOME: this.#folder },
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once("message", () => resolve());
+      child.once("exit", (code) =>
+        reject(new Error(`the process of ${this.#area} does not start (${code})`)),
+      );
+    });
+    child.removeAllListeners("exit");
+    return child;
+  }
+}
+
+/** Resident memory of a process and of those it started; 0 where the system has no /proc. */
+function treeBytes(pid: number): number {
+  try {
+    const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+    return pages * 4096 + children.reduce((sum, one) => sum + (one === "" ? 0 : treeBytes(Number(one))), 0);
+  } catch {
+    return 0;
+  }
+}
