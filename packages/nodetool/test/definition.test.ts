@@ -66,7 +66,7 @@ test("types, ranges and defaults are those of NodeTool's node", () => {
       default: 4,
     },
     { name: "steps", type: { type: "int", type_args: [] }, default: 20, min: 1, max: 50 },
-    { name: "guidance", type: { type: "float", optional: true, type_args: [] }, default: 10, min: 0 },
+    { name: "guidance", type: { type: "float", optional: true, type_args: [] }, default: 10, min: 0, max: 100 },
     { name: "height", type: { type: "int", type_args: [] }, default: 1024, min: 256, max: 2048 },
     { name: "width", type: { type: "int", type_args: [] }, default: 1024, min: 256, max: 2048 },
     { name: "seed", type: { type: "int", type_args: [] }, default: 0 },

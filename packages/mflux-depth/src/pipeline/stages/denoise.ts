@@ -2,6 +2,7 @@ import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
 import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
 import { type FluxTransformer, rotaryTables } from "../../models/flux-transformer.js";
+import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
 import { modelTime, sigmas, startIndex } from "../../sampling/schedule.js";
@@ -66,7 +67,7 @@ function startLatents(photo: MxArray | null, sigma: number, { request, grid, mod
   const { packing } = model.family;
   return scope(() => {
     const noise = request.latents
-      ? packing.pack(fromChannelsFirst(request.latents, grid), grid)
+      ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
       : packing.noise(request.seed, grid);
     return photo ? addNoise(photo, noise, sigma) : noise;
   });
