@@ -25,6 +25,7 @@ import type { GenerationEvent, StepEvent } from "./events.js";
 import { readImages } from "./images.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { findModel, type Model, openModel, quantizeNotes } from "./model.js";
+import { noiseLevelsOf } from "./noise-levels.js";
 import { parametersOf } from "./parameters.js";
 import { planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
@@ -142,6 +143,7 @@ export class FluxDepth {
     const request = resolveRequest(rest);
     const grid = latentGridOf(request, this.#model);
     requireLatentSize(request, grid);
+    const noiseLevels = noiseLevelsOf(request, grid, this.#model);
     const ended = this.#untilDisposed(signal);
     const leave = await this.#queue.enter(ended);
     try {
@@ -164,6 +166,7 @@ export class FluxDepth {
         estimator,
         prompts: this.#prompts,
         grid,
+        noiseLevels,
         previewEvery,
         withLatents,
         hasCacheLimit: this.options.cacheLimitGb !== undefined,

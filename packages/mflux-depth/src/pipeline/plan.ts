@@ -11,6 +11,7 @@ import { type MachineMemory, machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
+import { startIndex } from "../sampling/schedule.js";
 import type { HeldSize } from "../weights/component.js";
 import { chooseDevice } from "./device.js";
 import type { StageName } from "./events.js";
@@ -29,6 +30,7 @@ export const workloadOf = (
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
   startsFromPhoto: request.imageStrength > 0,
+  steps: request.steps - startIndex(request.steps, request.imageStrength),
   previews,
 });
 
