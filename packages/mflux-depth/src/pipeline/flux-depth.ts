@@ -19,7 +19,7 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { chooseDevice, useThreads } from "./device.js";
+import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, StepEvent } from "./events.js";
 import { readImages } from "./images.js";
@@ -29,12 +29,15 @@ import { noiseLevelsOf } from "./noise-levels.js";
 import { parametersOf } from "./parameters.js";
 import { planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
+import { type ComputeSettings, enterWith } from "./process-settings.js";
 import { PromptCache } from "./prompt-cache.js";
 import { Queue } from "./queue.js";
+import { readAhead } from "./read-ahead.js";
 import { stagesOf } from "./recipe.js";
 import { GenerationResult } from "./result.js";
 import { runRecipe } from "./runner.js";
 import type { Generation, RequestImages, Workload } from "./stage.js";
+import { Turn } from "./turn.js";
 import { Warnings } from "./warnings.js";
 
 export interface FluxDepthOptions extends LoadOptions {
@@ -60,7 +63,8 @@ export interface StepOptions {
  * Depth-guided image generation: images from a prompt and a depth map, or a photo whose depth is estimated.
  *
  * Weights are read when a stage first needs them. Generations of one instance run one after another, in the order of
- * the calls.
+ * the calls. Instances compute at the same time if they have the same device, threads and cache limit; otherwise they
+ * take turns.
  */
 export class FluxDepth {
   /** The model's repository. */
@@ -68,6 +72,7 @@ export class FluxDepth {
   readonly options: ResolvedLoadOptions;
   /** One sentence for each thing about the model that differs from what was requested. */
   readonly notes: readonly string[];
+  readonly #settings: ComputeSettings;
   readonly #model: Model;
   readonly #estimators: EstimatorSource;
   readonly #prompts = new PromptCache();
@@ -77,6 +82,7 @@ export class FluxDepth {
   private constructor(
     repository: Repository,
     options: ResolvedLoadOptions,
+    settings: ComputeSettings,
     model: Model,
     estimators: EstimatorSource,
     notes: readonly string[],
@@ -84,6 +90,7 @@ export class FluxDepth {
     this.model = repository;
     this.options = options;
     this.notes = notes;
+    this.#settings = settings;
     this.#model = model;
     this.#estimators = estimators;
   }
@@ -98,11 +105,9 @@ export class FluxDepth {
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
     signal?.throwIfAborted();
+    const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress });
-    const device = chooseDevice(options.device);
-    if (options.threads !== undefined) useThreads(options.threads, device);
-    if (options.cacheLimitGb !== undefined) memory.setCacheLimit(Math.round(options.cacheLimitGb * 1e9));
-    const model = openModel(files, options, device, { onProgress });
+    const model = openModel(files, options, settings.device, { onProgress });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
@@ -110,7 +115,7 @@ export class FluxDepth {
       onDownload: onProgress,
     });
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    return new FluxDepth(repository, options, model, estimators, notes);
+    return new FluxDepth(repository, options, settings, model, estimators, notes);
   }
 
   /**
@@ -118,7 +123,7 @@ export class FluxDepth {
    * @param given.onStep receives an event after each denoising step.
    * @throws {OptionError} for an invalid value, before any work.
    * @throws {ImageError} when an image cannot be read.
-   * @throws {ModelError} when weights do not load, or the depth estimator is not found.
+   * @throws {ModelError} when weights do not load or give numbers that are not finite, or the depth estimator is not found.
    * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
    */
   async generate(
@@ -134,7 +139,10 @@ export class FluxDepth {
 
   /**
    * Generates an image and yields each stage, step and warning; the last event carries the result. Leaving the loop
-   * early ends the generation.
+   * early ends the generation. It pauses while the loop is busy, until another call on this instance, or on one that
+   * computes with another device, threads or cache limit, waits for it. Then it runs on, and the loop gets the rest of
+   * the events when it asks for them. A loop may therefore call `generate` and `estimateDepth` itself: they begin when
+   * this generation has ended.
    * @throws as {@link generate}.
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
@@ -144,39 +152,14 @@ export class FluxDepth {
     const grid = latentGridOf(request, this.#model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, this.#model);
-    const ended = this.#untilDisposed(signal);
-    const leave = await this.#queue.enter(ended);
-    try {
-      const warnings = new Warnings([...this.notes, ...request.warnings]);
-      // Report problems with images before anything that takes long.
-      const images = await readImages(request, warnings);
-      const estimator = await this.#estimatorFor(request, images, ended);
-      if (!estimator) warnIfInverted({ images, request, warnings }, null);
-      const workload = workloadOf(request, {
-        estimatesDepth: estimator !== null,
-        previews: previewEvery > 0,
-      });
-      this.#checkMemory(workload, images, estimator, warnings);
-      yield* warnings.report();
-      yield* this.#generate({
-        request,
-        workload,
-        model: this.#model,
-        images,
-        estimator,
-        prompts: this.#prompts,
-        grid,
-        noiseLevels,
-        previewEvery,
-        withLatents,
-        hasCacheLimit: this.options.cacheLimitGb !== undefined,
-        signal: ended,
-        warnings,
-      });
-    } finally {
-      memory.clearCache();
-      leave();
-    }
+    const left = new AbortController();
+    const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
+    const turn = await this.#enter(ended);
+    const events = this.#generate(
+      { request, grid, noiseLevels, previewEvery, withLatents, signal: ended },
+      turn,
+    );
+    yield* readAhead(events, turn.awaited, () => left.abort(new Error("the loop over the steps was left")));
   }
 
   /**
@@ -186,14 +169,14 @@ export class FluxDepth {
    */
   async estimateDepth(photo: ImageInput, options: EstimateOptions = {}): Promise<DepthEstimate> {
     const signal = this.#untilDisposed(options.signal);
-    const leave = await this.#queue.enter(signal);
+    const turn = await this.#enter(signal);
     try {
       const estimator = await this.#estimators.find(signal);
       return await estimator.estimate(photo, { ...options, signal });
     } finally {
       this.#estimators.free();
       memory.clearCache();
-      leave();
+      turn.end();
     }
   }
 
@@ -208,8 +191,42 @@ export class FluxDepth {
     this.dispose();
   }
 
+  /** Runs a generation and ends with the event that carries the result; then ends the turn. */
+  async *#generate(
+    asked: Pick<Generation, "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "signal">,
+    turn: Turn,
+  ): AsyncGenerator<GenerationEvent, void, void> {
+    const { request, previewEvery, signal } = asked;
+    try {
+      const warnings = new Warnings([...this.notes, ...request.warnings]);
+      // Report problems with images before anything that takes long.
+      const images = await readImages(request, warnings);
+      const estimator = await this.#estimatorFor(request, images, signal);
+      if (!estimator) warnIfInverted({ images, request, warnings }, null);
+      const workload = workloadOf(request, {
+        estimatesDepth: estimator !== null,
+        previews: previewEvery > 0,
+      });
+      this.#checkMemory(workload, images, estimator, warnings);
+      yield* warnings.report();
+      yield* this.#runStages({
+        ...asked,
+        workload,
+        model: this.#model,
+        images,
+        estimator,
+        prompts: this.#prompts,
+        hasCacheLimit: this.options.cacheLimitGb !== undefined,
+        warnings,
+      });
+    } finally {
+      memory.clearCache();
+      turn.end();
+    }
+  }
+
   /** Runs the stages of a generation and ends with the event that carries the result. */
-  async *#generate(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
+  async *#runStages(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
     const finished = yield* runRecipe(stagesOf(generation.workload), generation, this.options.memory);
     const { decoded, depthMap, timings } = finished;
     const names = { model: this.model, estimator: this.#estimators.name };
@@ -222,6 +239,28 @@ export class FluxDepth {
       warnings: generation.warnings.messages,
     });
     yield { type: "result", result };
+  }
+
+  /**
+   * Waits for the turn of a call: until this instance has nothing else to do, and no other computes with other settings.
+   * @throws the signal's reason when it is aborted first.
+   */
+  async #enter(signal: AbortSignal): Promise<Turn> {
+    const own = await this.#queue.enter(signal);
+    try {
+      const shared = await enterWith(this.#settings, signal);
+      const turn = new Turn(() => {
+        shared.end();
+        own.end();
+      });
+      void Promise.race([own.awaited, shared.awaited]).then(turn.await);
+      // A generation that pauses for a busy or lost reader ends, too.
+      signal.addEventListener("abort", turn.await, { once: true });
+      return turn;
+    } catch (error) {
+      own.end();
+      throw error;
+    }
   }
 
   /** The given signal, which also aborts when this instance is disposed. */
