@@ -1,4 +1,4 @@
-import { all, type Bits, type DType, isfinite, type MxArray, memory, scope } from "@mflux-depth/mlx";
+import { astype, type Bits, type DType, isfinite, type MxArray, memory, scope, sum } from "@mflux-depth/mlx";
 import { batchBytes, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
@@ -155,11 +155,7 @@ export class Component<M extends Module> {
     try {
       await loadWeights(module, checkpoint, {
         ...options,
-        onTensor: (key, tensor) =>
-          checks.set(
-            key,
-            scope(() => all(isfinite(tensor))),
-          ),
+        onTensor: (key, tensor) => checks.set(key, allFinite(tensor)),
         deliver(key, parameters) {
           const finite = checks.get(key)!;
           checks.delete(key);
@@ -227,6 +223,13 @@ function weightOptions<M extends Module>(
     ...(original && { original: openCheckpoint(original) }),
   };
 }
+
+/**
+ * Whether all values are finite, lazily. One that is not makes the sum so, and a sum is five times as fast as looking at
+ * each value. Finite values whose sum exceeds float32 are useless, too.
+ */
+const allFinite = (tensor: MxArray): MxArray =>
+  scope(() => isfinite(sum(tensor.dtype === "float16" ? astype(tensor, "float32") : tensor)));
 
 /** Bytes of one floating-point value. */
 export const bytesPerValue = (dtype: DType): number => (dtype === "float32" ? 4 : 2);

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { full } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
 import { componentNames } from "../../src/families/family.js";
 import { saveModel } from "../../src/index.js";
-import { copyModel, plant, someTensor, weights } from "../support/damaged-models.js";
+import { copyModel, plant, rewriteTensors, someTensor, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";
 import { failsWith } from "../support/refusals.js";
 import { inMemory, loadTinyWorld, logLoads, smallRequest } from "../support/tiny-world.js";
@@ -104,6 +105,26 @@ describe("control latents that are not finite", () => {
 });
 
 describe("saveModel", () => {
+  for (const value of [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+    test(`refuses ${value}`, async () => {
+      const folder = await modelWith("vae", value);
+      await failsWith(
+        () => saveModel({ model: folder, path: join(currentFolder(), "x") }),
+        ModelError,
+        /vae: tensor "decoder\..*" of the weights has values that are not finite/,
+      );
+    });
+
+  test("takes finite values of float16 whose sum exceeds its range", async () => {
+    const { folder, file } = copyModel(currentFolder(), weights.transformer);
+    await rewriteTensors(file, (arrays) => {
+      const { shape } = arrays.get("proj_out.weight")!;
+      arrays.set("proj_out.weight", full([...shape], 60_000, "float16"));
+    });
+    const path = join(currentFolder(), "x");
+    assert.equal((await saveModel({ model: folder, path })).path, path);
+  });
+
   for (const quantize of ["none", 4] as const)
     for (const component of componentNames)
       test(`refuses a NaN in ${component} at bits ${quantize}, and leaves nothing`, async () => {
