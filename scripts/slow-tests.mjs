@@ -24,11 +24,13 @@ export const slowTests = {
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
   "packages/mflux-depth/test/pipeline/abort.test.ts": "aborts generations in every stage",
   "packages/mflux-depth/test/pipeline/diffusers.test.ts": "generates whole images",
+  "packages/mflux-depth/test/pipeline/finite.test.ts": "generates with and saves many damaged models",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/int8.test.ts": "generates whole images at every kind of product",
   "packages/mflux-depth/test/pipeline/loading.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/pipeline/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/pipeline/polarity.test.ts": "generates images and estimates depth",
+  "packages/mflux-depth/test/pipeline/process-settings.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/queue.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/save-model.test.ts":
     "saves models at every bit width, in processes that are killed",

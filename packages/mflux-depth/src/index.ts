@@ -17,6 +17,8 @@ export type {
   MemoryPolicy,
   ModelReference,
   RawImage,
+  ShapedTensor,
+  TensorInput,
 } from "./options/index.js";
 export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {

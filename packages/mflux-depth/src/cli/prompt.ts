@@ -1,7 +1,8 @@
 /*
  * The prompt of the command line: from a flag, a file or standard input.
  */
-import { createReadStream } from "node:fs";
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
 import { OptionError } from "../errors.js";
 import type { Io } from "./command.js";
@@ -13,9 +14,12 @@ export interface PromptSource {
   readonly promptFile?: string | undefined;
 }
 
+/** The most bytes that are read: more than the longest prompt takes, with blank lines around it. */
+const longestBytes = 2 ** 20;
+
 /**
- * Reads the prompt.
- * @throws {OptionError} when there is none, more than one, or it cannot be read.
+ * Reads the prompt. Of a file or standard input, it reads at most 1 MB.
+ * @throws {OptionError} when there is none, more than one, it is too long, or it cannot be read.
  * @throws the signal's reason, also while standard input is awaited.
  */
 export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): Promise<string> {
@@ -28,24 +32,52 @@ export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): 
     throw new OptionError("prompt", "--prompt is missing: say what to draw.", { code: "option-missing" });
   if (prompt !== undefined && prompt !== "-") return prompt;
   const source = given === "-" ? "standard input" : given;
-  const stream = addAbortSignal(io.signal, given === "-" ? io.stdin : createReadStream(given));
-  const text = await readText(stream).catch((error: unknown) => {
-    throw new OptionError("promptFile", `--prompt-file ${source}: ${reasonOf(error)}.`, { cause: error });
-  });
+  const text = await (given === "-" ? readStream(io.stdin, io.signal) : readFile(given, io.signal)).catch(
+    (error: unknown) => {
+      io.signal.throwIfAborted();
+      throw new OptionError("promptFile", `--prompt-file ${source}: ${reasonOf(error)}.`, { cause: error });
+    },
+  );
   const trimmed = text.replace(/^\ufeff/, "").trim();
   if (trimmed === "") throw new OptionError("prompt", `The prompt in ${source} is blank.`);
   return trimmed;
 }
 
-async function readText(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Uint8Array));
+/** Why a prompt is refused, in words. */
+class Refusal extends Error {}
+
+async function readFile(path: string, signal: AbortSignal): Promise<string> {
+  // Opening a FIFO would otherwise wait for a writer, and nothing could end that.
+  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    await requireRegular(file);
+    return await readStream(file.createReadStream({ autoClose: false }), signal);
+  } finally {
+    await file.close();
+  }
+}
+
+async function requireRegular(file: FileHandle): Promise<void> {
+  const status = await file.stat();
+  if (status.isDirectory()) throw new Refusal("is a folder");
+  if (!status.isFile())
+    throw new Refusal("is not a regular file; pipe the prompt into --prompt-file - instead");
+}
+
+async function readStream(stream: Readable, signal: AbortSignal): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of addAbortSignal(signal, stream)) {
+    chunks.push(Buffer.from(chunk as Uint8Array));
+    bytes += chunks.at(-1)!.length;
+    if (bytes > longestBytes) throw new Refusal("has more than 1 MB, which no prompt needs");
+  }
   return Buffer.concat(chunks).toString("utf8");
 }
 
 function reasonOf(error: unknown): string {
+  if (error instanceof Refusal) return error.message;
   const { code } = error as NodeJS.ErrnoException;
   if (code === "ENOENT") return "there is no such file";
-  if (code === "EISDIR") return "is a folder";
   return `cannot be read (${code ?? error})`;
 }

@@ -85,6 +85,12 @@ export class ConfigReader {
     return typeof value === "number" && Number.isFinite(value) ? value : this.wrong(key, "a number");
   }
 
+  /** A number from `min` to `max`. */
+  numberWithin(key: string, fallback: number, [min, max]: readonly [min: number, max: number]): number {
+    const value = this.number(key, fallback);
+    return value >= min && value <= max ? value : this.wrong(key, `a number from ${min} to ${max}`);
+  }
+
   flag(key: string, fallback: boolean): boolean {
     const value = this.values[key] ?? fallback;
     return typeof value === "boolean" ? value : this.wrong(key, "true or false");

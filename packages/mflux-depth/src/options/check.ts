@@ -4,7 +4,7 @@ import { describeKind, type OptionKind } from "./kinds.js";
 import { nearest } from "./suggest.js";
 import type { OptionTable } from "./table.js";
 import type { ResolvedOptions } from "./types.js";
-import type { ImageInput, ModelReference } from "./values.js";
+import type { ImageInput, ModelReference, ShapedTensor } from "./values.js";
 
 /**
  * Checks a value that already has a type, such as one from JavaScript or JSON.
@@ -43,13 +43,15 @@ function hasType(kind: OptionKind, value: unknown): boolean {
     case "image":
       return isImageInput(value);
     case "tensor":
-      return value instanceof Float32Array;
+      return value instanceof Float32Array || isShapedTensor(value);
   }
 }
 
 /** Whether a value of the kind's type is one of its values. */
 function isInRange(kind: OptionKind, value: unknown): boolean {
   switch (kind.type) {
+    case "text":
+      return kind.max === undefined || isWithin(value as string, kind.max);
     case "integer":
       return (value as number) >= kind.min && (value as number) <= kind.max;
     case "number": {
@@ -62,6 +64,21 @@ function isInRange(kind: OptionKind, value: unknown): boolean {
     default:
       return true;
   }
+}
+
+/** Whether a text has at most `max` code points. Each has at most two UTF-16 units. */
+const isWithin = (text: string, max: number): boolean =>
+  text.length <= max || (text.length <= 2 * max && [...text].length <= max);
+
+function isShapedTensor(value: unknown): value is ShapedTensor {
+  if (!isRecord(value)) return false;
+  const { data, shape } = value;
+  return (
+    data instanceof Float32Array &&
+    Array.isArray(shape) &&
+    shape.every((n) => Number.isInteger(n) && n > 0) &&
+    shape.reduce((product, n) => product * n, 1) === data.length
+  );
 }
 
 function isModel(value: unknown): value is string | ModelReference {
@@ -96,9 +113,9 @@ function shown(value: unknown): string {
   return Array.isArray(value) ? "a list" : `a value of type ${typeof value}`;
 }
 
-/** A value as data of an error: as it is where JSON has it, else as a message shows it. */
+/** A value as data of an error: as it is where JSON has it and it is short, else as a message shows it. */
 const inJson = (value: unknown): string | number | boolean =>
-  typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
+  (typeof value === "string" && value.length <= 1000) || typeof value === "boolean" || Number.isFinite(value)
     ? (value as string | number | boolean)
     : shown(value);
 

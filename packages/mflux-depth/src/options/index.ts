@@ -5,7 +5,7 @@ export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./chec
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { parseOption } from "./parse.js";
-export { resolveLoadOptions, resolveRequest } from "./resolve.js";
+export { resolveLoadOptions, resolveRequest, valuesOf } from "./resolve.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,
@@ -34,4 +34,4 @@ export type {
   ResolvedOptions,
   ResolvedRequest,
 } from "./types.js";
-export type { ImageInput, ModelReference, RawImage } from "./values.js";
+export type { ImageInput, ModelReference, RawImage, ShapedTensor, TensorInput } from "./values.js";

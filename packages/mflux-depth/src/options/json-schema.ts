@@ -11,7 +11,7 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 export interface JsonForms {
   /** Images; the path of a file when absent. */
   readonly image?: JsonSchema;
-  /** Tensors; options with tensors are left out when absent. */
+  /** The values of tensors; options with tensors are left out when absent. */
   readonly tensor?: JsonSchema;
 }
 
@@ -45,7 +45,10 @@ const text = { type: "string", pattern: "\\S" } as const;
 function schemaOfKind(kind: OptionKind, forms: JsonForms): JsonSchema | null {
   switch (kind.type) {
     case "text":
-      return kind.blank ? { type: "string" } : text;
+      return {
+        ...(kind.blank ? { type: "string" } : text),
+        ...(kind.max !== undefined && { maxLength: kind.max }),
+      };
     case "integer":
       return { type: "integer", minimum: kind.min, maximum: kind.max };
     case "number":
@@ -63,9 +66,17 @@ function schemaOfKind(kind: OptionKind, forms: JsonForms): JsonSchema | null {
     case "image":
       return forms.image ?? text;
     case "tensor":
-      return forms.tensor ?? null;
+      return forms.tensor ? { anyOf: [forms.tensor, shapedTensor(forms.tensor)] } : null;
   }
 }
+
+/** `ShapedTensor`. */
+const shapedTensor = (values: JsonSchema): JsonSchema => ({
+  type: "object",
+  properties: { data: values, shape: { type: "array", items: { type: "integer", minimum: 1 } } },
+  required: ["data", "shape"],
+  additionalProperties: false,
+});
 
 const nullableText = { type: ["string", "null"] } as const;
 const nullableTexts = { type: ["array", "null"], items: { type: "string" } } as const;

@@ -1,9 +1,9 @@
-import type { ImageInput, ModelReference } from "./values.js";
+import type { ImageInput, ModelReference, TensorInput } from "./values.js";
 
 /** What an option's value may be. */
 export type OptionKind =
-  /** Not blank, unless `blank`. */
-  | { readonly type: "text"; readonly blank?: boolean }
+  /** Not blank, unless `blank`; at most `max` characters (Unicode code points). */
+  | { readonly type: "text"; readonly blank?: boolean; readonly max?: number }
   /** `floorTo`: floored to a multiple of it when a request is resolved. */
   | { readonly type: "integer"; readonly min: number; readonly max: number; readonly floorTo?: number }
   | { readonly type: "number"; readonly min: number; readonly max?: number; readonly exclusiveMin?: boolean }
@@ -25,21 +25,21 @@ export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; valu
         : K extends { type: "image" }
           ? ImageInput
           : K extends { type: "tensor" }
-            ? Float32Array
+            ? TensorInput
             : string;
 
 /** The values of a kind in words: "a whole number from 1 to 50". */
 export function describeKind(kind: OptionKind): string {
   switch (kind.type) {
     case "text":
-      return "a text that is not blank";
+      return `a text that is not blank${kind.max === undefined ? "" : `, of at most ${kind.max} characters`}`;
     case "integer":
       return `a whole number from ${kind.min} to ${kind.max}`;
     case "number":
-      if (kind.exclusiveMin)
-        return `a number above ${kind.min}${kind.max === undefined ? "" : `, at most ${kind.max}`}`;
-      return kind.max === undefined
-        ? `a number of at least ${kind.min}`
+      if (kind.max === undefined)
+        return `a number ${kind.exclusiveMin ? "above" : "of at least"} ${kind.min}`;
+      return kind.exclusiveMin
+        ? `a number above ${kind.min}, and at most ${kind.max}`
         : `a number from ${kind.min} to ${kind.max}`;
     case "choice":
       return `one of ${kind.values.join(", ")}`;
@@ -50,6 +50,6 @@ export function describeKind(kind: OptionKind): string {
     case "image":
       return "a path, the bytes of an encoded image, or { data, width, height, channels }";
     case "tensor":
-      return "a Float32Array";
+      return "a Float32Array, or { data, shape } with as many values as the shape says";
   }
 }

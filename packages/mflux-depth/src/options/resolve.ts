@@ -2,7 +2,7 @@ import { OptionError } from "../errors.js";
 import { checkOptions } from "./check.js";
 import { loadOptions, requestOptions } from "./table.js";
 import type { GenerateRequest, LoadOptions, ResolvedLoadOptions, ResolvedRequest } from "./types.js";
-import type { ModelReference } from "./values.js";
+import type { ModelReference, TensorInput } from "./values.js";
 
 /**
  * Checks a request, fills in defaults, floors the size and draws a seed in place of 0. Images are checked when they
@@ -41,11 +41,15 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
   };
   const [width, height] = [floored("width"), floored("height")];
 
-  if (latents?.some((value) => !Number.isFinite(value)))
+  if (latents && !valuesOf(latents).every(Number.isFinite))
     throw new OptionError("latents", "latents must hold finite numbers; some of its values are not.");
 
   return { ...values, imageStrength, width, height, seed: values.seed || randomSeed(), warnings };
 }
+
+/** The values of a tensor, row by row. */
+export const valuesOf = (tensor: TensorInput): Float32Array =>
+  tensor instanceof Float32Array ? tensor : tensor.data;
 
 const randomSeed = (): number => {
   const [seed] = crypto.getRandomValues(new Uint32Array(1));

@@ -2,7 +2,7 @@
  * Every option once: name, kind, default, text, flags, and where it applies. TypeScript types, flags, JSON Schema,
  * forms and node properties are derived from these tables; ranges and defaults are stated only here.
  */
-import { defaultDepthModel, defaultModel, longestPrompt } from "./defaults.js";
+import { defaultDepthModel, defaultModel, longestPrompt, longestPromptText } from "./defaults.js";
 import type { OptionKind } from "./kinds.js";
 
 /** The commands that take an option. */
@@ -52,7 +52,7 @@ const size = {
 /** The options of a request: one generated image. In the order of help and forms. */
 export const requestOptions = {
   prompt: {
-    kind: { type: "text" },
+    kind: { type: "text", max: longestPromptText },
     required: true,
     text: "What to draw; the geometry comes from the depth map.",
     flags: ["--prompt"],
@@ -110,7 +110,7 @@ export const requestOptions = {
   },
   /** How closely the image follows the prompt. */
   guidance: {
-    kind: { type: "number", min: 0 },
+    kind: { type: "number", min: 0, max: 100 },
     default: 10,
     text: "How closely the image follows the prompt.",
     flags: ["--guidance"],
@@ -140,7 +140,10 @@ export const requestOptions = {
     value: "N",
     appliesTo: ["generate", "plan"],
   },
-  /** The initial noise, `[1, 16, height/8, width/8]`; replaces the noise drawn from the seed. */
+  /**
+   * The initial noise, `[1, 16, height/8, width/8]`; replaces the noise drawn from the seed. Takes the values alone, or
+   * with their shape, like the `latents` of a result.
+   */
   latents: {
     kind: { type: "tensor" },
     text: "A safetensors file with the initial noise, [1, 16, height/8, width/8]; replaces the noise drawn from the seed.",
@@ -252,7 +255,7 @@ export const loadOptions = {
     value: "POLICY",
     appliesTo: ["generate", "plan"],
   },
-  /** Linux CPU: threads that share the work, for the whole process. */
+  /** Linux CPU: threads that share the work while this model computes. */
   threads: {
     kind: { type: "integer", min: 1, max: 64 },
     text: "Threads that share the work on a Linux CPU.",
@@ -261,9 +264,9 @@ export const loadOptions = {
     value: "N",
     appliesTo: ["generate", "plan"],
   },
-  /** The most that MLX keeps of freed buffers, in GB (10⁹ bytes). */
+  /** The most that MLX keeps of freed buffers while this model computes, in GB (10⁹ bytes). */
   cacheLimitGb: {
-    kind: { type: "number", min: 0, exclusiveMin: true, max: 1_000_000 },
+    kind: { type: "number", min: 0, max: 10_000, exclusiveMin: true },
     text: "The most memory that MLX keeps of freed buffers, in GB.",
     defaultText: "by the machine's memory",
     flags: ["--mlx-cache-limit-gb"],

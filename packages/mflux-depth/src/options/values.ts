@@ -11,6 +11,16 @@ export interface RawImage {
 /** An image: the path of a file, the bytes of an encoded file, or pixels. */
 export type ImageInput = string | Uint8Array | RawImage;
 
+/** Values row by row, with the size of each axis. */
+export interface ShapedTensor {
+  readonly data: Float32Array;
+  /** Its product is the number of values. */
+  readonly shape: readonly number[];
+}
+
+/** A tensor: with its shape, or the values alone where the option tells the shape. */
+export type TensorInput = Float32Array | ShapedTensor;
+
 /** A model as NodeTool and other hosts name it. */
 export interface ModelReference {
   /** A Hub repository, a folder, or "tiny-world". */

@@ -10,6 +10,8 @@ import { Autoencoder, scaleLatents, unscaleLatents } from "../models/autoencoder
 import type { Arithmetic } from "../models/layer-plan.js";
 import { latentShape, toChannelsFirst } from "../sampling/latents.js";
 import { bytesPerValue } from "../weights/component.js";
+import type { StageName } from "./events.js";
+import { requireFinite } from "./finite.js";
 import type { Model } from "./model.js";
 import { componentDType } from "./precision.js";
 import type { Latents, Picture } from "./result.js";
@@ -19,13 +21,18 @@ type AutoencoderContext = Pick<Generation, "request" | "grid" | "model" | "signa
 
 /**
  * Encodes an image, stretched to the requested size, to packed latents `[1, tokens, channels]` float32.
+ * @param stage the stage that encodes it, for messages.
+ * @throws {ModelError} when the latents are not finite.
  * @throws the signal's reason when it is aborted.
  */
 export async function encodeImage(
   image: FloatImage,
   vae: Autoencoder,
-  { request: { width, height }, grid, model, signal }: AutoencoderContext,
+  stage: StageName,
+  context: AutoencoderContext,
 ): Promise<MxArray> {
+  const { grid, model, signal } = context;
+  const { width, height } = context.request;
   const input = await toModelInput(image, width, height, signal);
   using pixels = array(input, { shape: [1, height, width, 3] });
   using mode = await runStages(vae.encodeStages(pixels, workingRoom()), { signal });
@@ -33,6 +40,8 @@ export async function encodeImage(
   const packed = scope(() => packing.pack(scaleLatents(astype(mode, "float32"), vae.config), grid));
   try {
     await evaluate(packed, { signal });
+    const values = "the latents of the encoded image";
+    await requireFinite(packed, { stage, values, component: "vae", network: vae }, context);
     return packed;
   } catch (error) {
     packed.dispose();
@@ -42,15 +51,21 @@ export async function encodeImage(
 
 /**
  * Decodes packed latents `[1, tokens, channels]` to an image.
+ * @param stage the stage that decodes them, for messages.
+ * @throws {ModelError} when the pixels are not finite.
  * @throws the signal's reason when it is aborted.
  */
 export async function decodeLatents(
   packed: MxArray,
   vae: Autoencoder,
-  { grid, model, signal }: AutoencoderContext,
+  stage: StageName,
+  context: AutoencoderContext,
 ): Promise<Picture> {
+  const { grid, model, signal } = context;
   using latents = scope(() => unscaleLatents(model.family.packing.unpack(packed, grid), vae.config));
-  const pixels = await runStages(vae.decodeStages(latents, workingRoom()), { signal });
+  using pixels = await runStages(vae.decodeStages(latents, workingRoom()), { signal });
+  const values = "the pixels of the decoded image";
+  await requireFinite(pixels, { stage, values, component: "vae", network: vae }, context);
   const [, height, width] = pixels.shape as [number, number, number, number];
   return { data: toBytes(await floatsOf(pixels, signal)), width, height };
 }
@@ -60,14 +75,13 @@ export async function unpackedLatents(
   packed: MxArray,
   { grid, model, signal }: Pick<Generation, "grid" | "model" | "signal">,
 ): Promise<Latents> {
-  const unpacked = scope(() => toChannelsFirst(model.family.packing.unpack(packed, grid)));
+  using unpacked = scope(() => toChannelsFirst(model.family.packing.unpack(packed, grid)));
   return { data: await floatsOf(unpacked, signal), shape: latentShape(grid) };
 }
 
-/** Reads the values of an array as float32 and disposes it. */
+/** Reads the values of an array as float32. */
 async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Array> {
-  using source = values;
-  using floats = astype(source, "float32");
+  using floats = astype(values, "float32");
   await evaluate(floats, { signal });
   return floats.toTypedArray() as Float32Array;
 }

@@ -1,35 +1,37 @@
-import {
-  backend,
-  type DeviceType,
-  defaultDevice,
-  isAvailable,
-  setDefaultDevice,
-  setThreads,
-} from "@mflux-depth/mlx";
+import { backend, type DeviceType, isAvailable } from "@mflux-depth/mlx";
 import { OptionError } from "../errors.js";
+import type { ResolvedLoadOptions } from "../options/index.js";
+import { type ComputeSettings, ownDefaultDevice } from "./process-settings.js";
 
 /**
- * Makes the requested device MLX's default. Without a request, the current default stays.
- * @returns the default device.
+ * The device that an instance computes on. Without a request, the process's default device.
  * @throws {OptionError} when this machine does not have the device.
  */
-export function chooseDevice(requested: DeviceType | undefined): DeviceType {
-  if (requested === undefined) return defaultDevice();
+export function deviceFor(requested: DeviceType | undefined): DeviceType {
+  if (requested === undefined) return ownDefaultDevice();
   if (!isAvailable(requested))
     throw new OptionError(
       "device",
       `device is ${requested}, but MLX (${backend().name}) has no such device on this machine; leave out device.`,
     );
-  setDefaultDevice(requested);
   return requested;
 }
 
 /**
- * Sets how many threads share the work on a Linux CPU.
- * @throws {OptionError} on other devices and systems.
+ * Checks the options that become settings of MLX while an instance computes. Changes nothing.
+ * @throws {OptionError} when this machine does not have the device, or threads cannot be chosen for it.
  */
-export function useThreads(threads: number, device: DeviceType): void {
-  if (device !== "cpu" || process.platform !== "linux")
+export function computeSettingsOf({
+  device: requested,
+  threads,
+  cacheLimitGb,
+}: Pick<ResolvedLoadOptions, "device" | "threads" | "cacheLimitGb">): ComputeSettings {
+  const device = deviceFor(requested);
+  if (threads !== undefined && (device !== "cpu" || process.platform !== "linux"))
     throw new OptionError("threads", "threads needs the CPU of a Linux machine; leave it out here.");
-  setThreads(threads);
+  return {
+    device,
+    threads,
+    cacheLimit: cacheLimitGb === undefined ? undefined : Math.round(cacheLimitGb * 1e9),
+  };
 }

@@ -22,21 +22,25 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { chooseDevice, useThreads } from "./device.js";
+import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, StepEvent } from "./events.js";
 import { readImages } from "./images.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { findModel, type Model, openModel, quantizeNotes } from "./model.js";
+import { noiseLevelsOf } from "./noise-levels.js";
 import { parametersOf } from "./parameters.js";
 import { planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
+import { type ComputeSettings, enterWith } from "./process-settings.js";
 import { PromptCache } from "./prompt-cache.js";
 import { Queue } from "./queue.js";
+import { readAhead } from "./read-ahead.js";
 import { stagesOf } from "./recipe.js";
 import { GenerationResult } from "./result.js";
 import { runRecipe } from "./runner.js";
 import type { Generation, RequestImages, Workload } from "./stage.js";
+import { Turn } from "./turn.js";
 import { Warnings } from "./warnings.js";
 
 export interface FluxDepthOptions extends LoadOptions {
@@ -62,7 +66,8 @@ export interface StepOptions {
  * Depth-guided image generation: images from a prompt and a depth map, or a photo whose depth is estimated.
  *
  * Weights are read when a stage first needs them. Generations of one instance run one after another, in the order of
- * the calls.
+ * the calls. Instances compute at the same time if they have the same device, threads and cache limit; otherwise they
+ * take turns.
  */
 export class FluxDepth {
   /** The model's repository. */
@@ -70,6 +75,7 @@ export class FluxDepth {
   readonly options: ResolvedLoadOptions;
   /** One sentence for each thing about the model that differs from what was requested. */
   readonly notes: readonly string[];
+  readonly #settings: ComputeSettings;
   readonly #model: Model;
   readonly #estimators: EstimatorSource;
   readonly #prompts = new PromptCache();
@@ -81,6 +87,7 @@ export class FluxDepth {
   private constructor(
     repository: Repository,
     options: ResolvedLoadOptions,
+    settings: ComputeSettings,
     model: Model,
     estimators: EstimatorSource,
     notes: readonly string[],
@@ -90,6 +97,7 @@ export class FluxDepth {
     this.options = options;
     this.notes = notes;
     this.#progress = progress;
+    this.#settings = settings;
     this.#model = model;
     this.#estimators = estimators;
   }
@@ -107,12 +115,10 @@ export class FluxDepth {
     using job = progress.job(cancel);
     const { signal } = job;
     signal.throwIfAborted();
+    const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
-    const device = chooseDevice(options.device);
-    if (options.threads !== undefined) useThreads(options.threads, device);
-    if (options.cacheLimitGb !== undefined) memory.setCacheLimit(Math.round(options.cacheLimitGb * 1e9));
-    const model = openModel(files, options, device, { onProgress: progress.tell });
+    const model = openModel(files, options, settings.device, { onProgress: progress.tell });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
@@ -120,7 +126,7 @@ export class FluxDepth {
       onDownload: progress.tell,
     });
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    return new FluxDepth(repository, options, model, estimators, notes, progress);
+    return new FluxDepth(repository, options, settings, model, estimators, notes, progress);
   }
 
   /**
@@ -128,7 +134,7 @@ export class FluxDepth {
    * @param given.onStep receives an event after each denoising step.
    * @throws {OptionError} for an invalid value, before any work.
    * @throws {ImageError} when an image cannot be read.
-   * @throws {ModelError} when weights do not load, or the depth estimator is not found.
+   * @throws {ModelError} when weights do not load or give numbers that are not finite, or the depth estimator is not found.
    * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
    */
   async generate(
@@ -147,7 +153,10 @@ export class FluxDepth {
 
   /**
    * Generates an image and yields each stage, step and warning; the last event carries the result. Leaving the loop
-   * early ends the generation.
+   * early ends the generation. It pauses while the loop is busy, until another call on this instance, or on one that
+   * computes with another device, threads or cache limit, waits for it. Then it runs on, and the loop gets the rest of
+   * the events when it asks for them. A loop may therefore call `generate` and `estimateDepth` itself: they begin when
+   * this generation has ended.
    * @throws as {@link generate}.
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
@@ -157,39 +166,15 @@ export class FluxDepth {
     const request = resolveRequest(rest);
     const grid = latentGridOf(request, this.#model);
     requireLatentSize(request, grid);
-    const ended = this.#untilDisposed(signal);
-    const leave = await this.#queue.enter(ended);
-    using job = this.#progress.job(ended);
-    try {
-      const warnings = new Warnings([...this.notes, ...request.warnings]);
-      // Report problems with images before anything that takes long.
-      const images = await readImages(request, warnings, job.signal);
-      const estimator = await this.#estimatorFor(request, images, job.signal);
-      if (!estimator) warnIfInverted({ images, request, warnings }, null);
-      const workload = workloadOf(request, {
-        estimatesDepth: estimator !== null,
-        previews: previewEvery > 0,
-      });
-      this.#checkMemory(workload, images, estimator, warnings);
-      yield* warnings.report();
-      yield* this.#generate({
-        request,
-        workload,
-        model: this.#model,
-        images,
-        estimator,
-        prompts: this.#prompts,
-        grid,
-        previewEvery,
-        withLatents,
-        hasCacheLimit: this.options.cacheLimitGb !== undefined,
-        signal: job.signal,
-        warnings,
-      });
-    } finally {
-      memory.clearCache();
-      leave();
-    }
+    const noiseLevels = noiseLevelsOf(request, grid, this.#model);
+    const left = new AbortController();
+    const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
+    const turn = await this.#enter(ended);
+    const events = this.#generate(
+      { request, grid, noiseLevels, previewEvery, withLatents, signal: ended },
+      turn,
+    );
+    yield* readAhead(events, turn.awaited, () => left.abort(new Error("the loop over the steps was left")));
   }
 
   /**
@@ -202,7 +187,7 @@ export class FluxDepth {
     checkOption("photo", { type: "image" }, photo);
     requireOptions(options);
     const ended = this.#untilDisposed(options.signal);
-    const leave = await this.#queue.enter(ended);
+    const turn = await this.#enter(ended);
     using job = this.#progress.job(ended);
     const { signal } = job;
     try {
@@ -211,7 +196,7 @@ export class FluxDepth {
     } finally {
       this.#estimators.free();
       memory.clearCache();
-      leave();
+      turn.end();
     }
   }
 
@@ -226,8 +211,45 @@ export class FluxDepth {
     this.dispose();
   }
 
+  /** Runs a generation and ends with the event that carries the result; then ends the turn. */
+  async *#generate(
+    asked: Pick<Generation, "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "signal">,
+    turn: Turn,
+  ): AsyncGenerator<GenerationEvent, void, void> {
+    const { request, previewEvery } = asked;
+    using job = this.#progress.job(asked.signal);
+    const { signal } = job;
+    try {
+      const warnings = new Warnings([...this.notes, ...request.warnings]);
+      // Report problems with images before anything that takes long.
+      const images = await readImages(request, warnings, signal);
+      const estimator = await this.#estimatorFor(request, images, signal);
+      if (!estimator) warnIfInverted({ images, request, warnings }, null);
+      const workload = workloadOf(request, {
+        estimatesDepth: estimator !== null,
+        previews: previewEvery > 0,
+      });
+      this.#checkMemory(workload, images, estimator, warnings);
+      yield* warnings.report();
+      yield* this.#runStages({
+        ...asked,
+        signal,
+        workload,
+        model: this.#model,
+        images,
+        estimator,
+        prompts: this.#prompts,
+        hasCacheLimit: this.options.cacheLimitGb !== undefined,
+        warnings,
+      });
+    } finally {
+      memory.clearCache();
+      turn.end();
+    }
+  }
+
   /** Runs the stages of a generation and ends with the event that carries the result. */
-  async *#generate(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
+  async *#runStages(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
     const finished = yield* runRecipe(stagesOf(generation.workload), generation, this.options.memory);
     generation.signal.throwIfAborted();
     const { decoded, depthMap, timings } = finished;
@@ -241,6 +263,28 @@ export class FluxDepth {
       warnings: generation.warnings.messages,
     });
     yield { type: "result", result };
+  }
+
+  /**
+   * Waits for the turn of a call: until this instance has nothing else to do, and no other computes with other settings.
+   * @throws the signal's reason when it is aborted first.
+   */
+  async #enter(signal: AbortSignal): Promise<Turn> {
+    const own = await this.#queue.enter(signal);
+    try {
+      const shared = await enterWith(this.#settings, signal);
+      const turn = new Turn(() => {
+        shared.end();
+        own.end();
+      });
+      void Promise.race([own.awaited, shared.awaited]).then(turn.await);
+      // A generation that pauses for a busy or lost reader ends, too.
+      signal.addEventListener("abort", turn.await, { once: true });
+      return turn;
+    } catch (error) {
+      own.end();
+      throw error;
+    }
   }
 
   /** The given signal, which also aborts when this instance is disposed. */

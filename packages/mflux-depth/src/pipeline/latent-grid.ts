@@ -20,14 +20,23 @@ export function latentGridOf(
 
 /**
  * Checks that the latents of a request, if it brings any, fill the grid.
- * @throws {OptionError} when they have another size.
+ * @throws {OptionError} when they have another shape or size.
  */
 export function requireLatentSize({ latents }: Pick<ResolvedRequest, "latents">, grid: LatentGrid): void {
-  const shape = latentShape(grid);
-  const expected = shape.reduce((product, n) => product * n, 1);
-  if (latents && latents.length !== expected)
+  if (!latents) return;
+  const expected = latentShape(grid);
+  if (latents instanceof Float32Array) {
+    const count = expected.reduce((product, n) => product * n, 1);
+    if (latents.length !== count)
+      throw new OptionError(
+        "latents",
+        `latents has ${latents.length} values; this size needs ${count}, ${listed(expected)}.`,
+      );
+  } else if (listed(latents.shape) !== listed(expected))
     throw new OptionError(
       "latents",
-      `latents has ${latents.length} values; this size needs ${expected}, [${shape.join(", ")}].`,
+      `latents has the shape ${listed(latents.shape)}; this size needs ${listed(expected)}.`,
     );
 }
+
+const listed = (shape: readonly number[]): string => `[${shape.join(", ")}]`;

@@ -25,10 +25,11 @@ export interface PictureParameters {
   /** "float32", "bfloat16", "float16". */
   readonly precision: string;
   readonly device: string;
+  /** The file's name. */
   readonly image_path: string | null;
   readonly image_sha256: string | null;
   readonly image_strength: number | null;
-  /** `null` when the depth was estimated from the photo. */
+  /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
   /** Whether the given depth map was inverted. */

@@ -1,9 +1,18 @@
+import { basename, isAbsolute } from "node:path";
 import { backend } from "@mflux-depth/mlx";
 import type { Repository } from "../hub/repository.js";
+import type { ImageInput } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import type { PictureParameters } from "./metadata.js";
 import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
+
+/** A repository's name; of a folder that is given by its absolute path, only the last part, because the rest is private. */
+const publicName = (name: string): string => (isAbsolute(name) ? basename(name) : name);
+
+/** The name of an image's file. Its folder stays private; the hash identifies the image. */
+const fileName = (image: ImageInput | undefined): string | null =>
+  typeof image === "string" ? basename(image) : null;
 
 /** The parameters of a generation, as they are written into its image. */
 export function parametersOf(
@@ -16,7 +25,7 @@ export function parametersOf(
   const { precision, device } = model;
   return {
     mflux_depth_version: packageVersion(),
-    model: names.model.name,
+    model: publicName(names.model.name),
     revision: names.model.revision ?? null,
     prompt: request.prompt,
     seed: request.latents ? null : request.seed,
@@ -29,14 +38,14 @@ export function parametersOf(
     int8: precision.int8,
     precision: precision.dtype,
     device,
-    image_path: photo && typeof request.image === "string" ? request.image : null,
+    image_path: photo && fileName(request.image),
     image_sha256: photo?.sha256 ?? null,
     image_strength: request.imageStrength > 0 ? request.imageStrength : null,
-    depth_image_path: typeof request.depthImage === "string" ? request.depthImage : null,
+    depth_image_path: fileName(request.depthImage),
     depth_image_sha256: depthMap?.sha256 ?? null,
     depth_inverted: depthMap !== null && request.invertDepth,
     depth_source: depthMap ? "map" : "photo",
-    depth_model: depthMap ? null : names.estimator,
+    depth_model: depthMap ? null : publicName(names.estimator),
     mlx_version: backend().version,
     generation_time_seconds: Object.values(stageSeconds).reduce((sum, seconds) => sum + seconds, 0),
     stage_seconds: stageSeconds,

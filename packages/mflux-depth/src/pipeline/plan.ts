@@ -11,8 +11,9 @@ import { type MachineMemory, machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
+import { startIndex } from "../sampling/schedule.js";
 import type { HeldSize } from "../weights/component.js";
-import { chooseDevice } from "./device.js";
+import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { findModel, type Model, openModel } from "./model.js";
@@ -29,6 +30,7 @@ export const workloadOf = (
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
   startsFromPhoto: request.imageStrength > 0,
+  steps: request.steps - startIndex(request.steps, request.imageStrength),
   previews,
 });
 
@@ -100,7 +102,7 @@ export async function planModel(
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
   const { repository, files } = await findModel({ ...options, offline: true });
-  const model = openModel(files, options, chooseDevice(options.device));
+  const model = openModel(files, options, deviceFor(options.device));
   latentGridOf(request, model);
   const notes: string[] = [];
   let estimator: DepthEstimator | null = null;

@@ -1,28 +1,32 @@
 import { untilAborted } from "../abort.js";
+import { Turn } from "./turn.js";
 
 /** Lets one caller in at a time, in the order of the calls. */
 export class Queue {
-  #last: Promise<void> = Promise.resolve();
+  #last: { readonly turn: Turn; readonly left: Promise<void> } | null = null;
 
   /**
-   * Waits until every earlier caller has left.
-   * @returns a function that lets the next caller in.
+   * Waits until every earlier caller has left, and tells the last of them that it is awaited.
+   * @returns the turn, whose end lets the next caller in.
    * @throws the signal's reason when it is aborted first.
    */
-  async enter(signal: AbortSignal): Promise<() => void> {
+  async enter(signal: AbortSignal): Promise<Turn> {
     signal.throwIfAborted();
     const before = this.#last;
     let leave = (): void => {};
-    const left = new Promise<void>((resolve) => {
+    const ended = new Promise<void>((resolve) => {
       leave = resolve;
     });
-    this.#last = before.then(() => left);
+    const turn = new Turn(leave);
+    const left = Promise.all([before?.left, ended]).then(() => {});
+    this.#last = { turn, left };
+    before?.turn.await();
     try {
-      await untilAborted(before, signal);
+      await untilAborted(before?.left ?? Promise.resolve(), signal);
     } catch (error) {
-      leave();
+      turn.end();
       throw error;
     }
-    return leave;
+    return turn;
   }
 }

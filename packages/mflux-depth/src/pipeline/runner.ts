@@ -22,7 +22,7 @@ import type {
 export interface FinishedGeneration {
   readonly decoded: Artifacts["decoded"];
   readonly depthMap: Artifacts["control"]["depthMap"];
-  /** Tokens of the encoded prompt, padding included. */
+  /** Tokens of the encoded prompt, padding included; the most that it could have if it was not encoded. */
   readonly promptTokens: number;
   /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
@@ -59,7 +59,7 @@ export async function* runRecipe(
     return {
       decoded,
       depthMap: control.depthMap,
-      promptTokens: prompt.tokens,
+      promptTokens: prompt?.tokens ?? generation.workload.textTokens,
       timings: { ...seconds, load: model.loading.seconds - loadedBefore },
     };
   } finally {
@@ -78,7 +78,7 @@ function stopwatch({ loading }: Model): () => number {
 /** Keeps the artifacts of a generation. Their arrays are freed after the last stage that reads them. */
 class ArtifactStore {
   readonly #stages: readonly Stage[];
-  readonly #made: Partial<Record<keyof Artifacts, unknown>> = { estimate: null, start: null };
+  readonly #made: Partial<Record<keyof Artifacts, unknown>> = { prompt: null, estimate: null, start: null };
   readonly #owned = new Set<keyof Artifacts>();
 
   constructor(stages: readonly Stage[]) {

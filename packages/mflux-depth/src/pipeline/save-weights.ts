@@ -4,7 +4,8 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { memory } from "@mflux-depth/mlx";
+import { evaluate, type MxArray, memory } from "@mflux-depth/mlx";
+import { ModelError } from "../errors.js";
 import { type ComponentName, componentNames } from "../families/family.js";
 import type { Bits } from "../options/index.js";
 import { mfluxKeys, mfluxVersion } from "../weights/mflux.js";
@@ -15,9 +16,20 @@ import { writeJson } from "./save-files.js";
 /** mflux's limit for the tensors in one file; a larger tensor gets a file of its own. */
 const shardBytes = 2 ** 31;
 
+/** A tensor of the source, which may be damaged. */
+interface SourceTensor {
+  readonly key: string;
+  /** Whether its values are finite; lazy. */
+  readonly finite: MxArray;
+}
+
 /** The tensors of one component, by the file that they go into. */
 interface ComponentTensors {
   readonly name: ComponentName;
+  /** The folder of the source. */
+  readonly folder: string;
+  /** The tensor that each array is made from. */
+  readonly sources: ReadonlyMap<MxArray, SourceTensor>;
   readonly shards: readonly (readonly NamedArray[])[];
 }
 
@@ -42,22 +54,33 @@ export class ModelTensors implements Disposable {
    * Collects the tensors of a model. Every checkpoint is opened and checked; no weights are read.
    * @throws {ModelError} when weights are missing, damaged, or do not fit their config.
    */
-  static async of({ components, configs }: Model): Promise<ModelTensors> {
+  static async of({ folder, components, configs }: Model): Promise<ModelTensors> {
     const t5Blocks = configs.text_encoder_2.numLayers;
-    const collected = new Map<ComponentName, NamedArray[]>(componentNames.map((name) => [name, []]));
+    const collected = componentNames.map((name) => ({
+      name,
+      tensors: [] as NamedArray[],
+      sources: new Map<MxArray, SourceTensor>(),
+    }));
     try {
-      for (const [name, tensors] of collected)
-        await components[name].deliver((key, arrays) => {
+      for (const { name, tensors, sources } of collected)
+        await components[name].deliver(({ key, parameters, finite }) => {
           const layer = key.slice(0, key.lastIndexOf(".") + 1);
-          for (const [parameter, array] of Object.entries(arrays))
+          for (const [parameter, array] of Object.entries(parameters)) {
+            sources.set(array, { key, finite });
             for (const saved of mfluxKeys(name, layer + parameter, t5Blocks)) tensors.push([saved, array]);
+          }
         });
     } catch (error) {
-      disposeAll([...collected.values()].flat());
+      for (const { sources } of collected) disposeAll(sources);
       throw error;
     }
     return new ModelTensors(
-      [...collected].map(([name, tensors]) => ({ name, shards: intoShards(tensors, shardBytes) })),
+      collected.map(({ name, tensors, sources }) => ({
+        name,
+        folder: join(folder, name),
+        sources,
+        shards: intoShards(tensors, shardBytes),
+      })),
     );
   }
 
@@ -68,7 +91,8 @@ export class ModelTensors implements Disposable {
 
   /**
    * Writes each component into a new folder of its name, one tensor at a time.
-   * @throws the file system's error, or the signal's reason; files are then incomplete.
+   * @throws {ModelError} when a tensor of the source has values that are not finite. Files are then incomplete, as after
+   *   the file system's error, or the signal's reason.
    */
   async write(folder: string, options: WriteOptions): Promise<void> {
     for (const component of this.#components) {
@@ -78,7 +102,7 @@ export class ModelTensors implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    disposeAll(this.#tensors);
+    for (const { sources } of this.#components) disposeAll(sources);
     memory.clearCache();
   }
 
@@ -89,7 +113,7 @@ export class ModelTensors implements Disposable {
 
 async function writeComponent(
   folder: string,
-  { name, shards }: ComponentTensors,
+  { name, shards, sources, folder: source }: ComponentTensors,
   { bits, signal, onBytes }: WriteOptions,
 ): Promise<void> {
   await mkdir(folder);
@@ -98,12 +122,30 @@ async function writeComponent(
   for (const [index, tensors] of shards.entries()) {
     const file = `${index}.safetensors`;
     const reportBytes = (count: number): void => onBytes(name, count);
-    await writeSafetensors(join(folder, file), tensors, metadata, { signal, onBytes: reportBytes });
+    const before = (array: MxArray): Promise<void> => requireFinite(sources.get(array)!, source, signal);
+    await writeSafetensors(join(folder, file), tensors, metadata, { signal, before, onBytes: reportBytes });
     for (const [tensor] of tensors) fileOf[tensor] = file;
   }
   await writeJson(join(folder, "model.safetensors.index.json"), { metadata, weight_map: fileOf });
 }
 
-function disposeAll(tensors: readonly NamedArray[]): void {
-  for (const [, array] of tensors) array.dispose();
+/** The check reads the tensor; the array that is made from it next uses the same values. */
+async function requireFinite(
+  { key, finite }: SourceTensor,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await evaluate(finite, { signal });
+  if (!finite.item())
+    throw new ModelError(
+      folder,
+      `tensor "${key}" of the weights has values that are not finite numbers; it is damaged, so obtain the model again`,
+    );
+}
+
+function disposeAll(sources: ComponentTensors["sources"]): void {
+  for (const [array, { finite }] of sources) {
+    array.dispose();
+    finite.dispose();
+  }
 }

@@ -27,6 +27,8 @@ export interface Workload {
   readonly estimatesDepth: boolean;
   /** Whether the generation starts from a photo instead of noise alone. */
   readonly startsFromPhoto: boolean;
+  /** Denoising steps: 0 if the photo is decoded as it was encoded, without a prompt. */
+  readonly steps: number;
   /** Whether steps are decoded to previews. */
   readonly previews: boolean;
 }
@@ -49,6 +51,8 @@ export interface Generation {
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
   readonly grid: LatentGrid;
+  /** The noise levels that denoising follows, `workload.steps + 1` of them. */
+  readonly noiseLevels: Float32Array;
   /** Steps from one preview to the next; 0 for no previews. */
   readonly previewEvery: number;
   /** Whether step events carry the latents. */
@@ -61,7 +65,7 @@ export interface Generation {
 
 /** What stages make for later stages. The artifact of a skipped stage is null. */
 export interface Artifacts {
-  readonly prompt: PromptEmbeddings;
+  readonly prompt: PromptEmbeddings | null;
   readonly estimate: DepthEstimate | null;
   readonly control: {
     /** The depth map that guides the geometry, at the size of the image. */

@@ -44,14 +44,20 @@ export function schedulerConfig(json: unknown, source = "scheduler_config.json")
   return {
     useDynamicShifting: reader.flag("use_dynamic_shifting", false),
     timeShiftType: reader.oneOf("time_shift_type", ["exponential", "linear"], "exponential"),
-    shift: reader.number("shift", 1),
-    baseShift: reader.number("base_shift", 0.5),
-    maxShift: reader.number("max_shift", 1.15),
-    baseImageSeqLen: reader.number("base_image_seq_len", 256),
-    maxImageSeqLen: reader.number("max_image_seq_len", 4096),
-    numTrainTimesteps: reader.number("num_train_timesteps", 1000),
+    shift: reader.numberWithin("shift", 1, shifts),
+    baseShift: reader.numberWithin("base_shift", 0.5, exponents),
+    maxShift: reader.numberWithin("max_shift", 1.15, exponents),
+    baseImageSeqLen: reader.count("base_image_seq_len", 256),
+    maxImageSeqLen: reader.count("max_image_seq_len", 4096),
+    numTrainTimesteps: reader.count("num_train_timesteps", 1000),
   };
 }
+
+/** Constant shifts with some denoising left at both ends. Published models use 1 to 12. */
+const shifts = [0.01, 100] as const;
+
+/** Shifts μ whose exponential is such a shift, with room for a line that is steep. Published models use 0.5 to 2.05. */
+const exponents = [-10, 10] as const;
 
 /**
  * The shift μ for a number of image tokens: the line through the config's two points, extended beyond them.
@@ -67,11 +73,19 @@ const f32 = Math.fround;
 /**
  * The noise levels of a generation: `steps + 1` sigmas, falling from 1 to 0.
  * @param imageTokens tokens of the packed latents, without the text tokens.
+ * @throws {RangeError} when the config's line for μ gives none at this number of tokens.
  */
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;
   const shifted = shiftOf(imageTokens, config);
-  return Float32Array.from({ length: steps + 1 }, (_, i) => (i === steps ? 0 : shifted(f32(1 + i * stride))));
+  const levels = Float32Array.from({ length: steps + 1 }, (_, i) =>
+    i === steps ? 0 : shifted(f32(1 + i * stride)),
+  );
+  if (!levels.every((level, i) => level >= 0 && level <= (levels[i - 1] ?? Number.MAX_VALUE)))
+    throw new RangeError(
+      `base_shift ${config.baseShift} at ${config.baseImageSeqLen} tokens and max_shift ${config.maxShift} at ${config.maxImageSeqLen} give no falling noise levels for an image of ${imageTokens} tokens`,
+    );
+  return levels;
 }
 
 /**

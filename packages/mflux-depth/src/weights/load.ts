@@ -9,6 +9,7 @@ import { isSaved, savedTensors } from "./mflux.js";
  * parameter. Files in mflux's layout are translated; quantized weights keep their bits.
  * @param options.rename the module's name for a tensor; null for a tensor it does not use.
  * @param options.original the checkpoint that a saved one was made from, to recover a tensor that saving lost.
+ * @param options.onTensor receives each tensor, unread, before it becomes a parameter of its key.
  * @param options.deliver receives the parameters instead of the module (see {@link LoadOptions}).
  * @param options.onBytes receives the number of bytes read since its last call.
  * @throws {ModelError} naming the file and the tensor if they do not fit. The module is disposed.
@@ -23,13 +24,14 @@ export async function loadWeights(
     quantization?: { bits: Bits; groupSize?: number } | undefined;
     rename?: (name: string) => string | null;
     original?: Checkpoint | null;
+    onTensor?: (key: string, tensor: MxArray) => void;
     deliver?: NonNullable<LoadOptions["deliver"]>;
     onBytes?: (bytes: number) => void;
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
   const { dtype, matrices, quantization, deliver, onBytes, signal } = options;
-  const { rename = (name) => name, original = null } = options;
+  const { rename = (name) => name, original = null, onTensor } = options;
   /** The checkpoint's name for each parameter of the module. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
@@ -41,6 +43,7 @@ export async function loadWeights(
         continue;
       }
       storedNames.set(key, name);
+      onTensor?.(key, tensor);
       yield [key, tensor];
     }
   }

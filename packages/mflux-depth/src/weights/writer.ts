@@ -35,6 +35,7 @@ const pieceBytes = 1 << 24;
  * Writes a safetensors file tensor by tensor: the header from shapes and dtypes, then each array is evaluated, written
  * and disposed, so that only one is in memory. An array that occurs several times is computed once and disposed after its
  * last occurrence. The file has been flushed to disk when the promise resolves.
+ * @param options.before is awaited before an array is evaluated; what it throws ends the writing.
  * @param options.onBytes receives the number of bytes written since its last call.
  * @throws the error of the file system, or the signal's reason; the file is then incomplete.
  */
@@ -42,14 +43,19 @@ export async function writeSafetensors(
   path: string,
   tensors: readonly NamedArray[],
   metadata: Readonly<Record<string, string>>,
-  options: { signal?: AbortSignal | undefined; onBytes?: (bytes: number) => void } = {},
+  options: {
+    signal?: AbortSignal | undefined;
+    before?: (array: MxArray) => Promise<void>;
+    onBytes?: (bytes: number) => void;
+  } = {},
 ): Promise<void> {
-  const { signal, onBytes } = options;
+  const { signal, before, onBytes } = options;
   const last = new Map(tensors.map(([, array], index) => [array, index]));
   const file = await open(path, "wx");
   try {
     await writeAll(file, headerOf(tensors, metadata));
     for (const [index, [, array]] of tensors.entries()) {
+      await before?.(array);
       await evaluate(array, { signal });
       for (const piece of piecesOf(array)) {
         signal?.throwIfAborted();

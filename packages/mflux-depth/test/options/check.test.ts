@@ -13,18 +13,23 @@ import {
 const table: Readonly<Record<string, OptionSpec>> = { ...requestOptions, ...loadOptions, ...depthOptions };
 const check = (name: string, value: unknown): unknown => checkOption(name, table[name]!.kind, value);
 
+const labelOf = (value: unknown): string =>
+  (typeof value === "object" ? JSON.stringify(value) : String(value)).slice(0, 60);
+
 describe("a value is refused by name, with what it is and what it may be:", () => {
   const refused: [string, unknown, RegExp][] = [
-    ["prompt", "", /^prompt must be a text that is not blank, not ""\.$/],
+    ["prompt", "", /^prompt must be a text that is not blank, of at most 20000 characters, not ""\.$/],
     ["prompt", " \n\t ", /not blank/],
     ["prompt", 7, /not 7/],
+    ["prompt", "é".repeat(20_001), /of at most 20000 characters, not "é{57}…"\.$/],
     ["steps", 0, /^steps must be a whole number from 1 to 50, not 0\.$/],
     ["steps", 51, /not 51/],
     ["steps", 2.5, /not 2.5/],
     ["steps", "20", /not "20"/],
     ["steps", Number.NaN, /not NaN/],
     ["steps", 20n, /not 20/],
-    ["guidance", -0.1, /^guidance must be a number of at least 0, not -0.1/],
+    ["guidance", -0.1, /^guidance must be a number from 0 to 100, not -0.1/],
+    ["guidance", 1e300, /not 1e\+300/],
     ["guidance", Number.POSITIVE_INFINITY, /not Infinity/],
     ["width", 15, /from 16 to 4096, not 15/],
     ["width", 4097, /not 4097/],
@@ -36,7 +41,10 @@ describe("a value is refused by name, with what it is and what it may be:", () =
     ["maxSequenceLength", 513, /from 1 to 512/],
     ["image", 5, /image must be a path/],
     ["depthImage", { data: [1, 2, 3] }, /depthImage must be a path.*a value of type object/],
-    ["latents", [0, 1], /a Float32Array, not a list/],
+    ["latents", [0, 1], /a Float32Array, or \{ data, shape \}.*not a list/],
+    ["latents", { data: new Float32Array(4), shape: [1, 3] }, /as many values as the shape says/],
+    ["latents", { data: new Float32Array(4), shape: [-2, -2] }, /as many values as the shape says/],
+    ["latents", { data: new Float64Array(4), shape: [4] }, /a Float32Array/],
     ["quantize", 7, /one of 3, 4, 5, 6, 8, none, not 7/],
     ["dtype", "float64", /not "float64"/],
     ["device", "tpu", /one of gpu, cpu/],
@@ -48,13 +56,13 @@ describe("a value is refused by name, with what it is and what it may be:", () =
     ["offline", "yes", /true or false, not "yes"/],
     ["threads", 0, /from 1 to 64/],
     ["threads", 65, /from 1 to 64/],
-    ["cacheLimitGb", 0, /a number above 0, at most 1000000, not 0/],
-    ["cacheLimitGb", 1e7, /a number above 0, at most 1000000, not 10000000/],
+    ["cacheLimitGb", 0, /a number above 0, and at most 10000, not 0/],
+    ["cacheLimitGb", 1e7, /not 10000000/],
     ["near", 101, /from 0 to 100/],
     ["gamma", 0, /from 0.01 to 100/],
   ];
   for (const [name, value, message] of refused)
-    test(`${name} ${typeof value === "object" ? JSON.stringify(value) : String(value)}`, () => {
+    test(`${name} ${labelOf(value)}`, () => {
       assert.throws(
         () => check(name, value),
         (error) =>
@@ -84,10 +92,12 @@ describe("a value is taken:", () => {
     ["image", Uint8Array.of(1)],
     ["image", { data: new Uint8Array(3), width: 1, height: 1, channels: 3 }],
     ["latents", new Float32Array(1)],
+    ["latents", { data: new Float32Array(6), shape: [1, 2, 3] }],
+    ["prompt", "🎉".repeat(20_000)],
     ["gamma", 0.01],
   ];
   for (const [name, value] of taken)
-    test(`${name} ${typeof value === "object" ? JSON.stringify(value) : value}`, () => {
+    test(`${name} ${labelOf(value)}`, () => {
       assert.equal(check(name, value), value);
     });
 });
@@ -110,6 +120,10 @@ describe("a refusal's data", () => {
 
   test("tells a wrong type from a value outside the range", () => {
     assert.equal(refusalOf("steps", "20").code, "option-invalid");
+  });
+
+  test("has only the beginning of a long text", () => {
+    assert.equal(refusalOf("prompt", "x".repeat(30_000)).details.value, `"${"x".repeat(57)}…"`);
   });
 
   for (const value of [Number.NaN, 2n, [1], undefined, new Float32Array(2)])

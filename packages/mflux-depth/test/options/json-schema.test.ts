@@ -82,6 +82,23 @@ describe("the JSON Schema of a request", () => {
     assert.equal(compile(jsonSchemaOf(requestOptions))({ prompt: "x", latents: [0] }), false);
   });
 
+  test("takes a tensor as its values or with its shape", () => {
+    const validate = compile(
+      jsonSchemaOf(requestOptions, { tensor: { type: "array", items: { type: "number" } } }),
+    );
+    const latents = { data: [0, 1], shape: [1, 2] };
+    assert.equal(validate({ prompt: "x", latents: [0, 1] }), true);
+    assert.equal(validate({ prompt: "x", latents }), true);
+    assert.equal(validate({ prompt: "x", latents: { ...latents, shape: [0] } }), false);
+    assert.equal(validate({ prompt: "x", latents: { data: [0, 1] } }), false);
+  });
+
+  test("limits the prompt to the length that checkOption accepts", () => {
+    const validate = compile(jsonSchemaOf(requestOptions));
+    assert.equal(validate({ prompt: "🎉".repeat(20_000) }), true);
+    assert.equal(validate({ prompt: "x".repeat(20_001) }), false);
+  });
+
   test("takes a front end's own forms of images and tensors", () => {
     const validate = compile(
       jsonSchemaOf(requestOptions, {

@@ -65,7 +65,9 @@ describe("a request", () => {
   });
 
   test("refuses noise that is not finite", () => {
-    assert.throws(() => resolveRequest(request({ latents: Float32Array.of(Number.NaN) })), /finite/);
+    const data = Float32Array.of(Number.NaN);
+    for (const latents of [data, { data, shape: [1] }])
+      assert.throws(() => resolveRequest(request({ latents })), /finite/);
   });
 
   test("floors its size to a multiple of 16, with a warning", () => {

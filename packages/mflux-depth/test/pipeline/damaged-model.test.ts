@@ -1,67 +1,17 @@
 import assert from "node:assert/strict";
-import {
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
-import { loadSafetensors, type MxArray, saveSafetensors, zeros } from "@mflux-depth/mlx";
+import { zeros } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
 import { componentNames } from "../../src/families/family.js";
+import { copyModel, rewriteTensors, someTensor, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";
-import { bundled, inMemory, loadTinyWorld, smallRequest } from "../support/tiny-world.js";
+import { inMemory, loadTinyWorld, smallRequest } from "../support/tiny-world.js";
 
 const currentFolder = folderPerTest("damaged-model");
 
 describe("a damaged model is refused with an error that names the file", () => {
-  /** Copies the bundled model: one file for real, the others as links. */
-  function copyModel(damaged: string): { folder: string; file: string } {
-    const folder = join(currentFolder(), "model");
-    for (const entry of readdirSync(bundled, { recursive: true, withFileTypes: true })) {
-      if (entry.isDirectory()) continue;
-      const source = join(entry.parentPath, entry.name);
-      const target = join(folder, relative(bundled, source));
-      mkdirSync(dirname(target), { recursive: true });
-      if (relative(bundled, source) === damaged) copyFileSync(source, target);
-      else symlinkSync(source, target);
-    }
-    return { folder: realpathSync(folder), file: join(realpathSync(folder), damaged) };
-  }
-
-  /** Rewrites a safetensors file after changing its tensors. */
-  async function rewrite(file: string, change: (arrays: Map<string, MxArray>) => void): Promise<void> {
-    const { arrays } = loadSafetensors(file);
-    const all = [...arrays.values()];
-    change(arrays);
-    await saveSafetensors(`${file}.new.safetensors`, arrays);
-    for (const one of new Set([...all, ...arrays.values()])) one.dispose();
-    copyFileSync(`${file}.new.safetensors`, file);
-    rmSync(`${file}.new.safetensors`);
-  }
-
-  /** Each component's weights. */
-  const weights = {
-    text_encoder: "text_encoder/model.safetensors",
-    text_encoder_2: "text_encoder_2/model.safetensors",
-    vae: "vae/diffusion_pytorch_model.safetensors",
-    transformer: "transformer/diffusion_pytorch_model.safetensors",
-  };
-  /** One tensor of each component. */
-  const someTensor = {
-    text_encoder: "text_model.encoder.layers.1.mlp.fc1.weight",
-    text_encoder_2: "encoder.block.1.layer.1.DenseReluDense.wi_1.weight",
-    vae: "decoder.up_blocks.2.resnets.1.conv1.weight",
-    transformer: "single_transformer_blocks.3.attn.to_q.weight",
-  };
-
   interface Damage {
     file: string;
     damage: (file: string) => void | Promise<void>;
@@ -90,7 +40,7 @@ describe("a damaged model is refused with an error that names the file", () => {
         `${component}: missing tensor`,
         {
           file,
-          damage: (path) => rewrite(path, (arrays) => void arrays.delete(tensor)),
+          damage: (path) => rewriteTensors(path, (arrays) => void arrays.delete(tensor)),
           message: new RegExp(`tensor ".*${last}\\.weight" is missing`),
         },
       ],
@@ -98,7 +48,8 @@ describe("a damaged model is refused with an error that names the file", () => {
         `${component}: tensor of another shape`,
         {
           file,
-          damage: (path) => rewrite(path, (arrays) => void arrays.set(tensor, zeros([3, 5], "bfloat16"))),
+          damage: (path) =>
+            rewriteTensors(path, (arrays) => void arrays.set(tensor, zeros([3, 5], "bfloat16"))),
           message: new RegExp(`tensor "${tensor.replace("text_model.", "(text_model.)?")}" is .*\\[3, 5\\]`),
         },
       ],
@@ -106,7 +57,8 @@ describe("a damaged model is refused with an error that names the file", () => {
         `${component}: tensor that does not belong to it`,
         {
           file,
-          damage: (path) => rewrite(path, (arrays) => void arrays.set("stray", zeros([2], "bfloat16"))),
+          damage: (path) =>
+            rewriteTensors(path, (arrays) => void arrays.set("stray", zeros([2], "bfloat16"))),
           message: /tensor "stray" does not belong to this model/,
         },
       ],
@@ -167,7 +119,7 @@ describe("a damaged model is refused with an error that names the file", () => {
 
   for (const [name, { file, damage, message, source }] of cases)
     test(name, async () => {
-      const { folder, file: damaged } = copyModel(file);
+      const { folder, file: damaged } = copyModel(currentFolder(), file);
       await damage(damaged);
       const baseline = inMemory();
       const generate = async (): Promise<void> => {

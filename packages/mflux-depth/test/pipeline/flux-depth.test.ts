@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import { sep } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { backend, defaultDevice, setThreads } from "@mflux-depth/mlx";
 import { OptionError } from "../../src/errors.js";
 import { readPhoto } from "../../src/images/decode.js";
 import { toModelInput } from "../../src/images/model-input.js";
@@ -14,6 +14,7 @@ import type {
 import { patchPacking, toChannelsFirst } from "../../src/sampling/latents.js";
 import { relativeError } from "../support/tensors.js";
 import {
+  bundled,
   collect,
   digest,
   exampleImage,
@@ -175,32 +176,6 @@ describe("the depth estimator", () => {
   });
 });
 
-describe("threads", () => {
-  const isSupported = process.platform === "linux" && defaultDevice() === "cpu";
-
-  test("is the number of threads that share the work", {
-    skip: isSupported ? false : "needs a Linux CPU",
-  }, async () => {
-    const { threads } = backend().blas;
-    try {
-      using flux = await loadTinyWorld({ threads: threads + 1 });
-      assert.equal(backend().blas.threads, threads + 1);
-      assert.equal(flux.options.threads, threads + 1);
-    } finally {
-      setThreads(threads);
-    }
-  });
-
-  test("is refused on other systems and devices", {
-    skip: isSupported ? "needs another device or system" : false,
-  }, async () => {
-    await assert.rejects(
-      loadTinyWorld({ threads: 1 }),
-      (error) => error instanceof OptionError && error.option === "threads",
-    );
-  });
-});
-
 describe("the seed", () => {
   let flux: FluxDepth;
   let drawn: GenerationResult;
@@ -225,9 +200,11 @@ describe("the seed", () => {
     using unpacked = patchPacking.unpack(noise, grid);
     using channelsFirst = toChannelsFirst(unpacked);
     const latents = channelsFirst.toTypedArray() as Float32Array;
-    const given = await flux.generate({ ...smallRequest, latents });
-    assert.equal(given.seed, null);
-    assert.equal(digest(given), digest(drawn));
+    for (const one of [latents, { data: latents, shape: channelsFirst.shape }]) {
+      const given = await flux.generate({ ...smallRequest, latents: one });
+      assert.equal(given.seed, null);
+      assert.equal(digest(given), digest(drawn));
+    }
   });
 });
 
@@ -256,12 +233,14 @@ describe("previews", () => {
 
 describe("starting from a photo", () => {
   test("at strength 1 decodes the encoded photo without any step", async () => {
-    using flux = await loadTinyWorld();
+    const log: string[] = [];
+    using flux = await loadTinyWorld(logLoads(log));
     let steps = 0;
     const result = await flux.generate({
       ...smallRequest,
       image: portrait,
       imageStrength: 1,
+      trustDepth: true,
       width: 256,
       height: 256,
       onStep: () => steps++,
@@ -270,6 +249,8 @@ describe("starting from a photo", () => {
     const photo = await toModelInput(await readPhoto(portrait), 256, 256);
     const data = Uint8Array.from(photo, (x) => Math.round((x / 2 + 0.5) * 255));
     assert.ok(meanDifference(result.image, { data, width: 256, height: 256 }) < 6);
+    // Neither the text encoders nor the transformer.
+    assert.deepEqual([...new Set(log)], ["vae"]);
   });
 });
 
@@ -294,11 +275,44 @@ describe("warnings", () => {
   });
 
   test("tell what T5 does not read of a long prompt", () => {
-    assertWarned(/64 tokens that T5 reads; cut: ".*of the same"/);
+    assertWarned(/64 tokens that T5 reads; cut: "[^"]{60}…" \(\d+ characters\)\.$/);
   });
 
   test("tell what CLIP does not read of a long prompt", () => {
-    assertWarned(/77 tokens that CLIP reads; cut: ".*of the same"/);
+    assertWarned(/77 tokens that CLIP reads; cut: "[^"]{60}…" \(\d+ characters\)\.$/);
+  });
+});
+
+describe("a prompt that is a little too long", () => {
+  test("is quoted from where it is cut", async () => {
+    using flux = await loadTinyWorld();
+    const { warnings } = await flux.generate({
+      ...smallRequest,
+      steps: 1,
+      maxSequenceLength: 4,
+      prompt: "a a a gold portrait",
+    });
+    assert.deepEqual(warnings, [
+      'The prompt is longer than the 4 tokens that T5 reads; cut: "gold portrait".',
+    ]);
+  });
+});
+
+describe("the parameters of an image", () => {
+  test("name files and folders without the folders above them", async () => {
+    using flux = await loadTinyWorld({ model: bundled });
+    const { metadata } = await flux.generate({
+      ...smallRequest,
+      image: portrait,
+      imageStrength: 1,
+      trustDepth: true,
+    });
+    const { image_path, depth_image_path, model } = metadata;
+    assert.deepEqual(
+      [image_path, depth_image_path, model],
+      ["portrait.png", "portrait_depth.png", "tiny-world"],
+    );
+    assert.doesNotMatch(JSON.stringify(metadata), new RegExp(`"[^"]*${sep === "/" ? "/" : "\\\\"}[^"]*"`));
   });
 });
 
@@ -312,6 +326,9 @@ describe("FluxDepth refuses", () => {
   };
 
   test("latents of another size", () => refuse({ latents: new Float32Array(12) }, "latents"));
+
+  test("latents of another shape with as many values", () =>
+    refuse({ latents: { data: new Float32Array(16 * 12 * 8), shape: [1, 12, 8, 16] } }, "latents"));
 
   test("an option of requests that does not exist", () => refuse({ stepz: 3 }, "stepz"));
 

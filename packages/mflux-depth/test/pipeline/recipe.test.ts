@@ -9,6 +9,7 @@ const fromMap: Workload = {
   textTokens: 64,
   estimatesDepth: false,
   startsFromPhoto: false,
+  steps: 2,
   previews: false,
 };
 
@@ -26,6 +27,10 @@ describe("the stages of a workload", () => {
 
   test("include image if the generation starts from a photo", () => {
     assert.deepEqual(namesOf({ startsFromPhoto: true }), ["text", "control", "image", "denoise", "decode"]);
+  });
+
+  test("leave out text if there are no steps", () => {
+    assert.deepEqual(namesOf({ startsFromPhoto: true, steps: 0 }), ["control", "image", "denoise", "decode"]);
   });
 
   const both = [false, true];
@@ -60,6 +65,10 @@ describe("the uses of components", () => {
 
   test("in the denoise stage with previews are the transformer together with the VAE", () => {
     assert.deepEqual(usesIn("denoise", { previews: true }), [{ components: ["transformer", "vae"] }]);
+  });
+
+  test("in the denoise stage without steps are none", () => {
+    assert.deepEqual(usesIn("denoise", { startsFromPhoto: true, steps: 0 }), [{ components: [] }]);
   });
 
   test("in the depth stage are transient", () => {

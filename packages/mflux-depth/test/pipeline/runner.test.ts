@@ -4,7 +4,7 @@ import { array, type MxArray } from "@mflux-depth/mlx";
 import { type MemoryPolicy, resolveLoadOptions } from "../../src/options/index.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
 import { findModel, type Model, type OpenOptions, openModel } from "../../src/pipeline/model.js";
-import { PromptCache } from "../../src/pipeline/prompt-cache.js";
+import { PromptCache, type PromptEmbeddings } from "../../src/pipeline/prompt-cache.js";
 import { type FinishedGeneration, runRecipe } from "../../src/pipeline/runner.js";
 import type { Artifacts, Generation, Stage } from "../../src/pipeline/stage.js";
 import { Warnings } from "../../src/pipeline/warnings.js";
@@ -253,7 +253,7 @@ describe("the runner and artifacts", () => {
   });
 
   test("leaves a shared artifact to its owner", async () => {
-    const shared = make.prompt() as Artifacts["prompt"];
+    const shared = make.prompt() as PromptEmbeddings;
     const stages = [
       stage({ name: "text", makes: "prompt", makesShared: true }, [], async () => shared as never),
       control,
@@ -307,7 +307,7 @@ describe("the runner and the prompt", () => {
     const keeping = stage(
       { name: "text", makes: "prompt", makesShared: true },
       [],
-      async () => generation.prompts.keep("a cube", make.prompt() as Artifacts["prompt"]) as never,
+      async () => generation.prompts.keep("a cube", make.prompt() as PromptEmbeddings) as never,
     );
     await runAll([keeping, control, denoise, decode], generation, policy);
     const kept = generation.prompts.get("a cube");

@@ -64,6 +64,39 @@ describe("sigmas", () => {
   });
 });
 
+describe("a scheduler's config is refused for", () => {
+  for (const [key, value] of [
+    ["base_shift", 16777215],
+    ["max_shift", -16777215],
+    ["shift", 0],
+    ["shift", 1e6],
+    ["base_image_seq_len", 0],
+    ["max_image_seq_len", 0.5],
+    ["num_train_timesteps", 0],
+  ] as const)
+    test(`${key} ${value}`, () => {
+      assert.throws(
+        () => schedulerConfig({ [key]: value }),
+        (error) => error instanceof ModelError && error.message.includes(`"${key}" is ${value}`),
+      );
+    });
+});
+
+describe("sigmas are refused when they do not fall from noise to the image:", () => {
+  const dynamic = { use_dynamic_shifting: true };
+  for (const [what, json, tokens] of [
+    ["both points of the line at the same size", { base_image_seq_len: 4096 }, 256],
+    ["a line so steep that exp(mu) overflows", { max_image_seq_len: 257 }, 4096],
+    ["a linear shift below zero", { time_shift_type: "linear", base_shift: -0.5 }, 256],
+  ] as const)
+    test(what, () => {
+      assert.throws(
+        () => sigmas(4, tokens, schedulerConfig({ ...dynamic, ...json })),
+        (error) => error instanceof RangeError && /no falling noise levels/.test(error.message),
+      );
+    });
+});
+
 describe("the model's time", () => {
   test("is the sigma, up to rounding", () => {
     assert.ok(Math.abs(modelTime(0.92238, config) - 0.92238) < 1e-7);

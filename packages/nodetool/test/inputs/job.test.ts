@@ -64,7 +64,7 @@ describe("a job refuses", () => {
     ["steps", 51, /1 to 50, not 51/],
     ["steps", 2.5, /whole number/],
     ["steps", true, /not true/],
-    ["guidance", -1, /guidance must be a number of at least 0, not -1/],
+    ["guidance", -1, /guidance must be a number from 0 to 100, not -1/],
     ["guidance", Number.NaN, /guidance/],
     ["guidance", Number.POSITIVE_INFINITY, /guidance/],
     ["width", 255, /width must be a whole number from 256 to 2048, not 255/],

@@ -14,7 +14,7 @@ export const control = defineStage({
   async run({ estimate }, generation, components) {
     const depthMap = await depthMapOf(estimate, generation);
     using loan = await components.borrow("vae");
-    const latents = await encodeImage(depthMap, loan.vae, generation);
+    const latents = await encodeImage(depthMap, loan.vae, "control", generation);
     return { depthMap, latents };
   },
 });

@@ -11,7 +11,7 @@ export const decode = defineStage({
   async run({ latents }, generation, components) {
     using loan = await components.borrow("vae");
     return {
-      image: await decodeLatents(latents, loan.vae, generation),
+      image: await decodeLatents(latents, loan.vae, "decode", generation),
       latents: await unpackedLatents(latents, generation),
     };
   },

@@ -2,12 +2,14 @@ import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
 import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
 import { type FluxTransformer, rotaryTables } from "../../models/flux-transformer.js";
+import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
-import { modelTime, sigmas, startIndex } from "../../sampling/schedule.js";
+import { modelTime } from "../../sampling/schedule.js";
 import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
 import type { StepEvent } from "../events.js";
+import { notFinite } from "../finite.js";
 import type { Model } from "../model.js";
 import type { Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Loan, type Workload } from "../stage.js";
@@ -17,21 +19,25 @@ export const denoise = defineStage({
   name: "denoise",
   reads: ["prompt", "control", "start"],
   makes: "latents",
-  uses: ({ previews }) => [previews ? ["transformer", "vae"] : ["transformer"]],
+  uses: ({ steps, previews }) => {
+    if (steps === 0) return [[]];
+    return [previews ? ["transformer", "vae"] : ["transformer"]];
+  },
   workingMemory(workload, { model, room }) {
+    if (workload.steps === 0) return 0;
     const stepping = steppingMemory(workload, model);
     const cached = model.device === "cpu" ? Math.min(stepping, steppingCacheBytes()) : 0;
     const preview = workload.previews ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
     return cached + Math.max(stepping, preview);
   },
   async *run(inputs, generation, components) {
-    const { workload, signal } = generation;
-    const levels = noiseLevels(generation);
+    const { workload, signal, noiseLevels: levels } = generation;
+    if (workload.steps === 0) return startLatents(inputs.start, levels[0]!, generation);
     using loan: Loan<"transformer"> & Partial<Loan<"vae">> = workload.previews
       ? await components.borrow("transformer", "vae")
       : await components.borrow("transformer");
     const { vae } = loan;
-    const decode = vae ? (latents: MxArray) => decodeLatents(latents, vae, generation) : null;
+    const decode = vae ? (latents: MxArray) => decodeLatents(latents, vae, "denoise", generation) : null;
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation);
     using velocity = velocityOf(loan.transformer, inputs, generation);
@@ -47,6 +53,7 @@ export const denoise = defineStage({
         const step = await steps.next();
         if (step.done) return step.value;
         const seconds = (performance.now() - began) / 1000;
+        await requireFiniteStep(step.value, loan.transformer, generation);
         yield await stepEvent(step.value, seconds, decode, generation);
       }
     } finally {
@@ -55,10 +62,15 @@ export const denoise = defineStage({
   },
 });
 
-/** The noise levels of this generation: fewer when it starts from a photo. */
-function noiseLevels({ request: { steps, imageStrength }, grid, model }: Generation): Float32Array {
-  const all = sigmas(steps, grid.rows * grid.columns, model.configs.scheduler);
-  return all.subarray(startIndex(steps, imageStrength));
+/** @throws {ModelError} when the latents after a step are not finite. */
+async function requireFiniteStep(
+  { index, total, finite }: DenoisedStep,
+  network: FluxTransformer,
+  generation: Generation,
+): Promise<void> {
+  const values = `the latents after step ${index} of ${total}`;
+  if (!finite)
+    throw await notFinite({ stage: "denoise", values, component: "transformer", network }, generation);
 }
 
 /** Noise, or the photo with noise added up to the first noise level: `[1, tokens, channels]` float32. */
@@ -66,7 +78,7 @@ function startLatents(photo: MxArray | null, sigma: number, { request, grid, mod
   const { packing } = model.family;
   return scope(() => {
     const noise = request.latents
-      ? packing.pack(fromChannelsFirst(request.latents, grid), grid)
+      ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
       : packing.noise(request.seed, grid);
     return photo ? addNoise(photo, noise, sigma) : noise;
   });
@@ -79,7 +91,8 @@ function velocityOf(
   { request: { guidance }, grid, model, signal }: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
   const { family, configs } = model;
-  const { promptEmbeds, pooledPromptEmbeds, tokens } = prompt;
+  // The text stage is skipped only if there are no steps.
+  const { promptEmbeds, pooledPromptEmbeds, tokens } = prompt!;
   const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: tokens });
   return {
     async at(latents, sigma) {

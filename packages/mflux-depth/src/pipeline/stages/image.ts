@@ -11,6 +11,6 @@ export const image = defineStage({
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run(_, generation, components) {
     using loan = await components.borrow("vae");
-    return await encodeImage(generation.images.photo!, loan.vae, generation);
+    return await encodeImage(generation.images.photo!, loan.vae, "image", generation);
   },
 });

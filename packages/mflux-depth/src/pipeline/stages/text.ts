@@ -6,6 +6,7 @@ import { ClipTokenizer } from "../../tokenizers/clip.js";
 import type { EncodedPrompt } from "../../tokenizers/prompt-encoder.js";
 import { T5Tokenizer } from "../../tokenizers/t5.js";
 import { bytesPerValue } from "../../weights/component.js";
+import { type Origin, requireFinite } from "../finite.js";
 import { defineStage, type Generation } from "../stage.js";
 import type { Warnings } from "../warnings.js";
 
@@ -15,6 +16,7 @@ export const text = defineStage({
   reads: [],
   makes: "prompt",
   makesShared: true,
+  applies: ({ steps }) => steps > 0,
   uses: () => [["text_encoder"], ["text_encoder_2"]],
   // CLIP is smaller, and done before T5.
   workingMemory: ({ textTokens }, { model }) =>
@@ -30,11 +32,33 @@ export const text = defineStage({
     let pooledPromptEmbeds: MxArray;
     {
       using clip = await components.borrow("text_encoder");
-      pooledPromptEmbeds = await runStages(clip.text_encoder.stages(tokens.clip.ids), { signal });
+      const network = clip.text_encoder;
+      pooledPromptEmbeds = await runStages(network.stages(tokens.clip.ids), { signal });
+      await checked(
+        pooledPromptEmbeds,
+        {
+          stage: "text",
+          values: "the pooled embeddings",
+          component: "text_encoder",
+          network,
+        },
+        generation,
+      );
     }
     try {
       using t5 = await components.borrow("text_encoder_2");
-      const promptEmbeds = await runStages(t5.text_encoder_2.stages(tokens.t5.ids), { signal });
+      const network = t5.text_encoder_2;
+      const promptEmbeds = await runStages(network.stages(tokens.t5.ids), { signal });
+      await checked(
+        promptEmbeds,
+        {
+          stage: "text",
+          values: "the prompt embeddings",
+          component: "text_encoder_2",
+          network,
+        },
+        generation,
+      );
       return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds, tokens: length });
     } catch (error) {
       pooledPromptEmbeds.dispose();
@@ -42,6 +66,16 @@ export const text = defineStage({
     }
   },
 });
+
+/** Requires finite embeddings, and disposes them otherwise. */
+async function checked(embeddings: MxArray, origin: Origin, generation: Generation): Promise<void> {
+  try {
+    await requireFinite(embeddings, origin, generation);
+  } catch (error) {
+    embeddings.dispose();
+    throw error;
+  }
+}
 
 /** Tokenizes the prompt for both encoders, and warns if one of them reads only its beginning. */
 async function tokenize({
@@ -61,8 +95,15 @@ async function tokenize({
 function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
   if (truncated !== null)
     warnings.add(
-      `The prompt is longer than the ${ids.length} tokens that ${encoder} reads; cut: "${truncated}".`,
+      `The prompt is longer than the ${ids.length} tokens that ${encoder} reads; cut: ${quoted(truncated)}.`,
     );
+}
+
+/** A text in quotes; of a long one, the beginning and the number of characters. */
+function quoted(text: string): string {
+  const characters = [...text];
+  if (characters.length <= 100) return `"${text}"`;
+  return `"${characters.slice(0, 60).join("")}…" (${characters.length} characters)`;
 }
 
 /**

@@ -1,0 +1,69 @@
+/*
+ * Numbers that are not finite turn an image black. Every stage checks what it made, so that a generation fails where
+ * they first appear, and the error says why.
+ */
+
+import { join } from "node:path";
+import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
+import type { Module } from "@mflux-depth/mlx/nn";
+import { ModelError } from "../errors.js";
+import type { ComponentName } from "../families/family.js";
+import type { StageName } from "./events.js";
+import { componentDType } from "./precision.js";
+import type { Generation } from "./stage.js";
+
+/** The origin of the values that are checked. */
+export interface Origin {
+  readonly stage: StageName;
+  /** The values, for the message: "the latents of step 3". */
+  readonly values: string;
+  readonly component: ComponentName;
+  readonly network: Module;
+}
+
+/**
+ * Checks that a stage made finite values.
+ * @throws {ModelError} naming the stage and the likely cause.
+ * @throws the signal's reason when it is aborted.
+ */
+export async function requireFinite(
+  values: MxArray,
+  origin: Origin,
+  generation: Pick<Generation, "request" | "model" | "signal">,
+): Promise<void> {
+  if (!(await allFinite(values, generation.signal))) throw await notFinite(origin, generation);
+}
+
+/** Makes the error for values that are not finite. It examines the weights to find out why. */
+export async function notFinite(
+  origin: Origin,
+  generation: Pick<Generation, "request" | "model" | "signal">,
+): Promise<ModelError> {
+  const { stage, values, component } = origin;
+  return new ModelError(
+    join(generation.model.folder, component),
+    `the stage ${stage} failed: ${values} are not finite numbers; ${await causeOf(origin, generation)}`,
+  );
+}
+
+async function allFinite(values: MxArray, signal: AbortSignal): Promise<boolean> {
+  using finite = scope(() => all(isfinite(values)));
+  await evaluate(finite, { signal });
+  return finite.item() as boolean;
+}
+
+async function causeOf(
+  { component, network }: Origin,
+  { request, model, signal }: Pick<Generation, "request" | "model" | "signal">,
+): Promise<string> {
+  for (const [path, parameter] of network.parameters())
+    if (!(await allFinite(parameter, signal)))
+      return `tensor "${path}" of the weights is damaged, so obtain the model again`;
+  const dtype = componentDType(model.family.components[component], model.precision);
+  if (dtype === "float16") return "float16 is too narrow for this model; set dtype to bfloat16 or float32";
+  const fromRequest =
+    component === "transformer"
+      ? `, or guidance ${request.guidance}${request.latents ? " or the given latents are" : " is"} too large for them`
+      : "";
+  return `the weights may be damaged${fromRequest}`;
+}

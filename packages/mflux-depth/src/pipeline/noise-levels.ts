@@ -1,0 +1,22 @@
+import { ModelError } from "../errors.js";
+import type { ResolvedRequest } from "../options/index.js";
+import type { LatentGrid } from "../sampling/latents.js";
+import { sigmas, startIndex } from "../sampling/schedule.js";
+import type { Model } from "./model.js";
+
+/**
+ * The noise levels that a generation follows, one more than it has steps: fewer if it starts from a photo.
+ * @throws {ModelError} when the model's schedule gives none for this size.
+ */
+export function noiseLevelsOf(
+  { steps, imageStrength }: Pick<ResolvedRequest, "steps" | "imageStrength">,
+  { rows, columns }: LatentGrid,
+  { folder, configs }: Pick<Model, "folder" | "configs">,
+): Float32Array {
+  try {
+    return sigmas(steps, rows * columns, configs.scheduler).subarray(startIndex(steps, imageStrength));
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ModelError(folder, `scheduler_config.json: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,23 @@
+/** A stay at a place that others may wait for. */
+export class Turn {
+  /** Resolves when somebody waits for the end of this turn. */
+  readonly awaited: Promise<void>;
+  /** Tells that somebody waits. */
+  await: () => void = () => {};
+  readonly #end: () => void;
+  #ended = false;
+
+  constructor(end: () => void) {
+    this.#end = end;
+    this.awaited = new Promise((resolve) => {
+      this.await = resolve;
+    });
+  }
+
+  /** Ends the turn; again has no effect. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#end();
+  }
+}
