@@ -13,8 +13,8 @@ import { messageOf } from "../advice.js";
 import { patternsIn } from "../inputs/model.js";
 import type { Answer, FrameData } from "./frames.js";
 
-/** NodeTool's name for models of this node. */
-const fluxDepthType = "hf.flux_depth";
+/** NodeTool's name for the models of a family, by the family's id. */
+const typeOfFamily: Readonly<Record<string, string>> = { "flux1-depth": "hf.flux_depth" };
 /** NodeTool's name for models that infer depth from photos. */
 const depthType = "hf.depth_estimation";
 
@@ -129,7 +129,7 @@ export class Models {
 /** NodeTool's UnifiedModel. */
 const describe = ({ repository, folder, bytes, family, hasModelIndex }: CachedModel): Answer => ({
   id: repository,
-  type: family === null ? null : fluxDepthType,
+  type: family === null ? null : (typeOfFamily[family] ?? null),
   name: repository,
   repo_id: repository,
   path: null,
