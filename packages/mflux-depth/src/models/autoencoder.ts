@@ -55,8 +55,8 @@ export interface AutoencoderConfig {
  * @param source the file, for messages
  * @throws {ModelError} when it describes another model, or its values contradict each other.
  */
-export function autoencoderConfig(json: unknown, source = "vae/config.json"): AutoencoderConfig {
-  const reader = new ConfigReader(json, "a FLUX autoencoder", source);
+export function autoencoderConfig(json: unknown, source: string): AutoencoderConfig {
+  const reader = new ConfigReader(json, "an autoencoder", source);
   reader.className("AutoencoderKL");
   const config: AutoencoderConfig = {
     inChannels: reader.count("in_channels", 3),

@@ -109,7 +109,7 @@ describe("weights saved by mflux", () => {
       names.map((name) => [name]),
     );
     using vae = new Autoencoder(
-      autoencoderConfig(readConfig(join(goldenFolder, "source", "vae"), "config.json")),
+      autoencoderConfig(readConfig(join(goldenFolder, "source", "vae"), "config.json"), "config.json"),
     );
     vae.quantize({ bits: 4 });
     assert.deepEqual(keys.map(propertyPath).sort(), [...vae.parameters().keys()].sort());

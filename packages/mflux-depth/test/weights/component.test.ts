@@ -47,7 +47,7 @@ describe("a component whose weights take seconds to read", () => {
 
   function textEncoder(cacheLimit?: CacheLimit): Component<T5Encoder> {
     const weights = join(folder, "model", "text_encoder_2");
-    const config = t5Config(readConfig(weights, "config.json"));
+    const config = t5Config(readConfig(weights, "config.json"), "config.json");
     return new Component({
       folder: weights,
       name: "text_encoder_2",
