@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { isFolder } from "../files/folders.js";
 import type { Identification } from "../hub/cached-models.js";
 import { missingFiles } from "../hub/kind.js";
+import { variantsAmong } from "../weights/weight-files.js";
 import type { Family } from "./family.js";
 import { families } from "./registry.js";
 
@@ -26,8 +27,7 @@ function stateOf(folder: string, family: Candidate): "whole" | "partial" | "othe
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
     (name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)),
   );
-  const variants = names.map((name) => /\.([a-z]\w*)(-\d+-of-\d+)?\.safetensors$/.exec(name)?.[1]);
-  const isWhole = [undefined, ...new Set(variants)].some(
+  const isWhole = [undefined, ...variantsAmong(names)].some(
     (variant) => missingFiles(folder, family.kind, variant).length === 0,
   );
   if (!isWhole) return "partial";

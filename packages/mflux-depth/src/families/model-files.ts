@@ -6,7 +6,7 @@ import { readConfig } from "../files/json.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
-import { variantIn } from "../weights/weight-files.js";
+import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
 import { defaultFamily, familyOf } from "./registry.js";
 
@@ -106,6 +106,6 @@ function findContradiction(fromShapes: ConfigsFromShapes, configs: string): stri
 /** Finds transformer weights next to the configs that have the lost tensor; null if there are none. */
 function originalOf(configs: string): string | null {
   const folder = join(configs, "transformer");
-  if (!readdirSync(folder).some((name) => name.endsWith(".safetensors"))) return null;
+  if (!readdirSync(folder).some(isWeightFile)) return null;
   return openCheckpoint(folder).entries.has(lostBias) ? folder : null;
 }

@@ -5,7 +5,7 @@
  */
 import { type Bits, type MxArray, transpose, zeros } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint } from "./format.js";
 
 /** The version of mflux with this layout, for the metadata of our own files. */
 export const mfluxVersion = "0.24.0";
