@@ -17,7 +17,7 @@ export const savedGroupSize = 64;
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
-/** The folders of a model in mflux's layout. */
+/** The folders of a model in mflux's layout. The compiler checks that the components of a family are among them. */
 type MfluxComponent = "text_encoder" | "text_encoder_2" | "transformer" | "vae";
 
 /** mflux's names of modules that have other names in diffusers and transformers. */

@@ -153,11 +153,11 @@ describe("another kind of model", () => {
     });
 
   for (const [what, files, message] of [
-    ["a diffusion model", full, /repository of a diffusion model, not Depth Pro/],
+    ["a diffusion model", full, /repository of a diffusion model; expected a depth estimator/],
     [
       "another estimator",
       { "config.json": json({ model_type: "dpt" }), "model.safetensors": "x" },
-      /a model of type dpt, not Depth Pro/,
+      /a model of type dpt; expected a depth estimator/,
     ],
   ] as const)
     test(`is refused as Depth Pro before its weights are downloaded: ${what}`, async () => {

@@ -184,7 +184,7 @@ test("a failed download reports its error as progress and as the answer", async 
     [{ repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
     [
       { repo_id: "me/gated", token: goodToken, model_type: "hf.depth_estimation", path: "vae" },
-      /not Depth Pro|config/,
+      /expected a depth estimator|config/,
     ],
   ];
   for (const [data, message] of cases) {
