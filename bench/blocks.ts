@@ -31,7 +31,7 @@ import {
 import type { Peer } from "./peer.js";
 
 /*
- * One double and one single block of FLUX.1, with everything before and after them, on random weights.
+ * One double and one single block of FLUX.1, with the embedders and the output layer, on random weights.
  */
 
 const config = fluxTransformerConfig(

@@ -59,7 +59,7 @@ export interface ComponentDescriptor<Config, Network extends Module> {
   readonly float32InsteadOfFloat16?: boolean;
 }
 
-export type ComponentDescriptors = {
+type ComponentDescriptors = {
   readonly [Name in ComponentName]: ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
 };
 

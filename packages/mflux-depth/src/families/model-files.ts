@@ -21,7 +21,7 @@ export interface ModelFiles {
   readonly original: string | null;
   /** Bits of the transformer's matrices as stored; null when they are not quantized. */
   readonly storedBits: StoredBits | null;
-  /** One sentence for each thing that differs from what was requested or expected. */
+  /** Differences from the request or from a usual model, one sentence each. */
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
@@ -43,7 +43,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
   let family = recognised ?? defaultFamily;
   let configs = folder;
   if (hasConfigs && configFrom !== undefined)
-    notes.push(`configFrom is ${configFrom}, without effect: the model has its own configs.`);
+    notes.push(`configFrom ${configFrom} has no effect: the model has its own configs.`);
   else if (!hasConfigs && isSaved(transformer)) {
     configs = configsFor(folder, family, configFrom);
     family = familyOf(folder, configs);
@@ -65,7 +65,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
 const lostBiasNote = (original: string | null): string =>
   original
     ? `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is read from ${original}.`
-    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: zeros take its place, and images will differ from the original model's. To restore it, set configFrom to a folder with the original weights.`;
+    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is replaced by zeros, so images differ from the original model's. Set configFrom to a folder with the original weights to restore it.`;
 
 /**
  * Finds the configs for a model that mflux saved without them.
@@ -83,7 +83,7 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
   throw new ModelError(
     folder,
     configFrom !== undefined
-      ? `it was made with other configs than those in ${configFrom}: ${contradiction}`
+      ? `its weights do not match the configs in ${configFrom}: ${contradiction}`
       : `mflux saved it without configs, and its shapes differ from the published ${family.name} (${contradiction}); ` +
           "set configFrom to the folder or repository it was made from",
     { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },

@@ -47,7 +47,7 @@ describe("familyOf refuses FLUX.1 Canny", () => {
   test("by its model card", () => {
     const card = join(folder, "README.md");
     writeFileSync(card, "# FLUX.1 Canny [dev]\n\nIts sister is FLUX.1 Depth.\n");
-    refused(() => familyOf(folder), card, /FLUX\.1 Canny, which takes edges/);
+    refused(() => familyOf(folder), card, /FLUX\.1 Canny, which takes an edge map/);
   });
 
   test("by the name of its folder", () => {
