@@ -31,10 +31,13 @@ import {
 import type { Peer } from "./peer.js";
 
 /*
- * One double and one single block of FLUX.1, with everything before and after them, on random weights.
+ * One double and one single block of FLUX.1, with the embedders and the output layer, on random weights.
  */
 
-const config = fluxTransformerConfig({ ...fluxConfig("transformer"), num_layers: 1, num_single_layers: 1 });
+const config = fluxTransformerConfig(
+  { ...fluxConfig("transformer"), num_layers: 1, num_single_layers: 1 },
+  "config.json",
+);
 const dims = config.numAttentionHeads * config.attentionHeadDim;
 const textTokens = 512;
 

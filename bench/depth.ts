@@ -48,7 +48,7 @@ export async function benchDepth(): Promise<Row[]> {
  */
 export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
-  const config = depthProConfig({ model_type: "depth_pro", ...models });
+  const config = depthProConfig({ model_type: "depth_pro", ...models }, "config.json");
   using model = new DepthPro(config);
   using key = random.key(0);
   randomize(model, key, 0.02);

@@ -2,11 +2,11 @@ import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchRealDepth } from "./depth.js";
+import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
 import { benchMemory } from "./memory.js";
 import { Peer } from "./peer.js";
-import { benchPictures } from "./pictures.js";
 import { benchQuantization } from "./quantization.js";
 import { benchDecode } from "./vae.js";
 
@@ -18,7 +18,7 @@ import { benchDecode } from "./vae.js";
  */
 
 const benches: Record<string, { title: string; run: (peer: Peer | null) => Promise<Row[]>; named?: true }> = {
-  pictures: { title: "The bundled checkpoint", run: benchPictures },
+  images: { title: "The bundled checkpoint", run: benchImages },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },

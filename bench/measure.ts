@@ -88,7 +88,7 @@ export const peakMlxMB = (): number => memory.peakMemory() / 1e6;
 export const round = (value: number, digits = 3): number => Number(value.toPrecision(digits));
 
 /** G operations per second of a square float32 matrix product: the yardstick of a run. */
-export async function matmulRate(size = 2048): Promise<number> {
+async function matmulRate(size = 2048): Promise<number> {
   const [a, b] = [random.normal([size, size]), random.normal([size, size])];
   evaluateSync(a, b);
   const { product } = await inTurn(10, { product: timed(() => scope(() => evaluateSync(matmul(a, b)))) });
@@ -98,7 +98,7 @@ export async function matmulRate(size = 2048): Promise<number> {
 }
 
 /** G operations per second to compare with: the peak of each unit (0 if unknown), and what BLAS reaches. */
-export interface Yardsticks {
+interface Yardsticks {
   peaks: Record<"float32" | "bfloat16" | "int8", number>;
   matmul: number;
   rows: Row[];

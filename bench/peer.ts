@@ -4,7 +4,7 @@ import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 /** Work held by the other process. */
-export interface PeerWork extends AsyncDisposable {
+interface PeerWork extends AsyncDisposable {
   /** Does it once and returns the seconds it took there. */
   run(): Promise<number>;
 }

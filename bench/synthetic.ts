@@ -246,7 +246,7 @@ async function writeWeights(
   return total;
 }
 
-export interface SyntheticOptions {
+interface SyntheticOptions {
   readonly path: string;
   /** Numbers of transformer blocks. */
   readonly double: number;

@@ -10,7 +10,7 @@ import type { Peer } from "./peer.js";
 export async function benchDecode(peer: Peer | null): Promise<Row[]> {
   const size = 512;
   const config = fluxConfig("vae");
-  using model = new Autoencoder(autoencoderConfig(config));
+  using model = new Autoencoder(autoencoderConfig(config, "config.json"));
   randomize(model, random.key(0), 0.02);
   using latents = random.normal([1, size / 8, size / 8, model.config.latentChannels]);
   await setImmediate();

@@ -1,7 +1,7 @@
-// Shows how far a test run is: in a line that is overwritten on a terminal, elsewhere in a line from time to time.
+// Shows a test run's progress: on a terminal in one line that is overwritten, elsewhere in a new line from time to time.
 import { testTitle } from "./test-report.mjs";
 
-/** How often a run without a terminal says how far it is, in milliseconds. */
+/** Interval of progress lines without a terminal, in milliseconds. */
 const INTERVAL = 60_000;
 
 /** @param count the number of test files */

@@ -52,7 +52,7 @@ function failedTests(failures, files) {
   });
 }
 
-/** What a test threw, with its message, diff and stack, or how its file ended. */
+/** A test's error with message, diff and stack, or how its file ended. */
 function errorText(error) {
   if (typeof error === "string") return error;
   const { cause, exitCode, signal } = error;

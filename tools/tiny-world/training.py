@@ -1,4 +1,4 @@
-"""What the three trainings share."""
+"""Code shared by the three training scripts."""
 
 import os
 import time

@@ -214,7 +214,7 @@ Napi::Value ArrayObject::dispose(const Napi::CallbackInfo& info) {
 
 mx::array ArrayObject::computed() {
   // MLX reports an array as available as soon as its work is queued.
-  if (handle->at_stake) environment_->finish();
+  if (handle->pending) environment_->finish();
   mx::array a = get();
   if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment_->evaluate({a});
   return a;
@@ -285,7 +285,7 @@ std::optional<mx::Dtype> Operand::dtype() const {
   return std::nullopt;
 }
 
-mx::array Operand::beside(const std::optional<mx::Dtype>& partner) const {
+mx::array Operand::as_operand_of(const std::optional<mx::Dtype>& partner) const {
   if (auto* a = std::get_if<mx::array>(&value)) return *a;
   if (auto* flag = std::get_if<bool>(&value)) return mx::array(*flag);
   double number = std::get<double>(value);

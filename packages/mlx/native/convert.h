@@ -19,7 +19,8 @@
 // A number or boolean adopts the dtype of the other operand, like Python scalars in MLX.
 struct Operand {
   std::variant<mx::array, double, bool> value;
-  mx::array beside(const std::optional<mx::Dtype>& partner) const;
+  // The array for an operation with a partner of this dtype.
+  mx::array as_operand_of(const std::optional<mx::Dtype>& partner) const;
   std::optional<mx::Dtype> dtype() const;
 };
 

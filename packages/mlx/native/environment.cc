@@ -122,8 +122,8 @@ void Environment::raise(const std::string& operation, const std::string& reason)
 
 Napi::Value Environment::wrap(mx::array a) {
   auto handle = std::make_shared<Handle>(std::move(a));
-  handle->at_stake = takes_at_stake_;
-  handle->good = !handle->at_stake && handle->value->status() == mx::array::Status::available;
+  handle->pending = takes_pending_;
+  handle->good = !handle->pending && handle->value->status() == mx::array::Status::available;
   live_.insert(handle.get());
   if (scopes_.empty()) {
     report(*handle);
@@ -180,19 +180,19 @@ void Environment::adopt_thread() {
   if (streams->gpu) mx::set_default_stream(*streams->gpu);
 }
 
-// Records which live arrays are valid; nothing is at stake any more. Requires the lock: the states of arrays must not
+// Records which live arrays are valid; nothing is pending any more. Requires the lock: the states of arrays must not
 // be read while another thread evaluates.
 void Environment::settle() {
   for (auto* handle : live_) {
-    handle->at_stake = false;
+    handle->pending = false;
     if (handle->value->status() != mx::array::Status::unscheduled) handle->good = true;
   }
 }
 
 // Marks the handles of all arrays that must be computed, and of arrays that depend on them. Requires the lock. Call it
 // before the evaluation, which takes the graph apart; a new array may then reuse the address of a released one.
-void Environment::stake(const std::vector<mx::array>& arrays) {
-  std::unordered_set<std::uintptr_t> seen, at_stake;
+void Environment::mark_pending(const std::vector<mx::array>& arrays) {
+  std::unordered_set<std::uintptr_t> seen, pending;
   const auto unscheduled = [&](const mx::array& a) {
     return a.status() == mx::array::Status::unscheduled && seen.insert(a.id()).second;
   };
@@ -213,24 +213,24 @@ void Environment::stake(const std::vector<mx::array>& arrays) {
   };
   for (const auto& root : arrays) {
     walk(root, [&](const mx::array& a) {
-      at_stake.insert(a.id());
-      for (const auto& sibling : a.siblings()) at_stake.insert(sibling.id());
+      pending.insert(a.id());
+      for (const auto& sibling : a.siblings()) pending.insert(sibling.id());
     });
   }
   for (auto* handle : live_) {
     if (handle->good) continue;
     walk(*handle->value, [&](const mx::array& a) {
       for (const auto& input : a.inputs()) {
-        if (at_stake.count(input.id())) at_stake.insert(a.id());
+        if (pending.count(input.id())) pending.insert(a.id());
       }
     });
-    handle->at_stake = at_stake.count(handle->value->id());
+    handle->pending = pending.count(handle->value->id());
   }
 }
 
 void Environment::poison(const std::string& reason) {
   for (auto* handle : std::vector<Handle*>(live_.begin(), live_.end())) {
-    if (!handle->at_stake) continue;
+    if (!handle->pending) continue;
     handle->poison = reason;
     release(*handle);
   }
@@ -279,7 +279,7 @@ void Environment::evaluate(std::vector<mx::array> arrays) {
   auto lock = wait();
   // Drop a cancel that was meant for the previous evaluation.
   streams->cancel = false;
-  stake(arrays);
+  mark_pending(arrays);
   try {
     compute(arrays);
   } catch (const std::exception& error) {
@@ -295,7 +295,7 @@ Napi::Value Environment::evaluate_async(std::vector<mx::array> arrays) {
   {
     std::lock_guard lock(evaluation_);
     settle();
-    stake(arrays);
+    mark_pending(arrays);
     ended_ = false;
   }
   try {

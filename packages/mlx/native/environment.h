@@ -26,9 +26,9 @@ struct Handle {
   std::optional<mx::array> value;
   // The array is computed and its data is valid.
   bool good = false;
-  // The array is part of the evaluation in flight or depends on it. If that fails, MLX marks unfinished arrays as
+  // The array belongs to the evaluation in flight or depends on it. If that fails, MLX marks unfinished arrays as
   // evaluated, too.
-  bool at_stake = false;
+  bool pending = false;
   // The reason why the array can no longer be read; empty if it can.
   std::string poison;
   // Bytes of the array that were reported to V8.
@@ -58,7 +58,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Napi::Value wrap(mx::array a);
   // Records that the current call uses an array.
   void take(const Handle& handle) {
-    takes_at_stake_ |= handle.at_stake;
+    takes_pending_ |= handle.pending;
   }
   void release(Handle& handle);
   size_t live_handles() const {
@@ -89,7 +89,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   friend class Evaluation;
   friend class Call;
   void settle();
-  void stake(const std::vector<mx::array>& arrays);
+  void mark_pending(const std::vector<mx::array>& arrays);
   void poison(const std::string& reason);
   void judge();
   std::unique_lock<std::mutex> wait();
@@ -98,8 +98,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void report(Handle& handle);
 
   std::unordered_set<Handle*> live_;
-  // Whether the current call from JavaScript uses an array at stake.
-  bool takes_at_stake_ = false;
+  // Whether the current call from JavaScript uses a pending array.
+  bool takes_pending_ = false;
   std::vector<std::vector<std::shared_ptr<Handle>>> scopes_;
   // References released while another thread evaluates: MLX takes a graph apart during its evaluation.
   std::vector<mx::array> graveyard_;
@@ -115,18 +115,18 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::atomic<bool> closing_{false};
 };
 
-// A call from JavaScript. While an evaluation runs, results computed from arrays at stake are at stake, too.
+// A call from JavaScript. While an evaluation runs, results computed from pending arrays are pending, too.
 class Call {
  public:
   explicit Call(Environment& environment)
-      : takes_at_stake_(environment.takes_at_stake_), outer_(std::exchange(takes_at_stake_, false)) {}
+      : takes_pending_(environment.takes_pending_), outer_(std::exchange(takes_pending_, false)) {}
   // Calls can nest: a traced function makes calls of its own.
   ~Call() {
-    takes_at_stake_ |= outer_;
+    takes_pending_ |= outer_;
   }
 
  private:
-  bool& takes_at_stake_;
+  bool& takes_pending_;
   bool outer_;
 };
 

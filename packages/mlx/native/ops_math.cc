@@ -13,7 +13,9 @@ Row unary(const char* name) {
 // A number adopts the dtype of an array operand; two numbers make float32.
 template <array (*fn)(const array&, const array&, mx::StreamOrDevice)>
 Row binary(const char* name) {
-  return row(name, "a b", [](Operand a, Operand b) { return fn(a.beside(b.dtype()), b.beside(a.dtype()), {}); });
+  return row(name, "a b", [](Operand a, Operand b) {
+    return fn(a.as_operand_of(b.dtype()), b.as_operand_of(a.dtype()), {});
+  });
 }
 
 template <array (*fn)(const array&, const std::vector<int>&, bool, mx::StreamOrDevice)>
@@ -117,12 +119,12 @@ Table math_table() {
       binary<mx::left_shift>("leftShift"),
       binary<mx::right_shift>("rightShift"),
       row("where", "condition a b", [](Operand condition, Operand a, Operand b) {
-        return mx::where(condition.beside(mx::bool_), a.beside(b.dtype()), b.beside(a.dtype()));
+        return mx::where(condition.as_operand_of(mx::bool_), a.as_operand_of(b.dtype()), b.as_operand_of(a.dtype()));
       }),
       row("clip", "a min max", [](array a, std::optional<Operand> min, std::optional<Operand> max) {
         auto limit = [&](std::optional<Operand>& operand) -> std::optional<array> {
           if (!operand) return std::nullopt;
-          return operand->beside(a.dtype());
+          return operand->as_operand_of(a.dtype());
         };
         return mx::clip(a, limit(min), limit(max));
       }),
@@ -232,19 +234,20 @@ Table math_table() {
           }),
       row("randomUniform", "low high shape dtype key",
           [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, array key) {
-            return mx::random::uniform(low.beside(dtype), high.beside(dtype), shape, dtype, key);
+            return mx::random::uniform(low.as_operand_of(dtype), high.as_operand_of(dtype), shape, dtype, key);
           }),
       row("randomInt", "low high shape dtype key",
           [](Operand low, Operand high, mx::Shape shape, mx::Dtype dtype, array key) {
-            return mx::random::randint(low.beside(dtype), high.beside(dtype), shape, dtype, key);
+            return mx::random::randint(low.as_operand_of(dtype), high.as_operand_of(dtype), shape, dtype, key);
           }),
       row("randomBernoulli", "p shape key",
           [](Operand p, mx::Shape shape, array key) {
-            return mx::random::bernoulli(p.beside(mx::float32), shape, key);
+            return mx::random::bernoulli(p.as_operand_of(mx::float32), shape, key);
           }),
       row("randomTruncatedNormal", "lower upper shape dtype key",
           [](Operand lower, Operand upper, mx::Shape shape, mx::Dtype dtype, array key) {
-            return mx::random::truncated_normal(lower.beside(dtype), upper.beside(dtype), shape, dtype, key);
+            return mx::random::truncated_normal(
+                lower.as_operand_of(dtype), upper.as_operand_of(dtype), shape, dtype, key);
           }),
       row("randomGumbel", "shape dtype key",
           [](mx::Shape shape, mx::Dtype dtype, array key) {

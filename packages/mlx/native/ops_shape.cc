@@ -59,7 +59,7 @@ Table shape_table() {
       row("zerosLike", "a", [](array a) { return mx::zeros_like(a); }),
       row("onesLike", "a", [](array a) { return mx::ones_like(a); }),
       row("full", "shape value dtype", [](mx::Shape shape, Operand value, mx::Dtype dtype) {
-        return mx::full(shape, value.beside(dtype), dtype);
+        return mx::full(shape, value.as_operand_of(dtype), dtype);
       }),
       row("arange", "start stop step dtype", [](double start, double stop, double step, mx::Dtype dtype) {
         return mx::arange(start, stop, step, dtype);
@@ -82,7 +82,8 @@ Table shape_table() {
       row("swapaxes", "a first second", [](array a, int first, int second) { return mx::swapaxes(a, first, second); }),
       row("moveaxis", "a source destination",
           [](array a, int source, int destination) { return mx::moveaxis(a, source, destination); }),
-      row("broadcastTo", "a shape", [](Operand a, mx::Shape shape) { return mx::broadcast_to(a.beside({}), shape); }),
+      row("broadcastTo", "a shape",
+          [](Operand a, mx::Shape shape) { return mx::broadcast_to(a.as_operand_of({}), shape); }),
       row("concatenate", "arrays axis",
           [](std::vector<array> arrays, int axis) { return mx::concatenate(arrays, axis); }),
       row("stack", "arrays axis", [](std::vector<array> arrays, int axis) { return mx::stack(arrays, axis); }),
@@ -102,7 +103,7 @@ Table shape_table() {
             }
             std::vector<int> axes(a.ndim());
             for (size_t i = 0; i < axes.size(); i++) axes[i] = static_cast<int>(i);
-            return mx::pad(a, axes, before, after, value.beside(a.dtype()), mode);
+            return mx::pad(a, axes, before, after, value.as_operand_of(a.dtype()), mode);
           }),
       row("flip", "a axes", [](array a, std::vector<int> axes) { return mx::flip(a, axes); }),
       row("roll", "a shift axis", [](array a, int shift, int axis) { return mx::roll(a, shift, axis); }),
@@ -116,7 +117,7 @@ Table shape_table() {
       }),
       row("sliceUpdate", "a update start stop step",
           [](array a, Operand update, mx::Shape start, mx::Shape stop, mx::Shape step) {
-            return mx::slice_update(a, update.beside(a.dtype()), start, stop, step);
+            return mx::slice_update(a, update.as_operand_of(a.dtype()), start, stop, step);
           }),
       row("take", "a indices axis", [](array a, array indices, std::optional<int> axis) {
         return axis ? mx::take(a, within(indices, a, *axis), *axis) : mx::take(a, within(indices, a.size()));
@@ -124,7 +125,7 @@ Table shape_table() {
       row("takeAlongAxis", "a indices axis",
           [](array a, array indices, int axis) { return mx::take_along_axis(a, within(indices, a, axis), axis); }),
       row("putAlongAxis", "a indices values axis", [](array a, array indices, Operand values, int axis) {
-        return mx::put_along_axis(a, within(indices, a, axis), values.beside(a.dtype()), axis);
+        return mx::put_along_axis(a, within(indices, a, axis), values.as_operand_of(a.dtype()), axis);
       }),
       row("gather", "a indices axes sliceSizes",
           [](array a, std::vector<array> indices, std::vector<int> axes, mx::Shape slice_sizes) {

@@ -1,12 +1,12 @@
 /*
- * How far a run is, as hosts show it: a bar with two numbers. Newer hosts give a run twelve minutes without news, so a
- * run that is silent repeats its last progress.
+ * Progress of a run, as hosts display it: a bar with two numbers. Newer hosts give up on a run after twelve minutes without
+ * news, so a silent run repeats its last progress.
  */
 import { type EngineEvent, type EngineJob, stepsOf } from "mflux-depth/engine";
 import { resolveRequest } from "mflux-depth/options";
 import { warningOf } from "./advice.js";
 
-export type RunProgress = {
+type RunProgress = {
   readonly progress: number;
   readonly total: number;
   /** The work before the first step; or a warning. */
@@ -14,7 +14,7 @@ export type RunProgress = {
 };
 
 /** Progress of one run; dispose it when the run has ended. */
-export interface ProgressReport extends Disposable {
+interface ProgressReport extends Disposable {
   /** Takes an event of the run. */
   readonly receive: (event: EngineEvent) => void;
 }

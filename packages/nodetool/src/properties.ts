@@ -72,7 +72,7 @@ export const nodeProperties: readonly NodeProperty[] = [
     option: "seed",
     title: "Seed",
     description: "Seed for deterministic generation. Leave 0 for random seed.",
-    // A slider over four billion seeds is of no use.
+    // A slider over four billion seeds is useless.
     unranged: true,
   },
 ];
@@ -81,7 +81,7 @@ export const nodeProperties: readonly NodeProperty[] = [
 export const isRequestOption = (option: NodeProperty["option"]): option is RequestOption =>
   option in requestOptions;
 
-export const specOf = ({ option }: NodeProperty): OptionSpec =>
+const specOf = ({ option }: NodeProperty): OptionSpec =>
   isRequestOption(option) ? requestOptions[option] : loadOptions[option];
 
 /** The values a property may have: the option's kind, in the narrower range of forms. */

@@ -2,34 +2,28 @@ import { ImageError, OptionError } from "../errors.js";
 import { extremesOf } from "../images/extremes.js";
 import { bilinear, resize, resizeByRows, type TakeRow } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
+import { checkOptions, depthOptions, type GivenOptions, type ResolvedOptions } from "../options/index.js";
+
+const { invert, near, far, gamma } = depthOptions;
+const adjustments = { invert, near, far, gamma };
 
 /** How inverse depth becomes the grey values of a map. */
-export interface MapAdjustments {
-  /** The percentile of inverse depth that becomes white, together with everything nearer (default 100). */
-  readonly near?: number | undefined;
-  /** The percentile of inverse depth that becomes black, together with everything farther (default 0). */
-  readonly far?: number | undefined;
-  /** Above 1, far parts get more of the range; below 1, near parts do (default 1). */
-  readonly gamma?: number | undefined;
-  /** Make far white instead of near (default false). */
-  readonly invert?: boolean | undefined;
-}
+export interface MapAdjustments extends GivenOptions<typeof adjustments> {}
 
-/** @throws {OptionError} when an adjustment is out of range, or near and far are in the wrong order. */
-export function checkAdjustments({ near = 100, far = 0, gamma = 1 }: MapAdjustments): void {
-  for (const [name, value] of [
-    ["near", near],
-    ["far", far],
-  ] as const)
-    if (!(value >= 0 && value <= 100))
-      throw new OptionError(name, `${name} must be a percentile, a number from 0 to 100, not ${value}.`);
-  if (far >= near)
+type ResolvedAdjustments = ResolvedOptions<typeof adjustments>;
+
+/**
+ * Checks adjustments and fills in defaults.
+ * @throws {OptionError} when one is out of range, or near and far are in the wrong order.
+ */
+export function checkAdjustments(given: MapAdjustments): ResolvedAdjustments {
+  const resolved = checkOptions(adjustments, given);
+  if (resolved.far >= resolved.near)
     throw new OptionError(
       "near",
-      `near (${near}) must be a higher percentile than far (${far}), because near is white.`,
+      `near (${resolved.near}) must be above far (${resolved.far}), because near becomes white.`,
     );
-  if (!(gamma >= 0.01 && gamma <= 100))
-    throw new OptionError("gamma", `gamma must be a number from 0.01 to 100, not ${gamma}.`);
+  return resolved;
 }
 
 /**
@@ -40,14 +34,15 @@ export function checkAdjustments({ near = 100, far = 0, gamma = 1 }: MapAdjustme
 function rangeOf(
   values: Float32Array,
   source: string,
-  { near = 100, far = 0 }: MapAdjustments = {},
+  { near, far }: ResolvedAdjustments,
 ): { min: number; max: number } {
-  const { min, max } = near === 100 && far === 0 ? extremesOf(values) : percentiles(values, far, near);
+  const whole = near === depthOptions.near.default && far === depthOptions.far.default;
+  const { min, max } = whole ? extremesOf(values) : percentiles(values, far, near);
   if (!(max > min))
     throw new ImageError(
       source,
-      near === 100 && far === 0
-        ? "the same depth was found everywhere, so there is nothing to show; try another photo."
+      whole
+        ? "the depth is the same everywhere, so there is nothing to show; try another photo."
         : `the percentiles ${far} and ${near} of the depth are equal; choose them farther apart.`,
     );
   return { min, max };
@@ -72,6 +67,7 @@ function percentile(sorted: Float32Array, percent: number): number {
  * @param inverse inverse depth, one channel
  * @param source names the photo in messages
  * @returns one channel at the given size; near is white, unless inverted
+ * @throws {OptionError} for an invalid adjustment.
  * @throws {ImageError} when the depth is the same everywhere.
  */
 export function normalizedMap(
@@ -79,8 +75,9 @@ export function normalizedMap(
   width: number,
   height: number,
   source: string,
-  adjustments: MapAdjustments = {},
+  given: MapAdjustments = {},
 ): FloatImage {
+  const adjustments = checkAdjustments(given);
   const map = resize(normalized(inverse, source, adjustments), width, height, bilinear);
   return { ...map, data: adjusted(map.data, adjustments) };
 }
@@ -95,26 +92,27 @@ export async function normalizedRows(
   width: number,
   height: number,
   source: string,
-  adjustments: MapAdjustments,
+  given: MapAdjustments,
   take: TakeRow,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const adjustments = checkAdjustments(given);
   const scaled = normalized(inverse, source, adjustments);
   const takeAdjusted: TakeRow = (row, y) => take(adjusted(row, adjustments), y);
   await resizeByRows(scaled, width, height, bilinear, takeAdjusted, signal);
 }
 
 /** Inverse depth over its range: black is 0, white is 1. */
-function normalized(inverse: Raster, source: string, adjustments: MapAdjustments): Raster {
+function normalized(inverse: Raster, source: string, adjustments: ResolvedAdjustments): Raster {
   const { min, max } = rangeOf(inverse.data, source, adjustments);
   return { ...inverse, data: inverse.data.map((value) => (value - min) / (max - min)) };
 }
 
-function adjusted(values: Float32Array, { gamma = 1, invert = false }: MapAdjustments): Float32Array {
+function adjusted(values: Float32Array, { gamma, invert }: ResolvedAdjustments): Float32Array {
   return values.map((value) => {
-    // Rounding and percentiles leave values outside.
+    // Rounding and percentiles leave values outside [0, 1].
     const inside = Math.min(Math.max(value, 0), 1);
-    const bent = gamma === 1 ? inside : inside ** (1 / gamma);
-    return invert ? 1 - bent : bent;
+    const curved = gamma === 1 ? inside : inside ** (1 / gamma);
+    return invert ? 1 - curved : curved;
   });
 }

@@ -1,7 +1,7 @@
 import type { FloatImage } from "../images/types.js";
 
 /**
- * Colours a depth map, from dark violet (far) through blue and green to yellow (near). Lightness rises evenly in OKLab
+ * Colours a depth map from dark violet (far) through blue and green to yellow (near). Lightness rises evenly in OKLab
  * (B. Ottosson, "A perceptual color space for image processing", 2020), so equal steps of depth look equally large.
  * @param map one channel
  * @returns RGB, 8 bits
@@ -28,7 +28,7 @@ function palette(): Uint8Array {
 function colourOf(value: number): number[] {
   const lightness = 0.2 + 0.73 * value;
   const hue = ((305 - 200 * value) * Math.PI) / 180;
-  // The most colour that sRGB can show at this lightness, up to a limit.
+  // The highest chroma that sRGB can show at this lightness, up to a limit.
   for (let chroma = 0.16; ; chroma -= 0.002) {
     const rgb = fromOklab(lightness, chroma * Math.cos(hue), chroma * Math.sin(hue));
     if (chroma <= 0 || rgb.every((c) => c >= 0 && c <= 1))

@@ -81,7 +81,7 @@ class DepthProEstimator extends PhotoEstimator {
     return depthProBytes(this.#config);
   }
 
-  /** Loads the model, with the field-of-view head only when that is asked for: it is a third of the weights. */
+  /** Loads the model, with the field-of-view head only on request: it is a third of the weights. */
   #model(fieldOfView: boolean, signal: AbortSignal | undefined): Promise<DepthPro> {
     if (fieldOfView && this.#loaded?.fieldOfView === false) this.free();
     this.#loaded ??= { component: this.#component(fieldOfView), fieldOfView };
@@ -105,18 +105,18 @@ class DepthProEstimator extends PhotoEstimator {
 // ---------------------------------------------------------------- input
 
 /** How a photo becomes the model's input. */
-export interface InputConfig {
+interface InputConfig {
   /** Side of the square that the photo is stretched to, in pixels. */
   readonly side: number;
   /** Subtracted from values in [0, 1], for each channel. */
   readonly mean: readonly number[];
-  /** The differences are divided by it, for each channel. */
+  /** Divides the differences, for each channel. */
   readonly deviation: readonly number[];
 }
 
 /**
  * Reads `preprocessor_config.json`, if there is one.
- * @throws {ModelError} when it asks for something that Depth Pro does not do.
+ * @throws {ModelError} when it requests preprocessing that Depth Pro does not have.
  */
 function readInputConfig(folder: string, config: DepthProConfig): InputConfig {
   const path = join(folder, preprocessorFile);
@@ -145,7 +145,7 @@ function readInputConfig(folder: string, config: DepthProConfig): InputConfig {
   const scale = json.rescale_factor ?? 1 / 255;
   if (typeof scale !== "number" || !(scale > 0))
     return fail(`"rescale_factor" is ${JSON.stringify(scale)}; expected a positive number`);
-  // The factor is for values up to 255.
+  // The factor applies to values up to 255.
   const unit = 255 * scale;
   return {
     side: width,

@@ -13,18 +13,18 @@ import { type DepthPrediction, inverseDepth, metresOf } from "./prediction.js";
 
 /** The depth of a photo. */
 export class DepthEstimate {
-  /** The photo's file, or what it was given as. */
+  /** The photo's path, or a label if it has none. */
   readonly source: string;
-  /** Of the photo, upright. */
+  /** The photo's size in pixels, after EXIF rotation. */
   readonly width: number;
   readonly height: number;
   /** The model's output at its own size, and what it means. */
   readonly prediction: DepthPrediction;
   /** Smallest and largest value of the prediction. */
   readonly range: { readonly min: number; readonly max: number };
-  /** Horizontal, in degrees, estimated by the model; undefined when it was not asked or cannot. */
+  /** Horizontal, in degrees, estimated by the model; undefined if not requested or not supported. */
   readonly fieldOfView: number | undefined;
-  /** In pixels of the photo: from EXIF, else from the field of view; undefined when neither is known. */
+  /** In pixels of the photo: from EXIF, else from the field of view; undefined if neither is known. */
   readonly focalLength: number | undefined;
   readonly focalLengthFrom: "exif" | "model" | undefined;
   #data: Float32Array | null = null;
@@ -68,6 +68,7 @@ export class DepthEstimate {
 
   /**
    * Makes a depth map at a size (the photo's unless given): one channel in [0, 1], near is 1.
+   * @throws {OptionError} for an invalid adjustment.
    * @throws {ImageError} when the depth is the same everywhere.
    */
   map(width = this.width, height = this.height, adjustments: MapAdjustments = {}): FloatImage {
@@ -76,16 +77,16 @@ export class DepthEstimate {
 
   /**
    * Encodes the depth at the photo's size, see {@link DepthFileOptions}.
-   * @throws {OptionError} when options contradict each other.
-   * @throws {ImageError} when the depth is the same everywhere, or metres are asked for and not known.
+   * @throws {OptionError} for an invalid value, or options that contradict each other.
+   * @throws {ImageError} when the depth is the same everywhere, or metres are requested and unavailable.
    * @throws the signal's reason when it is aborted.
    */
   async encode(
     options: DepthFileOptions & { format: DepthFormat; signal?: AbortSignal | undefined },
   ): Promise<Uint8Array> {
     const { signal, ...file } = options;
-    checkFileOptions(file);
-    const { format, bits = 8, colour = false, metres = false, ...adjustments } = file;
+    const { format } = file;
+    const { bits, colour, metres, ...adjustments } = checkFileOptions(file);
     const { width, height } = this;
     if (format === "npy") return toNpy(metres ? this.#requireMetres() : this.data, width, height);
     const channels = colour ? 3 : 1;
@@ -120,8 +121,8 @@ export class DepthEstimate {
     throw new ImageError(
       this.source,
       this.prediction.scale === "relative"
-        ? "its distances in metres are not known, because this model estimates relative depth only."
-        : "its distances in metres are not known: EXIF has no focal length, and this model has no field-of-view head.",
+        ? "distances in metres are unavailable: this model estimates relative depth only."
+        : "distances in metres are unavailable: the photo has no focal length in EXIF, and this model does not estimate one.",
     );
   }
 }

@@ -4,12 +4,10 @@ import type { HeldSize, LoadProgress } from "../weights/component.js";
 import type { DepthEstimate } from "./estimate.js";
 
 export interface EstimateOptions {
-  /**
-   * Estimate the field of view too, if the model can (default true). Distances in metres may need it, maps never do.
-   */
+  /** Estimate the field of view too, if the model can (default true). Only distances in metres may need it. */
   readonly fieldOfView?: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** Told the share of the work that is done, 0 to 1. */
+  /** Receives the fraction done, 0 to 1. */
   readonly onProgress?: ((done: number) => void) | undefined;
 }
 
@@ -17,9 +15,9 @@ export interface EstimateOptions {
 export interface DepthEstimator extends Disposable {
   /** The `model_type` of its config. */
   readonly modelType: string;
-  /** What people call the model: "Depth Pro". */
+  /** The model's name: "Depth Pro". */
   readonly name: string;
-  /** Where config and weights are. */
+  /** The folder of the config and the weights. */
   readonly folder: string;
   /**
    * Estimates the depth of a photo. The last estimate is kept: the same photo again costs nothing.
@@ -31,21 +29,21 @@ export interface DepthEstimator extends Disposable {
   /** Releases the weights; the next estimate reads them again. The last estimate stays. */
   free(): void;
   /**
-   * Tells what the weights for a depth map will take, from the headers of their files.
+   * Estimates the memory of the weights for a depth map from the headers of their files.
    * @throws {ModelError} when they are missing or damaged.
    */
   size(): HeldSize;
-  /** Roughly the bytes that an estimate takes in addition to the weights. */
+  /** Estimates the bytes that an estimate takes in addition to the weights. */
   workingMemory(): number;
 }
 
 export interface EstimatorLoadOptions {
-  /** Told about the reading of weights. */
+  /** Receives progress while weights are read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }
 
 /**
- * Opens a depth model's folder: reads the configs and checks that there are weights, without reading them.
+ * Opens a depth estimator's folder: reads the configs and checks that there are weights, without reading them.
  * @throws {ModelError} when a config is invalid, or weights are missing.
  */
 export type OpenEstimator = (folder: string, options: EstimatorLoadOptions) => DepthEstimator;

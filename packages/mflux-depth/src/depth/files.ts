@@ -1,19 +1,22 @@
 import { extname } from "node:path";
 import { OptionError } from "../errors.js";
 import { formatOf } from "../images/encode.js";
-import { checkAdjustments, type MapAdjustments } from "./adjustments.js";
+import {
+  checkOptions,
+  depthOptions,
+  type GivenOptions,
+  type ResolvedOptions,
+  type ValueOfKind,
+} from "../options/index.js";
+import { checkAdjustments } from "./adjustments.js";
 
-export type DepthFormat = "png" | "jpeg" | "webp" | "npy";
+/** Options of the file, except the format, which may also come from the file's name. */
+const { format, ...fileOptions } = depthOptions;
 
-/** What to write into a file. */
-export interface DepthFileOptions extends MapAdjustments {
-  /** Bits per pixel of a grey PNG (default 8). */
-  readonly bits?: 8 | 16;
-  /** Write colours to look at. */
-  readonly colour?: boolean;
-  /** Write distances in metres into an array, instead of the prediction. */
-  readonly metres?: boolean;
-}
+export type DepthFormat = ValueOfKind<typeof format.kind>;
+
+/** The content of a file with depth. */
+export interface DepthFileOptions extends GivenOptions<typeof fileOptions> {}
 
 /**
  * Tells the format from a file name's extension.
@@ -29,23 +32,36 @@ export function depthFormatOf(path: string): DepthFormat {
   );
 }
 
-/** @throws {OptionError} when the format has no such option, or a value is out of range. */
-export function checkFileOptions(options: DepthFileOptions & { format: DepthFormat }): void {
-  const { format, bits = 8, colour = false, metres = false, ...adjustments } = options;
-  checkAdjustments(adjustments);
-  if (bits !== 8 && bits !== 16) throw new OptionError("bits", `bits must be 8 or 16, not ${bits}.`);
+/**
+ * Checks the options of a file and fills in defaults.
+ * @throws {OptionError} when a value is out of range, or the format does not have such an option.
+ */
+export function checkFileOptions({
+  format,
+  ...given
+}: DepthFileOptions & { format: DepthFormat }): ResolvedOptions<typeof fileOptions> {
+  const options = checkOptions(fileOptions, given);
+  checkAdjustments(options);
+  const { bits, colour, metres } = options;
   if (bits === 16 && (format !== "png" || colour))
-    throw new OptionError("bits", `16 bits are only for grey PNG files${colour ? ", not for colours" : ""}.`);
-  if (format === "npy" && colour)
-    throw new OptionError("colour", "An array (.npy) has no colours; write an image instead.");
+    throw new OptionError("bits", "16 bits require a grey PNG.");
   if (format !== "npy" && metres)
-    throw new OptionError("metres", "Metres are for arrays: give the output the extension .npy.");
-  const { near = 100, far = 0, gamma = 1, invert = false } = adjustments;
-  if (format === "npy" && (near !== 100 || far !== 0 || gamma !== 1 || invert))
     throw new OptionError(
-      "near",
-      "An array (.npy) holds the model's own numbers; near, far, gamma and invert are only for images.",
+      "metres",
+      "Distances in metres require an array; give the output the extension .npy.",
     );
+  if (format === "npy") requireNoImageOptions(options);
+  return options;
+}
+
+/** @throws {OptionError} for an option that an array of the model's own numbers cannot have. */
+function requireNoImageOptions(options: ResolvedOptions<typeof fileOptions>): void {
+  for (const name of ["colour", "near", "far", "gamma", "invert"] as const)
+    if (options[name] !== fileOptions[name].default)
+      throw new OptionError(
+        name,
+        `An array (.npy) holds the model's own numbers; ${name} applies only to images.`,
+      );
 }
 
 /** Encodes a two-dimensional array as a NumPy file: version 1.0, little-endian float32, row by row. */

@@ -9,8 +9,8 @@ const unitInMillimetres: Readonly<Record<number, number>> = { 2: 25.4, 3: 10 };
 
 /**
  * Reads a photo's focal length from its EXIF block: from the equivalent on 35 mm film, or from the lens and the density
- * of the sensor. A lens alone says nothing, because the sensor's size is missing.
- * @returns pixels of the photo; undefined when EXIF does not tell
+ * of the sensor. The focal length of the lens alone does not suffice, because the sensor's size is missing.
+ * @returns pixels of the photo; undefined if EXIF lacks the values
  */
 export function exifFocalLength({
   exif,
@@ -27,7 +27,7 @@ export function exifFocalLength({
     const lens = positive(tags.FocalLength);
     const density = positive(tags.FocalPlaneXResolution);
     const unit = unitInMillimetres[positive(tags.FocalPlaneResolutionUnit) ?? 2];
-    // The density is that of the photo as taken; it may have been made smaller or turned since.
+    // The density refers to the photo as taken; it may have been resized or rotated since.
     const taken = Math.max(positive(tags.PixelXDimension) ?? 0, positive(tags.PixelYDimension) ?? 0);
     if (lens === undefined || density === undefined || unit === undefined || taken === 0) return undefined;
     return (((lens * density) / unit) * Math.max(width, height)) / taken;

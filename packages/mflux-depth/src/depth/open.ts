@@ -13,50 +13,49 @@ import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
 export interface OpenOptions extends EstimatorLoadOptions {
-  /** A repository or a folder with a depth model, or with a model that contains one. */
+  /** A repository or a folder with a depth estimator, or with a model that brings one. */
   readonly depthModel?: string | null | undefined;
-  /** The folder of the image model in use. If that contains a depth model, it is the default. */
+  /** The folder of the image model in use. If that brings an estimator, it is the default. */
   readonly modelFolder?: string | undefined;
-  readonly revision?: string | undefined;
-  /** Where to compute; stays as it is set for the process when absent. */
+  /** Where to compute; defaults to the process's device. */
   readonly device?: DeviceName | undefined;
 }
 
 export interface ObtainOptions extends OpenOptions {
-  /** Use only what is on this machine. */
+  /** Use local files only. */
   readonly offline?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Told about the download. */
+  /** Receives the progress of the download. */
   readonly onDownload?: ((progress: DownloadProgress) => void) | undefined;
 }
 
 /**
- * Downloads what is missing of a depth model, then opens it like {@link openEstimator}.
+ * Downloads the missing files of a depth estimator, then opens it like {@link openEstimator}.
  * @throws {OptionError} when the device is not available.
- * @throws {ModelError} when it cannot be downloaded, is not a depth model that this library knows, or has no weights.
+ * @throws {ModelError} when it cannot be downloaded, is of an unknown type, or has no weights.
  * @throws the signal's reason when it is aborted.
  */
 export async function obtainEstimator(options: ObtainOptions = {}): Promise<DepthEstimator> {
-  const { depthModel, modelFolder, revision, offline, signal, onDownload } = options;
+  const { depthModel, modelFolder, offline, signal, onDownload } = options;
   if (!depthModel && modelFolder !== undefined && estimatorIn(modelFolder) !== null)
     return openEstimator(options);
   const { folder } = await obtainRepository(
-    { model: depthModel || defaultDepthModel, revision },
+    { model: depthModel || defaultDepthModel },
     { kind: estimatorKind, offline, signal, onProgress: onDownload },
   );
   return openEstimator({ ...options, depthModel: folder });
 }
 
 /**
- * Opens a depth model that is on this machine. Reads its configs, but no weights.
+ * Opens a depth estimator that is on this machine. Reads its configs, but no weights.
  * @throws {OptionError} when the device is not available.
- * @throws {ModelError} when it is missing, is not a depth model that this library knows, or has no weights.
+ * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   const { device, onLoad } = options;
   if (device !== undefined) {
     if (!isAvailable(device))
-      throw new OptionError("device", `device is ${device}, which MLX cannot use on this machine.`);
+      throw new OptionError("device", `device ${device} is not available on this machine.`);
     setDefaultDevice(device);
   }
   const folder = findFolder(options);
@@ -64,20 +63,33 @@ export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   return openerOf(modelType, join(folder, "config.json"))(folder, { onLoad });
 }
 
-/** @throws {ModelError} when there is no depth model where the options say. */
-function findFolder({ depthModel, modelFolder, revision }: OpenOptions): string {
+/** @throws {ModelError} if the given location has no depth estimator. */
+function findFolder({ depthModel, modelFolder }: OpenOptions): string {
   if (!depthModel) {
     const own = modelFolder === undefined ? null : estimatorIn(modelFolder);
     return own ?? resolveRepository(defaultDepthModel).folder;
   }
-  const { folder } = resolveRepository(depthModel, { revision });
+  const { folder } = resolveRepository(depthModel);
   if (existsSync(join(folder, "config.json"))) return folder;
   const own = estimatorIn(folder);
   if (own !== null) return own;
   throw new ModelError(
     folder,
     existsSync(join(folder, "model_index.json"))
-      ? `this is a diffusion model without a depth model; name ${defaultDepthModel}, or ${bundledModel} for the small bundled one`
-      : `this is not a depth model, because there is no config.json; name ${defaultDepthModel}`,
+      ? "this diffusion model contains no depth estimator"
+      : "this is not a depth estimator: there is no config.json",
+    {
+      details: {
+        remedies: [
+          { kind: "set-option", option: "depthModel", value: defaultDepthModel },
+          {
+            kind: "set-option",
+            option: "depthModel",
+            value: bundledModel,
+            purpose: "use the small bundled estimator",
+          },
+        ],
+      },
+    },
   );
 }

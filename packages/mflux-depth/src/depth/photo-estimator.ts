@@ -10,14 +10,14 @@ import type { DepthEstimator, EstimateOptions } from "./estimator.js";
 import { exifFocalLength } from "./focal-length.js";
 import type { DepthPrediction } from "./prediction.js";
 
-/** What a model says about a photo. */
+/** A model's output for a photo. */
 export interface ModelOutput {
   readonly prediction: DepthPrediction;
   /** Horizontal, in degrees. */
   readonly fieldOfView: number | undefined;
 }
 
-/** What all estimators share: reading the photo, remembering the last estimate, checking the numbers. */
+/** Shared by all estimators: reading the photo, remembering the last estimate, checking the numbers. */
 export abstract class PhotoEstimator implements DepthEstimator {
   abstract readonly modelType: string;
   abstract readonly name: string;
@@ -26,7 +26,7 @@ export abstract class PhotoEstimator implements DepthEstimator {
   protected abstract readonly seesFieldOfView: boolean;
   #last: { readonly key: string; readonly estimate: DepthEstimate } | null = null;
 
-  /** Runs the model; loads its weights first if need be. Aborts with the signal's reason. */
+  /** Runs the model; loads its weights first if necessary. Aborts with the signal's reason. */
   protected abstract predict(photo: DecodedImage, options: Required<EstimateOptions>): Promise<ModelOutput>;
   abstract free(): void;
   abstract size(): HeldSize;

@@ -2,19 +2,18 @@ import type { Warning } from "../errors.js";
 import { bilinear, resize } from "../images/resample.js";
 import type { Raster } from "../images/types.js";
 
-/** Side that maps are shrunk to before they are judged. */
+/** Maps are shrunk to this width and height before the check. */
 const glance = 32;
 
 const atAGlance = (map: Raster): Float32Array => resize(map, glance, glance, bilinear).data;
 
 /**
- * Checks whether a map from the user seems to have far in white, where near should be. Compares it with the depth
- * estimated from a photo of the same scene if there is one. Otherwise, the map is suspicious if its borders are brighter
- * than its middle over most of the image.
+ * Checks whether a user's depth map looks inverted. Compares it with the depth estimated from a photo of the same scene
+ * if there is one. Otherwise, the map looks inverted if its borders are brighter than its middle over most of the image.
  * @param map one channel, any range
  * @param source names the map in messages
  * @param known.inferred inverse depth of the photo, one channel
- * @param known.exchanged whether near and far have been exchanged already, as the user asked
+ * @param known.exchanged whether invertDepth has been applied
  * @returns a warning that says how to correct it, or null
  */
 export function polarityWarning(
@@ -33,9 +32,11 @@ export function polarityWarning(
 }
 
 const inverted = (source: string, reason: string, exchanged: boolean): Warning => ({
-  message: `${source} looks inverted: ${reason}; near must be white: ${
-    exchanged ? "if it is so in the file, leave out" : "if it is not, set"
-  } invertDepth.`,
+  message: `${source} looks inverted: ${reason}. ${
+    exchanged
+      ? "If white means near in this file, omit invertDepth."
+      : "If white means far in this file, set invertDepth."
+  }`,
   remedies: [
     exchanged
       ? { kind: "omit-option", option: "invertDepth" }
@@ -43,7 +44,7 @@ const inverted = (source: string, reason: string, exchanged: boolean): Warning =
   ],
 });
 
-/** Has the sign of the correlation. */
+/** The covariance, which has the sign of the correlation. */
 function covariance(a: Float32Array, b: Float32Array): number {
   const [meanA, meanB] = [mean(a), mean(b)];
   return mean(a.map((value, i) => (value - meanA) * (b[i]! - meanB)));
@@ -56,9 +57,9 @@ const mean = (values: ArrayLike<number>): number => {
 };
 
 /**
- * Most images show near things in the middle and at the bottom. So a row is suspicious if its ends are brighter than its
- * middle, a column if its top is (at the bottom, the ground comes near), and the image if most of these lines are
- * suspicious and its upper half is the brighter one.
+ * Tells whether a map looks inverted by itself. Most images show near things in the middle and at the bottom. So a row is
+ * suspicious if its ends are brighter than its middle, a column if its top is (the ground at the bottom is near), and the
+ * map if most of these lines are suspicious and its upper half is brighter than the lower.
  */
 function farLooksWhite(values: Float32Array): boolean {
   const lines = Array.from({ length: glance }, (_, i) => i);

@@ -1,6 +1,6 @@
 import type { Raster } from "../images/types.js";
 
-/** What an estimator's numbers mean. */
+/** The meaning of an estimator's numbers. */
 export interface PredictionMeaning {
   /** "depth" grows with the distance, "inverse-depth" is its reciprocal. */
   readonly quantity: "depth" | "inverse-depth";
@@ -20,7 +20,7 @@ const [nearest, farthest] = [1e-4, 1e4];
 
 const within = (value: number, low: number, high: number): number => Math.min(Math.max(value, low), high);
 
-/** Inverse depth, whatever the prediction's quantity: near is large. */
+/** Converts a prediction to inverse depth: near is large. */
 export function inverseDepth(prediction: DepthPrediction): Raster {
   const { data, width, height, channels, quantity } = prediction;
   if (quantity === "inverse-depth") return { data, width, height, channels };

@@ -3,16 +3,16 @@ import { openDepthPro } from "./depth-pro.js";
 import { type EstimatorType, estimatorDescriptions } from "./descriptions.js";
 import type { OpenEstimator } from "./estimator.js";
 
-/** How to open each kind of depth model. */
+/** How to open each type of depth estimator. */
 const openers: Readonly<Record<EstimatorType, OpenEstimator>> = {
   depth_pro: openDepthPro,
 };
 
 /**
- * Finds the function that opens a depth model.
+ * Finds the function that opens a depth estimator.
  * @param modelType the `model_type` of its config
  * @param source the config, for messages
- * @throws {ModelError} when it is not a depth model that this library knows.
+ * @throws {ModelError} when this library does not know the type.
  */
 export function openerOf(modelType: unknown, source: string): OpenEstimator {
   const found = estimatorDescriptions.find((description) => description.modelType === modelType);
@@ -21,7 +21,7 @@ export function openerOf(modelType: unknown, source: string): OpenEstimator {
   throw new ModelError(
     source,
     modelType === undefined
-      ? `this is the config of another kind of model, without a model_type; known depth models: ${known}`
-      : `"model_type" is ${JSON.stringify(modelType)}; known depth models: ${known}`,
+      ? `this config of another kind of model has no model_type; known depth estimators: ${known}`
+      : `"model_type" is ${JSON.stringify(modelType)}; known depth estimators: ${known}`,
   );
 }

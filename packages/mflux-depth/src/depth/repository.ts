@@ -31,7 +31,7 @@ function takeEstimator(selection: FileSelection, folder: string, files: Estimato
   selection.takeWeights(folder);
 }
 
-/** Before its config is read, an estimator may be any of those known: files that one of them needs are optional. */
+/** The files of every known estimator, all optional, for a repository whose config has not been read yet. */
 const filesOfAny: EstimatorDescription["files"] = estimatorDescriptions.flatMap(({ files }) =>
   files.map(({ name }) => ({ name, optional: true })),
 );
@@ -55,6 +55,9 @@ export const estimatorKind: RepositoryKind = {
     const type = config && readConfig(folder, config).model_type;
     if (estimatorDescriptions.some(({ modelType }) => modelType === type)) return;
     const what = isPipeline ? "a repository of a diffusion model" : `a model of type ${type}`;
-    throw new ModelError(repository, `this is ${what}, not ${knownEstimators}; ${defaultDepthModel} is`);
+    throw new ModelError(
+      repository,
+      `this is ${what}; expected a depth estimator such as ${defaultDepthModel}`,
+    );
   },
 };

@@ -1,7 +1,7 @@
 /*
- * A model family, described as data: the components and their configs, how to recognise a repository, how control
- * latents enter the transformer, how latents are packed, the schedule. The pipeline works with any family. To add one,
- * add a folder here and an entry in registry.ts.
+ * A model family, described as data: the configs and conversions of its components, how to recognise a repository, how
+ * control latents enter the transformer, how latents are packed, how the schedule is read. The pipeline works with any
+ * family that has these four networks; docs/architecture.md says what another network would touch.
  */
 import type { MxArray } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
@@ -59,7 +59,7 @@ export interface ComponentDescriptor<Config, Network extends Module> {
   readonly float32InsteadOfFloat16?: boolean;
 }
 
-export type ComponentDescriptors = {
+type ComponentDescriptors = {
   readonly [Name in ComponentName]: ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
 };
 
@@ -68,13 +68,19 @@ export type ConfigsFromShapes = Readonly<
   Record<ComponentName, Readonly<Record<string, number | boolean | readonly number[]>>>
 >;
 
-export interface Family {
+/** The part of a family that needs no MLX. */
+export interface FamilyDescription {
   /** A stable name for programs: "flux1-depth". */
   readonly id: string;
   /** The name for messages: "FLUX.1 Depth". */
   readonly name: string;
-  /** How to select and check the files of a whole model on the Hub. */
+  /** Selects and checks the files of a whole model on the Hub. */
   readonly kind: RepositoryKind;
+  /** Selects only the configs, for a model that was saved without them. */
+  readonly configsKind: RepositoryKind;
+}
+
+export interface Family extends FamilyDescription {
   /** A folder with the configs of the published model, for weights that were saved without them. */
   readonly publishedConfigs: string;
   readonly components: ComponentDescriptors;

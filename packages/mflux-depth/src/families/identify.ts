@@ -3,27 +3,31 @@ import { join } from "node:path";
 import { isFolder } from "../files/folders.js";
 import type { Identification } from "../hub/cached-models.js";
 import { missingFiles } from "../hub/kind.js";
+import { variantsAmong } from "../weights/weight-files.js";
 import type { Family } from "./family.js";
 import { families } from "./registry.js";
 
-/** Identifies the model in a folder of the cache: which family it belongs to, and whether it is complete. */
-export function identifyModel(folder: string): Identification {
-  for (const family of families) {
-    const state = stateOf(folder, family);
-    if (state === "whole") return { state, family: family.id };
-    if (state === "partial") return { state };
-  }
+type Candidate = Pick<Family, "id" | "kind" | "isCandidate" | "refusal">;
+
+/**
+ * Identifies the model in a folder of the cache: which family it belongs to, and whether it is complete. A folder that
+ * looks like part of one family's model may be the complete model of another.
+ */
+export function identifyModel(folder: string, candidates: readonly Candidate[] = families): Identification {
+  const states = candidates.map((family) => ({ family, state: stateOf(folder, family) }));
+  const whole = states.find(({ state }) => state === "whole");
+  if (whole) return { state: "whole", family: whole.family.id };
+  if (states.some(({ state }) => state === "partial")) return { state: "partial" };
   return { state: "whole", family: null };
 }
 
 /** Tells whether a folder holds a complete model of a family, part of one, or a model of another family. */
-function stateOf(folder: string, family: Family): "whole" | "partial" | "other" {
+function stateOf(folder: string, family: Candidate): "whole" | "partial" | "other" {
   if (!family.isCandidate(folder)) return "other";
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
     (name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)),
   );
-  const variants = names.map((name) => /\.([a-z]\w*)(-\d+-of-\d+)?\.safetensors$/.exec(name)?.[1]);
-  const isWhole = [undefined, ...new Set(variants)].some(
+  const isWhole = [undefined, ...variantsAmong(names)].some(
     (variant) => missingFiles(folder, family.kind, variant).length === 0,
   );
   if (!isWhole) return "partial";

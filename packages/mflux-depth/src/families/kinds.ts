@@ -4,14 +4,15 @@
  */
 import { estimatorKind } from "../depth/repository.js";
 import type { RepositoryKind } from "../hub/kind.js";
-import { configsKind, modelKind } from "./flux1-depth/repository.js";
+import { anyOf } from "./any-kind.js";
+import { familyDescriptions } from "./descriptions.js";
 
 /** The use of a repository: generating, configs for a model that was saved without them, or estimating depth. */
 export type ModelPurpose = "generation" | "configs" | "depth";
 
-/** The kind of repository to look for. A model is expected to be of the default family until its files are known. */
+/** The kind of repository to look for. Its files decide which family a model belongs to. */
 export const kindFor: Readonly<Record<ModelPurpose, RepositoryKind>> = {
-  generation: modelKind,
-  configs: configsKind,
+  generation: anyOf(familyDescriptions.map(({ kind }) => kind)),
+  configs: anyOf(familyDescriptions.map(({ configsKind }) => configsKind)),
   depth: estimatorKind,
 };

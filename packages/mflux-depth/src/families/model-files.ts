@@ -6,7 +6,7 @@ import { readConfig } from "../files/json.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
-import { variantIn } from "../weights/weight-files.js";
+import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
 import { defaultFamily, familyOf } from "./registry.js";
 
@@ -21,7 +21,7 @@ export interface ModelFiles {
   readonly original: string | null;
   /** Bits of the transformer's matrices as stored; null when they are not quantized. */
   readonly storedBits: StoredBits | null;
-  /** One sentence for each thing that differs from what was requested or expected. */
+  /** Differences from the request or from a usual model, one sentence each. */
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
@@ -43,7 +43,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
   let family = recognised ?? defaultFamily;
   let configs = folder;
   if (hasConfigs && configFrom !== undefined)
-    notes.push(`configFrom is ${configFrom}, without effect: the model has its own configs.`);
+    notes.push(`configFrom ${configFrom} has no effect: the model has its own configs.`);
   else if (!hasConfigs && isSaved(transformer)) {
     configs = configsFor(folder, family, configFrom);
     family = familyOf(folder, configs);
@@ -65,7 +65,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
 const lostBiasNote = (original: string | null): string =>
   original
     ? `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is read from ${original}.`
-    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: zeros take its place, and images will differ from the original model's. To restore it, set configFrom to a folder with the original weights.`;
+    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is replaced by zeros, so images differ from the original model's. Set configFrom to a folder with the original weights to restore it.`;
 
 /**
  * Finds the configs for a model that mflux saved without them.
@@ -83,7 +83,7 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
   throw new ModelError(
     folder,
     configFrom !== undefined
-      ? `it was made with other configs than those in ${configFrom}: ${contradiction}`
+      ? `its weights do not match the configs in ${configFrom}: ${contradiction}`
       : `mflux saved it without configs, and its shapes differ from the published ${family.name} (${contradiction}); ` +
           "set configFrom to the folder or repository it was made from",
     { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
@@ -106,6 +106,6 @@ function findContradiction(fromShapes: ConfigsFromShapes, configs: string): stri
 /** Finds transformer weights next to the configs that have the lost tensor; null if there are none. */
 function originalOf(configs: string): string | null {
   const folder = join(configs, "transformer");
-  if (!readdirSync(folder).some((name) => name.endsWith(".safetensors"))) return null;
+  if (!readdirSync(folder).some(isWeightFile)) return null;
   return openCheckpoint(folder).entries.has(lostBias) ? folder : null;
 }

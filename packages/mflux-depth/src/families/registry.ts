@@ -1,12 +1,17 @@
 import type { ModelError } from "../errors.js";
+import { type FamilyId, familyDescriptions } from "./descriptions.js";
 import type { Family } from "./family.js";
 import { flux1Depth } from "./flux1-depth/index.js";
 
-/** All model families. Messages about a folder that belongs to none refer to the first. */
-export const families: readonly [Family, ...Family[]] = [flux1Depth];
+const byId: Readonly<Record<FamilyId, Family>> = {
+  "flux1-depth": flux1Depth,
+};
+
+/** All model families, in the order of their descriptions. */
+export const families: readonly Family[] = familyDescriptions.map(({ id }) => byId[id]);
 
 /** The family that a model is assumed to belong to while only its name or its weights are known. */
-export const defaultFamily: Family = families[0];
+export const defaultFamily: Family = byId[familyDescriptions[0].id];
 
 /**
  * Recognises the family of a model from its file names and configs.

@@ -1,5 +1,5 @@
 import type { MemoryAlternative } from "../errors.js";
-import type { Bits, MemoryPolicy } from "../options/index.js";
+import { type Bits, loadOptions, type MemoryPolicy } from "../options/index.js";
 
 /** The settings of a generation that can be changed to save memory. */
 export interface MemorySettings {
@@ -11,7 +11,9 @@ export interface MemorySettings {
 }
 
 /** Bits to try, from the least loss of quality to the greatest. */
-const bitWidths: readonly Bits[] = [8, 6, 5, 4, 3];
+const bitWidths: readonly Bits[] = loadOptions.quantize.kind.values
+  .filter((bits) => bits !== "none")
+  .sort((a, b) => b - a);
 
 /** Bits of weights that are not quantized. */
 const unquantizedBits = 16;

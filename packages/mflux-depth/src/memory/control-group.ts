@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 
 /** The tightest memory limit that a control group sets for this process, in bytes. */
-export interface ControlGroup {
+interface ControlGroup {
   readonly limit: number;
   /** Bytes left under the limit. File caches, which the system can drop, count as free. */
   readonly free: number;

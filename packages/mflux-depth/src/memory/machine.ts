@@ -8,7 +8,7 @@ export interface MachineMemory {
   readonly total: number;
   /** Memory that this process could use now, including the memory that MLX already holds. */
   readonly available: number;
-  /** The origin of the figures. */
+  /** Where the figures come from. */
   readonly source: "memory" | "control group" | "GPU" | "MFLUX_DEPTH_MEMORY_GB";
 }
 

@@ -89,7 +89,7 @@ export function requireFit({ stages, peak, machine, fits, alternatives }: Memory
   throw new MemoryError(
     peak,
     available,
-    `This needs about ${describeBytes(peak)} of memory in the stage ${stage}, but only ${describeBytes(available)} are available (${source}).`,
+    `This needs about ${describeBytes(peak)} of memory in the stage ${stage}, but only ${describeBytes(available)} is available (${source}).`,
     {
       details: {
         stage,

@@ -20,7 +20,7 @@ import {
   Module,
   type Stages,
 } from "@mflux-depth/mlx/nn";
-import { applySteps, type ConvStep, elementsOf, inBands, sizeOf } from "./bands.js";
+import { applyOps, type ConvOp, elementsOf, inBands, sizeOf } from "./bands.js";
 import { ConfigReader } from "./config.js";
 import { type Arithmetic, type Layer, planLayers } from "./layer-plan.js";
 import { consuming } from "./stages.js";
@@ -28,7 +28,7 @@ import { consuming } from "./stages.js";
 /*
  * The variational autoencoder of latent diffusion (Rombach et al., "High-Resolution Image Synthesis with Latent
  * Diffusion Models", arXiv:2112.10752; diffusers: models/autoencoders/autoencoder_kl.py and vae.py,
- * models/unets/unet_2d_blocks.py, whose names the properties have).
+ * models/unets/unet_2d_blocks.py). Properties are named after them.
  * Images and feature maps are `[batch, height, width, channels]`.
  */
 
@@ -55,8 +55,8 @@ export interface AutoencoderConfig {
  * @param source the file, for messages
  * @throws {ModelError} when it describes another model, or its values contradict each other.
  */
-export function autoencoderConfig(json: unknown, source = "vae/config.json"): AutoencoderConfig {
-  const reader = new ConfigReader(json, "a FLUX autoencoder", source);
+export function autoencoderConfig(json: unknown, source: string): AutoencoderConfig {
+  const reader = new ConfigReader(json, "an autoencoder", source);
   reader.className("AutoencoderKL");
   const config: AutoencoderConfig = {
     inChannels: reader.count("in_channels", 3),
@@ -99,10 +99,10 @@ export const unscaleLatents = (latents: MxArray, config: AutoencoderConfig): MxA
 
 const normEps = 1e-6;
 
-/** A layer of one step, which holds nothing but its output. */
-const single = (step: ConvStep): Layer => ({
-  forward: (x) => applySteps([step], x),
-  steps: [step],
+/** A layer of one convolution, which holds nothing but its output. */
+const single = (op: ConvOp): Layer => ({
+  forward: (x) => applyOps([op], x),
+  ops: [op],
   maps: 1,
 });
 
@@ -124,7 +124,7 @@ class ResnetBlock extends Module {
       inChannels === outChannels ? null : new Conv2d(inChannels, outChannels, { kernelSize: 1 });
   }
 
-  get steps(): readonly ConvStep[] {
+  get ops(): readonly ConvOp[] {
     return [
       { norm: this.norm1, conv: this.conv1 },
       { norm: this.norm2, conv: this.conv2, skip: { conv: this.convShortcut } },
@@ -133,7 +133,7 @@ class ResnetBlock extends Module {
 
   /** `[batch, height, width, in]` → `[batch, height, width, out]` */
   forward(x: MxArray): MxArray {
-    return applySteps(this.steps, x);
+    return applyOps(this.ops, x);
   }
 }
 
@@ -413,7 +413,7 @@ export class Autoencoder extends Module {
     for (const { layers: together, bands } of planLayers(layers, sizeOf(x), arithmetic, limit).groups) {
       if (bands > 0) {
         using whole = x;
-        x = yield* inBands([together.flatMap(({ steps }) => steps ?? [])], whole, bands);
+        x = yield* inBands([together.flatMap(({ ops }) => ops ?? [])], whole, bands);
       } else x = yield* consuming([x], (whole) => together[0]!.forward(whole));
     }
     return x;

@@ -2,15 +2,15 @@
  * Chains of convolutions on whole images or on bands of rows.
  *
  * In bands, the feature maps between convolutions never exist as a whole. Each band is computed with the surrounding
- * rows that its convolutions reach for, and norms use the statistics of the whole image, so the result is the same.
- * The price is time: the surrounding rows, and everything before a norm, are computed again.
+ * rows that its convolutions need, and norms use the statistics of the whole image, so the result is the same.
+ * This costs time: the surrounding rows, and everything before a norm, are computed again.
  */
 import { add, type MxArray, scope, slice, sliceUpdate, zeros } from "@mflux-depth/mlx";
 import { Conv2d, type ConvTranspose2d, type GroupNorm, joinMoments, type Stages } from "@mflux-depth/mlx/nn";
 import { consuming, disposeAll, evaluated } from "./stages.js";
 
-/** A convolution, and what happens before and after it. Feature maps are `[batch, height, width, channels]`. */
-export interface ConvStep {
+/** A convolution with the operations around it. Feature maps are `[batch, height, width, channels]`. */
+export interface ConvOp {
   /** A transposed convolution must have a stride of its kernel's size and no padding: its patches do not overlap. */
   readonly conv: Conv2d | ConvTranspose2d;
   /** Normalizes the input over the whole image and applies SiLU. */
@@ -21,7 +21,7 @@ export interface ConvStep {
   readonly before?: (x: MxArray) => MxArray;
   /** Applied to each pixel of the output. */
   readonly after?: (y: MxArray) => MxArray;
-  /** Adds the input of the previous step to the output, through a 1×1 convolution if there is one. */
+  /** Adds the input of the previous convolution to the output, through a 1×1 convolution if there is one. */
   readonly skip?: { readonly conv: Conv2d | null };
   /** A feature map to add to the output. */
   readonly plus?: MxArray;
@@ -46,27 +46,26 @@ export const elementsOf = ({ height, width, channels }: MapSize): number => heig
 
 // ---------------------------------------------------------------- whole maps
 
-/** Runs steps on a whole feature map. */
-export function applySteps(steps: readonly ConvStep[], x: MxArray): MxArray {
+/** Applies convolutions to a whole feature map. */
+export function applyOps(ops: readonly ConvOp[], x: MxArray): MxArray {
   let [previous, current] = [x, x];
-  for (const step of steps) {
-    const { norm, skip, plus, after } = step;
+  for (const op of ops) {
+    const { norm, skip, plus, after } = op;
     const residual = skip && skipped(skip, previous);
     // The convolution adds the residual itself, unless something happens in between.
     const added = residual && !after ? { residual } : {};
-    const y = convolve(step, current, { ...(norm && { norm }), ...added });
+    const y = convolve(op, current, { ...(norm && { norm }), ...added });
     const summed = residual && after ? add(residual, y) : y;
     [previous, current] = [current, plus ? add(plus, summed) : summed];
   }
   return current;
 }
 
-const skipped = ({ conv }: NonNullable<ConvStep["skip"]>, x: MxArray): MxArray =>
-  conv ? conv.forward(x) : x;
+const skipped = ({ conv }: NonNullable<ConvOp["skip"]>, x: MxArray): MxArray => (conv ? conv.forward(x) : x);
 
-/** The step's convolution, with what it does to each pixel. */
+/** Applies the convolution and the functions of each pixel around it. */
 function convolve(
-  { conv, repeat = 1, before, after }: ConvStep,
+  { conv, repeat = 1, before, after }: ConvOp,
   x: MxArray,
   extras: Parameters<Conv2d["forward"]>[1],
 ): MxArray {
@@ -75,9 +74,9 @@ function convolve(
   return after ? after(y) : y;
 }
 
-// ---------------------------------------------------------------- which rows a step needs
+// ---------------------------------------------------------------- the rows that a convolution needs
 
-function sizeAfter({ conv, repeat = 1 }: ConvStep, { height, width }: MapSize): MapSize {
+function sizeAfter({ conv, repeat = 1 }: ConvOp, { height, width }: MapSize): MapSize {
   const channels = conv.weight.shape[0]!;
   if (!(conv instanceof Conv2d))
     return { height: height * conv.stride, width: width * conv.stride, channels };
@@ -87,15 +86,15 @@ function sizeAfter({ conv, repeat = 1 }: ConvStep, { height, width }: MapSize): 
   return { height: extent(height), width: extent(width), channels };
 }
 
-/** Sizes of the input of each step, and of the result. */
-export function sizesOf(steps: readonly ConvStep[], input: MapSize): MapSize[] {
+/** Sizes of the input of each convolution, and of the result. */
+export function sizesOf(ops: readonly ConvOp[], input: MapSize): MapSize[] {
   const sizes = [input];
-  for (const step of steps) sizes.push(sizeAfter(step, sizes.at(-1)!));
+  for (const op of ops) sizes.push(sizeAfter(op, sizes.at(-1)!));
   return sizes;
 }
 
-/** The input rows that a step reaches for to compute the output rows `[from, to)`. */
-function reach({ conv, repeat = 1 }: ConvStep, [from, to]: RowRange, height: number): RowRange {
+/** The input rows needed for the output rows `[from, to)`. */
+function reach({ conv, repeat = 1 }: ConvOp, [from, to]: RowRange, height: number): RowRange {
   if (!(conv instanceof Conv2d)) return [Math.floor(from / conv.stride), Math.ceil(to / conv.stride)];
   const { kernelSize, stride, padding } = conv;
   const top = from * stride - padding[0];
@@ -103,24 +102,20 @@ function reach({ conv, repeat = 1 }: ConvStep, [from, to]: RowRange, height: num
   return [Math.max(0, Math.floor(top / repeat)), Math.min(height, Math.ceil(bottom / repeat))];
 }
 
-/** The output row that a step computes first from input rows that begin at `from`. */
-const firstRow = ({ conv, repeat = 1 }: ConvStep, from: number): number =>
+/** The first output row computed from input rows that begin at `from`. */
+const firstRow = ({ conv, repeat = 1 }: ConvOp, from: number): number =>
   conv instanceof Conv2d ? (from * repeat) / conv.stride : from * conv.stride;
 
 const around = (a: RowRange, b: RowRange): RowRange => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 
-/** For `rows` of the result: the rows of each step's input that are needed, and `rows` itself at the end. */
-export function rowsNeeded(
-  steps: readonly ConvStep[],
-  sizes: readonly MapSize[],
-  rows: RowRange,
-): RowRange[] {
+/** For `rows` of the result: the rows needed of each convolution's input, and `rows` itself at the end. */
+export function rowsNeeded(ops: readonly ConvOp[], sizes: readonly MapSize[], rows: RowRange): RowRange[] {
   const needs: RowRange[] = [];
-  needs[steps.length] = rows;
-  for (let i = steps.length - 1; i >= 0; i--) {
-    const wanted = reach(steps[i]!, needs[i + 1]!, sizes[i]!.height);
-    // The next step's skip adds this step's input to its own output.
-    needs[i] = steps[i + 1]?.skip ? around(wanted, needs[i + 2]!) : wanted;
+  needs[ops.length] = rows;
+  for (let i = ops.length - 1; i >= 0; i--) {
+    const wanted = reach(ops[i]!, needs[i + 1]!, sizes[i]!.height);
+    // The next convolution's skip adds this one's input to its own output.
+    needs[i] = ops[i + 1]?.skip ? around(wanted, needs[i + 2]!) : wanted;
   }
   return needs;
 }
@@ -137,67 +132,67 @@ export const bandOf = (height: number, bands: number, index: number): RowRange =
 const rowsOf = (map: MxArray, held: RowRange, [from, to]: RowRange): MxArray =>
   slice(map, [null, [from - held[0], to - held[0]]]);
 
-/** Steps that have what they need for a band: the statistics of their norms, and the rows of each map. */
-interface BandSteps {
-  readonly steps: readonly ConvStep[];
+/** A band's convolutions with their statistics and row ranges. */
+interface BandOps {
+  readonly ops: readonly ConvOp[];
   /** `[batch, 2, channels]` of each norm, see {@link GroupNorm.factors}. */
   readonly factors: readonly (MxArray | undefined)[];
   /** See {@link rowsNeeded}. */
   readonly needs: readonly RowRange[];
 }
 
-/** Computes a band's rows of the result from the rows that the first step needs. */
-function applyToRows({ steps, factors, needs }: BandSteps, x: MxArray): MxArray {
+/** Computes a band's rows of the result from the rows that the first convolution needs. */
+function applyToRows({ ops, factors, needs }: BandOps, x: MxArray): MxArray {
   const maps = [x];
-  for (const [i, step] of steps.entries()) {
+  for (const [i, op] of ops.entries()) {
     const [held, wanted] = [needs[i]!, needs[i + 1]!];
     const statistics = factors[i];
-    const y = convolve(step, maps[i]!, statistics ? { factors: statistics } : {});
+    const y = convolve(op, maps[i]!, statistics ? { factors: statistics } : {});
     // The padding belongs at the image's edges: elsewhere, the rows computed from it are cut off.
-    const first = firstRow(step, held[0]);
+    const first = firstRow(op, held[0]);
     let result = rowsOf(y, [first, first + y.shape[1]!], wanted);
-    if (step.skip) result = add(skipped(step.skip, rowsOf(maps[i - 1]!, needs[i - 1]!, wanted)), result);
-    if (step.plus) result = add(slice(step.plus, [null, wanted]), result);
+    if (op.skip) result = add(skipped(op.skip, rowsOf(maps[i - 1]!, needs[i - 1]!, wanted)), result);
+    if (op.plus) result = add(slice(op.plus, [null, wanted]), result);
     maps.push(result);
   }
   return maps.at(-1)!;
 }
 
-/** The steps from `start` to `end` by themselves. */
-const sliceSteps = ({ steps, factors, needs }: BandSteps, start: number, end: number): BandSteps => ({
-  steps: steps.slice(start, end),
+/** The convolutions from `start` to `end`. */
+const sliceOps = ({ ops, factors, needs }: BandOps, start: number, end: number): BandOps => ({
+  ops: ops.slice(start, end),
   factors: factors.slice(start, end),
   needs: needs.slice(start, end + 1),
 });
 
 /**
- * Runs steps band by band.
- * @param groups steps in order; each group of a band is evaluated before the next, which bounds memory. A skip stays
+ * Applies convolutions band by band.
+ * @param groups convolutions in order; each group of a band is evaluated before the next, which bounds memory. A skip stays
  * within its group.
  * @param x `[batch, height, width, channels]`; must outlive the computation, like the maps of `plus`
  */
-export function* inBands(groups: readonly (readonly ConvStep[])[], x: MxArray, bands: number): Stages {
-  const steps = groups.flat();
-  const sizes = sizesOf(steps, sizeOf(x));
+export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, bands: number): Stages {
+  const ops = groups.flat();
+  const sizes = sizesOf(ops, sizeOf(x));
   const factors: (MxArray | undefined)[] = [];
   const { height, width, channels } = sizes.at(-1)!;
   let image = scope(() => zeros([x.shape[0]!, height, width, channels], x.dtype));
   let finished = false;
   try {
-    for (const [i, { norm }] of steps.entries())
+    for (const [i, { norm }] of ops.entries())
       if (norm) {
-        using moments = yield* momentsOf(norm, steps.slice(0, i), factors, x, sizes, bands);
+        using moments = yield* momentsOf(norm, ops.slice(0, i), factors, x, sizes, bands);
         factors[i] = scope(() => norm.factors(moments));
       }
     for (let index = 0; index < bands; index++) {
       const rows = bandOf(height, bands, index);
       if (rows[0] === rows[1]) continue;
-      const band = { steps, factors, needs: rowsNeeded(steps, sizes, rows) };
-      const last = sliceSteps(band, steps.length - groups.at(-1)!.length, steps.length);
+      const band = { ops, factors, needs: rowsNeeded(ops, sizes, rows) };
+      const last = sliceOps(band, ops.length - groups.at(-1)!.length, ops.length);
       const input = yield* beforeLastGroup(groups, band, x);
       // Alone in the graph, the image is written in place.
-      image = yield* consuming([image, input], (whole, part) =>
-        sliceUpdate(whole, applyToRows(last, part), [null, rows]),
+      image = yield* consuming([image, input], (whole, rowsBefore) =>
+        sliceUpdate(whole, applyToRows(last, rowsBefore), [null, rows]),
       );
     }
     finished = true;
@@ -209,35 +204,35 @@ export function* inBands(groups: readonly (readonly ConvStep[])[], x: MxArray, b
 }
 
 /** Runs all groups of a band except the last, whose input it returns. */
-function* beforeLastGroup(groups: readonly (readonly ConvStep[])[], band: BandSteps, x: MxArray): Stages {
+function* beforeLastGroup(groups: readonly (readonly ConvOp[])[], band: BandOps, x: MxArray): Stages {
   let rows = scope(() => slice(x, [null, band.needs[0]!]));
   let start = 0;
   for (const group of groups.slice(0, -1)) {
-    const steps = sliceSteps(band, start, start + group.length);
-    rows = yield* consuming([rows], (input) => applyToRows(steps, input));
+    const ops = sliceOps(band, start, start + group.length);
+    rows = yield* consuming([rows], (input) => applyToRows(ops, input));
     start += group.length;
   }
   return rows;
 }
 
-/** The moments of what `steps` make of the whole image, `[batch, 2, groups]`, for a norm that follows them. */
+/** The moments of the output of `ops` over the whole image, `[batch, 2, groups]`, for a norm that follows them. */
 function* momentsOf(
   norm: GroupNorm,
-  steps: readonly ConvStep[],
+  ops: readonly ConvOp[],
   factors: readonly (MxArray | undefined)[],
   x: MxArray,
   sizes: readonly MapSize[],
   bands: number,
 ): Stages {
-  if (steps.length === 0) return scope(() => norm.moments(x));
-  const { height } = sizes[steps.length]!;
+  if (ops.length === 0) return scope(() => norm.moments(x));
+  const { height } = sizes[ops.length]!;
   let joined: MxArray | null = null;
   for (let index = 0; index < bands; index++) {
     const rows = bandOf(height, bands, index);
     if (rows[0] === rows[1]) continue;
-    const needs = rowsNeeded(steps, sizes, rows);
+    const needs = rowsNeeded(ops, sizes, rows);
     const ofBand = (): MxArray =>
-      norm.moments(applyToRows({ steps, factors, needs }, slice(x, [null, needs[0]!])));
+      norm.moments(applyToRows({ ops, factors, needs }, slice(x, [null, needs[0]!])));
     joined = joined
       ? yield* consuming([joined], (before) => joinMoments(before, ofBand(), rows[0] / rows[1]))
       : yield* evaluated(scope(ofBand));
@@ -246,12 +241,12 @@ function* momentsOf(
 }
 
 /**
- * The fewest bands with which no group of steps takes more than `limit` bytes, roughly: its input, and for each step
- * three maps of its output's size (activated, convolved, added).
+ * The fewest bands with which each group of convolutions takes at most about `limit` bytes: its input, and for each
+ * convolution three maps of its output's size (activated, convolved, added).
  */
 export function bandsWithin(
   limit: number,
-  groups: readonly (readonly ConvStep[])[],
+  groups: readonly (readonly ConvOp[])[],
   input: MapSize,
   bytesPerElement = 4,
 ): number {
@@ -264,7 +259,7 @@ export function bandsWithin(
 
 /** Elements that the largest group of a band holds at once. */
 function elementsOfBand(
-  groups: readonly (readonly ConvStep[])[],
+  groups: readonly (readonly ConvOp[])[],
   sizes: readonly MapSize[],
   bands: number,
 ): number {

@@ -39,7 +39,7 @@ export interface ClipTextConfig {
  * @param source the file, for messages.
  * @throws {ModelError} when a value is invalid, or values contradict each other.
  */
-export function clipTextConfig(json: unknown, source = "text_encoder/config.json"): ClipTextConfig {
+export function clipTextConfig(json: unknown, source: string): ClipTextConfig {
   const whole = json as { text_config?: unknown } | null;
   const reader = new ConfigReader(whole?.text_config ?? json, "a CLIP text encoder", source);
   const config: ClipTextConfig = {

@@ -27,7 +27,8 @@ import { consuming, disposeAll, evaluated } from "./stages.js";
 
 /*
  * DINOv2, a vision transformer (Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision",
- * arXiv:2304.07193; transformers: models/dinov2/modeling_dinov2.py, whose names the properties have).
+ * arXiv:2304.07193; transformers: models/dinov2/modeling_dinov2.py). Properties are named
+ * after the latter.
  * Images are `[batch, height, width, 3]`, tokens `[batch, tokens, hidden]`; the class token comes first.
  */
 
@@ -52,7 +53,7 @@ export interface Dinov2Config {
 /**
  * Reads a DINOv2 config that is part of another model's. Missing values get the defaults of transformers.
  * @param json the config
- * @param key where the config is in the other one, for messages
+ * @param key the config's key in the parent config, for messages
  * @param imageSize the side of the images that the other model passes in; replaces the config's own `image_size`
  * @param source the file, for messages
  * @throws {ModelError} when it describes another encoder, or its values contradict each other.
@@ -270,11 +271,11 @@ class Dinov2Encoder extends Module {
 // ---------------------------------------------------------------- the encoder
 
 export interface EncodeOptions {
-  /** Layers whose output is wanted too, before the final norm. */
+  /** Layers whose output is also returned, before the final norm. */
   readonly hooks?: readonly number[];
-  /** Bytes that the activations of a layer may take, roughly: decides how many images are encoded at a time. */
+  /** Approximate limit for the activations of a layer, in bytes; decides how many images are encoded at a time. */
   readonly workingSet: number;
-  /** Told the work done since the last call, in encoded images (fractions of one). */
+  /** Receives the work done since the last call, in encoded images (fractions of one). */
   readonly onProgress?: (images: number) => void;
 }
 

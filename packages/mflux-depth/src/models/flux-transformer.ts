@@ -58,10 +58,7 @@ export interface FluxTransformerConfig {
  * @param source the file, for messages.
  * @throws {ModelError} when it is the config of another network, or values contradict each other.
  */
-export function fluxTransformerConfig(
-  json: unknown,
-  source = "transformer/config.json",
-): FluxTransformerConfig {
+export function fluxTransformerConfig(json: unknown, source: string): FluxTransformerConfig {
   const reader = new ConfigReader(json, "a FLUX transformer", source);
   reader.className("FluxTransformer2DModel");
   reader.only("patch_size", 1);

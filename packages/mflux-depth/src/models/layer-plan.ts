@@ -1,19 +1,19 @@
 import type { MxArray } from "@mflux-depth/mlx";
-import { bandOf, type ConvStep, elementsOf, type MapSize, rowsNeeded, sizesOf } from "./bands.js";
+import { bandOf, type ConvOp, elementsOf, type MapSize, rowsNeeded, sizesOf } from "./bands.js";
 
 /** A layer of a convolutional network. Feature maps `[batch, height, width, channels]` go in and come out. */
 export interface Layer {
   forward(x: MxArray): MxArray;
-  /** The layer's steps, if it consists of convolutions alone: such layers can run in bands. */
-  readonly steps?: readonly ConvStep[];
+  /** The layer's convolutions, if it consists of nothing else: such layers can run in bands. */
+  readonly ops?: readonly ConvOp[];
   /** How many maps of its output's size the layer holds at once, without its input. */
   readonly maps: number;
-  /** Channels of the output, if the layer has no steps and changes them. */
+  /** Channels of the output, if the layer has no `ops` and changes them. */
   readonly channels?: number;
 }
 
 /** Neighbouring layers that run together. */
-export interface LayerGroup {
+interface LayerGroup {
   readonly layers: readonly Layer[];
   /** The number of bands of rows; 0 for whole maps. */
   readonly bands: number;
@@ -52,9 +52,9 @@ export function planLayers(
 ): { readonly groups: readonly LayerGroup[]; readonly work: number } {
   const within = (limit - uncounted) / 1.05;
   const sizes = [input];
-  for (const { steps, channels } of layers) {
+  for (const { ops, channels } of layers) {
     const size = sizes.at(-1)!;
-    sizes.push(steps ? sizesOf(steps, size).at(-1)! : { ...size, channels: channels ?? size.channels });
+    sizes.push(ops ? sizesOf(ops, size).at(-1)! : { ...size, channels: channels ?? size.channels });
   }
   const better = (a: Candidate, b: Candidate | undefined): boolean => {
     if (!b) return true;
@@ -65,7 +65,7 @@ export function planLayers(
   for (let to = 1; to <= layers.length; to++) {
     for (let from = to - 1; from >= 0; from--) {
       const together = layers.slice(from, to);
-      if (from < to - 1 && together.some(({ steps }) => !steps)) break;
+      if (from < to - 1 && together.some(({ ops }) => !ops)) break;
       for (const way of candidates(together, sizes[from]!, sizes[to]!, arithmetic)) {
         const before = best[from]!;
         const joined: Candidate = {
@@ -89,9 +89,9 @@ function* candidates(
   { bytes, fused }: Arithmetic,
 ): Generator<Candidate> {
   const [into, out] = [elementsOf(from), elementsOf(to)];
-  const steps = layers.flatMap((layer) => layer.steps ?? []);
-  const sizes = sizesOf(steps, from);
-  const costs = steps.map(
+  const ops = layers.flatMap((layer) => layer.ops ?? []);
+  const sizes = sizesOf(ops, from);
+  const costs = ops.map(
     ({ conv }, i) => elementsOf(sizes[i + 1]!) * conv.weight.shape[1]! ** 2 * sizes[i]!.channels,
   );
   if (layers.length === 1) {
@@ -99,15 +99,15 @@ function* candidates(
     const peak = bytes * (into + out * layers[0]!.maps) + copies;
     yield { groups: [{ layers, bands: 0 }], peak, cost: costs.reduce((sum, one) => sum + one, 0) };
   }
-  if (steps.length === 0) return;
+  if (ops.length === 0) return;
   for (let bands = 2; bands <= to.height; bands *= 2) {
     // A band in the middle has neighbours on both sides.
-    const needs = rowsNeeded(steps, sizes, bandOf(to.height, bands, bands >> 1));
+    const needs = rowsNeeded(ops, sizes, bandOf(to.height, bands, bands >> 1));
     const rows = needs.map(([first, last]) => last - first);
     const held = sizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
     const peak = bytes * (into + out) + (fused ? 2 * bytes : 2 * bytes + 12) * held;
-    // Each step runs once for the result, and once more for each norm that comes after it.
-    const times = (i: number): number => 1 + steps.slice(i + 1).filter(({ norm }) => norm).length;
+    // Each convolution runs once for the result, and once more for each norm that comes after it.
+    const times = (i: number): number => 1 + ops.slice(i + 1).filter(({ norm }) => norm).length;
     const cost = costs.reduce(
       (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / sizes[i + 1]!.height,
       0,

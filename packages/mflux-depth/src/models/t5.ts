@@ -54,7 +54,7 @@ export interface T5Config {
  * @param source the file, for messages.
  * @throws {ModelError} when a value is invalid, or values contradict each other.
  */
-export function t5Config(json: unknown, source = "text_encoder_2/config.json"): T5Config {
+export function t5Config(json: unknown, source: string): T5Config {
   const reader = new ConfigReader(json, "a T5 encoder", source);
   const config: T5Config = {
     vocabSize: reader.count("vocab_size", 32128),

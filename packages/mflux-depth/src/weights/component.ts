@@ -1,7 +1,8 @@
 import { astype, type Bits, type DType, isfinite, type MxArray, memory, scope, sum } from "@mflux-depth/mlx";
 import { batchBytes, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.js";
+import { openCheckpoint } from "./checkpoint.js";
+import type { Checkpoint } from "./format.js";
 import { loadWeights } from "./load.js";
 import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
@@ -126,10 +127,10 @@ export class Component<M extends Module> {
     const quantized = storedBits(checkpoint) === null ? bits : null;
     const cached = quantized === null ? 0 : (this.#options.cacheLimit?.quantizing ?? 0);
     let [total, largest] = [0, batchBytes];
-    for (const [name, { dtype: stored, shape, start, end }] of checkpoint.entries) {
+    for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
-      largest = Math.max(largest, end - start);
+      largest = Math.max(largest, bytes);
     }
     return { bytes: total, reading: Math.min(2 * largest + cached, checkpoint.bytes) };
   }

@@ -1,7 +1,7 @@
 import type { Bits, DType, MxArray } from "@mflux-depth/mlx";
 import { LoadError, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
-import { asModelError, type Checkpoint } from "./checkpoint.js";
+import { asModelError, type Checkpoint } from "./format.js";
 import { isSaved, savedTensors } from "./mflux.js";
 
 /**
@@ -73,10 +73,7 @@ function storedBytes(
   storedNames: ReadonlyMap<string, string>,
   keys: readonly string[],
 ): number {
-  return keys.reduce((sum, key) => {
-    const entry = entries.get(storedNames.get(key) ?? key);
-    return sum + (entry ? entry.end - entry.start : 0);
-  }, 0);
+  return keys.reduce((sum, key) => sum + (entries.get(storedNames.get(key) ?? key)?.bytes ?? 0), 0);
 }
 
 /** Describes the first problem of a strict load, using the checkpoint's name of the tensor. */

@@ -5,7 +5,7 @@
  */
 import { type Bits, type MxArray, transpose, zeros } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint } from "./format.js";
 
 /** The version of mflux with this layout, for the metadata of our own files. */
 export const mfluxVersion = "0.24.0";
@@ -17,7 +17,7 @@ export const savedGroupSize = 64;
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
-/** The folders of a model in mflux's layout. */
+/** The folders of a model in mflux's layout. The compiler checks that the components of a family are among them. */
 type MfluxComponent = "text_encoder" | "text_encoder_2" | "transformer" | "vae";
 
 /** mflux's names of modules that have other names in diffusers and transformers. */

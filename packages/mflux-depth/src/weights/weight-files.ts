@@ -11,8 +11,17 @@ import { isRecord } from "../record.js";
 /** File names without extension that diffusers and transformers give to weights. */
 const stems = ["diffusion_pytorch_model", "model"];
 
+/** Tells whether a file holds weights that this library reads. */
+export const isWeightFile = (name: string): boolean => name.endsWith(".safetensors");
+
+/** The variants that weight files are named after, each once: "fp16" of `model.fp16.safetensors`. */
+export const variantsAmong = (names: readonly string[]): string[] => {
+  const found = names.map((name) => /\.([a-z]\w*)(-\d+-of-\d+)?\.safetensors$/.exec(name)?.[1]);
+  return [...new Set(found.filter((variant) => variant !== undefined))];
+};
+
 /** The files of one component's weights. */
-export interface WeightFiles {
+interface WeightFiles {
   files: string[];
   /** The metadata of the index. */
   metadata: Map<string, string>;
@@ -41,7 +50,7 @@ export function weightsAmong(
       if (names.includes(index)) return { index };
   }
   if (variant !== undefined) return null;
-  const others = names.filter((name) => name.endsWith(".safetensors"));
+  const others = names.filter(isWeightFile);
   if (others.length === 1) return { single: others[0]! };
   const indexes = names.filter((name) => /\.safetensors\.(index\.\w+|\w+\.index)\.json$/.test(name));
   if (indexes.length === 1) return { index: indexes[0]! };
@@ -72,7 +81,7 @@ export function findFiles(folder: string, variant: string | undefined): WeightFi
   const files = found?.single === undefined ? found?.numbered : [found.single];
   if (files)
     return { files: files.map((file) => join(folder, file)), metadata: new Map(), listed: new Map() };
-  const others = names.filter((name) => name.endsWith(".safetensors"));
+  const others = names.filter(isWeightFile);
   const expected = `expected ${stems.map((stem) => `${stem}${middle}.safetensors`).join(" or ")}, or an index with shards`;
   if (others.length > 0) throw new ModelError(folder, `${expected}; found ${others.join(", ")}`);
   const pickled = names.filter((name) => /\.(bin|pt|pth|ckpt|pkl)$/.test(name));

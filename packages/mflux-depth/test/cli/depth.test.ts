@@ -237,7 +237,7 @@ describe("depth refuses", () => {
     ],
     ["a percentile above 100", [cube, "--near", "120", ...tiny], 2, /--near must be/],
     ["16 bits in JPEG", [cube, "--format", "jpeg", "--bits", "16", ...tiny], 2, /16 bits/],
-    ["metres without a focal length", [cube, "--metres", ...tiny], 1, /metres are not known/],
+    ["metres without a focal length", [cube, "--metres", ...tiny], 1, /metres are unavailable/],
     [
       "a model that is not there",
       [cube, "--depth-model", join(home, "no-such-model")],

@@ -23,7 +23,7 @@ describe("normalizedMap", () => {
     );
   });
 
-  test("brightens far parts with gamma above 1", () => {
+  test("brightens distant areas with gamma above 1", () => {
     isNear(map({ gamma: 2 }), map().map(Math.sqrt));
   });
 
@@ -38,7 +38,8 @@ describe("normalizedMap", () => {
     const flat = drawn(4, 4, () => 2);
     assert.throws(
       () => normalizedMap(flat, 4, 4, "fog.jpg"),
-      (error) => error instanceof ImageError && /^fog\.jpg: the same depth/.test(error.message),
+      (error) =>
+        error instanceof ImageError && /^fog\.jpg: the depth is the same everywhere/.test(error.message),
     );
   });
 
@@ -57,4 +58,13 @@ describe("checkAdjustments", () => {
     { near: Number.NaN },
   ] satisfies MapAdjustments[])
     test(`refuses ${Object.entries(wrong)}`, () => assert.throws(() => checkAdjustments(wrong), OptionError));
+
+  test("names the range of an option like the command line", () =>
+    assert.throws(
+      () => checkAdjustments({ near: 101 }),
+      /^OptionError: near must be a number from 0 to 100, not 101\.$/,
+    ));
+
+  test("fills in the defaults of the table", () =>
+    assert.deepEqual(checkAdjustments({}), { invert: false, near: 100, far: 0, gamma: 1 }));
 });

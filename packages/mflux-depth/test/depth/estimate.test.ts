@@ -145,7 +145,9 @@ describe("encoding an estimate", () => {
   test("refuses metres when the focal length is unknown", () =>
     assert.rejects(
       estimateOf(nearness, canonical).encode({ format: "npy", metres: true }),
-      (error) => error instanceof ImageError && /not known: EXIF has no focal length/.test(error.message),
+      (error) =>
+        error instanceof ImageError &&
+        /metres are unavailable: the photo has no focal length/.test(error.message),
     ));
 
   test("refuses metres of relative depth", () =>

@@ -57,5 +57,10 @@ describe("checkFileOptions", () => {
   for (const [what, options] of wrong)
     test(`refuses ${what}`, () => assert.throws(() => checkFileOptions(options), OptionError));
 
-  test("accepts adjustments of an image", () => checkFileOptions({ format: "png", bits: 16, near: 90 }));
+  test("names the option that an array cannot have", () =>
+    assert.throws(() => checkFileOptions({ format: "npy", gamma: 2 }), { option: "gamma" }));
+
+  test("accepts adjustments of an image", () => {
+    assert.equal(checkFileOptions({ format: "png", bits: 16, near: 90 }).near, 90);
+  });
 });

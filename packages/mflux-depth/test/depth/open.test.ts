@@ -21,43 +21,43 @@ const made = (name: string, files: Record<string, string>): string => {
 };
 
 describe("openEstimator", () => {
-  test("takes a depth model's folder", () => {
+  test("takes an estimator's folder", () => {
     assert.equal(openEstimator({ depthModel: bundled }).folder, bundled);
   });
 
-  test("takes the depth model inside another model's folder", () => {
+  test("takes the estimator inside another model's folder", () => {
     assert.equal(openEstimator({ depthModel: tinyWorld }).folder, bundled);
   });
 
-  test("takes the bundled model by its name", () => {
+  test("takes the bundled estimator by its name", () => {
     assert.equal(openEstimator({ depthModel: "tiny-world" }).folder, bundled);
   });
 
-  test("prefers the depth model of the image model in use to the default", () => {
+  test("prefers the estimator of the image model in use to the default", () => {
     assert.equal(openEstimator({ modelFolder: tinyWorld }).folder, bundled);
   });
 
-  test("prefers a named model to that of the image model in use", () => {
+  test("prefers a named estimator to that of the image model in use", () => {
     const named = at("test/golden/depth_pro_fov");
     assert.equal(openEstimator({ depthModel: named, modelFolder: tinyWorld }).folder, named);
   });
 
   const refused: [string, () => string, RegExp][] = [
-    ["a folder without a config", () => made("bare", {}), /no config\.json.*DepthPro-hf/],
+    ["a folder without a config", () => made("bare", {}), /not a depth estimator: there is no config\.json/],
     [
-      "a diffusion model without a depth model",
+      "a diffusion model without an estimator",
       () => made("flux", { "model_index.json": "{}" }),
-      /diffusion model.*DepthPro-hf/,
+      /diffusion model contains no depth estimator/,
     ],
     [
       "a config without a model_type",
       () => join(tinyWorld, "transformer"),
-      /another kind of model.*"depth_pro" \(Depth Pro\)/,
+      /another kind of model has no model_type.*"depth_pro" \(Depth Pro\)/,
     ],
     [
       "an unknown model_type",
       () => join(tinyWorld, "text_encoder"),
-      /"model_type" is "clip_text_model"; known depth models: "depth_pro" \(Depth Pro\)/,
+      /"model_type" is "clip_text_model"; known depth estimators: "depth_pro" \(Depth Pro\)/,
     ],
     ["a name that is neither a folder nor a repository", () => "no such thing", /there is no such folder/],
   ];
@@ -69,6 +69,17 @@ describe("openEstimator", () => {
       );
     });
 
+  test("advises a known estimator in place of another folder", () => {
+    assert.throws(
+      () => openEstimator({ depthModel: made("empty", {}) }),
+      (error: Error) =>
+        error instanceof ModelError &&
+        error.details.remedies?.some(
+          (remedy) => remedy.kind === "set-option" && remedy.value === "apple/DepthPro-hf",
+        ) === true,
+    );
+  });
+
   const other = defaultDevice() === "cpu" ? "gpu" : "cpu";
   const skip = isAvailable(other) && "this machine has both devices";
   test("refuses a device that is not available", { skip }, () => {
@@ -77,12 +88,12 @@ describe("openEstimator", () => {
 });
 
 describe("obtainEstimator", () => {
-  test("opens a local model without a download", async () => {
+  test("opens a local estimator without a download", async () => {
     const estimator = await obtainEstimator({ depthModel: bundled, offline: true });
     assert.equal(estimator.folder, bundled);
   });
 
-  test("uses the depth model of the image model in use", async () => {
+  test("uses the estimator of the image model in use", async () => {
     const estimator = await obtainEstimator({ modelFolder: tinyWorld, offline: true });
     assert.equal(estimator.folder, bundled);
   });

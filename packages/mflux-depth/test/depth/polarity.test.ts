@@ -8,7 +8,7 @@ import { at } from "../support/tensors.js";
 const example = (name: string): string => at(`../../examples/images/${name}_depth.png`);
 const inverted = (name: string) => readDepthMap(example(name), { invert: true });
 
-describe("polarityWarning by looks", () => {
+describe("polarityWarning by the map alone", () => {
   for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {
     test(`accepts the map of ${name}`, async () => {
       assert.equal(polarityWarning(await readDepthMap(example(name)), "map.png"), null);
@@ -37,9 +37,9 @@ describe("polarityWarning with the photo's depth", () => {
     assert.deepEqual(warning!.remedies, [{ kind: "set-option", option: "invertDepth", value: true }]);
   });
 
-  test("suggests to leave out invertDepth if it was given", async () => {
+  test("suggests omitting invertDepth if it was given", async () => {
     const warning = polarityWarning(await inverted("room"), "map.png", { inferred, exchanged: true });
-    assert.match(warning!.message, /leave out invertDepth/);
+    assert.match(warning!.message, /omit invertDepth/);
     assert.deepEqual(warning!.remedies, [{ kind: "omit-option", option: "invertDepth" }]);
   });
 });

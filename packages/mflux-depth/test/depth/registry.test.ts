@@ -8,17 +8,17 @@ describe("openerOf", () => {
   test("finds Depth Pro by its model_type", () =>
     assert.equal(openerOf("depth_pro", "config.json"), openDepthPro));
 
-  test("lists the known models for an unknown one", () => {
+  test("lists the known estimators for an unknown type", () => {
     assert.throws(
       () => openerOf("dpt", "some/config.json"),
       (error: Error) =>
         error instanceof ModelError &&
         error.source === "some/config.json" &&
-        /"model_type" is "dpt"; known depth models: "depth_pro" \(Depth Pro\)/.test(error.message),
+        /"model_type" is "dpt"; known depth estimators: "depth_pro" \(Depth Pro\)/.test(error.message),
     );
   });
 
-  test("takes a config without a model_type for another kind of model", () => {
-    assert.throws(() => openerOf(undefined, "config.json"), /another kind of model, without a model_type/);
+  test("says that a config without a model_type belongs to another kind of model", () => {
+    assert.throws(() => openerOf(undefined, "config.json"), /another kind of model has no model_type/);
   });
 });

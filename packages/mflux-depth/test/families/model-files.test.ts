@@ -41,7 +41,7 @@ function copySaved(): string {
 describe("weights saved by mflux", () => {
   for (const name of goldenComponents)
     for (const dtype of ["bfloat16", "float32"] as const)
-      test(`are bit by bit what we make of their source: ${name} in ${dtype}`, async () => {
+      test(`equal what we make of their source, bit for bit: ${name} in ${dtype}`, async () => {
         const theirs = await parametersOf(
           { model: savedByMflux, configFrom: source, quantize: "none", dtype },
           name,
@@ -51,7 +51,7 @@ describe("weights saved by mflux", () => {
         assert.deepEqual(theirs, ours);
       });
 
-  test("are bit by bit what we make of their source: whole models at 3, 4 and 8 bits", {
+  test("equal what we make of their source, bit for bit: whole models at 3, 4 and 8 bits", {
     skip: withoutWholeModels,
   }, async () => {
     for (const bits of [3, 4, 8] as const)
@@ -109,7 +109,7 @@ describe("weights saved by mflux", () => {
       names.map((name) => [name]),
     );
     using vae = new Autoencoder(
-      autoencoderConfig(readConfig(join(goldenFolder, "source", "vae"), "config.json")),
+      autoencoderConfig(readConfig(join(goldenFolder, "source", "vae"), "config.json"), "config.json"),
     );
     vae.quantize({ bits: 4 });
     assert.deepEqual(keys.map(propertyPath).sort(), [...vae.parameters().keys()].sort());
@@ -195,7 +195,7 @@ describe("a model saved by mflux", () => {
     await failsWith(
       () => openModelFiles(savedByMflux, bundled),
       ModelError,
-      /made with other configs than those in .*tiny-world: \w+ of text_encoder_2/,
+      /weights do not match the configs in .*tiny-world: \w+ of text_encoder_2/,
     );
   });
 
@@ -209,7 +209,7 @@ describe("a model saved by mflux", () => {
 describe("a model with its own configs", () => {
   test("gets a note that configFrom has no effect", () => {
     assert.deepEqual(openModelFiles(source, savedByMflux).notes, [
-      `configFrom is ${savedByMflux}, without effect: the model has its own configs.`,
+      `configFrom ${savedByMflux} has no effect: the model has its own configs.`,
     ]);
   });
 });
@@ -281,7 +281,7 @@ describe("a model saved without the bias of the last modulation", () => {
 
   test("uses zeros if the original weights are not there, with a note", async () => {
     assert.equal(await biasWith(configs), zero);
-    assert.match(openModelFiles(folder, configs).notes[0]!, /zeros take its place.*configFrom/);
+    assert.match(openModelFiles(folder, configs).notes[0]!, /replaced by zeros.*configFrom/);
   });
 
   test("generates, and warns", async () => {

@@ -192,7 +192,7 @@ describe("cachedModels", () => {
     assert.deepEqual(await listed(env), []);
   });
 
-  test("leaves out a model of which only a component is there", async () => {
+  test("leaves out a model with a single component", async () => {
     const { env, cache } = cacheOf({});
     const snapshot = addTinyWorld(cache, "me/begun");
     for (const name of readdirSync(snapshot))

@@ -133,7 +133,7 @@ describe("another kind of model", () => {
     ["FLUX.1 dev", transformerWith(64), /FLUX\.1 dev or schnell, which takes no depth map/],
     ["FLUX.1 Fill", transformerWith(384), /FLUX\.1 Fill, which takes a mask/],
     ["FLUX.1 Redux", redux, /FLUX\.1 Redux, which varies images/],
-    ["FLUX.1 Canny", full, /FLUX\.1 Canny, which takes edges/, "someone/FLUX.1-Canny-dev"],
+    ["FLUX.1 Canny", full, /FLUX\.1 Canny, which takes an edge map/, "someone/FLUX.1-Canny-dev"],
     [
       "Depth Pro",
       { "config.json": json({ model_type: "depth_pro" }), "model.safetensors": "x" },
@@ -153,11 +153,11 @@ describe("another kind of model", () => {
     });
 
   for (const [what, files, message] of [
-    ["a diffusion model", full, /repository of a diffusion model, not Depth Pro/],
+    ["a diffusion model", full, /repository of a diffusion model; expected a depth estimator/],
     [
       "another estimator",
       { "config.json": json({ model_type: "dpt" }), "model.safetensors": "x" },
-      /a model of type dpt, not Depth Pro/,
+      /a model of type dpt; expected a depth estimator/,
     ],
   ] as const)
     test(`is refused as Depth Pro before its weights are downloaded: ${what}`, async () => {

@@ -4,12 +4,12 @@ import { array, memory } from "@mflux-depth/mlx";
 import { machineMemory, programBytes, workingRoom } from "../../src/memory/machine.js";
 
 describe("the memory of a machine", () => {
-  test("has no more available than there is", () => {
+  test("reports at most the total as available", () => {
     const { total, available } = machineMemory("cpu", {});
     assert.ok(available > 0 && available <= total);
   });
 
-  test("is what MFLUX_DEPTH_MEMORY_GB says", () => {
+  test("follows MFLUX_DEPTH_MEMORY_GB", () => {
     assert.deepEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: "1.5" }), {
       total: 1.5e9,
       available: 1.5e9,

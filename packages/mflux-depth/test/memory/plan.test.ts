@@ -62,7 +62,7 @@ describe("planStages", () => {
     assert.equal(told, 1000 - 110);
   });
 
-  test("tells a stage that there is no room rather than less than none", () => {
+  test("never gives a stage negative room", () => {
     let told = -1;
     const measuring = stage("decode", [["vae"]], (room) => {
       told = room;
@@ -107,7 +107,7 @@ describe("requireFit", () => {
         assert.ok(error instanceof MemoryError);
         assert.equal(
           error.message,
-          "This needs about 1.5 GB of memory in the stage denoise, but only 1.0 GB are available (GPU).",
+          "This needs about 1.5 GB of memory in the stage denoise, but only 1.0 GB is available (GPU).",
         );
         assert.deepEqual([error.needed, error.available, error.exitCode], [1.5e9, 1e9, 1]);
         return true;

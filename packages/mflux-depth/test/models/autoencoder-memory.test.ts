@@ -130,19 +130,19 @@ describe("the autoencoder equals plain operations", () => {
     test(`decoding ${rows} × ${columns} latents`, async () => {
       using model = randomAutoencoder();
       using latents = random.normal([1, rows, columns, 4], { key: random.key(2) });
-      using pictures = await runStages(model.decodeStages(latents));
+      using images = await runStages(model.decodeStages(latents));
       using expected = scope(() => plainDecode(latents, model));
-      assert.deepEqual(pictures.shape, [1, 4 * rows, 4 * columns, 3]);
-      const error = difference(pictures, expected);
+      assert.deepEqual(images.shape, [1, 4 * rows, 4 * columns, 3]);
+      const error = difference(images, expected);
       assert.ok(error <= 1e-5, `relative error ${error}`);
     });
 
   test("encoding two images", async () => {
     using model = randomAutoencoder();
-    using pictures = random.normal([2, 92, 60, 3], { key: random.key(3) });
-    using mode = await runStages(model.encodeStages(pictures));
+    using images = random.normal([2, 92, 60, 3], { key: random.key(3) });
+    using mode = await runStages(model.encodeStages(images));
     // The mean, without the variance.
-    using expected = scope(() => slice(plainEncode(pictures, model), [null, null, null, [0, 4]]));
+    using expected = scope(() => slice(plainEncode(images, model), [null, null, null, [0, 4]]));
     assert.deepEqual(mode.shape, [2, 23, 15, 4]);
     const error = difference(mode, expected);
     assert.ok(error <= 1e-5, `relative error ${error}`);
@@ -150,7 +150,7 @@ describe("the autoencoder equals plain operations", () => {
 });
 
 describe("a memory limit", () => {
-  const pictures = { height: 188, width: 164 };
+  const images = { height: 188, width: 164 };
   const numbers = { bytes: 4, fused: defaultDevice() === "cpu" };
 
   /** A result, and the most memory that was held in addition. */
@@ -164,7 +164,7 @@ describe("a memory limit", () => {
 
   for (const share of [0.7, 0.5, 0.35, 0])
     test(`of ${share} of the bytes of whole maps gives the same result`, async () => {
-      const { height, width } = pictures;
+      const { height, width } = images;
       using model = randomAutoencoder();
       using latents = random.normal([1, height / 4, width / 4, 4], { key: random.key(2) });
       using picture = random.normal([1, height, width, 3], { key: random.key(3) });
@@ -254,13 +254,13 @@ describe("peak memory", {
     test(`for ${size} × ${size} pixels is a layer's input and two maps of its output`, async () => {
       using model = randomAutoencoder();
       using latents = random.normal([1, size / 4, size / 4, 4]);
-      using pictures = random.normal([1, size, size, 3]);
-      await evaluate([latents, pictures]);
+      using images = random.normal([1, size, size, 3]);
+      await evaluate([latents, images]);
       const pixels = 4 * size * size;
       // The last level of the decoder halves the channels: 2 + 1 + 1 maps.
       const decoding = await peakOf(() => runStages(model.decodeStages(latents)));
       assert.ok(decoding <= 1.02 * pixels * 16 * 4, `${decoding / pixels / 16} maps to decode`);
-      const encoding = await peakOf(() => runStages(model.encodeStages(pictures)));
+      const encoding = await peakOf(() => runStages(model.encodeStages(images)));
       assert.ok(encoding <= 1.02 * pixels * 16 * 3, `${encoding / pixels / 16} maps to encode`);
     });
 

@@ -27,7 +27,10 @@ import {
 import { at, relativeError, values } from "../support/tensors.js";
 
 const folder = "models/tiny-world/vae";
-const tinyConfig = autoencoderConfig(JSON.parse(readFileSync(at(`${folder}/config.json`), "utf8")));
+const tinyConfig = autoencoderConfig(
+  JSON.parse(readFileSync(at(`${folder}/config.json`), "utf8")),
+  "config.json",
+);
 const weights = (): Map<string, MxArray> =>
   loadSafetensors(at(`${folder}/diffusion_pytorch_model.safetensors`)).arrays;
 
@@ -367,7 +370,7 @@ describe("autoencoder: loading and config", () => {
   });
 
   it("gives missing values the defaults of diffusers", () => {
-    assert.deepEqual(autoencoderConfig({ shift_factor: null }), {
+    assert.deepEqual(autoencoderConfig({ shift_factor: null }, "config.json"), {
       inChannels: 3,
       outChannels: 3,
       latentChannels: 4,
@@ -402,7 +405,7 @@ describe("autoencoder: loading and config", () => {
   ] as const)
     it(`refuses ${what}`, () => {
       assert.throws(
-        () => autoencoderConfig(config),
+        () => autoencoderConfig(config, "config.json"),
         (error) => error instanceof ModelError && message.test(error.message),
       );
     });

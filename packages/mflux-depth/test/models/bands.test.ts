@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { evaluateSync, type MxArray, memory, multiply, random, scope } from "@mflux-depth/mlx";
 import { Conv2d, ConvTranspose2d, GroupNorm, Module, randomize, relu, runStages } from "@mflux-depth/mlx/nn";
-import { applySteps, bandsWithin, type ConvStep, inBands, sizeOf, sizesOf } from "../../src/models/bands.js";
+import { applyOps, bandsWithin, type ConvOp, inBands, sizeOf, sizesOf } from "../../src/models/bands.js";
 import { relativeError, values } from "../support/tensors.js";
 
-/** One layer of each kind that steps can have. */
+/** One layer of each kind that convolutions can have. */
 class Layers extends Module {
   readonly norm = new GroupNorm(2, 4);
   readonly same = new Conv2d(4, 4, { kernelSize: 3, padding: 1 });
@@ -21,17 +21,17 @@ randomize(layers, random.key(1), 0.3);
 const input = random.normal([2, 22, 5, 4], { key: random.key(2) });
 const finest = random.normal([2, 44, 8, 3], { key: random.key(3) });
 
-const residual: ConvStep[] = [
+const residual: ConvOp[] = [
   { conv: layers.same, norm: layers.norm },
   { conv: layers.wider, before: relu, skip: { conv: layers.shortcut } },
 ];
-const scaling: ConvStep[] = [
+const scaling: ConvOp[] = [
   { conv: layers.halving },
   { conv: layers.doubling, after: (y) => multiply(y, 0.5) },
   { conv: layers.last, repeat: 2, after: relu, plus: finest },
 ];
 const groups = [residual, scaling];
-const whole = values(scope(() => applySteps(groups.flat(), input)));
+const whole = values(scope(() => applyOps(groups.flat(), input)));
 
 describe("sizesOf", () => {
   test("tells the size of every feature map", () => {
@@ -57,13 +57,13 @@ describe("inBands", () => {
       assert.ok(error < 1e-6, `relative error ${error}`);
     });
 
-  test("gives the same with all steps in one group", async () => {
+  test("gives the same with all ops in one group", async () => {
     using out = await runStages(inBands([groups.flat()], input, 5));
     assert.ok(relativeError(values(out), whole) < 1e-6);
   });
 
   test("evaluates each group of a band by itself", () => {
-    const count = (of: readonly (readonly ConvStep[])[]): number => {
+    const count = (of: readonly (readonly ConvOp[])[]): number => {
       const stages = inBands(of, input, 4);
       for (let pieces = 0; ; pieces++) {
         const { done, value } = stages.next();

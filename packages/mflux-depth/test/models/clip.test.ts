@@ -29,7 +29,7 @@ const folder = fileURLToPath(new URL("../../../models/tiny-world/text_encoder", 
 const goldenFile = fileURLToPath(new URL("../../../test/golden/text_encoders.safetensors", import.meta.url));
 
 async function loadBundled(dtype: DType): Promise<ClipTextEncoder> {
-  const model = new ClipTextEncoder(clipTextConfig(readConfig(folder, "config.json")));
+  const model = new ClipTextEncoder(clipTextConfig(readConfig(folder, "config.json"), "config.json"));
   await loadWeights(model, openCheckpoint(folder), { dtype, rename: ClipTextEncoder.sanitize });
   return model;
 }
@@ -155,16 +155,19 @@ function recompute(model: ClipTextEncoder, config: ClipTextConfig, ids: readonly
 }
 
 describe("the CLIP text encoder of another size agrees with plain loops", () => {
-  const config = clipTextConfig({
-    vocab_size: 41,
-    hidden_size: 30,
-    intermediate_size: 52,
-    num_hidden_layers: 3,
-    num_attention_heads: 5,
-    max_position_embeddings: 13,
-    layer_norm_eps: 1e-3,
-    eos_token_id: 7,
-  });
+  const config = clipTextConfig(
+    {
+      vocab_size: 41,
+      hidden_size: 30,
+      intermediate_size: 52,
+      num_hidden_layers: 3,
+      num_attention_heads: 5,
+      max_position_embeddings: 13,
+      layer_norm_eps: 1e-3,
+      eos_token_id: 7,
+    },
+    "config.json",
+  );
   const texts = [
     [3, 40, 7, 22, 7, 7, 0, 1, 2],
     [5, 5, 5, 39, 8, 9, 1, 4, 7],
@@ -239,11 +242,14 @@ describe("the config of a CLIP text encoder", () => {
   };
 
   test("has transformers' defaults", () => {
-    assert.deepEqual(clipTextConfig({}), defaults);
+    assert.deepEqual(clipTextConfig({}, "config.json"), defaults);
   });
 
   test("may be part of the config of a whole CLIP", () => {
-    assert.deepEqual(clipTextConfig({ text_config: { hidden_size: 64 } }), { ...defaults, hiddenSize: 64 });
+    assert.deepEqual(clipTextConfig({ text_config: { hidden_size: 64 } }, "config.json"), {
+      ...defaults,
+      hiddenSize: 64,
+    });
   });
 
   for (const [name, config, message] of [
@@ -253,7 +259,7 @@ describe("the config of a CLIP text encoder", () => {
   ] as const)
     test(`refuses ${name}`, () => {
       assert.throws(
-        () => clipTextConfig(config),
+        () => clipTextConfig(config, "config.json"),
         (error) => error instanceof ModelError && message.test(error.message),
       );
     });

@@ -34,7 +34,7 @@ import { at, relativeError, values } from "../support/tensors.js";
 const json = (path: string): Record<string, unknown> => JSON.parse(readFileSync(at(path), "utf8"));
 
 const folder = "models/tiny-world/transformer";
-const tinyConfig = fluxTransformerConfig(json(`${folder}/config.json`));
+const tinyConfig = fluxTransformerConfig(json(`${folder}/config.json`), "config.json");
 const weights = (): Map<string, MxArray> =>
   loadSafetensors(at(`${folder}/diffusion_pytorch_model.safetensors`)).arrays;
 
@@ -341,7 +341,7 @@ describe("loading the FLUX transformer", () => {
 
 describe("the config of a FLUX transformer", () => {
   test("has diffusers' defaults", () => {
-    assert.deepEqual(fluxTransformerConfig({}), {
+    assert.deepEqual(fluxTransformerConfig({}, "config.json"), {
       inChannels: 64,
       outChannels: 64,
       numLayers: 19,
@@ -356,7 +356,10 @@ describe("the config of a FLUX transformer", () => {
   });
 
   test("has as many output channels as input channels unless it says otherwise", () => {
-    assert.equal(fluxTransformerConfig({ in_channels: 128, out_channels: null }).outChannels, 128);
+    assert.equal(
+      fluxTransformerConfig({ in_channels: 128, out_channels: null }, "config.json").outChannels,
+      128,
+    );
   });
 
   for (const [name, config, message] of [

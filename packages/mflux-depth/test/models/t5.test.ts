@@ -26,7 +26,7 @@ const folder = fileURLToPath(new URL("../../../models/tiny-world/text_encoder_2"
 const goldenFile = fileURLToPath(new URL("../../../test/golden/text_encoders.safetensors", import.meta.url));
 
 async function loadBundled(dtype: DType): Promise<T5Encoder> {
-  const model = new T5Encoder(t5Config(readConfig(folder, "config.json")));
+  const model = new T5Encoder(t5Config(readConfig(folder, "config.json"), "config.json"));
   await loadWeights(model, openCheckpoint(folder), { dtype, rename: T5Encoder.sanitize });
   return model;
 }
@@ -176,7 +176,7 @@ describe("the T5 encoder of another size agrees with plain loops", () => {
   ];
   for (const feed_forward_proj of ["relu", "gated-gelu"])
     test(`with ${feed_forward_proj}`, () => {
-      const config = t5Config({ ...small, feed_forward_proj });
+      const config = t5Config({ ...small, feed_forward_proj }, "config.json");
       using encoder = new T5Encoder(config);
       using key = random.key(6);
       randomize(encoder, key, 0.4);
@@ -190,7 +190,7 @@ describe("the T5 encoder of another size agrees with plain loops", () => {
 describe("the T5 encoder in float16 agrees with float32", () => {
   /** Compares both on an encoder whose values are too large for float16. */
   const compare = (enlarge: (encoder: T5Encoder) => void): void => {
-    using encoder = new T5Encoder(t5Config(small));
+    using encoder = new T5Encoder(t5Config(small, "config.json"));
     using key = random.key(7);
     randomize(encoder, key, 0.4);
     enlarge(encoder);
@@ -282,7 +282,7 @@ describe("tensor names of T5", () => {
 });
 
 describe("loading the embeddings of T5", () => {
-  const config = t5Config({ ...small, num_layers: 1, feed_forward_proj: "relu" });
+  const config = t5Config({ ...small, num_layers: 1, feed_forward_proj: "relu" }, "config.json");
   /** Tensors of an encoder: embeddings under these names, and everything else. */
   const tensorsWith = (names: readonly string[]): [string, MxArray][] => {
     using model = new T5Encoder(config);
@@ -328,7 +328,7 @@ describe("the config of a T5 encoder", () => {
       layerNormEpsilon: 1e-6,
       feedForwardProj: "relu",
     };
-    assert.deepEqual(t5Config({}), defaults);
+    assert.deepEqual(t5Config({}, "config.json"), defaults);
   });
 
   for (const [name, config, message] of [
@@ -342,7 +342,7 @@ describe("the config of a T5 encoder", () => {
   ] as const)
     test(`refuses ${name}`, () => {
       assert.throws(
-        () => t5Config(config),
+        () => t5Config(config, "config.json"),
         (error) => error instanceof ModelError && message.test(error.message),
       );
     });

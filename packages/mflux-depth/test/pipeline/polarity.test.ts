@@ -50,7 +50,7 @@ describe("a depth map with a photo", () => {
     const last = events.at(-1)!;
     assert.ok(last.type === "result");
     assert.equal(last.result.warnings.length, 1);
-    assert.match(last.result.warnings[0]!, /disagrees with the photo's depth.*leave out invertDepth/);
+    assert.match(last.result.warnings[0]!, /disagrees with the photo's depth.*omit invertDepth/);
   });
 
   test("is compared with one estimate for several seeds", () => {

@@ -11,7 +11,7 @@ import { findModel, openModel } from "../../src/pipeline/model.js";
 import { type CacheLimit, Component, type LoadProgress } from "../../src/weights/component.js";
 import { writeLargeText } from "../support/holes.js";
 
-describe("the size of a component, from the headers of its files, is what is held", () => {
+describe("Component.size matches the memory held", () => {
   for (const quantize of [3, 4, 5, 6, 8, "none"] as const)
     test(`with bits ${quantize}`, async () => {
       const options = resolveLoadOptions({ model: "tiny-world", quantize, dtype: "float32" });
@@ -47,7 +47,7 @@ describe("a component whose weights take seconds to read", () => {
 
   function textEncoder(cacheLimit?: CacheLimit): Component<T5Encoder> {
     const weights = join(folder, "model", "text_encoder_2");
-    const config = t5Config(readConfig(weights, "config.json"));
+    const config = t5Config(readConfig(weights, "config.json"), "config.json");
     return new Component({
       folder: weights,
       name: "text_encoder_2",

@@ -1,6 +1,6 @@
 #pragma once
 
-// Products of inputs rounded to 8 bits and weights as stored: the part that depends on the instruction set. Both
+// Products of inputs rounded to 8 bits and weights as stored: the code that depends on the instruction set. Both
 // operands reorder each eight neighbouring inputs, even places before odd ones, so that a mask and a shift unpack 4-bit
 // weights.
 
@@ -52,11 +52,11 @@ struct Ahead {
   const uint8_t* packed;
   size_t row_bytes, features, bytes;
 
-  // Prefetches one of `parts` equal parts; the processor cannot track all of them at once. Always inlined, because gcc
-  // removes calls of a function that only prefetches.
-  [[gnu::always_inline]] void fetch(size_t part, size_t parts) const {
+  // Prefetches share `index` of `count` equal shares; the processor cannot track all of them at once. Always inlined,
+  // because gcc removes calls of a function that only prefetches.
+  [[gnu::always_inline]] void fetch(size_t index, size_t count) const {
     constexpr size_t cache_line = 64;
-    for (size_t feature = features * part / parts; feature < features * (part + 1) / parts; feature++) {
+    for (size_t feature = features * index / count; feature < features * (index + 1) / count; feature++) {
       const uint8_t* row = packed + feature * row_bytes;
       for (size_t at = 0; at < bytes; at += cache_line) __builtin_prefetch(row + at);
       // A row need not start at a cache line.

@@ -47,7 +47,7 @@ inline void transpose(size_t words, const Load& row, const To& to) {
 
 constexpr size_t step_bytes = panel_width * 4;
 
-// Loads the first `words` (at most 16) of each of 16 rows, of which `rows` exist.
+// Loads the first `words` (at most 16) of each of 16 rows; only the first `rows` exist.
 template <typename To>
 inline void columns_of(
     const void* from, size_t row_bytes, size_t rows, size_t words, const To& to) {

@@ -220,8 +220,8 @@ class Panel {
     shape_.integer().unpack(packed_ + input * shape_.bits / 8, row_bytes_, features_, inputs, shape_.bits, weights_);
     return weights_;
   }
-  // The packed weights from `input` on. After the last ones come the first of the panel that this thread will probably
-  // get next; the other threads take those between.
+  // The packed weights from `input` on, for prefetching. Past the end, those of the panel that this thread will probably
+  // process next.
   Ahead ahead(size_t input) const {
     size_t panels = 0;
     if (input >= shape_.inputs) {

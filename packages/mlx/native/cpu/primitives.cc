@@ -295,7 +295,7 @@ array convolve(
     runtime::parallel(batches * bands, [&](int task) {
       const int batch = task / bands, first = task % bands * band, rows = std::min(band, rows_out - first);
       const int top = first * stride - before, rows_in = (rows - 1) * stride + kernel;
-      const float* picture = floats(x) + static_cast<size_t>(batch) * x.shape(1) * x.shape(2) * inputs;
+      const float* image = floats(x) + static_cast<size_t>(batch) * x.shape(1) * x.shape(2) * inputs;
       const float* factor = normalized ? floats(in[at_statistics]) + static_cast<size_t>(batch) * 2 * inputs : nullptr;
 
       thread_local std::vector<float> padded, result;
@@ -311,7 +311,7 @@ array convolve(
           std::memcpy(line, line - static_cast<size_t>(pitch) * inputs, static_cast<size_t>(pitch) * inputs * 4);
           continue;
         }
-        const float* source = picture + static_cast<size_t>(y / repeat) * x.shape(2) * inputs;
+        const float* source = image + static_cast<size_t>(y / repeat) * x.shape(2) * inputs;
         float* inside = line + static_cast<size_t>(before) * inputs;
         std::fill_n(line, static_cast<size_t>(before) * inputs, 0.0f);
         std::fill_n(inside + static_cast<size_t>(width) * inputs, static_cast<size_t>(after) * inputs, 0.0f);
@@ -378,7 +378,7 @@ namespace {
 
 using mx::array;
 
-// Nothing is fusible outside Linux, so these are never reached there.
+// Stubs: nothing is fusible outside Linux.
 [[noreturn]] array absent() {
   throw std::runtime_error("fused operations exist on Linux only");
 }

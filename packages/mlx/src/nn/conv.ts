@@ -31,7 +31,7 @@ interface ConvOptions {
   bias?: boolean;
 }
 
-/** Operations around a convolution, fused where the backend can: they then need no array of the size of the image. */
+/** Operations around a convolution, fused where the backend can, so that no image-sized temporary is needed. */
 export interface ConvExtras {
   /** Normalizes the input and applies SiLU to it before the convolution. */
   norm?: GroupNorm;

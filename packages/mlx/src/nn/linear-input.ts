@@ -5,42 +5,41 @@ import { joined } from "./join.js";
 import type { LayerQuantization } from "./module.js";
 
 /**
- * An input shared by several Linear layers, so it is rounded once, or an input in parts that lie side by side on the
- * last axis, so they need not be joined: layers that multiply integers round the parts where they lie.
+ * An input shared by several Linear layers, so it is rounded once; or as chunks along the last axis, which integer layers
+ * round in place instead of concatenating.
  */
 export class LinearInput {
-  readonly parts: readonly MxArray[];
+  readonly chunks: readonly MxArray[];
   #whole: MxArray | undefined;
   readonly #rounded = new Map<string, MxArray>();
 
-  /** @param parts at least one, `[..., in of the part]`; their shapes agree except for the last axis */
-  constructor(...parts: [MxArray, ...MxArray[]]) {
-    this.parts = parts;
+  /** @param chunks at least one, `[..., in of the chunk]`; their shapes agree except for the last axis */
+  constructor(...chunks: [MxArray, ...MxArray[]]) {
+    this.chunks = chunks;
   }
 
   /** `[..., in]`. */
   get shape(): number[] {
-    const inputs = this.parts.reduce((sum, { shape }) => sum + shape.at(-1)!, 0);
-    return [...this.parts[0]!.shape.slice(0, -1), inputs];
+    const inputs = this.chunks.reduce((sum, { shape }) => sum + shape.at(-1)!, 0);
+    return [...this.chunks[0]!.shape.slice(0, -1), inputs];
   }
 
-  /** The parts as one array, `[..., in]`. */
+  /** The chunks as one array, `[..., in]`. */
   get whole(): MxArray {
-    this.#whole ??= this.parts.length === 1 ? this.parts[0]! : joined(this.parts, -1);
+    this.#whole ??= this.chunks.length === 1 ? this.chunks[0]! : joined(this.chunks, -1);
     return this.#whole;
   }
 
   /**
-   * `x @ matrix` with `matrix [in, n]` → `[..., n]`: the sum of the products of the parts, which need not be joined for
-   * it.
+   * `x @ matrix` with `matrix [in, n]` → `[..., n]`: the sum of the products of the chunks, without joining them.
    */
   times(matrix: MxArray): MxArray {
-    if (this.parts.length === 1) return matmul(this.whole, matrix);
+    if (this.chunks.length === 1) return matmul(this.whole, matrix);
     const products: MxArray[] = [];
     let from = 0;
-    for (const part of this.parts) {
-      const to = from + part.shape.at(-1)!;
-      products.push(matmul(part, slice(matrix, [[from, to]])));
+    for (const chunk of this.chunks) {
+      const to = from + chunk.shape.at(-1)!;
+      products.push(matmul(chunk, slice(matrix, [[from, to]])));
       from = to;
     }
     return products.reduce((sum, product) => add(sum, product));
@@ -51,8 +50,8 @@ export class LinearInput {
     const key = `${groupSize} ${bits}`;
     let rounded = this.#rounded.get(key);
     if (!rounded) {
-      const fits = this.parts.every(({ shape }) => shape.at(-1)! % groupSize === 0);
-      rounded = native.fusedRoundInputs(fits ? [...this.parts] : [this.whole], groupSize, bits);
+      const fits = this.chunks.every(({ shape }) => shape.at(-1)! % groupSize === 0);
+      rounded = native.fusedRoundInputs(fits ? [...this.chunks] : [this.whole], groupSize, bits);
       this.#rounded.set(key, rounded);
     }
     return rounded;

@@ -102,7 +102,7 @@ export class Linear extends MatrixLayer {
   /** `act(W x + b)` by the fused operations of a Linux CPU; null where they do not apply. */
   #fused(input: LinearInput, activation: Activation | null = null): MxArray | null {
     const { quantized, quantization, bias } = this;
-    if (!input.parts.every(native.fusible) || (bias && !native.fusible(bias))) return null;
+    if (!input.chunks.every(native.fusible) || (bias && !native.fusible(bias))) return null;
     if (!quantized || !quantization)
       return this.weight.dtype !== "float32" && native.fusibleWeight(this.weight)
         ? native.fusedLinear(input.whole, this.weight, bias, activation)

@@ -26,8 +26,8 @@ export interface LoadOptions {
   /** Whether to skip a key (as spelled in the file). */
   ignore?: (key: string) => boolean;
   /**
-   * Receives the parameters instead of the module, once all tensors are known to fit: lazy, converted like the
-   * module's own, by their names in their layer. The callback owns them. The module keeps its zeros.
+   * Receives each layer's parameters, lazy and converted, instead of the module; called once all tensors are known to
+   * fit. The callback owns them. The module keeps its zeros.
    */
   deliver?: (key: string, parameters: Readonly<Record<string, MxArray>>) => void;
   /** Receives the keys (as spelled in the file) of tensors that have been read, a few at a time. */
@@ -62,7 +62,7 @@ export class LoadError extends MlxError {
 
   constructor(problems: { missing: string[]; unexpected: string[]; misshapen: Misfit[] }) {
     const { missing, unexpected, misshapen } = problems;
-    const parts = [
+    const descriptions = [
       listed("missing", missing),
       listed("unexpected", unexpected),
       listed(
@@ -70,7 +70,7 @@ export class LoadError extends MlxError {
         misshapen.map((one) => `${one.name} is ${one.found}, expected ${one.expected}`),
       ),
     ];
-    super("load", `the tensors do not fit the module: ${parts.filter(Boolean).join("; ")}`);
+    super("load", `the tensors do not fit the module: ${descriptions.filter(Boolean).join("; ")}`);
     this.missing = missing;
     this.unexpected = unexpected;
     this.misshapen = misshapen;

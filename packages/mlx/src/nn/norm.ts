@@ -74,8 +74,8 @@ export class RMSNorm extends Module {
 }
 
 /**
- * Combines the {@link GroupNorm.moments} of two bands, the first of which has `share` of the positions (Chan, Golub,
- * LeVeque, 1979).
+ * Combines the {@link GroupNorm.moments} of two bands (Chan, Golub, LeVeque, 1979). The first has `share` of the
+ * positions.
  */
 export function joinMoments(a: MxArray, b: MxArray, share: number): MxArray {
   const [meanA, meanB] = [slice(a, [null, 0]), slice(b, [null, 0])];

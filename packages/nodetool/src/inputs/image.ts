@@ -70,7 +70,7 @@ function bytesOf(name: string, value: unknown): Uint8Array {
   const encoded = uri ? value.slice(uri[0].length) : value;
   if (uri && !/;base64$/i.test(uri[1]!)) return percentDecoded(name, encoded);
   const bytes = fromBase64(encoded);
-  if (!bytes) throw new OptionError(name, `${name} holds a text that is neither base64 nor a data URI.`);
+  if (!bytes) throw new OptionError(name, `${name} holds a string that is neither base64 nor a data URI.`);
   return bytes;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The inputs of one run → a job for the engine. Values come as people typed, stored or wired them, also in older
- * versions: forms with one possible meaning are accepted, the rest is refused by the property's name.
+ * The inputs of one run → a job for the engine. Accepts every unambiguous form that hosts send, including older ones;
+ * rejects the rest, naming the property.
  */
 import type { EngineJob } from "mflux-depth/engine";
 import { OptionError } from "mflux-depth/errors";
@@ -16,7 +16,7 @@ import {
 import { imageOf } from "./image.js";
 import { modelOf } from "./model.js";
 
-export interface RunInputs {
+interface RunInputs {
   /** Values by property; unknown ones are ignored, missing ones have their default. */
   readonly fields: Readonly<Record<string, unknown>>;
   /** Images by property: the bytes of a file, or a list with one. */
@@ -34,11 +34,9 @@ export function jobOf(inputs: RunInputs): EngineJob {
   for (const property of nodeProperties)
     (isRequestOption(property.option) ? request : load)[property.option] = valueIn(inputs, property);
   if (!request.image && !request.depthImage)
-    throw new OptionError(
-      "depth_image",
-      "There is no image: connect a depth map to depth_image, or a photo to image to infer depth from.",
-      { code: "option-missing" },
-    );
+    throw new OptionError("depth_image", "Connect a depth map to depth_image, or a photo to image.", {
+      code: "option-missing",
+    });
   // Each value has been checked by its option's kind.
   return { load, request: request as unknown as EngineJob["request"], format: "png" };
 }
@@ -64,7 +62,7 @@ function valueIn({ fields, blobs, localFiles }: RunInputs, property: NodePropert
 }
 
 function textOf(name: string, value: unknown): string {
-  if (typeof value !== "string") throw new OptionError(name, `${name} must be a text.`);
+  if (typeof value !== "string") throw new OptionError(name, `${name} must be a string.`);
   if (value.trim() === "")
     throw new OptionError(name, "Prompt cannot be empty for depth-guided generation.", {
       code: "option-missing",
@@ -72,6 +70,6 @@ function textOf(name: string, value: unknown): string {
   return value;
 }
 
-/** Text fields and forms send numbers as texts. */
+/** Text fields and forms send numbers as strings. */
 const numeric = (value: unknown): unknown =>
   typeof value === "string" && /^-?\d+(\.\d+)?$/.test(value.trim()) ? Number(value) : value;

@@ -16,7 +16,7 @@ export function modelOf(value: unknown): string | ModelReference {
   if (!isRecord(value)) throw new OptionError("model", "model must be a model with a repo_id.");
   const field = (name: string): string => {
     const text = value[name] ?? "";
-    if (typeof text !== "string") throw new OptionError("model", `model.${name} must be a text.`);
+    if (typeof text !== "string") throw new OptionError("model", `model.${name} must be a string.`);
     return text.trim();
   };
   const [repository, path, variant] = [field("repo_id"), field("path"), field("variant")];
@@ -32,7 +32,7 @@ export function modelOf(value: unknown): string | ModelReference {
 type PatternName = "allow_patterns" | "ignore_patterns";
 
 /**
- * The patterns of a model or a download; a text alone is a list with one.
+ * The patterns of a model or a download; a string counts as a list with one.
  * @throws {OptionError} naming the property.
  */
 export function patternsIn(
@@ -44,7 +44,7 @@ export function patternsIn(
     const given = value[name] ?? [];
     const list: unknown[] = Array.isArray(given) ? given : [given];
     if (!list.every((pattern) => typeof pattern === "string"))
-      throw new OptionError(property, `${property}.${name} must be a list of texts.`);
+      throw new OptionError(property, `${property}.${name} must be a list of strings.`);
     const texts = list.filter((pattern) => pattern !== "");
     if (texts.length > 0) patterns[name] = texts;
   }

@@ -27,7 +27,7 @@ Serves the MFlux Depth node to NodeTool.
   --idle-minutes N
         Release the model after this time without a run. Default ${defaults.idleMinutes}.
   --no-token
-        Listen beyond this machine although NODETOOL_WORKER_TOKEN is not set.
+        Listen on other addresses without NODETOOL_WORKER_TOKEN.
 
 Environment: hosts must send NODETOOL_WORKER_TOKEN as Authorization: Bearer …;
 NODETOOL_BRIDGE_MAX_FRAME_SIZE limits the bytes of a frame in both directions (default ${defaultFrameLimit}).

@@ -57,6 +57,6 @@ export class Jobs {
 }
 
 function idOf({ job_id: id }: FrameData): string {
-  if (typeof id !== "string" || id === "") throw new Error("job_id must be a text that is not empty.");
+  if (typeof id !== "string" || id === "") throw new Error("job_id must be a non-empty string.");
   return id;
 }

@@ -15,7 +15,7 @@ import { Worker } from "./worker.js";
 
 export { usage } from "./flags.js";
 
-/** The parts of the process that the worker touches. */
+/** The process's streams, environment and signal. */
 export interface WorkerIo {
   readonly stdin: Readable;
   readonly stdout: Writable;

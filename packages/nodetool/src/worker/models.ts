@@ -13,12 +13,12 @@ import { messageOf } from "../advice.js";
 import { patternsIn } from "../inputs/model.js";
 import type { Answer, FrameData } from "./frames.js";
 
-/** NodeTool's name for models of this node. */
-const fluxDepthType = "hf.flux_depth";
-/** NodeTool's name for models that infer depth from photos. */
+/** NodeTool's name for the models of a family, by the family's id. */
+const typeOfFamily: Readonly<Record<string, string>> = { "flux1-depth": "hf.flux_depth" };
+/** NodeTool's name for depth estimators. */
 const depthType = "hf.depth_estimation";
 
-/** At once: each download is a process. */
+/** Concurrent downloads; each is a process. */
 const mostDownloads = 8;
 
 /** A host gives up a download after five silent minutes; waiting for another program's download may take longer. */
@@ -129,7 +129,7 @@ export class Models {
 /** NodeTool's UnifiedModel. */
 const describe = ({ repository, folder, bytes, family, hasModelIndex }: CachedModel): Answer => ({
   id: repository,
-  type: family === null ? null : fluxDepthType,
+  type: family === null ? null : (typeOfFamily[family] ?? null),
   name: repository,
   repo_id: repository,
   path: null,
@@ -158,13 +158,13 @@ const countsOf = (progress: DownloadProgress | null): Answer => ({
 
 function required(name: string, data: FrameData): string {
   const text = optional(name, data);
-  if (text === null) throw new Error(`${name} must be a text that is not empty.`);
+  if (text === null) throw new Error(`${name} must be a non-empty string.`);
   return text;
 }
 
 /** A field's text; null when it is blank or absent. */
 function optional(name: string, data: FrameData): string | null {
   const value = data[name] ?? "";
-  if (typeof value !== "string") throw new Error(`${name} must be a text.`);
+  if (typeof value !== "string") throw new Error(`${name} must be a string.`);
   return value.trim() || null;
 }

@@ -143,7 +143,7 @@ const bytesOf = ({ request }: EngineJob): number =>
     0,
   );
 
-/** The answer as the host takes it: the image's bytes apart from their description. */
+/** The answer as the host takes it: the image's bytes separately from their description. */
 function answerOf({ image, width, height, metadata, warnings }: EngineResult): Answer {
   return {
     outputs: {

@@ -3,7 +3,7 @@ import { encodeFrame } from "./frames.js";
 import type { Worker } from "./worker.js";
 
 /** The line on standard error that the host waits for. */
-export const readyLine = "NODETOOL_STDIO_READY\n";
+const readyLine = "NODETOOL_STDIO_READY\n";
 
 /**
  * Serves one host over pipes: each frame follows its length, four bytes big-endian.

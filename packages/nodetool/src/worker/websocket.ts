@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Worker } from "./worker.js";
 
-export interface WebSocketOptions {
+interface WebSocketOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
@@ -14,7 +14,7 @@ export interface WebSocketOptions {
   readonly frameLimit: number;
 }
 
-export interface WebSocketEndpoint {
+interface WebSocketEndpoint {
   /** `ws://127.0.0.1:8787`. */
   readonly url: string;
   /** Closes all connections; their runs end. */

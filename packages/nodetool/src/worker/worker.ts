@@ -21,7 +21,7 @@ import { Runs } from "./runs.js";
 /** The version of the bridge's protocol. */
 export const protocolVersion = 4;
 
-export type Transport = "stdio" | "websocket";
+type Transport = "stdio" | "websocket";
 
 export interface WorkerOptions {
   readonly transport: Transport;
@@ -33,7 +33,7 @@ export interface WorkerOptions {
 }
 
 /** The worker's end of a connection to a host. */
-export interface Connection {
+interface Connection {
   /** Takes a frame from the host; answers go to the `send` that the connection was made with. */
   receive(payload: Uint8Array): void;
   /** The host has gone: its runs end, nothing more is sent. */
@@ -148,7 +148,7 @@ export class Worker {
   }
 }
 
-/** The data of an error frame. A traceback locates a mistake in this program; errors of use have none. */
+/** The data of an error frame. A traceback locates a mistake in this program; usage errors have none. */
 function describe(error: unknown): { error: string; traceback?: string } {
   const expected =
     error instanceof MfluxDepthError || (error instanceof Error && error.constructor === Error);

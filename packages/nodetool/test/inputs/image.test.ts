@@ -46,7 +46,11 @@ describe("an image is refused for", () => {
       { uri: "memory://gone" },
       /^image could not be loaded by NodeTool: "memory:\/\/gone"/,
     ],
-    ["a text that is not base64", { data: "not base64!" }, /^image holds a text that is neither base64 nor/],
+    [
+      "a string that is not base64",
+      { data: "not base64!" },
+      /^image holds a string that is neither base64 nor/,
+    ],
     ["a damaged data URI", "data:image/png,%zz", /^image holds a damaged data URI/],
     ["a number", 12, /^image must be an image: its bytes, base64, or a data URI/],
     ["two images", [image, image], /^image holds 2 images; give one/],

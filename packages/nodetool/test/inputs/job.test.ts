@@ -41,10 +41,10 @@ describe("a job", () => {
 describe("a number is read from", () => {
   const forms: [string, Record<string, unknown>, Record<string, unknown>, Record<string, unknown>][] = [
     ["an empty choice as none", { quantize: null }, { quantize: "none" }, {}],
-    ["a text of a choice", { quantize: "8" }, { quantize: 8 }, {}],
+    ["a string of a choice", { quantize: "8" }, { quantize: 8 }, {}],
     ["an empty number as its default", { guidance: null }, {}, { guidance: 10 }],
     ["zero", { guidance: 0 }, {}, { guidance: 0 }],
-    ["a text", { steps: "12" }, {}, { steps: 12 }],
+    ["a string", { steps: "12" }, {}, { steps: 12 }],
     ["the end of its range", { seed: 4294967295 }, {}, { seed: 4294967295 }],
     ["a size between multiples of 16", { width: 257 }, {}, { width: 257 }],
   ];
@@ -59,7 +59,7 @@ describe("a number is read from", () => {
 describe("a job refuses", () => {
   const refused: readonly [property: string, value: unknown, message: RegExp][] = [
     ["prompt", "  \n", /^Prompt cannot be empty for depth-guided generation\.$/],
-    ["prompt", 5, /prompt must be a text/],
+    ["prompt", 5, /prompt must be a string/],
     ["steps", 0, /steps must be a whole number from 1 to 50, not 0/],
     ["steps", 51, /1 to 50, not 51/],
     ["steps", 2.5, /whole number/],
@@ -82,11 +82,11 @@ describe("a job refuses", () => {
     });
 
   test("to have no image at all", () => {
-    assert.throws(() => job({}, {}), /connect a depth map to depth_image, or a photo to image/);
+    assert.throws(() => job({}, {}), /Connect a depth map to depth_image, or a photo to image/);
   });
 
   test("to have images that were left unset", () => {
     const unset = { type: "image", uri: "", asset_id: null, data: null, metadata: null };
-    assert.throws(() => job({ image: unset, depth_image: unset }, {}), /connect a depth map/);
+    assert.throws(() => job({ image: unset, depth_image: unset }, {}), /Connect a depth map/);
   });
 });

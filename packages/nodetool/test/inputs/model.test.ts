@@ -51,18 +51,18 @@ describe("a model is read from", () => {
 describe("a model is refused for", () => {
   const refused: [string, unknown, RegExp][] = [
     ["a number", 12, /^model must be a model/],
-    ["a repository that is not a text", { repo_id: 12 }, /^model\.repo_id must be a text/],
-    ["a variant that is not a text", { repo_id: "a/b", variant: 16 }, /^model\.variant must be a text/],
-    ["a path that is not a text", { repo_id: "a/b", path: ["x"] }, /^model\.path must be a text/],
+    ["a repository that is not a string", { repo_id: 12 }, /^model\.repo_id must be a string/],
+    ["a variant that is not a string", { repo_id: "a/b", variant: 16 }, /^model\.variant must be a string/],
+    ["a path that is not a string", { repo_id: "a/b", path: ["x"] }, /^model\.path must be a string/],
     [
-      "patterns that are not texts",
+      "patterns that are not strings",
       { repo_id: "a/b", allow_patterns: [1] },
-      /^model\.allow_patterns must be a list of texts/,
+      /^model\.allow_patterns must be a list of strings/,
     ],
     [
       "patterns that are not a list",
       { repo_id: "a/b", ignore_patterns: {} },
-      /^model\.ignore_patterns must be a list of texts/,
+      /^model\.ignore_patterns must be a list of strings/,
     ],
   ];
   for (const [what, value, message] of refused)

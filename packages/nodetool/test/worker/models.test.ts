@@ -184,7 +184,7 @@ test("a failed download reports its error as progress and as the answer", async 
     [{ repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
     [
       { repo_id: "me/gated", token: goodToken, model_type: "hf.depth_estimation", path: "vae" },
-      /not Depth Pro|config/,
+      /expected a depth estimator|config/,
     ],
   ];
   for (const [data, message] of cases) {
@@ -195,9 +195,9 @@ test("a failed download reports its error as progress and as the answer", async 
     assert.equal(host.terminal(id).length, 1);
   }
   for (const [data, message] of [
-    [{}, /^repo_id must be a text that is not empty/],
-    [{ repo_id: 5 }, /^repo_id must be a text/],
-    [{ repo_id: "me/tiny", allow_patterns: [5] }, /allow_patterns must be a list of texts/],
+    [{}, /^repo_id must be a non-empty string/],
+    [{ repo_id: 5 }, /^repo_id must be a string/],
+    [{ repo_id: "me/tiny", allow_patterns: [5] }, /allow_patterns must be a list of strings/],
   ] as [Data, RegExp][])
     await assert.rejects(download(data).answer, { message });
 

@@ -9,7 +9,7 @@ import { schedulerConfig } from "../../sampling/schedule.js";
 import type { Family } from "../family.js";
 import { tokenizers } from "./layout.js";
 import { isCandidate, refusal } from "./recognise.js";
-import { modelKind } from "./repository.js";
+import { flux1DepthDescription } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
 
 /**
@@ -17,9 +17,7 @@ import { configsFromShapes } from "./shapes.js";
  * those of the image on the channel axis.
  */
 export const flux1Depth: Family = {
-  id: "flux1-depth",
-  name: "FLUX.1 Depth",
-  kind: modelKind,
+  ...flux1DepthDescription,
   publishedConfigs: fileURLToPath(new URL("../../../../models/flux1-depth-dev", import.meta.url)),
   components: {
     text_encoder: {

@@ -85,8 +85,7 @@ function singleComponent(folder: string): ModelError {
   );
 }
 
-const cannyReason =
-  "judging by its name, this is FLUX.1 Canny, which takes edges; FLUX.1 Depth takes a depth map";
+const cannyReason = "its name says FLUX.1 Canny, which takes an edge map; FLUX.1 Depth takes a depth map";
 
 /**
  * Refuses a repository on the Hub that is named after FLUX.1 Canny, whose configs equal those of FLUX.1 Depth.

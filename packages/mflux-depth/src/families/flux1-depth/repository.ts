@@ -4,14 +4,14 @@
 import { takeBroughtEstimator } from "../../depth/repository.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
-import { componentNames } from "../family.js";
+import { componentNames, type FamilyDescription } from "../family.js";
 import { mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
 import { refusal, requireNotCannyName } from "./recognise.js";
 
 const schedulerConfig = "scheduler_config.json";
 
 /** A whole model, including the depth estimator that its repository may bring. */
-export const modelKind: RepositoryKind = {
+const modelKind: RepositoryKind = {
   name: "FLUX.1 Depth",
   folders: modelFolders,
   probe: "transformer/config.json",
@@ -36,7 +36,7 @@ export const modelKind: RepositoryKind = {
 };
 
 /** Only the configs, for a model that mflux saved without them. */
-export const configsKind: RepositoryKind = {
+const configsKind: RepositoryKind = {
   name: "FLUX.1 configs",
   needed(names) {
     const selection = new FileSelection(names, undefined);
@@ -46,6 +46,13 @@ export const configsKind: RepositoryKind = {
     return selection;
   },
 };
+
+export const flux1DepthDescription = {
+  id: "flux1-depth",
+  name: "FLUX.1 Depth",
+  kind: modelKind,
+  configsKind,
+} as const satisfies FamilyDescription;
 
 function takeModel(selection: FileSelection): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { ModelError } from "../../errors.js";
-import { type Checkpoint, openCheckpoint } from "../../weights/checkpoint.js";
+import { openCheckpoint } from "../../weights/checkpoint.js";
+import type { Checkpoint } from "../../weights/format.js";
 import { savedGroupSize } from "../../weights/mflux.js";
 import type { ComponentName, ConfigsFromShapes } from "../family.js";
 import { requireDepthChannels } from "./recognise.js";

@@ -29,7 +29,7 @@ export interface DepthProConfig {
  * @param source the file, for messages
  * @throws {ModelError} when it describes another model, or its values contradict each other.
  */
-export function depthProConfig(json: unknown, source = "config.json"): DepthProConfig {
+export function depthProConfig(json: unknown, source: string): DepthProConfig {
   const config = new ConfigReader(json, "Depth Pro", source);
   config.modelType("depth_pro");
   const values = json as Record<string, unknown>;

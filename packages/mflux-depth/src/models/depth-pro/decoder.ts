@@ -1,6 +1,6 @@
 import { add, concatenate, type MxArray, multiply, ones, rsqrt, subtract, zeros } from "@mflux-depth/mlx";
 import { Conv2d, ConvTranspose2d, Module, relu } from "@mflux-depth/mlx/nn";
-import { applySteps, type ConvStep } from "../bands.js";
+import { applyOps, type ConvOp } from "../bands.js";
 import type { DepthProConfig } from "./config.js";
 
 /*
@@ -32,7 +32,7 @@ class FeatureUpsampleBlock extends Module {
     ];
   }
 
-  get steps(): readonly ConvStep[] {
+  get ops(): readonly ConvOp[] {
     return this.layers.map((conv) => ({ conv }));
   }
 }
@@ -97,20 +97,17 @@ export class Neck extends Module {
   /** Joins the whole image's features and the coarsest level, `[1, base, base, hidden]` → `[1, 2·base, 2·base, fusion]`. */
   global(image: MxArray, coarse: MxArray): MxArray {
     const { imageBlock, scaledImages } = this.featureUpsample;
-    const both = concatenate(
-      [applySteps(scaledImages[0]!.steps, coarse), applySteps(imageBlock.steps, image)],
-      -1,
-    );
-    return applySteps([{ conv: this.fuseImageWithLowRes }, ...this.#projection(0)], both);
+    const both = concatenate([applyOps(scaledImages[0]!.ops, coarse), applyOps(imageBlock.ops, image)], -1);
+    return applyOps([{ conv: this.fuseImageWithLowRes }, ...this.#projection(0)], both);
   }
 
-  /** The steps for the features of a finer level than {@link global}'s, which is level 0. */
-  steps(level: number): readonly ConvStep[] {
+  /** The convolutions for the features of a finer level than {@link global}'s, which is level 0. */
+  ops(level: number): readonly ConvOp[] {
     const { scaledImages, intermediate } = this.featureUpsample;
-    return [...[...scaledImages, ...intermediate][level]!.steps, ...this.#projection(level)];
+    return [...[...scaledImages, ...intermediate][level]!.ops, ...this.#projection(level)];
   }
 
-  #projection(level: number): ConvStep[] {
+  #projection(level: number): ConvOp[] {
     const projection = this.featureProjection.projections[level];
     return projection ? [{ conv: projection }] : [];
   }
@@ -162,8 +159,8 @@ class PreActResidualLayer extends Module {
   }
 
   /** @param plus a map to add to the result */
-  steps(plus?: MxArray): ConvStep[] {
-    const half = (conv: Conv2d, norm: BatchNorm2d | null): ConvStep => ({
+  ops(plus?: MxArray): ConvOp[] {
+    const half = (conv: Conv2d, norm: BatchNorm2d | null): ConvOp => ({
       conv,
       before: relu,
       ...(norm && { after: (y) => norm.forward(y) }),
@@ -192,15 +189,15 @@ class FeatureFusionLayer extends Module {
     this.projection = new Conv2d(width, width, { kernelSize: 1 });
   }
 
-  /** The steps from a finer level's features to their sum with the `coarser` levels. */
-  joiningSteps(coarser: MxArray): ConvStep[] {
-    return this.residualLayer1!.steps(coarser);
+  /** The convolutions from a finer level's features to their sum with the `coarser` levels. */
+  joiningOps(coarser: MxArray): ConvOp[] {
+    return this.residualLayer1!.ops(coarser);
   }
 
-  /** The steps from that sum to the layer's result, twice as large, or the same size in the last layer. */
-  refiningSteps(): ConvStep[] {
+  /** The convolutions from that sum to the layer's result, twice as large, or the same size in the last layer. */
+  refiningOps(): ConvOp[] {
     const { residualLayer2, deconv, projection } = this;
-    return [...residualLayer2.steps(), ...(deconv ? [{ conv: deconv }] : []), { conv: projection }];
+    return [...residualLayer2.ops(), ...(deconv ? [{ conv: deconv }] : []), { conv: projection }];
   }
 }
 

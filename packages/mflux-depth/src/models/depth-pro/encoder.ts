@@ -7,7 +7,7 @@ import { type DepthProConfig, encodedSide } from "./config.js";
 import { featureMap, patchesAlong, splitPatches } from "./patches.js";
 
 /** Feature maps `[1, size, size, hidden]`. */
-export interface PyramidFeatures {
+interface PyramidFeatures {
   /** Of the whole image. */
   readonly image: MxArray;
   /** Of the pyramid's levels from coarse to fine, then those of the hooked layers at the finest level. */
@@ -18,7 +18,7 @@ export interface PyramidFeatures {
  * Side of the coarsest feature maps for an image of `side` pixels: the image's side, halved as long as an encoder's map
  * of tokens fits.
  */
-export function baseSize(config: DepthProConfig, side: number): number {
+function baseSize(config: DepthProConfig, side: number): number {
   let base = side;
   while (Math.floor(base / 2) >= encodedSide(config)) base = Math.floor(base / 2);
   return base;

@@ -1,6 +1,6 @@
 import { add, type MxArray, scope } from "@mflux-depth/mlx";
 import { Conv2d, ConvTranspose2d, Linear, Module, relu, type Stages } from "@mflux-depth/mlx/nn";
-import type { ConvStep } from "../bands.js";
+import type { ConvOp } from "../bands.js";
 import { Dinov2, type EncodeOptions } from "../dinov2.js";
 import { bilinear } from "../interpolate.js";
 import { consuming } from "../stages.js";
@@ -28,8 +28,8 @@ export class DepthEstimationHead extends Module {
     ];
   }
 
-  /** The steps from `[1, height, width, fusion]` to inverse depth `[1, 2·height, 2·width, 1]`, zero or more. */
-  get steps(): readonly ConvStep[] {
+  /** The convolutions from `[1, height, width, fusion]` to inverse depth `[1, 2·height, 2·width, 1]`, zero or more. */
+  get ops(): readonly ConvOp[] {
     const [narrow, enlarge, smooth, , toDepth] = this.layers;
     return [
       { conv: narrow },

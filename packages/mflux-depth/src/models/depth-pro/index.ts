@@ -1,7 +1,7 @@
 import { type MxArray, scope, squeeze } from "@mflux-depth/mlx";
 import { Module, runStages, type Stages } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../errors.js";
-import { bandsWithin, type ConvStep, inBands, sizeOf } from "../bands.js";
+import { bandsWithin, type ConvOp, inBands, sizeOf } from "../bands.js";
 import type { EncodeOptions } from "../dinov2.js";
 import { disposeAll, evaluated } from "../stages.js";
 import { type DepthProConfig, inputSize } from "./config.js";
@@ -11,7 +11,7 @@ import { DepthEstimationHead, FovModel } from "./heads.js";
 
 /*
  * Depth Pro (Bochkovskii et al., "Depth Pro: Sharp Monocular Metric Depth in Less Than a Second", arXiv:2410.02073;
- * transformers: models/depth_pro/modeling_depth_pro.py, whose names the properties have).
+ * transformers: models/depth_pro/modeling_depth_pro.py). Properties are named after the latter.
  * Images and feature maps are `[batch, height, width, channels]`.
  */
 
@@ -32,21 +32,21 @@ class DepthProModel extends Module {
   }
 }
 
-export interface DepthProStageOptions {
+interface DepthProStageOptions {
   /**
-   * Bytes that intermediate results may take in addition to weights and feature maps, roughly (default 1 GiB). Decides
+   * Approximate limit for intermediate results in addition to weights and feature maps, in bytes (default 1 GiB). Decides
    * how many patches are encoded at a time and how high the decoder's bands are. The result does not depend on it.
    */
   readonly workingSet?: number;
-  /** Told the share of the work that is done, 0 to 1. */
+  /** Receives the fraction done, 0 to 1. */
   readonly onProgress?: ((done: number) => void) | undefined;
 }
 
-export interface DepthProOptions extends DepthProStageOptions {
+interface DepthProOptions extends DepthProStageOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface DepthProOutput {
+interface DepthProOutput {
   /** Canonical inverse depth `[1, height, width]` float32: 1 / metres for an image as wide as its focal length. */
   depth: MxArray;
   /** Horizontal field of view in degrees; null without the head for it. */
@@ -57,7 +57,7 @@ export class DepthPro extends Module {
   depthPro: DepthProModel;
   fusionStage: FeatureFusionStage;
   head: DepthEstimationHead;
-  /** A third of the weights, and not needed for depth. */
+  /** A third of the weights; depth does not need it. */
   fovModel: FovModel | null;
   readonly config: DepthProConfig;
 
@@ -120,15 +120,15 @@ export class DepthPro extends Module {
     onProgress: (share: number) => void,
   ): Stages {
     const [coarsest, ...layers] = this.fusionStage.layers;
-    let x = yield* withinMemory([coarsest!.refiningSteps()], global, workingSet);
+    let x = yield* withinMemory([coarsest!.refiningOps()], global, workingSet);
     for (const [i, layer] of layers.entries()) {
       const last = i === layers.length - 1;
       using coarser = x;
       const groups = [
-        this.depthPro.neck.steps(i + 1),
-        layer.joiningSteps(coarser),
-        layer.refiningSteps(),
-        ...(last ? [this.head.steps] : []),
+        this.depthPro.neck.ops(i + 1),
+        layer.joiningOps(coarser),
+        layer.refiningOps(),
+        ...(last ? [this.head.ops] : []),
       ];
       x = yield* withinMemory(groups, finer[i]!, workingSet);
       onProgress(levelShare(i, layers.length));
@@ -138,8 +138,8 @@ export class DepthPro extends Module {
   }
 }
 
-/** Runs groups of steps in as few bands as the working set allows. */
-const withinMemory = (groups: readonly (readonly ConvStep[])[], x: MxArray, workingSet: number): Stages =>
+/** Runs groups of convolutions in as few bands as the working set allows. */
+const withinMemory = (groups: readonly (readonly ConvOp[])[], x: MxArray, workingSet: number): Stages =>
   inBands(groups, x, bandsWithin(workingSet, groups, sizeOf(x)));
 
 /** A level's share of the decoder's work: each has four times the pixels of the one before. */

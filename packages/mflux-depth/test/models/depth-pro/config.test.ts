@@ -5,7 +5,7 @@ import { depthProConfig, inputSize } from "../../../src/models/depth-pro/config.
 
 describe("depthProConfig", () => {
   test("gives missing values the defaults of transformers", () => {
-    const config = depthProConfig({ model_type: "depth_pro" });
+    const config = depthProConfig({ model_type: "depth_pro" }, "config.json");
     assert.equal(inputSize(config), 1536);
     assert.deepEqual(config.intermediateHookIds, [11, 5]);
     assert.deepEqual(config.scaledImagesFeatureDims, [1024, 1024, 512]);

@@ -30,7 +30,7 @@ import { at, relativeError, values } from "../../support/tensors.js";
 const bundled = at("models/tiny-world/depth_pro");
 
 async function loadBundled(): Promise<DepthPro> {
-  const config = depthProConfig(readConfig(bundled, "config.json"));
+  const config = depthProConfig(readConfig(bundled, "config.json"), "config.json");
   const model = new DepthPro(config);
   await loadWeights(model, openCheckpoint(bundled), { dtype: "float32", rename: depthProKey(config) });
   return model;
@@ -127,7 +127,7 @@ describe("a model with a field-of-view head", () => {
   // Random weights saved by transformers 5.23, and its results for two images.
   const folder = at("test/golden/depth_pro_fov/");
   const golden = loadSafetensors(`${folder}golden.safetensors`).arrays;
-  const config = depthProConfig(readConfig(folder, "config.json"));
+  const config = depthProConfig(readConfig(folder, "config.json"), "config.json");
 
   for (const i of [0, 1])
     test(`gives image ${i} the field of view and the depth that transformers gives`, async () => {
@@ -157,36 +157,44 @@ const otherConfig = (): DepthProConfig => {
     num_channels: 3,
     ...part,
   });
-  return depthProConfig({
-    model_type: "depth_pro",
-    fusion_hidden_size: 6,
-    patch_size: 8,
-    intermediate_hook_ids: [0, 2],
-    intermediate_feature_dims: [5, 7],
-    scaled_images_ratios: [0.25, 0.5, 1],
-    scaled_images_overlap_ratios: [0, 0.5, 0.25],
-    scaled_images_feature_dims: [9, 8, 4],
-    merge_padding_value: 1,
-    use_batch_norm_in_fusion_residual: true,
-    use_bias_in_fusion_residual: null,
-    use_fov_model: true,
-    num_fov_head_layers: 1,
-    image_model_config: encoder({
-      hidden_size: 12,
-      num_hidden_layers: 2,
-      num_attention_heads: 3,
-      mlp_ratio: 2,
-    }),
-    patch_model_config: encoder({
-      hidden_size: 20,
-      num_hidden_layers: 3,
-      num_attention_heads: 2,
-      mlp_ratio: 3,
-      use_swiglu_ffn: true,
-      qkv_bias: false,
-    }),
-    fov_model_config: encoder({ hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 4, mlp_ratio: 4 }),
-  });
+  return depthProConfig(
+    {
+      model_type: "depth_pro",
+      fusion_hidden_size: 6,
+      patch_size: 8,
+      intermediate_hook_ids: [0, 2],
+      intermediate_feature_dims: [5, 7],
+      scaled_images_ratios: [0.25, 0.5, 1],
+      scaled_images_overlap_ratios: [0, 0.5, 0.25],
+      scaled_images_feature_dims: [9, 8, 4],
+      merge_padding_value: 1,
+      use_batch_norm_in_fusion_residual: true,
+      use_bias_in_fusion_residual: null,
+      use_fov_model: true,
+      num_fov_head_layers: 1,
+      image_model_config: encoder({
+        hidden_size: 12,
+        num_hidden_layers: 2,
+        num_attention_heads: 3,
+        mlp_ratio: 2,
+      }),
+      patch_model_config: encoder({
+        hidden_size: 20,
+        num_hidden_layers: 3,
+        num_attention_heads: 2,
+        mlp_ratio: 3,
+        use_swiglu_ffn: true,
+        qkv_bias: false,
+      }),
+      fov_model_config: encoder({
+        hidden_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 4,
+        mlp_ratio: 4,
+      }),
+    },
+    "config.json",
+  );
 };
 
 function randomModel(config: DepthProConfig): DepthPro {

@@ -7,7 +7,7 @@ import { openCheckpoint } from "../../../src/weights/checkpoint.js";
 import { at } from "../../support/tensors.js";
 
 const bundled = at("models/tiny-world/depth_pro");
-const config = depthProConfig(readConfig(bundled, "config.json"));
+const config = depthProConfig(readConfig(bundled, "config.json"), "config.json");
 const names = [...openCheckpoint(bundled).fileOf.keys()];
 
 describe("depthProKey", () => {

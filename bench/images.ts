@@ -16,7 +16,7 @@ const bundled = fileURLToPath(new URL("../../models/tiny-world", import.meta.res
 const steps = 8;
 
 /** Whole images of the bundled model: time of an image, the median step of the last one, and memory. */
-export async function benchPictures(peer: Peer | null): Promise<Row[]> {
+export async function benchImages(peer: Peer | null): Promise<Row[]> {
   const rows: Row[] = [];
   const ways: Record<string, FluxDepthOptions> = {
     unquantized: { quantize: "none" },

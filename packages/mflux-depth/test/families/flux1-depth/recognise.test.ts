@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { cpSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
-import { familyOf } from "../../src/families/registry.js";
-import { readConfig } from "../../src/files/json.js";
-import { resolveRepository } from "../../src/hub/repository.js";
-import { folderPerTest, writeJson } from "../support/folders.js";
-import { refused } from "../support/refusals.js";
+import { familyOf } from "../../../src/families/registry.js";
+import { readConfig } from "../../../src/files/json.js";
+import { resolveRepository } from "../../../src/hub/repository.js";
+import { folderPerTest, writeJson } from "../../support/folders.js";
+import { refused } from "../../support/refusals.js";
 
 const { folder: bundled } = resolveRepository("tiny-world");
 const current = folderPerTest("recognise");
@@ -47,7 +47,7 @@ describe("familyOf refuses FLUX.1 Canny", () => {
   test("by its model card", () => {
     const card = join(folder, "README.md");
     writeFileSync(card, "# FLUX.1 Canny [dev]\n\nIts sister is FLUX.1 Depth.\n");
-    refused(() => familyOf(folder), card, /FLUX\.1 Canny, which takes edges/);
+    refused(() => familyOf(folder), card, /FLUX\.1 Canny, which takes an edge map/);
   });
 
   test("by the name of its folder", () => {
