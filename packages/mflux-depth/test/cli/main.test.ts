@@ -88,7 +88,7 @@ describe("the command line", () => {
     const argv = [...smallRequest, "--width", "512", "--height", "512"];
     const { code, stderr } = await run(argv, { env: { MFLUX_DEPTH_MEMORY_GB: "0.2" } });
     assert.equal(code, 1);
-    assert.match(stderr, /are available \(MFLUX_DEPTH_MEMORY_GB\)\. .* Use --force to try anyway\.\n$/);
+    assert.match(stderr, /is available \(MFLUX_DEPTH_MEMORY_GB\)\. .* Use --force to try anyway\.\n$/);
   });
 });
 
