@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { map } from "../support/connected.js";
 import { type Data, execution, type Pending, SocketHost, startWorker } from "../support/host.js";
 import { goodToken, startHub, tiny } from "../support/hub.js";
@@ -34,6 +35,11 @@ const shown = (repository: string): Set<string | undefined> =>
       .map(({ headers }) => headers.authorization),
   );
 
+/** Waits until the stalled downloads send no more requests. */
+async function downloadsStalled(): Promise<void> {
+  for (let asked = -1; asked !== hub.asked.length; await setTimeout(300)) asked = hub.asked.length;
+}
+
 describe("a token in a run's secrets", () => {
   test("is asked for in the node's metadata", async () => {
     const { nodes } = (await host.ask("discover")) as { nodes: Data[] };
@@ -59,6 +65,7 @@ describe("a token in a run's secrets", () => {
     await owner.until(({ message }) => /^Downloading me\/shared/.test(`${message}`));
     const other = start("me/shared", {});
     await other.until(({ message }) => /^Downloading me\/shared/.test(`${message}`));
+    await downloadsStalled();
     hub.forget();
     host.send("cancel", {}, owner.id);
     await assert.rejects(other.answer, /me\/shared: access is gated/);
