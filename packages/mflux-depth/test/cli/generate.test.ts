@@ -47,7 +47,7 @@ describe("generate exits with 2 for", () => {
     [
       "a blank prompt",
       [...withMap, "--prompt", " \t"],
-      /^--prompt must be a text that is not blank, of at most 20000 characters, not " \\t"\.$/,
+      /^--prompt must be non-blank text of at most 20000 characters, not " \\t"\.$/,
     ],
     ["a blank prompt on standard input", [...withMap, "--prompt", "-"], /prompt in standard input is blank/],
     ["a missing prompt file", [...withMap, "--prompt-file", "none.txt"], /none.txt: there is no such file/],
@@ -360,7 +360,7 @@ describe("generate with random seeds", () => {
   });
 
   test("prints a warning once for all images", () => {
-    assert.equal(outcome.stderr.match(/width 70 is not a multiple of 16: 64 is used/g)?.length, 1);
+    assert.equal(outcome.stderr.match(/width 70 is not a multiple of 16; using 64/g)?.length, 1);
   });
 });
 

@@ -76,7 +76,7 @@ describe("the command line", () => {
   test("lists the commands for an unknown one like none", async () => {
     const { code, stderr } = await run(["xxxxxxxxx"]);
     assert.equal(code, 2);
-    assert.match(stderr, /^There is no command xxxxxxxxx; there are generate, depth, .*doctor\.\n$/);
+    assert.match(stderr, /^There is no command xxxxxxxxx; the commands are generate, depth, .*doctor\.\n$/);
   });
 
   test("names the variable of a bad value in the environment", async () => {
@@ -88,7 +88,7 @@ describe("the command line", () => {
     const argv = [...smallRequest, "--width", "512", "--height", "512"];
     const { code, stderr } = await run(argv, { env: { MFLUX_DEPTH_MEMORY_GB: "0.2" } });
     assert.equal(code, 1);
-    assert.match(stderr, /are available \(MFLUX_DEPTH_MEMORY_GB\)\. .* Use --force to try anyway\.\n$/);
+    assert.match(stderr, /is available \(MFLUX_DEPTH_MEMORY_GB\)\. .* Use --force to try anyway\.\n$/);
   });
 });
 
