@@ -45,7 +45,7 @@ export type Remedy =
       readonly purpose?: string;
     }
   | { readonly kind: "omit-option"; readonly option: string }
-  /** Download a model ahead of its use; `option` is the one that names it, where that is known. */
+  /** Download a model before its first use; `option` is the one that names it, if known. */
   | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
   /** Look at what this machine lacks. */
   | { readonly kind: "inspect-machine" };

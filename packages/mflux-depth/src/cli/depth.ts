@@ -57,7 +57,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
   async run(argv, io) {
     const { values, positionals } = parseFlags(flags, argv, io.env);
     if (positionals.length === 0)
-      throw new OptionError("photo", "Name a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
+      throw new OptionError("photo", "Specify a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
     // Loads MLX's binding, so not for help.
     const [{ obtainEstimator }, { checkFileOptions, depthFormatOf }] = await Promise.all([
       import("../depth/open.js"),
@@ -69,7 +69,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     if (place.file !== undefined && photos.length > 1)
       throw new OptionError(
         "output",
-        `output is one file, but there are ${photos.length} photos; name a folder.`,
+        `output is one file, but there are ${photos.length} photos; use a folder.`,
         { code: "option-conflict" },
       );
     await checkPlace(place, photos);

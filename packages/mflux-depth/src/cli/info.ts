@@ -23,7 +23,7 @@ ${describeFlags("Flags", flags)}`,
     const { values, positionals } = parseFlags(flags, argv);
     const [path, ...others] = positionals;
     if (path === undefined || others.length > 0)
-      throw new OptionError("file", "Name one image: mflux-depth info FILE.", { code: "option-missing" });
+      throw new OptionError("file", "Specify one image: mflux-depth info FILE.", { code: "option-missing" });
     const { file, parameters } = await read(path, io.signal);
     if (parameters === undefined)
       throw new ImageError(

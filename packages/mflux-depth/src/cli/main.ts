@@ -24,7 +24,7 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     load: async () => (await import("./depth.js")).depth,
   },
   download: {
-    summary: "Download a model's files ahead of the first run",
+    summary: "Download a model's files before the first run",
     load: async () => (await import("./download.js")).download,
   },
   save: {

@@ -141,7 +141,7 @@ export function checkOptions<T extends OptionTable>(
 }
 
 /**
- * Refuses what is not an object of options, such as `null`.
+ * Requires an object of options.
  * @throws {OptionError} saying what was given.
  */
 export function requireOptions(given: unknown): void {

@@ -28,7 +28,7 @@ export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; valu
             ? TensorInput
             : string;
 
-/** The values of a kind in words: "a whole number from 1 to 50". */
+/** Describes the values of a kind: "a whole number from 1 to 50". */
 export function describeKind(kind: OptionKind): string {
   switch (kind.type) {
     case "text":

@@ -29,8 +29,11 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
   if (imageStrength > 0 && image === undefined)
     throw new OptionError(
       "imageStrength",
-      `imageStrength is ${imageStrength}, but there is no photo (image) to start from.`,
-      { code: "option-conflict" },
+      `There is no photo to start from, but the image strength is ${imageStrength}.`,
+      {
+        code: "option-conflict",
+        details: { remedies: [{ kind: "omit-option", option: "imageStrength" }] },
+      },
     );
 
   const floored = (name: "width" | "height"): number => {

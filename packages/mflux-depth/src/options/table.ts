@@ -208,7 +208,7 @@ export const loadOptions = {
   },
   int8: {
     kind: { type: "boolean" },
-    text: "Round layer inputs to 8 bits, multiply quantized weights as integers, and attend in bfloat16 where that is faster: several times faster, and more accurate than bfloat16. Default for quantized weights on Linux CPUs with AVX-512 VNNI or AVX-VNNI, or AVX2 for up to 6 bits. When off, compute in float32.",
+    text: "Round layer inputs to 8 bits, multiply quantized weights as integers, and attend in bfloat16 where the processor supports it: several times faster, and more accurate than bfloat16. Default for quantized weights on Linux CPUs with AVX-512 VNNI or AVX-VNNI, or AVX2 for up to 6 bits. When off, these layers compute in float32.",
     flags: ["--int8", "--no-int8"],
     appliesTo: ["generate", "plan"],
   },
@@ -335,7 +335,7 @@ export const depthOptions = {
   },
 } as const satisfies OptionTable;
 
-/** The names of a table's options that apply to a purpose, or stand in a group. */
+/** The names of a table's options that apply to a purpose or belong to a group. */
 type NamesFor<T extends OptionTable, P extends Purpose> = {
   [K in keyof T]: T[K] extends { appliesTo: readonly (infer A)[] } ? (P extends A ? K : never) : never;
 }[keyof T];
@@ -350,7 +350,7 @@ export const optionsFor = <T extends OptionTable, P extends Purpose>(
   purpose: P,
 ): Pick<T, NamesFor<T, P>> => select(table, ({ appliesTo }) => appliesTo?.includes(purpose) ?? false);
 
-/** The options of a table that stand in a group, in the table's order. */
+/** The options of a table that belong to a group, in the table's order. */
 export const optionsIn = <T extends OptionTable, G extends OptionGroup>(
   table: T,
   group: G,

@@ -81,7 +81,11 @@ describe("generate exits with 2 for", () => {
       [...smallRequest, "-q7"],
       /^-q must be one of 3, 4, 5, 6, 8, none, not "7"\.$/,
     ],
-    ["strength without a photo", [...smallRequest, "--image-strength", "0.5"], /no photo/],
+    [
+      "strength without a photo",
+      [...smallRequest, "--image-strength", "0.5"],
+      /no photo.*Leave out --image-strength\./,
+    ],
     [
       "an output of another format",
       [...smallRequest, "--output", "x.bmp"],

@@ -98,6 +98,6 @@ describe("info", () => {
     test(`refuses "${argv.join(" ")}": it takes one image`, async () => {
       const { code, stderr } = await run(argv);
       assert.equal(code, 2);
-      assert.match(stderr, /^Name one image/);
+      assert.match(stderr, /^Specify one image/);
     });
 });

@@ -57,7 +57,7 @@ describe("a request", () => {
     assert.throws(() => resolveRequest({ prompt: "x" }), /depth map \(depthImage\) or a photo/);
   });
 
-  test("refuses to start from a photo that is not there", () => {
+  test("requires a photo for imageStrength", () => {
     assert.throws(
       () => resolveRequest(request({ imageStrength: 0.5 })),
       (error) => error instanceof OptionError && error.code === "option-conflict",
