@@ -45,12 +45,12 @@ export type Remedy =
       readonly purpose?: string;
     }
   | { readonly kind: "omit-option"; readonly option: string }
-  /** Download a model ahead of its use; `option` is the one that names it, where that is known. */
+  /** Download a model before its first use; `option` is the one that names it, if known. */
   | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
   /** Look at what this machine lacks. */
   | { readonly kind: "inspect-machine" };
 
-/** Something the user should know about a request that is carried out all the same. */
+/** A problem that does not stop a request. */
 export interface Warning {
   readonly message: string;
   readonly remedies?: readonly Remedy[];
@@ -62,7 +62,7 @@ export interface ErrorDetails {
   readonly [name: string]: unknown;
 }
 
-/** What may be said about an error in addition to its message. */
+/** Optional facts about an error. */
 export interface ErrorFacts extends ErrorOptions {
   readonly code?: ErrorCode;
   readonly details?: ErrorDetails;
@@ -169,7 +169,7 @@ export class ModelError extends MfluxDepthError {
   }
 }
 
-/** A result cannot be written to its place. */
+/** The output cannot be written. */
 export class OutputError extends MfluxDepthError {
   constructor(
     path: string,

@@ -28,6 +28,8 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   },
   "mflux-depth": {
     base: { files: ["errors", "abort", "bytes", "listener", "record", "version"] },
+    // Which devices MLX has here; depth estimators and the pipeline both ask.
+    device: { files: ["device"], layers: ["base"], packages: ["@mflux-depth/mlx"] },
     files: { files: ["files/"], layers: ["base"] },
     options: { files: ["options/"], layers: ["base"] },
     images: { files: ["images/"], layers: ["base", "files", "options"], packages: ["sharp", "exif-reader"] },
@@ -44,7 +46,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: mlx },
     depth: {
       files: ["depth/"],
-      layers: ["base", "files", "options", "images", "models", "weights", "hub"],
+      layers: ["base", "device", "files", "options", "images", "models", "weights", "hub"],
       packages: [...mlx, "exif-reader"],
     },
     families: {
@@ -55,7 +57,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     pipeline: {
       files: ["pipeline/"],
       layers: [
-        ...["base", "files", "options", "images", "tokenizers", "models", "sampling"],
+        ...["base", "device", "files", "options", "images", "tokenizers", "models", "sampling"],
         ...["weights", "hub", "memory", "depth", "families"],
       ],
       packages: [...mlx, "exif-reader"],

@@ -27,7 +27,7 @@ function sentenceFor(remedy: Remedy): string {
     case "omit-option":
       return `Leave out ${flagOf(remedy.option)}.`;
     case "download":
-      return `${downloadCommand(remedy)} does so ahead of the first use.`;
+      return `Download it now with ${downloadCommand(remedy)}.`;
     case "inspect-machine":
       return "Run mflux-depth doctor.";
   }

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 
-/** The parts of the process that a command may touch; tests and other hosts pass their own. */
+/** The process's streams, environment and signal; tests and other hosts pass their own. */
 export interface Io {
   readonly stdin: Readable;
   /** Results. */

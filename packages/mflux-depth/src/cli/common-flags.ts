@@ -42,7 +42,7 @@ export const modelFlags = {
   } as BooleanFlag,
 };
 
-/** The load options that the flags of a model stand for. */
+/** Converts model flags to load options. */
 export const loadOptionsFrom = ({ lowRam, ...values }: FlagValues<typeof modelFlags>): LoadOptions => ({
   ...pick(values, loadOptions),
   ...(lowRam && { memory: "low" }),

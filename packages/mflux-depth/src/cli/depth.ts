@@ -5,7 +5,9 @@ import type { DepthEstimator } from "../depth/estimator.js";
 import type { DepthFileOptions, DepthFormat } from "../depth/files.js";
 import { ImageError, OptionError } from "../errors.js";
 import { checkNewFolder } from "../files/atomic-folder.js";
+import { isFolder } from "../files/folders.js";
 import { checkName, checkWritable, makeFolder, saveFile } from "../files/output.js";
+import { defaultDepthModel } from "../options/defaults.js";
 import { depthOptions, loadOptions, type OptionTable, optionsFor, optionsIn } from "../options/index.js";
 import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
@@ -18,7 +20,7 @@ const mapFlags = optionsIn(depthOptions, "map");
 const resultFlags = {
   output: {
     kind: { type: "text" },
-    text: "A file, whose extension is the format, or a folder, which is made if it does not exist.",
+    text: "Output file (its extension selects the format) or folder (created if missing).",
     defaultText: "the current folder",
     flags: ["--output", "-o"],
     value: "PLACE",
@@ -31,10 +33,10 @@ const resultFlags = {
 
 const modelFlags = {
   ...optionsFor(loadOptions, "depth"),
-  depthModel: { ...loadOptions.depthModel, defaultText: "apple/DepthPro-hf" },
+  depthModel: { ...loadOptions.depthModel, defaultText: defaultDepthModel },
 } as const satisfies OptionTable;
 
-/** The options of the file, its format apart: that depends on the place, too. */
+/** The file options except the format, which also depends on the output path. */
 const { format: _format, ...fileFlags } = depthOptions;
 
 const flags = { ...mapFlags, ...resultFlags, ...modelFlags, help: helpFlag };
@@ -43,9 +45,9 @@ type Values = FlagValues<typeof flags>;
 export const depth: Command = {
   usage: `Usage: mflux-depth depth PHOTO … [FLAGS]
 
-Infers the depth of photos with Depth Pro and writes a depth map for each, at the photo's size, white = near. A folder
-stands for the images in it. The map of cat.jpg is cat_depth.png in the current folder, unless --output says otherwise.
-The path of each map is printed on standard output, everything else on standard error.
+Infers the depth of photos and writes a depth map for each, at the photo's size, white = near. A folder means all images
+in it. The map of cat.jpg is cat_depth.png in the current folder, unless --output says otherwise. The path of each map
+is printed on standard output, everything else on standard error.
 
 ${describeFlags("The map", mapFlags)}
 ${describeFlags("The result", resultFlags)}
@@ -55,19 +57,19 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
   async run(argv, io) {
     const { values, positionals } = parseFlags(flags, argv, io.env);
     if (positionals.length === 0)
-      throw new OptionError("photo", "Name a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
+      throw new OptionError("photo", "Specify a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
     // Loads MLX's binding, so not for help.
     const [{ obtainEstimator }, { checkFileOptions, depthFormatOf }] = await Promise.all([
       import("../depth/open.js"),
       import("../depth/files.js"),
     ]);
-    const place = await placeOf(values, positionals, depthFormatOf);
+    const place = placeOf(values, positionals, depthFormatOf);
     checkFileOptions({ ...fileOptions(values), format: place.format });
     const photos = await listPhotos(positionals);
     if (place.file !== undefined && photos.length > 1)
       throw new OptionError(
         "output",
-        `output is one file, but there are ${photos.length} photos; name a folder.`,
+        `output is one file, but there are ${photos.length} photos; use a folder.`,
         { code: "option-conflict" },
       );
     await checkPlace(place, photos);
@@ -165,19 +167,19 @@ interface Place {
   readonly extension: string;
 }
 
-async function placeOf(
+function placeOf(
   values: Values,
   photos: readonly string[],
   formatOfName: (path: string) => DepthFormat,
-): Promise<Place> {
+): Place {
   const { output, format } = values;
   const inFolder = (folder: string, create: boolean): Place => {
     const chosen = format ?? (values.metres ? "npy" : "png");
     return { folder, create, format: chosen, extension: chosen === "jpeg" ? "jpg" : chosen };
   };
   if (output === undefined) return inFolder(".", false);
-  if (await isFolder(output)) return inFolder(output, false);
-  const several = photos.length > 1 || (await isFolder(photos[0]!));
+  if (isFolder(output)) return inFolder(output, false);
+  const several = photos.length > 1 || isFolder(photos[0]!);
   if (/[/\\]$/.test(output) || (several && extname(output) === ""))
     return inFolder(output.replace(/[/\\]+$/, ""), true);
   const named = formatOfName(output);
@@ -203,9 +205,6 @@ async function checkPlace(place: Place, photos: readonly string[]): Promise<void
     for (const path of paths) await checkName(join(dirname(place.folder), basename(path)));
   } else for (const path of paths) await checkWritable(path);
 }
-
-const isFolder = async (path: string): Promise<boolean> =>
-  (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 
 const stemOf = (path: string): string => basename(path, extname(path));
 

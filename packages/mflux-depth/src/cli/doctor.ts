@@ -17,8 +17,8 @@ const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies Opti
 export const doctor: Command = {
   usage: `Usage: mflux-depth doctor [--json]
 
-Reports what this machine offers: platform, MLX, its device and its BLAS, memory, the image codec, and where models are
-looked for; then what is missing and how to fix it. The exit code is 1 when no image can be generated.
+Reports the platform, MLX and its device, BLAS, memory, image codec and model folders, then lists problems and how to
+fix them. The exit code is 1 when no image can be generated.
 
 ${describeFlags("Flags", flags)}`,
   async run(argv, io) {
@@ -42,7 +42,7 @@ type PhrasedReport = Omit<MachineReport, "problems"> & {
 const fixFor = ({ fix }: Problem): string =>
   typeof fix === "string"
     ? fix
-    : `none needed: generate downloads the files it needs, and ${downloadCommand(fix)} does so ahead of the first run (or use the bundled small model, --model tiny-world)`;
+    : `nothing to do: generate downloads what it needs. To download now, run ${downloadCommand(fix)}. Or use the bundled small model: --model tiny-world`;
 
 function print({
   version,

@@ -12,12 +12,12 @@ const modelFlags = {
   ...downloadOptions,
   depth: {
     kind: { type: "boolean" },
-    text: "Also download Depth Pro, needed for a photo without a depth map; --depth-model does the same.",
+    text: "Also download the depth estimator, needed for a photo without a depth map; --depth-model does the same.",
     flags: ["--depth"],
   },
   onlyDepth: {
     kind: { type: "boolean" },
-    text: "Download only Depth Pro, which the command depth needs.",
+    text: "Download only the depth estimator, which the command depth needs.",
     flags: ["--only-depth"],
   },
 } as const satisfies OptionTable;

@@ -43,7 +43,7 @@ const resultFlags = {
   output: {
     kind: { type: "text" },
     default: "image.png",
-    text: "The image's file, PNG, JPEG or WebP by its extension. {seed} stands for the seed; for several seeds without {seed}, _seed_N is added to the name.",
+    text: "Output file; the extension selects PNG, JPEG or WebP. {seed} is replaced by the seed; otherwise several seeds append _seed_N.",
     flags: ["--output", "-o"],
     value: "FILE",
   },
@@ -63,8 +63,9 @@ const resultFlags = {
   help: helpFlag,
 } as const satisfies OptionTable;
 
-const flags = { ...imageFlags, ...modelFlags, ...resultFlags };
-type Values = FlagValues<typeof flags>;
+/** The flags of `generate`. */
+export const generateFlags = { ...imageFlags, ...modelFlags, ...resultFlags };
+type Values = FlagValues<typeof generateFlags>;
 
 export const generate: Command = {
   usage: `Usage: mflux-depth generate --prompt TEXT --depth-image-path MAP [FLAGS]
@@ -79,7 +80,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
   --depth-image-path examples/images/portrait_depth.png --width 256 --height 256 --output portrait.png
 `,
   async run(argv, io) {
-    const { values, positionals } = parseFlags(flags, argv, io.env);
+    const { values, positionals } = parseFlags(generateFlags, argv, io.env);
     refusePositionals(positionals);
     const load = loadOptionsFrom(pick(values, modelFlags));
     resolveLoadOptions(load);

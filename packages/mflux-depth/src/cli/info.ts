@@ -23,12 +23,12 @@ ${describeFlags("Flags", flags)}`,
     const { values, positionals } = parseFlags(flags, argv);
     const [path, ...others] = positionals;
     if (path === undefined || others.length > 0)
-      throw new OptionError("file", "Name one image: mflux-depth info FILE.", { code: "option-missing" });
+      throw new OptionError("file", "Specify one image: mflux-depth info FILE.", { code: "option-missing" });
     const { file, parameters } = await read(path, io.signal);
     if (parameters === undefined)
       throw new ImageError(
         path,
-        "has no parameters inside; only images written by mflux-depth or mflux have them.",
+        "contains no parameters; only images written by mflux-depth or mflux have them.",
       );
     if (isDeeperThan(mostLevels, parameters))
       throw new ImageError(
@@ -66,7 +66,7 @@ async function readSidecar(path: string, signal: AbortSignal): Promise<Fields> {
     });
   });
   const value = parseJson(text.toString("utf8"));
-  if (!isRecord(value)) throw new ImageError(path, "should hold a JSON object, and does not.");
+  if (!isRecord(value)) throw new ImageError(path, "is not a JSON object.");
   return value;
 }
 

@@ -24,7 +24,7 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     load: async () => (await import("./depth.js")).depth,
   },
   download: {
-    summary: "Download a model's files ahead of the first run",
+    summary: "Download a model's files before the first run",
     load: async () => (await import("./download.js")).download,
   },
   save: {
@@ -44,7 +44,7 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     load: async () => (await import("./plan.js")).plan,
   },
   doctor: {
-    summary: "Report what this machine offers, what is missing, and how to fix it",
+    summary: "Report this machine's state, its problems and how to fix them",
     load: async () => (await import("./doctor.js")).doctor,
   },
 };
@@ -94,7 +94,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
     const suggestion = nearest(name, Object.keys(commands));
     const hint = suggestion
       ? `did you mean ${suggestion}?`
-      : `there are ${Object.keys(commands).join(", ")}.`;
+      : `the commands are ${Object.keys(commands).join(", ")}.`;
     throw new OptionError(name, `There is no command ${name}; ${hint}`, {
       code: "option-unknown",
       details: suggestion === undefined ? {} : { suggestion },
@@ -127,7 +127,7 @@ const isSwitchedOn = (value = ""): boolean => !/^(|0|off|no|false)$/i.test(value
 /** Runs this process's command line and leaves the exit code in `process.exitCode`. */
 export async function runProcess(): Promise<void> {
   const signals = listenToSignals();
-  // Go on when the reader of progress has gone.
+  // Continue after the reader of progress has gone.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     // The reader has seen enough, as in `mflux-depth … | head`: not a failure.

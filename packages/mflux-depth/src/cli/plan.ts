@@ -13,6 +13,7 @@ import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
 import { describeFlags } from "./flag-help.js";
 import { parseFlags, pick, refusePositionals } from "./flags.js";
+import { generateFlags } from "./generate.js";
 
 /** The options of a request that change how much memory it needs. */
 const imageFlags = optionsFor(requestOptions, "plan");
@@ -22,15 +23,15 @@ const resultFlags = {
   help: helpFlag,
 } as const satisfies OptionTable;
 
-/** All of generate's options are accepted, so that a command line can be planned as it stands. */
-const flags = { ...requestOptions, ...modelFlags, ...resultFlags };
+/** Accepts every flag of `generate`, so that its command lines can be planned unchanged. */
+const flags = { ...generateFlags, ...resultFlags };
 
 export const plan: Command = {
   usage: `Usage: mflux-depth plan [FLAGS]
 
 Estimates the peak memory of each stage of a generation from configs and weight headers, compares it with this
-machine's memory, and lists settings that would fit. Takes the flags of generate; loads and downloads nothing. The exit
-code is 1 when the generation would not fit.
+machine's memory, and lists settings that would fit. Accepts every flag of generate; those below affect the plan. Loads
+and downloads nothing. The exit code is 1 when the generation would not fit.
 
 ${describeFlags("The image", imageFlags)}
 ${describeFlags("The model", modelFlags)}
@@ -45,7 +46,7 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     const request = resolveRequest({
       ...given,
       prompt: "any",
-      // Images are not looked at: a depth map is assumed unless a photo is named.
+      // Images are not read; assume a depth map unless a photo is given.
       ...(!given.image && !given.depthImage && { depthImage: "any" }),
     });
 

@@ -3,7 +3,7 @@ import { estimatorDescriptions } from "../depth/descriptions.js";
 import type { Io } from "./command.js";
 import { printable, printableLine } from "./printable.js";
 
-/** Shows how far a command is: a bar redrawn on a terminal, one line per event elsewhere. */
+/** Shows a command's progress: a bar redrawn on a terminal, one line per event elsewhere. */
 export interface Progress {
   /** Starts a stage, and ends the one before. */
   stage(name: string): void;

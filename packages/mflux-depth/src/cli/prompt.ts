@@ -43,7 +43,7 @@ export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): 
   return trimmed;
 }
 
-/** Why a prompt is refused, in words. */
+/** The reason for rejecting a prompt. */
 class Refusal extends Error {}
 
 async function readFile(path: string, signal: AbortSignal): Promise<string> {

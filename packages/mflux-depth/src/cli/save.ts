@@ -19,7 +19,7 @@ const modelFlags = {
 const resultFlags = {
   path: {
     kind: { type: "text" },
-    text: "The folder to make; an existing one must be empty.",
+    text: "The folder to create; an existing one must be empty.",
     flags: ["--path", "-o"],
     value: "FOLDER",
   },
@@ -33,9 +33,9 @@ const flags = { ...modelFlags, ...resultFlags };
 export const save: Command = {
   usage: `Usage: mflux-depth save --model NAME -q BITS --path FOLDER [FLAGS]
 
-Saves a whole model with its weights quantized. The folder can be given as --model, here and to mflux, and loads as fast
-as the disk reads. Only one tensor at a time is in memory. The folder appears complete or not at all. Its path is
-printed on standard output, everything else on standard error.
+Saves a whole model with its weights quantized. Pass the folder to --model, here or in mflux; it loads at disk speed.
+Only one tensor at a time is in memory. The folder appears complete or not at all. Its path is printed on standard
+output, everything else on standard error.
 
 ${describeFlags("The model", modelFlags)}
 ${describeFlags("The result", resultFlags)}
@@ -49,7 +49,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
     if (path === undefined)
       throw new OptionError(
         "path",
-        "Name the folder to make: mflux-depth save --model NAME -q BITS --path FOLDER.",
+        "Specify the folder to create: mflux-depth save --model NAME -q BITS --path FOLDER.",
         { code: "option-missing" },
       );
     resolveLoadOptions(load);

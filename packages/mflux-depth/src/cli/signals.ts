@@ -8,7 +8,7 @@ import { removeTemporaries } from "../files/temporary.js";
 
 type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
-/** Whoever sends these waits for the end; a person at the keyboard can press Ctrl-C again. */
+/** Whether the sender waits for the process to end. A person at the keyboard can press Ctrl-C again. */
 const urgency: Readonly<Record<StopSignal, boolean>> = { SIGINT: false, SIGTERM: true, SIGHUP: true };
 
 /** The time that a command has to stop by itself, once the process has to end. */

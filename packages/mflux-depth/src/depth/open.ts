@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { isAvailable, setDefaultDevice } from "@mflux-depth/mlx";
-import { ModelError, OptionError } from "../errors.js";
+import { setDefaultDevice } from "@mflux-depth/mlx";
+import { requireDevice } from "../device.js";
+import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { obtainRepository } from "../hub/obtain.js";
 import { bundledModel, resolveRepository } from "../hub/repository.js";
@@ -54,8 +55,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   const { device, onLoad } = options;
   if (device !== undefined) {
-    if (!isAvailable(device))
-      throw new OptionError("device", `device ${device} is not available on this machine.`);
+    requireDevice(device);
     setDefaultDevice(device);
   }
   const folder = findFolder(options);

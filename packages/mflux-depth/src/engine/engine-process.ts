@@ -42,7 +42,8 @@ export class EngineProcess {
       this.#child.once("exit", (code, signal) => ended(describeExit(code, signal)));
       this.#child.once("error", (error) => {
         // An undelivered message is followed by an exit event; a failed start is not.
-        if (this.#child.pid === undefined) ended(`The engine could not be started (${error.message}).`);
+        if (this.#child.pid === undefined)
+          ended(`The engine process could not be started (${error.message}).`);
       });
     });
   }
@@ -143,7 +144,9 @@ export class EngineProcess {
 }
 
 function describeExit(code: number | null, signal: NodeJS.Signals | null): string {
-  const how = signal ? `signal ${signal}` : `exit code ${code}`;
-  const why = signal === "SIGKILL" ? "; the system does this when memory runs out" : "";
-  return `The engine ended during a generation (${how}${why}). The next job starts a new process.`;
+  const what =
+    signal === "SIGKILL"
+      ? "was killed (SIGKILL), usually because memory ran out"
+      : `ended during a generation (${signal ? `signal ${signal}` : `exit code ${code}`})`;
+  return `The engine process ${what}. The next job starts a new one.`;
 }

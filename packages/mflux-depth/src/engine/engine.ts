@@ -197,7 +197,7 @@ export class Engine {
     const kept = this.#process;
     const result = (kept && (await kept.run(job, options))) ?? (await this.#startProcess().run(job, options));
     if (!result)
-      throw new EngineError("The engine could not be started; a report on this machine may say why.", {
+      throw new EngineError("The engine process could not be started.", {
         code: "engine-not-started",
         details: { remedies: [{ kind: "inspect-machine" }] },
       });

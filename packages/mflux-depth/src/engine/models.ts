@@ -1,5 +1,5 @@
 /*
- * Which models a job needs, and downloading them ahead of it.
+ * Lists and downloads the models that a job needs.
  */
 import { estimatorIn } from "../depth/repository.js";
 import { kindFor, type ModelPurpose } from "../families/kinds.js";
@@ -50,7 +50,7 @@ export const modelNamesOf = (job: EngineJob, env?: NodeJS.ProcessEnv | undefined
 export interface ObtainedModel {
   /** The name it was requested by. */
   readonly model: string;
-  /** Its kind, in words: "Depth Pro". */
+  /** Its kind, for display: "Depth Pro". */
   readonly kind: string;
   readonly folder: string;
 }

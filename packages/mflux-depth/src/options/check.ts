@@ -113,7 +113,7 @@ function shown(value: unknown): string {
   return Array.isArray(value) ? "a list" : `a value of type ${typeof value}`;
 }
 
-/** A value as data of an error: as it is where JSON has it and it is short, else as a message shows it. */
+/** The value for an error's details: unchanged if JSON can hold it and it is short, otherwise formatted as in messages. */
 const inJson = (value: unknown): string | number | boolean =>
   (typeof value === "string" && value.length <= 1000) || typeof value === "boolean" || Number.isFinite(value)
     ? (value as string | number | boolean)
@@ -141,7 +141,7 @@ export function checkOptions<T extends OptionTable>(
 }
 
 /**
- * Refuses what is not an object of options, such as `null`.
+ * Requires an object of options.
  * @throws {OptionError} saying what was given.
  */
 export function requireOptions(given: unknown): void {

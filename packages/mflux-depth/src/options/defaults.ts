@@ -7,5 +7,8 @@ export const longestPrompt = 512;
 /** The most characters of a prompt: about ten times what the encoders read of a text with long words. */
 export const longestPromptText = 20_000;
 
+/** The share of steps skipped when a photo guides the content next to a depth map. */
+export const defaultStrength = 0.3;
+
 /** The Hub repository of the depth estimator, unless another is named. */
 export const defaultDepthModel = "apple/DepthPro-hf";

@@ -28,11 +28,11 @@ export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; valu
             ? TensorInput
             : string;
 
-/** The values of a kind in words: "a whole number from 1 to 50". */
+/** Describes the values of a kind: "a whole number from 1 to 50". */
 export function describeKind(kind: OptionKind): string {
   switch (kind.type) {
     case "text":
-      return `a text that is not blank${kind.max === undefined ? "" : `, of at most ${kind.max} characters`}`;
+      return `non-blank text${kind.max === undefined ? "" : ` of at most ${kind.max} characters`}`;
     case "integer":
       return `a whole number from ${kind.min} to ${kind.max}`;
     case "number":

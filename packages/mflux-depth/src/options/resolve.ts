@@ -1,5 +1,6 @@
 import { OptionError } from "../errors.js";
 import { checkOptions } from "./check.js";
+import { defaultStrength } from "./defaults.js";
 import { loadOptions, requestOptions } from "./table.js";
 import type { GenerateRequest, LoadOptions, ResolvedLoadOptions, ResolvedRequest } from "./types.js";
 import type { ModelReference, TensorInput } from "./values.js";
@@ -24,19 +25,22 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
     warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
 
   const both = image !== undefined && depthImage !== undefined;
-  const imageStrength = values.imageStrength ?? (both ? 0.3 : 0);
+  const imageStrength = values.imageStrength ?? (both ? defaultStrength : 0);
   if (imageStrength > 0 && image === undefined)
     throw new OptionError(
       "imageStrength",
-      `imageStrength is ${imageStrength}, but there is no photo (image) to start from.`,
-      { code: "option-conflict" },
+      `There is no photo to start from, but the image strength is ${imageStrength}.`,
+      {
+        code: "option-conflict",
+        details: { remedies: [{ kind: "omit-option", option: "imageStrength" }] },
+      },
     );
 
   const floored = (name: "width" | "height"): number => {
     const { floorTo } = requestOptions[name].kind;
     const multiple = Math.floor(values[name] / floorTo) * floorTo;
     if (multiple !== values[name])
-      warnings.push(`${name} ${values[name]} is not a multiple of ${floorTo}: ${multiple} is used.`);
+      warnings.push(`${name} ${values[name]} is not a multiple of ${floorTo}; using ${multiple}.`);
     return multiple;
   };
   const [width, height] = [floored("width"), floored("height")];

@@ -2,13 +2,19 @@
  * Every option once: name, kind, default, text, flags, and where it applies. TypeScript types, flags, JSON Schema,
  * forms and node properties are derived from these tables; ranges and defaults are stated only here.
  */
-import { defaultDepthModel, defaultModel, longestPrompt, longestPromptText } from "./defaults.js";
+import {
+  defaultDepthModel,
+  defaultModel,
+  defaultStrength,
+  longestPrompt,
+  longestPromptText,
+} from "./defaults.js";
 import type { OptionKind } from "./kinds.js";
 
 /** The commands that take an option. */
 export type Purpose = "generate" | "plan" | "depth" | "save" | "download";
 
-/** A heading that options of a table stand under in help and forms: how a depth map is made, and how it is written. */
+/** The heading an option appears under in help and forms. */
 export type OptionGroup = "map" | "result";
 
 /** One option, as the tables declare it. */
@@ -16,7 +22,7 @@ export interface OptionSpec {
   readonly kind: OptionKind;
   /** One sentence for help, forms and documentation, without default and range, which are added. */
   readonly text: string;
-  /** The value when nothing is given; absent when it depends, and then `defaultText` says on what. */
+  /** The default value. If it depends on something else, leave it out and describe it in `defaultText`. */
   readonly default?: string | number | boolean;
   readonly defaultText?: string;
   /** Whether a value must be given. */
@@ -59,7 +65,6 @@ export const requestOptions = {
     value: "TEXT",
     appliesTo: ["generate"],
   },
-  /** A photo: without `depthImage`, depth is inferred from it; with one, it guides the content. */
   image: {
     kind: { type: "image" },
     text: "A photo. Without a depth map, depth is inferred from it; with one, it guides the content.",
@@ -67,7 +72,6 @@ export const requestOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan"],
   },
-  /** A depth map, white = near. */
   depthImage: {
     kind: { type: "image" },
     text: "A depth map, white = near; it is stretched to the size of the image.",
@@ -75,7 +79,6 @@ export const requestOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan"],
   },
-  /** White means far in `depthImage`: swap near and far. */
   invertDepth: {
     kind: { type: "boolean" },
     default: false,
@@ -83,7 +86,6 @@ export const requestOptions = {
     flags: ["--invert-depth"],
     appliesTo: ["generate"],
   },
-  /** Trust that white means near; skip the inverted-map check. */
   trustDepth: {
     kind: { type: "boolean" },
     default: false,
@@ -91,11 +93,10 @@ export const requestOptions = {
     flags: ["--trust-depth"],
     appliesTo: ["generate"],
   },
-  /** The share of steps that are skipped by starting from the photo. */
   imageStrength: {
     kind: { type: "number", min: 0, max: 1 },
     text: "The share of steps to skip by starting from the photo; 0 takes no content from it.",
-    defaultText: "0.3 with both a photo and a depth map, else 0",
+    defaultText: `${defaultStrength} with both a photo and a depth map, otherwise 0`,
     flags: ["--image-strength"],
     value: "SHARE",
     appliesTo: ["generate", "plan"],
@@ -108,7 +109,6 @@ export const requestOptions = {
     value: "N",
     appliesTo: ["generate"],
   },
-  /** How closely the image follows the prompt. */
   guidance: {
     kind: { type: "number", min: 0, max: 100 },
     default: 10,
@@ -117,11 +117,8 @@ export const requestOptions = {
     value: "SCALE",
     appliesTo: ["generate"],
   },
-  /** Pixels, floored to a multiple of 16. */
   width: { ...size, text: "Width of the image, floored to a multiple of 16.", flags: ["--width"] },
-  /** Pixels, floored to a multiple of 16. */
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
-  /** The same seed gives the same image; 0 draws a random one. */
   seed: {
     kind: { type: "integer", min: 0, max: maxSeed },
     default: 0,
@@ -131,19 +128,15 @@ export const requestOptions = {
     many: true,
     appliesTo: ["generate"],
   },
-  /** Tokens of the prompt that the T5 encoder reads. */
   maxSequenceLength: {
     kind: { type: "integer", min: 1, max: longestPrompt },
     text: "Tokens of the prompt that the T5 encoder reads.",
-    defaultText: `${longestPrompt}, or less where the model's tokenizer says so`,
+    defaultText: `${longestPrompt}, or the tokenizer's limit, if lower`,
     flags: ["--max-sequence-length"],
     value: "N",
     appliesTo: ["generate", "plan"],
   },
-  /**
-   * The initial noise, `[1, 16, height/8, width/8]`; replaces the noise drawn from the seed. Takes the values alone, or
-   * with their shape, like the `latents` of a result.
-   */
+  /** Accepts the values alone, or with their shape, like the `latents` of a result. */
   latents: {
     kind: { type: "tensor" },
     text: "A safetensors file with the initial noise, [1, 16, height/8, width/8]; replaces the noise drawn from the seed.",
@@ -155,7 +148,6 @@ export const requestOptions = {
 
 /** The options of a model: which weights, and how they are held. In the order of help and forms. */
 export const loadOptions = {
-  /** A Hub repository, a folder, or "tiny-world" for the bundled small checkpoint. */
   model: {
     kind: { type: "model" },
     default: defaultModel,
@@ -165,7 +157,6 @@ export const loadOptions = {
     env: "MFLUX_DEPTH_MODEL",
     appliesTo: ["generate", "plan", "save", "download"],
   },
-  /** The branch, tag or commit of the repository. */
   revision: {
     kind: { type: "text" },
     text: "The branch, tag or commit of the repository.",
@@ -174,24 +165,22 @@ export const loadOptions = {
     value: "NAME",
     appliesTo: ["generate", "plan", "save", "download"],
   },
-  /** One of several versions of the weights: "fp16" for `model.fp16.safetensors`. */
   variant: {
     kind: { type: "text" },
     text: "One of several versions of the weights, such as fp16 for model.fp16.safetensors.",
-    defaultText: "the one without a name",
+    defaultText: "the unnamed version",
     flags: ["--variant"],
     value: "NAME",
     appliesTo: ["generate", "plan", "save", "download"],
   },
-  /** Use only files on this machine. */
   offline: {
     kind: { type: "boolean" },
     default: false,
-    text: "Download nothing: use the files on this machine, or say what is missing. HF_HUB_OFFLINE=1 does the same.",
+    text: "Use local files only; fail if any are missing. HF_HUB_OFFLINE=1 does the same.",
     flags: ["--offline"],
     appliesTo: ["generate", "plan", "depth", "save"],
   },
-  /** The folder or repository that a model saved by mflux was made from; such a model has no configs of its own. */
+  /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },
     text: "The folder or repository with the configs of a model saved by mflux.",
@@ -200,35 +189,29 @@ export const loadOptions = {
     value: "NAME",
     appliesTo: ["generate", "plan", "save", "download"],
   },
-  /** The Depth Pro model that infers depth from a photo: a repository or a folder. */
   depthModel: {
     kind: { type: "text" },
-    text: "The Depth Pro model that infers depth from a photo: a repository or a folder.",
+    text: "The depth estimator for photos: a repository or a folder.",
     defaultText: `${defaultDepthModel}, or the bundled one for tiny-world`,
     flags: ["--depth-model"],
     value: "NAME",
     appliesTo: ["generate", "plan", "depth", "download"],
   },
-  /** Bits per weight; `null` or "none" leaves the weights whole. */
+  /** `null` means "none". */
   quantize: {
     kind: { type: "choice", values: [3, 4, 5, 6, 8, "none"] },
     default: 4,
-    text: "Bits per weight: fewer bits take less memory and lose some quality; none keeps the weights whole.",
+    text: "Bits per weight: fewer bits take less memory and lose some quality; none leaves the weights unquantized.",
     flags: ["--quantize", "-q"],
     value: "BITS",
     appliesTo: ["generate", "plan", "save"],
   },
-  /**
-   * Multiply quantized weights by inputs rounded to 8 bits, and attend in bfloat16. The default is true where the
-   * weights are quantized and the processor supports it.
-   */
   int8: {
     kind: { type: "boolean" },
-    text: "Multiply quantized weights by inputs rounded to 8 bits, and attend in bfloat16 where the processor supports it: several times as fast, and less lossy than computing in bfloat16. Needs a Linux CPU with AVX-512 VNNI or AVX-VNNI, or AVX2 for up to 6 bits; on these it is the default for quantized weights. When off, they are computed in float32.",
+    text: "Round layer inputs to 8 bits, multiply quantized weights as integers, and attend in bfloat16 where the processor supports it: several times faster, and more accurate than bfloat16. Default for quantized weights on Linux CPUs with AVX-512 VNNI or AVX-VNNI, or AVX2 for up to 6 bits. When off, these layers compute in float32.",
     flags: ["--int8", "--no-int8"],
     appliesTo: ["generate", "plan"],
   },
-  /** The number format of the computation: bfloat16 on a GPU and float32 on a CPU when absent. */
   dtype: {
     kind: { type: "choice", values: ["float32", "bfloat16", "float16"] },
     text: "The number format of the computation.",
@@ -246,7 +229,6 @@ export const loadOptions = {
     env: "MFLUX_DEPTH_DEVICE",
     appliesTo: ["generate", "plan", "depth"],
   },
-  /** "resident" keeps all weights for the next image, "low" only those of the current stage. */
   memory: {
     kind: { type: "choice", values: ["resident", "low"] },
     default: "resident",
@@ -255,7 +237,6 @@ export const loadOptions = {
     value: "POLICY",
     appliesTo: ["generate", "plan"],
   },
-  /** Linux CPU: threads that share the work while this model computes. */
   threads: {
     kind: { type: "integer", min: 1, max: 64 },
     text: "Threads that share the work on a Linux CPU.",
@@ -264,20 +245,18 @@ export const loadOptions = {
     value: "N",
     appliesTo: ["generate", "plan"],
   },
-  /** The most that MLX keeps of freed buffers while this model computes, in GB (10⁹ bytes). */
   cacheLimitGb: {
     kind: { type: "number", min: 0, max: 10_000, exclusiveMin: true },
-    text: "The most memory that MLX keeps of freed buffers, in GB.",
+    text: "The most memory that MLX keeps of freed buffers, in GB (10⁹ bytes).",
     defaultText: "by the machine's memory",
     flags: ["--mlx-cache-limit-gb"],
     value: "GB",
     appliesTo: ["generate", "plan"],
   },
-  /** Go on when a generation seems to need more memory than the machine has. */
   force: {
     kind: { type: "boolean" },
     default: false,
-    text: "Go on when this seems to need more memory than the machine has.",
+    text: "Generate even if the estimate exceeds the available memory.",
     flags: ["--force"],
     appliesTo: ["generate", "plan"],
   },
@@ -285,7 +264,6 @@ export const loadOptions = {
 
 /** The options of a depth map that is written to a file. In the order of help and forms. */
 export const depthOptions = {
-  /** Make far white instead of near. */
   invert: {
     kind: { type: "boolean" },
     default: false,
@@ -294,56 +272,50 @@ export const depthOptions = {
     group: "map",
     appliesTo: ["depth"],
   },
-  /** The percentile of inverse depth that becomes white, with all that is nearer. */
   near: {
     kind: { type: "number", min: 0, max: 100 },
     default: 100,
-    text: "The percentile of nearness that becomes white, with all that is nearer.",
+    text: "Percentile of inverse depth mapped to white; anything nearer is white too.",
     flags: ["--near"],
     value: "PERCENT",
     group: "map",
     appliesTo: ["depth"],
   },
-  /** The percentile of inverse depth that becomes black, with all that is farther. */
   far: {
     kind: { type: "number", min: 0, max: 100 },
     default: 0,
-    text: "The percentile of nearness that becomes black, with all that is farther.",
+    text: "Percentile of inverse depth mapped to black; anything farther is black too.",
     flags: ["--far"],
     value: "PERCENT",
     group: "map",
     appliesTo: ["depth"],
   },
-  /** Above 1, more of the range goes to what is far; below 1, to what is near. */
   gamma: {
     kind: { type: "number", min: 0.01, max: 100 },
     default: 1,
-    text: "Above 1, more of the range goes to what is far; below 1, to what is near.",
+    text: "Gamma: above 1 gives distant areas more contrast, below 1 near areas.",
     flags: ["--gamma"],
     value: "N",
     group: "map",
     appliesTo: ["depth"],
   },
-  /** Write colours to look at, from violet (far) to yellow (near). */
   colour: {
     kind: { type: "boolean" },
     default: false,
-    text: "Write colours to look at, from violet (far) to yellow (near).",
+    text: "Write a colour image for viewing, from violet (far) to yellow (near).",
     flags: ["--colour", "--color"],
     group: "map",
     appliesTo: ["depth"],
   },
-  /** The file's format; "npy" is an array of float32 with the model's inverse depth. */
   format: {
     kind: { type: "choice", values: ["png", "jpeg", "webp", "npy"] },
     text: "The file's format; npy is an array of float32 with the model's inverse depth.",
-    defaultText: "that of the output's extension, else png",
+    defaultText: "from the output's extension, otherwise png",
     flags: ["--format"],
     value: "NAME",
     group: "result",
     appliesTo: ["depth"],
   },
-  /** Bits per pixel of a grey PNG. */
   bits: {
     kind: { type: "choice", values: [8, 16] },
     default: 8,
@@ -353,7 +325,6 @@ export const depthOptions = {
     group: "result",
     appliesTo: ["depth"],
   },
-  /** Write distances in metres into the array. */
   metres: {
     kind: { type: "boolean" },
     default: false,
@@ -364,7 +335,7 @@ export const depthOptions = {
   },
 } as const satisfies OptionTable;
 
-/** The names of a table's options that apply to a purpose, or stand in a group. */
+/** The names of a table's options that apply to a purpose or belong to a group. */
 type NamesFor<T extends OptionTable, P extends Purpose> = {
   [K in keyof T]: T[K] extends { appliesTo: readonly (infer A)[] } ? (P extends A ? K : never) : never;
 }[keyof T];
@@ -379,7 +350,7 @@ export const optionsFor = <T extends OptionTable, P extends Purpose>(
   purpose: P,
 ): Pick<T, NamesFor<T, P>> => select(table, ({ appliesTo }) => appliesTo?.includes(purpose) ?? false);
 
-/** The options of a table that stand in a group, in the table's order. */
+/** The options of a table that belong to a group, in the table's order. */
 export const optionsIn = <T extends OptionTable, G extends OptionGroup>(
   table: T,
   group: G,

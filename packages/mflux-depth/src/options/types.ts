@@ -42,7 +42,7 @@ export interface ResolvedRequest extends ResolvedOptions<RequestTable> {
   readonly height: number;
   /** Never 0: a random seed has been drawn in its place. */
   readonly seed: number;
-  /** Undefined: min(512, the tokenizer's). */
+  /** Undefined: `longestPrompt` or the tokenizer's limit, whichever is lower. */
   readonly maxSequenceLength: number | undefined;
   /** One sentence for each value that was changed or has no effect. */
   readonly warnings: readonly string[];

@@ -1,4 +1,5 @@
-import { backend, type DeviceType, isAvailable } from "@mflux-depth/mlx";
+import type { DeviceType } from "@mflux-depth/mlx";
+import { requireDevice } from "../device.js";
 import { OptionError } from "../errors.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
 import { type ComputeSettings, ownDefaultDevice } from "./process-settings.js";
@@ -9,11 +10,7 @@ import { type ComputeSettings, ownDefaultDevice } from "./process-settings.js";
  */
 export function deviceFor(requested: DeviceType | undefined): DeviceType {
   if (requested === undefined) return ownDefaultDevice();
-  if (!isAvailable(requested))
-    throw new OptionError(
-      "device",
-      `device is ${requested}, but MLX (${backend().name}) has no such device on this machine; leave out device.`,
-    );
+  requireDevice(requested);
   return requested;
 }
 
@@ -28,7 +25,9 @@ export function computeSettingsOf({
 }: Pick<ResolvedLoadOptions, "device" | "threads" | "cacheLimitGb">): ComputeSettings {
   const device = deviceFor(requested);
   if (threads !== undefined && (device !== "cpu" || process.platform !== "linux"))
-    throw new OptionError("threads", "threads needs the CPU of a Linux machine; leave it out here.");
+    throw new OptionError("threads", "threads applies only to Linux CPUs.", {
+      details: { remedies: [{ kind: "omit-option", option: "threads" }] },
+    });
   return {
     device,
     threads,

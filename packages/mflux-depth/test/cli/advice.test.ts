@@ -54,7 +54,7 @@ describe("advice on the command line", () => {
   ];
   for (const [remedy, command] of downloads)
     test(`names the command that downloads a model: ${command}`, () => {
-      assert.equal(advice(remedy), `x: it cannot be used. ${command} does so ahead of the first use.`);
+      assert.equal(advice(remedy), `x: it cannot be used. Download it now with ${command}.`);
     });
 
   test("names the command that inspects the machine", () => {

@@ -213,7 +213,7 @@ describe("depth refuses", () => {
   before(() => void enter("refused"));
   const cube = example("cube.png");
   const cases: [string, string[], number, RegExp][] = [
-    ["no photo", [], 2, /^Name a photo/],
+    ["no photo", [], 2, /^Specify a photo/],
     ["a photo that is not there", ["none.jpg", ...tiny], 1, /none\.jpg: there is no such file/],
     ["an empty folder", [".", ...tiny], 1, /no images in this folder/],
     [

@@ -47,7 +47,7 @@ describe("generate exits with 2 for", () => {
     [
       "a blank prompt",
       [...withMap, "--prompt", " \t"],
-      /^--prompt must be a text that is not blank, of at most 20000 characters, not " \\t"\.$/,
+      /^--prompt must be non-blank text of at most 20000 characters, not " \\t"\.$/,
     ],
     ["a blank prompt on standard input", [...withMap, "--prompt", "-"], /prompt in standard input is blank/],
     ["a missing prompt file", [...withMap, "--prompt-file", "none.txt"], /none.txt: there is no such file/],
@@ -81,7 +81,11 @@ describe("generate exits with 2 for", () => {
       [...smallRequest, "-q7"],
       /^-q must be one of 3, 4, 5, 6, 8, none, not "7"\.$/,
     ],
-    ["strength without a photo", [...smallRequest, "--image-strength", "0.5"], /no photo/],
+    [
+      "strength without a photo",
+      [...smallRequest, "--image-strength", "0.5"],
+      /no photo.*Leave out --image-strength\./,
+    ],
     [
       "an output of another format",
       [...smallRequest, "--output", "x.bmp"],
@@ -360,7 +364,7 @@ describe("generate with random seeds", () => {
   });
 
   test("prints a warning once for all images", () => {
-    assert.equal(outcome.stderr.match(/width 70 is not a multiple of 16: 64 is used/g)?.length, 1);
+    assert.equal(outcome.stderr.match(/width 70 is not a multiple of 16; using 64/g)?.length, 1);
   });
 });
 

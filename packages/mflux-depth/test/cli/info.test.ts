@@ -43,14 +43,14 @@ describe("info", () => {
   test("refuses an image without parameters", async () => {
     const { code, stderr } = await run(["info", map]);
     assert.equal(code, 1);
-    assert.match(stderr, /has no parameters inside/);
+    assert.match(stderr, /contains no parameters/);
   });
 
   test("refuses a JSON file that holds no object", async () => {
     writeFileSync(at("list.json"), "[1, 2]");
     const { code, stderr } = await run(["info", at("list.json")]);
     assert.equal(code, 1);
-    assert.match(stderr, /should hold a JSON object/);
+    assert.match(stderr, /is not a JSON object/);
   });
 
   for (const name of ["pipe.png", "pipe.json"])
@@ -98,6 +98,6 @@ describe("info", () => {
     test(`refuses "${argv.join(" ")}": it takes one image`, async () => {
       const { code, stderr } = await run(argv);
       assert.equal(code, 2);
-      assert.match(stderr, /^Name one image/);
+      assert.match(stderr, /^Specify one image/);
     });
 });

@@ -76,7 +76,7 @@ describe("the command line", () => {
   test("lists the commands for an unknown one like none", async () => {
     const { code, stderr } = await run(["xxxxxxxxx"]);
     assert.equal(code, 2);
-    assert.match(stderr, /^There is no command xxxxxxxxx; there are generate, depth, .*doctor\.\n$/);
+    assert.match(stderr, /^There is no command xxxxxxxxx; the commands are generate, depth, .*doctor\.\n$/);
   });
 
   test("names the variable of a bad value in the environment", async () => {

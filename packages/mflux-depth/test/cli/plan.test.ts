@@ -65,6 +65,14 @@ describe("plan", () => {
     assert.equal(fits, true);
   });
 
+  test("accepts a command line of generate", async () => {
+    const { code, stderr } = await plan(
+      ...["--model", "tiny-world", "--prompt-file", "prompt.txt", "--auto-seeds", "2", "--output", "x.png"],
+      ...["--overwrite", "--metadata", "--save-depth-map", "--quiet"],
+    );
+    assert.deepEqual([code, stderr], [0, ""]);
+  });
+
   test("says that a model is not on this machine", async () => {
     const { code, stderr } = await plan();
     assert.equal(code, 1);

@@ -58,7 +58,7 @@ describe("save", () => {
 
 describe("save exits with 2 for", () => {
   const cases: [string, string[], RegExp][] = [
-    ["no folder", ["save", "-m", "tiny-world"], /^Name the folder to make/],
+    ["no folder", ["save", "-m", "tiny-world"], /^Specify the folder to create/],
     [
       "bits that do not exist",
       ["save", "-m", "tiny-world", "-q", "7", "--path", "x"],

@@ -16,7 +16,9 @@ describe("a killed process", () => {
     const rejected = assert.rejects(
       killed,
       (error) =>
-        error instanceof EngineError && /SIGKILL/.test(error.message) && /next job/.test(error.message),
+        error instanceof EngineError &&
+        /SIGKILL/.test(error.message) &&
+        /The next job starts a new one/.test(error.message),
     );
     const waiting = engine.generate(job());
     await seen;

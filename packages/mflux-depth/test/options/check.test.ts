@@ -18,8 +18,8 @@ const labelOf = (value: unknown): string =>
 
 describe("a value is refused by name, with what it is and what it may be:", () => {
   const refused: [string, unknown, RegExp][] = [
-    ["prompt", "", /^prompt must be a text that is not blank, of at most 20000 characters, not ""\.$/],
-    ["prompt", " \n\t ", /not blank/],
+    ["prompt", "", /^prompt must be non-blank text of at most 20000 characters, not ""\.$/],
+    ["prompt", " \n\t ", /non-blank text/],
     ["prompt", 7, /not 7/],
     ["prompt", "é".repeat(20_001), /of at most 20000 characters, not "é{57}…"\.$/],
     ["steps", 0, /^steps must be a whole number from 1 to 50, not 0\.$/],

@@ -57,7 +57,7 @@ describe("a request", () => {
     assert.throws(() => resolveRequest({ prompt: "x" }), /depth map \(depthImage\) or a photo/);
   });
 
-  test("refuses to start from a photo that is not there", () => {
+  test("requires a photo for imageStrength", () => {
     assert.throws(
       () => resolveRequest(request({ imageStrength: 0.5 })),
       (error) => error instanceof OptionError && error.code === "option-conflict",
@@ -73,7 +73,7 @@ describe("a request", () => {
   test("floors its size to a multiple of 16, with a warning", () => {
     const { width, height, warnings } = resolveRequest(request({ width: 1000, height: 768 }));
     assert.deepEqual([width, height], [992, 768]);
-    assert.deepEqual(warnings, ["width 1000 is not a multiple of 16: 992 is used."]);
+    assert.deepEqual(warnings, ["width 1000 is not a multiple of 16; using 992."]);
   });
 
   test("draws a new seed in place of 0 each time", () => {

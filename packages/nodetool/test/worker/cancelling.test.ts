@@ -92,6 +92,6 @@ test("a killed engine fails its run, and the next run works", async () => {
   const run = host.request("execute", withMap({ steps: 50 }));
   await run.until(({ progress }) => progress === 1);
   process.kill(engineOf(worker.child.pid!)!, "SIGKILL");
-  await assert.rejects(run.answer, /The engine ended .*SIGKILL.*next job/);
+  await assert.rejects(run.answer, /The engine process was killed .*SIGKILL.*next job/);
   await works(host);
 });
