@@ -16,6 +16,7 @@ import type { HeldSize } from "../weights/component.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
+import { lendables } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { StageComponentName, Workload } from "./stage.js";
@@ -75,15 +76,14 @@ export function planGeneration(
 
 /** Gives the size of a component with matrices of some bits. File headers are read once. */
 function componentSizes(
-  { components }: Model,
+  model: Model,
   estimator: DepthEstimator | null,
 ): (name: StageComponentName, bits: Bits | null) => HeldSize {
+  const components = lendables(model, estimator);
   const known = new Map<string, HeldSize>();
   return (name, bits) => {
     const key = `${name} ${bits}`;
-    const size =
-      known.get(key) ??
-      (name === "depth" ? (estimator?.size() ?? { bytes: 0, reading: 0 }) : components[name].size(bits));
+    const size = known.get(key) ?? components[name].size(bits);
     known.set(key, size);
     return size;
   };
