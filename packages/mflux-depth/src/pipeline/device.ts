@@ -12,7 +12,7 @@ export function deviceFor(requested: DeviceType | undefined): DeviceType {
   if (!isAvailable(requested))
     throw new OptionError(
       "device",
-      `device is ${requested}, but MLX (${backend().name}) has no such device on this machine; leave out device.`,
+      `device ${requested} is not available: MLX (${backend().name}) finds none on this machine. Omit device to use the default.`,
     );
   return requested;
 }
@@ -28,7 +28,7 @@ export function computeSettingsOf({
 }: Pick<ResolvedLoadOptions, "device" | "threads" | "cacheLimitGb">): ComputeSettings {
   const device = deviceFor(requested);
   if (threads !== undefined && (device !== "cpu" || process.platform !== "linux"))
-    throw new OptionError("threads", "threads needs the CPU of a Linux machine; leave it out here.");
+    throw new OptionError("threads", "threads applies only to Linux CPUs; omit it on this machine.");
   return {
     device,
     threads,

@@ -95,7 +95,7 @@ async function tokenize({
 function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
   if (truncated !== null)
     warnings.add(
-      `The prompt is longer than the ${ids.length} tokens that ${encoder} reads; cut: ${quoted(truncated)}.`,
+      `${encoder} reads only the first ${ids.length} tokens of the prompt and ignores ${quoted(truncated)}.`,
     );
 }
 
