@@ -121,7 +121,9 @@ describe("patterns", () => {
   test("that exclude needed files are refused, naming the files", async () => {
     await assert.rejects(
       fixture.obtain({ patterns: { allow: ["*.json", "*.safetensors"], ignore: ["vae/*.safe*"] } }),
-      modelError(/has no vae\/\*\.safetensors, no tokenizer\/merges\.txt, or the patterns exclude it/),
+      modelError(
+        /needs vae\/\*\.safetensors, tokenizer\/merges\.txt, which the repository lacks or the patterns exclude/,
+      ),
     );
     assertNoWeights();
   });

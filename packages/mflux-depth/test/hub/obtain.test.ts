@@ -114,7 +114,7 @@ describe("without downloads", () => {
     await assert.rejects(
       obtain({}, { env: offline() }),
       modelError(
-        /only part of revision main, without vae\/config\.json, tokenizer\/vocab\.json, tokenizer\/merges\.txt, tokenizer\/tokenizer_config\.json, text_encoder_2\/model-00002-of-00002\.safetensors, and/,
+        /revision main is incomplete in .*: vae\/config\.json, tokenizer\/vocab\.json, tokenizer\/merges\.txt, tokenizer\/tokenizer_config\.json, text_encoder_2\/model-00002-of-00002\.safetensors missing, and downloads are off/,
       ),
     );
   });
