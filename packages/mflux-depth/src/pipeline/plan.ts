@@ -11,7 +11,6 @@ import { type MachineMemory, machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
-import { startIndex } from "../sampling/schedule.js";
 import type { HeldSize } from "../weights/component.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
@@ -20,6 +19,7 @@ import { lendables } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { StageComponentName, Workload } from "./stage.js";
+import { stepsOf } from "./steps.js";
 
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
@@ -31,7 +31,7 @@ export const workloadOf = (
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
   startsFromPhoto: request.imageStrength > 0,
-  steps: request.steps - startIndex(request.steps, request.imageStrength),
+  steps: stepsOf(request),
   previews,
 });
 

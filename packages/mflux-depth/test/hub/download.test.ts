@@ -111,7 +111,10 @@ describe("a variant", () => {
   });
 
   test("is refused if no component has it", () =>
-    assert.rejects(fixture.obtain({ variant: "bf16" }), modelError(/needs \*\.bf16\.safetensors, which the repository lacks$/)));
+    assert.rejects(
+      fixture.obtain({ variant: "bf16" }),
+      modelError(/needs \*\.bf16\.safetensors, which the repository lacks$/),
+    ));
 });
 
 describe("patterns", () => {

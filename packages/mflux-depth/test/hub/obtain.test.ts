@@ -144,7 +144,11 @@ describe("another kind of model", () => {
       { ...full, "model_index.json": json({ _class_name: "StableDiffusionPipeline" }) },
       /StableDiffusionPipeline, not for FLUX/,
     ],
-    ["one checkpoint file", { "flux1-depth-dev.safetensors": "x", "README.md": "x" }, /needs model_index\.json, which the repository lacks/],
+    [
+      "one checkpoint file",
+      { "flux1-depth-dev.safetensors": "x", "README.md": "x" },
+      /needs model_index\.json, which the repository lacks/,
+    ],
   ] as const)
     test(`is identified before its weights are downloaded: ${what}`, async () => {
       fixture.hub.host(model, files);
