@@ -1,5 +1,5 @@
 /**
- * Passes events on one by one: the source waits while its reader is busy. Once another caller waits for the source to end, it
+ * Passes events on one by one: the source waits while its reader is busy. Once another caller waits for it to end, it
  * runs on, and the reader finds the events later. A reader that waits for the source itself, or has gone away, therefore
  * blocks no other caller.
  * @param source has all its resources freed when it ends.
