@@ -85,18 +85,22 @@ export function normalizedMap(
 /**
  * {@link normalizedMap} that hands out one row after another and lets other work run in between: maps of large photos
  * take hundreds of megabytes and seconds.
+ * @param take receives each row and its number
  * @throws the signal's reason when it is aborted.
  */
 export async function normalizedRows(
   inverse: Raster,
-  width: number,
-  height: number,
-  source: string,
-  given: MapAdjustments,
+  options: {
+    readonly width: number;
+    readonly height: number;
+    readonly source: string;
+    readonly adjustments: MapAdjustments;
+    readonly signal: AbortSignal | undefined;
+  },
   take: TakeRow,
-  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const adjustments = checkAdjustments(given);
+  const { width, height, source, signal } = options;
+  const adjustments = checkAdjustments(options.adjustments);
   const scaled = normalized(inverse, source, adjustments);
   const takeAdjusted: TakeRow = (row, y) => take(adjusted(row, adjustments), y);
   await resizeByRows(scaled, width, height, bilinear, takeAdjusted, signal);

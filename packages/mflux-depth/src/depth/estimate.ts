@@ -96,7 +96,8 @@ export class DepthEstimate {
       const pixels = { data: row, width, height: 1, channels: 1 };
       data.set(colour ? toColours(pixels) : toLevels(pixels, bits), y * width * channels);
     };
-    await normalizedRows(this.inverseDepth, width, height, this.source, adjustments, take, signal);
+    const { source } = this;
+    await normalizedRows(this.inverseDepth, { width, height, source, adjustments, signal }, take);
     return untilAborted(encodeImage({ data, width, height, channels }, format), signal);
   }
 

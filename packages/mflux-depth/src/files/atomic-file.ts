@@ -1,6 +1,6 @@
 /*
  * Atomic writing: a file is made under a temporary name in the folder of its target and then renamed, so that other
- * processes see the old file or the new one, never a part.
+ * processes see the old file or the new one, never a partial file.
  */
 import { rename } from "node:fs/promises";
 import { withTemporary } from "./temporary.js";

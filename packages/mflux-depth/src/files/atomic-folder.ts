@@ -20,11 +20,11 @@ export async function checkNewFolder(target: string): Promise<void> {
     throw asOutputError(target, error);
   });
   if (existing && !existing.isDirectory())
-    throw new OutputError(target, "there is a file of this name; name a new folder.");
+    throw new OutputError(target, "a file of this name exists; choose a new folder.");
   if (existing && (await readdir(target)).length > 0)
-    throw new OutputError(target, "this folder is not empty; name a new one.");
+    throw new OutputError(target, "this folder is not empty; choose a new one.");
   if (!isFolder(dirname(target)))
-    throw new OutputError(target, `there is no folder ${dirname(target)} to make it in; create it first.`);
+    throw new OutputError(target, `the parent folder ${dirname(target)} does not exist; create it first.`);
   try {
     await withTemporary(await followLinks(target), (temporary) => mkdir(temporary));
   } catch (error) {
@@ -42,7 +42,7 @@ export async function checkDiskSpace(target: string, bytes: number): Promise<voi
   if (free < bytes)
     throw new OutputError(
       target,
-      `this takes ${describeBytes(bytes)}, but the disk has only ${describeBytes(free)} free; free some space, or name a folder on another disk.`,
+      `needs ${describeBytes(bytes)}, but the disk has only ${describeBytes(free)} free; free some space or choose another disk.`,
     );
 }
 
@@ -96,8 +96,8 @@ function asOutputError(target: string, error: unknown): unknown {
     EACCES: `you do not have permission to write to ${dirname(target)}.`,
     EPERM: `you do not have permission to write to ${dirname(target)}.`,
     EROFS: "the disk is read-only.",
-    ENAMETOOLONG: "the name is too long; name it in at most 255 bytes.",
-    ELOOP: "it is a link that leads back to itself; name another folder.",
+    ENAMETOOLONG: "the name is too long; use at most 255 bytes.",
+    ELOOP: "it is a link that leads back to itself; choose another folder.",
   };
   const reason = diskFullCodes.includes(code)
     ? `the disk is full (${code}); what had been written is removed.`

@@ -17,14 +17,14 @@ export async function checkWritable(path: string): Promise<void> {
   if (!existsSync(folder))
     throw new OutputError(path, `the folder ${folder} does not exist; create it first.`);
   if (!isFolder(folder)) throw new OutputError(path, `${folder} is not a folder.`);
-  if (isFolder(path)) throw new OutputError(path, "is a folder; name a file.");
+  if (isFolder(path)) throw new OutputError(path, "is a folder; choose a file name.");
   try {
     const target = await followLinks(path);
     const existing = await stat(target).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT") return null;
       throw error;
     });
-    if (existing && !existing.isFile()) throw new OutputError(path, "is not a regular file; name another.");
+    if (existing && !existing.isFile()) throw new OutputError(path, "is not a regular file; choose another.");
     await withTemporary(target, (temporary) => write(temporary, ""));
   } catch (error) {
     throw cannotWrite(path, error);
@@ -194,9 +194,9 @@ function cannotWrite(path: string, error: unknown): OutputError {
     EPERM: `you do not have permission to write to ${folder}.`,
     EROFS: "the disk is read-only.",
     ENOSPC: "the disk is full.",
-    EISDIR: "is a folder; name a file.",
-    ELOOP: "is a link that leads back to itself; name another file.",
-    ENAMETOOLONG: "the name is too long; name it in at most 255 bytes.",
+    EISDIR: "is a folder; choose a file name.",
+    ELOOP: "is a link that leads back to itself; choose another file.",
+    ENAMETOOLONG: "the name is too long; use at most 255 bytes.",
   };
   return new OutputError(path, (code && reasons[code]) || `cannot be written (${code ?? error}).`, {
     cause: error,

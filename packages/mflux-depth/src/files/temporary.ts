@@ -29,7 +29,7 @@ const abandonedAfterMs = 24 * 60 * 60 * 1000;
 const current = new Set<string>();
 
 /**
- * Lends the name of a temporary file or folder next to `target`, on the same file system. What is left under that name
+ * Lends the name of a temporary file or folder next to `target`, on the same file system. Anything left under that name
  * is deleted afterwards, also if the process ends by `process.exit`.
  * @returns the result of `use`.
  */

@@ -140,7 +140,7 @@ export class RepositoryCache {
         await partial.restart();
         throw new ModelError(
           this.#client.repository,
-          `the content of ${file.path} does not match its hash; it was damaged on the way or is being changed on the Hub: run this again`,
+          `the content of ${file.path} does not match its hash; it was corrupted in transit or is being replaced on the Hub; run this again`,
         );
       }
       await handle.truncate(file.bytes);

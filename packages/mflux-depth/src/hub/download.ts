@@ -155,7 +155,7 @@ class SelectedFiles {
   ): ModelError {
     return new ModelError(
       this.repository,
-      `the repository has no ${names.join(", no ")}${excluded ? ", or the patterns exclude it" : ""}; a model in the layout of diffusers, with safetensors weights, needs it`,
+      `a diffusers model with safetensors weights needs ${names.join(", ")}, which the repository lacks${excluded ? " or the patterns exclude" : ""}`,
     );
   }
 

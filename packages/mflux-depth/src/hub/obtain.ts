@@ -109,8 +109,8 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
     throw new ModelError(
       model,
       missing
-        ? `${place} has only part of revision ${revision}, without ${missing.join(", ")}, and nothing is downloaded because ${why}`
-        : `it is neither a folder nor, at revision ${revision}, in ${place}, and nothing is downloaded because ${why}`,
+        ? `revision ${revision} is incomplete in ${place}: ${missing.join(", ")} missing, and downloads are off (${why})`
+        : `it is neither a folder nor, at revision ${revision}, in ${place}, and downloads are off (${why})`,
       { code: "model-not-found" },
     );
   }
@@ -127,7 +127,7 @@ function checkPath(model: string, path: string): void {
   if (/\.(safetensors|gguf|ckpt|pth?|bin)$/.test(path))
     throw new ModelError(
       model,
-      `${path} is a checkpoint in one file, which cannot be read; name a repository or folder in the layout of diffusers`,
+      `${path} is a checkpoint in one file, which cannot be read; use a repository or folder in the layout of diffusers`,
     );
   if (/^[/\\]|(^|[/\\])\.\.([/\\]|$)/.test(path))
     throw new ModelError(model, `${path} leads out of the repository`);

@@ -5,7 +5,7 @@ import { ModelError } from "../errors.js";
 import { Transient } from "./retry.js";
 import { type HubSettings, withoutTokens } from "./settings.js";
 
-/** The repository no longer is as it was listed. */
+/** The repository changed after it was listed. */
 export class Changed extends Error {}
 
 /** The Hub that a request went to, and for which repository. */
@@ -59,7 +59,7 @@ function describeRefusal(
   }: { status: number; code: string | null; said: string; revision: string | undefined },
 ): string {
   const page = `${endpoint}/${repository}`;
-  const giveToken = `make a token at ${endpoint}/settings/tokens and give it in HF_TOKEN or with \`hf auth login\``;
+  const giveToken = `create a token at ${endpoint}/settings/tokens and set HF_TOKEN, or log in with \`hf auth login\``;
   const quoted = said ? ` (${said})` : "";
   if (status === 401 && token && code !== "GatedRepo" && code !== "RepoNotFound")
     return `the Hub does not accept the token from ${token.source}; ${giveToken}`;
@@ -68,7 +68,7 @@ function describeRefusal(
       ? `access is gated, and the account of the token from ${token.source} has not been granted access: accept the terms at ${page} with that account (a fine-grained token must also be allowed to read gated repositories), then run this again`
       : `access is gated: accept the terms at ${page}, then ${giveToken}`;
   if (code === "RevisionNotFound")
-    return `the repository has no revision ${revision ?? "of that name"} on the Hub; name an existing branch, tag or commit`;
+    return `the repository has no revision ${revision ?? "of that name"} on the Hub; use an existing branch, tag or commit`;
   if (status === 404 || status === 401)
     return `there is no such repository at ${endpoint}, or it is private: check the name${token ? "" : `; for a private one, ${giveToken}`}`;
   if (status === 403)

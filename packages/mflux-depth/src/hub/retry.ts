@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type WaitListener, WaitReport } from "./waiting.js";
 
-/** How long to put up with a bad connection. */
+/** Retry limits for a bad connection. */
 export interface Patience {
   /** Attempts after the first that may fail in a row without receiving a byte. */
   readonly retries: number;

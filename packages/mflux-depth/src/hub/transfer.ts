@@ -15,7 +15,7 @@ export interface DownloadProgress {
   readonly filesDone: number;
   /** Files being downloaded now. */
   readonly current: readonly string[];
-  /** What is being waited for, when nothing has arrived for seconds. */
+  /** The reason for waiting, when nothing has arrived for seconds. */
   readonly waiting?: Waiting;
 }
 

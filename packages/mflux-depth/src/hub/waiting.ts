@@ -1,4 +1,4 @@
-/** What a download is waiting for, without having received anything. */
+/** The reason why a download receives nothing. */
 export interface Waiting {
   /** "an answer from https://huggingface.co", for example. */
   readonly for: string;

@@ -56,7 +56,7 @@ export async function readDepthMap(
   return { ...image, data: sink.finish(invert), channels: 1, warnings };
 }
 
-/** What messages call an image that did not come from a file. */
+/** Names in messages for images without a file. */
 const unnamed: Readonly<Record<Purpose, string>> = { photo: "the photo", map: "the depth map" };
 
 const nameOf = (input: ImageInput, purpose: Purpose): string =>
@@ -93,7 +93,7 @@ async function read<Sink extends LevelSink>(
   return { ...factsOf(header), source: name, sink };
 }
 
-/** Files and images beyond these take noticeable time: decoders need up to 0.3 s for so many pixels. */
+/** Files and images beyond these take noticeable time: decoders need up to 0.3 s for this many pixels. */
 const mostQuickBytes = 16e6;
 const mostQuickPixels = 4.2e6;
 

@@ -1,15 +1,15 @@
 import type { SerializedError } from "../errors.js";
 import type { Purpose } from "./encoded.js";
 
-/** What the decoder's process is asked. Encoded bytes without a path follow on its standard input. */
+/** A request to the decoder's process. Encoded bytes without a path follow on its standard input. */
 export interface DecodeOrder {
   readonly path: string | null;
-  /** What messages call the image. */
+  /** The image's name in messages. */
   readonly name: string;
   readonly purpose: Purpose;
 }
 
-/** What is known of an image once it is decoded; its pixels follow on standard output. */
+/** The facts about a decoded image; its pixels follow on standard output. */
 export interface DecodedHeader {
   readonly width: number;
   readonly height: number;

@@ -8,7 +8,7 @@ import { lacksData } from "./completeness.js";
 import { type EncodedFormat, formatOfBytes, isAnimatedPng } from "./format.js";
 import { checkSize, keptSize } from "./sizes.js";
 
-/** What an image is read as: decides colour management, and what transparency means. */
+/** How an image is read: decides colour management, and what transparency means. */
 export type Purpose = "photo" | "map";
 
 /** An encoded image whose header has been judged. */
@@ -16,7 +16,7 @@ export interface EncodedImage {
   /** A path, or bytes. */
   readonly input: string | Uint8Array;
   readonly byteLength: number;
-  /** What messages call it. */
+  /** Its name in messages. */
   readonly name: string;
   readonly purpose: Purpose;
   readonly format: EncodedFormat;

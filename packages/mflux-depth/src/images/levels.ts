@@ -7,7 +7,7 @@ import { extremesOf } from "./extremes.js";
  * inversion and encoding.
  */
 
-/** What pixels are: their number, 1 to 4 channels (alpha comes last, not premultiplied), and the level of white. */
+/** The layout of pixels: their number, 1 to 4 channels (alpha comes last, not premultiplied), and the level of white. */
 export interface PixelLayout {
   readonly width: number;
   readonly height: number;

@@ -16,7 +16,7 @@ const whites: Readonly<Record<string, number>> = {
 /**
  * Checks pixels in memory.
  * @param name what messages call them
- * @returns what they are once read; large images become smaller by a whole factor each way.
+ * @returns what they are once read; large images become smaller by a whole factor in each direction.
  * @throws {ImageError} when the array has another type or size than the image needs, or the image has an unusable size.
  */
 export function rawLayout({ data, width, height, channels }: RawImage, name: string): PixelLayout {
@@ -70,7 +70,7 @@ export async function readRaw(
   return hash.digest("hex");
 }
 
-/** Averages squares of `factor` pixels each way; colours count as much as they are opaque. Drops incomplete squares. */
+/** Averages squares of `factor` pixels in each direction; colours count as much as they are opaque. Drops incomplete squares. */
 function averaged(rows: ArrayLike<number>, width: number, channels: number, factor: number): Float64Array {
   const stride = width * channels;
   const outWidth = Math.floor(width / factor);

@@ -6,18 +6,18 @@ const mostPixels = 100e6;
 
 /** Larger images are made smaller while they are decoded. Photos of 24 megapixels, which are common, stay as they are. */
 const mostKeptPixels = 25e6;
-/** What they are made smaller to: still more than models and generations look at. */
+/** The size of larger images once they are read: still more than models and generations use. */
 const mostShrunkPixels = 12.5e6;
 
 /** @throws {ImageError} when an image is too small or too large to be read. */
 export function checkSize(name: string, width: number, height: number): void {
   const size = `${width} × ${height} pixels`;
   if (!(Number.isInteger(width) && Number.isInteger(height) && Math.min(width, height) >= smallestSide))
-    throw new ImageError(name, `has ${size}; at least ${smallestSide} each way are needed.`);
+    throw new ImageError(name, `is ${size}; images need at least ${smallestSide} in each direction.`);
   if (Math.max(width, height) > largestSide || width * height > mostPixels)
     throw new ImageError(
       name,
-      `has ${size}; at most ${largestSide} each way and ${mostPixels / 1e6} million in total can be read: make it smaller.`,
+      `is ${size}; the limit is ${largestSide} per side and ${mostPixels / 1e6} million in total.`,
     );
 }
 
@@ -28,6 +28,6 @@ export function keptSize(width: number, height: number): { readonly width: numbe
   return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) };
 }
 
-/** The whole number of pixels each way that become one, so that pixels in memory reach a kept size. */
+/** The whole number of pixels in each direction that become one, so that pixels in memory reach a kept size. */
 export const shrinkFactor = (width: number, height: number): number =>
   width * height <= mostKeptPixels ? 1 : Math.ceil(Math.sqrt((width * height) / mostShrunkPixels));

@@ -12,7 +12,7 @@ export type FloatImage = Raster;
 
 /** An image with its origin. */
 export interface DecodedImage extends FloatImage {
-  /** The file's path, or what the image was given as. */
+  /** The file's path, or a label if there is none. */
   readonly source: string;
   /** The size of what was read, in pixels, upright: very large images are made smaller while they are read. */
   readonly original: { readonly width: number; readonly height: number };

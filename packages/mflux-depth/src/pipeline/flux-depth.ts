@@ -1,12 +1,10 @@
 import { memory } from "@mflux-depth/mlx";
-import { describeBytes } from "../bytes.js";
 import type { DepthEstimate } from "../depth/estimate.js";
-import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
+import type { EstimateOptions } from "../depth/estimator.js";
 import { componentNames } from "../families/family.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
-import { requireFit } from "../memory/plan.js";
 import {
   checkOption,
   type GenerateRequest,
@@ -14,7 +12,6 @@ import {
   type LoadOptions,
   loadOptions,
   type ResolvedLoadOptions,
-  type ResolvedRequest,
   refuseUnknown,
   requestOptions,
   requireOptions,
@@ -25,23 +22,19 @@ import type { LoadProgress } from "../weights/component.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, StepEvent } from "./events.js";
-import { readImages } from "./images.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
-import { findModel, type Model, openModel, quantizeNotes } from "./model.js";
+import { findModel, openModel, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
-import { parametersOf } from "./parameters.js";
-import { planGeneration, workloadOf } from "./plan.js";
-import { warnIfInverted } from "./polarity.js";
+import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
 import { type ComputeSettings, enterWith } from "./process-settings.js";
 import { PromptCache } from "./prompt-cache.js";
 import { Queue } from "./queue.js";
 import { readAhead } from "./read-ahead.js";
 import { stagesOf } from "./recipe.js";
-import { GenerationResult } from "./result.js";
+import type { GenerationResult } from "./result.js";
+import { resultOf } from "./result-of.js";
 import { runRecipe } from "./runner.js";
-import type { Generation, RequestImages, Workload } from "./stage.js";
 import { Turn } from "./turn.js";
-import { Warnings } from "./warnings.js";
 
 export interface FluxDepthOptions extends LoadOptions {
   /** Receives the progress of downloads and of reading weights, during generations too. */
@@ -73,12 +66,11 @@ export class FluxDepth {
   /** The model's repository. */
   readonly model: Repository;
   readonly options: ResolvedLoadOptions;
-  /** One sentence for each thing about the model that differs from what was requested. */
+  /** Differences from the requested model, one sentence each. */
   readonly notes: readonly string[];
   readonly #settings: ComputeSettings;
-  readonly #model: Model;
-  readonly #estimators: EstimatorSource;
-  readonly #prompts = new PromptCache();
+  /** The model, the depth estimator and the last prompt. */
+  readonly #context: GenerationContext;
   readonly #queue = new Queue();
   /** The caller's `onProgress`. */
   readonly #progress: Listener<LoadProgress | DownloadProgress>;
@@ -86,20 +78,16 @@ export class FluxDepth {
 
   private constructor(
     repository: Repository,
-    options: ResolvedLoadOptions,
     settings: ComputeSettings,
-    model: Model,
-    estimators: EstimatorSource,
-    notes: readonly string[],
+    context: GenerationContext,
     progress: Listener<LoadProgress | DownloadProgress>,
   ) {
     this.model = repository;
-    this.options = options;
-    this.notes = notes;
+    this.options = context.options;
+    this.notes = context.notes;
     this.#progress = progress;
     this.#settings = settings;
-    this.#model = model;
-    this.#estimators = estimators;
+    this.#context = context;
   }
 
   /**
@@ -126,7 +114,8 @@ export class FluxDepth {
       onDownload: progress.tell,
     });
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    return new FluxDepth(repository, options, settings, model, estimators, notes, progress);
+    const context = { model, options, estimators, prompts: new PromptCache(), notes };
+    return new FluxDepth(repository, settings, context, progress);
   }
 
   /**
@@ -164,9 +153,10 @@ export class FluxDepth {
     const { signal, previewEvery = 0, withLatents = false, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const request = resolveRequest(rest);
-    const grid = latentGridOf(request, this.#model);
+    const { model } = this.#context;
+    const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
-    const noiseLevels = noiseLevelsOf(request, grid, this.#model);
+    const noiseLevels = noiseLevelsOf(request, grid, model);
     const left = new AbortController();
     const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
     const turn = await this.#enter(ended);
@@ -186,15 +176,16 @@ export class FluxDepth {
   async estimateDepth(photo: ImageInput, options: EstimateOptions = {}): Promise<DepthEstimate> {
     checkOption("photo", { type: "image" }, photo);
     requireOptions(options);
+    const { estimators } = this.#context;
     const ended = this.#untilDisposed(options.signal);
     const turn = await this.#enter(ended);
     using job = this.#progress.job(ended);
     const { signal } = job;
     try {
-      const estimator = await this.#estimators.find(signal);
+      const estimator = await estimators.find(signal);
       return await estimator.estimate(photo, { ...options, signal });
     } finally {
-      this.#estimators.free();
+      estimators.free();
       memory.clearCache();
       turn.end();
     }
@@ -212,57 +203,21 @@ export class FluxDepth {
   }
 
   /** Runs a generation and ends with the event that carries the result; then ends the turn. */
-  async *#generate(
-    asked: Pick<Generation, "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "signal">,
-    turn: Turn,
-  ): AsyncGenerator<GenerationEvent, void, void> {
-    const { request, previewEvery } = asked;
+  async *#generate(asked: AskedGeneration, turn: Turn): AsyncGenerator<GenerationEvent, void, void> {
     using job = this.#progress.job(asked.signal);
     const { signal } = job;
     try {
-      const warnings = new Warnings([...this.notes, ...request.warnings]);
-      // Report problems with images before anything that takes long.
-      const images = await readImages(request, warnings, signal);
-      const estimator = await this.#estimatorFor(request, images, signal);
-      if (!estimator) warnIfInverted({ images, request, warnings }, null);
-      const workload = workloadOf(request, {
-        estimatesDepth: estimator !== null,
-        previews: previewEvery > 0,
-      });
-      this.#checkMemory(workload, images, estimator, warnings);
-      yield* warnings.report();
-      yield* this.#runStages({
-        ...asked,
-        signal,
-        workload,
-        model: this.#model,
-        images,
-        estimator,
-        prompts: this.#prompts,
-        hasCacheLimit: this.options.cacheLimitGb !== undefined,
-        warnings,
-      });
+      const generation = await prepare({ ...asked, signal }, this.#context);
+      yield* generation.warnings.report();
+      const stages = stagesOf(generation.workload);
+      const finished = yield* runRecipe(stages, generation, this.options.memory);
+      signal.throwIfAborted();
+      const names = { model: this.model, estimator: this.#context.estimators.name };
+      yield { type: "result", result: resultOf(generation, finished, names) };
     } finally {
       memory.clearCache();
       turn.end();
     }
-  }
-
-  /** Runs the stages of a generation and ends with the event that carries the result. */
-  async *#runStages(generation: Generation): AsyncGenerator<GenerationEvent, void, void> {
-    const finished = yield* runRecipe(stagesOf(generation.workload), generation, this.options.memory);
-    generation.signal.throwIfAborted();
-    const { decoded, depthMap, timings } = finished;
-    const names = { model: this.model, estimator: this.#estimators.name };
-    const result = new GenerationResult({
-      image: decoded.image,
-      latents: decoded.latents,
-      depthMap,
-      metadata: parametersOf(generation, finished, names),
-      timings,
-      warnings: generation.warnings.messages,
-    });
-    yield { type: "result", result };
   }
 
   /**
@@ -292,51 +247,11 @@ export class FluxDepth {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
   }
 
-  /**
-   * Finds the estimator for a request: necessary without a depth map, useful if a photo can show whether the map is
-   * inverted. That comparison alone does not justify a download, or more memory than is available.
-   */
-  async #estimatorFor(
-    request: ResolvedRequest,
-    { depthMap, photo }: RequestImages,
-    signal: AbortSignal,
-  ): Promise<DepthEstimator | null> {
-    if (!depthMap) return this.#estimators.find(signal);
-    if (!photo || request.trustDepth) return null;
-    const estimator = await this.#estimators.findHere(signal);
-    if (!estimator) return null;
-    const { stages, machine } = this.#plan(workloadOf(request, { estimatesDepth: true }), estimator);
-    return stages.find(({ stage }) => stage === "depth")!.peak <= machine.available ? estimator : null;
-  }
-
-  /**
-   * Checks that a generation fits into memory. If `force` is set, it only warns.
-   * @throws {MemoryError} when it does not fit.
-   */
-  #checkMemory(
-    workload: Workload,
-    { depthMap }: RequestImages,
-    estimator: DepthEstimator | null,
-    warnings: Warnings,
-  ): void {
-    // #estimatorFor has already checked that a comparison fits.
-    const estimatesDepth = workload.estimatesDepth && depthMap === null;
-    const plan = this.#plan({ ...workload, estimatesDepth }, estimator);
-    if (!this.options.force) requireFit(plan);
-    else if (!plan.fits)
-      warnings.add(
-        `This may need ${describeBytes(plan.peak)} of memory, and ${describeBytes(plan.machine.available)} are available.`,
-      );
-  }
-
-  #plan(workload: Workload, estimator: DepthEstimator | null): ReturnType<typeof planGeneration> {
-    return planGeneration(this.#model, workload, { policy: this.options.memory, estimator });
-  }
-
   /** Frees everything that outlives a generation. */
   #free(): void {
-    for (const name of componentNames) this.#model.components[name].free();
-    this.#estimators.free();
-    this.#prompts.clear();
+    const { model, estimators, prompts } = this.#context;
+    for (const name of componentNames) model.components[name].free();
+    estimators.free();
+    prompts.clear();
   }
 }

@@ -92,7 +92,7 @@ export function readParameters(exif: Uint8Array | undefined): Record<string, unk
     const value: unknown = JSON.parse(decodeComment(comment, bigEndian));
     return isRecord(value) ? value : undefined;
   } catch {
-    // The block is damaged, or the comment is not JSON: somebody else's image.
+    // The block is damaged, or the comment is not JSON: another program wrote it.
     return undefined;
   }
 }

@@ -47,7 +47,7 @@ export async function findModel(
   if (variant !== undefined && !componentNames.some((name) => variantIn(join(found.folder, name), variant)))
     throw new ModelError(
       found.folder,
-      `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or leave out variant`,
+      `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or omit variant`,
     );
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
@@ -58,7 +58,7 @@ export async function findModel(
  */
 export function quantizeNotes(stored: Bits | null, requested: Bits | "none" | null | undefined): string[] {
   if (stored === null || requested === undefined || requested === stored) return [];
-  return [`quantize is ${requested ?? "none"}, without effect: the weights are stored with ${stored} bits.`];
+  return [`quantize ${requested ?? "none"} has no effect: the weights are stored with ${stored} bits.`];
 }
 
 /** The networks of a model. Weights are read when a stage first needs them. */

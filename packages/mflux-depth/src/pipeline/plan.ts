@@ -11,14 +11,15 @@ import { type MachineMemory, machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
-import { startIndex } from "../sampling/schedule.js";
 import type { HeldSize } from "../weights/component.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
+import { lendables } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { StageComponentName, Workload } from "./stage.js";
+import { stepsOf } from "./steps.js";
 
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
@@ -30,7 +31,7 @@ export const workloadOf = (
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
   startsFromPhoto: request.imageStrength > 0,
-  steps: request.steps - startIndex(request.steps, request.imageStrength),
+  steps: stepsOf(request),
   previews,
 });
 
@@ -75,15 +76,14 @@ export function planGeneration(
 
 /** Gives the size of a component with matrices of some bits. File headers are read once. */
 function componentSizes(
-  { components }: Model,
+  model: Model,
   estimator: DepthEstimator | null,
 ): (name: StageComponentName, bits: Bits | null) => HeldSize {
+  const components = lendables(model, estimator);
   const known = new Map<string, HeldSize>();
   return (name, bits) => {
     const key = `${name} ${bits}`;
-    const size =
-      known.get(key) ??
-      (name === "depth" ? (estimator?.size() ?? { bytes: 0, reading: 0 }) : components[name].size(bits));
+    const size = known.get(key) ?? components[name].size(bits);
     known.set(key, size);
     return size;
   };

@@ -1,9 +1,9 @@
 /**
- * Passes events on one by one: the source waits while its reader is busy. Once somebody waits for the source to end, it
- * runs on, and the reader finds the events later. A reader that waits for the source itself, or that has gone away,
- * therefore blocks nobody.
+ * Passes events on one by one: the source waits while its reader is busy. Once another caller waits for it to end, it
+ * runs on, and the reader finds the events later. A reader that waits for the source itself, or has gone away, therefore
+ * blocks no other caller.
  * @param source has all its resources freed when it ends.
- * @param awaited resolves when somebody waits.
+ * @param awaited resolves when another caller waits.
  * @param abandon ends the source at its next `await`; called when the reader leaves.
  */
 export async function* readAhead<T>(

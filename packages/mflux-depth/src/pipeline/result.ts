@@ -34,7 +34,7 @@ export interface SaveOptions {
   readonly overwrite?: boolean;
 }
 
-/** The result of a generation: the image, how it came about, and ways to save it. */
+/** The result of a generation: the image, its parameters, and methods to save it. */
 export class GenerationResult {
   readonly image: Picture;
   readonly latents: Latents;
@@ -46,7 +46,7 @@ export class GenerationResult {
   readonly metadata: PictureParameters;
   /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
-  /** One sentence for each thing that differs from what was requested. */
+  /** Differences from the request, one sentence each. */
   readonly warnings: readonly string[];
 
   constructor(fields: {

@@ -1,11 +1,12 @@
 /*
  * Runs the stages of a generation: loads and frees components by the memory policy, frees artifacts after their last
- * reader, times stages, and reports warnings between them. Stages know nothing of this.
+ * reader, times stages, and reports warnings between them. Stages are unaware of this.
  */
 import { arraysIn } from "@mflux-depth/mlx";
 import { type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
 import type { MemoryPolicy } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
+import { lendables } from "./lendable.js";
 import type { Model } from "./model.js";
 import { usesOf } from "./recipe.js";
 import type {
@@ -38,7 +39,7 @@ export async function* runRecipe(
   generation: Generation,
   policy: MemoryPolicy,
 ): AsyncGenerator<GenerationEvent, FinishedGeneration, void> {
-  const { warnings, model, prompts } = generation;
+  const { warnings, model } = generation;
   const artifacts = new ArtifactStore(stages);
   const lenders = lendersFor(stages, generation, policy);
   const loadedBefore = model.loading.seconds;
@@ -47,7 +48,7 @@ export async function* runRecipe(
     for (const [stage, lender] of lenders) {
       yield { type: "stage", stage: stage.name, state: "start" };
       const elapsed = stopwatch(model);
-      const running = stage.run(artifacts.all, generation, lender);
+      const running = stage.run(artifacts.inputsOf(stage), generation, lender);
       artifacts.put(stage, Symbol.asyncIterator in running ? yield* running : await running);
       lender.close();
       const spent = elapsed();
@@ -55,17 +56,16 @@ export async function* runRecipe(
       yield { type: "stage", stage: stage.name, state: "end", seconds: spent };
       yield* warnings.report();
     }
-    const { decoded, control, prompt } = artifacts.all;
     return {
-      decoded,
-      depthMap: control.depthMap,
-      promptTokens: prompt?.tokens ?? generation.workload.textTokens,
+      decoded: artifacts.get("decoded"),
+      depthMap: artifacts.get("control").depthMap,
+      promptTokens: artifacts.get("prompt")?.tokens ?? generation.workload.textTokens,
       timings: { ...seconds, load: model.loading.seconds - loadedBefore },
     };
   } finally {
     artifacts.free();
     for (const lender of lenders.values()) lender.close();
-    if (policy === "low") prompts.clear();
+    if (policy === "low") for (const { cache } of stages) cache?.(generation).clear();
   }
 }
 
@@ -78,22 +78,27 @@ function stopwatch({ loading }: Model): () => number {
 /** Keeps the artifacts of a generation. Their arrays are freed after the last stage that reads them. */
 class ArtifactStore {
   readonly #stages: readonly Stage[];
-  readonly #made: Partial<Record<keyof Artifacts, unknown>> = { prompt: null, estimate: null, start: null };
+  readonly #made: Partial<Record<keyof Artifacts, unknown>> = {};
   readonly #owned = new Set<keyof Artifacts>();
 
   constructor(stages: readonly Stage[]) {
     this.#stages = stages;
   }
 
-  /** The artifacts made so far. The types of stages limit them to those that they declare. */
-  get all(): Artifacts {
-    return this.#made as unknown as Artifacts;
+  /** Returns an artifact, or null if the generation skips the stage that makes it. */
+  get<Name extends keyof Artifacts>(name: Name): Artifacts[Name] {
+    return (this.#made[name] ?? null) as Artifacts[Name];
+  }
+
+  /** The artifacts that a stage reads. */
+  inputsOf({ reads }: Stage): Artifacts {
+    return Object.fromEntries(reads.map((name) => [name, this.get(name)])) as unknown as Artifacts;
   }
 
   /** Keeps a stage's artifact, and frees those that no later stage reads. */
   put(stage: Stage, artifact: Artifacts[keyof Artifacts]): void {
     this.#made[stage.makes] = artifact;
-    if (!stage.makesShared) this.#owned.add(stage.makes);
+    if (!stage.cache) this.#owned.add(stage.makes);
     const later = this.#stages.slice(this.#stages.indexOf(stage) + 1);
     for (const name of this.#owned) if (!later.some(({ reads }) => reads.includes(name))) this.#free(name);
   }
@@ -129,14 +134,16 @@ type ComponentLifetime = Lifetime<StageComponentName>;
 /** Lends components to one stage in the order of its declarations, and frees them at the end of their lifetimes. */
 class StageLender implements ComponentLender {
   readonly #stage: Stage;
-  readonly #generation: Generation;
+  readonly #components: ReturnType<typeof lendables>;
+  readonly #signal: AbortSignal;
   /** Lifetimes of the uses that are still to come. */
   readonly #lifetimes: ComponentLifetime[];
 
   constructor(stage: Stage, lifetimes: readonly ComponentLifetime[], generation: Generation) {
     this.#stage = stage;
     this.#lifetimes = [...lifetimes];
-    this.#generation = generation;
+    this.#components = lendables(generation.model, generation.estimator);
+    this.#signal = generation.signal;
   }
 
   async borrow<Name extends StageComponentName>(...names: Name[]): Promise<Loan<Name>> {
@@ -149,7 +156,8 @@ class StageLender implements ComponentLender {
     this.#lifetimes.shift();
     const loan: Partial<StageComponents> & Disposable = { [Symbol.dispose]: () => this.#release(lifetime) };
     try {
-      for (const name of names) Object.assign(loan, { [name]: await this.#load(name) });
+      for (const name of names)
+        Object.assign(loan, { [name]: await this.#components[name].get(this.#signal) });
     } catch (error) {
       this.#release(lifetime);
       throw error;
@@ -162,17 +170,7 @@ class StageLender implements ComponentLender {
     for (const lifetime of this.#lifetimes.splice(0)) this.#release(lifetime);
   }
 
-  #load(name: StageComponentName): Promise<StageComponents[StageComponentName]> {
-    const { model, estimator, signal } = this.#generation;
-    // The estimator reads its weights itself, and only for a photo that it has not just estimated.
-    if (name === "depth") return Promise.resolve(estimator!);
-    return model.components[name].get(signal);
-  }
-
   #release({ released }: ComponentLifetime): void {
-    const { model, estimator } = this.#generation;
-    for (const name of released)
-      if (name === "depth") estimator?.free();
-      else model.components[name].free();
+    for (const name of released) this.#components[name].free();
   }
 }

@@ -47,7 +47,7 @@ export interface SavedModel {
   readonly bytes: number;
   /** Bits of the matrices; null when they are not quantized. */
   readonly quantize: Bits | null;
-  /** One sentence for each thing that differs from what was requested. */
+  /** Differences from the request, one sentence each. */
   readonly notes: readonly string[];
 }
 
@@ -65,7 +65,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   refuseUnknown(Object.keys(rest), Object.keys(saveOptions));
   const options = resolveLoadOptions({ ...rest, dtype: rest.dtype ?? "bfloat16" });
   if (typeof path !== "string" || path.trim() === "")
-    throw new OptionError("path", "path is missing; name the folder to make.");
+    throw new OptionError("path", "path is required: the folder to create.");
   const listener = new Listener(onProgress);
   using job = listener.job(cancel);
   const { signal } = job;

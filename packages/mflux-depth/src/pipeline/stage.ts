@@ -63,7 +63,7 @@ export interface Generation {
   readonly warnings: Warnings;
 }
 
-/** What stages make for later stages. The artifact of a skipped stage is null. */
+/** The outputs that later stages read. The artifact of a skipped stage is null. */
 export interface Artifacts {
   readonly prompt: PromptEmbeddings | null;
   readonly estimate: DepthEstimate | null;
@@ -78,6 +78,12 @@ export interface Artifacts {
   /** The final packed latents, `[1, tokens, channels]` float32. */
   readonly latents: MxArray;
   readonly decoded: { readonly image: Picture; readonly latents: Latents };
+}
+
+/** Owns artifacts that outlive a generation. */
+interface ArtifactCache {
+  /** Frees them. */
+  clear(): void;
 }
 
 /** The components that stages can borrow: the model's networks and the depth estimator. */
@@ -122,8 +128,8 @@ export interface Stage<
   uses(workload: Workload): readonly (readonly StageComponentName[])[];
   /** Frees its components under every memory policy, because the next generation rarely needs them. */
   readonly transient?: boolean;
-  /** A cache that outlives the generation owns the output and frees it. */
-  readonly makesShared?: boolean;
+  /** The cache that owns the output, and keeps it for the next generation if the memory policy allows. */
+  cache?(generation: Generation): ArtifactCache;
   /** Estimates the bytes that it computes with, weights excluded. */
   workingMemory(workload: Workload, context: PlanContext): number;
   /** Makes the output. A stage with steps is a generator that yields after each step. */

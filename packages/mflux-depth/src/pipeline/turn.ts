@@ -1,8 +1,8 @@
-/** A stay at a place that others may wait for. */
+/** A turn that other callers may wait for. */
 export class Turn {
-  /** Resolves when somebody waits for the end of this turn. */
+  /** Resolves when another caller waits for the end of this turn. */
   readonly awaited: Promise<void>;
-  /** Tells that somebody waits. */
+  /** Resolves `awaited`. */
   await: () => void = () => {};
   readonly #end: () => void;
   #ended = false;

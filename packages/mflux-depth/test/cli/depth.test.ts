@@ -110,7 +110,7 @@ describe("depth of several photos", () => {
     const taken = join(photos, "notes.txt");
     const { code, out, err } = await run([example("room.png"), ...tiny, "--output", `${taken}/`]);
     assert.deepEqual([code, out], [1, ""]);
-    assert.match(err, /notes\.txt: there is a file of this name; name a new folder/);
+    assert.match(err, /notes\.txt: a file of this name exists; choose a new folder/);
   });
 
   for (const [where, output] of [

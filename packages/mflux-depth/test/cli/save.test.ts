@@ -36,7 +36,7 @@ describe("save", () => {
     assert.equal(code, 0, stderr);
     const { parameters, warnings } = JSON.parse(stdout);
     assert.equal(parameters.quantize, 4);
-    const warning = "quantize is 8, without effect: the weights are stored with 4 bits.";
+    const warning = "quantize 8 has no effect: the weights are stored with 4 bits.";
     assert.deepEqual(warnings, [warning]);
     assert.ok(stderr.includes(warning));
   });
@@ -44,7 +44,7 @@ describe("save", () => {
   test("refuses a folder that is not empty", async () => {
     const { code, stdout, stderr } = await run(saveInto("model"));
     assert.deepEqual([code, stdout], [1, ""]);
-    assert.match(stderr, /model: this folder is not empty; name a new one\.\n$/);
+    assert.match(stderr, /model: this folder is not empty; choose a new one\.\n$/);
   });
 
   test("prints a JSON object with --json, and only notes with --quiet", async () => {

@@ -145,7 +145,7 @@ describe("weights saved by mflux in several files without an index", () => {
 });
 
 describe("a model saved by mflux", () => {
-  const note = "quantize is 8, without effect: the weights are stored with 4 bits.";
+  const note = "quantize 8 has no effect: the weights are stored with 4 bits.";
 
   describe("in a generation", () => {
     let theirs: GenerationResult;

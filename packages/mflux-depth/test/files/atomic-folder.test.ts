@@ -50,7 +50,7 @@ describe("checkNewFolder", () => {
   test("refuses a place in a folder that does not exist", async () => {
     await assert.rejects(
       checkNewFolder(join(target, "a", "b")),
-      refusal(/there is no folder .*a to make it in/),
+      refusal(/the parent folder .*a does not exist/),
     );
   });
 });
@@ -74,12 +74,12 @@ describe("checkNewFolder with long names", () => {
 });
 
 describe("checkDiskSpace", () => {
-  test("accepts what the disk has room for", () => checkDiskSpace(target, 1));
+  test("accepts a size that fits", () => checkDiskSpace(target, 1));
 
-  test("refuses what it has no room for", async () => {
+  test("refuses a size that does not fit", async () => {
     await assert.rejects(
       checkDiskSpace(target, 1e18),
-      refusal(/takes 1000000000\.0 GB, but the disk has only/),
+      refusal(/needs 1000000000\.0 GB, but the disk has only/),
     );
   });
 });

@@ -160,7 +160,7 @@ describe("checkWritable", () => {
   test("accepts a name of 255 bytes", () => checkWritable(at("n".repeat(255))));
 
   test("refuses a name of 256 bytes", () =>
-    assert.rejects(checkWritable(at("n".repeat(256))), /the name is too long; name it in at most 255 bytes/));
+    assert.rejects(checkWritable(at("n".repeat(256))), /the name is too long; use at most 255 bytes/));
 
   test("refuses a place in a folder that accepts no files", { skip: process.platform !== "linux" }, () =>
     assert.rejects(checkWritable("/proc/x.png"), OutputError),

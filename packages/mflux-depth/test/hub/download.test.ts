@@ -111,7 +111,10 @@ describe("a variant", () => {
   });
 
   test("is refused if no component has it", () =>
-    assert.rejects(fixture.obtain({ variant: "bf16" }), modelError(/no \*\.bf16\.safetensors/)));
+    assert.rejects(
+      fixture.obtain({ variant: "bf16" }),
+      modelError(/needs \*\.bf16\.safetensors, which the repository lacks$/),
+    ));
 });
 
 describe("patterns", () => {
@@ -121,7 +124,9 @@ describe("patterns", () => {
   test("that exclude needed files are refused, naming the files", async () => {
     await assert.rejects(
       fixture.obtain({ patterns: { allow: ["*.json", "*.safetensors"], ignore: ["vae/*.safe*"] } }),
-      modelError(/has no vae\/\*\.safetensors, no tokenizer\/merges\.txt, or the patterns exclude it/),
+      modelError(
+        /needs vae\/\*\.safetensors, tokenizer\/merges\.txt, which the repository lacks or the patterns exclude/,
+      ),
     );
     assertNoWeights();
   });

@@ -114,7 +114,7 @@ describe("without downloads", () => {
     await assert.rejects(
       obtain({}, { env: offline() }),
       modelError(
-        /only part of revision main, without vae\/config\.json, tokenizer\/vocab\.json, tokenizer\/merges\.txt, tokenizer\/tokenizer_config\.json, text_encoder_2\/model-00002-of-00002\.safetensors, and/,
+        /revision main is incomplete in .*: vae\/config\.json, tokenizer\/vocab\.json, tokenizer\/merges\.txt, tokenizer\/tokenizer_config\.json, text_encoder_2\/model-00002-of-00002\.safetensors missing, and downloads are off/,
       ),
     );
   });
@@ -144,7 +144,11 @@ describe("another kind of model", () => {
       { ...full, "model_index.json": json({ _class_name: "StableDiffusionPipeline" }) },
       /StableDiffusionPipeline, not for FLUX/,
     ],
-    ["one checkpoint file", { "flux1-depth-dev.safetensors": "x", "README.md": "x" }, /no model_index\.json/],
+    [
+      "one checkpoint file",
+      { "flux1-depth-dev.safetensors": "x", "README.md": "x" },
+      /needs model_index\.json, which the repository lacks/,
+    ],
   ] as const)
     test(`is identified before its weights are downloaded: ${what}`, async () => {
       fixture.hub.host(model, files);

@@ -15,7 +15,7 @@ describe("a gated repository", () => {
     await assert.rejects(fixture.obtain(), (error: Error) => {
       assert.ok(error.message.includes(`${fixture.hub.endpoint}/${repository}`));
       return modelError(
-        /gated: accept the terms at .*make a token at .*settings\/tokens.*HF_TOKEN.*hf auth login/,
+        /gated: accept the terms at .*create a token at .*settings\/tokens.*HF_TOKEN.*hf auth login/,
       )(error);
     });
     assert.deepEqual(fixture.hub.resolved(), ["transformer/config.json"]);
@@ -39,7 +39,7 @@ describe("a private repository", () => {
   test("is refused like a missing one, with how to give a token", async () => {
     await assert.rejects(
       fixture.obtain(),
-      modelError(/no such repository at .*or it is private.*make a token/),
+      modelError(/no such repository at .*or it is private.*create a token/),
     );
   });
 

@@ -275,11 +275,15 @@ describe("warnings", () => {
   });
 
   test("tell what T5 does not read of a long prompt", () => {
-    assertWarned(/64 tokens that T5 reads; cut: "[^"]{60}…" \(\d+ characters\)\.$/);
+    assertWarned(
+      /T5 reads only the first 64 tokens of the prompt and ignores "[^"]{60}…" \(\d+ characters\)\.$/,
+    );
   });
 
   test("tell what CLIP does not read of a long prompt", () => {
-    assertWarned(/77 tokens that CLIP reads; cut: "[^"]{60}…" \(\d+ characters\)\.$/);
+    assertWarned(
+      /CLIP reads only the first 77 tokens of the prompt and ignores "[^"]{60}…" \(\d+ characters\)\.$/,
+    );
   });
 });
 
@@ -293,7 +297,7 @@ describe("a prompt that is a little too long", () => {
       prompt: "a a a gold portrait",
     });
     assert.deepEqual(warnings, [
-      'The prompt is longer than the 4 tokens that T5 reads; cut: "gold portrait".',
+      'T5 reads only the first 4 tokens of the prompt and ignores "gold portrait".',
     ]);
   });
 });

@@ -220,6 +220,6 @@ describe("the check before a generation", () => {
     const { warnings } = await onMachineWith(0.1, () =>
       flux.generate({ ...request, width: 128, height: 128 }),
     );
-    assert.match(warnings.join(), /This may need \d{3}\.\d MB of memory, and 100\.0 MB are available/);
+    assert.match(warnings.join(), /This may need \d{3}\.\d MB of memory, but only 100\.0 MB is available/);
   });
 });

@@ -252,18 +252,22 @@ describe("the runner and artifacts", () => {
     assert.ok(isDisposed);
   });
 
-  test("leaves a shared artifact to its owner", async () => {
-    const shared = make.prompt() as PromptEmbeddings;
+  test("leaves a cached artifact to its cache", async () => {
+    const cached = make.prompt() as PromptEmbeddings;
     const stages = [
-      stage({ name: "text", makes: "prompt", makesShared: true }, [], async () => shared as never),
+      stage(
+        { name: "text", makes: "prompt", cache: () => ({ clear() {} }) },
+        [],
+        async () => cached as never,
+      ),
       control,
       denoise,
       decode,
     ];
     await runAll(stages, generation);
-    assert.deepEqual([shared.promptEmbeds.disposed, shared.pooledPromptEmbeds.disposed], [false, false]);
-    shared.promptEmbeds.dispose();
-    shared.pooledPromptEmbeds.dispose();
+    assert.deepEqual([cached.promptEmbeds.disposed, cached.pooledPromptEmbeds.disposed], [false, false]);
+    cached.promptEmbeds.dispose();
+    cached.pooledPromptEmbeds.dispose();
   });
 
   test("frees all artifacts if a stage fails", async () => {
@@ -305,7 +309,7 @@ describe("the runner and the prompt", () => {
   const cacheWith = (policy: MemoryPolicy) => async (): Promise<unknown> => {
     const generation = generationWith(await openTinyWorld());
     const keeping = stage(
-      { name: "text", makes: "prompt", makesShared: true },
+      { name: "text", makes: "prompt", cache: ({ prompts }) => prompts },
       [],
       async () => generation.prompts.keep("a cube", make.prompt() as PromptEmbeddings) as never,
     );

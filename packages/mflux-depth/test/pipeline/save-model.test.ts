@@ -83,7 +83,7 @@ describe("saveModel", () => {
       path: newFolder(),
     });
     assert.equal(saved.quantize, 4);
-    assert.deepEqual(saved.notes, ["quantize is 8, without effect: the weights are stored with 4 bits."]);
+    assert.deepEqual(saved.notes, ["quantize 8 has no effect: the weights are stored with 4 bits."]);
   });
 
   test("writes the dtype that is requested", async () => {

@@ -57,10 +57,14 @@ export const denoise = defineStage({
         yield await stepEvent(step.value, seconds, decode, generation);
       }
     } finally {
-      await steps.return(undefined as never);
+      await end(steps);
     }
   },
 });
+
+/** Ends a generator before its last step; it frees its arrays. */
+const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown> =>
+  generator.return(undefined);
 
 /** @throws {ModelError} when the latents after a step are not finite. */
 async function requireFiniteStep(

@@ -10,12 +10,12 @@ import { type Origin, requireFinite } from "../finite.js";
 import { defineStage, type Generation } from "../stage.js";
 import type { Warnings } from "../warnings.js";
 
-/** Encodes the prompt: pooled embeddings from CLIP, prompt embeddings from T5. The last prompt's are kept. */
+/** Encodes the prompt: pooled embeddings from CLIP, prompt embeddings from T5. Keeps the last prompt's embeddings. */
 export const text = defineStage({
   name: "text",
   reads: [],
   makes: "prompt",
-  makesShared: true,
+  cache: ({ prompts }) => prompts,
   applies: ({ steps }) => steps > 0,
   uses: () => [["text_encoder"], ["text_encoder_2"]],
   // CLIP is smaller, and done before T5.
@@ -95,7 +95,7 @@ async function tokenize({
 function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
   if (truncated !== null)
     warnings.add(
-      `The prompt is longer than the ${ids.length} tokens that ${encoder} reads; cut: ${quoted(truncated)}.`,
+      `${encoder} reads only the first ${ids.length} tokens of the prompt and ignores ${quoted(truncated)}.`,
     );
 }
 

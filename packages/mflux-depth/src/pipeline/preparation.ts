@@ -1,0 +1,93 @@
+/*
+ * The work of a generation before its stages: reads the images, chooses the depth estimator, and checks that everything
+ * fits into memory.
+ */
+import { describeBytes } from "../bytes.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { machineMemory } from "../memory/machine.js";
+import { type MemoryPlan, requireFit } from "../memory/plan.js";
+import type { ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
+import type { EstimatorSource } from "./estimator-source.js";
+import type { StageName } from "./events.js";
+import { readImages } from "./images.js";
+import type { Model } from "./model.js";
+import { planGeneration, workloadOf } from "./plan.js";
+import { warnIfInverted } from "./polarity.js";
+import type { PromptCache } from "./prompt-cache.js";
+import type { Generation, RequestImages, Workload } from "./stage.js";
+import { Warnings } from "./warnings.js";
+
+/** A checked request and its settings. */
+export type AskedGeneration = Pick<
+  Generation,
+  "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "signal"
+>;
+
+/** Shared by all generations of one instance. */
+export interface GenerationContext {
+  readonly model: Model;
+  readonly options: ResolvedLoadOptions;
+  readonly estimators: EstimatorSource;
+  readonly prompts: PromptCache;
+  /** Differences from the requested model, one sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** A generation with a plan of its memory. */
+interface Choice {
+  readonly estimator: DepthEstimator | null;
+  readonly workload: Workload;
+  readonly plan: MemoryPlan<StageName>;
+}
+
+/**
+ * Prepares a generation for its stages.
+ * @throws {ImageError} when an image cannot be read.
+ * @throws {ModelError} when a necessary depth estimator is not found.
+ * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
+ */
+export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
+  const { request, signal } = asked;
+  const { model, options, prompts, notes } = context;
+  const warnings = new Warnings([...notes, ...request.warnings]);
+  // Report problems with images before anything that takes long.
+  const images = await readImages(request, warnings, signal);
+  const { estimator, workload, plan } = await choose(asked, images, context);
+  if (!estimator) warnIfInverted({ images, request, warnings }, null);
+  if (!options.force) requireFit(plan);
+  else if (!plan.fits)
+    warnings.add(
+      `This may need ${describeBytes(plan.peak)} of memory, but only ${describeBytes(plan.machine.available)} is available.`,
+    );
+  const hasCacheLimit = options.cacheLimitGb !== undefined;
+  return { ...asked, workload, model, images, estimator, prompts, hasCacheLimit, warnings };
+}
+
+/**
+ * Chooses the estimator: necessary without a depth map, useful if a photo can show whether the map is inverted. That
+ * comparison alone does not justify a download, or more memory than is available.
+ */
+async function choose(
+  { request, previewEvery, signal }: AskedGeneration,
+  { depthMap, photo }: RequestImages,
+  { model, options, estimators }: GenerationContext,
+): Promise<Choice> {
+  const machine = machineMemory(model.device);
+  const choice = (estimator: DepthEstimator | null): Choice => {
+    const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews: previewEvery > 0 });
+    const plan = planGeneration(model, workload, { policy: options.memory, estimator, machine });
+    return { estimator, workload, plan };
+  };
+  if (!depthMap) return choice(await estimators.find(signal));
+  const optional = canCompare(request, photo) ? await estimators.findHere(signal) : null;
+  const comparing = optional && choice(optional);
+  return comparing && depthPeak(comparing.plan) <= machine.available ? comparing : choice(null);
+}
+
+/** Whether the depth of the photo can show that the given map is inverted. */
+const canCompare = ({ trustDepth }: ResolvedRequest, photo: RequestImages["photo"]): boolean =>
+  photo !== null && !trustDepth;
+
+/** The peak of the stage that estimates the depth, in bytes. */
+const depthPeak = ({ stages }: MemoryPlan<StageName>): number =>
+  stages.find(({ stage }) => stage === "depth")!.peak;
