@@ -5,7 +5,6 @@ import {
   type CachedModel,
   cachedModels,
   type DownloadProgress,
-  deleteModel,
   downloadModel,
   type Engine,
 } from "mflux-depth/engine";
@@ -116,13 +115,13 @@ export class Models {
    */
   async delete(data: FrameData): Promise<Answer> {
     const repository = required("repo_id", data);
-    const revision = optional("revision", data) ?? undefined;
+    const revision = optional("revision", data);
     if (this.#needs.has(repository))
       throw new Error(
         `${repository} is in use by a run or a download; stop it or wait, then delete the model.`,
       );
-    if (this.#engine.held?.model === repository) await this.#engine.evict();
-    return { deleted: await deleteModel(repository, { revision }) };
+    // The engine keeps jobs that begin meanwhile waiting, so none reads files that are being deleted.
+    return { deleted: await this.#engine.deleteModel(repository, revision === null ? {} : { revision }) };
   }
 }
 

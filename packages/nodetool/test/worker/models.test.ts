@@ -223,7 +223,10 @@ test("a run downloads its model by path, variant and patterns, reports it, and c
   );
   hub.host("me/many", variant);
   const model = { type: "hf.flux_depth", repo_id: "me/many", path: "v2", variant: "fp16" };
-  await assert.rejects(run({ ...model, path: null, variant: null }).answer, /me\/many: .*the repository lacks/);
+  await assert.rejects(
+    run({ ...model, path: null, variant: null }).answer,
+    /me\/many: .*the repository lacks/,
+  );
   await assert.rejects(run({ ...model, ignore_patterns: ["*.fp16.*"] }).answer, /or the patterns exclude/);
   await assert.rejects(run({ ...model, path: "../v2" }).answer, /leads out of the repository/);
 
