@@ -9,6 +9,8 @@ export const slowTests = {
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mflux-depth/test/cli/generate.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/main.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/save.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/resume.test.ts": "runs the command line, a process for each command",
   "packages/mflux-depth/test/cli/signals.test.ts": "waits for processes that do not answer signals",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
@@ -36,10 +38,16 @@ export const slowTests = {
     "saves models at every bit width, in processes that are killed",
   "packages/mflux-depth/test/weights/component.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/weights/writer.test.ts": "measures the memory of processes",
+  "packages/nodetool/test/node.test.ts": "generates in the engine's process",
+  "packages/nodetool/test/worker/cache.test.ts": "starts workers and loads models in them",
+  "packages/nodetool/test/worker/cancelling.test.ts": "starts workers and cancels their runs",
   "packages/nodetool/test/worker/models.test.ts": "starts workers and loads models in them",
   "packages/nodetool/test/worker/recommended.test.ts":
     "starts a worker, downloads models with it and generates",
   "packages/nodetool/test/worker/responsive.test.ts":
     "generates while it measures how soon the worker answers",
+  "packages/nodetool/test/worker/runs.test.ts": "starts workers and generates in them",
+  "packages/nodetool/test/worker/secrets.test.ts": "starts a worker and stalls its downloads",
+  "packages/nodetool/test/worker/stdio.test.ts": "starts workers and generates over pipes",
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
 };

@@ -8,11 +8,11 @@ const fuzz = at("../../fuzz/dist/main.js");
 describe("hostile input is accepted or refused properly", () => {
   // The same cases in every run; `npm run fuzz` tries others.
   for (const [area, cases] of [
-    ["images", 300],
+    ["images", 1000],
     ["models", 60],
     ["prompts", 10],
-    ["library", 400],
-    ["flags", 120],
+    ["library", 2000],
+    ["flags", 200],
   ] as const)
     test(area, () => {
       const { stdout, stderr, status } = spawnSync(
