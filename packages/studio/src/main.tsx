@@ -1,0 +1,4 @@
+import { render } from "preact";
+import "./design/system.css";
+
+render(<main>mflux-depth</main>, document.getElementById("studio")!);
