@@ -1,0 +1,8 @@
+/** The canvas: depth as something to see, shape and turn around. */
+export { type Brush, type BrushPoint, type BrushTool, defaultBrush } from "./brush/brush.js";
+export { DepthPainting } from "./brush/painting.js";
+export { type DepthField, type FieldOrigin, makeField } from "./field/depth-field.js";
+export { isNeutral, type Levels, neutralLevels } from "./field/levels.js";
+export { fieldFromNpy } from "./field/npy.js";
+export { encodeDepth } from "./field/png16.js";
+export type { Comparison, View } from "./stage/view.js";
