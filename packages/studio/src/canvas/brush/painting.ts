@@ -42,6 +42,11 @@ export class DepthPainting {
     return this.#history.canUndo || this.#history.forgetful;
   }
 
+  /** Whether a stroke has begun and not ended. */
+  get isStroking(): boolean {
+    return this.#path !== null;
+  }
+
   /** Counts of the present values. */
   get statistics(): Statistics {
     this.#statistics ??= statisticsOf(this.field);

@@ -1,4 +1,4 @@
-/** How a field becomes the grey values of the map that the model sees; the server's options by the same meaning. */
+/** How a field becomes the grey values of the map that the model sees; the server's options, with the same meaning. */
 export interface Levels {
   /** Percentile of the field that becomes white. */
   readonly near: number;
@@ -16,27 +16,33 @@ export const neutralLevels: Levels = { near: 100, far: 0, gamma: 1, invert: fals
 /** The values of gamma that the server accepts. */
 export const gammaLimits = { min: 0.01, max: 100 };
 
-/** The smallest distance between far and near, in percent. */
-export const leastSpread = 0.01;
-
 export const isNeutral = ({ near, far, gamma, invert }: Levels): boolean =>
   near === neutralLevels.near && far === neutralLevels.far && gamma === neutralLevels.gamma && !invert;
 
-/** The values of a field that become black and white. */
-export interface ValueRange {
-  readonly min: number;
-  readonly max: number;
+/** Levels resolved for one field: the curve from its values to grey values. */
+export interface ToneCurve {
+  /** The value that becomes black. */
+  readonly black: number;
+  /** The value that becomes white; above `black`. */
+  readonly white: number;
+  readonly gamma: number;
+  /** The sum of the darkest and the brightest grey, around which an inverted map is mirrored; null when not inverted. */
+  readonly mirror: number | null;
 }
 
 /**
- * The grey value of one value of a field: the formula of the server's `depth/adjustments.ts`, which the shaders repeat
- * (`stage/levels.glsl.ts`).
- * @param range the values that become black and white
+ * The grey value of a value, 0 to 1: the formula of the library's `depth/adjustments.ts`, which the shaders repeat
+ * (`stage/shaders.ts`).
  */
-export function levelled(value: number, { min, max }: ValueRange, { gamma, invert }: Levels): number {
-  const inside = Math.min(Math.max((value - min) / (max - min), 0), 1);
-  const curved = gamma === 1 ? inside : inside ** (1 / gamma);
-  return invert ? 1 - curved : curved;
+export function grey(value: number, curve: ToneCurve): number {
+  const shaped = unmirrored(value, curve);
+  return curve.mirror === null ? shaped : curve.mirror - shaped;
+}
+
+/** {@link grey} before the map is inverted. */
+export function unmirrored(value: number, { black, white, gamma }: Omit<ToneCurve, "mirror">): number {
+  const inside = Math.min(Math.max((value - black) / (white - black), 0), 1);
+  return gamma === 1 ? inside : inside ** (1 / gamma);
 }
 
 /** The position between black and white, 0 to 1, that gamma turns into middle grey. */

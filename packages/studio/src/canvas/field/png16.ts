@@ -1,6 +1,6 @@
 import type { DepthField } from "./depth-field.js";
-import { type Levels, levelled } from "./levels.js";
-import { rangeOf, type Statistics } from "./statistics.js";
+import { grey, type Levels } from "./levels.js";
+import { type Statistics, toneCurve } from "./statistics.js";
 
 /**
  * Encodes a field as the server will use it: a grey PNG of 16 bits with the levels applied, so that a job takes it with
@@ -8,14 +8,12 @@ import { rangeOf, type Statistics } from "./statistics.js";
  * @throws {RangeError} when the percentiles of near and far are equal.
  */
 export async function encodeDepth(field: DepthField, statistics: Statistics, levels: Levels): Promise<Blob> {
-  const range = rangeOf(statistics, levels);
-  if (!range)
+  const curve = toneCurve(statistics, levels);
+  if (!curve)
     throw new RangeError(
       `The percentiles ${levels.far} and ${levels.near} of the depth are equal; choose them farther apart.`,
     );
-  return await encodePng16(field.width, field.height, (index) =>
-    levelled(field.values[index]!, range, levels),
-  );
+  return await encodePng16(field.width, field.height, (index) => grey(field.values[index]!, curve));
 }
 
 /**

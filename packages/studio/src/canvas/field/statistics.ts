@@ -1,5 +1,5 @@
 import type { DepthField } from "./depth-field.js";
-import { type Levels, neutralLevels, type ValueRange } from "./levels.js";
+import { type Levels, neutralLevels, type ToneCurve, unmirrored } from "./levels.js";
 
 /** Counts of a field's values, for its histogram and its percentiles. */
 export interface Statistics {
@@ -74,14 +74,18 @@ export function percentileOf({ below, bins, values }: Statistics, value: number)
 }
 
 /**
- * The values that levels turn black and white. At the default levels the values stay as they are, as the server leaves
- * those of a given map; an estimate has been spread over 0 to 1 by `makeField`, where both mean the same.
+ * Resolves levels for a field. At the default percentiles the values stay as they are, as the server leaves those of a
+ * given map; an estimate has been spread over 0 to 1 by `makeField`, so that both mean the same.
  * @returns null when the two percentiles are equal, which the server refuses
  */
-export function rangeOf(statistics: Statistics, { near, far }: Levels): ValueRange | null {
-  if (near === neutralLevels.near && far === neutralLevels.far) return { min: 0, max: 1 };
-  const [min, max] = [percentile(statistics, far), percentile(statistics, near)];
-  return max > min ? { min, max } : null;
+export function toneCurve(statistics: Statistics, { near, far, gamma, invert }: Levels): ToneCurve | null {
+  const whole = near === neutralLevels.near && far === neutralLevels.far;
+  const [black, white] = whole ? [0, 1] : [percentile(statistics, far), percentile(statistics, near)];
+  if (!(white > black)) return null;
+  const curve = { black, white, gamma };
+  const ends = [percentile(statistics, 0), percentile(statistics, 100)] as const;
+  const mirror = invert ? unmirrored(ends[0], curve) + unmirrored(ends[1], curve) : null;
+  return { ...curve, mirror };
 }
 
 /**
