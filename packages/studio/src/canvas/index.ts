@@ -1,6 +1,9 @@
 /** The canvas: depth as something to see, shape and turn around. */
 export { type Brush, type BrushPoint, type BrushTool, defaultBrush } from "./brush/brush.js";
 export { DepthPainting } from "./brush/painting.js";
+export { BrushPanel, type BrushPanelProps } from "./components/brush-panel.js";
+export { DepthHistogram, type DepthHistogramProps } from "./components/depth-histogram.js";
+export { DepthStage, type DepthStageProps } from "./components/depth-stage.js";
 export { type DepthField, type FieldOrigin, makeField } from "./field/depth-field.js";
 export { isNeutral, type Levels, neutralLevels } from "./field/levels.js";
 export { fieldFromNpy } from "./field/npy.js";

@@ -75,6 +75,13 @@ export class StrokeHistory {
     }
   }
 
+  /** Ends the stroke and takes it back for good. @returns the region that changed, or null if it touched nothing */
+  abandon(): Rectangle | null {
+    const stroke = this.#open;
+    this.#open = null;
+    return stroke && stroke.size > 0 ? this.#swap(stroke) : null;
+  }
+
   /** Takes the last stroke back. @returns the region that changed, or null if there was nothing to undo */
   undo(): Rectangle | null {
     return this.#move(this.#done, this.#undone);
@@ -89,6 +96,11 @@ export class StrokeHistory {
     const stroke = from.pop();
     if (!stroke) return null;
     to.push(stroke);
+    return this.#swap(stroke);
+  }
+
+  /** Exchanges a stroke's tiles with those of the field. @returns the region around them */
+  #swap(stroke: Stroke): Rectangle {
     let [left, top, right, bottom] = [this.#field.width, this.#field.height, 0, 0];
     for (const [index, tile] of stroke) {
       const { x, y, width, height } = this.#boundsOf(index);

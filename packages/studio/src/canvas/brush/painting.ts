@@ -89,6 +89,13 @@ export class DepthPainting {
     for (const listener of this.#listeners) listener(null);
   }
 
+  /** Ends the stroke as if it had never been; does nothing without one. */
+  abandon(): void {
+    this.#path = null;
+    const region = this.#history.abandon();
+    if (region) this.#changed(region);
+  }
+
   /** Takes the last stroke back. */
   undo(): void {
     const region = this.#history.undo();

@@ -57,13 +57,17 @@ export class Program {
     }
     switch (type) {
       case gl.FLOAT_VEC2:
-        return gl.uniform2fv(location, value);
+        gl.uniform2fv(location, value);
+        break;
       case gl.FLOAT_VEC4:
-        return gl.uniform4fv(location, value);
+        gl.uniform4fv(location, value);
+        break;
       case gl.INT_VEC2:
-        return gl.uniform2iv(location, value);
+        gl.uniform2iv(location, value);
+        break;
       case gl.FLOAT_MAT4:
-        return gl.uniformMatrix4fv(location, false, value);
+        gl.uniformMatrix4fv(location, false, value);
+        break;
       default:
         throw new Error(`A shader of the stage has a uniform of type ${type}, which nothing sets.`);
     }

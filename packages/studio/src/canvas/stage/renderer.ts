@@ -13,7 +13,8 @@ import {
   reliefVertex,
 } from "./shaders.js";
 import { FieldTexture, PictureTexture, TargetTexture } from "./textures.js";
-import { placed, type Size, type Viewport } from "./viewport.js";
+import { partPlaced, type Size, type Viewport } from "./viewport.js";
+import type { World } from "./world.js";
 
 /** What is drawn, besides the pictures. */
 export interface Scene {
@@ -21,8 +22,7 @@ export interface Scene {
   readonly stage: Size;
   /** Pixels of the screen for each CSS pixel. */
   readonly pixelRatio: number;
-  /** The proportions that all views share. */
-  readonly picture: Size;
+  readonly world: World;
   readonly viewport: Viewport;
   readonly orbit: Orbit;
   readonly curve: ToneCurve;
@@ -123,21 +123,16 @@ export class Renderer {
     const x = Math.round(pane.x * pixelRatio);
     const width = Math.round(pane.width * pixelRatio);
     gl.viewport(x, 0, width, gl.drawingBufferHeight);
-    switch (pane.view) {
-      case "photo":
-        return this.#drawPicture(this.#photo, pane, scene);
-      case "result":
-        return this.#drawPicture(this.#result, pane, scene);
-      case "depth":
-        return this.#drawDepth(pane, scene);
-      case "relief":
-        return this.#drawRelief(pane, scene);
-    }
+    if (pane.view === "depth") this.#drawDepth(pane, scene);
+    else if (pane.view === "relief") this.#drawRelief(pane, scene);
+    else this.#drawPicture(pane.view === "photo" ? this.#photo : this.#result, pane, scene);
   }
 
   #drawPicture(picture: PictureTexture | null, pane: Pane, scene: Scene): void {
     if (!picture) return;
-    const place = placed(scene.viewport, pane, scene.picture);
+    const { bounds, picture: photo, result } = scene.world;
+    const part = pane.view === "result" ? result : photo;
+    const place = partPlaced(scene.viewport, pane, bounds, part);
     const enlargement = (place.width * scene.pixelRatio) / picture.width;
     picture.bind(0, { pixelated: enlargement >= pixelatedFrom });
     this.#programs.picture.use({ picture: 0, place: inClipSpace(place, pane) });
@@ -146,7 +141,8 @@ export class Renderer {
 
   #drawDepth(pane: Pane, scene: Scene): void {
     if (!this.#painting || !this.#field) return;
-    const place = placed(scene.viewport, pane, scene.picture);
+    const { bounds, picture } = scene.world;
+    const place = partPlaced(scene.viewport, pane, bounds, picture);
     const texelsPerPixel = this.#painting.field.width / (place.width * scene.pixelRatio);
     this.#field.bind(0);
     this.#bindPhoto(1);
@@ -167,7 +163,8 @@ export class Renderer {
     if (!heights) return;
     const gl = this.#gl;
     const aspect = pane.width / pane.height;
-    const photo = { width: scene.picture.width / scene.picture.height, height: 1 };
+    const { picture } = scene.world;
+    const photo = { width: picture.width / picture.height, height: 1 };
     const seen = Math.max(photo.height, photo.width / aspect);
     heights.bind(0);
     this.#bindPhoto(1);
@@ -212,9 +209,12 @@ export class Renderer {
   }
 
   #bindPhoto(unit: number): void {
-    if (this.#photo) return this.#photo.bind(unit, { pixelated: false });
-    this.#gl.activeTexture(this.#gl.TEXTURE0 + unit);
-    this.#gl.bindTexture(this.#gl.TEXTURE_2D, this.#blank);
+    if (this.#photo) {
+      this.#photo.bind(unit, { pixelated: false });
+    } else {
+      this.#gl.activeTexture(this.#gl.TEXTURE0 + unit);
+      this.#gl.bindTexture(this.#gl.TEXTURE_2D, this.#blank);
+    }
   }
 
   #drawRectangle(): void {

@@ -1,3 +1,5 @@
+import type { Rectangle } from "../field/rectangle.js";
+
 /** A size in CSS pixels or in pixels of a picture. */
 export interface Size {
   readonly width: number;
@@ -9,31 +11,28 @@ export interface Point {
   readonly y: number;
 }
 
-/**
- * Which part of a picture a pane shows. It is independent of the picture's size, so that photo, depth and result of
- * different sizes stay in place when one replaces the other.
- */
+/** Which part of the world a pane shows. All views share it, so that everything stays in place when one replaces another. */
 export interface Viewport {
-  /** Times the size at which the whole picture fits. */
+  /** Times the size at which the bounds just fit. */
   readonly zoom: number;
-  /** The point of the picture in the middle of the pane, as shares of its width and height. */
+  /** The point in the middle of the pane, as shares of the bounds' width and height. */
   readonly center: Point;
 }
 
-/** The whole picture. */
+/** Everything. */
 export const wholePicture: Viewport = { zoom: 1, center: { x: 0.5, y: 0.5 } };
 
 /** The largest size of one picture pixel, in CSS pixels. */
 const largestPixel = 32;
 
 /** CSS pixels for each pixel of a picture that just fits into a pane. */
-export const fitScale = (pane: Size, picture: Size): number =>
-  Math.min(pane.width / picture.width, pane.height / picture.height);
+export const fitScale = (pane: Size, bounds: Size): number =>
+  Math.min(pane.width / bounds.width, pane.height / bounds.height);
 
-/** Where a pane shows a picture: its upper left corner and size, in CSS pixels from the pane's corner. */
-export function placed(viewport: Viewport, pane: Size, picture: Size): Point & Size {
-  const scale = fitScale(pane, picture) * viewport.zoom;
-  const [width, height] = [picture.width * scale, picture.height * scale];
+/** Where a pane shows its bounds: the upper left corner and the size, in CSS pixels from the pane's corner. */
+export function placed(viewport: Viewport, pane: Size, bounds: Size): Rectangle {
+  const scale = fitScale(pane, bounds) * viewport.zoom;
+  const [width, height] = [bounds.width * scale, bounds.height * scale];
   return {
     x: pane.width / 2 - viewport.center.x * width,
     y: pane.height / 2 - viewport.center.y * height,
@@ -42,10 +41,16 @@ export function placed(viewport: Viewport, pane: Size, picture: Size): Point & S
   };
 }
 
-/** The point of the picture under a point of the pane, as shares of its width and height. */
-export function shareAt(viewport: Viewport, pane: Size, picture: Size, point: Point): Point {
-  const { x, y, width, height } = placed(viewport, pane, picture);
-  return { x: (point.x - x) / width, y: (point.y - y) / height };
+/** Where a pane shows a part of the world, in CSS pixels from the pane's corner. */
+export function partPlaced(viewport: Viewport, pane: Size, bounds: Rectangle, part: Rectangle): Rectangle {
+  const all = placed(viewport, pane, bounds);
+  const scale = all.width / bounds.width;
+  return {
+    x: all.x + (part.x - bounds.x) * scale,
+    y: all.y + (part.y - bounds.y) * scale,
+    width: part.width * scale,
+    height: part.height * scale,
+  };
 }
 
 /**
@@ -54,30 +59,31 @@ export function shareAt(viewport: Viewport, pane: Size, picture: Size, point: Po
  */
 export function zoomedAt(
   viewport: Viewport,
-  { pane, picture }: { pane: Size; picture: Size },
+  { pane, bounds }: { pane: Size; bounds: Size },
   point: Point,
   factor: number,
 ): Viewport {
-  const zoom = clamp(viewport.zoom * factor, 1, Math.max(1, largestPixel / fitScale(pane, picture)));
-  const fixed = shareAt(viewport, pane, picture, point);
-  const { width, height } = placed({ ...viewport, zoom }, pane, picture);
+  const zoom = clamp(viewport.zoom * factor, 1, Math.max(1, largestPixel / fitScale(pane, bounds)));
+  const before = placed(viewport, pane, bounds);
+  const fixed = { x: (point.x - before.x) / before.width, y: (point.y - before.y) / before.height };
+  const { width, height } = placed({ ...viewport, zoom }, pane, bounds);
   const center = {
     x: fixed.x - (point.x - pane.width / 2) / width,
     y: fixed.y - (point.y - pane.height / 2) / height,
   };
-  return contained({ zoom, center }, pane, picture);
+  return contained({ zoom, center }, pane, bounds);
 }
 
 /** Moves the picture by CSS pixels. */
-export function panned(viewport: Viewport, pane: Size, picture: Size, by: Point): Viewport {
-  const { width, height } = placed(viewport, pane, picture);
+export function panned(viewport: Viewport, pane: Size, bounds: Size, by: Point): Viewport {
+  const { width, height } = placed(viewport, pane, bounds);
   const center = { x: viewport.center.x - by.x / width, y: viewport.center.y - by.y / height };
-  return contained({ ...viewport, center }, pane, picture);
+  return contained({ ...viewport, center }, pane, bounds);
 }
 
-/** Keeps the picture in sight: centred where it is smaller than the pane, otherwise covering it. */
-export function contained(viewport: Viewport, pane: Size, picture: Size): Viewport {
-  const { width, height } = placed(viewport, pane, picture);
+/** Keeps the bounds in sight: centred where they are smaller than the pane, otherwise covering it. */
+export function contained(viewport: Viewport, pane: Size, bounds: Size): Viewport {
+  const { width, height } = placed(viewport, pane, bounds);
   const inside = (center: number, length: number, room: number): number => {
     const half = room / 2 / length;
     return half >= 0.5 ? 0.5 : clamp(center, half, 1 - half);
@@ -91,8 +97,19 @@ export function contained(viewport: Viewport, pane: Size, picture: Size): Viewpo
   };
 }
 
+/** The same place and scale for other bounds; all of them if all was seen. */
+export function rebased(viewport: Viewport, pane: Size, from: Rectangle, to: Rectangle): Viewport {
+  if (viewport.zoom === 1) return wholePicture;
+  const zoom = Math.max(1, (viewport.zoom * fitScale(pane, from)) / fitScale(pane, to));
+  const center = {
+    x: (from.x + viewport.center.x * from.width - to.x) / to.width,
+    y: (from.y + viewport.center.y * from.height - to.y) / to.height,
+  };
+  return contained({ zoom, center }, pane, to);
+}
+
 /** The factor of zoom that shows one pixel of the picture as one pixel of the screen. */
-export const pixelZoom = (pane: Size, picture: Size, pixelRatio: number): number =>
-  Math.max(1, 1 / (fitScale(pane, picture) * pixelRatio));
+export const pixelZoom = (pane: Size, bounds: Size, pixelRatio: number): number =>
+  Math.max(1, 1 / (fitScale(pane, bounds) * pixelRatio));
 
 const clamp = (value: number, min: number, max: number): number => Math.min(Math.max(value, min), max);
