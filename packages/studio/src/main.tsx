@@ -1,4 +1,7 @@
 import { render } from "preact";
 import "./design/system.css";
+import { startStudio } from "./state/studio.js";
+import { Studio } from "./views/studio.js";
 
-render(<main>mflux-depth</main>, document.getElementById("studio")!);
+startStudio();
+render(<Studio />, document.getElementById("studio")!);
