@@ -68,7 +68,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     // Runs the pipeline in its own process. The owner's side does without MLX.
     engine: {
       files: ["engine/"],
-      layers: ["base", "options", "hub", "memory", "depth", "families", "pipeline"],
+      layers: ["base", "options", "images", "hub", "memory", "depth", "families", "pipeline"],
     },
     cli: {
       files: ["cli/"],
