@@ -4,11 +4,15 @@ import type { ImageFormat } from "./encode.js";
 /**
  * Encodes an image of this library's making again: in another format, at another width.
  * @param options.width in pixels; an image is never enlarged. Its own by default.
+ * @param options.quality of JPEG and WebP, 0 to 100; 90 by default.
  */
 export async function reencode(
   image: Uint8Array,
   format: ImageFormat,
-  { width }: { readonly width?: number | undefined } = {},
+  {
+    width,
+    quality = 90,
+  }: { readonly width?: number | undefined; readonly quality?: number | undefined } = {},
 ): Promise<Uint8Array> {
   const sharp = await codec();
   const source = sharp(image);
@@ -17,8 +21,8 @@ export async function reencode(
     case "png":
       return resized.png().toBuffer();
     case "jpeg":
-      return resized.jpeg({ quality: 90 }).toBuffer();
+      return resized.jpeg({ quality: Math.max(1, quality) }).toBuffer();
     case "webp":
-      return resized.webp({ quality: 90 }).toBuffer();
+      return resized.webp({ quality: Math.max(1, quality) }).toBuffer();
   }
 }
