@@ -20,7 +20,7 @@ import type { ModelReference, TensorInput } from "./values.js";
 export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
   const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
   const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
-  const { image, depthImage, invertDepth, latents } = values;
+  const { image, depthImage, latents } = values;
   const warnings: string[] = [];
 
   if (image === undefined && depthImage === undefined)
@@ -29,8 +29,7 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
       "Give a depth map (depthImage) or a photo to infer one from (image).",
       { code: "option-missing" },
     );
-  if (invertDepth && depthImage === undefined)
-    warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
+  requireNearAboveFar(values.depthNear, values.depthFar, ["depthNear", "depthFar"]);
 
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = values.imageStrength ?? (both ? defaultStrength : 0);
@@ -57,6 +56,23 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
     throw new OptionError("latents", "latents must hold finite numbers; some of its values are not.");
 
   return { ...values, imageStrength, width, height, seed: values.seed || randomSeed(), warnings };
+}
+
+/**
+ * Checks the percentiles that become white and black.
+ * @param names their options, for the message.
+ * @throws {OptionError} when they are equal or in the wrong order.
+ */
+export function requireNearAboveFar(
+  near: number,
+  far: number,
+  [nearName, farName]: readonly [near: string, far: string],
+): void {
+  if (far >= near)
+    throw new OptionError(
+      nearName,
+      `${nearName} (${near}) must be above ${farName} (${far}), because near becomes white.`,
+    );
 }
 
 /** The values of a tensor, row by row. */

@@ -32,8 +32,13 @@ export interface PictureParameters {
   /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
-  /** Whether the given depth map was inverted. */
+  /** Whether the depth map was inverted. */
   readonly depth_inverted: boolean;
+  /** The percentile of the depth map that became white. */
+  readonly depth_near: number;
+  /** The percentile of the depth map that became black. */
+  readonly depth_far: number;
+  readonly depth_gamma: number;
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   readonly mlx_version: string;

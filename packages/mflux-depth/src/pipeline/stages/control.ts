@@ -1,3 +1,4 @@
+import { adjustmentsOf } from "../../depth/adjustments.js";
 import type { DepthEstimate } from "../../depth/estimate.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
@@ -27,7 +28,7 @@ async function depthMapOf(
 ): Promise<FloatImage> {
   const { width, height } = request;
   const { depthMap: given } = images;
-  if (!given) return estimate!.map(width, height);
+  if (!given) return estimate!.map(width, height, adjustmentsOf(request));
   const resized = await resizeInSlices(given, width, height, lanczos, signal);
   return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 1)) };
 }
