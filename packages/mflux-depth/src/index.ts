@@ -27,6 +27,7 @@ export {
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
+export type { Preparations } from "./pipeline/model.js";
 export {
   type DepthMap,
   GenerationResult,
@@ -40,4 +41,4 @@ export {
   type SaveProgress,
   saveModel,
 } from "./pipeline/save-model.js";
-export type { LoadProgress } from "./weights/component.js";
+export type { LoadProgress, Preparation } from "./weights/component.js";

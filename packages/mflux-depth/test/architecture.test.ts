@@ -53,7 +53,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     families: {
       files: ["families/"],
-      layers: ["base", "files", "models", "sampling", "weights", "hub", "depth"],
+      layers: ["base", "files", "options", "tokenizers", "models", "sampling", "weights", "hub", "depth"],
       packages: mlx,
     },
     pipeline: {

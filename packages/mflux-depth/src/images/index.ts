@@ -4,5 +4,7 @@ export { checkDecodable, type ReadImageOptions } from "./decode.js";
 export type { ImageFormat } from "./encode.js";
 export { type ImageIdentity, identifyImage } from "./identify.js";
 export { decodeMap, encodeMap, type GreyMap, type MapFormat } from "./map.js";
+export type { PictureParameters } from "./metadata.js";
 export { toNpy } from "./npy.js";
-export { reencode } from "./reencode.js";
+export { parametersIn } from "./parameters.js";
+export { type ReencodeOptions, reencode } from "./reencode.js";

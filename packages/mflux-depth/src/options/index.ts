@@ -29,6 +29,7 @@ export type {
   LoadOption,
   LoadOptions,
   MemoryPolicy,
+  RequestDefaults,
   RequestOption,
   ResolvedLoadOptions,
   ResolvedOptions,

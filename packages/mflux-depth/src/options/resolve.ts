@@ -2,16 +2,24 @@ import { OptionError } from "../errors.js";
 import { checkOptions } from "./check.js";
 import { defaultStrength } from "./defaults.js";
 import { loadOptions, requestOptions } from "./table.js";
-import type { GenerateRequest, LoadOptions, ResolvedLoadOptions, ResolvedRequest } from "./types.js";
+import type {
+  GenerateRequest,
+  LoadOptions,
+  RequestDefaults,
+  ResolvedLoadOptions,
+  ResolvedRequest,
+} from "./types.js";
 import type { ModelReference, TensorInput } from "./values.js";
 
 /**
  * Checks a request, fills in defaults, floors the size and draws a seed in place of 0. Images are checked when they
  * are read.
+ * @param defaults take precedence over the table's: those of the model's family, once it is known.
  * @throws {OptionError} for a value that an option cannot have, or options that contradict each other.
  */
-export function resolveRequest(request: GenerateRequest): ResolvedRequest {
-  const values = checkOptions(requestOptions, request);
+export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
+  const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
+  const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
   const { image, depthImage, latents } = values;
   const warnings: string[] = [];
 

@@ -1,7 +1,6 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { EstimateOptions } from "../depth/estimator.js";
-import { componentNames } from "../families/family.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -25,7 +24,7 @@ import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
-import { findModel, openModel, quantizeNotes } from "./model.js";
+import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
 import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
 import { type ComputeSettings, enterWith } from "./process-settings.js";
@@ -41,6 +40,11 @@ import { Turn } from "./turn.js";
 export interface FluxDepthOptions extends LoadOptions {
   /** Receives the progress of downloads and of reading weights, during generations too. */
   readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
+  /**
+   * Changes the networks between loading their weights and their first use, by component: attaches adapters
+   * (`Linear.attach` of `@mflux-depth/mlx/nn`), or replaces weights. The memory plan counts the bytes that they announce.
+   */
+  readonly prepare?: Preparations | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -101,11 +105,12 @@ export class FluxDepth {
 
   /**
    * Finds a model, downloads missing files, and checks that a model family recognises it. Weights are read later.
-   * @throws {OptionError} for an option's value, or a device that this machine does not have.
+   * @throws {OptionError} for an option's value, a device that this machine does not have, or a component in `prepare`
+   *   that the model does not have.
    * @throws {ModelError} when the model does not exist, is of another kind, cannot be downloaded, or is damaged.
    */
   static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
-    const { onProgress, signal: cancel, ...rest } = given;
+    const { onProgress, prepare, signal: cancel, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
     const progress = new Listener(onProgress);
@@ -115,7 +120,7 @@ export class FluxDepth {
     const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
-    const model = openModel(files, options, settings.device, { onProgress: progress.tell });
+    const model = openModel(files, options, settings.device, { onProgress: progress.tell, prepare });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
@@ -176,8 +181,8 @@ export class FluxDepth {
       ...rest
     } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
-    const request = resolveRequest(rest);
     const { model } = this.#context;
+    const request = resolveRequest(rest, model.family.defaults);
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
@@ -275,7 +280,7 @@ export class FluxDepth {
   /** Frees everything that outlives a generation. */
   #free(): void {
     const { model, estimators, prompts } = this.#context;
-    for (const name of componentNames) model.components[name].free();
+    for (const component of Object.values(model.components)) component.free();
     estimators.free();
     prompts.clear();
   }

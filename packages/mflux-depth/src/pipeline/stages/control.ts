@@ -10,12 +10,13 @@ export const control = defineStage({
   name: "control",
   reads: ["estimate"],
   makes: "control",
-  uses: () => [["vae"]],
+  uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run({ estimate }, generation, components) {
     const depthMap = await depthMapOf(estimate, generation);
-    using loan = await components.borrow("vae");
-    const latents = await encodeImage(depthMap, loan.vae, "control", generation);
+    const { component } = generation.model.family.autoencoding;
+    using loan = await components.borrow(component);
+    const latents = await encodeImage(depthMap, loan[component]!, "control", generation);
     return { depthMap, latents };
   },
 });
