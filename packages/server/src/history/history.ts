@@ -119,9 +119,15 @@ export class History {
     })!;
   }
 
-  /** Cancels a queued job. */
-  cancelledQueued(id: string): boolean {
-    return this.#endQueued(id, { state: "cancelled", error: null });
+  /** Cancels a queued job. @returns false if it is not queued. */
+  cancelledQueued(id: string, now: number = Date.now()): boolean {
+    const job = this.#record(id, () => {
+      const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
+      if (!this.#ledger.jobs.cancelQueued(id, now)) return false;
+      this.#leaveQueue(id);
+      return [this.#durable(id, attempt, "cancelled", {})];
+    });
+    return job !== null;
   }
 
   cancelRequested(id: string): boolean {
@@ -269,24 +275,6 @@ export class History {
     if (!job) return false;
     this.#measure({ name: "job", outcome: state, seconds: (now - job.startedAt!) / 1000 });
     return true;
-  }
-
-  #endQueued(
-    id: string,
-    end: { readonly state: "failed" | "cancelled"; readonly error: ErrorObject | null },
-  ): boolean {
-    const job = this.#record(id, () => {
-      const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
-      if (!this.#ledger.jobs.finishQueued(id, end, Date.now())) return false;
-      this.#leaveQueue(id);
-      return [this.#durable(id, attempt, end.state, {})];
-    });
-    return job !== null;
-  }
-
-  /** Fails a queued job that cannot be tried again. */
-  failedQueued(id: string, error: ErrorObject): boolean {
-    return this.#endQueued(id, { state: "failed", error });
   }
 
   // ---------------------------------------------------------------- events

@@ -290,18 +290,10 @@ export class Jobs {
     return finished;
   }
 
-  /** Ends a queued job without an attempt. @returns false if it is not queued. */
-  finishQueued(
-    id: string,
-    end: { readonly state: "failed" | "cancelled"; readonly error: ErrorObject | null },
-    now: number,
-  ): boolean {
+  /** Cancels a queued job. @returns false if it is not queued. */
+  cancelQueued(id: string, now: number): boolean {
     return this.#changed(
-      `UPDATE jobs SET state = ?, error = ?, cancel_requested = max(cancel_requested, ?), finished_at = ?
-       WHERE id = ? AND state = 'queued'`,
-      end.state,
-      end.error && JSON.stringify(end.error),
-      Number(end.state === "cancelled"),
+      "UPDATE jobs SET state = 'cancelled', cancel_requested = 1, finished_at = ? WHERE id = ? AND state = 'queued'",
       now,
       id,
     );

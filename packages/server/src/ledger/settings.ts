@@ -22,8 +22,9 @@ export class Settings {
     return this.#get("backup_until") ?? 0;
   }
 
-  set backupUntil(time: number) {
-    this.#set("backup_until", time);
+  /** Lets a backup read the stored files until a time. */
+  holdFiles(until: number): void {
+    this.#set("backup_until", until);
   }
 
   #get(name: string): number | null {

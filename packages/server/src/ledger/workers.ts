@@ -35,6 +35,10 @@ export class Workers {
     );
   }
 
+  find(id: string): WorkerRecord | null {
+    return this.all().find((worker) => worker.id === id) ?? null;
+  }
+
   all(): readonly WorkerRecord[] {
     const rows = this.#database
       .prepare("SELECT id, draining, device, memory_bytes, last_seen FROM workers ORDER BY id")

@@ -1,10 +1,11 @@
-import { createReadStream, createWriteStream } from "node:fs";
+import { createReadStream, createWriteStream, existsSync } from "node:fs";
 import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Pack, pack } from "tar-stream";
 import { pathInStore } from "../blobs/file-store.js";
 import { filesFolderIn, ledgerFileIn } from "../data-folder/data-folder.js";
+import { ServiceError } from "../errors.js";
 import { Ledger } from "../ledger/ledger.js";
 
 /** How long a promise to read files holds; a backup that was killed holds nothing up for longer. */
@@ -19,9 +20,11 @@ const leaseMs = 60_000;
  * @throws the error of the file system.
  */
 export async function backUp(folder: string, target: string): Promise<void> {
+  if (!existsSync(ledgerFileIn(folder)))
+    throw new ServiceError("unavailable", "There is no ledger to back up in this data folder.");
   const ledger = new Ledger(ledgerFileIn(folder), () => {});
   // Files that the copy names must stay until they are copied: the server deletes none meanwhile.
-  const hold = (): void => ledger.write(() => void (ledger.settings.backupUntil = Date.now() + leaseMs));
+  const hold = (): void => ledger.settings.holdFiles(Date.now() + leaseMs);
   hold();
   const renewal = setInterval(hold, leaseMs / 3);
   const aside = await mkdtemp(join(dirname(target), ".backup-"));
@@ -32,7 +35,7 @@ export async function backUp(folder: string, target: string): Promise<void> {
     await rename(join(aside, "archive"), target);
   } finally {
     clearInterval(renewal);
-    ledger.write(() => void (ledger.settings.backupUntil = 0));
+    ledger.settings.holdFiles(0);
     ledger.close();
     await rm(aside, { recursive: true, force: true });
   }
@@ -41,7 +44,7 @@ export async function backUp(folder: string, target: string): Promise<void> {
 async function writeArchive(archive: string, copy: string, folder: string): Promise<void> {
   const snapshot = new Ledger(copy, () => {});
   try {
-    snapshot.write(() => void (snapshot.settings.backupUntil = 0));
+    snapshot.settings.holdFiles(0);
     const needed = snapshot.files.needed();
     snapshot.close();
     const entries = pack();

@@ -45,10 +45,16 @@ export class Upkeep {
   /** Deletes files and checkpoints that nothing needs. While a backup copies files, they stay. */
   async collect(now: number = Date.now()): Promise<void> {
     const { ledger, files, checkpoints } = this.#tools;
-    if (ledger.settings.backupUntil > now) return;
-    files.collect(await files.list(), (sha256) => ledger.files.isNeeded(sha256));
+    this.collectFiles(await files.list(), now);
     const unfinished = [...ledger.jobs.queued(), ...ledger.jobs.running()].map(({ id }) => id);
     await checkpoints.keepOnly(new Set(unfinished));
+  }
+
+  /** Deletes those of some files that nothing needs, unless a backup copies files. */
+  collectFiles(candidates: readonly string[], now: number = Date.now()): void {
+    const { ledger, files } = this.#tools;
+    if (ledger.settings.backupUntil > now) return;
+    files.collect(candidates, (sha256) => ledger.files.isNeeded(sha256));
   }
 
   #deleteOld(now: number): void {

@@ -109,6 +109,10 @@ export class Attempt {
     await this.#keepImage(result);
   }
 
+  async #estimateDepth(): Promise<void> {
+    throw new ServiceError("unavailable", "Jobs of kind depth cannot run yet.");
+  }
+
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
     const { history } = this.#tools;
     const { id } = this.#job;
@@ -241,10 +245,16 @@ const sizeOf = ({ sha256, bytes }: StoredFile): Pick<ArtifactRecord, "sha256" | 
 
 /** A depth map as clients see it, and its values at full precision. */
 async function depthFiles(map: GreyMap): Promise<readonly MadeFile[]> {
-  const facts = { width: map.width, height: map.height, seed: null };
+  const { data, width, height } = map;
+  const facts = { width, height, seed: null };
   return [
     { ...facts, name: depthArtifact, mime: "image/png", bytes: await encodeMap(map, "png") },
-    { ...facts, name: depthValues, mime: "application/octet-stream", bytes: await encodeMap(map, "npy") },
+    {
+      ...facts,
+      name: depthValues,
+      mime: "application/octet-stream",
+      bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    },
   ];
 }
 

@@ -1,4 +1,5 @@
 import type { Claim, Dispatcher } from "../dispatch/dispatcher.js";
+import type { JobRecord } from "../ledger/jobs.js";
 import { Attempt, type AttemptTools } from "./attempt.js";
 
 export interface RunnerOptions extends AttemptTools {
@@ -19,9 +20,9 @@ export class Runner {
   #drained = false;
   /** Ends the wait for a job. */
   #waiting = new AbortController();
-  #running: { readonly jobId: string; readonly model: string } | null = null;
-  /** The model of the last job. */
-  #lastModel: string | null = null;
+  #running: JobRecord | null = null;
+  /** The last job, whose model the engine may hold. */
+  #last: JobRecord | null = null;
   /** Called when draining begins or ends. */
   #wake: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
@@ -32,13 +33,17 @@ export class Runner {
 
   /** The id of the job in progress. */
   get job(): string | null {
-    return this.#running?.jobId ?? null;
+    return this.#running?.id ?? null;
   }
 
-  /** Which jobs can share the model in memory; null if there is none. */
-  get model(): string | null {
-    if (this.#running) return this.#running.model;
-    return this.#options.engine.held ? this.#lastModel : null;
+  /** The name of the model in memory; null if there is none. */
+  get modelName(): string | null {
+    return (this.#holder?.load.model as string | undefined) ?? null;
+  }
+
+  /** The job whose model is in memory. */
+  get #holder(): JobRecord | null {
+    return this.#running ?? (this.#options.engine.held ? this.#last : null);
   }
 
   start(): void {
@@ -92,7 +97,7 @@ export class Runner {
     const { signal } = this.#waiting;
     const { dispatcher, worker } = this.#options;
     try {
-      return await dispatcher.claim({ worker, model: this.model, signal });
+      return await dispatcher.claim({ worker, model: this.#holder?.model ?? null, signal });
     } catch (error) {
       if (!signal.aborted && !this.#stopping.signal.aborted) throw error;
       return null;
@@ -108,7 +113,7 @@ export class Runner {
       await dispatcher.finish(claim);
       return;
     }
-    this.#running = { jobId: id, model: job.model };
+    this.#running = job;
     const signal = AbortSignal.any([claim.signal, this.#stopping.signal]);
     const renewal = setInterval(() => void dispatcher.renew(claim), renewMs);
     try {
@@ -117,7 +122,7 @@ export class Runner {
       else await dispatcher.finish(claim);
     } finally {
       clearInterval(renewal);
-      this.#lastModel = job.model;
+      this.#last = job;
       this.#running = null;
     }
   }
