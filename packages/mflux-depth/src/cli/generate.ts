@@ -1,7 +1,17 @@
 import { extname } from "node:path";
+import {
+  type Command,
+  describeFlags,
+  type FlagValues,
+  type Io,
+  parseFlags,
+  pick,
+  refusePositionals,
+} from "../command/index.js";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
+import { sidecarPath } from "../images/metadata.js";
 import {
   type GenerateRequest,
   maxSeed,
@@ -13,13 +23,9 @@ import {
 } from "../options/index.js";
 import type { StageName } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
-import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
-import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { type FlagValues, parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 import { readPrompt } from "./prompt.js";
 
