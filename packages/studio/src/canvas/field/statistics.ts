@@ -8,6 +8,8 @@ export interface Statistics {
   /** How many values lie in the bins before each, with the total at the end. */
   readonly below: Uint32Array;
   readonly values: Float32Array;
+  readonly least: number;
+  readonly greatest: number;
 }
 
 /** Fine enough that few values of a photo's depth share a bin, and a power of two, so that binning is exact. */
@@ -18,13 +20,17 @@ const binOf = (value: number): number => Math.min((value * binCount) | 0, binCou
 /** Counts a field's values: one pass, a few milliseconds for a megapixel. */
 export function statisticsOf({ values }: DepthField): Statistics {
   const bins = new Uint32Array(binCount);
+  let [least, greatest] = [1, 0];
   for (let i = 0; i < values.length; i++) {
-    const bin = binOf(values[i]!);
+    const value = values[i]!;
+    const bin = binOf(value);
     bins[bin] = bins[bin]! + 1;
+    if (value < least) least = value;
+    if (value > greatest) greatest = value;
   }
   const below = new Uint32Array(binCount + 1);
   for (let i = 0; i < binCount; i++) below[i + 1] = below[i]! + bins[i]!;
-  return { bins, below, values };
+  return { bins, below, values, least, greatest };
 }
 
 /**
@@ -83,8 +89,8 @@ export function toneCurve(statistics: Statistics, { near, far, gamma, invert }: 
   const [black, white] = whole ? [0, 1] : [percentile(statistics, far), percentile(statistics, near)];
   if (!(white > black)) return null;
   const curve = { black, white, gamma };
-  const ends = [percentile(statistics, 0), percentile(statistics, 100)] as const;
-  const mirror = invert ? unmirrored(ends[0], curve) + unmirrored(ends[1], curve) : null;
+  const { least, greatest } = statistics;
+  const mirror = invert ? unmirrored(least, curve) + unmirrored(greatest, curve) : null;
   return { ...curve, mirror };
 }
 

@@ -90,9 +90,8 @@ export class Gestures {
     }
     this.#drag = this.#intent(point, event);
     this.#trail = [];
-    // The middle button would scroll the page, and text would be selected.
-    if (event.pointerType === "mouse") event.preventDefault();
-    this.#element.focus({ preventScroll: true });
+    // The middle button would scroll the page.
+    if (event.button === 1) event.preventDefault();
     if (this.#drag === "slide") this.#slideTo(point);
     if (this.#drag === "pick") this.#pickAt(point);
     if (this.#drag === "paint") this.#beginStroke(point, event);

@@ -9,7 +9,7 @@ export interface Orbit {
 }
 
 /** A little to the side and from above, so that the relief is seen as one. */
-export const restingOrbit: Orbit = { yaw: -0.32, pitch: 0.14, zoom: 1 };
+export const restingOrbit: Orbit = { yaw: -0.3, pitch: 0.14, zoom: 0.8 };
 
 /** Straight ahead: the relief looks like the photo. */
 export const frontOrbit: Orbit = { yaw: 0, pitch: 0, zoom: 1 };

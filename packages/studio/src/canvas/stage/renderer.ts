@@ -31,17 +31,23 @@ export interface Scene {
   readonly clipping: boolean;
 }
 
-/** Cells of the relief's mesh along its longer side: fine enough for outlines, few enough for a phone. */
-const finestMesh = 400;
+/**
+ * Cells of the relief's mesh along its longer side. The finest shows every outline; a machine that draws in software gets
+ * as many as it can turn smoothly.
+ */
+const mesh = { finest: 400, coarsest: 140 };
 
-/** The difference of depth between neighbouring corners at which the mesh is cut. */
-const jump = 0.045;
+/** How long the relief may take to draw, in milliseconds. */
+const drawingTime = 16;
+
+/** The slope at which the mesh is cut, in depth over the photo's longer side; floors rise by less, outlines by more. */
+const cliff = 18;
 
 /** How thick the relief is, in heights of what the camera sees. */
 const thickness = 0.5;
 
-/** From this many screen pixels for each pixel of a picture on, its pixels have edges. */
-const pixelatedFrom = 3;
+/** Who zooms in this far, to so many screen pixels for each pixel of a picture, wants to see its pixels. */
+const pixelatedFrom = { zoom: 2, enlargement: 4 };
 
 /** Draws the stage with WebGL2. It holds everything that is lost with the context, and nothing else. */
 export class Renderer {
@@ -54,6 +60,8 @@ export class Renderer {
   #painting: DepthPainting | null = null;
   #field: FieldTexture | null = null;
   #heights: TargetTexture | null = null;
+  /** Cells along the longer side; null until the first relief has been timed. */
+  #detail: number | null = null;
   /** The curve with which the heights were made; null when they are out of date. */
   #heightsCurve: ToneCurve | null = null;
 
@@ -82,11 +90,9 @@ export class Renderer {
 
   setDepth(painting: DepthPainting | null): void {
     this.#field?.dispose();
-    this.#heights?.dispose();
-    this.#heightsCurve = null;
     this.#painting = painting;
     this.#field = painting && new FieldTexture(this.#gl, painting.field);
-    this.#heights = painting && this.#meshFor(painting.field);
+    this.#remesh();
   }
 
   /** Takes over what was painted. */
@@ -97,7 +103,8 @@ export class Renderer {
 
   draw(scene: Scene): void {
     const gl = this.#gl;
-    if (scene.panes.some(({ view }) => view === "relief")) this.#makeHeights(scene.curve);
+    const relief = scene.panes.find(({ view }) => view === "relief");
+    if (relief && this.#painting) this.#prepareRelief(relief, scene);
     gl.disable(gl.SCISSOR_TEST);
     gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.clearColor(0, 0, 0, 0);
@@ -134,7 +141,8 @@ export class Renderer {
     const part = pane.view === "result" ? result : photo;
     const place = partPlaced(scene.viewport, pane, bounds, part);
     const enlargement = (place.width * scene.pixelRatio) / picture.width;
-    picture.bind(0, { pixelated: enlargement >= pixelatedFrom });
+    const pixelated = scene.viewport.zoom >= pixelatedFrom.zoom && enlargement >= pixelatedFrom.enlargement;
+    picture.bind(0, { pixelated });
     this.#programs.picture.use({ picture: 0, place: inClipSpace(place, pane) });
     this.#drawRectangle();
   }
@@ -151,7 +159,7 @@ export class Renderer {
       photo: 1,
       reveal: this.#photo ? scene.reveal : 1,
       clipping: scene.clipping ? 1 : 0,
-      taps: Math.min(Math.max(Math.ceil(texelsPerPixel - 0.01), 1), 4),
+      taps: Math.min(Math.max(Math.round(texelsPerPixel), 1), 4),
       pixelRatio: scene.pixelRatio,
       place: inClipSpace(place, pane),
     });
@@ -177,11 +185,32 @@ export class Renderer {
       photoSize: [photo.width, photo.height],
       thickness: thickness * Math.min(photo.width, photo.height),
       distance: cameraDistance * seen,
-      jump,
+      jump: jumpOf(heights),
     });
     gl.enable(gl.DEPTH_TEST);
     gl.drawArrays(gl.TRIANGLES, 0, 6 * (heights.width - 1) * (heights.height - 1));
     gl.disable(gl.DEPTH_TEST);
+  }
+
+  /** Makes the heights; before the first relief, finds out how fine a mesh this machine draws in time. */
+  #prepareRelief(pane: Pane, scene: Scene): void {
+    this.#makeHeights(scene.curve);
+    if (this.#detail !== null) return;
+    this.#finishRelief(pane, scene); // Compiles.
+    const began = performance.now();
+    this.#finishRelief(pane, scene);
+    const time = performance.now() - began;
+    const affordable = mesh.coarsest * Math.sqrt(drawingTime / time);
+    this.#detail = Math.min(Math.max(Math.round(affordable), mesh.coarsest), mesh.finest);
+    this.#remesh();
+    this.#makeHeights(scene.curve);
+  }
+
+  /** Draws the relief and waits until it is drawn. */
+  #finishRelief(pane: Pane, scene: Scene): void {
+    this.#drawRelief(pane, scene);
+    const gl = this.#gl;
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
   /** Writes the corners of the mesh, unless they are as they should be. */
@@ -194,7 +223,7 @@ export class Renderer {
       this.#programs.corners.use({
         ...levelUniforms(curve),
         corners: [heights.width, heights.height],
-        jump,
+        jump: jumpOf(heights),
         place: [-1, -1, 2, 2],
       });
       this.#drawRectangle();
@@ -202,10 +231,16 @@ export class Renderer {
     this.#heightsCurve = curve;
   }
 
-  #meshFor({ width, height }: Size): TargetTexture {
-    const scale = Math.min(finestMesh / Math.max(width, height), 1);
+  /** Prepares a mesh of the present detail for the present field. */
+  #remesh(): void {
+    this.#heights?.dispose();
+    this.#heightsCurve = null;
+    this.#heights = null;
+    if (!this.#painting) return;
+    const { width, height } = this.#painting.field;
+    const scale = Math.min((this.#detail ?? mesh.coarsest) / Math.max(width, height), 1);
     const corners = (length: number): number => Math.max(2, Math.round(length * scale) + 1);
-    return new TargetTexture(this.#gl, corners(width), corners(height));
+    this.#heights = new TargetTexture(this.#gl, corners(width), corners(height));
   }
 
   #bindPhoto(unit: number): void {
@@ -221,6 +256,9 @@ export class Renderer {
     this.#gl.drawArrays(this.#gl.TRIANGLE_STRIP, 0, 4);
   }
 }
+
+/** The difference of depth between neighbouring corners at which the mesh is cut. */
+const jumpOf = ({ width, height }: Size): number => cliff / Math.max(width, height);
 
 const levelUniforms = ({ black, white, gamma, mirror }: ToneCurve) => ({
   depth: 0,

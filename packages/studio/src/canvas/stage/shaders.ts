@@ -104,9 +104,9 @@ void main() {
   vec2 corner = floor(gl_FragCoord.xy);
   float own = greyAt(corner / cells);
   float low = own, high = own;
-  for (int j = -2; j <= 2; j++)
-    for (int i = -2; i <= 2; i++) {
-      float other = greyAt((corner + vec2(i, j)) / cells);
+  for (int j = -2; j <= 2; j += 2)
+    for (int i = -2; i <= 2; i += 2) {
+      float other = grey(valueAt(ivec2((corner + vec2(i, j)) / cells * vec2(textureSize(depth, 0)))));
       low = min(low, other);
       high = max(high, other);
     }
@@ -126,6 +126,7 @@ uniform ivec2 corners;
 uniform mat4 camera;
 uniform vec2 photoSize;
 uniform float thickness, distance, jump;
+uniform bool clay;
 out vec2 share;
 out vec3 normal;
 
@@ -137,6 +138,13 @@ float heightAt(ivec2 corner) {
   return (floor(bytes.x) * 256.0 + floor(bytes.y)) / 65535.0;
 }
 
+vec3 normalAt(ivec2 corner) {
+  float dx = (heightAt(corner + ivec2(1, 0)) - heightAt(corner - ivec2(1, 0))) * thickness;
+  float dy = (heightAt(corner + ivec2(0, 1)) - heightAt(corner - ivec2(0, 1))) * thickness;
+  vec2 step = 2.0 * photoSize / vec2(corners - 1);
+  return normalize(vec3(-dx / step.x, dy / step.y, 1.0));
+}
+
 void main() {
   int cell = gl_VertexID / 6;
   ivec2 first = ivec2(cell % (corners.x - 1), cell / (corners.x - 1));
@@ -144,16 +152,17 @@ void main() {
   float a = heightAt(first), b = heightAt(first + ivec2(1, 0));
   float c = heightAt(first + ivec2(0, 1)), d = heightAt(first + ivec2(1, 1));
   float low = min(min(a, b), min(c, d)), high = max(max(a, b), max(c, d));
-  float own = high - low > jump ? low : heightAt(corner);
-  share = vec2(corner) / vec2(corners - 1);
+  bool cut = high - low > jump;
+  float own = cut ? low : heightAt(corner);
+  // A cut cell also takes its colour from its far side, or near things would leave a fringe there.
+  ivec2 lowest = a == low ? ivec2(0, 0) : b == low ? ivec2(1, 0) : c == low ? ivec2(0, 1) : ivec2(1, 1);
+  vec2 place = vec2(corner) / vec2(corners - 1);
+  share = cut ? vec2(first + lowest + (lowest * 2 - 1)) / vec2(corners - 1) : place;
   float z = (own - 0.5) * thickness;
   // Towards the eye rather than straight out: seen from the front, every point stays on its pixel.
-  vec2 plane = (share - 0.5) * vec2(photoSize.x, -photoSize.y);
+  vec2 plane = (place - 0.5) * vec2(photoSize.x, -photoSize.y);
   gl_Position = camera * vec4(plane * (distance - z) / distance, z, 1.0);
-  float dx = (heightAt(corner + ivec2(1, 0)) - heightAt(corner - ivec2(1, 0))) * thickness;
-  float dy = (heightAt(corner + ivec2(0, 1)) - heightAt(corner - ivec2(0, 1))) * thickness;
-  vec2 step = 2.0 * photoSize / vec2(corners - 1);
-  normal = normalize(vec3(-dx / step.x, dy / step.y, 1.0));
+  normal = clay ? normalAt(corner) : vec3(0.0, 0.0, 1.0);
 }
 `;
 

@@ -135,7 +135,8 @@ export class Stage {
     const before = this.#inputs;
     const boundsBefore = this.world.bounds;
     this.#inputs = inputs;
-    this.#viewport = rebased(this.#viewport, this.panes[0]!, boundsBefore, this.world.bounds);
+    if (this.#isVisible)
+      this.#viewport = rebased(this.#viewport, this.panes[0]!, boundsBefore, this.world.bounds);
     if (inputs.photo !== before.photo) this.#renderer.setPhoto(inputs.photo);
     if (inputs.result !== before.result) this.#renderer.setResult(inputs.result);
     if (inputs.depth !== before.depth) this.#follow(inputs.depth);
@@ -243,6 +244,10 @@ export class Stage {
     this.#gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
+  get #isVisible(): boolean {
+    return this.size.width > 0 && this.size.height > 0;
+  }
+
   #pictureIn(pane: Pane): Rectangle {
     const { bounds, picture } = this.world;
     return moved(partPlaced(this.#viewport, pane, bounds, picture), pane.x);
@@ -264,7 +269,8 @@ export class Stage {
 
   #drawFrame = (now: number): void => {
     this.#frame = null;
-    if (this.#gl.isContextLost()) return;
+    // A hidden stage has no size; it is drawn again once it gets one.
+    if (this.#gl.isContextLost() || !this.#isVisible) return;
     this.#fitCanvas();
     if (this.#spin) {
       const { orbit, spin } = coasted(this.#orbit, this.#spin, Math.max(now - this.#lastFrame, 0));

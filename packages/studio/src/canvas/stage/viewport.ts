@@ -25,9 +25,15 @@ export const wholePicture: Viewport = { zoom: 1, center: { x: 0.5, y: 0.5 } };
 /** The largest size of one picture pixel, in CSS pixels. */
 const largestPixel = 32;
 
-/** CSS pixels for each pixel of a picture that just fits into a pane. */
+/** Room around the bounds when they just fit, in CSS pixels. */
+const inset = 12;
+
+/** CSS pixels for each pixel of the bounds when they just fit into a pane. */
 export const fitScale = (pane: Size, bounds: Size): number =>
-  Math.min(pane.width / bounds.width, pane.height / bounds.height);
+  Math.max(
+    Math.min((pane.width - 2 * inset) / bounds.width, (pane.height - 2 * inset) / bounds.height),
+    1 / Math.max(bounds.width, bounds.height),
+  );
 
 /** Where a pane shows its bounds: the upper left corner and the size, in CSS pixels from the pane's corner. */
 export function placed(viewport: Viewport, pane: Size, bounds: Size): Rectangle {

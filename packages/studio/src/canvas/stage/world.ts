@@ -28,7 +28,9 @@ export function worldOf(
   frame: Frame | null,
   views: readonly View[],
 ): World {
-  const whole = { x: 0, y: 0, ...(picture ?? result ?? { width: 1, height: 1 }) };
+  // Bitmaps have their sizes in accessors, which a spread leaves out.
+  const { width, height } = picture ?? result ?? { width: 1, height: 1 };
+  const whole = { x: 0, y: 0, width, height };
   const target = frame && targetOf(frame);
   const results = target ?? (result ? fitted(result, whole) : whole);
   const alone = views.every((view) => view === "result");
