@@ -34,6 +34,18 @@ export const strings = {
     dropHere: "Drop it anywhere",
     samples: "Or begin with a scene",
     sample: { bust: "Bust", shapes: "Shapes", mountains: "Mountains" },
+    samplePrompts: {
+      bundled: {
+        bust: "a glossy gold portrait, on snow, blue sky, light from the left, highly detailed",
+        shapes: "glossy purple and gold shapes, on sand, sunset, light from the right",
+        mountains: "mountains covered in snow, at night, cinematic, highly detailed",
+      },
+      flux: {
+        bust: "a weathered marble bust in an overgrown garden, morning mist, soft light",
+        shapes: "a sweet shop window with jars and a cone of cream, warm evening light",
+        mountains: "snowy mountains at dawn, pink light on the ridges, drifting clouds",
+      },
+    },
     smallModel:
       "This server runs the small model that comes with mflux-depth. It knows spheres, cubes, busts and mountains. To work with FLUX.1 Depth, run",
     smallModelCommand: "npx mflux-depth download",
@@ -47,8 +59,8 @@ export const strings = {
     away: "The server does not answer, so the picture could not be sent. Try again in a moment.",
     tookPhoto: "Taken for a photo.",
     tookDepth: "Taken for a depth map.",
-    isDepth: "It is a depth map",
-    isPhoto: "It is a photo",
+    isDepth: "It is a depth map.",
+    isPhoto: "It is a photo.",
     fine: "Right",
   },
 
@@ -67,9 +79,6 @@ export const strings = {
     loading: "Finding the depth…",
     failed: "The depth could not be found.",
     retry: "Try again",
-    invert: "Swap near and far",
-    reset: "Reset",
-    resetLevels: "Reset near, far and gamma",
     resetPainting: "Remove all strokes",
     inverted: "White should be near, and this map looks the other way round.",
     invertIt: "Swap near and far",
@@ -101,7 +110,7 @@ export const strings = {
   },
 
   size: {
-    auto: "As the picture",
+    auto: "(auto)",
     custom: "Other…",
     width: "Width",
     height: "Height",
@@ -181,7 +190,7 @@ export const strings = {
     remove: "Delete",
     star: "Star",
     unstar: "Remove the star",
-    edit: "Back to the draft",
+    edit: "Keep editing",
     seed: (seed: number) => `seed ${seed}`,
     grid: "All four",
     commands: { cli: "Command line", curl: "curl", typescript: "TypeScript", python: "Python" },

@@ -40,13 +40,8 @@ export async function takeFile(file: File): Promise<void> {
 }
 
 /** Takes a file as a picture, whatever it remembers. */
-export async function takePicture(file: File, as?: PictureKind): Promise<void> {
-  batch(() => {
-    isTaking.value = true;
-    takingError.value = null;
-    remembered.value = null;
-  });
-  try {
+export const takePicture = (file: File, as?: PictureKind): Promise<void> =>
+  taking(async () => {
     const bitmap = await decodePicture(file).catch(() => null);
     if (!bitmap) {
       takingError.value = "unreadable";
@@ -54,17 +49,38 @@ export async function takePicture(file: File, as?: PictureKind): Promise<void> {
     }
     const judged = await classifyPicture(file, bitmap);
     bitmap.close();
-    const { id, width, height } = await api.upload(file);
-    await files.put(id, file);
+    const picture = await upload(file);
     const kind = as ?? judged.kind;
     batch(() => {
-      usePicture({ id, name: file.name, width, height }, kind);
-      taken.value = {
-        picture: { id, name: file.name, width, height },
-        kind,
-        uncertain: as === undefined && judged.confidence < 0.9,
-      };
+      usePicture(picture, kind);
+      taken.value = { picture, kind, uncertain: as === undefined && judged.confidence < 0.9 };
     });
+  });
+
+/** Takes a photo and its depth map together. */
+export const takePair = (photoFile: File, mapFile: File): Promise<void> =>
+  taking(async () => {
+    const [photo, map] = await Promise.all([upload(photoFile), upload(mapFile)]);
+    batch(() => {
+      edit({ photo, map, levels: neutralLevels });
+      taken.value = null;
+    });
+  });
+
+async function upload(file: File): Promise<Picture> {
+  const { id, width, height } = await api.upload(file);
+  await files.put(id, file);
+  return { id, name: file.name, width, height };
+}
+
+async function taking(work: () => Promise<void>): Promise<void> {
+  batch(() => {
+    isTaking.value = true;
+    takingError.value = null;
+    remembered.value = null;
+  });
+  try {
+    await work();
     await forgetUnused();
   } catch (error) {
     takingError.value = error instanceof RefusedError ? { message: error.message } : "away";

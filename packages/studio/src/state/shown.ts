@@ -68,19 +68,29 @@ export interface Pictures {
 const none: Pictures = { photo: null, depth: null, result: null };
 const jobPictures = signal<Pictures>(none);
 
+const draftDepth = computed(() => (depth.value.state === "ready" ? depth.value.painting : null));
+
+/** Whether the shown job has no depth map yet, and will have the draft's. */
+const borrowsDepth = computed<boolean>(() => {
+  const job = shown.value;
+  if (!job || isFinished(job)) return false;
+  const { photo, map } = draft.value;
+  return (
+    blobOf(job.request, "image") === (photo?.id ?? null) &&
+    blobOf(job.request, "depth_image") === (map?.id ?? null)
+  );
+});
+
 /** The pictures on the canvas. */
 export const pictures = computed<Pictures>(() => {
-  if (shownId.value !== null) return jobPictures.value;
-  const { value } = depth;
-  return {
-    photo: photoBitmap.value,
-    depth: value.state === "ready" ? value.painting : null,
-    result: null,
-  };
+  if (shownId.value === null) return { photo: photoBitmap.value, depth: draftDepth.value, result: null };
+  return borrowsDepth.value ? { ...jobPictures.value, depth: draftDepth.value } : jobPictures.value;
 });
 
 /** The levels to apply on the canvas: a job's map has its own in it. */
-export const levels = computed(() => (shownId.value === null ? draft.value.levels : neutralLevels));
+export const levels = computed(() =>
+  shownId.value === null || borrowsDepth.value ? draft.value.levels : neutralLevels,
+);
 
 /** Whether what the canvas shows can be painted. */
 export const isEditable = computed(() => shownId.value === null && depth.value.state === "ready");

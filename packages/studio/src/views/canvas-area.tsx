@@ -47,7 +47,7 @@ function visibleView(): View {
   const there = present();
   if (holding.value && there.photo) return "photo";
   if (there[view.value]) return view.value;
-  return there.photo ? "photo" : "depth";
+  return there.depth ? "depth" : "photo";
 }
 
 function Stage() {

@@ -1,4 +1,4 @@
-import { BrushPanel, DepthHistogram, isNeutral, looksInverted, neutralLevels } from "../canvas/index.js";
+import { BrushPanel, DepthHistogram, looksInverted } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
 import { depth, isPainted, resetPainting, retryDepth } from "../state/depth.js";
 import { draft, edit, type Picture } from "../state/draft.js";
@@ -70,18 +70,7 @@ function Shaping() {
   return (
     <>
       <section class="group" aria-labelledby="levels-title">
-        <div class="group-head">
-          <h3 id="levels-title">{text.title}</h3>
-          <button
-            type="button"
-            class="button button-quiet"
-            aria-label={text.resetLevels}
-            disabled={isNeutral(levels)}
-            onClick={() => shape(neutralLevels)}
-          >
-            {text.reset}
-          </button>
-        </div>
+        <h3 id="levels-title">{text.title}</h3>
         {painting && (
           <DepthHistogram
             depth={painting}
@@ -92,14 +81,6 @@ function Shaping() {
             }}
           />
         )}
-        <label class="switch">
-          {text.invert}
-          <input
-            type="checkbox"
-            checked={levels.invert}
-            onChange={({ currentTarget }) => shape({ ...levels, invert: currentTarget.checked })}
-          />
-        </label>
         {painting && !levels.invert && trustedMap.value !== painting && looksInverted(painting.field) && (
           <InvertedAdvice painting={painting} onInvert={() => shape({ ...levels, invert: true })} />
         )}

@@ -2,7 +2,7 @@ import { sizeText } from "../controls/format.js";
 import { usualArea } from "../state/capabilities.js";
 import { draft, edit, mainPicture } from "../state/draft.js";
 import { isFramed, size } from "../state/generation.js";
-import { proportionOf, ratios, type SizeChoice, sizeOf } from "../state/size.js";
+import { chosenSize, proportionOf, ratios, type SizeChoice, sizeOf } from "../state/size.js";
 import { strings } from "../strings.js";
 
 const text = strings.size;
@@ -24,12 +24,11 @@ export function SizeField() {
           onChange={({ currentTarget }) => edit({ size: choiceOf(currentTarget.value) })}
         >
           <option value="auto">
-            {text.auto}
-            {choice.mode === "auto" && mainPicture(draft.value) && `, ${sizeText(size.value)}`}
+            {sizeText(chosenSize({ mode: "auto" }, mainPicture(draft.value), usualArea.value))} {text.auto}
           </option>
           {ratios.map((ratio) => (
             <option key={ratio} value={ratio}>
-              {ratio}, {sizeText(sizeOf(proportionOf(ratio), usualArea.value))}
+              {sizeText(sizeOf(proportionOf(ratio), usualArea.value))} ({ratio})
             </option>
           ))}
           <option value="custom">{text.custom}</option>

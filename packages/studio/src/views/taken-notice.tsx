@@ -7,13 +7,16 @@ const text = strings.taking;
 export function TakenNotice() {
   const last = taken.value;
   if (!last) return null;
-  const isPhoto = last.kind === "photo";
+  const [words, other] =
+    last.kind === "photo" ? [text.tookPhoto, text.isDepth] : [text.tookDepth, text.isPhoto];
   return (
-    <div class="notice" role="status">
-      <p>{isPhoto ? text.tookPhoto : text.tookDepth}</p>
-      <button type="button" class="button button-quiet" onClick={correctKind}>
-        {isPhoto ? text.isDepth : text.isPhoto}
-      </button>
+    <div class={last.uncertain ? "notice" : "taken"} role="status">
+      <p>
+        {words}{" "}
+        <button type="button" class="link" onClick={correctKind}>
+          {other}
+        </button>
+      </p>
       {last.uncertain && (
         <button
           type="button"

@@ -1,15 +1,11 @@
 import { FileButton } from "../controls/file-button.js";
 import { Icon } from "../design/icons.js";
-import bust from "../samples/bust.jpg";
-import mountains from "../samples/mountains.jpg";
-import shapes from "../samples/shapes.jpg";
 import { isBundled } from "../state/capabilities.js";
-import { isTaking, takeFile, takePicture } from "../state/pictures.js";
-import { fetchSample } from "../state/samples.js";
+import { isTaking, takeFile } from "../state/pictures.js";
+import { type SampleName, samples, takeSample } from "../state/samples.js";
 import { strings } from "../strings.js";
 
 const text = strings.welcome;
-const samples = { bust, shapes, mountains } as const;
 
 /** The empty page: a place to drop a picture, and scenes to begin with. */
 export const Welcome = () => (
@@ -35,17 +31,15 @@ export const Welcome = () => (
           {text.samples}
         </h3>
         <ul class="samples">
-          {(Object.keys(samples) as (keyof typeof samples)[]).map((name) => (
+          {(Object.keys(samples) as SampleName[]).map((name) => (
             <li key={name}>
               <button
                 type="button"
                 class="sample"
                 disabled={isTaking.value}
-                onClick={() =>
-                  void fetchSample(samples[name], name).then((file) => takePicture(file, "photo"))
-                }
+                onClick={() => void takeSample(name, text.samplePrompts[isBundled.value ? "bundled" : "flux"][name])}
               >
-                <img src={samples[name]} width="512" height="512" alt="" />
+                <img src={samples[name].photo} width="512" height="512" alt="" />
                 <span>{text.sample[name]}</span>
               </button>
             </li>
