@@ -106,7 +106,7 @@ function ViewBar() {
           }}
         >
           <Icon name="grid" />
-          {strings.result.grid}
+          <span class="button-text">{strings.result.grid}</span>
         </button>
       )}
       {compared && (
@@ -135,7 +135,7 @@ function ViewBar() {
         onClick={toggleComparison}
       >
         <Icon name="compare" />
-        {text.compare}
+        <span class="button-text">{text.compare}</span>
       </button>
     </div>
   );

@@ -29,7 +29,7 @@ export const Header = () => (
         }}
       >
         <Icon name="picture" />
-        {text.newPicture}
+        <span class="button-text">{text.newPicture}</span>
       </button>
     )}
     <button

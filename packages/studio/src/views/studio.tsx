@@ -1,4 +1,4 @@
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { hasPicture } from "../state/pictures.js";
 import { locked } from "../state/session.js";
 import { shown } from "../state/shown.js";
@@ -19,8 +19,14 @@ import { Welcome } from "./welcome.js";
 import "./layout.css";
 import "./views.css";
 
-/** The panel that narrow windows show; wide ones show all. */
-const tab = signal<"depth" | "look" | "history">("look");
+/** The panel that narrow windows show, null for none; wide windows show all. */
+const tab = signal<"depth" | "look" | "history" | null>("look");
+
+/** On narrow windows the sheet makes room for a job that is shown. */
+effect(() => {
+  const id = shown.value?.id;
+  if (id && matchMedia("(max-width: 699px)").matches) tab.value = null;
+});
 
 /** The whole page. */
 export function Studio() {
@@ -28,7 +34,7 @@ export function Studio() {
   const begun = hasPicture.value || shown.value !== null;
   return (
     <DropTarget>
-      <div class="studio" data-begun={begun || undefined} data-tab={begun ? tab.value : undefined}>
+      <div class="studio" data-begun={begun || undefined} data-tab={(begun && tab.value) || undefined}>
         <Header />
         {begun ? (
           <>
@@ -54,20 +60,22 @@ export function Studio() {
 function Tabs() {
   const names = ["depth", "look", "history"] as const;
   return (
-    <nav class="tabs segments" aria-label={strings.tabs.label}>
-      {names.map((name) => (
-        <button
-          key={name}
-          type="button"
-          data-name={name}
-          aria-pressed={tab.value === name}
-          onClick={() => {
-            tab.value = name;
-          }}
-        >
-          {strings.tabs[name]}
-        </button>
-      ))}
+    <nav class="tabs" aria-label={strings.tabs.label}>
+      <div class="segments">
+        {names.map((name) => (
+          <button
+            key={name}
+            type="button"
+            data-name={name}
+            aria-pressed={tab.value === name}
+            onClick={() => {
+              tab.value = tab.value === name ? null : name;
+            }}
+          >
+            {strings.tabs[name]}
+          </button>
+        ))}
+      </div>
     </nav>
   );
 }
