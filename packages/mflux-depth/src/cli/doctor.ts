@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import { type Command, describeFlags, parseFlags, refusePositionals } from "../command/index.js";
 import {
   inspectMachine,
   type MachineReport,
@@ -7,10 +8,7 @@ import {
 } from "../doctor/machine-report.js";
 import type { OptionTable } from "../options/index.js";
 import { downloadCommand } from "./advice.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, refusePositionals } from "./flags.js";
 
 const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;
 

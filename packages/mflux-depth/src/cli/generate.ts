@@ -1,4 +1,13 @@
 import { extname } from "node:path";
+import {
+  type Command,
+  describeFlags,
+  type FlagValues,
+  type Io,
+  parseFlags,
+  pick,
+  refusePositionals,
+} from "../command/index.js";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
@@ -16,10 +25,7 @@ import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
-import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { type FlagValues, parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 import { readPrompt } from "./prompt.js";
 
