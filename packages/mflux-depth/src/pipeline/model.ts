@@ -46,10 +46,9 @@ export async function findModel(
     variant !== undefined &&
     !componentNames(files.family).some((name) => variantIn(join(found.folder, name), variant))
   )
-    throw new ModelError(
-      found.folder,
-      `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or omit variant`,
-    );
+    throw new ModelError(found.folder, `no component has weights of the variant ${JSON.stringify(variant)}`, {
+      details: { remedies: [{ kind: "omit-option", option: "variant" }] },
+    });
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
