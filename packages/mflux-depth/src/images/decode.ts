@@ -48,6 +48,14 @@ export async function readDepthMap(input: ImageInput, options: ReadImageOptions 
   return { ...image, data: sink.finish(), channels: 1, warnings };
 }
 
+/**
+ * Decodes an image and keeps nothing of it.
+ * @throws as {@link readPhoto}
+ */
+export async function checkDecodable(bytes: Uint8Array, options: ReadImageOptions = {}): Promise<void> {
+  await read(bytes, "photo", () => ({ write() {} }), options);
+}
+
 /** Names in messages for images without a file. */
 const unnamed: Readonly<Record<Purpose, string>> = { photo: "the photo", map: "the depth map" };
 

@@ -18,9 +18,11 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
-import type { GenerationEvent, StepEvent } from "./events.js";
+import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
+import { fingerprintOf } from "./fingerprint.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
@@ -53,10 +55,17 @@ export interface GenerateOptions extends GenerateRequest {
 
 /** How a generation reports its steps. */
 export interface StepOptions {
-  /** Steps from one preview to the next; 0, the default, for none. A preview costs as much time as decoding the image. */
+  /** Steps from one preview to the next; 0, the default, for none. */
   readonly previewEvery?: number | undefined;
-  /** Whether step events carry the latents (default false). */
+  /** How previews are made; "exact", the default, takes as much time as decoding the image. */
+  readonly previewKind?: PreviewKind | undefined;
+  /** Whether step events carry the latents and the depth map (default false). */
   readonly withLatents?: boolean | undefined;
+  /**
+   * Continues a generation of the same request after a step: with the seed that it had, on an instance with the same
+   * {@link FluxDepth.fingerprint}, the image is the same as without the interruption.
+   */
+  readonly resume?: Checkpoint | null | undefined;
 }
 
 /**
@@ -124,6 +133,14 @@ export class FluxDepth {
   }
 
   /**
+   * Identifies what shapes the numbers of a generation apart from its request: versions, processor, precision and
+   * weights. Where it is equal, a generation gives the same pixels.
+   */
+  get fingerprint(): string {
+    return fingerprintOf(this.#context.model, this.model, this.#settings, this.options.variant);
+  }
+
+  /**
    * Generates an image.
    * @param given.onStep receives an event after each denoising step.
    * @throws {OptionError} for an invalid value, before any work.
@@ -155,18 +172,26 @@ export class FluxDepth {
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
     requireOptions(given);
-    const { signal, previewEvery = 0, withLatents = false, ...rest } = given;
+    const {
+      signal,
+      previewEvery = 0,
+      previewKind = "exact",
+      withLatents = false,
+      resume = null,
+      ...rest
+    } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const { model } = this.#context;
     const request = resolveRequest(rest, model.family.defaults);
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
+    if (resume) requireCheckpoint(resume, { ...request, steps: noiseLevels.length - 1, grid });
     const left = new AbortController();
     const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
     const turn = await this.#enter(ended);
     const events = this.#generate(
-      { request, grid, noiseLevels, previewEvery, withLatents, signal: ended },
+      { request, grid, noiseLevels, previewEvery, previewKind, withLatents, resume, signal: ended },
       turn,
     );
     yield* readAhead(events, turn.awaited, () => left.abort(new Error("the loop over the steps was left")));

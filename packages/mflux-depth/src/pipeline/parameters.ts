@@ -1,9 +1,9 @@
 import { basename, isAbsolute } from "node:path";
 import { backend } from "@mflux-depth/mlx";
 import type { Repository } from "../hub/repository.js";
+import type { PictureParameters } from "../images/metadata.js";
 import type { ImageInput } from "../options/index.js";
 import { packageVersion } from "../version.js";
-import type { PictureParameters } from "./metadata.js";
 import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
 

@@ -12,6 +12,7 @@ import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
@@ -24,14 +25,18 @@ import { stepsOf } from "./steps.js";
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
   request: ResolvedRequest,
-  { estimatesDepth, previews = false }: { estimatesDepth: boolean; previews?: boolean },
+  {
+    estimatesDepth,
+    previews = false,
+    resume = null,
+  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
-  startsFromPhoto: request.imageStrength > 0,
-  steps: stepsOf(request),
+  startsFromPhoto: request.imageStrength > 0 && !resume,
+  steps: stepsOf(request) - (resume?.step ?? 0),
   previews,
 });
 

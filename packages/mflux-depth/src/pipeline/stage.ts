@@ -10,7 +10,8 @@ import type { Family, PromptEmbeddings } from "../families/family.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
-import type { StageName, StepEvent } from "./events.js";
+import type { Checkpoint } from "./checkpoint.js";
+import type { PreviewKind, StageName, StepEvent } from "./events.js";
 import type { Model } from "./model.js";
 import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
@@ -28,9 +29,9 @@ export interface Workload {
   readonly estimatesDepth: boolean;
   /** Whether the generation starts from a photo instead of noise alone. */
   readonly startsFromPhoto: boolean;
-  /** Denoising steps: 0 if the photo is decoded as it was encoded, without a prompt. */
+  /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
   readonly steps: number;
-  /** Whether steps are decoded to previews. */
+  /** Whether steps are decoded to previews, with the VAE. */
   readonly previews: boolean;
 }
 
@@ -52,12 +53,16 @@ export interface Generation {
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
   readonly grid: LatentGrid;
-  /** The noise levels that denoising follows, `workload.steps + 1` of them. */
+  /** The noise levels of the whole generation, one more than it has steps. */
   readonly noiseLevels: Float32Array;
   /** Steps from one preview to the next; 0 for no previews. */
   readonly previewEvery: number;
-  /** Whether step events carry the latents. */
+  /** How previews are made. */
+  readonly previewKind: PreviewKind;
+  /** Whether step events carry the latents and the depth map. */
   readonly withLatents: boolean;
+  /** Where the generation continues; null if it starts from the beginning. */
+  readonly resume: Checkpoint | null;
   /** Whether the user limits MLX's buffer cache; stages leave the limit alone then. */
   readonly hasCacheLimit: boolean;
   readonly signal: AbortSignal;

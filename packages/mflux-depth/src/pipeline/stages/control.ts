@@ -24,9 +24,10 @@ export const control = defineStage({
 /** The depth map at the size of the image. */
 async function depthMapOf(
   estimate: DepthEstimate | null,
-  { images, request, signal }: Generation,
+  { images, request, resume, signal }: Generation,
 ): Promise<FloatImage> {
   const { width, height } = request;
+  if (resume?.depthMap) return { ...resume.depthMap, channels: 1 };
   const { depthMap: given } = images;
   if (!given) return estimate!.map(width, height, adjustmentsOf(request));
   const resized = await resizeInSlices(given, width, height, lanczos, signal);

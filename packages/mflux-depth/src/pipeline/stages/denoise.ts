@@ -10,7 +10,7 @@ import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
 import type { Model } from "../model.js";
-import type { Picture } from "../result.js";
+import type { DepthMap, Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Workload } from "../stage.js";
 
 /** Denoises latents, guided by the prompt and the control latents. The start is noise, or a photo under noise. */
@@ -28,7 +28,7 @@ export const denoise = defineStage({
   },
   async *run(inputs, generation, components) {
     const { workload, signal, noiseLevels: levels } = generation;
-    if (workload.steps === 0) return startLatents(inputs.start, levels[0]!, generation);
+    if (workload.steps === 0) return firstLatents(inputs.start, generation);
     const { family } = generation.model;
     using loan = await components.borrow(...componentsFor(workload, family));
     const transformer = loan[family.denoising.component]!;
@@ -39,12 +39,8 @@ export const denoise = defineStage({
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation);
     using velocity = velocityOf(transformer, inputs, generation);
-    const steps = denoiseLatents(
-      startLatents(inputs.start, levels[0]!, generation),
-      levels,
-      velocity.at,
-      signal,
-    );
+    const taken = generation.resume?.step ?? 0;
+    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
     try {
       for (;;) {
         const began = performance.now();
@@ -52,7 +48,7 @@ export const denoise = defineStage({
         if (step.done) return step.value;
         const seconds = (performance.now() - began) / 1000;
         await requireFiniteStep(step.value, transformer, generation);
-        yield await stepEvent(step.value, seconds, decode, generation);
+        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, decode, generation);
       }
     } finally {
       await end(steps);
@@ -82,10 +78,17 @@ async function requireFiniteStep(
   if (!finite) throw await notFinite({ stage: "denoise", values, component, network }, generation);
 }
 
-/** Noise, or the photo with noise added up to the first noise level: `[1, tokens, channels]` float32. */
-function startLatents(photo: MxArray | null, sigma: number, { request, grid, model }: Generation): MxArray {
+/**
+ * The latents that denoising begins with, `[1, tokens, channels]` float32: those of the generation that continues, or
+ * noise, or the photo with noise added up to the first noise level.
+ */
+function firstLatents(
+  photo: MxArray | null,
+  { request, grid, model, noiseLevels: [sigma = 1], resume }: Generation,
+): MxArray {
   const { packing } = model.family;
   return scope(() => {
+    if (resume) return packing.pack(fromChannelsFirst(resume.latents.data, grid), grid);
     const noise = request.latents
       ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
       : packing.noise(request.seed, grid);
@@ -115,14 +118,14 @@ function velocityOf(
 /** The event of a step, with the preview and the latents that the generation asks for. */
 async function stepEvent(
   step: DenoisedStep,
-  seconds: number,
+  { seconds, depthMap }: { readonly seconds: number; readonly depthMap: DepthMap },
   decode: ((latents: MxArray) => Promise<Picture>) | null,
   generation: Generation,
 ): Promise<StepEvent> {
   const { index, total, sigma, latents } = step;
   const { previewEvery, withLatents } = generation;
   const event = { type: "step", index, total, sigma, seconds } as const;
-  const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation) } : {};
+  const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation), depthMap } : {};
   // The preview of the last step would be the image itself.
   if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();

@@ -111,3 +111,16 @@ function decodeComment(comment: Uint8Array, bigEndian: boolean): string {
     : new TextDecoder();
   return decoder.decode(text).replace(/\0+$/, "");
 }
+
+/** The most levels of nesting: far more than parameters have, and far less than the stack allows. */
+export const mostLevels = 100;
+
+/** Whether objects and lists are nested too deeply to walk through them recursively. */
+export function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= mostLevels; depth++) {
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
+}

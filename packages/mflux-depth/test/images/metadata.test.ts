@@ -8,7 +8,7 @@ import {
   sidecarPath,
   toComment,
   toSidecar,
-} from "../../src/pipeline/metadata.js";
+} from "../../src/images/metadata.js";
 
 const parameters: PictureParameters = {
   mflux_depth_version: "0.1.0",
