@@ -27,7 +27,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    base: { files: ["errors", "abort", "bytes", "listener", "record", "version"] },
+    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "version"] },
     // Which devices MLX has here; depth estimators and the pipeline both ask.
     device: { files: ["device"], layers: ["base"], packages: ["@mflux-depth/mlx"] },
     files: { files: ["files/"], layers: ["base"] },
@@ -97,6 +97,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     node: {
       files: [""],
       packages: [
+        "mflux-depth/advice",
         "mflux-depth/command",
         "mflux-depth/engine",
         "mflux-depth/errors",

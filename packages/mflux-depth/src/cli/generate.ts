@@ -18,6 +18,7 @@ import {
   type OptionTable,
   optionsFor,
   requestOptions,
+  requireDepthSource,
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
@@ -91,12 +92,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     const load = loadOptionsFrom(pick(values, modelFlags));
     resolveLoadOptions(load);
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
-    if (!given.depthImage && !given.image)
-      throw new OptionError(
-        "depthImage",
-        "Give a depth map with --depth-image-path, or a photo to infer one from with --image-path.",
-        { code: "option-missing" },
-      );
+    requireDepthSource(given);
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
     formatOf(output);

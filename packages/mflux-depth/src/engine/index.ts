@@ -7,12 +7,15 @@ export { type ModelHere, modelHere } from "./model-here.js";
 export { modelNamesOf } from "./models.js";
 export type {
   CheckpointPolicy,
+  DepthJob,
   DepthMap,
+  DepthResult,
   EngineEvent,
   EngineJob,
   EngineResult,
   EngineStep,
   HeldModel,
+  JobPlan,
   Latents,
   Preview,
   Previews,

@@ -45,8 +45,9 @@ export function choose(
     overtaken < bound.places && (overtakenSince === null || now - overtakenSince < bound.ms);
   const overtaken: Waiting[] = [];
   for (const job of queue) {
+    if (job.priority !== first.priority) break;
     if (job.model === model) return { chosen: job, overtaken };
-    if (job.priority !== first.priority || !canWait(job) || overtaken.length === bound.places) break;
+    if (!canWait(job) || overtaken.length === bound.places) break;
     overtaken.push(job);
   }
   return { chosen: first, overtaken: [] };
