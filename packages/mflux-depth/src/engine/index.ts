@@ -3,8 +3,24 @@
 export { EngineError } from "../errors.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
+export { type ModelHere, modelHere } from "./model-here.js";
 export { modelNamesOf } from "./models.js";
-export type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol.js";
+export type {
+  CheckpointPolicy,
+  DepthJob,
+  DepthMap,
+  DepthResult,
+  EngineEvent,
+  EngineJob,
+  EngineResult,
+  EngineStep,
+  HeldModel,
+  JobPlan,
+  Latents,
+  Preview,
+  Previews,
+  ResumedJob,
+} from "./protocol.js";
 export {
   type CachedModel,
   cachedModels,

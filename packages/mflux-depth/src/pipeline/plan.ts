@@ -7,31 +7,36 @@ import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
-import { type MachineMemory, machineMemory } from "../memory/machine.js";
+import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
-import { lendables } from "./lendable.js";
+import { lendable } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
-import type { StageComponentName, Workload } from "./stage.js";
+import type { Workload } from "./stage.js";
 import { stepsOf } from "./steps.js";
 
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
   request: ResolvedRequest,
-  { estimatesDepth, previews = false }: { estimatesDepth: boolean; previews?: boolean },
+  {
+    estimatesDepth,
+    previews = false,
+    resume = null,
+  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
-  startsFromPhoto: request.imageStrength > 0,
-  steps: stepsOf(request),
+  startsFromPhoto: request.imageStrength > 0 && !resume,
+  steps: stepsOf(request) - (resume?.step ?? 0),
   previews,
 });
 
@@ -54,7 +59,7 @@ export function planGeneration(
     const changed = { ...workload, width, height };
     const stages = stagesOf(changed).map((stage) => ({
       name: stage.name,
-      uses: usesOf(stage, changed),
+      uses: usesOf(stage, changed, model.family),
       workingMemory: (room: number) => stage.workingMemory(changed, { model, estimator, room }),
     }));
     return planStages(stages, { policy: memory, available, sizeOf: (name) => sizeWith(name, bits) });
@@ -78,15 +83,21 @@ export function planGeneration(
 function componentSizes(
   model: Model,
   estimator: DepthEstimator | null,
-): (name: StageComponentName, bits: Bits | null) => HeldSize {
-  const components = lendables(model, estimator);
+): (name: string, bits: Bits | null) => HeldSize {
   const known = new Map<string, HeldSize>();
   return (name, bits) => {
     const key = `${name} ${bits}`;
-    const size = known.get(key) ?? components[name].size(bits);
+    const size = known.get(key) ?? lendable(name, model, estimator).size(bits);
     known.set(key, size);
     return size;
   };
+}
+
+export interface PlanOptions {
+  /** Whether steps are decoded to previews (default false). */
+  readonly previews?: boolean;
+  /** Bytes that another process holds and would give up for this generation (default 0). */
+  readonly reclaimable?: number;
 }
 
 /**
@@ -98,6 +109,7 @@ function componentSizes(
 export async function planModel(
   options: ResolvedLoadOptions,
   request: ResolvedRequest,
+  { previews = false, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
@@ -114,6 +126,15 @@ export async function planModel(
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
     }
-  const workload = workloadOf(request, { estimatesDepth: estimator !== null });
-  return { ...planGeneration(model, workload, { policy: options.memory, estimator }), notes };
+  const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
+  const machine = withReclaimed(machineMemory(model.device), reclaimable);
+  return { ...planGeneration(model, workload, { policy: options.memory, estimator, machine }), notes };
 }
+
+/** The memory of a machine on which another process gives up what it holds. */
+const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemory => ({
+  ...machine,
+  available: measuresFree(machine)
+    ? Math.min(machine.total, machine.available + reclaimable)
+    : machine.available,
+});

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { adjustedMap } from "../../src/depth/adjustments.js";
 import { polarityWarning } from "../../src/depth/polarity.js";
 import { readDepthMap } from "../../src/images/decode.js";
 import { drawn } from "../support/images.js";
 import { at } from "../support/tensors.js";
 
 const example = (name: string): string => at(`../../examples/images/${name}_depth.png`);
-const inverted = (name: string) => readDepthMap(example(name), { invert: true });
+const inverted = async (name: string) =>
+  adjustedMap(await readDepthMap(example(name)), name, { invert: true });
 
 describe("polarityWarning by the map alone", () => {
   for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {
@@ -17,7 +19,7 @@ describe("polarityWarning by the map alone", () => {
       const warning = polarityWarning(await inverted(name), "map.png");
       assert.match(
         warning!.message,
-        /^map\.png looks inverted: it is brighter at its borders.*set invertDepth/,
+        /^map\.png looks inverted: it is brighter at its borders than in the middle\.$/,
       );
     });
   }
@@ -34,12 +36,15 @@ describe("polarityWarning with the photo's depth", () => {
   test("suggests invertDepth for a map that disagrees", async () => {
     const warning = polarityWarning(await inverted("room"), "map.png", { inferred });
     assert.match(warning!.message, /disagrees with the photo's depth/);
-    assert.deepEqual(warning!.remedies, [{ kind: "set-option", option: "invertDepth", value: true }]);
+    assert.deepEqual(warning!.remedies, [
+      { kind: "set-option", option: "invertDepth", value: true, condition: "white means far in this file" },
+    ]);
   });
 
   test("suggests omitting invertDepth if it was given", async () => {
     const warning = polarityWarning(await inverted("room"), "map.png", { inferred, exchanged: true });
-    assert.match(warning!.message, /omit invertDepth/);
-    assert.deepEqual(warning!.remedies, [{ kind: "omit-option", option: "invertDepth" }]);
+    assert.deepEqual(warning!.remedies, [
+      { kind: "omit-option", option: "invertDepth", condition: "white means near in this file" },
+    ]);
   });
 });

@@ -1,0 +1,32 @@
+import type { LoadOptions } from "mflux-depth/options";
+import type { Measurement } from "../history/history.js";
+import type { AllowedModel } from "../requests/models.js";
+
+export type { AllowedModel, Measurement };
+
+/** How a service is set up. */
+export interface ServiceOptions {
+  /** The data folder; made where it is missing. */
+  readonly folder: string;
+  /**
+   * Loading options for jobs that leave them out, and those that no request can set (device, threads, memory …).
+   * Without a model, it is FLUX.1-Depth-dev if that is on this machine, otherwise the bundled one.
+   */
+  readonly load?: LoadOptions;
+  /** Models that requests may name in addition to the default one and the bundled one. */
+  readonly allowedModels?: readonly AllowedModel[];
+  /** The most jobs that wait; 1000 by default. */
+  readonly maxQueue?: number;
+  /** Deletes finished jobs after this many days; never by default. */
+  readonly keepDays?: number | undefined;
+  /** Deletes the oldest finished jobs while files take more than this many GB (10⁹ bytes); never by default. */
+  readonly keepGb?: number | undefined;
+  /** Releases the model after this long without a job; 10 minutes by default. */
+  readonly idleMinutes?: number;
+  /** The environment of the engine's process; this process's by default. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Told what takes how long. */
+  readonly onMeasurement?: (measurement: Measurement) => void;
+  /** Told about failures that no client sees in full. */
+  readonly onProblem?: (message: string, error: unknown) => void;
+}
