@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { add, type MxArray, matmul, memory, multiply, random, scope } from "@mflux-depth/mlx";
-import { Adapter, type Linear } from "@mflux-depth/mlx/nn";
+import { Adapter, type Linear, LowRank } from "@mflux-depth/mlx/nn";
 import { type FluxTransformer, rotaryTables } from "../../src/models/flux-transformer.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
 import { findModel, type Model, type OpenOptions, openModel } from "../../src/pipeline/model.js";
@@ -32,7 +32,7 @@ function lowRank({ rows, columns }: Linear): { a: MxArray; b: MxArray } {
 function attachAdapter(transformer: FluxTransformer): void {
   const layer = adaptedLayer(transformer);
   const { a, b } = lowRank(layer);
-  layer.attach(new Adapter(a, b, scale));
+  layer.attach(new Adapter(new LowRank(a, b), { scale }));
 }
 
 /** Replaces the weight by `W + scale · B A`. */
