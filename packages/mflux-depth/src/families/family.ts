@@ -13,6 +13,7 @@ import type { FluxTransformer, FluxTransformerConfig } from "../models/flux-tran
 import type { T5Config, T5Encoder } from "../models/t5.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
 import type { SchedulerConfig } from "../sampling/schedule.js";
+import type { AdapterNames } from "../weights/adapters/targets.js";
 
 /** The networks of a model, by their folder in a repository. */
 export interface Networks {
@@ -108,6 +109,9 @@ export interface Family extends FamilyDescription {
    * @throws {ModelError} when a tensor is missing, or the shapes belong to another family.
    */
   configsFromShapes(folder: string): ConfigsFromShapes;
+
+  /** Resolves the names that adapter files give to the layers of a model. */
+  adapterNames(configs: ModelConfigs): AdapterNames;
 
   /** The latent grid of an image. `width` and `height` are in pixels, multiples of {@link pixelsPerToken}. */
   latentGrid(size: { readonly width: number; readonly height: number }, configs: ModelConfigs): LatentGrid;

@@ -30,8 +30,17 @@ export type {
   LoadOptions,
   MemoryPolicy,
   RequestOption,
+  ResolvedAdapter,
   ResolvedLoadOptions,
   ResolvedOptions,
   ResolvedRequest,
 } from "./types.js";
-export type { ImageInput, ModelReference, RawImage, ShapedTensor, TensorInput } from "./values.js";
+export type {
+  AdapterInput,
+  AdapterReference,
+  ImageInput,
+  ModelReference,
+  RawImage,
+  ShapedTensor,
+  TensorInput,
+} from "./values.js";

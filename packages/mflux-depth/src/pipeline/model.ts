@@ -17,8 +17,9 @@ import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { quantizingCacheBytes, restingCacheBytes } from "../memory/buffer-cache.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
-import { Component, type ComponentOptions, type LoadProgress } from "../weights/component.js";
+import { bytesPerValue, Component, type ComponentOptions, type LoadProgress } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
+import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
@@ -71,6 +72,7 @@ export interface Model {
   readonly folder: string;
   readonly configs: ModelConfigs;
   readonly components: Components;
+  readonly loras: Loras;
   readonly precision: Precision;
   readonly device: DeviceType;
   /** The time spent reading weights so far. */
@@ -80,8 +82,10 @@ export interface Model {
 }
 
 export interface OpenOptions {
+  /** Attached to the components when they are loaded. */
+  readonly loras?: Loras | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** Changes networks between loading and their first use: attaches adapters, or replaces weights. */
+  /** Changes networks between loading and their first use, after the LoRAs: attaches adapters, or replaces weights. */
   readonly prepare?:
     | { readonly [Name in ComponentName]?: ComponentOptions<Networks[Name]>["prepare"] }
     | undefined;
@@ -96,7 +100,7 @@ export function openModel(
   files: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
-  { onProgress, prepare = {} }: OpenOptions = {},
+  { onProgress, loras = Loras.none, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
   const configs = readModelConfigs(files);
@@ -117,6 +121,8 @@ export function openModel(
   const component = <Name extends ComponentName>(name: Name): Component<Networks[Name]> => {
     const descriptor = family.components[name] as ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
     const { rename } = descriptor;
+    const dtype = componentDType(descriptor, precision);
+    const prepareMore = prepare[name] as ComponentOptions<Networks[Name]>["prepare"];
     return new Component<Networks[Name]>({
       ...shared,
       name,
@@ -124,8 +130,12 @@ export function openModel(
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === "transformer" && { original: files.original }),
-      dtype: componentDType(descriptor, precision),
-      prepare: prepare[name] as ComponentOptions<Networks[Name]>["prepare"],
+      dtype,
+      preparedBytes: loras.bytes(name, bytesPerValue(dtype)),
+      async prepare(network, signal, stored) {
+        await loras.attach(name, network, signal, stored);
+        await prepareMore?.(network, signal, stored);
+      },
     });
   };
   return {
@@ -138,6 +148,7 @@ export function openModel(
       transformer: component("transformer"),
       vae: component("vae"),
     },
+    loras,
     precision,
     device,
     loading,

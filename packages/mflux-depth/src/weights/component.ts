@@ -3,7 +3,7 @@ import { batchBytes, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
 import { openCheckpoint } from "./checkpoint.js";
 import type { Checkpoint } from "./format.js";
-import { loadWeights } from "./load.js";
+import { loadWeights, namedTensors } from "./load.js";
 import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
 
@@ -20,6 +20,9 @@ export interface LoadProgress {
   /** Duration of reading, with "end". */
   readonly seconds?: number;
 }
+
+/** A tensor with its name in the module. */
+export type NamedTensor = readonly [key: string, tensor: MxArray];
 
 export interface ComponentOptions<M extends Module> {
   /** The folder of its checkpoint. */
@@ -45,8 +48,13 @@ export interface ComponentOptions<M extends Module> {
   /**
    * Changes the module between loading and its first use, for example by attaching adapters or replacing weights. If it
    * throws, the module is freed.
+   * @param stored the tensors of the checkpoint under the module's names, unread; they belong to the consumer.
    */
-  readonly prepare?: ((module: M, signal: AbortSignal) => void | Promise<void>) | undefined;
+  readonly prepare?:
+    | ((module: M, signal: AbortSignal, stored: () => Iterable<NamedTensor>) => void | Promise<void>)
+    | undefined;
+  /** Bytes that `prepare` adds to the module. */
+  readonly preparedBytes?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
@@ -132,7 +140,10 @@ export class Component<M extends Module> {
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, bytes);
     }
-    return { bytes: total, reading: Math.min(2 * largest + cached, checkpoint.bytes) };
+    return {
+      bytes: total + (this.#options.preparedBytes ?? 0),
+      reading: Math.min(2 * largest + cached, checkpoint.bytes),
+    };
   }
 
   /** Frees the weights; the next {@link get} reads them again. A {@link get} in progress rejects. */
@@ -201,7 +212,7 @@ export class Component<M extends Module> {
       },
     });
     try {
-      await this.#options.prepare?.(module, signal);
+      await this.#options.prepare?.(module, signal, () => storedTensors(checkpoint, options));
     } catch (error) {
       module.dispose();
       throw error;
@@ -210,6 +221,13 @@ export class Component<M extends Module> {
     report("end", (performance.now() - started) / 1000);
     return module;
   }
+}
+
+function* storedTensors(
+  checkpoint: Checkpoint,
+  options: Parameters<typeof namedTensors>[1],
+): Generator<NamedTensor, void> {
+  for (const [, key, tensor] of namedTensors(checkpoint, options)) yield [key, tensor];
 }
 
 /** Options for loading a component's weights. A checkpoint that is already quantized is not quantized further. */

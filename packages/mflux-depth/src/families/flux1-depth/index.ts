@@ -7,6 +7,7 @@ import { T5Encoder, t5Config } from "../../models/t5.js";
 import { patchPacking, patchSize } from "../../sampling/latents.js";
 import { schedulerConfig } from "../../sampling/schedule.js";
 import type { Family } from "../family.js";
+import { adapterNames } from "./adapter-names.js";
 import { tokenizers } from "./layout.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
@@ -48,6 +49,7 @@ export const flux1Depth: Family = {
   isCandidate,
   refusal,
   configsFromShapes,
+  adapterNames,
   pixelsPerToken: ({ vae }) => patchSize * reductionOf(vae),
   latentGrid({ width, height }, configs) {
     const pixels = this.pixelsPerToken(configs);

@@ -22,10 +22,10 @@ export const text = defineStage({
   workingMemory: ({ textTokens }, { model }) =>
     t5Memory(model.configs.text_encoder_2, textTokens, bytesPerValue(model.precision.dtype)),
   async run(_, generation, components) {
-    const { request, prompts, signal } = generation;
+    const { request, model, prompts, signal } = generation;
     const tokens = await tokenize(generation);
     const length = tokens.t5.ids.length;
-    const key = JSON.stringify([request.prompt, length]);
+    const key = JSON.stringify([request.prompt, length, model.loras.keyOf("text_encoder", "text_encoder_2")]);
     const known = prompts.get(key);
     if (known) return known;
 
