@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { array, type MxArray } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { configFile } from "../files/repository-layout.js";
 import { interpolate } from "../images/resample.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import {
@@ -19,7 +20,6 @@ import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 
-const configFile = "config.json";
 const preprocessorFile = "preprocessor_config.json";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */

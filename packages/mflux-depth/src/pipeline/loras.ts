@@ -2,9 +2,9 @@
  * The LoRAs of a model: adapters that are added to its layers while they compute, on quantized weights, too.
  */
 import { basename } from "node:path";
-import type { Dial, Module } from "@mflux-depth/mlx/nn";
+import type { Dial } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
-import type { ComponentName, Family, ModelConfigs } from "../families/family.js";
+import type { Family, ModelConfigs } from "../families/family.js";
 import type { ObtainOptions } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
 import { type AdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
@@ -16,7 +16,7 @@ import {
   requireMatch,
 } from "../weights/adapters/match.js";
 import { adapterBytes } from "../weights/adapters/size.js";
-import type { NamedTensor } from "../weights/component.js";
+import type { Preparation } from "../weights/component.js";
 import { findLora } from "./lora-source.js";
 
 /** A LoRA and its strength now. */
@@ -87,6 +87,11 @@ export class Loras {
     }));
   }
 
+  /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
+  get identity(): unknown {
+    return this.#loras.map(({ sha256, scale }) => [sha256, scale]);
+  }
+
   /**
    * Requires as many scales as there are LoRAs.
    * @throws {OptionError}
@@ -106,35 +111,30 @@ export class Loras {
     for (const [index, { dial, scale }] of this.#loras.entries()) dial.scale = scales?.[index] ?? scale;
   }
 
-  /** The strengths of the LoRAs that change any of these components, as a key. */
-  keyOf(...components: ComponentName[]): string {
-    const scales = this.#loras
-      .filter(({ match }) => match.layers.some(({ target }) => isAmong(components, target.component)))
-      .map(({ dial }) => dial.scale);
-    return JSON.stringify(scales);
-  }
-
-  /** Attaches the LoRAs to a component that has just been loaded. */
-  async attach(
-    component: ComponentName,
-    module: Module,
-    signal: AbortSignal,
-    stored: () => Iterable<NamedTensor>,
-  ): Promise<void> {
-    for (const { file, match, dial } of this.#loras) {
-      const layers = match.layers.filter(({ target }) => target.component === component);
-      if (layers.length > 0) await attachAdapters(module, file, layers, { dial, stored, signal });
-    }
-  }
-
-  /** Bytes that the LoRAs of a component take, with `valueBytes` for a value. */
-  bytes(component: ComponentName, valueBytes: number): number {
+  /** The strengths of the LoRAs that change any of these components. */
+  scalesIn(components: readonly string[]): number[] {
     return this.#loras
-      .flatMap(({ match }) => match.layers)
-      .filter(({ target }) => target.component === component)
-      .reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0);
+      .filter(({ match }) => match.layers.some(({ target }) => components.includes(target.component)))
+      .map(({ dial }) => dial.scale);
+  }
+
+  /**
+   * Attaches the LoRAs to a component; undefined if none changes it.
+   * @param valueBytes bytes of a value in the dtype that the component computes in.
+   */
+  preparation(component: string, valueBytes: number): Preparation | undefined {
+    const changes = this.#loras.flatMap(({ file, match, dial }) => {
+      const layers = match.layers.filter(({ target }) => target.component === component);
+      return layers.length > 0 ? [{ file, layers, dial }] : [];
+    });
+    if (changes.length === 0) return undefined;
+    const layers = changes.flatMap((change) => change.layers);
+    return {
+      bytes: layers.reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
+      async apply(network, signal, stored) {
+        for (const { file, layers, dial } of changes)
+          await attachAdapters(network, file, layers, { dial, stored, signal });
+      },
+    };
   }
 }
-
-const isAmong = (components: readonly ComponentName[], name: string): boolean =>
-  components.some((component) => component === name);

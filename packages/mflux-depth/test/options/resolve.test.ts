@@ -14,6 +14,9 @@ describe("a request", () => {
       image: undefined,
       depthImage: "map.png",
       invertDepth: false,
+      depthNear: 100,
+      depthFar: 0,
+      depthGamma: 1,
       trustDepth: false,
       imageStrength: 0,
       steps: 20,
@@ -22,6 +25,7 @@ describe("a request", () => {
       height: 1024,
       maxSequenceLength: undefined,
       latents: undefined,
+      loraScales: undefined,
       warnings: [],
     });
     assert.ok(Number.isInteger(seed) && seed >= 1 && seed < 2 ** 32);
@@ -90,9 +94,14 @@ describe("a request", () => {
     assert.deepEqual([invertDepth, warnings], [true, []]);
   });
 
-  test("warns that inverting has no effect without a map", () => {
-    const { warnings } = resolveRequest({ prompt: "x", image: "photo.jpg", invertDepth: true });
-    assert.match(warnings.join(), /invertDepth has no effect/);
+  test("refuses percentiles of the depth in the wrong order", () => {
+    assert.throws(
+      () => resolveRequest(request({ depthNear: 20, depthFar: 20 })),
+      (error) =>
+        error instanceof OptionError &&
+        error.option === "depthNear" &&
+        /depthNear \(20\) must be above depthFar \(20\)/.test(error.message),
+    );
   });
 });
 
@@ -123,6 +132,8 @@ describe("load options", () => {
       depthModel: undefined,
       quantize: 4,
       int8: undefined,
+      loras: [],
+      loraLenient: false,
       dtype: undefined,
       device: undefined,
       memory: "resident",

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { loadSafetensors, type MxArray, saveSafetensors } from "@mflux-depth/mlx";
 import { readModelConfigs } from "../../src/families/model-configs.js";
-import { rotaryTables } from "../../src/models/flux-transformer.js";
+import { type FluxTransformer, rotaryTables } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
 import { Loras } from "../../src/pipeline/loras.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
@@ -42,8 +42,8 @@ export async function openWithLoras(
 }
 
 /** The output of a model's transformer for the input of the goldens. */
-export async function goldenOutput({ components, configs }: Model): Promise<Float32Array> {
-  const transformer = await components.transformer.get();
+export async function goldenOutput({ components }: Model): Promise<Float32Array> {
+  const transformer = (await components.transformer!.get()) as FluxTransformer;
   try {
     const encoderHiddenStates = adapterInput("encoder_hidden_states");
     const textTokens = encoderHiddenStates.shape[1]!;
@@ -54,11 +54,11 @@ export async function goldenOutput({ components, configs }: Model): Promise<Floa
         pooledProjections: adapterInput("pooled_projections"),
         timestep: 0.7,
         guidance: 10,
-        rotary: rotaryTables(configs.transformer, { rows: 8, columns: 8, textTokens }),
+        rotary: rotaryTables(transformer.config, { rows: 8, columns: 8, textTokens }),
       }),
     );
   } finally {
-    components.transformer.free();
+    components.transformer!.free();
   }
 }
 

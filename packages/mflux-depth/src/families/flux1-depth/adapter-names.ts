@@ -9,8 +9,8 @@ import {
   NameTable,
   type Spelling,
 } from "../../weights/adapters/targets.js";
-import type { ModelConfigs } from "../family.js";
 import { clipLayers, type FusedLayer, type LayerSize, t5Layers, transformerLayers } from "./layers.js";
+import type { FluxConfigs } from "./networks.js";
 
 const dotted = (...prefixes: string[]): Spelling[] => prefixes.map((prefix) => ({ prefix, separator: "." }));
 const underscored = (...prefixes: string[]): Spelling[] =>
@@ -49,7 +49,7 @@ const processors: readonly (readonly [fused: RegExp, name: string, parts?: numbe
 ];
 
 /** Resolves the names of adapters for a model with these configs. */
-export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }: ModelConfigs): AdapterNames {
+export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }: FluxConfigs): AdapterNames {
   const table = new NameTable();
   // FLUX.1-dev has the latents alone; FLUX.1 Depth has the control latents behind them.
   const latents = 4 * vae.latentChannels;

@@ -45,6 +45,7 @@ import type { AdapterFile } from "./adapter-file.js";
 import type { AdapterRole } from "./keys.js";
 import { gainAxis, type MatchedLayer } from "./match.js";
 import { factorOf, trainingOf } from "./scaling.js";
+import { hadamardIsWhole } from "./size.js";
 import { rowsOf } from "./targets.js";
 
 export interface AttachOptions {
@@ -262,7 +263,7 @@ function hadamardOf(
   const [rows, columns] = [a1.shape[0]!, b1.shape[1]!];
   const [first, second] = [a1.shape[1]!, a2.shape[1]!];
   const rank = first * second;
-  if (rank * (rows + columns) >= rows * columns) {
+  if (hadamardIsWhole(rank, rows, columns)) {
     const whole = multiply(multiply(matmul(a1, b1), matmul(a2, b2)), factor);
     return (range, dtype) => new WholeDelta(astype(cut(whole, range, layer), dtype));
   }

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { array, concatenate, type MxArray, slice, zerosLike } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
+import type { ClipTextEncoder } from "../../../src/models/clip.js";
+import type { T5Encoder } from "../../../src/models/t5.js";
 import { adapterFile, expected, openWithLoras, outputWith, rewritten } from "../../support/adapters.js";
 import { relativeError, values } from "../../support/tensors.js";
 
@@ -74,14 +76,14 @@ describe("LoRAs give what diffusers computes with merged weights", () => {
       const { components } = await openWithLoras([adapterFile(file)]);
       const rows = (name: string): MxArray =>
         array(Int32Array.from(expected(name)), { shape: [2, expected(name).length / 2] });
-      const clip = await components.text_encoder.get();
+      const clip = (await components.text_encoder!.get()) as ClipTextEncoder;
       const pooled = values(await runStages(clip.stages(rows("text.clip_ids"))));
-      components.text_encoder.free();
+      components.text_encoder!.free();
       assert.ok(relativeError(pooled, expected("text.pooled")) < tolerance);
       if (file === "text-diffusers") return;
-      const t5 = await components.text_encoder_2.get();
+      const t5 = (await components.text_encoder_2!.get()) as T5Encoder;
       const embeddings = values(await runStages(t5.stages(rows("text.t5_ids"))));
-      components.text_encoder_2.free();
+      components.text_encoder_2!.free();
       assert.ok(relativeError(embeddings, expected("text.prompt_embeds")) < tolerance);
     });
 
