@@ -161,8 +161,7 @@ export const requestOptions = {
   /** The command line gives scales with the files. */
   loraScales: {
     kind: { type: "numbers", each: { min: -100, max: 100 } },
-    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off.",
-    defaultText: "the scales that they were loaded with",
+    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off. Without it, they have the scales that they were loaded with.",
     flags: [],
     appliesTo: ["generate"],
   },

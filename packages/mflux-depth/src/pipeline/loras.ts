@@ -15,6 +15,7 @@ import {
   matchAdapter,
   requireMatch,
 } from "../weights/adapters/match.js";
+import { type Training, trainingOf } from "../weights/adapters/scaling.js";
 import { adapterBytes } from "../weights/adapters/size.js";
 import type { Preparation } from "../weights/component.js";
 import { findLora } from "./lora-source.js";
@@ -32,6 +33,7 @@ export interface LoraState {
 interface OpenLora extends LoraState {
   readonly file: AdapterFile;
   readonly match: AdapterMatch;
+  readonly training: Training;
   /** The strength of all its adapters. */
   readonly dial: Dial;
 }
@@ -72,7 +74,7 @@ export class Loras {
       const file = openAdapterFile(path);
       const match = matchAdapter(file, names);
       requireMatch(file, match, loraLenient);
-      opened.push({ ...facts, scale, file, match, dial: { scale } });
+      opened.push({ ...facts, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
     return new Loras(opened);
   }
@@ -123,17 +125,17 @@ export class Loras {
    * @param valueBytes bytes of a value in the dtype that the component computes in.
    */
   preparation(component: string, valueBytes: number): Preparation | undefined {
-    const changes = this.#loras.flatMap(({ file, match, dial }) => {
+    const changes = this.#loras.flatMap(({ match, ...lora }) => {
       const layers = match.layers.filter(({ target }) => target.component === component);
-      return layers.length > 0 ? [{ file, layers, dial }] : [];
+      return layers.length > 0 ? [{ ...lora, layers }] : [];
     });
     if (changes.length === 0) return undefined;
     const layers = changes.flatMap((change) => change.layers);
     return {
       bytes: layers.reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
       async apply(network, signal, stored) {
-        for (const { file, layers, dial } of changes)
-          await attachAdapters(network, file, layers, { dial, stored, signal });
+        for (const { file, layers, dial, training } of changes)
+          await attachAdapters(network, file, layers, { dial, training, stored, signal });
       },
     };
   }

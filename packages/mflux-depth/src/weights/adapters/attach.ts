@@ -44,13 +44,14 @@ import { asModelError } from "../format.js";
 import type { AdapterFile } from "./adapter-file.js";
 import type { AdapterRole } from "./keys.js";
 import { gainAxis, type MatchedLayer } from "./match.js";
-import { factorOf, trainingOf } from "./scaling.js";
+import { factorOf, type Training } from "./scaling.js";
 import { hadamardIsWhole } from "./size.js";
 import { rowsOf } from "./targets.js";
 
 export interface AttachOptions {
   /** The strength of all adapters. */
   readonly dial: Dial;
+  readonly training: Training;
   /** The tensors of the module's checkpoint under its own names, unread; DoRA needs some before they are quantized. */
   readonly stored: () => Iterable<readonly [key: string, tensor: MxArray]>;
   readonly signal: AbortSignal;
@@ -66,7 +67,7 @@ export async function attachAdapters(
   module: Module,
   file: AdapterFile,
   layers: readonly MatchedLayer[],
-  { dial, stored, signal }: AttachOptions,
+  { dial, training, stored, signal }: AttachOptions,
 ): Promise<void> {
   const modules = new Map(module.modules());
   const layerAt = (path: string): Linear => {
@@ -77,7 +78,6 @@ export async function attachAdapters(
   const tensors = new AdapterTensors(file);
   const weights = new BaseWeights(layers, layerAt, stored);
   try {
-    const training = trainingOf(file);
     const alphas = await tensors.alphas(layers, signal);
     for (const layer of layers) {
       const alpha = alphas.get(layer) ?? training.alphaOf(layer.module.name);

@@ -3,7 +3,18 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { array, concatenate, type MxArray, slice, zerosLike } from "@mflux-depth/mlx";
+import {
+  array,
+  astype,
+  concatenate,
+  loadSafetensors,
+  type MxArray,
+  matmul,
+  ones,
+  saveSafetensors,
+  slice,
+  zerosLike,
+} from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
 import type { ClipTextEncoder } from "../../../src/models/clip.js";
 import type { T5Encoder } from "../../../src/models/t5.js";
@@ -97,6 +108,34 @@ describe("LoRAs give what diffusers computes with merged weights", () => {
 
 const firstColumns = (a: MxArray): MxArray => slice(a, [null, [0, 64]]);
 const withZeros = (a: MxArray): MxArray => concatenate([firstColumns(a), zerosLike(firstColumns(a))], 1);
+
+describe("whole matrices", () => {
+  test("are added like the products they came from", async () => {
+    const arrays = loadSafetensors(adapterFile("diffusers")).arrays;
+    const whole = new Map<string, MxArray>();
+    for (const [key, b] of arrays)
+      if (key.endsWith(".lora_B.weight"))
+        whole.set(
+          key.replace(".lora_B.weight", ".diff"),
+          matmul(astype(b, "float32"), astype(arrays.get(key.replace("lora_B", "lora_A"))!, "float32")),
+        );
+    const path = join(folder, "whole.safetensors");
+    await saveSafetensors(path, whole);
+    const error = relativeError(await outputWith([path]), expected("style"));
+    assert.ok(error < tolerance, `relative error ${error}`);
+  });
+
+  test("may be those of biases", async () => {
+    const path = join(folder, "bias.safetensors");
+    await saveSafetensors(path, new Map([["diffusion_model.final_layer.linear.diff_b", ones([64])]]));
+    const found = await outputWith([{ source: path, scale: -0.5 }]);
+    const error = relativeError(
+      found,
+      expected("plain").map((value) => value - 0.5),
+    );
+    assert.ok(error < tolerance, `relative error ${error}`);
+  });
+});
 
 describe("the input layer", () => {
   test("takes an adapter of FLUX.1-dev, whose input lacks the control latents", async () => {
