@@ -1,5 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
+import { type Command, describeFlags, type FlagValues, type Io, parseFlags, pick } from "../command/index.js";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { DepthFileOptions, DepthFormat } from "../depth/files.js";
@@ -9,10 +10,7 @@ import { isFolder } from "../files/folders.js";
 import { checkName, checkWritable, makeFolder, saveFile } from "../files/output.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import { depthOptions, loadOptions, type OptionTable, optionsFor, optionsIn } from "../options/index.js";
-import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { type FlagValues, parseFlags, pick } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const mapFlags = optionsIn(depthOptions, "map");

@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
 import type { MachineMemory } from "../memory/machine.js";
 import type { MemoryPlan } from "../memory/plan.js";
 import {
@@ -9,10 +10,7 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import { flagsFor } from "./advice.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { generateFlags } from "./generate.js";
 
 /** The options of a request that change how much memory it needs. */

@@ -61,8 +61,7 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
     warnings.add(
       `This may need ${describeBytes(plan.peak)} of memory, but only ${describeBytes(plan.machine.available)} is available.`,
     );
-  const hasCacheLimit = options.cacheLimitGb !== undefined;
-  return { ...asked, workload, model, images, estimator, prompts, hasCacheLimit, warnings };
+  return { ...asked, workload, model, images, estimator, prompts, warnings };
 }
 
 /**

@@ -63,8 +63,6 @@ export interface Generation {
   readonly withLatents: boolean;
   /** Where the generation continues; null if it starts from the beginning. */
   readonly resume: Checkpoint | null;
-  /** Whether the user limits MLX's buffer cache; stages leave the limit alone then. */
-  readonly hasCacheLimit: boolean;
   readonly signal: AbortSignal;
   readonly warnings: Warnings;
 }

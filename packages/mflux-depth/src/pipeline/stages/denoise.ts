@@ -1,7 +1,6 @@
 import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
 import { type Module, runStages } from "@mflux-depth/mlx/nn";
 import type { Family } from "../../families/family.js";
-import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
 import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
@@ -22,7 +21,7 @@ export const denoise = defineStage({
   workingMemory(workload, { model, room }) {
     if (workload.steps === 0) return 0;
     const stepping = steppingMemory(workload, model);
-    const cached = model.device === "cpu" ? Math.min(stepping, steppingCacheBytes()) : 0;
+    const cached = Math.min(stepping, model.bufferCache?.stepping ?? 0);
     const preview = workload.previews ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
     return cached + Math.max(stepping, preview);
   },
@@ -37,7 +36,7 @@ export const denoise = defineStage({
       ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
       : null;
     // After loading, which frees buffers of other sizes.
-    using _cache = keepBuffers(generation);
+    using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
     const taken = generation.resume?.step ?? 0;
     const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
@@ -132,11 +131,9 @@ async function stepEvent(
   return { ...event, preview: await decode(clean), ...unpacked };
 }
 
-/** Makes MLX keep the buffers of one block for the next, unless the user limits its cache. */
-const keepBuffers = ({ model, hasCacheLimit }: Generation): Disposable | null =>
-  model.device === "cpu" && !hasCacheLimit
-    ? memory.keepBuffers(steppingCacheBytes(), restingCacheBytes)
-    : null;
+/** Makes MLX keep the buffers of one block for the next. */
+const keepBuffers = ({ bufferCache }: Model): Disposable | null =>
+  bufferCache && memory.keepBuffers(bufferCache.stepping, bufferCache.resting);
 
 /** Estimates the bytes of one step's activations. */
 function steppingMemory(workload: Workload, { configs, family, precision }: Model): number {
