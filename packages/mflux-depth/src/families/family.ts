@@ -11,6 +11,7 @@ import type { Arithmetic } from "../models/layer-plan.js";
 import type { RequestDefaults } from "../options/index.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
 import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
+import type { AdapterNames } from "../weights/adapters/targets.js";
 
 /** The networks of a model by component, which is also the name of its folder: "transformer". */
 export type Networks = Readonly<Record<string, Module>>;
@@ -208,6 +209,9 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
    * @throws {ModelError} when a tensor is missing, or the shapes belong to another family.
    */
   configsFromShapes(folder: string): ConfigsFromShapes;
+
+  /** Resolves the names that adapter files give to the layers of a model. */
+  adapterNames(configs: C): AdapterNames;
 
   /** The latent grid of an image. `width` and `height` are in pixels, multiples of {@link pixelsPerToken}. */
   latentGrid(size: { readonly width: number; readonly height: number }, configs: C): LatentGrid;

@@ -158,6 +158,13 @@ export const requestOptions = {
     many: true,
     appliesTo: ["generate"],
   },
+  /** The command line gives scales with the files. */
+  loraScales: {
+    kind: { type: "numbers", each: { min: -100, max: 100 } },
+    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off. Without it, they have the scales that they were loaded with.",
+    flags: [],
+    appliesTo: ["generate"],
+  },
   maxSequenceLength: {
     kind: { type: "integer", min: 1, max: longestPrompt },
     text: "Tokens of the prompt that the T5 encoder reads.",
@@ -226,6 +233,21 @@ export const loadOptions = {
     flags: ["--depth-model"],
     value: "NAME",
     appliesTo: ["generate", "plan", "depth", "download"],
+  },
+  loras: {
+    kind: { type: "adapters", scale: { min: -100, max: 100 } },
+    text: "A LoRA: a file, a folder, or a Hub repository with the file's name after a colon if it has several; then its scale, which may be negative. Repeat the flag for more.",
+    defaultText: "none; a scale left out is 1",
+    flags: ["--lora"],
+    value: "FILE|REPO[:FILE] [SCALE]",
+    appliesTo: ["generate", "plan"],
+  },
+  loraLenient: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "Use the part of a LoRA that fits the model, and warn about the rest instead of refusing the file.",
+    flags: ["--lora-lenient"],
+    appliesTo: ["generate", "plan"],
   },
   /** `null` means "none". */
   quantize: {

@@ -15,7 +15,7 @@ import { type ComputeSettings, ownThreads } from "./process-settings.js";
  * that images are encoded in more bands rounds differently.
  */
 export function fingerprintOf(
-  { device, precision, configs, folder }: Model,
+  { device, precision, configs, folder, loras }: Model,
   { revision }: Repository,
   { threads }: ComputeSettings,
   variant: string | undefined,
@@ -31,6 +31,7 @@ export function fingerprintOf(
     precision,
     configs,
     weights: [revision ?? filesIn(folder), variant ?? null],
+    loras: loras.identity,
   };
   return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
 }

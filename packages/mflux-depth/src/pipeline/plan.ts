@@ -5,6 +5,7 @@
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
@@ -17,6 +18,7 @@ import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
+import { Loras } from "./loras.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { Workload } from "./stage.js";
@@ -114,9 +116,10 @@ export async function planModel(
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
   const { repository, files } = await findModel({ ...options, offline: true });
-  const model = openModel(files, options, deviceFor(options.device));
+  const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
+  const model = openModel(files, options, deviceFor(options.device), { loras });
   latentGridOf(request, model);
-  const notes: string[] = [];
+  const notes = [...loras.notes];
   let estimator: DepthEstimator | null = null;
   if (request.depthImage === undefined)
     try {

@@ -25,6 +25,7 @@ describe("a request", () => {
       height: 1024,
       maxSequenceLength: undefined,
       latents: undefined,
+      loraScales: undefined,
       warnings: [],
     });
     assert.ok(Number.isInteger(seed) && seed >= 1 && seed < 2 ** 32);
@@ -142,6 +143,8 @@ describe("load options", () => {
       depthModel: undefined,
       quantize: 4,
       int8: undefined,
+      loras: [],
+      loraLenient: false,
       dtype: undefined,
       device: undefined,
       memory: "resident",

@@ -7,6 +7,7 @@ import { patchPacking, patchSize } from "../../sampling/latents.js";
 import { schedulerConfig, sigmas } from "../../sampling/schedule.js";
 import { mfluxNames } from "../../weights/mflux.js";
 import type { Family } from "../family.js";
+import { adapterNames } from "./adapter-names.js";
 import { autoencoding } from "./autoencoding.js";
 import { denoising } from "./denoising.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
@@ -63,6 +64,7 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
   isCandidate,
   refusal,
   configsFromShapes,
+  adapterNames,
   pixelsPerToken: ({ vae }) => patchSize * reductionOf(vae),
   latentGrid({ width, height }, configs) {
     const pixels = this.pixelsPerToken(configs);
