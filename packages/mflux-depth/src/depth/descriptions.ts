@@ -19,8 +19,17 @@ export const depthPro = {
   files: [{ name: "preprocessor_config.json", optional: true }],
 } as const satisfies EstimatorDescription;
 
+export const depthAnything = {
+  modelType: "depth_anything",
+  name: "Depth Anything",
+  files: [{ name: "preprocessor_config.json", optional: true }],
+} as const satisfies EstimatorDescription;
+
 /** Every depth estimator that this library knows. */
-export const estimatorDescriptions = [depthPro] as const satisfies readonly EstimatorDescription[];
+export const estimatorDescriptions = [
+  depthPro,
+  depthAnything,
+] as const satisfies readonly EstimatorDescription[];
 
 export type EstimatorType = (typeof estimatorDescriptions)[number]["modelType"];
 
