@@ -63,7 +63,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: [...mlx, "exif-reader"],
     },
     // Reports what this machine has and lacks.
-    doctor: { files: ["doctor/"], layers: ["base", "options", "hub", "memory"], packages: [...mlx, "sharp"] },
+    doctor: {
+      files: ["doctor/"],
+      layers: ["base", "options", "hub", "memory", "depth"],
+      packages: [...mlx, "sharp"],
+    },
     index: { files: ["index"], layers: ["base", "options", "hub", "weights", "depth", "pipeline"] },
     // Runs the pipeline in its own process. The owner's side does without MLX.
     engine: {
