@@ -18,6 +18,8 @@ export const slowTests = {
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/deletions.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/listeners.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/engine/resume.test.ts": "starts engine processes, kills them and resumes jobs",
+  "packages/mflux-depth/test/families/second-family.test.ts": "generates whole images",
   "packages/mflux-depth/test/fuzz.test.ts": "feeds hundreds of hostile inputs to processes",
   "packages/mflux-depth/test/hub/silence.test.ts": "waits for timeouts of downloads",
   "packages/mflux-depth/test/hub/client.test.ts": "waits for timeouts and retries of downloads",
@@ -32,6 +34,7 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/loading.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/pipeline/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/pipeline/polarity.test.ts": "generates images and estimates depth",
+  "packages/mflux-depth/test/pipeline/prepare.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/process-settings.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/queue.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/save-model.test.ts":

@@ -8,6 +8,7 @@ export type { DepthPrediction } from "./depth/prediction.js";
 export * from "./errors.js";
 export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";
+export type { PictureParameters } from "./images/metadata.js";
 export type {
   DeviceName,
   DTypeName,
@@ -26,7 +27,7 @@ export {
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
-export type { PictureParameters } from "./pipeline/metadata.js";
+export type { Preparations } from "./pipeline/model.js";
 export {
   type DepthMap,
   GenerationResult,
@@ -40,4 +41,4 @@ export {
   type SaveProgress,
   saveModel,
 } from "./pipeline/save-model.js";
-export type { LoadProgress } from "./weights/component.js";
+export type { LoadProgress, Preparation } from "./weights/component.js";

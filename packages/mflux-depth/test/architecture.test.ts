@@ -51,7 +51,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     families: {
       files: ["families/"],
-      layers: ["base", "files", "models", "sampling", "weights", "hub", "depth"],
+      layers: ["base", "files", "options", "tokenizers", "models", "sampling", "weights", "hub", "depth"],
       packages: mlx,
     },
     pipeline: {
@@ -68,11 +68,14 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       layers: ["base", "options", "hub", "memory", "depth"],
       packages: [...mlx, "sharp"],
     },
-    index: { files: ["index"], layers: ["base", "options", "hub", "weights", "depth", "pipeline"] },
+    index: {
+      files: ["index"],
+      layers: ["base", "options", "images", "hub", "weights", "depth", "pipeline"],
+    },
     // Runs the pipeline in its own process. The owner's side does without MLX.
     engine: {
       files: ["engine/"],
-      layers: ["base", "options", "hub", "memory", "depth", "families", "pipeline"],
+      layers: ["base", "options", "images", "hub", "memory", "depth", "families", "pipeline"],
     },
     cli: {
       files: ["cli/"],

@@ -2,6 +2,7 @@ import { extname } from "node:path";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
+import { sidecarPath } from "../images/metadata.js";
 import {
   type GenerateRequest,
   maxSeed,
@@ -13,7 +14,6 @@ import {
 } from "../options/index.js";
 import type { StageName } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
-import { sidecarPath } from "../pipeline/metadata.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
 import type { Command, Io } from "./command.js";

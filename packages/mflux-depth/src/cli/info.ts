@@ -1,8 +1,8 @@
 import { ImageError, OptionError } from "../errors.js";
 import { FileReadError, readRegularFile } from "../files/read.js";
 import { inspectImage } from "../images/decode.js";
+import { isTooDeep, mostLevels, readParameters } from "../images/metadata.js";
 import type { OptionTable } from "../options/index.js";
-import { readParameters } from "../pipeline/metadata.js";
 import { isRecord } from "../record.js";
 import type { Command } from "./command.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
@@ -30,7 +30,7 @@ ${describeFlags("Flags", flags)}`,
         path,
         "contains no parameters; only images written by mflux-depth or mflux have them.",
       );
-    if (isDeeperThan(mostLevels, parameters))
+    if (isTooDeep(parameters))
       throw new ImageError(
         path,
         `its parameters are nested more than ${mostLevels} levels deep; they are not those of an image.`,
@@ -68,19 +68,6 @@ async function readSidecar(path: string, signal: AbortSignal): Promise<Fields> {
   const value = parseJson(text.toString("utf8"));
   if (!isRecord(value)) throw new ImageError(path, "is not a JSON object.");
   return value;
-}
-
-/** Far more than parameters have, and far less than the stack allows. */
-const mostLevels = 100;
-
-/** Whether objects and lists are nested too deeply to walk through them recursively. */
-function isDeeperThan(levels: number, value: unknown): boolean {
-  let level = [value];
-  for (let depth = 0; depth <= levels; depth++) {
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
-    if (level.length === 0) return false;
-  }
-  return true;
 }
 
 function parseJson(text: string): unknown {

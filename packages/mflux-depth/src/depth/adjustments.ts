@@ -1,16 +1,45 @@
-import { ImageError, OptionError } from "../errors.js";
+/*
+ * How values become the grey levels of a depth map: given maps and estimates alike, before the map is resized.
+ *
+ * 1. Stretch: the percentile `far` becomes 0 and the percentile `near` becomes 1. A given map with the default
+ *    percentiles keeps its levels, whatever range they span.
+ * 2. Clamp to [0, 1].
+ * 3. Gamma: v ← v^(1 / gamma).
+ * 4. Invert: v ← min + (max − v), over the range of the map.
+ */
+import { ImageError } from "../errors.js";
 import { extremesOf } from "../images/extremes.js";
 import { bilinear, resize, resizeByRows, type TakeRow } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
-import { checkOptions, depthOptions, type GivenOptions, type ResolvedOptions } from "../options/index.js";
+import {
+  checkOptions,
+  depthOptions,
+  type GivenOptions,
+  type ResolvedOptions,
+  type ResolvedRequest,
+  requireNearAboveFar,
+} from "../options/index.js";
 
 const { invert, near, far, gamma } = depthOptions;
 const adjustments = { invert, near, far, gamma };
 
-/** How inverse depth becomes the grey values of a map. */
+/** How depth becomes the grey values of a map. */
 export interface MapAdjustments extends GivenOptions<typeof adjustments> {}
 
 type ResolvedAdjustments = ResolvedOptions<typeof adjustments>;
+
+/** The adjustments that a request asks for. */
+export const adjustmentsOf = ({
+  invertDepth,
+  depthNear,
+  depthFar,
+  depthGamma,
+}: Pick<ResolvedRequest, "invertDepth" | "depthNear" | "depthFar" | "depthGamma">): ResolvedAdjustments => ({
+  invert: invertDepth,
+  near: depthNear,
+  far: depthFar,
+  gamma: depthGamma,
+});
 
 /**
  * Checks adjustments and fills in defaults.
@@ -18,25 +47,26 @@ type ResolvedAdjustments = ResolvedOptions<typeof adjustments>;
  */
 export function checkAdjustments(given: MapAdjustments): ResolvedAdjustments {
   const resolved = checkOptions(adjustments, given);
-  if (resolved.far >= resolved.near)
-    throw new OptionError(
-      "near",
-      `near (${resolved.near}) must be above far (${resolved.far}), because near becomes white.`,
-    );
+  requireNearAboveFar(resolved.near, resolved.far, ["near", "far"]);
   return resolved;
 }
 
+/** Whether the percentiles are the smallest and the largest value. */
+const isWhole = ({ near, far }: ResolvedAdjustments): boolean =>
+  near === depthOptions.near.default && far === depthOptions.far.default;
+
 /**
  * The values that become black and white: the smallest and the largest, unless percentiles are given.
- * @param source names the photo in messages
+ * @param source names the photo or the map in messages
  * @throws {ImageError} when the two are equal: such a map shows no depth.
  */
 function rangeOf(
   values: Float32Array,
   source: string,
-  { near, far }: ResolvedAdjustments,
+  adjustments: ResolvedAdjustments,
 ): { min: number; max: number } {
-  const whole = near === depthOptions.near.default && far === depthOptions.far.default;
+  const { near, far } = adjustments;
+  const whole = isWhole(adjustments);
   const { min, max } = whole ? extremesOf(values) : percentiles(values, far, near);
   if (!(max > min))
     throw new ImageError(
@@ -62,8 +92,24 @@ function percentile(sorted: Float32Array, percent: number): number {
 }
 
 /**
- * Makes a depth map: normalizes inverse depth over the range of the whole map, then resizes once (bilinear, antialiased
- * where it shrinks).
+ * Adjusts a given depth map at its own size.
+ * @param map one channel in [0, 1]
+ * @param source names the map in messages
+ * @returns the map itself when nothing changes
+ * @throws {OptionError} for an invalid adjustment.
+ * @throws {ImageError} when the percentiles are equal.
+ */
+export function adjustedMap(map: FloatImage, source: string, given: MapAdjustments): FloatImage {
+  const adjustments = checkAdjustments(given);
+  const { gamma, invert } = adjustments;
+  if (isWhole(adjustments) && gamma === 1 && !invert) return map;
+  const data = isWhole(adjustments) ? map.data : stretched(map.data, source, adjustments);
+  return { ...map, data: shaped(data, adjustments) };
+}
+
+/**
+ * Makes a depth map: stretches inverse depth over the range of the whole map, adjusts it, then resizes once (bilinear,
+ * antialiased where it shrinks).
  * @param inverse inverse depth, one channel
  * @param source names the photo in messages
  * @returns one channel at the given size; near is white, unless inverted
@@ -77,9 +123,8 @@ export function normalizedMap(
   source: string,
   given: MapAdjustments = {},
 ): FloatImage {
-  const adjustments = checkAdjustments(given);
-  const map = resize(normalized(inverse, source, adjustments), width, height, bilinear);
-  return { ...map, data: adjusted(map.data, adjustments) };
+  const map = resize(adjusted(inverse, source, given), width, height, bilinear);
+  return { ...map, data: map.data.map(clamped) };
 }
 
 /**
@@ -100,23 +145,33 @@ export async function normalizedRows(
   take: TakeRow,
 ): Promise<void> {
   const { width, height, source, signal } = options;
-  const adjustments = checkAdjustments(options.adjustments);
-  const scaled = normalized(inverse, source, adjustments);
-  const takeAdjusted: TakeRow = (row, y) => take(adjusted(row, adjustments), y);
-  await resizeByRows(scaled, width, height, bilinear, takeAdjusted, signal);
+  const map = adjusted(inverse, source, options.adjustments);
+  const takeClamped: TakeRow = (row, y) => take(row.map(clamped), y);
+  await resizeByRows(map, width, height, bilinear, takeClamped, signal);
 }
 
-/** Inverse depth over its range: black is 0, white is 1. */
-function normalized(inverse: Raster, source: string, adjustments: ResolvedAdjustments): Raster {
-  const { min, max } = rangeOf(inverse.data, source, adjustments);
-  return { ...inverse, data: inverse.data.map((value) => (value - min) / (max - min)) };
+/** The map of an estimate at its own size. */
+function adjusted(inverse: Raster, source: string, given: MapAdjustments): FloatImage {
+  const adjustments = checkAdjustments(given);
+  return { ...inverse, data: shaped(stretched(inverse.data, source, adjustments), adjustments) };
 }
 
-function adjusted(values: Float32Array, { gamma, invert }: ResolvedAdjustments): Float32Array {
-  return values.map((value) => {
-    // Rounding and percentiles leave values outside [0, 1].
-    const inside = Math.min(Math.max(value, 0), 1);
-    const curved = gamma === 1 ? inside : inside ** (1 / gamma);
-    return invert ? 1 - curved : curved;
+/** Values over their range: black is 0, white is 1. */
+function stretched(values: Float32Array, source: string, adjustments: ResolvedAdjustments): Float32Array {
+  const { min, max } = rangeOf(values, source, adjustments);
+  return values.map((value) => (value - min) / (max - min));
+}
+
+/** Clamps values, bends them, and swaps near and far. */
+function shaped(values: Float32Array, { gamma, invert }: ResolvedAdjustments): Float32Array {
+  const bent = values.map((value) => {
+    const inside = clamped(value);
+    return gamma === 1 ? inside : inside ** (1 / gamma);
   });
+  if (!invert) return bent;
+  const { min, max } = extremesOf(bent);
+  return bent.map((value) => min + (max - value));
 }
+
+/** Rounding, percentiles and resizing leave values outside [0, 1]. */
+const clamped = (value: number): number => Math.min(Math.max(value, 0), 1);

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { array } from "@mflux-depth/mlx";
 import { readConfig } from "../files/json.js";
+import { configFile } from "../files/repository-layout.js";
 import { bicubic, resizeInSlices } from "../images/resample.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import {
@@ -17,8 +18,6 @@ import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./est
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import type { PredictionMeaning } from "./prediction.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
-
-const configFile = "config.json";
 
 /** Opens Depth Anything V2: relative inverse depth, or distances in metres if the checkpoint is metric. */
 export const openDepthAnything: OpenEstimator = (folder, options) =>

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { array, type MxArray } from "@mflux-depth/mlx";
 import { readConfig } from "../files/json.js";
+import { configFile } from "../files/repository-layout.js";
 import { interpolate } from "../images/resample.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import {
@@ -17,8 +18,6 @@ import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
-
-const configFile = "config.json";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
 export const openDepthPro: OpenEstimator = (folder, options) => new DepthProEstimator(folder, options);

@@ -3,11 +3,12 @@ import { ImageError } from "../errors.js";
 import { saveFile } from "../files/output.js";
 import { encodeImage, toLevels } from "../images/encode.js";
 import { extremesOf } from "../images/extremes.js";
+import { toNpy } from "../images/npy.js";
 import { bilinear, resize, type TakeRow } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
 import { type MapAdjustments, normalizedMap, normalizedRows } from "./adjustments.js";
 import { toColours } from "./colours.js";
-import { checkFileOptions, type DepthFileOptions, type DepthFormat, depthFormatOf, toNpy } from "./files.js";
+import { checkFileOptions, type DepthFileOptions, type DepthFormat, depthFormatOf } from "./files.js";
 import { focalLengthFromFieldOfView } from "./focal-length.js";
 import { type DepthPrediction, inverseDepth, metresOf } from "./prediction.js";
 

@@ -4,6 +4,7 @@ import { setDefaultDevice } from "@mflux-depth/mlx";
 import { requireDevice } from "../device.js";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { configFile, modelIndexFile } from "../files/repository-layout.js";
 import { obtainRepository } from "../hub/obtain.js";
 import { bundledModel, resolveRepository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
@@ -59,8 +60,8 @@ export function openEstimator(options: OpenOptions = {}): DepthEstimator {
     setDefaultDevice(device);
   }
   const folder = findFolder(options);
-  const { model_type: modelType } = readConfig(folder, "config.json");
-  return openerOf(modelType, join(folder, "config.json"))(folder, { onLoad });
+  const { model_type: modelType } = readConfig(folder, configFile);
+  return openerOf(modelType, join(folder, configFile))(folder, { onLoad });
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */
@@ -70,14 +71,14 @@ function findFolder({ depthModel, modelFolder }: OpenOptions): string {
     return own ?? resolveRepository(defaultDepthModel).folder;
   }
   const { folder } = resolveRepository(depthModel);
-  if (existsSync(join(folder, "config.json"))) return folder;
+  if (existsSync(join(folder, configFile))) return folder;
   const own = estimatorIn(folder);
   if (own !== null) return own;
   throw new ModelError(
     folder,
-    existsSync(join(folder, "model_index.json"))
+    existsSync(join(folder, modelIndexFile))
       ? "this diffusion model contains no depth estimator"
-      : "this is not a depth estimator: there is no config.json",
+      : `this is not a depth estimator: there is no ${configFile}`,
     {
       details: {
         remedies: [

@@ -2,12 +2,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { configFile, modelIndexFile } from "../files/repository-layout.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import { FileSelection } from "../weights/file-selection.js";
 import { type EstimatorDescription, estimatorDescriptions, knownEstimators } from "./descriptions.js";
-
-const configFile = "config.json";
 
 /** Finds the depth estimator that a model's repository brings along, in a folder named after its type; null if none. */
 export function estimatorIn(folder: string): string | null {
@@ -41,7 +40,7 @@ export const estimatorKind: RepositoryKind = {
   name: knownEstimators,
   needed(names, variant) {
     const selection = new FileSelection(names, variant);
-    selection.take("", "model_index.json", { optional: true });
+    selection.take("", modelIndexFile, { optional: true });
     if (names.includes(configFile) || !broughtBy(selection)) takeEstimator(selection, "", filesOfAny);
     else takeBroughtEstimator(selection);
     selection.requireVariant();
@@ -49,7 +48,7 @@ export const estimatorKind: RepositoryKind = {
   },
   check(repository, folder, small) {
     const config = small.find((file) => /(^|\/)config\.json$/.test(file));
-    const isPipeline = small.includes("model_index.json");
+    const isPipeline = small.includes(modelIndexFile);
     // A missing config is reported as such.
     if (config === undefined && !isPipeline) return;
     const type = config && readConfig(folder, config).model_type;

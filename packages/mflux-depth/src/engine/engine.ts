@@ -1,5 +1,5 @@
 import { untilAborted } from "../abort.js";
-import { EngineError } from "../errors.js";
+import { EngineError, OptionError } from "../errors.js";
 import { Listener } from "../listener.js";
 import { shortOfMemory } from "../memory/pressure.js";
 import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options/index.js";
@@ -24,6 +24,11 @@ export interface EngineOptions {
   readonly cancelSeconds?: number;
   /** Environment of the process, read by MLX and to find the model cache. This process's by default. */
   readonly env?: NodeJS.ProcessEnv;
+  /**
+   * Takes images only as the bytes of files (default false): a request from elsewhere cannot name a file of this
+   * machine.
+   */
+  readonly imagesAsBytes?: boolean;
 }
 
 export interface RunOptions {
@@ -46,6 +51,7 @@ export interface RunOptions {
 export class Engine {
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #cancelSeconds: number;
+  readonly #imagesAsBytes: boolean;
   readonly #queue = new JobQueue();
   readonly #downloads: Downloads;
   /** The models of all jobs that have not ended. */
@@ -62,8 +68,9 @@ export class Engine {
   readonly #closing = new AbortController();
 
   constructor(options: EngineOptions = {}) {
-    const { env, cancelSeconds = 10, ...policy } = options;
+    const { env, cancelSeconds = 10, imagesAsBytes = false, ...policy } = options;
     this.#env = env;
+    this.#imagesAsBytes = imagesAsBytes;
     this.#cancelSeconds = cancelSeconds;
     this.#downloads = new Downloads(env);
     this.#idle = new IdleWatch({ idleSeconds: 600, shortOfMemory, pressureSeconds: 15, ...policy }, () =>
@@ -108,9 +115,7 @@ export class Engine {
     using listened = listener.job(options.signal);
     const { signal } = listened;
     signal.throwIfAborted();
-    refuseUnknown(Object.keys(job.request), Object.keys(requestOptions));
-    resolveRequest(job.request);
-    resolveLoadOptions(job.load);
+    this.#check(job);
     const models = modelNamesOf(job, this.#env);
     using _use = this.#uses.add(models);
     const deletion = untilDeleted(models, signal);
@@ -120,6 +125,15 @@ export class Engine {
     const result = this.#queue.add(queued);
     void this.#runNext();
     return await result;
+  }
+
+  /** @throws {OptionError} for an invalid option. */
+  #check({ request, load }: EngineJob): void {
+    refuseUnknown(Object.keys(request), Object.keys(requestOptions));
+    resolveRequest(request);
+    resolveLoadOptions(load);
+    if (this.#imagesAsBytes)
+      for (const name of ["image", "depthImage"] as const) requireBytes(name, request[name]);
   }
 
   async #download({ job, signal, onEvent }: ProcessJob, token: string | undefined): Promise<void> {
@@ -233,4 +247,12 @@ export class Engine {
     this.#stopped = Promise.all([this.#stopped, stopping?.stop()]);
     await this.#stopped;
   }
+}
+
+/** @throws {OptionError} for an image that is not the bytes of a file. */
+function requireBytes(name: string, image: unknown): void {
+  if (image === undefined || image === null || image instanceof Uint8Array) return;
+  throw new OptionError(name, `${name} must be the bytes of an encoded image: this engine reads no files.`, {
+    details: { expected: "the bytes of an encoded image" },
+  });
 }

@@ -3,9 +3,12 @@
  * opens; when the channel closes, the process ends.
  */
 import { serializeError } from "../errors.js";
+import { encodePreview } from "../images/encode.js";
+import type { StepEvent } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
+import { CheckpointTimer } from "./checkpoint-timer.js";
 import { endWithOwner, tellOwner } from "./owner.js";
-import type { EngineJob, EngineResult, HeldModel, LoadProgress, ToEngine } from "./protocol.js";
+import type { EngineEvent, EngineJob, EngineResult, HeldModel, LoadProgress, ToEngine } from "./protocol.js";
 
 let running: { readonly id: number; readonly controller: AbortController } | null = null;
 let held: FluxDepth | null = null;
@@ -21,10 +24,10 @@ endWithOwner();
 async function run(id: number, job: EngineJob): Promise<void> {
   const controller = new AbortController();
   running = { id, controller };
-  tellOwner({ type: "event", id, event: { type: "started" } });
-  onLoad = (progress) => tellOwner({ type: "event", id, event: { type: "load", ...progress } });
+  const tell = (event: EngineEvent): void => tellOwner({ type: "event", id, event });
+  onLoad = (progress) => tell({ type: "load", ...progress });
   try {
-    const result = await generate(id, job, controller.signal);
+    const result = await generate(job, tell, controller.signal);
     tellOwner({ type: "result", id, result, held: describeHeld() });
   } catch (error) {
     tellOwner({ type: "error", id, error: serializeError(error), held: describeHeld() });
@@ -33,20 +36,51 @@ async function run(id: number, job: EngineJob): Promise<void> {
   }
 }
 
-async function generate(id: number, job: EngineJob, signal: AbortSignal): Promise<EngineResult> {
-  const { load, request, previewEvery = 0, format = "png" } = job;
+type Tell = (event: EngineEvent) => void;
+
+async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promise<EngineResult> {
+  const { load, request, previews, format = "png" } = job;
   const flux = await modelFor(load, signal);
-  for await (const event of flux.steps({ ...request, previewEvery, signal })) {
-    if (event.type !== "result") {
-      tellOwner({ type: "event", id, event });
-      continue;
+  const { fingerprint } = flux;
+  tell({ type: "started", fingerprint });
+  const resume = job.resume?.fingerprint === fingerprint ? job.resume : null;
+  if (resume) tell({ type: "resumed", step: resume.step });
+  const tellStep = stepTeller(job, tell);
+  const events = flux.steps({
+    ...request,
+    previewEvery: previews?.every,
+    previewKind: previews?.kind,
+    withLatents: job.checkpoints !== undefined,
+    resume,
+    signal,
+  });
+  for await (const event of events) {
+    if (event.type === "step") await tellStep(event);
+    else if (event.type !== "result") tell(event);
+    else {
+      const { image, seed, metadata, timings, warnings, depthMap, latents } = event.result;
+      const { width, height } = image;
+      return {
+        image: await event.result.encode(format),
+        ...{ format, width, height, seed, metadata, timings, warnings },
+        depthMap: job.includeDepthMap ? depthMap : null,
+        latents: job.includeLatents ? latents : null,
+      };
     }
-    const { image, seed, metadata, timings, warnings } = event.result;
-    const { width, height } = image;
-    const encoded = await event.result.encode(format);
-    return { image: encoded, format, width, height, seed, metadata, timings, warnings };
   }
   throw new Error("the generation ended without a result");
+}
+
+/** Makes the function that reports steps, with the previews and checkpoints that a job asks for. */
+function stepTeller({ checkpoints }: EngineJob, tell: Tell): (event: StepEvent) => Promise<void> {
+  const timer = checkpoints && new CheckpointTimer(checkpoints);
+  let knowsDepthMap = false;
+  return async ({ preview, latents, depthMap = null, ...step }) => {
+    tell({ ...step, ...(preview && { preview: await encodePreview(preview) }) });
+    if (!latents || !timer?.step(step.seconds)) return;
+    tell({ type: "checkpoint", step: step.index, latents, depthMap: knowsDepthMap ? null : depthMap });
+    knowsDepthMap = true;
+  };
 }
 
 /**

@@ -4,7 +4,19 @@ export { EngineError } from "../errors.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export { modelNamesOf } from "./models.js";
-export type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol.js";
+export type {
+  CheckpointPolicy,
+  DepthMap,
+  EngineEvent,
+  EngineJob,
+  EngineResult,
+  EngineStep,
+  HeldModel,
+  Latents,
+  Preview,
+  Previews,
+  ResumedJob,
+} from "./protocol.js";
 export {
   type CachedModel,
   cachedModels,

@@ -8,10 +8,13 @@ import type { CachedModel } from "../hub/cached-models.js";
 import type { ModelSource } from "../hub/obtain.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { GenerateRequest, LoadOptions } from "../options/index.js";
-import type { GenerationEvent } from "../pipeline/events.js";
+import type { Checkpoint } from "../pipeline/checkpoint.js";
+import type { GenerationEvent, PreviewKind, StepEvent } from "../pipeline/events.js";
 import type { FluxDepthOptions } from "../pipeline/flux-depth.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
+export type Latents = GenerationResult["latents"];
+export type DepthMap = GenerationResult["depthMap"];
 export type ImageFormat = Parameters<GenerationResult["encode"]>[0];
 export type LoadProgress = Parameters<NonNullable<FluxDepthOptions["onProgress"]>>[0];
 
@@ -19,18 +22,70 @@ export type LoadProgress = Parameters<NonNullable<FluxDepthOptions["onProgress"]
 export interface EngineJob {
   readonly load: LoadOptions;
   readonly request: GenerateRequest;
-  /** Adds a preview to every nth step event; 0, the default, adds none. */
-  readonly previewEvery?: number;
+  /** Adds a preview to every nth step event; none by default. */
+  readonly previews?: Previews | undefined;
   /** File format of the image; PNG by default. */
-  readonly format?: ImageFormat;
+  readonly format?: ImageFormat | undefined;
+  /** When to send checkpoints; none by default. */
+  readonly checkpoints?: CheckpointPolicy | undefined;
+  /** Continues an interrupted job, if the numbers come out the same here; otherwise the job starts over. */
+  readonly resume?: ResumedJob | undefined;
+  /** Whether the result has the depth map that was used (default false). */
+  readonly includeDepthMap?: boolean | undefined;
+  /** Whether the result has the latents of the image (default false). */
+  readonly includeLatents?: boolean | undefined;
+}
+
+export interface Previews {
+  /** Steps from one preview to the next. */
+  readonly every: number;
+  /** "exact" decodes the latents, which takes as long as decoding the image; "fast" projects them, at a lower resolution. */
+  readonly kind: PreviewKind;
+}
+
+/** A checkpoint is sent after the first step at which both have passed since the last one, or since the first step. */
+export interface CheckpointPolicy {
+  readonly everySteps: number;
+  readonly minSeconds: number;
+}
+
+/** A checkpoint of the same job, with the fingerprint of the process that sent it. */
+export interface ResumedJob extends Checkpoint {
+  readonly fingerprint: string;
+}
+
+/** A small encoded image. */
+export interface Preview {
+  readonly bytes: Uint8Array;
+  readonly mime: "image/jpeg";
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A step, without the parts that only the engine's process needs. */
+export interface EngineStep extends Omit<StepEvent, "preview" | "latents" | "depthMap"> {
+  readonly preview?: Preview;
 }
 
 export type EngineEvent =
-  /** The engine's process has taken the job. */
-  | { readonly type: "started" }
+  /**
+   * The engine's process has taken the job and found its model. Equal fingerprints give equal pixels for the same
+   * request.
+   */
+  | { readonly type: "started"; readonly fingerprint: string }
+  /** The job continues after this step, instead of starting over. */
+  | { readonly type: "resumed"; readonly step: number }
+  /** The state after a step. The first checkpoint of a job has the depth map; null means that it has not changed. */
+  | {
+      readonly type: "checkpoint";
+      readonly step: number;
+      readonly latents: Latents;
+      readonly depthMap: DepthMap | null;
+    }
   /** A model is being downloaded, or weights are being read. */
   | ({ readonly type: "load" } & LoadProgress)
-  | Exclude<GenerationEvent, { type: "result" }>;
+  | EngineStep
+  | Exclude<GenerationEvent, { type: "result" | "step" }>;
 
 export interface EngineResult {
   /** The encoded image, with its parameters as metadata. */
@@ -43,6 +98,10 @@ export interface EngineResult {
   readonly metadata: GenerationResult["metadata"];
   readonly timings: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
+  /** The depth map that was used, at the size of the image; null unless the job includes it. */
+  readonly depthMap: DepthMap | null;
+  /** Null unless the job includes them. */
+  readonly latents: Latents | null;
 }
 
 export type ToEngine =

@@ -1,71 +1,156 @@
 /*
- * A model family, described as data: the configs and conversions of its components, how to recognise a repository, how
- * control latents enter the transformer, how latents are packed, how the schedule is read. The pipeline works with any
- * family that has these four networks; docs/architecture.md says what another network would touch.
+ * A model family, described as data: its components with their configs and conversions, how to recognise a repository, how
+ * prompts are encoded, how the control latents enter the transformer, how latents are packed, the schedule, and the
+ * defaults of a request. The pipeline works with any family and knows components only by their names.
  */
 import type { MxArray } from "@mflux-depth/mlx";
-import type { Module } from "@mflux-depth/mlx/nn";
+import type { Module, Stages } from "@mflux-depth/mlx/nn";
 import type { ModelError } from "../errors.js";
 import type { RepositoryKind } from "../hub/kind.js";
-import type { Autoencoder, AutoencoderConfig } from "../models/autoencoder.js";
-import type { ClipTextConfig, ClipTextEncoder } from "../models/clip.js";
-import type { FluxTransformer, FluxTransformerConfig } from "../models/flux-transformer.js";
-import type { T5Config, T5Encoder } from "../models/t5.js";
+import type { Arithmetic } from "../models/layer-plan.js";
+import type { RequestDefaults } from "../options/index.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
-import type { SchedulerConfig } from "../sampling/schedule.js";
+import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
 
-/** The networks of a model, by their folder in a repository. */
-export interface Networks {
-  readonly text_encoder: ClipTextEncoder;
-  readonly text_encoder_2: T5Encoder;
-  readonly transformer: FluxTransformer;
-  readonly vae: Autoencoder;
-}
+/** The networks of a model by component, which is also the name of its folder: "transformer". */
+export type Networks = Readonly<Record<string, Module>>;
 
-export type ComponentName = keyof Networks;
-
-/** The networks' folders, in the order of a generation. */
-export const componentNames = [
-  "text_encoder",
-  "text_encoder_2",
-  "transformer",
-  "vae",
-] as const satisfies readonly ComponentName[];
-
-/** The configs of a model: one for each network, and one for the scheduler. */
-export interface ModelConfigs {
-  readonly text_encoder: ClipTextConfig;
-  readonly text_encoder_2: T5Config;
-  readonly transformer: FluxTransformerConfig;
-  readonly vae: AutoencoderConfig;
-  readonly scheduler: SchedulerConfig;
-}
+/** The configs of a model: one for each component, and the scheduler's. Only the family knows their types. */
+export type ModelConfigs = Readonly<Record<string, unknown>>;
 
 /** How to make one component of a family. */
-export interface ComponentDescriptor<Config, Network extends Module> {
+export interface ComponentDescriptor<Config = unknown, Network extends Module = Module> {
   /**
    * Reads the component's `config.json`.
    * @param source the file, for messages.
    * @throws {ModelError} when it is the config of another network, or its values contradict each other.
    */
-  readonly readConfig: (json: unknown, source: string) => Config;
+  readConfig(json: unknown, source: string): Config;
   /** Makes the network without weights. */
-  readonly build: (config: Config) => Network;
+  build(config: Config): Network;
   /** Translates a checkpoint's tensor name into the network's; null for tensors that the network does not use. */
   readonly rename?: (key: string) => string | null;
+  /**
+   * The names under which mflux saves a tensor; by default its own.
+   * @param key the network's name for it.
+   */
+  savedKeys?(key: string, config: Config): readonly string[];
   /** Multiplies quantized weights by 8-bit inputs where the machine can. */
   readonly int8?: boolean;
   /** Computes in float32 when float16 is requested, because its activations exceed the range of float16. */
   readonly float32InsteadOfFloat16?: boolean;
 }
 
-type ComponentDescriptors = {
-  readonly [Name in ComponentName]: ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
-};
+/** How a family encodes prompts with one of its components. */
+export interface TextEncoding<Configs = ModelConfigs, Network extends Module = Module> {
+  readonly component: string;
+  /** The encoder's name for messages: "CLIP". */
+  readonly name: string;
+  /** What it makes, for messages: "the pooled embeddings". */
+  readonly makes: string;
+  /** Whether the transformer attends to each token of its output, instead of using one embedding for the whole prompt. */
+  readonly attended: boolean;
+  /** The tokenizer's folder in a repository. */
+  readonly tokenizer: string;
+  /**
+   * Opens the tokenizer.
+   * @param folder the tokenizer's folder.
+   * @param options.maxSequenceLength the most tokens of the prompt to read; only for encoders whose output is attended.
+   * @throws {ModelError} when its files are missing or damaged.
+   */
+  openTokenizer(
+    folder: string,
+    options: { readonly maxSequenceLength: number | undefined },
+  ): { encode(prompt: string): EncodedPrompt };
+  /** Encodes the tokens of a prompt. */
+  encode(network: Network, ids: Int32Array): Stages;
+  /** Estimates the bytes that encoding takes, weights excluded; left out for an encoder that takes less than another. */
+  workingMemory?(configs: Configs, tokens: number, bytesPerValue: number): number;
+}
+
+/** A prompt in the form that the transformer takes. */
+export interface PromptEmbeddings {
+  /** The output of each text encoder, by component. */
+  readonly embeddings: Readonly<Record<string, MxArray>>;
+  /** Tokens that the transformer attends to, padding included. */
+  readonly tokens: number;
+}
+
+/** The inputs of denoising that stay the same in every step. */
+export interface DenoisingInputs<Configs = ModelConfigs> {
+  readonly configs: Configs;
+  readonly grid: LatentGrid;
+  readonly prompt: PromptEmbeddings;
+  /** Packed latents of the depth map, `[1, tokens, channels]` float32. */
+  readonly control: MxArray;
+  readonly guidance: number;
+}
+
+/** The velocity that a network predicts. Disposing it frees what it prepared, not the inputs. */
+export interface Velocity extends Disposable {
+  /** Packed latents `[1, tokens, channels]` and their noise level → the velocity, of the same shape. */
+  stages(latents: MxArray, sigma: number): Stages;
+}
+
+/** How a family denoises with one of its components. */
+export interface Denoising<Configs = ModelConfigs, Network extends Module = Module> {
+  readonly component: string;
+  /** Joins the control latents with the latents of each step, and predicts the velocity. */
+  velocity(network: Network, inputs: DenoisingInputs<Configs>): Velocity;
+  /** Estimates the bytes of the activations of one step, weights excluded. */
+  workingMemory(
+    configs: Configs,
+    size: { readonly grid: LatentGrid; readonly textTokens: number },
+    bytesPerValue: number,
+  ): number;
+}
+
+/** How a family turns images into latents and back with one of its components. */
+export interface Autoencoding<Configs = ModelConfigs, Network extends Module = Module> {
+  readonly component: string;
+  /**
+   * Encodes images `[1, height, width, 3]` in −1 to 1 to unscaled latents `[1, h, w, channels]`.
+   * @param room bytes that it may take; it computes in bands to keep within them.
+   */
+  encode(network: Network, images: MxArray, room: number): Stages;
+  /** Decodes unscaled latents to images; the inverse of {@link encode}. */
+  decode(network: Network, latents: MxArray, room: number): Stages;
+  /** Scales latents to the range that denoising works in. */
+  scale(latents: MxArray, configs: Configs): MxArray;
+  /** The inverse of {@link scale}. */
+  unscale(latents: MxArray, configs: Configs): MxArray;
+  /** Estimates the bytes that encoding or decoding an image takes, weights excluded; within `room` if possible. */
+  workingMemory(
+    configs: Configs,
+    work: {
+      readonly direction: "encode" | "decode";
+      /** Pixels. */
+      readonly width: number;
+      readonly height: number;
+      readonly arithmetic: Arithmetic;
+      readonly room: number;
+    },
+  ): number;
+}
+
+/** The noise levels that a family denoises through, by flow matching: from 1 (noise alone) to 0 (the image). */
+export interface Schedule<Configs = ModelConfigs> {
+  /**
+   * Reads the scheduler's config.
+   * @throws {ModelError} when it is the config of another scheduler, or a value is invalid.
+   */
+  readConfig(json: unknown, source: string): unknown;
+  /**
+   * The noise levels of a generation: `steps + 1` sigmas that fall from 1 to 0.
+   * @param imageTokens tokens of the packed latents, without the text tokens.
+   * @throws {RangeError} when the config gives none at this number of tokens.
+   */
+  sigmas(steps: number, imageTokens: number, configs: Configs): Float32Array;
+}
 
 /** Config values derived from the shapes of tensors, by component. */
 export type ConfigsFromShapes = Readonly<
-  Record<ComponentName, Readonly<Record<string, number | boolean | readonly number[]>>>
+  Record<string, Readonly<Record<string, number | boolean | readonly number[]>>>
 >;
 
 /** The part of a family that needs no MLX. */
@@ -80,19 +165,34 @@ export interface FamilyDescription {
   readonly configsKind: RepositoryKind;
 }
 
-export interface Family extends FamilyDescription {
+/**
+ * A family whose components have the networks `N`, with the configs `C`. Its functions are declared as methods, so that a
+ * family with networks of its own is a `Family`: the pipeline gives it back the networks and configs that it made.
+ */
+export interface Family<N extends Networks = Networks, C extends ModelConfigs = ModelConfigs>
+  extends FamilyDescription {
   /** A folder with the configs of the published model, for weights that were saved without them. */
   readonly publishedConfigs: string;
-  readonly components: ComponentDescriptors;
-  /** The folder of each text encoder's tokenizer. */
-  readonly tokenizers: Readonly<Record<"text_encoder" | "text_encoder_2", string>>;
-  /**
-   * Reads the scheduler's config.
-   * @throws {ModelError} when it is the config of another scheduler, or a value is invalid.
-   */
-  readonly readSchedulerConfig: (json: unknown, source: string) => SchedulerConfig;
+  /** The components by name, in the order of a generation. */
+  readonly components: {
+    readonly [Name in keyof N]: ComponentDescriptor<Name extends keyof C ? C[Name] : never, N[Name]>;
+  };
+  /** The text encoders, in the order in which they run. */
+  readonly text: readonly TextEncoding<C>[];
+  readonly denoising: Denoising<C>;
+  readonly autoencoding: Autoencoding<C>;
+  readonly schedule: Schedule<C>;
   /** How latents become tokens of the transformer. */
   readonly packing: LatentPacking;
+  /** Defaults of a request that differ from those in the table of options. */
+  readonly defaults: RequestDefaults;
+
+  /**
+   * Checks that the configs of a model's components suit each other.
+   * @param folder the folder with the configs, for messages.
+   * @throws {ModelError} when they belong to different models.
+   */
+  checkConfigs(configs: C, folder: string): void;
 
   /** Tells whether a folder may hold a model of this family or of its relatives, complete or not. */
   isCandidate(folder: string): boolean;
@@ -110,14 +210,12 @@ export interface Family extends FamilyDescription {
   configsFromShapes(folder: string): ConfigsFromShapes;
 
   /** The latent grid of an image. `width` and `height` are in pixels, multiples of {@link pixelsPerToken}. */
-  latentGrid(size: { readonly width: number; readonly height: number }, configs: ModelConfigs): LatentGrid;
+  latentGrid(size: { readonly width: number; readonly height: number }, configs: C): LatentGrid;
 
   /** The side of the square of pixels that one token covers: 16 for FLUX.1. Sizes must be multiples of it. */
-  pixelsPerToken(configs: ModelConfigs): number;
-
-  /**
-   * Joins packed latents and control latents, both `[1, tokens, channels]`, to the input of the transformer,
-   * `[1, tokens, inChannels]`.
-   */
-  joinControl(latents: MxArray, control: MxArray): MxArray;
+  pixelsPerToken(configs: C): number;
 }
+
+/** The names of a family's components, which are the names of their folders, in the order of a generation. */
+export const componentNames = ({ components }: Pick<Family, "components">): readonly string[] =>
+  Object.keys(components);

@@ -1,10 +1,12 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isFolder } from "../files/folders.js";
+import { configFile } from "../files/repository-layout.js";
 import type { Identification } from "../hub/cached-models.js";
 import { missingFiles } from "../hub/kind.js";
 import { variantsAmong } from "../weights/weight-files.js";
 import type { Family } from "./family.js";
+import { denoiserFolder } from "./layout.js";
 import { families } from "./registry.js";
 
 type Candidate = Pick<Family, "id" | "kind" | "isCandidate" | "refusal">;
@@ -32,6 +34,6 @@ function stateOf(folder: string, family: Candidate): "whole" | "partial" | "othe
   );
   if (!isWhole) return "partial";
   // A model saved by mflux has no configs that could say otherwise.
-  const hasConfigs = existsSync(join(folder, "transformer", "config.json"));
+  const hasConfigs = existsSync(join(folder, denoiserFolder, configFile));
   return !hasConfigs || family.refusal(folder) === null ? "whole" : "other";
 }

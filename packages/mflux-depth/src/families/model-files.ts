@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
+import { configFile } from "../files/repository-layout.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
 import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
+import { denoiserFolder } from "./layout.js";
 import { defaultFamily, familyOf } from "./registry.js";
 
 /** The files of a model: where they are, and how the weights are stored. */
@@ -34,8 +36,8 @@ export interface ModelFiles {
  * @throws {ModelError} when no family recognises it, it is incomplete or damaged, or the configs belong to another model.
  */
 export function openModelFiles(folder: string, configFrom?: string, variant?: string): ModelFiles {
-  const weights = join(folder, "transformer");
-  const hasConfigs = existsSync(join(weights, "config.json"));
+  const weights = join(folder, denoiserFolder);
+  const hasConfigs = existsSync(join(weights, configFile));
   // Refuse other models before opening their weights.
   const recognised = hasConfigs || !isFolder(weights) ? familyOf(folder) : null;
   const transformer = openCheckpoint(weights, { variant: variantIn(weights, variant) });
@@ -72,7 +74,7 @@ const lostBiasNote = (original: string | null): string =>
  * @throws {ModelError} when the configs contradict the shapes of its tensors.
  */
 function configsFor(folder: string, family: Family, configFrom: string | undefined): string {
-  for (const component of componentNames)
+  for (const component of componentNames(family))
     if (!isFolder(join(folder, component)))
       throw new ModelError(folder, `the folder ${component} is missing; copy everything that mflux saved`);
   const fromShapes = family.configsFromShapes(folder);
@@ -92,9 +94,9 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
 
 /** Describes the first size that differs between the weights and the configs; null if all agree. */
 function findContradiction(fromShapes: ConfigsFromShapes, configs: string): string | null {
-  for (const component of componentNames) {
-    const config = readConfig(join(configs, component), "config.json");
-    for (const [key, size] of Object.entries(fromShapes[component])) {
+  for (const [component, sizes] of Object.entries(fromShapes)) {
+    const config = readConfig(join(configs, component), configFile);
+    for (const [key, size] of Object.entries(sizes)) {
       const stated = config[key];
       if (stated !== undefined && stated !== null && JSON.stringify(stated) !== JSON.stringify(size))
         return `${key} of ${component} is ${JSON.stringify(size)} in the weights and ${JSON.stringify(stated)} in the config`;
@@ -105,7 +107,7 @@ function findContradiction(fromShapes: ConfigsFromShapes, configs: string): stri
 
 /** Finds transformer weights next to the configs that have the lost tensor; null if there are none. */
 function originalOf(configs: string): string | null {
-  const folder = join(configs, "transformer");
+  const folder = join(configs, denoiserFolder);
   if (!readdirSync(folder).some(isWeightFile)) return null;
   return openCheckpoint(folder).entries.has(lostBias) ? folder : null;
 }

@@ -2,11 +2,13 @@
  * Lists and deletes models in the cache that all of Hugging Face's libraries share. Nothing outside a repository's
  * folder is touched, and links are never followed when deleting.
  */
+
 import { existsSync } from "node:fs";
 import { lstat, readdir, readFile, readlink, realpath, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
+import { modelIndexFile } from "../files/repository-layout.js";
 import { findCached } from "./repository.js";
 import { cacheFolderOf, hubCache } from "./settings.js";
 
@@ -58,7 +60,7 @@ export async function cachedModels(
       revision,
       bytes: await bytesIn(join(cache, name)),
       family: identification.family,
-      hasModelIndex: existsSync(join(folder, "model_index.json")),
+      hasModelIndex: existsSync(join(folder, modelIndexFile)),
     });
   }
   return found;

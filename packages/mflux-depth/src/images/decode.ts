@@ -34,26 +34,26 @@ export async function readPhoto(input: ImageInput, options: ReadImageOptions = {
   return { ...image, data: sink.finish(), channels: 3, warnings: [] };
 }
 
-export interface DepthMapOptions extends ReadImageOptions {
-  /** Swap near and far, over the range of the map's values. */
-  readonly invert?: boolean;
-}
-
 /**
  * Reads a depth map: one channel, upright, values as stored (no colour management), with all 16 bits. Maps of more than
  * 25 million pixels are made smaller while they are decoded, to about 10 bits.
  * @throws as {@link readPhoto}, and {ImageError} when the map is partly transparent or shows no relief.
  */
-export async function readDepthMap(
-  input: ImageInput,
-  { invert = false, signal }: DepthMapOptions = {},
-): Promise<DecodedImage> {
+export async function readDepthMap(input: ImageInput, options: ReadImageOptions = {}): Promise<DecodedImage> {
   const name = nameOf(input, "map");
-  const { sink, ...image } = await read(input, "map", (layout) => new MapLevels(layout, name), { signal });
+  const { sink, ...image } = await read(input, "map", (layout) => new MapLevels(layout, name), options);
   const warnings = sink.isColoured
     ? [`${name} is in colour, but a depth map is grey: its luminance is used.`]
     : [];
-  return { ...image, data: sink.finish(invert), channels: 1, warnings };
+  return { ...image, data: sink.finish(), channels: 1, warnings };
+}
+
+/**
+ * Decodes an image and keeps nothing of it.
+ * @throws as {@link readPhoto}
+ */
+export async function checkDecodable(bytes: Uint8Array, options: ReadImageOptions = {}): Promise<void> {
+  await read(bytes, "photo", () => ({ write() {} }), options);
 }
 
 /** Names in messages for images without a file. */

@@ -54,6 +54,23 @@ export async function encodeImage(
   }
 }
 
+/** Encodes 8-bit RGB pixels as a small JPEG: a preview that is looked at for seconds. */
+export async function encodePreview({
+  data,
+  width,
+  height,
+}: {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}): Promise<{ bytes: Uint8Array; mime: "image/jpeg"; width: number; height: number }> {
+  const sharp = await codec();
+  const bytes = await sharp(data, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 80 })
+    .toBuffer();
+  return { bytes, mime: "image/jpeg", width, height };
+}
+
 /** Rounds an image's values to 8 or 16 bits. */
 export function toLevels({ data }: FloatImage, bits: 8 | 16): Uint8Array | Uint16Array {
   const largest = 2 ** bits - 1;

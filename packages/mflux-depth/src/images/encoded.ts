@@ -93,6 +93,11 @@ export async function readHeader(
       name,
       "is a drawing (such as SVG, PDF or PostScript), not an image made of pixels; export it as PNG.",
     );
+  if (format === "heic")
+    throw new ImageError(
+      name,
+      "is HEIC, which cannot be read here; save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible).",
+    );
   if (format === null)
     throw new ImageError(name, "is not an image that can be read (JPEG, PNG, WebP, AVIF, TIFF or GIF).");
   const sharp = await codec();

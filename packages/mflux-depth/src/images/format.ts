@@ -3,25 +3,48 @@ import type { ByteSource } from "./byte-source.js";
 /** The formats that are decoded, by the names that sharp gives them. */
 export type EncodedFormat = "jpeg" | "png" | "webp" | "heif" | "tiff" | "gif";
 
-const heifBrands = ["avif", "avis", "mif1", "msf1", "heic", "heix"];
+/** Brands of HEIF files: with AV1 inside, with any content, with HEVC inside. */
+const brands = {
+  avif: ["avif", "avis"],
+  any: ["mif1", "msf1"],
+  heic: ["heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs"],
+};
 
 /**
  * Tells the format by the first bytes. Everything else is refused by name before a decoder sees it: libvips also draws
  * SVG and, depending on how it was built, PDF and formats with scripts, at a cost that no header tells.
- * @returns "drawing" for vector formats and page descriptions, null for anything unknown.
+ * @returns "drawing" for vector formats and page descriptions, "heic" for HEIF with HEVC inside, null for anything
+ * unknown.
  */
-export async function formatOfBytes(source: ByteSource): Promise<EncodedFormat | "drawing" | null> {
+export async function formatOfBytes(source: ByteSource): Promise<EncodedFormat | "heic" | "drawing" | null> {
   const head = await source.read(0, 1024);
   const text = head.toString("latin1");
   if (text.startsWith("\xff\xd8\xff")) return "jpeg";
   if (text.startsWith("\x89PNG\r\n\x1a\n")) return "png";
   if (text.startsWith("RIFF") && text.startsWith("WEBP", 8)) return "webp";
-  if (text.startsWith("ftyp", 4) && heifBrands.includes(text.slice(8, 12))) return "heif";
+  if (text.startsWith("ftyp", 4)) return heifFormat(head);
   // "+" instead of "*" is BigTIFF.
   if (/^(II[*+]\0|MM\0[*+])/.test(text)) return "tiff";
   if (/^GIF8[79]a/.test(text)) return "gif";
   if (isDrawing(text)) return "drawing";
   return null;
+}
+
+/** Tells what a HEIF file holds from its brands: the main one and, where that leaves it open, the compatible ones. */
+function heifFormat(head: Buffer): "heif" | "heic" | null {
+  const end = Math.min(head.readUInt32BE(0), head.length);
+  const compatible = Array.from({ length: Math.max(0, Math.floor((end - 16) / 4)) }, (_, i) =>
+    head.toString("latin1", 16 + 4 * i, 20 + 4 * i),
+  );
+  const main = head.toString("latin1", 8, 12);
+  const named = (names: readonly string[], brand: string): boolean => names.includes(brand);
+  if (named(brands.avif, main)) return "heif";
+  if (named(brands.heic, main)) return "heic";
+  if (!named(brands.any, main)) return null;
+  return compatible.some((brand) => named(brands.heic, brand)) &&
+    !compatible.some((brand) => named(brands.avif, brand))
+    ? "heic"
+    : "heif";
 }
 
 /** SVG (as text or gzip), PDF, PostScript, EPS with a preview, Windows metafiles. */

@@ -3,8 +3,8 @@ import { extremesOf } from "./extremes.js";
 
 /*
  * Turns pixels into the values of a raster while they arrive, so that they are never held twice. Values stay at the
- * levels of the pixels (0 to 255, 65535 or 1) until the end: integers are exact, so a level survives decoding,
- * inversion and encoding.
+ * levels of the pixels (0 to 255, 65535 or 1) until the end: integers are exact, so a level survives decoding and
+ * encoding.
  */
 
 /** The layout of pixels: their number, 1 to 4 channels (alpha comes last, not premultiplied), and the level of white. */
@@ -98,16 +98,14 @@ export class MapLevels implements LevelSink {
   }
 
   /**
-   * @param invert whether to swap near and far, over the range of the map's values
    * @returns luminance in [0, 1].
    * @throws {ImageError} when all values are equal.
    */
-  finish(invert: boolean): Float32Array {
+  finish(): Float32Array {
     const data = this.#data;
     const { min, max } = extremesOf(data);
     if (min === max)
       throw new ImageError(this.#name, "every pixel has the same value, so the map shows no depth.");
-    if (invert) for (let i = 0; i < data.length; i++) data[i] = min + (max - data[i]!);
     return toUnitRange(data, this.#layout.white);
   }
 }

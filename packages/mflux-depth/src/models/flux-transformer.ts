@@ -544,3 +544,14 @@ export class FluxTransformer extends Module {
     return this.projOut.forward(this.norm.modulated(image, scale, shift));
   }
 }
+
+/**
+ * Estimates the bytes of one block's activations, weights excluded. Measured: 21 times the hidden states, from 320 to
+ * 2816 tokens.
+ * @param tokens of the image and of the text.
+ */
+export const transformerWorkingBytes = (
+  { attentionHeadDim, numAttentionHeads }: FluxTransformerConfig,
+  tokens: number,
+  bytesPerValue: number,
+): number => 22 * bytesPerValue * tokens * attentionHeadDim * numAttentionHeads;

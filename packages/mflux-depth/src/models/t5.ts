@@ -340,3 +340,16 @@ function* embeddedOnce(
     seen ||= embedding;
   }
 }
+
+/**
+ * Estimates the bytes that T5 computes with, weights excluded: hidden states, both halves of the feed-forward, the
+ * attention scores of a group of heads, and the position bias.
+ */
+export function t5WorkingBytes(
+  { dModel, dFf, numHeads }: T5Config,
+  tokens: number,
+  bytesPerValue: number,
+): number {
+  const scores = 4 * numHeads * tokens * tokens;
+  return bytesPerValue * tokens * (6 * dModel + 4 * dFf) + 2 * Math.min(scores, 64e6) + scores + 1e6;
+}

@@ -5,7 +5,7 @@ export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./chec
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { parseOption } from "./parse.js";
-export { resolveLoadOptions, resolveRequest, valuesOf } from "./resolve.js";
+export { requireNearAboveFar, resolveLoadOptions, resolveRequest, valuesOf } from "./resolve.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,
@@ -29,6 +29,7 @@ export type {
   LoadOption,
   LoadOptions,
   MemoryPolicy,
+  RequestDefaults,
   RequestOption,
   ResolvedLoadOptions,
   ResolvedOptions,

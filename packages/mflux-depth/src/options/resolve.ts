@@ -2,17 +2,25 @@ import { OptionError } from "../errors.js";
 import { checkOptions } from "./check.js";
 import { defaultStrength } from "./defaults.js";
 import { loadOptions, requestOptions } from "./table.js";
-import type { GenerateRequest, LoadOptions, ResolvedLoadOptions, ResolvedRequest } from "./types.js";
+import type {
+  GenerateRequest,
+  LoadOptions,
+  RequestDefaults,
+  ResolvedLoadOptions,
+  ResolvedRequest,
+} from "./types.js";
 import type { ModelReference, TensorInput } from "./values.js";
 
 /**
  * Checks a request, fills in defaults, floors the size and draws a seed in place of 0. Images are checked when they
  * are read.
+ * @param defaults take precedence over the table's: those of the model's family, once it is known.
  * @throws {OptionError} for a value that an option cannot have, or options that contradict each other.
  */
-export function resolveRequest(request: GenerateRequest): ResolvedRequest {
-  const values = checkOptions(requestOptions, request);
-  const { image, depthImage, invertDepth, latents } = values;
+export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
+  const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
+  const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
+  const { image, depthImage, latents } = values;
   const warnings: string[] = [];
 
   if (image === undefined && depthImage === undefined)
@@ -21,8 +29,7 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
       "Give a depth map (depthImage) or a photo to infer one from (image).",
       { code: "option-missing" },
     );
-  if (invertDepth && depthImage === undefined)
-    warnings.push("invertDepth has no effect: there is no depth map (depthImage).");
+  requireNearAboveFar(values.depthNear, values.depthFar, ["depthNear", "depthFar"]);
 
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = values.imageStrength ?? (both ? defaultStrength : 0);
@@ -49,6 +56,23 @@ export function resolveRequest(request: GenerateRequest): ResolvedRequest {
     throw new OptionError("latents", "latents must hold finite numbers; some of its values are not.");
 
   return { ...values, imageStrength, width, height, seed: values.seed || randomSeed(), warnings };
+}
+
+/**
+ * Checks the percentiles that become white and black.
+ * @param names their options, for the message.
+ * @throws {OptionError} when they are equal or in the wrong order.
+ */
+export function requireNearAboveFar(
+  near: number,
+  far: number,
+  [nearName, farName]: readonly [near: string, far: string],
+): void {
+  if (far >= near)
+    throw new OptionError(
+      nearName,
+      `${nearName} (${near}) must be above ${farName} (${far}), because near becomes white.`,
+    );
 }
 
 /** The values of a tensor, row by row. */

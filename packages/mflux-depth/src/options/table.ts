@@ -55,6 +55,23 @@ const size = {
   appliesTo: ["generate", "plan"],
 } as const;
 
+const percentile = { kind: { type: "number", min: 0, max: 100 }, value: "PERCENT" } as const;
+
+/**
+ * How values become the grey levels of a depth map: for the map that guides an image, and for one that is written to a
+ * file. A given map that guides an image keeps its levels as long as both percentiles have their defaults.
+ */
+const levels = {
+  near: { ...percentile, default: 100 },
+  far: { ...percentile, default: 0 },
+  gamma: {
+    kind: { type: "number", min: 0.01, max: 100 },
+    default: 1,
+    text: "Gamma: above 1 gives distant areas more contrast, below 1 near areas.",
+    value: "N",
+  },
+} as const;
+
 /** The options of a request: one generated image. In the order of help and forms. */
 export const requestOptions = {
   prompt: {
@@ -86,6 +103,19 @@ export const requestOptions = {
     flags: ["--invert-depth"],
     appliesTo: ["generate"],
   },
+  depthNear: {
+    ...levels.near,
+    text: "Percentile of the depth map that becomes white; anything nearer is white too. A given map keeps its levels at 100 and 0.",
+    flags: ["--depth-near"],
+    appliesTo: ["generate"],
+  },
+  depthFar: {
+    ...levels.far,
+    text: "Percentile of the depth map that becomes black; anything farther is black too.",
+    flags: ["--depth-far"],
+    appliesTo: ["generate"],
+  },
+  depthGamma: { ...levels.gamma, flags: ["--depth-gamma"], appliesTo: ["generate"] },
   trustDepth: {
     kind: { type: "boolean" },
     default: false,
@@ -274,32 +304,20 @@ export const depthOptions = {
     appliesTo: ["depth"],
   },
   near: {
-    kind: { type: "number", min: 0, max: 100 },
-    default: 100,
+    ...levels.near,
     text: "Percentile of inverse depth mapped to white; anything nearer is white too.",
     flags: ["--near"],
-    value: "PERCENT",
     group: "map",
     appliesTo: ["depth"],
   },
   far: {
-    kind: { type: "number", min: 0, max: 100 },
-    default: 0,
+    ...levels.far,
     text: "Percentile of inverse depth mapped to black; anything farther is black too.",
     flags: ["--far"],
-    value: "PERCENT",
     group: "map",
     appliesTo: ["depth"],
   },
-  gamma: {
-    kind: { type: "number", min: 0.01, max: 100 },
-    default: 1,
-    text: "Gamma: above 1 gives distant areas more contrast, below 1 near areas.",
-    flags: ["--gamma"],
-    value: "N",
-    group: "map",
-    appliesTo: ["depth"],
-  },
+  gamma: { ...levels.gamma, flags: ["--gamma"], group: "map", appliesTo: ["depth"] },
   colour: {
     kind: { type: "boolean" },
     default: false,

@@ -48,6 +48,11 @@ export interface ResolvedRequest extends ResolvedOptions<RequestTable> {
   readonly warnings: readonly string[];
 }
 
+/** Values for options that a request leaves out, in place of the table's defaults. */
+export type RequestDefaults = Partial<
+  Pick<ResolvedRequest, "steps" | "guidance" | "width" | "height" | "maxSequenceLength">
+>;
+
 /** Which weights, and how they are held. */
 export interface LoadOptions extends GivenOptions<LoadTable> {}
 

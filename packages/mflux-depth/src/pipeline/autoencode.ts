@@ -2,11 +2,10 @@
  * Encodes images to packed latents and decodes them back with the VAE, and estimates the memory of both.
  */
 import { array, astype, evaluate, type MxArray, scope } from "@mflux-depth/mlx";
-import { runStages } from "@mflux-depth/mlx/nn";
+import { type Module, runStages } from "@mflux-depth/mlx/nn";
 import { toBytes, toModelInput } from "../images/model-input.js";
 import type { FloatImage } from "../images/types.js";
 import { workingRoom } from "../memory/machine.js";
-import { Autoencoder, scaleLatents, unscaleLatents } from "../models/autoencoder.js";
 import type { Arithmetic } from "../models/layer-plan.js";
 import { latentShape, toChannelsFirst } from "../sampling/latents.js";
 import { bytesPerValue } from "../weights/component.js";
@@ -27,21 +26,21 @@ type AutoencoderContext = Pick<Generation, "request" | "grid" | "model" | "signa
  */
 export async function encodeImage(
   image: FloatImage,
-  vae: Autoencoder,
+  network: Module,
   stage: StageName,
   context: AutoencoderContext,
 ): Promise<MxArray> {
   const { grid, model, signal } = context;
+  const { packing, autoencoding } = model.family;
   const { width, height } = context.request;
   const input = await toModelInput(image, width, height, signal);
   using pixels = array(input, { shape: [1, height, width, 3] });
-  using mode = await runStages(vae.encodeStages(pixels, workingRoom()), { signal });
-  const { packing } = model.family;
-  const packed = scope(() => packing.pack(scaleLatents(astype(mode, "float32"), vae.config), grid));
+  using mode = await runStages(autoencoding.encode(network, pixels, workingRoom()), { signal });
+  const packed = scope(() => packing.pack(autoencoding.scale(astype(mode, "float32"), model.configs), grid));
   try {
     await evaluate(packed, { signal });
     const values = "the latents of the encoded image";
-    await requireFinite(packed, { stage, values, component: "vae", network: vae }, context);
+    await requireFinite(packed, { stage, values, component: autoencoding.component, network }, context);
     return packed;
   } catch (error) {
     packed.dispose();
@@ -57,15 +56,16 @@ export async function encodeImage(
  */
 export async function decodeLatents(
   packed: MxArray,
-  vae: Autoencoder,
+  network: Module,
   stage: StageName,
   context: AutoencoderContext,
 ): Promise<Picture> {
   const { grid, model, signal } = context;
-  using latents = scope(() => unscaleLatents(model.family.packing.unpack(packed, grid), vae.config));
-  using pixels = await runStages(vae.decodeStages(latents, workingRoom()), { signal });
+  const { packing, autoencoding } = model.family;
+  using latents = scope(() => autoencoding.unscale(packing.unpack(packed, grid), model.configs));
+  using pixels = await runStages(autoencoding.decode(network, latents, workingRoom()), { signal });
   const values = "the pixels of the decoded image";
-  await requireFinite(pixels, { stage, values, component: "vae", network: vae }, context);
+  await requireFinite(pixels, { stage, values, component: autoencoding.component, network }, context);
   const [, height, width] = pixels.shape as [number, number, number, number];
   return { data: toBytes(await floatsOf(pixels, signal)), width, height };
 }
@@ -87,20 +87,26 @@ async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Ar
 }
 
 /** Estimates the bytes that encoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
-export function encodingMemory({ width, height }: Workload, model: Model, room: number): number {
-  using vae = new Autoencoder(model.configs.vae);
-  return vae.encodingBytes(height, width, arithmeticOf(model), room);
-}
+export const encodingMemory = (workload: Workload, model: Model, room: number): number =>
+  autoencoderMemory("encode", workload, model, room);
 
 /** Estimates the bytes that decoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
-export function decodingMemory({ width, height }: Workload, model: Model, room: number): number {
-  using vae = new Autoencoder(model.configs.vae);
+export function decodingMemory(workload: Workload, model: Model, room: number): number {
   // MLX, JavaScript and the codec each hold the image.
-  const image = 3 * 8 * width * height;
-  return vae.decodingBytes(height, width, arithmeticOf(model), Math.max(0, room - image)) + image;
+  const image = 3 * 8 * workload.width * workload.height;
+  return autoencoderMemory("decode", workload, model, Math.max(0, room - image)) + image;
 }
 
-const arithmeticOf = ({ family, precision }: Model): Arithmetic => ({
-  bytes: bytesPerValue(componentDType(family.components.vae, precision)),
-  fused: precision.fused,
-});
+function autoencoderMemory(
+  direction: "encode" | "decode",
+  { width, height }: Workload,
+  { family, configs, precision }: Model,
+  room: number,
+): number {
+  const { autoencoding } = family;
+  const arithmetic: Arithmetic = {
+    bytes: bytesPerValue(componentDType(family.components[autoencoding.component]!, precision)),
+    fused: precision.fused,
+  };
+  return autoencoding.workingMemory(configs, { direction, width, height, arithmetic, room });
+}

@@ -1,5 +1,5 @@
 import type { Remedy } from "../errors.js";
-import type { GenerationResult, Latents, Picture } from "./result.js";
+import type { DepthMap, GenerationResult, Latents, Picture } from "./result.js";
 
 /** The stages of a generation, in their order. "image" encodes the photo that the generation starts from. */
 export type StageName = "text" | "depth" | "control" | "image" | "denoise" | "decode";
@@ -13,6 +13,12 @@ export type GenerationEvent =
   /** Something about the request or the model that differs from what was requested; the result lists it too. */
   | { readonly type: "warning"; readonly message: string; readonly remedies?: readonly Remedy[] }
   | { readonly type: "result"; readonly result: GenerationResult };
+
+/**
+ * How the image at a step is made: "exact" decodes the latents with the VAE, at the cost of decoding the image; "fast"
+ * projects them to colours, a quarter of the size, at no noticeable cost.
+ */
+export type PreviewKind = "exact" | "fast";
 
 /** The end of a denoising step. */
 export interface StepEvent {
@@ -28,4 +34,6 @@ export interface StepEvent {
   readonly preview?: Picture;
   /** The latents after the step, if requested. */
   readonly latents?: Latents;
+  /** The depth map in use, if latents are requested: both together make a checkpoint. */
+  readonly depthMap?: DepthMap;
 }

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
-import type { ComponentName } from "../families/family.js";
 import type { StageName } from "./events.js";
 import { componentDType } from "./precision.js";
 import type { Generation } from "./stage.js";
@@ -17,7 +16,7 @@ export interface Origin {
   readonly stage: StageName;
   /** The values, for the message: "the latents of step 3". */
   readonly values: string;
-  readonly component: ComponentName;
+  readonly component: string;
   readonly network: Module;
 }
 
@@ -59,10 +58,10 @@ async function causeOf(
   for (const [path, parameter] of network.parameters())
     if (!(await allFinite(parameter, signal)))
       return `tensor "${path}" of the weights is damaged, so obtain the model again`;
-  const dtype = componentDType(model.family.components[component], model.precision);
+  const dtype = componentDType(model.family.components[component]!, model.precision);
   if (dtype === "float16") return "float16 is too narrow for this model; set dtype to bfloat16 or float32";
   const fromRequest =
-    component === "transformer"
+    component === model.family.denoising.component
       ? `, or guidance ${request.guidance}${request.latents ? " or the given latents are" : " is"} too large for them`
       : "";
   return `the weights may be damaged${fromRequest}`;

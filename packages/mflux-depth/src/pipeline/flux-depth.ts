@@ -1,7 +1,6 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { EstimateOptions } from "../depth/estimator.js";
-import { componentNames } from "../families/family.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -19,11 +18,13 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
-import type { GenerationEvent, StepEvent } from "./events.js";
+import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
+import { fingerprintOf } from "./fingerprint.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
-import { findModel, openModel, quantizeNotes } from "./model.js";
+import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
 import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
 import { type ComputeSettings, enterWith } from "./process-settings.js";
@@ -39,6 +40,11 @@ import { Turn } from "./turn.js";
 export interface FluxDepthOptions extends LoadOptions {
   /** Receives the progress of downloads and of reading weights, during generations too. */
   readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
+  /**
+   * Changes the networks between loading their weights and their first use, by component: attaches adapters
+   * (`Linear.attach` of `@mflux-depth/mlx/nn`), or replaces weights. The memory plan counts the bytes that they announce.
+   */
+  readonly prepare?: Preparations | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -49,10 +55,17 @@ export interface GenerateOptions extends GenerateRequest {
 
 /** How a generation reports its steps. */
 export interface StepOptions {
-  /** Steps from one preview to the next; 0, the default, for none. A preview costs as much time as decoding the image. */
+  /** Steps from one preview to the next; 0, the default, for none. */
   readonly previewEvery?: number | undefined;
-  /** Whether step events carry the latents (default false). */
+  /** How previews are made; "exact", the default, takes as much time as decoding the image. */
+  readonly previewKind?: PreviewKind | undefined;
+  /** Whether step events carry the latents and the depth map (default false). */
   readonly withLatents?: boolean | undefined;
+  /**
+   * Continues a generation of the same request after a step: with the seed that it had, on an instance with the same
+   * {@link FluxDepth.fingerprint}, the image is the same as without the interruption.
+   */
+  readonly resume?: Checkpoint | null | undefined;
 }
 
 /**
@@ -92,11 +105,12 @@ export class FluxDepth {
 
   /**
    * Finds a model, downloads missing files, and checks that a model family recognises it. Weights are read later.
-   * @throws {OptionError} for an option's value, or a device that this machine does not have.
+   * @throws {OptionError} for an option's value, a device that this machine does not have, or a component in `prepare`
+   *   that the model does not have.
    * @throws {ModelError} when the model does not exist, is of another kind, cannot be downloaded, or is damaged.
    */
   static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
-    const { onProgress, signal: cancel, ...rest } = given;
+    const { onProgress, prepare, signal: cancel, ...rest } = given;
     refuseUnknown(Object.keys(rest), Object.keys(loadOptions));
     const options = resolveLoadOptions(rest);
     const progress = new Listener(onProgress);
@@ -106,7 +120,7 @@ export class FluxDepth {
     const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
-    const model = openModel(files, options, settings.device, { onProgress: progress.tell });
+    const model = openModel(files, options, settings.device, { onProgress: progress.tell, prepare });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
@@ -116,6 +130,14 @@ export class FluxDepth {
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
     const context = { model, options, estimators, prompts: new PromptCache(), notes };
     return new FluxDepth(repository, settings, context, progress);
+  }
+
+  /**
+   * Identifies what shapes the numbers of a generation apart from its request: versions, processor, precision and
+   * weights. Where it is equal, a generation gives the same pixels.
+   */
+  get fingerprint(): string {
+    return fingerprintOf(this.#context.model, this.model, this.#settings, this.options.variant);
   }
 
   /**
@@ -150,18 +172,26 @@ export class FluxDepth {
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
     requireOptions(given);
-    const { signal, previewEvery = 0, withLatents = false, ...rest } = given;
+    const {
+      signal,
+      previewEvery = 0,
+      previewKind = "exact",
+      withLatents = false,
+      resume = null,
+      ...rest
+    } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
-    const request = resolveRequest(rest);
     const { model } = this.#context;
+    const request = resolveRequest(rest, model.family.defaults);
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
+    if (resume) requireCheckpoint(resume, { ...request, steps: noiseLevels.length - 1, grid });
     const left = new AbortController();
     const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
     const turn = await this.#enter(ended);
     const events = this.#generate(
-      { request, grid, noiseLevels, previewEvery, withLatents, signal: ended },
+      { request, grid, noiseLevels, previewEvery, previewKind, withLatents, resume, signal: ended },
       turn,
     );
     yield* readAhead(events, turn.awaited, () => left.abort(new Error("the loop over the steps was left")));
@@ -250,7 +280,7 @@ export class FluxDepth {
   /** Frees everything that outlives a generation. */
   #free(): void {
     const { model, estimators, prompts } = this.#context;
-    for (const name of componentNames) model.components[name].free();
+    for (const component of Object.values(model.components)) component.free();
     estimators.free();
     prompts.clear();
   }

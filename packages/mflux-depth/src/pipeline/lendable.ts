@@ -1,8 +1,9 @@
+import type { Module } from "@mflux-depth/mlx/nn";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { Bits } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import type { Model } from "./model.js";
-import type { StageComponentName, StageComponents } from "./stage.js";
+import { estimatorName } from "./stage.js";
 
 /** A component as the runner and the planner handle it: weights that can be loaded, freed and measured. */
 interface Lendable<Network> {
@@ -13,21 +14,27 @@ interface Lendable<Network> {
   size(bits: Bits | null): HeldSize;
 }
 
-type Lendables = { readonly [Name in StageComponentName]: Lendable<StageComponents[Name]> };
-
 /**
- * The components that stages borrow, by name.
- * @param estimator the depth estimator; without one, `depth` has no size and cannot be borrowed.
+ * Finds a component that stages borrow, by its name.
+ * @param estimator the depth estimator; without one, its name has no size and cannot be borrowed.
  */
-export const lendables = ({ components }: Model, estimator: DepthEstimator | null): Lendables => ({
-  ...components,
-  depth: {
-    // The estimator reads its weights itself, and only for a photo that it has not just estimated.
-    async get() {
-      if (!estimator) throw new Error("a stage borrows the depth estimator of a generation without one");
-      return estimator;
-    },
-    free: () => estimator?.free(),
-    size: () => estimator?.size() ?? { bytes: 0, reading: 0 },
+export function lendable(
+  name: string,
+  { components }: Model,
+  estimator: DepthEstimator | null,
+): Lendable<Module | DepthEstimator> {
+  const component = components[name];
+  if (component) return component;
+  if (name === estimatorName) return lendableEstimator(estimator);
+  throw new Error(`the model has no component ${name}; it has ${Object.keys(components).join(", ")}`);
+}
+
+const lendableEstimator = (estimator: DepthEstimator | null): Lendable<DepthEstimator> => ({
+  // The estimator reads its weights itself, and only for a photo that it has not just estimated.
+  async get() {
+    if (!estimator) throw new Error("a stage borrows the depth estimator of a generation without one");
+    return estimator;
   },
+  free: () => estimator?.free(),
+  size: () => estimator?.size() ?? { bytes: 0, reading: 0 },
 });

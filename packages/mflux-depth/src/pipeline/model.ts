@@ -1,14 +1,12 @@
 import { join } from "node:path";
 import type { DeviceType } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { ModelError } from "../errors.js";
+import { ModelError, OptionError } from "../errors.js";
 import {
   type ComponentDescriptor,
-  type ComponentName,
   componentNames,
   type Family,
   type ModelConfigs,
-  type Networks,
 } from "../families/family.js";
 import { kindFor } from "../families/kinds.js";
 import { readModelConfigs } from "../families/model-configs.js";
@@ -17,7 +15,7 @@ import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { quantizingCacheBytes, restingCacheBytes } from "../memory/buffer-cache.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
-import { Component, type ComponentOptions, type LoadProgress } from "../weights/component.js";
+import { Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
@@ -44,7 +42,10 @@ export async function findModel(
     configFrom !== undefined &&
     (await obtainRepository({ model: configFrom }, { kind: kindFor.configs, offline, signal, onProgress }));
   const files = openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
-  if (variant !== undefined && !componentNames.some((name) => variantIn(join(found.folder, name), variant)))
+  if (
+    variant !== undefined &&
+    !componentNames(files.family).some((name) => variantIn(join(found.folder, name), variant))
+  )
     throw new ModelError(
       found.folder,
       `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or omit variant`,
@@ -61,8 +62,8 @@ export function quantizeNotes(stored: Bits | null, requested: Bits | "none" | nu
   return [`quantize ${requested ?? "none"} has no effect: the weights are stored with ${stored} bits.`];
 }
 
-/** The networks of a model. Weights are read when a stage first needs them. */
-export type Components = { readonly [Name in ComponentName]: Component<Networks[Name]> };
+/** The networks of a model, by component. Weights are read when a stage first needs them. */
+export type Components = Readonly<Record<string, Component<Module>>>;
 
 /** An open model: configs are read, weights are read on demand. */
 export interface Model {
@@ -79,18 +80,20 @@ export interface Model {
   readonly onLoad: (progress: LoadProgress) => void;
 }
 
+/** The preparations of a model's networks, by component: "transformer". */
+export type Preparations = Readonly<Record<string, Preparation>>;
+
 export interface OpenOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** Changes networks between loading and their first use: attaches adapters, or replaces weights. */
-  readonly prepare?:
-    | { readonly [Name in ComponentName]?: ComponentOptions<Networks[Name]>["prepare"] }
-    | undefined;
+  /** Changes networks between loading and their first use, by component: attaches adapters, or replaces weights. */
+  readonly prepare?: Preparations | undefined;
 }
 
 /**
  * Opens a model: reads its configs, but no weights.
  * @throws {ModelError} when a config is missing, damaged, or belongs to another model.
- * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them.
+ * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them, or `prepare` names a
+ *   component that the model does not have.
  */
 export function openModel(
   files: ModelFiles,
@@ -99,6 +102,7 @@ export function openModel(
   { onProgress, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
+  refusePreparations(prepare, family);
   const configs = readModelConfigs(files);
   const precision = choosePrecision(options, device, files.storedBits);
   const loading = { seconds: 0 };
@@ -114,30 +118,26 @@ export function openModel(
     cacheLimit: cachesFreely ? { quantizing: quantizingCacheBytes(), resting: restingCacheBytes } : undefined,
     onProgress: onLoad,
   };
-  const component = <Name extends ComponentName>(name: Name): Component<Networks[Name]> => {
-    const descriptor = family.components[name] as ComponentDescriptor<ModelConfigs[Name], Networks[Name]>;
+  const component = (name: string, descriptor: ComponentDescriptor): Component<Module> => {
     const { rename } = descriptor;
-    return new Component<Networks[Name]>({
+    return new Component({
       ...shared,
       name,
       folder: join(folder, name),
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
-      ...(name === "transformer" && { original: files.original }),
+      ...(name === family.denoising.component && { original: files.original }),
       dtype: componentDType(descriptor, precision),
-      prepare: prepare[name] as ComponentOptions<Networks[Name]>["prepare"],
+      prepare: prepare[name],
     });
   };
   return {
     family,
     folder,
     configs,
-    components: {
-      text_encoder: component("text_encoder"),
-      text_encoder_2: component("text_encoder_2"),
-      transformer: component("transformer"),
-      vae: component("vae"),
-    },
+    components: Object.fromEntries(
+      Object.entries(family.components).map(([name, descriptor]) => [name, component(name, descriptor)]),
+    ),
     precision,
     device,
     loading,
@@ -145,11 +145,24 @@ export function openModel(
   };
 }
 
-function buildNetwork<Config, Network extends Module>(
-  { build, int8 = false }: ComponentDescriptor<Config, Network>,
-  config: Config,
-  precision: Precision,
-): Network {
-  const network = build(config);
-  return int8 && precision.int8 ? useInt8Products(network) : network;
+/** @throws {OptionError} for a preparation of an unknown component, or one without bytes or code. */
+function refusePreparations(prepare: Preparations, family: Family): void {
+  const names = componentNames(family);
+  for (const [name, preparation] of Object.entries(prepare)) {
+    if (!names.includes(name))
+      throw new OptionError(
+        "prepare",
+        `prepare names the component ${name}; this model has ${names.join(", ")}.`,
+      );
+    if (!(preparation.bytes >= 0) || typeof preparation.apply !== "function")
+      throw new OptionError(
+        "prepare",
+        `prepare for ${name} must have bytes, a number from 0 up, and apply, a function.`,
+      );
+  }
+}
+
+function buildNetwork(descriptor: ComponentDescriptor, config: unknown, precision: Precision): Module {
+  const network = descriptor.build(config);
+  return descriptor.int8 && precision.int8 ? useInt8Products(network) : network;
 }

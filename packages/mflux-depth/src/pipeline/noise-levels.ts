@@ -1,7 +1,8 @@
 import { ModelError } from "../errors.js";
+import { schedulerConfigFile } from "../files/repository-layout.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
-import { sigmas, startIndex } from "../sampling/schedule.js";
+import { startIndex } from "../sampling/schedule.js";
 import type { Model } from "./model.js";
 
 /**
@@ -11,12 +12,12 @@ import type { Model } from "./model.js";
 export function noiseLevelsOf(
   { steps, imageStrength }: Pick<ResolvedRequest, "steps" | "imageStrength">,
   { rows, columns }: LatentGrid,
-  { folder, configs }: Pick<Model, "folder" | "configs">,
+  { folder, family, configs }: Pick<Model, "folder" | "family" | "configs">,
 ): Float32Array {
   try {
-    return sigmas(steps, rows * columns, configs.scheduler).subarray(startIndex(steps, imageStrength));
+    return family.schedule.sigmas(steps, rows * columns, configs).subarray(startIndex(steps, imageStrength));
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new ModelError(folder, `scheduler_config.json: ${error.message}`, { cause: error });
+    throw new ModelError(folder, `${schedulerConfigFile}: ${error.message}`, { cause: error });
   }
 }

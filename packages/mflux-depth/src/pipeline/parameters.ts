@@ -1,9 +1,9 @@
 import { basename, isAbsolute } from "node:path";
 import { backend } from "@mflux-depth/mlx";
 import type { Repository } from "../hub/repository.js";
+import type { PictureParameters } from "../images/metadata.js";
 import type { ImageInput } from "../options/index.js";
 import { packageVersion } from "../version.js";
-import type { PictureParameters } from "./metadata.js";
 import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
 
@@ -43,7 +43,10 @@ export function parametersOf(
     image_strength: request.imageStrength > 0 ? request.imageStrength : null,
     depth_image_path: fileName(request.depthImage),
     depth_image_sha256: depthMap?.sha256 ?? null,
-    depth_inverted: depthMap !== null && request.invertDepth,
+    depth_inverted: request.invertDepth,
+    depth_near: request.depthNear,
+    depth_far: request.depthFar,
+    depth_gamma: request.depthGamma,
     depth_source: depthMap ? "map" : "photo",
     depth_model: depthMap ? null : publicName(names.estimator),
     mlx_version: backend().version,

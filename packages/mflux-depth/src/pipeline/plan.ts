@@ -13,26 +13,31 @@ import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
-import { lendables } from "./lendable.js";
+import { lendable } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
-import type { StageComponentName, Workload } from "./stage.js";
+import type { Workload } from "./stage.js";
 import { stepsOf } from "./steps.js";
 
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
   request: ResolvedRequest,
-  { estimatesDepth, previews = false }: { estimatesDepth: boolean; previews?: boolean },
+  {
+    estimatesDepth,
+    previews = false,
+    resume = null,
+  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
-  startsFromPhoto: request.imageStrength > 0,
-  steps: stepsOf(request),
+  startsFromPhoto: request.imageStrength > 0 && !resume,
+  steps: stepsOf(request) - (resume?.step ?? 0),
   previews,
 });
 
@@ -55,7 +60,7 @@ export function planGeneration(
     const changed = { ...workload, width, height };
     const stages = stagesOf(changed).map((stage) => ({
       name: stage.name,
-      uses: usesOf(stage, changed),
+      uses: usesOf(stage, changed, model.family),
       workingMemory: (room: number) => stage.workingMemory(changed, { model, estimator, room }),
     }));
     return planStages(stages, { policy: memory, available, sizeOf: (name) => sizeWith(name, bits) });
@@ -79,12 +84,11 @@ export function planGeneration(
 function componentSizes(
   model: Model,
   estimator: DepthEstimator | null,
-): (name: StageComponentName, bits: Bits | null) => HeldSize {
-  const components = lendables(model, estimator);
+): (name: string, bits: Bits | null) => HeldSize {
   const known = new Map<string, HeldSize>();
   return (name, bits) => {
     const key = `${name} ${bits}`;
-    const size = known.get(key) ?? components[name].size(bits);
+    const size = known.get(key) ?? lendable(name, model, estimator).size(bits);
     known.set(key, size);
     return size;
   };

@@ -20,7 +20,7 @@ import { Warnings } from "./warnings.js";
 /** A checked request and its settings. */
 export type AskedGeneration = Pick<
   Generation,
-  "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "signal"
+  "request" | "grid" | "noiseLevels" | "previewEvery" | "previewKind" | "withLatents" | "resume" | "signal"
 >;
 
 /** Shared by all generations of one instance. */
@@ -53,7 +53,8 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
   // Report problems with images before anything that takes long.
   const images = await readImages(request, warnings, signal);
   const { estimator, workload, plan } = await choose(asked, images, context);
-  if (!estimator) warnIfInverted({ images, request, warnings }, null);
+  // A resumed generation has been checked at its start.
+  if (!estimator && !asked.resume) warnIfInverted({ images, request, warnings }, null);
   if (!options.force) requireFit(plan);
   else if (!plan.fits)
     warnings.add(
@@ -68,17 +69,20 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
  * comparison alone does not justify a download, or more memory than is available.
  */
 async function choose(
-  { request, previewEvery, signal }: AskedGeneration,
+  { request, previewEvery, previewKind, resume, signal }: AskedGeneration,
   { depthMap, photo }: RequestImages,
   { model, options, estimators }: GenerationContext,
 ): Promise<Choice> {
   const machine = machineMemory(model.device);
   const choice = (estimator: DepthEstimator | null): Choice => {
-    const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews: previewEvery > 0 });
+    const previews = previewEvery > 0 && previewKind === "exact";
+    const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews, resume });
     const plan = planGeneration(model, workload, { policy: options.memory, estimator, machine });
     return { estimator, workload, plan };
   };
+  if (resume?.depthMap) return choice(null);
   if (!depthMap) return choice(await estimators.find(signal));
+  if (resume) return choice(null);
   const optional = canCompare(request, photo) ? await estimators.findHere(signal) : null;
   const comparing = optional && choice(optional);
   return comparing && depthPeak(comparing.plan) <= machine.available ? comparing : choice(null);

@@ -63,6 +63,9 @@ function readCacheLimit(): number {
 /** The process's own default device, also while an instance computes on another. */
 export const ownDefaultDevice = (): DeviceType => device.own;
 
+/** The process's own number of threads of the CPU backend, also while an instance computes with another. */
+export const ownThreads = (): number => threads.own;
+
 interface Visit {
   readonly settings: ComputeSettings;
   readonly turn: Turn;

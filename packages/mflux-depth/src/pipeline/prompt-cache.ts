@@ -1,14 +1,5 @@
-import { arraysIn, type MxArray } from "@mflux-depth/mlx";
-
-/** A prompt in the form that the transformer takes. */
-export interface PromptEmbeddings {
-  /** Prompt embeddings: T5's output for each token, `[1, tokens, jointAttentionDim]`. */
-  readonly promptEmbeds: MxArray;
-  /** Pooled embeddings: CLIP's output for the whole prompt, `[1, pooledProjectionDim]`. */
-  readonly pooledPromptEmbeds: MxArray;
-  /** Tokens of the prompt in `promptEmbeds`, padding included. */
-  readonly tokens: number;
-}
+import { arraysIn } from "@mflux-depth/mlx";
+import type { PromptEmbeddings } from "../families/family.js";
 
 /** Keeps and owns the embeddings of the last prompt. */
 export class PromptCache implements Disposable {

@@ -1,5 +1,6 @@
+import type { Family } from "../families/family.js";
 import type { ComponentUse } from "../memory/lifetimes.js";
-import type { Stage, StageComponentName, Workload } from "./stage.js";
+import type { Stage, Workload } from "./stage.js";
 import { control } from "./stages/control.js";
 import { decode } from "./stages/decode.js";
 import { denoise } from "./stages/denoise.js";
@@ -15,8 +16,8 @@ export const stagesOf = (workload: Workload): readonly Stage[] =>
   recipe.filter((stage) => stage.applies?.(workload) ?? true);
 
 /** The uses of components in one stage, in order. */
-export const usesOf = (stage: Stage, workload: Workload): readonly ComponentUse<StageComponentName>[] =>
-  stage.uses(workload).map((components) => ({
+export const usesOf = (stage: Stage, workload: Workload, family: Family): readonly ComponentUse[] =>
+  stage.uses(workload, family).map((components) => ({
     components,
     ...(stage.transient && { transient: true }),
   }));

@@ -1,6 +1,6 @@
 import { saveFile } from "../files/output.js";
 import { encodeImage, formatOf, type ImageFormat, toLevels } from "../images/encode.js";
-import { type PictureParameters, sidecarPath, toComment, toSidecar } from "./metadata.js";
+import { type PictureParameters, sidecarPath, toComment, toSidecar } from "../images/metadata.js";
 
 /** A generated image: RGB, 8 bits for each value, row by row. */
 export interface Picture {

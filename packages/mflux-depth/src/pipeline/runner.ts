@@ -6,18 +6,10 @@ import { arraysIn } from "@mflux-depth/mlx";
 import { type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
 import type { MemoryPolicy } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
-import { lendables } from "./lendable.js";
+import { lendable } from "./lendable.js";
 import type { Model } from "./model.js";
 import { usesOf } from "./recipe.js";
-import type {
-  Artifacts,
-  ComponentLender,
-  Generation,
-  Loan,
-  Stage,
-  StageComponentName,
-  StageComponents,
-} from "./stage.js";
+import type { Artifacts, ComponentLender, Generation, Loan, Stage } from "./stage.js";
 
 /** The outcome of a generation's stages. */
 export interface FinishedGeneration {
@@ -119,7 +111,9 @@ function lendersFor(
   generation: Generation,
   policy: MemoryPolicy,
 ): Map<Stage, StageLender> {
-  const uses = new Map(stages.map((stage) => [stage, usesOf(stage, generation.workload)]));
+  const uses = new Map(
+    stages.map((stage) => [stage, usesOf(stage, generation.workload, generation.model.family)]),
+  );
   const lifetimes = lifetimesOf([...uses.values()].flat(), policy);
   return new Map(
     [...uses].map(([stage, own]) => {
@@ -129,24 +123,20 @@ function lendersFor(
   );
 }
 
-type ComponentLifetime = Lifetime<StageComponentName>;
-
 /** Lends components to one stage in the order of its declarations, and frees them at the end of their lifetimes. */
 class StageLender implements ComponentLender {
   readonly #stage: Stage;
-  readonly #components: ReturnType<typeof lendables>;
-  readonly #signal: AbortSignal;
+  readonly #generation: Generation;
   /** Lifetimes of the uses that are still to come. */
-  readonly #lifetimes: ComponentLifetime[];
+  readonly #lifetimes: Lifetime[];
 
-  constructor(stage: Stage, lifetimes: readonly ComponentLifetime[], generation: Generation) {
+  constructor(stage: Stage, lifetimes: readonly Lifetime[], generation: Generation) {
     this.#stage = stage;
     this.#lifetimes = [...lifetimes];
-    this.#components = lendables(generation.model, generation.estimator);
-    this.#signal = generation.signal;
+    this.#generation = generation;
   }
 
-  async borrow<Name extends StageComponentName>(...names: Name[]): Promise<Loan<Name>> {
+  async borrow<Name extends string>(...names: Name[]): Promise<Loan<Name>> {
     const [lifetime] = this.#lifetimes;
     const declared = lifetime?.use.components ?? [];
     if (!lifetime || names.length !== declared.length || !names.every((name) => declared.includes(name)))
@@ -154,10 +144,10 @@ class StageLender implements ComponentLender {
         `the stage ${this.#stage.name} borrows ${names.join(", ")}, but declares ${declared.join(", ") || "nothing more"}`,
       );
     this.#lifetimes.shift();
-    const loan: Partial<StageComponents> & Disposable = { [Symbol.dispose]: () => this.#release(lifetime) };
+    const loan: Disposable = { [Symbol.dispose]: () => this.#release(lifetime) };
     try {
       for (const name of names)
-        Object.assign(loan, { [name]: await this.#components[name].get(this.#signal) });
+        Object.assign(loan, { [name]: await this.#lendable(name).get(this.#generation.signal) });
     } catch (error) {
       this.#release(lifetime);
       throw error;
@@ -170,7 +160,11 @@ class StageLender implements ComponentLender {
     for (const lifetime of this.#lifetimes.splice(0)) this.#release(lifetime);
   }
 
-  #release({ released }: ComponentLifetime): void {
-    for (const name of released) this.#components[name].free();
+  #release({ released }: Lifetime): void {
+    for (const name of released) this.#lendable(name).free();
+  }
+
+  #lendable(name: string): ReturnType<typeof lendable> {
+    return lendable(name, this.#generation.model, this.#generation.estimator);
   }
 }

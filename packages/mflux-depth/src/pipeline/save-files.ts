@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { estimatorIn } from "../depth/repository.js";
 import { componentNames } from "../families/family.js";
 import type { ModelFiles } from "../families/model-files.js";
+import { configFile, modelIndexFile, schedulerFolder } from "../files/repository-layout.js";
 
 /**
  * Copies everything except weights from a model's folder into `folder`, which has the components' folders already.
@@ -17,17 +18,17 @@ export async function copyModelFiles(
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (const tokenizer of Object.values(family.tokenizers))
+  for (const { tokenizer } of family.text)
     await copyFolder(join(source, tokenizer), join(folder, tokenizer), signal);
   const estimator = estimatorIn(source);
   if (estimator !== null) await copyFolder(estimator, join(folder, basename(estimator)), signal);
   for (const name of await readdir(source))
     if (/^(LICENSE|NOTICE)/i.test(name)) await copyFile(join(source, name), join(folder, name));
-  await copyFolder(join(configs, "scheduler"), join(folder, "scheduler"), signal);
-  for (const component of componentNames)
-    await copyFile(join(configs, component, "config.json"), join(folder, component, "config.json"));
-  if ((await readdir(configs)).includes("model_index.json"))
-    await copyFile(join(configs, "model_index.json"), join(folder, "model_index.json"));
+  await copyFolder(join(configs, schedulerFolder), join(folder, schedulerFolder), signal);
+  for (const component of componentNames(family))
+    await copyFile(join(configs, component, configFile), join(folder, component, configFile));
+  if ((await readdir(configs)).includes(modelIndexFile))
+    await copyFile(join(configs, modelIndexFile), join(folder, modelIndexFile));
 }
 
 /** Copies the files of a folder. The links that make up the Hugging Face cache become files. */

@@ -32,7 +32,7 @@ export interface SaveProgress {
 }
 
 export interface SaveModelOptions extends Pick<LoadOptions, keyof typeof saveOptions> {
-  /** The folder to make; an existing one must be empty. */
+  /** The folder to create; an existing one must be empty. */
   readonly path: string;
   /** Receives the progress of downloading and of writing. */
   readonly onProgress?: ((progress: SaveProgress | DownloadProgress) => void) | undefined;
@@ -54,6 +54,8 @@ export interface SavedModel {
 /**
  * Saves a model with its weights quantized, in mflux's layout: both this library and mflux load the folder. One tensor
  * at a time is in memory. The folder appears whole or not at all.
+ *
+ * Saves the weights as they are in the files: `FluxDepth.load` takes `prepare`, this does not.
  *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
  * @throws {OptionError} for an option's value.

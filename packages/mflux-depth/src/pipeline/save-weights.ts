@@ -6,9 +6,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { evaluate, type MxArray, memory } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
-import { type ComponentName, componentNames } from "../families/family.js";
 import type { Bits } from "../options/index.js";
-import { mfluxKeys, mfluxVersion } from "../weights/mflux.js";
+import { mfluxVersion } from "../weights/mflux.js";
 import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer.js";
 import type { Model } from "./model.js";
 import { writeJson } from "./save-files.js";
@@ -25,7 +24,7 @@ interface SourceTensor {
 
 /** The tensors of one component, by the file that they go into. */
 interface ComponentTensors {
-  readonly name: ComponentName;
+  readonly name: string;
   /** The folder of the source. */
   readonly folder: string;
   /** The tensor that each array is made from. */
@@ -39,7 +38,7 @@ export interface WriteOptions {
   readonly bits: Bits | null;
   readonly signal: AbortSignal | undefined;
   /** Receives the number of bytes just written. */
-  readonly onBytes: (component: ComponentName, count: number) => void;
+  readonly onBytes: (component: string, count: number) => void;
 }
 
 /** The tensors of a model under mflux's names. They are lazy: writing one reads, quantizes and disposes it. */
@@ -54,20 +53,22 @@ export class ModelTensors implements Disposable {
    * Collects the tensors of a model. Every checkpoint is opened and checked; no weights are read.
    * @throws {ModelError} when weights are missing, damaged, or do not fit their config.
    */
-  static async of({ folder, components, configs }: Model): Promise<ModelTensors> {
-    const t5Blocks = configs.text_encoder_2.numLayers;
-    const collected = componentNames.map((name) => ({
+  static async of({ folder, family, components, configs }: Model): Promise<ModelTensors> {
+    const collected = Object.entries(components).map(([name, component]) => ({
       name,
+      component,
       tensors: [] as NamedArray[],
       sources: new Map<MxArray, SourceTensor>(),
     }));
+    const savedKeys = (name: string, key: string): readonly string[] =>
+      family.components[name]!.savedKeys?.(key, configs[name]) ?? [key];
     try {
-      for (const { name, tensors, sources } of collected)
-        await components[name].deliver(({ key, parameters, finite }) => {
+      for (const { name, component, tensors, sources } of collected)
+        await component.deliver(({ key, parameters, finite }) => {
           const layer = key.slice(0, key.lastIndexOf(".") + 1);
           for (const [parameter, array] of Object.entries(parameters)) {
             sources.set(array, { key, finite });
-            for (const saved of mfluxKeys(name, layer + parameter, t5Blocks)) tensors.push([saved, array]);
+            for (const saved of savedKeys(name, layer + parameter)) tensors.push([saved, array]);
           }
         });
     } catch (error) {

@@ -3,15 +3,17 @@
  * memory, and its code. The runner executes stages and manages memory by these declarations; the planner adds them up.
  */
 import type { MxArray } from "@mflux-depth/mlx";
+import type { Module } from "@mflux-depth/mlx/nn";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
-import type { Networks } from "../families/family.js";
+import type { Family, PromptEmbeddings } from "../families/family.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
-import type { StageName, StepEvent } from "./events.js";
+import type { Checkpoint } from "./checkpoint.js";
+import type { PreviewKind, StageName, StepEvent } from "./events.js";
 import type { Model } from "./model.js";
-import type { PromptCache, PromptEmbeddings } from "./prompt-cache.js";
+import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
 import type { Warnings } from "./warnings.js";
 
@@ -27,9 +29,9 @@ export interface Workload {
   readonly estimatesDepth: boolean;
   /** Whether the generation starts from a photo instead of noise alone. */
   readonly startsFromPhoto: boolean;
-  /** Denoising steps: 0 if the photo is decoded as it was encoded, without a prompt. */
+  /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
   readonly steps: number;
-  /** Whether steps are decoded to previews. */
+  /** Whether steps are decoded to previews, with the VAE. */
   readonly previews: boolean;
 }
 
@@ -51,12 +53,16 @@ export interface Generation {
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
   readonly grid: LatentGrid;
-  /** The noise levels that denoising follows, `workload.steps + 1` of them. */
+  /** The noise levels of the whole generation, one more than it has steps. */
   readonly noiseLevels: Float32Array;
   /** Steps from one preview to the next; 0 for no previews. */
   readonly previewEvery: number;
-  /** Whether step events carry the latents. */
+  /** How previews are made. */
+  readonly previewKind: PreviewKind;
+  /** Whether step events carry the latents and the depth map. */
   readonly withLatents: boolean;
+  /** Where the generation continues; null if it starts from the beginning. */
+  readonly resume: Checkpoint | null;
   /** Whether the user limits MLX's buffer cache; stages leave the limit alone then. */
   readonly hasCacheLimit: boolean;
   readonly signal: AbortSignal;
@@ -86,15 +92,14 @@ interface ArtifactCache {
   clear(): void;
 }
 
-/** The components that stages can borrow: the model's networks and the depth estimator. */
-export interface StageComponents extends Networks {
-  readonly depth: DepthEstimator;
-}
+/** The name under which stages borrow the depth estimator. All other names are those of the family's components. */
+export const estimatorName = "estimator";
 
-export type StageComponentName = keyof StageComponents;
+/** What a stage borrows by a name: the depth estimator, or the network of a component. */
+export type Borrowed<Name extends string> = Name extends typeof estimatorName ? DepthEstimator : Module;
 
 /** Components on loan to a stage. Disposing the loan returns them; the runner frees those that are no longer needed. */
-export type Loan<Name extends StageComponentName> = Pick<StageComponents, Name> & Disposable;
+export type Loan<Name extends string> = { readonly [N in Name]: Borrowed<N> } & Disposable;
 
 /** Lends a stage the components that it declares. */
 export interface ComponentLender {
@@ -103,7 +108,7 @@ export interface ComponentLender {
    * @throws {ModelError} when weights are missing or damaged.
    * @throws {Error} when the stage did not declare these components for its next use.
    */
-  borrow<Name extends StageComponentName>(...names: Name[]): Promise<Loan<Name>>;
+  borrow<Name extends string>(...names: Name[]): Promise<Loan<Name>>;
 }
 
 /** The facts that a stage's memory depends on, in addition to the workload. */
@@ -125,7 +130,7 @@ export interface Stage<
   /** Decides whether a generation has this stage; by default, every generation has it. */
   applies?(workload: Workload): boolean;
   /** Lists the components that are in memory at the same time, once for each use, in order. At least one list. */
-  uses(workload: Workload): readonly (readonly StageComponentName[])[];
+  uses(workload: Workload, family: Family): readonly (readonly string[])[];
   /** Frees its components under every memory policy, because the next generation rarely needs them. */
   readonly transient?: boolean;
   /** The cache that owns the output, and keeps it for the next generation if the memory policy allows. */

@@ -19,10 +19,11 @@ export interface DenoisedStep {
 /**
  * Denoises by Euler's method for rectified flow (Liu et al., 2022): follows the velocity from noise to an image,
  * `x ← x + (σ′ − σ) · v(x, σ)`, and yields after each step.
- * @param start packed latents `[1, tokens, channels]` float32 at the noise level `sigmas[0]`; the generator owns them.
+ * @param start packed latents `[1, tokens, channels]` float32 at the noise level `sigmas[taken]`; the generator owns them.
  * @param sigmas noise levels that fall to 0, one more than there are steps.
  * @param velocity the model: latents `[1, tokens, channels]` and their noise level → velocity of the same shape.
- * @returns the final latents, `[1, tokens, channels]`, which the caller disposes; `start` itself when there are no steps.
+ * @param taken steps that led to `start`.
+ * @returns the final latents, `[1, tokens, channels]`, which the caller disposes; `start` itself when no steps are left.
  * @throws the signal's reason when it is aborted, and errors of `velocity`. All latents are disposed then.
  */
 export async function* denoise(
@@ -30,12 +31,13 @@ export async function* denoise(
   sigmas: Float32Array,
   velocity: (latents: MxArray, sigma: number) => Promise<MxArray>,
   signal?: AbortSignal,
+  taken = 0,
 ): AsyncGenerator<DenoisedStep, MxArray, void> {
   const total = sigmas.length - 1;
   let latents = start;
   let finished = false;
   try {
-    for (let step = 0; step < total; step++) {
+    for (let step = taken; step < total; step++) {
       const [sigma, next] = [sigmas[step]!, sigmas[step + 1]!];
       using v = await velocity(latents, sigma);
       const before = latents;

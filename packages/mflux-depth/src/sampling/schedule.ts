@@ -37,7 +37,7 @@ const unsupported = {
  * @param source the file, for messages.
  * @throws {ModelError} when it is the config of another scheduler, a value is invalid, or a setting is not supported.
  */
-export function schedulerConfig(json: unknown, source = "scheduler_config.json"): SchedulerConfig {
+export function schedulerConfig(json: unknown, source = "the scheduler's config"): SchedulerConfig {
   const reader = new ConfigReader(json, "a flow-matching Euler scheduler", source);
   reader.className("FlowMatchEulerDiscreteScheduler");
   for (const [key, off] of Object.entries(unsupported)) reader.only(key, off);

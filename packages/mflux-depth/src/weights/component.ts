@@ -1,6 +1,7 @@
 import { astype, type Bits, type DType, isfinite, type MxArray, memory, scope, sum } from "@mflux-depth/mlx";
-import { batchBytes, type Module } from "@mflux-depth/mlx/nn";
+import { batchBytes, Linear, type Module } from "@mflux-depth/mlx/nn";
 import { untilAborted } from "../abort.js";
+import { OptionError } from "../errors.js";
 import { openCheckpoint } from "./checkpoint.js";
 import type { Checkpoint } from "./format.js";
 import { loadWeights } from "./load.js";
@@ -19,6 +20,18 @@ export interface LoadProgress {
   readonly bytesDone: number;
   /** Duration of reading, with "end". */
   readonly seconds?: number;
+}
+
+/** A change of a network between loading its weights and its first use: attached adapters, replaced weights. */
+export interface Preparation<M extends Module = Module> {
+  /** The most bytes by which the network grows. Memory is planned with them. */
+  readonly bytes: number;
+  /**
+   * Changes the network. It is called each time that the weights have been read; the network owns what it is given, and
+   * is freed if this throws.
+   * @param signal aborts when the weights are no longer needed.
+   */
+  apply(network: M, signal: AbortSignal): void | Promise<void>;
 }
 
 export interface ComponentOptions<M extends Module> {
@@ -42,11 +55,7 @@ export interface ComponentOptions<M extends Module> {
   readonly original?: string | null;
   /** How much freed memory MLX may keep for new buffers while quantizing; unchanged by default. */
   readonly cacheLimit?: CacheLimit | undefined;
-  /**
-   * Changes the module between loading and its first use, for example by attaching adapters or replacing weights. If it
-   * throws, the module is freed.
-   */
-  readonly prepare?: ((module: M, signal: AbortSignal) => void | Promise<void>) | undefined;
+  readonly prepare?: Preparation<M> | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
@@ -117,7 +126,7 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory that the weights take, from the headers of their files alone.
+   * Computes the memory that the weights take, from the headers of their files alone, with what `prepare` adds.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */
@@ -126,7 +135,7 @@ export class Component<M extends Module> {
     const checkpoint = this.#open();
     const quantized = storedBits(checkpoint) === null ? bits : null;
     const cached = quantized === null ? 0 : (this.#options.cacheLimit?.quantizing ?? 0);
-    let [total, largest] = [0, batchBytes];
+    let [total, largest] = [this.#options.prepare?.bytes ?? 0, batchBytes];
     for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
@@ -175,6 +184,20 @@ export class Component<M extends Module> {
     return checkpoint;
   }
 
+  /** @throws {OptionError} when the network grows by more than the preparation says. */
+  async #prepare(module: M, signal: AbortSignal): Promise<void> {
+    const { name, prepare } = this.#options;
+    if (!prepare) return;
+    const before = bytesIn(module);
+    await prepare.apply(module, signal);
+    const added = bytesIn(module) - before;
+    if (added > prepare.bytes)
+      throw new OptionError(
+        "prepare",
+        `prepare adds ${added} bytes to ${name}, but announces ${prepare.bytes}; set bytes to at least ${added}.`,
+      );
+  }
+
   async #load(signal: AbortSignal): Promise<M> {
     const { name, build, onProgress } = this.#options;
     const checkpoint = this.#open();
@@ -201,7 +224,7 @@ export class Component<M extends Module> {
       },
     });
     try {
-      await this.#options.prepare?.(module, signal);
+      await this.#prepare(module, signal);
     } catch (error) {
       module.dispose();
       throw error;
@@ -210,6 +233,16 @@ export class Component<M extends Module> {
     report("end", (performance.now() - started) / 1000);
     return module;
   }
+}
+
+/** Bytes of a network's parameters and adapters. */
+function bytesIn(network: Module): number {
+  let bytes = 0;
+  for (const [, module] of network.modules()) {
+    for (const [, { nbytes }] of module.ownParameters()) bytes += nbytes;
+    if (module instanceof Linear) for (const { a, b } of module.adapters) bytes += a.nbytes + b.nbytes;
+  }
+  return bytes;
 }
 
 /** Options for loading a component's weights. A checkpoint that is already quantized is not quantized further. */

@@ -17,9 +17,6 @@ export const savedGroupSize = 64;
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
-/** The folders of a model in mflux's layout. The compiler checks that the components of a family are among them. */
-type MfluxComponent = "text_encoder" | "text_encoder_2" | "transformer" | "vae";
-
 /** mflux's names of modules that have other names in diffusers and transformers. */
 const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
   [/\.(ff|ff_context)\.linear1\./, ".$1.net.0.proj."],
@@ -42,36 +39,28 @@ export function diffusersKey(name: string): string | null {
 }
 
 /**
- * The names under which mflux saves a tensor: one, except for T5's position bias, which it saves with every block.
- * @param key the name in diffusers' layout, without CLIP's prefix `text_model.`.
- * @param blocks the number of T5's blocks.
+ * The names under which mflux saves a tensor, by network: one, except for T5's position bias, which it saves with every
+ * block. Keys are in the layout of diffusers, CLIP's without their prefix `text_model.`.
  */
-export function mfluxKeys(component: MfluxComponent, key: string, blocks: number): string[] {
-  switch (component) {
-    case "text_encoder":
-      return [`text_model.${key}`];
-    case "text_encoder_2": {
-      const name = key
-        .replace(/^encoder\.block\.(\d+)\.layer\.0\./, "t5_blocks.$1.attention.")
-        .replace(/^encoder\.block\.(\d+)\.layer\.1\./, "t5_blocks.$1.ff.")
-        .replace(/^encoder\.final_layer_norm\./, "final_layer_norm.");
-      if (!repeatedBias.test(key)) return [name];
-      return Array.from({ length: blocks }, (_, i) => name.replace(/^t5_blocks\.0\./, `t5_blocks.${i}.`));
-    }
-    case "transformer":
-      return [
-        key
-          .replace(/\.(ff|ff_context)\.net\.0\.proj\./, ".$1.linear1.")
-          .replace(/\.(ff|ff_context)\.net\.2\./, ".$1.linear2."),
-      ];
-    case "vae":
-      return [
-        key
-          .replace(/\.(conv_in|conv_out)\./, ".$1.conv2d.")
-          .replace(/\.conv_norm_out\./, ".conv_norm_out.norm."),
-      ];
-  }
-}
+export const mfluxNames = {
+  clip: (key: string): string[] => [`text_model.${key}`],
+  t5(key: string, blocks: number): string[] {
+    const name = key
+      .replace(/^encoder\.block\.(\d+)\.layer\.0\./, "t5_blocks.$1.attention.")
+      .replace(/^encoder\.block\.(\d+)\.layer\.1\./, "t5_blocks.$1.ff.")
+      .replace(/^encoder\.final_layer_norm\./, "final_layer_norm.");
+    if (!repeatedBias.test(key)) return [name];
+    return Array.from({ length: blocks }, (_, i) => name.replace(/^t5_blocks\.0\./, `t5_blocks.${i}.`));
+  },
+  fluxTransformer: (key: string): string[] => [
+    key
+      .replace(/\.(ff|ff_context)\.net\.0\.proj\./, ".$1.linear1.")
+      .replace(/\.(ff|ff_context)\.net\.2\./, ".$1.linear2."),
+  ],
+  autoencoder: (key: string): string[] => [
+    key.replace(/\.(conv_in|conv_out)\./, ".$1.conv2d.").replace(/\.conv_norm_out\./, ".conv_norm_out.norm."),
+  ],
+} as const;
 
 /** A tensor of the transformer that mflux 0.16 to 0.21 failed to save. */
 export const lostBias = "norm_out.linear.bias";

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { checkAdjustments, type MapAdjustments, normalizedMap } from "../../src/depth/adjustments.js";
+import {
+  adjustedMap,
+  checkAdjustments,
+  type MapAdjustments,
+  normalizedMap,
+} from "../../src/depth/adjustments.js";
 import { ImageError, OptionError } from "../../src/errors.js";
+import { toLevels } from "../../src/images/encode.js";
 import { drawn, largestDifference } from "../support/images.js";
 
 describe("normalizedMap", () => {
@@ -46,6 +52,67 @@ describe("normalizedMap", () => {
   test("refuses percentiles with equal values", () => {
     const nearlyFlat = drawn(10, 10, (x, y) => (x + y === 0 ? 1 : 0));
     assert.throws(() => normalizedMap(nearlyFlat, 4, 4, "fog.jpg", { near: 90 }), /percentiles 0 and 90/);
+  });
+});
+
+describe("adjustedMap", () => {
+  // 64 to 164 of 255.
+  const levels = Uint8Array.from({ length: 11 }, (_, x) => 64 + 10 * x);
+  const given = drawn(11, 1, (x) => levels[x]! / 255);
+  const map = (adjustments: MapAdjustments): number[] => [...adjustedMap(given, "map.png", adjustments).data];
+  const isNear = (found: number[], expected: ArrayLike<number>): void =>
+    assert.ok(largestDifference(found, expected) < 1e-6, `${found}`);
+  const ramp = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
+
+  test("leaves a map as it is at the defaults", () => {
+    assert.equal(adjustedMap(given, "map.png", {}), given);
+  });
+
+  test("stretches over both percentiles as soon as one differs from its default", () => {
+    isNear(
+      map({ far: 10 }),
+      ramp.map((v) => Math.max((v - 0.1) / 0.9, 0)),
+    );
+    isNear(
+      map({ near: 90 }),
+      ramp.map((v) => Math.min(v / 0.9, 1)),
+    );
+  });
+
+  test("bends levels without stretching them", () => {
+    isNear(map({ gamma: 2 }), given.data.map(Math.sqrt));
+  });
+
+  test("inverts over the range of the levels", () => {
+    assert.deepEqual(
+      toLevels({ ...given, data: Float32Array.from(map({ invert: true })) }, 8),
+      levels.map((level) => 64 + 164 - level),
+    );
+  });
+
+  test("inverts after the stretch and gamma", () => {
+    isNear(
+      map({ near: 90, gamma: 0.5, invert: true }),
+      ramp.map((v) => 1 - Math.min(v / 0.9, 1) ** 2),
+    );
+  });
+
+  test("does to a map that spans the range what it does to an estimate", () => {
+    const whole = drawn(9, 7, (x, y) => ((5 * x + 3 * y) % 11) / 10);
+    const adjustments = { near: 93, far: 4, gamma: 1.7, invert: true };
+    assert.deepEqual(
+      adjustedMap(whole, "map.png", adjustments).data,
+      normalizedMap(whole, 9, 7, "photo.jpg", adjustments).data,
+    );
+  });
+
+  test("names the map when its percentiles are equal", () => {
+    const nearlyFlat = drawn(10, 10, (x, y) => (x + y === 0 ? 1 : 0));
+    assert.throws(
+      () => adjustedMap(nearlyFlat, "map.png", { near: 90 }),
+      (error) =>
+        error instanceof ImageError && /^map\.png: the percentiles 0 and 90 of the depth/.test(error.message),
+    );
   });
 });
 

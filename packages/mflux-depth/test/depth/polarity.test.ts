@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { adjustedMap } from "../../src/depth/adjustments.js";
 import { polarityWarning } from "../../src/depth/polarity.js";
 import { readDepthMap } from "../../src/images/decode.js";
 import { drawn } from "../support/images.js";
 import { at } from "../support/tensors.js";
 
 const example = (name: string): string => at(`../../examples/images/${name}_depth.png`);
-const inverted = (name: string) => readDepthMap(example(name), { invert: true });
+const inverted = async (name: string) =>
+  adjustedMap(await readDepthMap(example(name)), name, { invert: true });
 
 describe("polarityWarning by the map alone", () => {
   for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {

@@ -5,15 +5,16 @@ import { before, describe, test } from "node:test";
 import { array, loadSafetensors, type MxArray, quantize, saveSafetensors } from "@mflux-depth/mlx";
 import { propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../src/errors.js";
-import { type ComponentName, componentNames } from "../../src/families/family.js";
 import { flux1Depth } from "../../src/families/flux1-depth/index.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
+import type { FluxNetworks } from "../../src/families/flux1-depth/networks.js";
 import { openModelFiles } from "../../src/families/model-files.js";
 import { readConfig } from "../../src/files/json.js";
 import { FluxDepth, type GenerationResult } from "../../src/index.js";
 import { Autoencoder, autoencoderConfig } from "../../src/models/autoencoder.js";
 import { ClipTokenizer } from "../../src/tokenizers/clip.js";
 import { T5Tokenizer } from "../../src/tokenizers/t5.js";
-import { diffusersKey, mfluxKeys } from "../../src/weights/mflux.js";
+import { diffusersKey, mfluxNames } from "../../src/weights/mflux.js";
 import { type Tensors, writeHoles } from "../support/holes.js";
 import { failsWith } from "../support/refusals.js";
 import {
@@ -105,7 +106,7 @@ describe("weights saved by mflux", () => {
     const names = Object.keys(places as object);
     const keys = names.map((name) => diffusersKey(name)!);
     assert.deepEqual(
-      keys.map((key) => mfluxKeys("vae", key, 0)),
+      keys.map((key) => mfluxNames.autoencoder(key)),
       names.map((name) => [name]),
     );
     using vae = new Autoencoder(
@@ -299,7 +300,7 @@ describe("a model saved without the bias of the last modulation", () => {
 function writePublishedSizes(folder: string, { singleBlocks = 38, channels = 128 } = {}): void {
   type Matrix = readonly [name: string, rows: number, columns: number];
   const write = (
-    component: ComponentName,
+    component: keyof FluxNetworks,
     matrices: readonly Matrix[],
     plain: Readonly<Record<string, readonly number[]>>,
   ): void => {

@@ -14,6 +14,9 @@ describe("a request", () => {
       image: undefined,
       depthImage: "map.png",
       invertDepth: false,
+      depthNear: 100,
+      depthFar: 0,
+      depthGamma: 1,
       trustDepth: false,
       imageStrength: 0,
       steps: 20,
@@ -90,9 +93,14 @@ describe("a request", () => {
     assert.deepEqual([invertDepth, warnings], [true, []]);
   });
 
-  test("warns that inverting has no effect without a map", () => {
-    const { warnings } = resolveRequest({ prompt: "x", image: "photo.jpg", invertDepth: true });
-    assert.match(warnings.join(), /invertDepth has no effect/);
+  test("refuses percentiles of the depth in the wrong order", () => {
+    assert.throws(
+      () => resolveRequest(request({ depthNear: 20, depthFar: 20 })),
+      (error) =>
+        error instanceof OptionError &&
+        error.option === "depthNear" &&
+        /depthNear \(20\) must be above depthFar \(20\)/.test(error.message),
+    );
   });
 });
 

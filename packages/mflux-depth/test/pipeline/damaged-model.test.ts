@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { zeros } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
-import { componentNames } from "../../src/families/family.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
 import { copyModel, rewriteTensors, someTensor, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";
 import { inMemory, loadTinyWorld, smallRequest } from "../support/tiny-world.js";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { full } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
-import { componentNames } from "../../src/families/family.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
 import { saveModel } from "../../src/index.js";
 import { copyModel, plant, rewriteTensors, someTensor, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { memory } from "@mflux-depth/mlx";
-import { componentNames } from "../../src/families/family.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
 import { FluxDepth, type FluxDepthOptions } from "../../src/pipeline/flux-depth.js";
 import type { LoadProgress } from "../../src/weights/component.js";
 import { writeLargeText } from "../support/holes.js";

@@ -6,6 +6,7 @@ import { readDepthMap } from "../../src/images/decode.js";
 import { toLevels } from "../../src/images/encode.js";
 import type { FluxDepth, GenerationEvent, GenerationResult, RawImage } from "../../src/index.js";
 import { folderPerTest } from "../support/folders.js";
+import { largestDifference } from "../support/images.js";
 import { bundled, exampleImage, loadTinyWorld, logLoads, smallRequest } from "../support/tiny-world.js";
 
 const currentFolder = folderPerTest("polarity");
@@ -105,7 +106,7 @@ describe("a depth map without a photo", () => {
 
   test("is inverted with invertDepth, without a warning", async () => {
     const result = await flux.generate({ ...smallRequest, depthImage: inverted, invertDepth: true });
-    assert.deepEqual(result.depthMap, expected.depthMap);
+    assert.ok(largestDifference(result.depthMap.data, expected.depthMap.data) < 1e-6);
     assert.equal(result.metadata.depth_inverted, true);
     assert.ok(!warnsOfInversion(result));
   });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { flux1Depth } from "../../src/families/flux1-depth/index.js";
 import { stagesOf, usesOf } from "../../src/pipeline/recipe.js";
 import type { Workload } from "../../src/pipeline/stage.js";
 
@@ -52,7 +53,7 @@ describe("the stages of a workload", () => {
 describe("the uses of components", () => {
   const usesIn = (name: string, changes: Partial<Workload> = {}) => {
     const workload = { ...fromMap, estimatesDepth: true, ...changes };
-    return usesOf(stagesOf(workload).find((stage) => stage.name === name)!, workload);
+    return usesOf(stagesOf(workload).find((stage) => stage.name === name)!, workload, flux1Depth);
   };
 
   test("in the text stage are CLIP, then T5", () => {
@@ -72,6 +73,6 @@ describe("the uses of components", () => {
   });
 
   test("in the depth stage are transient", () => {
-    assert.deepEqual(usesIn("depth"), [{ components: ["depth"], transient: true }]);
+    assert.deepEqual(usesIn("depth"), [{ components: ["estimator"], transient: true }]);
   });
 });

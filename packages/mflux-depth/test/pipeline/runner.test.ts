@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { array, type MxArray } from "@mflux-depth/mlx";
+import type { PromptEmbeddings } from "../../src/families/family.js";
 import { type MemoryPolicy, resolveLoadOptions } from "../../src/options/index.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
 import { findModel, type Model, type OpenOptions, openModel } from "../../src/pipeline/model.js";
-import { PromptCache, type PromptEmbeddings } from "../../src/pipeline/prompt-cache.js";
+import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { type FinishedGeneration, runRecipe } from "../../src/pipeline/runner.js";
 import type { Artifacts, Generation, Stage } from "../../src/pipeline/stage.js";
 import { Warnings } from "../../src/pipeline/warnings.js";
@@ -46,7 +47,7 @@ const one = (): MxArray => array(new Float32Array(1000));
 
 /** Artifacts that stages in these tests make, unless they have code of their own. */
 const make: { readonly [Name in keyof Artifacts]: () => unknown } = {
-  prompt: () => ({ promptEmbeds: one(), pooledPromptEmbeds: one(), tokens: 8 }),
+  prompt: () => ({ embeddings: { clip: one(), t5: one() }, tokens: 8 }),
   estimate: () => null,
   control: () => ({ depthMap: "the map", latents: one() }),
   start: one,
@@ -136,8 +137,11 @@ describe("the runner and the components of a stage", () => {
 
   test("frees the first of two components if the second cannot be loaded", async () => {
     const model = await openTinyWorld({
-      vae() {
-        throw new Error("this adapter does not fit");
+      vae: {
+        bytes: 0,
+        apply() {
+          throw new Error("this adapter does not fit");
+        },
       },
     });
     const borrowing = stage(
@@ -184,7 +188,7 @@ describe("the runner and the components of a stage", () => {
     await runAll(stages, generationWith(model), "resident");
     await runAll(stages, generationWith(model), "resident");
     assert.deepEqual(log, ["vae"]);
-    model.components.vae.free();
+    model.components.vae!.free();
     assert.deepEqual(inMemory(), baseline);
   });
 });
@@ -265,9 +269,12 @@ describe("the runner and artifacts", () => {
       decode,
     ];
     await runAll(stages, generation);
-    assert.deepEqual([cached.promptEmbeds.disposed, cached.pooledPromptEmbeds.disposed], [false, false]);
-    cached.promptEmbeds.dispose();
-    cached.pooledPromptEmbeds.dispose();
+    const arrays = Object.values(cached.embeddings);
+    assert.deepEqual(
+      arrays.map(({ disposed }) => disposed),
+      [false, false],
+    );
+    for (const array of arrays) array.dispose();
   });
 
   test("frees all artifacts if a stage fails", async () => {

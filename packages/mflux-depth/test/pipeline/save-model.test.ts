@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { basename, join } from "node:path";
 import { before, describe, test } from "node:test";
 import { ModelError, OptionError, OutputError } from "../../src/errors.js";
-import { componentNames } from "../../src/families/family.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
 import { readConfig } from "../../src/files/json.js";
 import { FluxDepth, type SaveProgress, saveModel } from "../../src/index.js";
 import type { Bits } from "../../src/options/index.js";

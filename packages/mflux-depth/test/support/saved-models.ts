@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { loadSafetensors, type MxArray } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { type ComponentName, componentNames } from "../../src/families/family.js";
+import { componentNames } from "../../src/families/flux1-depth/layout.js";
+import type { FluxNetworks } from "../../src/families/flux1-depth/networks.js";
 import { readConfig } from "../../src/files/json.js";
 import { type GenerateOptions, type LoadOptions, saveModel } from "../../src/index.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
@@ -22,7 +23,9 @@ import { bundled, gradientMap } from "./tiny-world.js";
 export const goldenFolder = at("test/golden/mflux-saved");
 
 /** The components that the golden folder has, and the others. */
-export const goldenComponents: readonly ComponentName[] = componentNames.filter((name) => name !== "vae");
+export const goldenComponents: readonly (keyof FluxNetworks)[] = componentNames.filter(
+  (name) => name !== "vae",
+);
 
 /** Whole models that mflux saved at 3, 4 and 8 bits, next to this repository: they are too large for it. */
 export const wholeModels = at("../../../shared/reference/mflux-saved");
@@ -71,10 +74,13 @@ export const gradientRequest: GenerateOptions = {
 };
 
 /** Fingerprints of a component's parameters as they are held, by their path. */
-export async function parametersOf(options: LoadOptions, name: ComponentName): Promise<Map<string, string>> {
+export async function parametersOf(
+  options: LoadOptions,
+  name: keyof FluxNetworks,
+): Promise<Map<string, string>> {
   const resolved = resolveLoadOptions(options);
   const { files } = await findModel(resolved);
-  const component = openModel(files, resolved, "cpu").components[name];
+  const component = openModel(files, resolved, "cpu").components[name]!;
   const module: Module = await component.get();
   const found = new Map<string, string>();
   for (const [key, value] of module.parameters()) found.set(key, fingerprint(value));

@@ -1,22 +1,25 @@
 import { fileURLToPath } from "node:url";
-import { concatenate } from "@mflux-depth/mlx";
 import { Autoencoder, autoencoderConfig, reductionOf } from "../../models/autoencoder.js";
 import { ClipTextEncoder, clipTextConfig } from "../../models/clip.js";
 import { FluxTransformer, fluxTransformerConfig } from "../../models/flux-transformer.js";
 import { T5Encoder, t5Config } from "../../models/t5.js";
 import { patchPacking, patchSize } from "../../sampling/latents.js";
-import { schedulerConfig } from "../../sampling/schedule.js";
+import { schedulerConfig, sigmas } from "../../sampling/schedule.js";
+import { mfluxNames } from "../../weights/mflux.js";
 import type { Family } from "../family.js";
-import { tokenizers } from "./layout.js";
+import { autoencoding } from "./autoencoding.js";
+import { denoising } from "./denoising.js";
+import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
+import { clipEncoding, t5Encoding } from "./text.js";
 
 /**
  * FLUX.1 Depth (Black Forest Labs): FLUX.1-dev with a transformer that also takes the latents of a depth map, joined to
  * those of the image on the channel axis.
  */
-export const flux1Depth: Family = {
+export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
   ...flux1DepthDescription,
   publishedConfigs: fileURLToPath(new URL("../../../../models/flux1-depth-dev", import.meta.url)),
   components: {
@@ -24,27 +27,39 @@ export const flux1Depth: Family = {
       readConfig: clipTextConfig,
       build: (config) => new ClipTextEncoder(config),
       rename: ClipTextEncoder.sanitize,
+      savedKeys: mfluxNames.clip,
     },
     text_encoder_2: {
       readConfig: t5Config,
       build: (config) => new T5Encoder(config),
       rename: T5Encoder.sanitize,
+      savedKeys: (key, { numLayers }) => mfluxNames.t5(key, numLayers),
       int8: true,
     },
     transformer: {
       readConfig: fluxTransformerConfig,
       build: (config) => new FluxTransformer(config),
+      savedKeys: mfluxNames.fluxTransformer,
       int8: true,
     },
     vae: {
       readConfig: autoencoderConfig,
       build: (config) => new Autoencoder(config),
+      savedKeys: mfluxNames.autoencoder,
       float32InsteadOfFloat16: true,
     },
   },
-  tokenizers,
-  readSchedulerConfig: schedulerConfig,
+  checkConfigs: requireMatchingWidths,
+  text: [clipEncoding, t5Encoding],
+  denoising,
+  autoencoding,
+  schedule: {
+    readConfig: schedulerConfig,
+    sigmas: (steps, imageTokens, { scheduler }) => sigmas(steps, imageTokens, scheduler),
+  },
   packing: patchPacking,
+  // The table of options shows the defaults of this family.
+  defaults: {},
   isCandidate,
   refusal,
   configsFromShapes,
@@ -53,5 +68,4 @@ export const flux1Depth: Family = {
     const pixels = this.pixelsPerToken(configs);
     return { rows: height / pixels, columns: width / pixels, channels: configs.vae.latentChannels };
   },
-  joinControl: (latents, control) => concatenate([latents, control], -1),
 };

@@ -1,11 +1,20 @@
-import { componentNames } from "../family.js";
+import { schedulerFolder } from "../../files/repository-layout.js";
+import type { FluxNetworks } from "./networks.js";
+
+/** The networks' folders, in the order of a generation. */
+export const componentNames = [
+  "text_encoder",
+  "text_encoder_2",
+  "transformer",
+  "vae",
+] as const satisfies readonly (keyof FluxNetworks)[];
 
 /** The folder of each text encoder's tokenizer: CLIP's and T5's. */
 export const tokenizers = { text_encoder: "tokenizer", text_encoder_2: "tokenizer_2" } as const;
 
 /** The folders of a repository in the layout of diffusers. */
 export const modelFolders: readonly string[] = [
-  "scheduler",
+  schedulerFolder,
   ...componentNames,
   ...Object.values(tokenizers),
 ].sort();

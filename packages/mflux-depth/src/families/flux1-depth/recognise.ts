@@ -4,16 +4,18 @@ import { estimatorDescriptions } from "../../depth/descriptions.js";
 import { ModelError } from "../../errors.js";
 import { isFolder } from "../../files/folders.js";
 import { readConfig, readText } from "../../files/json.js";
+import { configFile, modelIndexFile, schedulerFolder } from "../../files/repository-layout.js";
+import { denoiserFolder } from "../layout.js";
 import { mfluxFirstShard, modelFolders } from "./layout.js";
 
 const transformerClass = "FluxTransformer2DModel";
 
 /** Tells whether a folder may hold a FLUX.1 model: Depth or a relative, complete or not. */
 export function isCandidate(folder: string): boolean {
-  const transformer = join(folder, "transformer");
+  const transformer = join(folder, denoiserFolder);
   if (existsSync(join(transformer, mfluxFirstShard))) return true;
   try {
-    return readConfig(transformer, "config.json")._class_name === transformerClass;
+    return readConfig(transformer, configFile)._class_name === transformerClass;
   } catch (error) {
     if (error instanceof ModelError) return false;
     throw error;
@@ -36,41 +38,41 @@ export function refusal(folder: string, configs = folder): ModelError | null {
 }
 
 function requireFluxDepth(folder: string, configs: string): void {
-  const hasIndex = existsSync(join(configs, "model_index.json"));
-  if (!hasIndex && existsSync(join(folder, "config.json"))) throw singleComponent(folder);
-  const pipeline = hasIndex ? readConfig(configs, "model_index.json")._class_name : undefined;
+  const hasIndex = existsSync(join(configs, modelIndexFile));
+  if (!hasIndex && existsSync(join(folder, configFile))) throw singleComponent(folder);
+  const pipeline = hasIndex ? readConfig(configs, modelIndexFile)._class_name : undefined;
   if (pipeline === "FluxPriorReduxPipeline")
     throw new ModelError(folder, "this is FLUX.1 Redux, which varies images; FLUX.1 Depth takes a depth map");
   if (typeof pipeline === "string" && !pipeline.startsWith("Flux"))
     throw new ModelError(folder, `this is a model for ${pipeline}, not for FLUX.1`);
   const missing = modelFolders.filter(
-    (name) => !isFolder(join(name === "scheduler" ? configs : folder, name)),
+    (name) => !isFolder(join(name === schedulerFolder ? configs : folder, name)),
   );
   if (missing.length === modelFolders.length && !hasIndex)
     throw new ModelError(
       folder,
-      `this is not a FLUX.1 repository in the layout of diffusers: expected model_index.json and the folders ${modelFolders.join(", ")}`,
+      `this is not a FLUX.1 repository in the layout of diffusers: expected ${modelIndexFile} and the folders ${modelFolders.join(", ")}`,
     );
   if (missing.length > 0)
     throw new ModelError(folder, `missing folders: ${missing.join(", ")}; complete the download`);
   requireNotCanny(folder);
-  const source = join(configs, "transformer", "config.json");
+  const source = join(configs, denoiserFolder, configFile);
   const { _class_name: network, in_channels: channels } = readConfig(
-    join(configs, "transformer"),
-    "config.json",
+    join(configs, denoiserFolder),
+    configFile,
   );
   if (network !== undefined && network !== transformerClass)
     throw new ModelError(
       source,
       `the transformer is a ${typeof network === "string" ? network : JSON.stringify(network)}; FLUX.1 Depth has a ${transformerClass}`,
     );
-  const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), "config.json");
+  const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), configFile);
   requireDepthChannels(source, channels, latentChannels);
 }
 
 /** The error for a folder with its own config.json, which holds a single network. */
 function singleComponent(folder: string): ModelError {
-  const { model_type: type, _class_name: network } = readConfig(folder, "config.json");
+  const { model_type: type, _class_name: network } = readConfig(folder, configFile);
   const estimator = estimatorDescriptions.find(({ modelType }) => modelType === type);
   if (estimator)
     return new ModelError(

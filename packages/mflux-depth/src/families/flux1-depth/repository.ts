@@ -2,26 +2,31 @@
  * Selects the files of a repository that FLUX.1 Depth needs, by their names.
  */
 import { takeBroughtEstimator } from "../../depth/repository.js";
+import {
+  configFile,
+  modelIndexFile,
+  schedulerConfigFile,
+  schedulerFolder,
+} from "../../files/repository-layout.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
-import { componentNames, type FamilyDescription } from "../family.js";
-import { mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
+import type { FamilyDescription } from "../family.js";
+import { denoiserFolder } from "../layout.js";
+import { componentNames, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
 import { refusal, requireNotCannyName } from "./recognise.js";
-
-const schedulerConfig = "scheduler_config.json";
 
 /** A whole model, including the depth estimator that its repository may bring. */
 const modelKind: RepositoryKind = {
   name: "FLUX.1 Depth",
   folders: modelFolders,
-  probe: "transformer/config.json",
+  probe: `${denoiserFolder}/${configFile}`,
   needed(names, variant) {
     const selection = new FileSelection(names, variant);
     if (names.some((name) => /^(model_index\.json|transformer\/)/.test(name))) takeModel(selection);
     else {
       // Another kind of model: its config says which.
-      selection.take("", "config.json", { optional: true });
-      selection.missing.push("model_index.json");
+      selection.take("", configFile, { optional: true });
+      selection.missing.push(modelIndexFile);
     }
     selection.requireVariant();
     return selection;
@@ -40,9 +45,9 @@ const configsKind: RepositoryKind = {
   name: "FLUX.1 configs",
   needed(names) {
     const selection = new FileSelection(names, undefined);
-    selection.take("", "model_index.json", { optional: true });
-    for (const folder of componentNames) selection.take(folder, "config.json");
-    selection.take("scheduler", schedulerConfig);
+    selection.take("", modelIndexFile, { optional: true });
+    for (const folder of componentNames) selection.take(folder, configFile);
+    selection.take(schedulerFolder, schedulerConfigFile);
     return selection;
   },
 };
@@ -56,14 +61,14 @@ export const flux1DepthDescription = {
 
 function takeModel(selection: FileSelection): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);
-  const hasNoConfigs = selection.inside("transformer").includes(mfluxFirstShard);
+  const hasNoConfigs = selection.inside(denoiserFolder).includes(mfluxFirstShard);
   for (const folder of componentNames) {
     for (const name of selection.inside(folder).filter(isConfig)) selection.take(folder, name);
-    const hasConfig = selection.small.includes(`${folder}/config.json`);
-    selection.take(folder, "config.json", { optional: hasNoConfigs || hasConfig });
+    const hasConfig = selection.small.includes(`${folder}/${configFile}`);
+    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig });
     selection.takeWeights(folder);
   }
-  selection.take("scheduler", schedulerConfig, { optional: hasNoConfigs });
+  selection.take(schedulerFolder, schedulerConfigFile, { optional: hasNoConfigs });
   for (const folder of Object.values(tokenizers)) takeTokenizer(selection, folder);
   takeBroughtEstimator(selection);
 }

@@ -3,7 +3,8 @@ import { ModelError } from "../../errors.js";
 import { openCheckpoint } from "../../weights/checkpoint.js";
 import type { Checkpoint } from "../../weights/format.js";
 import { savedGroupSize } from "../../weights/mflux.js";
-import type { ComponentName, ConfigsFromShapes } from "../family.js";
+import type { ConfigsFromShapes } from "../family.js";
+import type { FluxNetworks } from "./networks.js";
 import { requireDepthChannels } from "./recognise.js";
 
 /**
@@ -11,7 +12,7 @@ import { requireDepthChannels } from "./recognise.js";
  * @throws {ModelError} when a tensor is missing, or the transformer does not take a depth map.
  */
 export function configsFromShapes(folder: string): ConfigsFromShapes {
-  const open = (component: ComponentName): Shapes => new Shapes(openCheckpoint(join(folder, component)));
+  const open = (component: keyof FluxNetworks): Shapes => new Shapes(openCheckpoint(join(folder, component)));
   const [clip, t5, vae, flux] = [
     open("text_encoder"),
     open("text_encoder_2"),

@@ -1,3 +1,4 @@
+import { adjustmentsOf } from "../../depth/adjustments.js";
 import type { DepthEstimate } from "../../depth/estimate.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
@@ -9,12 +10,13 @@ export const control = defineStage({
   name: "control",
   reads: ["estimate"],
   makes: "control",
-  uses: () => [["vae"]],
+  uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run({ estimate }, generation, components) {
     const depthMap = await depthMapOf(estimate, generation);
-    using loan = await components.borrow("vae");
-    const latents = await encodeImage(depthMap, loan.vae, "control", generation);
+    const { component } = generation.model.family.autoencoding;
+    using loan = await components.borrow(component);
+    const latents = await encodeImage(depthMap, loan[component]!, "control", generation);
     return { depthMap, latents };
   },
 });
@@ -22,11 +24,12 @@ export const control = defineStage({
 /** The depth map at the size of the image. */
 async function depthMapOf(
   estimate: DepthEstimate | null,
-  { images, request, signal }: Generation,
+  { images, request, resume, signal }: Generation,
 ): Promise<FloatImage> {
   const { width, height } = request;
+  if (resume?.depthMap) return { ...resume.depthMap, channels: 1 };
   const { depthMap: given } = images;
-  if (!given) return estimate!.map(width, height);
+  if (!given) return estimate!.map(width, height, adjustmentsOf(request));
   const resized = await resizeInSlices(given, width, height, lanczos, signal);
   return { ...resized, data: resized.data.map((value) => Math.min(Math.max(value, 0), 1)) };
 }

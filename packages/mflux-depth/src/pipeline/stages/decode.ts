@@ -6,12 +6,13 @@ export const decode = defineStage({
   name: "decode",
   reads: ["latents"],
   makes: "decoded",
-  uses: () => [["vae"]],
+  uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) => decodingMemory(workload, model, room),
   async run({ latents }, generation, components) {
-    using loan = await components.borrow("vae");
+    const { component } = generation.model.family.autoencoding;
+    using loan = await components.borrow(component);
     return {
-      image: await decodeLatents(latents, loan.vae, "decode", generation),
+      image: await decodeLatents(latents, loan[component]!, "decode", generation),
       latents: await unpackedLatents(latents, generation),
     };
   },

@@ -1,28 +1,24 @@
 import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
-import { runStages } from "@mflux-depth/mlx/nn";
+import { type Module, runStages } from "@mflux-depth/mlx/nn";
+import type { Family } from "../../families/family.js";
 import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
-import { type FluxTransformer, rotaryTables } from "../../models/flux-transformer.js";
 import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
-import { modelTime } from "../../sampling/schedule.js";
 import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
 import type { Model } from "../model.js";
-import type { Picture } from "../result.js";
-import { type Artifacts, defineStage, type Generation, type Loan, type Workload } from "../stage.js";
+import type { DepthMap, Picture } from "../result.js";
+import { type Artifacts, defineStage, type Generation, type Workload } from "../stage.js";
 
 /** Denoises latents, guided by the prompt and the control latents. The start is noise, or a photo under noise. */
 export const denoise = defineStage({
   name: "denoise",
   reads: ["prompt", "control", "start"],
   makes: "latents",
-  uses: ({ steps, previews }) => {
-    if (steps === 0) return [[]];
-    return [previews ? ["transformer", "vae"] : ["transformer"]];
-  },
+  uses: (workload, family) => [componentsFor(workload, family)],
   workingMemory(workload, { model, room }) {
     if (workload.steps === 0) return 0;
     const stepping = steppingMemory(workload, model);
@@ -32,35 +28,40 @@ export const denoise = defineStage({
   },
   async *run(inputs, generation, components) {
     const { workload, signal, noiseLevels: levels } = generation;
-    if (workload.steps === 0) return startLatents(inputs.start, levels[0]!, generation);
-    using loan: Loan<"transformer"> & Partial<Loan<"vae">> = workload.previews
-      ? await components.borrow("transformer", "vae")
-      : await components.borrow("transformer");
-    const { vae } = loan;
-    const decode = vae ? (latents: MxArray) => decodeLatents(latents, vae, "denoise", generation) : null;
+    if (workload.steps === 0) return firstLatents(inputs.start, generation);
+    const { family } = generation.model;
+    using loan = await components.borrow(...componentsFor(workload, family));
+    const transformer = loan[family.denoising.component]!;
+    const autoencoder = loan[family.autoencoding.component];
+    const decode = autoencoder
+      ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
+      : null;
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation);
-    using velocity = velocityOf(loan.transformer, inputs, generation);
-    const steps = denoiseLatents(
-      startLatents(inputs.start, levels[0]!, generation),
-      levels,
-      velocity.at,
-      signal,
-    );
+    using velocity = velocityOf(transformer, inputs, generation);
+    const taken = generation.resume?.step ?? 0;
+    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
     try {
       for (;;) {
         const began = performance.now();
         const step = await steps.next();
         if (step.done) return step.value;
         const seconds = (performance.now() - began) / 1000;
-        await requireFiniteStep(step.value, loan.transformer, generation);
-        yield await stepEvent(step.value, seconds, decode, generation);
+        await requireFiniteStep(step.value, transformer, generation);
+        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, decode, generation);
       }
     } finally {
       await end(steps);
     }
   },
 });
+
+/** The components in memory while it runs: none without steps, and the autoencoder only for previews. */
+const componentsFor = (
+  { steps, previews }: Workload,
+  { denoising, autoencoding }: Family,
+): readonly string[] =>
+  steps === 0 ? [] : [denoising.component, ...(previews ? [autoencoding.component] : [])];
 
 /** Ends a generator before its last step; it frees its arrays. */
 const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown> =>
@@ -69,18 +70,25 @@ const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown
 /** @throws {ModelError} when the latents after a step are not finite. */
 async function requireFiniteStep(
   { index, total, finite }: DenoisedStep,
-  network: FluxTransformer,
+  network: Module,
   generation: Generation,
 ): Promise<void> {
+  const { component } = generation.model.family.denoising;
   const values = `the latents after step ${index} of ${total}`;
-  if (!finite)
-    throw await notFinite({ stage: "denoise", values, component: "transformer", network }, generation);
+  if (!finite) throw await notFinite({ stage: "denoise", values, component, network }, generation);
 }
 
-/** Noise, or the photo with noise added up to the first noise level: `[1, tokens, channels]` float32. */
-function startLatents(photo: MxArray | null, sigma: number, { request, grid, model }: Generation): MxArray {
+/**
+ * The latents that denoising begins with, `[1, tokens, channels]` float32: those of the generation that continues, or
+ * noise, or the photo with noise added up to the first noise level.
+ */
+function firstLatents(
+  photo: MxArray | null,
+  { request, grid, model, noiseLevels: [sigma = 1], resume }: Generation,
+): MxArray {
   const { packing } = model.family;
   return scope(() => {
+    if (resume) return packing.pack(fromChannelsFirst(resume.latents.data, grid), grid);
     const noise = request.latents
       ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
       : packing.noise(request.seed, grid);
@@ -88,50 +96,36 @@ function startLatents(photo: MxArray | null, sigma: number, { request, grid, mod
   });
 }
 
-/** The transformer as a function of latents and noise level. Disposing it frees the rotary tables. */
+/** The transformer as a function of latents and noise level. Disposing it frees what it prepared. */
 function velocityOf(
-  transformer: FluxTransformer,
+  transformer: Module,
   { prompt, control }: Pick<Artifacts, "prompt" | "control">,
   { request: { guidance }, grid, model, signal }: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
   const { family, configs } = model;
   // The text stage is skipped only if there are no steps.
-  const { promptEmbeds, pooledPromptEmbeds, tokens } = prompt!;
-  const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: tokens });
+  const inputs = { configs, grid, prompt: prompt!, control: control.latents, guidance };
+  const velocity = family.denoising.velocity(transformer, inputs);
   return {
     async at(latents, sigma) {
-      using hiddenStates = family.joinControl(latents, control.latents);
-      using velocity = await runStages(
-        transformer.stages({
-          hiddenStates,
-          encoderHiddenStates: promptEmbeds,
-          pooledProjections: pooledPromptEmbeds,
-          timestep: modelTime(sigma, configs.scheduler),
-          guidance,
-          rotary,
-        }),
-        { signal },
-      );
-      return astype(velocity, "float32");
+      using predicted = await runStages(velocity.stages(latents, sigma), { signal });
+      return astype(predicted, "float32");
     },
-    [Symbol.dispose]() {
-      rotary.cos.dispose();
-      rotary.sin.dispose();
-    },
+    [Symbol.dispose]: () => velocity[Symbol.dispose](),
   };
 }
 
 /** The event of a step, with the preview and the latents that the generation asks for. */
 async function stepEvent(
   step: DenoisedStep,
-  seconds: number,
+  { seconds, depthMap }: { readonly seconds: number; readonly depthMap: DepthMap },
   decode: ((latents: MxArray) => Promise<Picture>) | null,
   generation: Generation,
 ): Promise<StepEvent> {
   const { index, total, sigma, latents } = step;
   const { previewEvery, withLatents } = generation;
   const event = { type: "step", index, total, sigma, seconds } as const;
-  const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation) } : {};
+  const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation), depthMap } : {};
   // The preview of the last step would be the image itself.
   if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
@@ -144,10 +138,8 @@ const keepBuffers = ({ model, hasCacheLimit }: Generation): Disposable | null =>
     ? memory.keepBuffers(steppingCacheBytes(), restingCacheBytes)
     : null;
 
-/** Estimates the bytes of one block's activations. Measured: 21 times the hidden states, from 320 to 2816 tokens. */
+/** Estimates the bytes of one step's activations. */
 function steppingMemory(workload: Workload, { configs, family, precision }: Model): number {
-  const { rows, columns } = family.latentGrid(workload, configs);
-  const tokens = rows * columns + workload.textTokens;
-  const { attentionHeadDim, numAttentionHeads } = configs.transformer;
-  return 22 * bytesPerValue(precision.dtype) * tokens * attentionHeadDim * numAttentionHeads;
+  const size = { grid: family.latentGrid(workload, configs), textTokens: workload.textTokens };
+  return family.denoising.workingMemory(configs, size, bytesPerValue(precision.dtype));
 }

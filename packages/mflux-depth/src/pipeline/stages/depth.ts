@@ -1,7 +1,7 @@
 import type { DepthEstimate } from "../../depth/estimate.js";
 import { ImageError, ModelError } from "../../errors.js";
 import { warnIfInverted } from "../polarity.js";
-import { defineStage } from "../stage.js";
+import { defineStage, estimatorName } from "../stage.js";
 
 /**
  * Estimates the photo's depth. Without a given depth map, the estimate becomes the map; otherwise it serves to check
@@ -13,14 +13,14 @@ export const depth = defineStage({
   makes: "estimate",
   transient: true,
   applies: ({ estimatesDepth }) => estimatesDepth,
-  uses: () => [["depth"]],
+  uses: () => [[estimatorName]],
   workingMemory: (_, { estimator }) => estimator?.workingMemory() ?? 0,
   async run(_, generation, components) {
     const { images, signal, warnings } = generation;
-    using loan = await components.borrow("depth");
+    using loan = await components.borrow(estimatorName);
     let estimate: DepthEstimate | null = null;
     try {
-      estimate = await loan.depth.estimate(images.photo!, { fieldOfView: false, signal });
+      estimate = await loan.estimator.estimate(images.photo!, { fieldOfView: false, signal });
     } catch (error) {
       const isNeeded = images.depthMap === null;
       if (isNeeded || !(error instanceof ModelError || error instanceof ImageError)) throw error;

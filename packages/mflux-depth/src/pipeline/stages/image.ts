@@ -7,10 +7,11 @@ export const image = defineStage({
   reads: [],
   makes: "start",
   applies: ({ startsFromPhoto }) => startsFromPhoto,
-  uses: () => [["vae"]],
+  uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run(_, generation, components) {
-    using loan = await components.borrow("vae");
-    return await encodeImage(generation.images.photo!, loan.vae, "image", generation);
+    const { component } = generation.model.family.autoencoding;
+    using loan = await components.borrow(component);
+    return await encodeImage(generation.images.photo!, loan[component]!, "image", generation);
   },
 });

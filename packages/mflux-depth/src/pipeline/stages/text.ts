@@ -1,95 +1,83 @@
 import { join } from "node:path";
 import type { MxArray } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
-import type { T5Config } from "../../models/t5.js";
-import { ClipTokenizer } from "../../tokenizers/clip.js";
+import type { TextEncoding } from "../../families/family.js";
 import type { EncodedPrompt } from "../../tokenizers/prompt-encoder.js";
-import { T5Tokenizer } from "../../tokenizers/t5.js";
 import { bytesPerValue } from "../../weights/component.js";
-import { type Origin, requireFinite } from "../finite.js";
-import { defineStage, type Generation } from "../stage.js";
+import { requireFinite } from "../finite.js";
+import { type ComponentLender, defineStage, type Generation } from "../stage.js";
 import type { Warnings } from "../warnings.js";
 
-/** Encodes the prompt: pooled embeddings from CLIP, prompt embeddings from T5. Keeps the last prompt's embeddings. */
+/** Encodes the prompt with each text encoder of the family. Keeps the last prompt's embeddings. */
 export const text = defineStage({
   name: "text",
   reads: [],
   makes: "prompt",
   cache: ({ prompts }) => prompts,
   applies: ({ steps }) => steps > 0,
-  uses: () => [["text_encoder"], ["text_encoder_2"]],
-  // CLIP is smaller, and done before T5.
-  workingMemory: ({ textTokens }, { model }) =>
-    t5Memory(model.configs.text_encoder_2, textTokens, bytesPerValue(model.precision.dtype)),
+  uses: (_, family) => family.text.map(({ component }) => [component]),
+  workingMemory: ({ textTokens }, { model: { family, configs, precision } }) =>
+    Math.max(
+      ...family.text.map(
+        (encoding) => encoding.workingMemory?.(configs, textTokens, bytesPerValue(precision.dtype)) ?? 0,
+      ),
+    ),
   async run(_, generation, components) {
-    const { request, prompts, signal } = generation;
-    const tokens = await tokenize(generation);
-    const length = tokens.t5.ids.length;
-    const key = JSON.stringify([request.prompt, length]);
+    const { request, prompts } = generation;
+    const tokenized = tokenize(generation);
+    const key = JSON.stringify([request.prompt, ...tokenized.map(({ ids }) => ids.length)]);
     const known = prompts.get(key);
     if (known) return known;
 
-    let pooledPromptEmbeds: MxArray;
-    {
-      using clip = await components.borrow("text_encoder");
-      const network = clip.text_encoder;
-      pooledPromptEmbeds = await runStages(network.stages(tokens.clip.ids), { signal });
-      await checked(
-        pooledPromptEmbeds,
-        {
-          stage: "text",
-          values: "the pooled embeddings",
-          component: "text_encoder",
-          network,
-        },
-        generation,
-      );
-    }
+    const { text: encodings } = generation.model.family;
+    const embeddings: Record<string, MxArray> = {};
     try {
-      using t5 = await components.borrow("text_encoder_2");
-      const network = t5.text_encoder_2;
-      const promptEmbeds = await runStages(network.stages(tokens.t5.ids), { signal });
-      await checked(
-        promptEmbeds,
-        {
-          stage: "text",
-          values: "the prompt embeddings",
-          component: "text_encoder_2",
-          network,
-        },
-        generation,
-      );
-      return prompts.keep(key, { promptEmbeds, pooledPromptEmbeds, tokens: length });
+      for (const [i, encoding] of encodings.entries())
+        embeddings[encoding.component] = await encode(encoding, tokenized[i]!, generation, components);
     } catch (error) {
-      pooledPromptEmbeds.dispose();
+      for (const made of Object.values(embeddings)) made.dispose();
       throw error;
     }
+    const attended = tokenized.filter((__, i) => encodings[i]!.attended);
+    const tokens = attended.reduce((sum, { ids }) => sum + ids.length, 0);
+    return prompts.keep(key, { embeddings, tokens });
   },
 });
 
-/** Requires finite embeddings, and disposes them otherwise. */
-async function checked(embeddings: MxArray, origin: Origin, generation: Generation): Promise<void> {
+/**
+ * Encodes the tokens of a prompt with one encoder.
+ * @throws {ModelError} when the embeddings are not finite.
+ */
+async function encode(
+  { component, makes, encode }: TextEncoding,
+  { ids }: EncodedPrompt,
+  generation: Generation,
+  components: ComponentLender,
+): Promise<MxArray> {
+  using loan = await components.borrow(component);
+  const network = loan[component]!;
+  const made = await runStages(encode(network, ids), { signal: generation.signal });
   try {
-    await requireFinite(embeddings, origin, generation);
+    await requireFinite(made, { stage: "text", values: makes, component, network }, generation);
+    return made;
   } catch (error) {
-    embeddings.dispose();
+    made.dispose();
     throw error;
   }
 }
 
-/** Tokenizes the prompt for both encoders, and warns if one of them reads only its beginning. */
-async function tokenize({
+/** Tokenizes the prompt for each encoder, and warns if one of them reads only its beginning. */
+function tokenize({
   request: { prompt, maxSequenceLength },
   model: { family, folder },
   warnings,
-}: Generation): Promise<{ clip: EncodedPrompt; t5: EncodedPrompt }> {
-  const { text_encoder, text_encoder_2 } = family.tokenizers;
-  const clipTokenizer = await ClipTokenizer.load(join(folder, text_encoder));
-  const t5Tokenizer = await T5Tokenizer.load(join(folder, text_encoder_2), { maxSequenceLength });
-  const [clip, t5] = [clipTokenizer.encode(prompt), t5Tokenizer.encode(prompt)];
-  warnIfTruncated("CLIP", clip, warnings);
-  warnIfTruncated("T5", t5, warnings);
-  return { clip, t5 };
+}: Generation): EncodedPrompt[] {
+  return family.text.map((encoding) => {
+    const tokenizer = encoding.openTokenizer(join(folder, encoding.tokenizer), { maxSequenceLength });
+    const encoded = tokenizer.encode(prompt);
+    warnIfTruncated(encoding.name, encoded, warnings);
+    return encoded;
+  });
 }
 
 function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
@@ -104,13 +92,4 @@ function quoted(text: string): string {
   const characters = [...text];
   if (characters.length <= 100) return `"${text}"`;
   return `"${characters.slice(0, 60).join("")}…" (${characters.length} characters)`;
-}
-
-/**
- * Estimates the bytes that T5 computes with: hidden states, both halves of the feed-forward, the attention scores of a
- * group of heads, and the position bias.
- */
-function t5Memory({ dModel, dFf, numHeads }: T5Config, tokens: number, valueBytes: number): number {
-  const scores = 4 * numHeads * tokens * tokens;
-  return valueBytes * tokens * (6 * dModel + 4 * dFf) + 2 * Math.min(scores, 64e6) + scores + 1e6;
 }

@@ -32,8 +32,13 @@ export interface PictureParameters {
   /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
-  /** Whether the given depth map was inverted. */
+  /** Whether the depth map was inverted. */
   readonly depth_inverted: boolean;
+  /** The percentile of the depth map that became white. */
+  readonly depth_near: number;
+  /** The percentile of the depth map that became black. */
+  readonly depth_far: number;
+  readonly depth_gamma: number;
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   readonly mlx_version: string;
@@ -105,4 +110,17 @@ function decodeComment(comment: Uint8Array, bigEndian: boolean): string {
     ? new TextDecoder(bigEndian ? "utf-16be" : "utf-16le")
     : new TextDecoder();
   return decoder.decode(text).replace(/\0+$/, "");
+}
+
+/** The most levels of nesting: far more than parameters have, and far less than the stack allows. */
+export const mostLevels = 100;
+
+/** Whether objects and lists are nested too deeply to walk through them recursively. */
+export function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= mostLevels; depth++) {
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
 }

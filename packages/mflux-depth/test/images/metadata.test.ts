@@ -8,7 +8,7 @@ import {
   sidecarPath,
   toComment,
   toSidecar,
-} from "../../src/pipeline/metadata.js";
+} from "../../src/images/metadata.js";
 
 const parameters: PictureParameters = {
   mflux_depth_version: "0.1.0",
@@ -31,6 +31,9 @@ const parameters: PictureParameters = {
   depth_image_path: "C:\\Übung\\karte.png",
   depth_image_sha256: "00ff",
   depth_inverted: false,
+  depth_near: 98,
+  depth_far: 0,
+  depth_gamma: 1,
   depth_source: "map",
   depth_model: null,
   mlx_version: "0.32.0",

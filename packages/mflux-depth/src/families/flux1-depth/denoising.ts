@@ -1,0 +1,37 @@
+import { concatenate } from "@mflux-depth/mlx";
+import {
+  type FluxTransformer,
+  rotaryTables,
+  transformerWorkingBytes,
+} from "../../models/flux-transformer.js";
+import { modelTime } from "../../sampling/schedule.js";
+import type { Denoising } from "../family.js";
+import type { FluxConfigs } from "./networks.js";
+
+/** Denoising with a transformer that takes latents and control latents, joined on the channel axis. */
+export const denoising: Denoising<FluxConfigs> = {
+  component: "transformer",
+  velocity(transformer: FluxTransformer, { configs, grid, prompt, control, guidance }) {
+    const { text_encoder: pooled, text_encoder_2: embeddings } = prompt.embeddings;
+    const rotary = rotaryTables(configs.transformer, { ...grid, textTokens: prompt.tokens });
+    return {
+      *stages(latents, sigma) {
+        using hiddenStates = concatenate([latents, control], -1);
+        return yield* transformer.stages({
+          hiddenStates,
+          encoderHiddenStates: embeddings!,
+          pooledProjections: pooled!,
+          timestep: modelTime(sigma, configs.scheduler),
+          guidance,
+          rotary,
+        });
+      },
+      [Symbol.dispose]() {
+        rotary.cos.dispose();
+        rotary.sin.dispose();
+      },
+    };
+  },
+  workingMemory: ({ transformer }, { grid, textTokens }, bytesPerValue) =>
+    transformerWorkingBytes(transformer, grid.rows * grid.columns + textTokens, bytesPerValue),
+};

@@ -1,0 +1,32 @@
+import type { ClipTextEncoder } from "../../models/clip.js";
+import { type T5Encoder, t5WorkingBytes } from "../../models/t5.js";
+import { ClipTokenizer } from "../../tokenizers/clip.js";
+import { T5Tokenizer } from "../../tokenizers/t5.js";
+import type { TextEncoding } from "../family.js";
+import { tokenizers } from "./layout.js";
+import type { FluxConfigs } from "./networks.js";
+
+/** CLIP, whose embedding of the whole prompt modulates the transformer. */
+export const clipEncoding: TextEncoding<FluxConfigs> = {
+  component: "text_encoder",
+  name: "CLIP",
+  makes: "the pooled embeddings",
+  attended: false,
+  tokenizer: tokenizers.text_encoder,
+  openTokenizer: (folder) => ClipTokenizer.load(folder),
+  encode: (network: ClipTextEncoder, ids) => network.stages(ids),
+  // Smaller than T5, and done before it.
+};
+
+/** T5, whose embeddings of the prompt's tokens the transformer attends to. */
+export const t5Encoding: TextEncoding<FluxConfigs> = {
+  component: "text_encoder_2",
+  name: "T5",
+  makes: "the prompt embeddings",
+  attended: true,
+  tokenizer: tokenizers.text_encoder_2,
+  openTokenizer: (folder, options) => T5Tokenizer.load(folder, options),
+  encode: (network: T5Encoder, ids) => network.stages(ids),
+  workingMemory: ({ text_encoder_2 }, tokens, bytesPerValue) =>
+    t5WorkingBytes(text_encoder_2, tokens, bytesPerValue),
+};

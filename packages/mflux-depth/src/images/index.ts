@@ -1,0 +1,10 @@
+/** Encoded images, for programs that receive and send them: what they are, whether they can be read, and other forms. */
+
+export { checkDecodable, type ReadImageOptions } from "./decode.js";
+export type { ImageFormat } from "./encode.js";
+export { type ImageIdentity, identifyImage } from "./identify.js";
+export { decodeMap, encodeMap, type GreyMap, type MapFormat } from "./map.js";
+export type { PictureParameters } from "./metadata.js";
+export { toNpy } from "./npy.js";
+export { parametersIn } from "./parameters.js";
+export { type ReencodeOptions, reencode } from "./reencode.js";

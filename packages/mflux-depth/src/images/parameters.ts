@@ -1,0 +1,17 @@
+import { bytesSource } from "./byte-source.js";
+import { readHeader } from "./encoded.js";
+import { isTooDeep, readParameters } from "./metadata.js";
+
+/**
+ * Reads the parameters that an image was generated with, under the names of `PictureParameters`: from images written by
+ * any version of mflux-depth, or by mflux. Their values are what the file says, unchecked.
+ * @returns undefined when there are none.
+ * @throws {ImageError} when the bytes are not an image that can be read.
+ */
+export async function parametersIn(
+  bytes: Uint8Array,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const { info } = await readHeader(bytes, bytesSource(bytes), "the picture");
+  const parameters = readParameters(info.exif);
+  return isTooDeep(parameters) ? undefined : parameters;
+}

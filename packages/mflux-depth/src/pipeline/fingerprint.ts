@@ -1,0 +1,44 @@
+import { createHash } from "node:crypto";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { backend, deviceInfo, instructionSet, processor } from "@mflux-depth/mlx";
+import type { Repository } from "../hub/repository.js";
+import { packageVersion } from "../version.js";
+import type { Model } from "./model.js";
+import { type ComputeSettings, ownThreads } from "./process-settings.js";
+
+/**
+ * Identifies everything that shapes the numbers of a generation, apart from its request: where it is equal, the same
+ * request gives the same pixels. 64 hexadecimal digits.
+ *
+ * Threads count, because they decide how sums are split. Memory does not, although a machine that becomes so short of it
+ * that images are encoded in more bands rounds differently.
+ */
+export function fingerprintOf(
+  { device, precision, configs, folder }: Model,
+  { revision }: Repository,
+  { threads }: ComputeSettings,
+  variant: string | undefined,
+): string {
+  const { name, version, blas } = backend();
+  const facts = {
+    program: packageVersion(),
+    mlx: [name, version],
+    computer:
+      device === "cpu"
+        ? [process.arch, instructionSet(), processor(), blas.name, threads ?? ownThreads()]
+        : [deviceInfo(device).architecture ?? deviceInfo(device).device_name],
+    precision,
+    configs,
+    weights: [revision ?? filesIn(folder), variant ?? null],
+  };
+  return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
+}
+
+/** Names, sizes and times of a folder's files: the identity of weights without a revision. */
+const filesIn = (folder: string): unknown[] =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .sort()
+    .map((name) => ({ name, file: statSync(join(folder, name)) }))
+    .filter(({ file }) => file.isFile())
+    .map(({ name, file }) => [name, file.size, Math.round(file.mtimeMs)]);

@@ -1,0 +1,8 @@
+/** What a request may hold at most. */
+export const limits = {
+  pictureBytes: 64 * 2 ** 20,
+  picturePixels: 100_000_000,
+  promptCharacters: 4000,
+  jsonBytes: 96 * 2 ** 20,
+  fileParts: 8,
+} as const;

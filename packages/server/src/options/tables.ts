@@ -1,0 +1,44 @@
+/*
+ * Which options of the library a request over HTTP may set.
+ */
+import { loadOptions, type OptionTable, requestOptions } from "mflux-depth/options";
+import type { JobKind } from "../contract/index.js";
+import { limits } from "./limits.js";
+
+/** Files with the initial noise have no form in JSON. */
+const { latents: _, ...withoutLatents } = requestOptions;
+
+const adjustments = Object.fromEntries(
+  Object.entries(requestOptions).filter(([name]) => /^(depth(Near|Far|Gamma)|invertDepth)$/.test(name)),
+);
+
+/** The options of a job's `request`, by its kind. */
+export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
+  generate: {
+    ...withoutLatents,
+    prompt: { ...requestOptions.prompt, kind: { type: "text", max: limits.promptCharacters } },
+  },
+  depth: {
+    image: { ...requestOptions.image, text: "The photo whose depth is estimated.", required: true },
+    ...adjustments,
+  },
+};
+
+/**
+ * The options of a job's `load`. A request names models and changes how they are held; the rest (device, memory,
+ * threads) is the server's own.
+ */
+export const loadTable: OptionTable = {
+  model: {
+    ...loadOptions.model,
+    kind: { type: "text", max: 200 },
+    text: "One of the models that GET /v1/models lists.",
+  },
+  depthModel: { ...loadOptions.depthModel, kind: { type: "text", max: 200 } },
+  quantize: loadOptions.quantize,
+  int8: loadOptions.int8,
+};
+
+/** Options whose values are pictures. */
+export const pictureNames = (table: OptionTable): readonly string[] =>
+  Object.keys(table).filter((name) => table[name]!.kind.type === "image");
