@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
-import { benchDepth, benchRealDepth } from "./depth.js";
+import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
@@ -53,6 +53,11 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   "real-memory": {
     title: "Loading and saving a synthetic checkpoint of FLUX.1's sizes, 45 GB of disk",
     run: () => benchMemory({ double: 19, single: 38 }),
+    named: true,
+  },
+  "depth-anything": {
+    title: "Depth of a photo at Depth Anything V2 Small's sizes",
+    run: benchDepthAnything,
     named: true,
   },
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },

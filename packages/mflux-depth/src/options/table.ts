@@ -228,10 +228,11 @@ export const loadOptions = {
   },
   depthModel: {
     kind: { type: "text" },
-    text: "The depth estimator for photos: a repository or a folder.",
+    text: "The depth estimator for photos, Depth Pro or Depth Anything V2: a repository or a folder.",
     defaultText: `${defaultDepthModel}, or the bundled one for tiny-world`,
     flags: ["--depth-model"],
     value: "NAME",
+    env: "MFLUX_DEPTH_DEPTH_MODEL",
     appliesTo: ["generate", "plan", "depth", "download"],
   },
   loras: {

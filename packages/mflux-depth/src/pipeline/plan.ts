@@ -2,6 +2,7 @@
  * Plans the memory of a generation from configs and file headers alone: the same stages that the runner executes, with
  * their estimates of working memory and the sizes of their weights.
  */
+import { publishedEstimators } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
@@ -10,7 +11,7 @@ import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
-import { longestPrompt } from "../options/defaults.js";
+import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -125,6 +126,7 @@ export async function planModel(
     try {
       const { depthModel } = options;
       estimator = await obtainEstimator({ depthModel, modelFolder: repository.folder, offline: true });
+      if (!estimator.folder.startsWith(repository.folder)) notes.push(...licenceOf(depthModel));
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
@@ -141,3 +143,9 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
     ? Math.min(machine.total, machine.available + reclaimable)
     : machine.available,
 });
+
+/** A sentence about the licence of a published estimator. */
+function licenceOf(depthModel: string = defaultDepthModel): string[] {
+  const model = publishedEstimators.find(({ repository }) => repository === depthModel);
+  return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
+}
