@@ -18,6 +18,7 @@ export const slowTests = {
   "packages/mflux-depth/test/engine/idle-watch.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/deletions.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/listeners.test.ts": "starts engine processes and generates in them",
+  "packages/mflux-depth/test/engine/depth-jobs.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/resume.test.ts": "starts engine processes, kills them and resumes jobs",
   "packages/mflux-depth/test/families/second-family.test.ts": "generates whole images",
   "packages/mflux-depth/test/fuzz.test.ts": "feeds hundreds of hostile inputs to processes",

@@ -7,7 +7,7 @@ import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
-import { type MachineMemory, machineMemory } from "../memory/machine.js";
+import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
@@ -93,6 +93,13 @@ function componentSizes(
   };
 }
 
+export interface PlanOptions {
+  /** Whether steps are decoded to previews (default false). */
+  readonly previews?: boolean;
+  /** Bytes that another process holds and would give up for this generation (default 0). */
+  readonly reclaimable?: number;
+}
+
 /**
  * Plans the memory of a generation before a model is loaded. Reads no weights and downloads nothing.
  * @returns the plan, with one sentence for each thing that could not be examined.
@@ -102,6 +109,7 @@ function componentSizes(
 export async function planModel(
   options: ResolvedLoadOptions,
   request: ResolvedRequest,
+  { previews = false, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
@@ -118,6 +126,15 @@ export async function planModel(
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
     }
-  const workload = workloadOf(request, { estimatesDepth: estimator !== null });
-  return { ...planGeneration(model, workload, { policy: options.memory, estimator }), notes };
+  const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
+  const machine = withReclaimed(machineMemory(model.device), reclaimable);
+  return { ...planGeneration(model, workload, { policy: options.memory, estimator, machine }), notes };
 }
+
+/** The memory of a machine on which another process gives up what it holds. */
+const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemory => ({
+  ...machine,
+  available: measuresFree(machine)
+    ? Math.min(machine.total, machine.available + reclaimable)
+    : machine.available,
+});
