@@ -10,7 +10,7 @@ import { openAiRoutes } from "../openai/routes.js";
 import { limits } from "../options/limits.js";
 import { checkHost, checkOrigin, isLoopback } from "./access.js";
 import type { Context } from "./context.js";
-import { answerClientError, answerErrors } from "./error-answers.js";
+import { answerBadUrl, answerClientError, answerErrors } from "./error-answers.js";
 import { watchFailures } from "./failures.js";
 import { parseJson } from "./json-body.js";
 import { type Logger, logRequests } from "./logging.js";
@@ -61,6 +61,7 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
+    frameworkErrors: answerBadUrl,
   }) as unknown as FastifyInstance;
 
   app.setValidatorCompiler(validatorCompiler);
