@@ -264,7 +264,8 @@ export class History {
   }
 
   finished(id: string, attempt: number, end: JobEnd, now: number = Date.now()): boolean {
-    const { state, step, error = null, artifacts = [] } = end;
+    const { state, error = null, artifacts = [] } = end;
+    const step = end.step ?? this.#liveOf(id, attempt)?.step;
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.finish(id, attempt, { state, step, error }, now)) return false;
       for (const artifact of artifacts) this.#ledger.files.addArtifact(id, artifact);

@@ -4,16 +4,15 @@ import { Readable } from "node:stream";
 import { describe, type TestContext, test } from "node:test";
 import { Blobs } from "../../src/blobs/blobs.js";
 import { FileStore } from "../../src/blobs/file-store.js";
-import { Reserve } from "../../src/data-folder/reserve.js";
-import { temporaryFolder } from "../support/folder.js";
+import { newReserve, temporaryFolder } from "../support/folder.js";
 import { newLedger } from "../support/ledger.js";
 import { photo } from "../support/pictures.js";
 
 async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore }> {
   const folder = temporaryFolder(t);
-  const files = new FileStore(join(folder, "files"));
+  const files = new FileStore(join(folder, "files"), newReserve(t));
   await files.open();
-  return { blobs: new Blobs(newLedger(t, folder), files, new Reserve(join(folder, "reserve"))), files };
+  return { blobs: new Blobs(newLedger(t, folder), files), files };
 }
 
 describe("uploaded pictures", () => {
