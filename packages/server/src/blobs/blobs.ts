@@ -98,7 +98,10 @@ async function examine(
     return { mime, width, height };
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
-    throw new ServiceError("unsupported_image", error.message, { cause: error });
+    const isTooLarge = error.details.limit !== undefined;
+    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", error.message, {
+      cause: error,
+    });
   }
 }
 
