@@ -310,7 +310,7 @@ export class JobService {
   }
 
   #requireRoom(): void {
-    const { queued } = this.#ledger.jobs.counts();
+    const queued = this.#ledger.jobs.count("queued");
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
@@ -333,8 +333,8 @@ export class JobService {
   // ---------------------------------------------------------------- the queue
 
   queue(): QueueObject {
-    const { queued, running } = this.#ledger.jobs.counts();
-    return { paused: this.#ledger.settings.paused, queued, running };
+    const { jobs, settings } = this.#ledger;
+    return { paused: settings.paused, queued: jobs.count("queued"), running: jobs.count("running") };
   }
 
   /** The number of jobs in each state. */
