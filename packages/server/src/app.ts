@@ -8,6 +8,7 @@ import rateLimit from "@fastify/rate-limit";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from "fastify";
 import { checkHost, checkOrigin, isLoopback } from "./http/access.js";
 import type { Context } from "./http/context.js";
+import { HttpError } from "./http/error.js";
 import { answerBadUrl, answerClientError, answerErrors } from "./http/error-answers.js";
 import { watchFailures } from "./http/failures.js";
 import { parseJson } from "./http/json-body.js";
@@ -51,6 +52,8 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
+    // We answer with error objects instead.
+    return503OnClosing: false,
     // Event streams and waiting requests would hold up the end; they are told to end before.
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
@@ -101,6 +104,10 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
   app.addHook("onRequest", async (request) => {
     const openness = request.routeOptions.config.openness ?? "api";
     if (openness === "probe") return;
+    if (context.stopping.aborted)
+      throw new HttpError(503, "stopping", "The server is stopping; try again.", {
+        headers: { "retry-after": "5" },
+      });
     checkHost(request, context.access);
     checkOrigin(request, openness, context.access);
     if (openness === "api") await checkToken(request, context.access);
