@@ -3,7 +3,7 @@ import { totalmem } from "node:os";
 import { Engine, modelHere } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
-import { diskFull, FileStore } from "../blobs/file-store.js";
+import { FileStore } from "../blobs/file-store.js";
 import type {
   JobBody,
   JobEvent,
@@ -18,6 +18,7 @@ import type {
   WorkerObject,
 } from "../contract/index.js";
 import { DataFolder } from "../data-folder/data-folder.js";
+import { diskFull } from "../data-folder/reserve.js";
 import type { Dispatcher, Offer } from "../dispatch/dispatcher.js";
 import { LocalDispatcher } from "../dispatch/local.js";
 import { ServiceError } from "../errors.js";
@@ -140,7 +141,7 @@ export class JobService {
     this.#maxQueue = maxQueue;
     this.#env = env;
     this.#onProblem = onProblem;
-    this.blobs = new Blobs(ledger, files, folder.reserve);
+    this.blobs = new Blobs(ledger, files);
     this.#dispatcher = new LocalDispatcher();
     this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
     this.#upkeep = new Upkeep(tools, options);
@@ -157,8 +158,8 @@ export class JobService {
     try {
       const { onProblem = () => {}, onMeasurement, env, idleMinutes = 10 } = options;
       const ledger = new Ledger(folder.ledgerFile, () => folder.reserve.spend());
-      const files = new FileStore(folder.filesFolder);
-      const checkpoints = new Checkpoints(folder.checkpointsFolder);
+      const files = new FileStore(folder.filesFolder, folder.reserve);
+      const checkpoints = new Checkpoints(folder.checkpointsFolder, folder.reserve);
       await Promise.all([files.open(), checkpoints.open()]);
       const tools: AttemptTools = {
         ledger,
@@ -309,7 +310,7 @@ export class JobService {
   }
 
   #requireRoom(): void {
-    const { queued } = this.#ledger.jobs.counts();
+    const queued = this.#ledger.jobs.count("queued");
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
@@ -332,8 +333,8 @@ export class JobService {
   // ---------------------------------------------------------------- the queue
 
   queue(): QueueObject {
-    const { queued, running } = this.#ledger.jobs.counts();
-    return { paused: this.#ledger.settings.paused, queued, running };
+    const { jobs, settings } = this.#ledger;
+    return { paused: settings.paused, queued: jobs.count("queued"), running: jobs.count("running") };
   }
 
   /** The number of jobs in each state. */
