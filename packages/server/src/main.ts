@@ -1,14 +1,16 @@
 /*
  * The command `mflux-depth serve`.
  */
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import envPaths from "env-paths";
 import type { FastifyInstance } from "fastify";
 import type { Io } from "mflux-depth/command";
-import { OptionError } from "mflux-depth/errors";
+import { OptionError, OutputError } from "mflux-depth/errors";
 import { openInBrowser } from "./browser.js";
+import { ServiceError } from "./errors.js";
 import { readSettings, type ServeSettings } from "./flags.js";
 import { isLoopback } from "./http/access.js";
 import { buildApp } from "./http/app.js";
@@ -16,6 +18,7 @@ import { type Logger, logJobs, logTo } from "./http/logging.js";
 import { Metrics } from "./http/metrics.js";
 import { Sessions, sessionSecret } from "./http/sessions.js";
 import { JobService } from "./jobs/service.js";
+import { backUp } from "./upkeep/backup.js";
 
 export { usage } from "./flags.js";
 
@@ -29,10 +32,13 @@ const closeMs = 1000;
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const settings = readSettings(argv, io.env);
+  const folder = resolve(settings.data ?? envPaths("mflux-depth", { suffix: "" }).data);
+  if (settings.backup !== undefined) {
+    await backUp(folder, resolve(settings.backup)).catch(inFolder(folder));
+    return 0;
+  }
   const token = await tokenOf(settings, io.env);
   requireToken(settings, token);
-  const folder = settings.data ?? envPaths("mflux-depth", { suffix: "" }).data;
-  await mkdir(folder, { recursive: true });
   const log = logTo(io.stderr);
   const metrics = new Metrics();
   const service = await JobService.open({
@@ -46,7 +52,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     env: withoutSecrets(io.env),
     onMeasurement: metrics.observe,
     onProblem: (message, error) => log.error({ err: error }, message),
-  });
+  }).catch(inFolder(folder));
   try {
     await serve(settings, { io, token, folder, service, log, metrics });
   } finally {
@@ -78,7 +84,6 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
       allowedHosts: settings.allowedHosts,
       sessions: new Sessions(await sessionSecret(folder), token ?? ""),
     },
-    defaults: { ...settings.load },
     maxQueue: settings.maxQueue,
     studioFolder: fileURLToPath(new URL("../../studio/", import.meta.url)),
     stopping: io.signal,
@@ -86,7 +91,6 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
   try {
     const url = await listen(app, settings);
     io.stdout.write(`${url}\n`);
-    log.info({ url, token: token !== null }, "listening");
     if (settings.open) openInBrowser(url, (message) => log.warn(message));
     if (!io.signal.aborted)
       await new Promise((resolve) => io.signal.addEventListener("abort", resolve, { once: true }));
@@ -101,15 +105,17 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
 
 /** @returns the address. @throws {OptionError} for a place that cannot be listened on. */
 async function listen(app: FastifyInstance, { host, port }: ServeSettings): Promise<string> {
-  await app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
-    throw new OptionError(
-      "--port",
-      error.code === "EADDRINUSE"
-        ? `Port ${port} of ${host} is in use; choose another with --port.`
-        : `Cannot listen on ${host}, port ${port} (${error.code ?? error.message}).`,
-      { cause: error },
-    );
-  });
+  await app
+    .listen({ host, port, listenTextResolver: (address) => `listening at ${address}` })
+    .catch((error: NodeJS.ErrnoException) => {
+      throw new OptionError(
+        "--port",
+        error.code === "EADDRINUSE"
+          ? `Port ${port} of ${host} is in use; choose another with --port.`
+          : `Cannot listen on ${host}, port ${port} (${error.code ?? error.message}).`,
+        { cause: error },
+      );
+    });
   const address = app.server.address() as AddressInfo;
   return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
 }
@@ -139,6 +145,14 @@ function requireToken({ host, allowedHosts }: ServeSettings, token: string | nul
     { code: "option-missing" },
   );
 }
+
+/** For a data folder that cannot be used: throws an error that the command line reports as a sentence. */
+const inFolder =
+  (folder: string) =>
+  (error: unknown): never => {
+    if (error instanceof ServiceError) throw new OutputError(folder, error.message, { cause: error });
+    throw error;
+  };
 
 /** The engine's environment: it needs no token of ours. */
 function withoutSecrets(env: Io["env"]): NodeJS.ProcessEnv {

@@ -52,7 +52,6 @@ export class History {
     this.#ledger = ledger;
     this.#measure = measure;
     this.#timer = setInterval(() => this.#tellPositions(), positionMs);
-    this.#timer.unref();
   }
 
   close(): void {

@@ -62,7 +62,7 @@ export function checkHost(request: FastifyRequest, { allowedHosts }: AccessSetti
   throw new HttpError(
     403,
     "forbidden_host",
-    "The Host header names another server; start it with --allow-host to allow this name.",
+    "The Host header is no name of this server; whoever runs it can allow more names.",
   );
 }
 

@@ -5,12 +5,12 @@ import cookie from "@fastify/cookie";
 import helmet from "@fastify/helmet";
 import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from "fastify";
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from "fastify";
 import { openAiRoutes } from "../openai/routes.js";
 import { limits } from "../options/limits.js";
 import { checkHost, checkOrigin, isLoopback } from "./access.js";
 import type { Context } from "./context.js";
-import { answerClientError, answerErrors } from "./error-answers.js";
+import { answerBadUrl, answerClientError, answerErrors } from "./error-answers.js";
 import { watchFailures } from "./failures.js";
 import { parseJson } from "./json-body.js";
 import { type Logger, logRequests } from "./logging.js";
@@ -46,7 +46,8 @@ const maxRequestsPerMinute = 6000;
 export async function buildApp({ log, ...options }: AppOptions): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    // `logRequests` writes shorter lines, which hold no query.
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
@@ -60,6 +61,7 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
+    frameworkErrors: answerBadUrl,
   }) as unknown as FastifyInstance;
 
   app.setValidatorCompiler(validatorCompiler);

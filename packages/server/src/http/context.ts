@@ -7,8 +7,6 @@ export interface Context {
   readonly service: JobService;
   readonly access: AccessSettings;
   readonly metrics: Metrics;
-  /** Loading options of jobs that name none, under the names of the library. */
-  readonly defaults: Readonly<Record<string, unknown>>;
   readonly maxQueue: number;
   /** The folder with the studio's built files. */
   readonly studioFolder: string;

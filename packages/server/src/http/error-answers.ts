@@ -2,7 +2,7 @@
  * Answers with error objects, wherever an error arises: in a handler, in Fastify, or before a request was understood.
  */
 import type { Socket } from "node:net";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ClientGone } from "./client.js";
 import { errorBody, errorHeaders, HttpError, notFound } from "./error.js";
 import { refusalFor } from "./refusal.js";
@@ -38,6 +38,14 @@ export function answerErrors(app: FastifyInstance): void {
   });
 }
 
+/** Answers a request whose URL has no route because it cannot be decoded. No hook has set headers. */
+export function answerBadUrl(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
+  answer(reply.headers(protectiveHeaders), refusalFor(error));
+}
+
+/** For answers that no hook has seen. */
+const protectiveHeaders = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer" } as const;
+
 const answer = (reply: FastifyReply, error: HttpError): FastifyReply =>
   reply.code(error.status).headers(errorHeaders(error)).type("application/json").send(errorBody(error));
 
@@ -71,8 +79,7 @@ export function writeAnswer(socket: Socket, error: HttpError): void {
     ...errorHeaders(error),
     "content-type": "application/json",
     "content-length": `${Buffer.byteLength(body)}`,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    ...protectiveHeaders,
     connection: "close",
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);

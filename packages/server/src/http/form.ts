@@ -89,7 +89,7 @@ async function store(part: MultipartFile, service: JobService): Promise<string> 
 /** The refusal of a picture that is part of a larger body: it names the field, and 415 is for uploads alone. */
 export function asPictureOf(param: string, error: unknown): unknown {
   const { code, message } = error as { code?: unknown; message: string };
-  if (code === "unsupported_image")
+  if (code === "unsupported_image" || code === "not_found")
     return new HttpError(400, "invalid_image", message, { param, cause: error });
   if (code === "image_too_large")
     return new HttpError(413, "image_too_large", message, { param, cause: error });

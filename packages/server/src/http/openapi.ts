@@ -4,7 +4,7 @@
 import swagger from "@fastify/swagger";
 import type { FastifyInstance } from "fastify";
 import { serverVersion } from "../version.js";
-import { components } from "./components.js";
+import { components, idParams } from "./components.js";
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -70,7 +70,11 @@ export async function describeRoutes(app: FastifyInstance): Promise<void> {
     hideUntagged: true,
     transform: ({ schema, url, route }) => {
       const { documentedBody } = route.config ?? {};
-      const documented = { ...schema, ...(documentedBody && { body: documentedBody }) };
+      const documented = {
+        ...schema,
+        ...(documentedBody && { body: documentedBody }),
+        ...(url.includes("*") && { params: idParams }),
+      };
       return { schema: documented, url: url.replace("*", ":id") };
     },
   });

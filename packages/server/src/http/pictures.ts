@@ -10,14 +10,15 @@ import { asPictureOf } from "./form.js";
 /**
  * Stores a picture that a body holds.
  * @param param the field's path, for refusals.
- * @returns its id, for a blob without a look at whether it exists.
- * @throws {HttpError} 400 `invalid_image` for damaged base64 or what is no picture, 413 for one that is too large.
+ * @returns its id.
+ * @throws {HttpError} 400 `invalid_image` for damaged base64, what is no picture, or a blob that is not there; 413 for
+ * one that is too large.
  */
 export async function storePicture(value: Json, param: string, service: JobService): Promise<string> {
-  if (isObject(value) && typeof value.blob === "string") return value.blob;
-  const text = isObject(value) ? value.base64 : value;
-  const bytes = decodeBase64(String(text), param);
   try {
+    if (isObject(value) && typeof value.blob === "string") return service.blobs.get(value.blob).id;
+    const text = isObject(value) ? value.base64 : value;
+    const bytes = decodeBase64(String(text), param);
     const { blob } = await service.blobs.put(bytes, {
       bytes: limits.pictureBytes,
       pixels: limits.picturePixels,

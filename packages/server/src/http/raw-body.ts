@@ -1,7 +1,7 @@
 /*
  * Bodies that are a file, whatever their Content-Type says.
  */
-import type { Readable } from "node:stream";
+import { PassThrough, type Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HttpError } from "./error.js";
 
@@ -18,11 +18,23 @@ export function acceptAnyBody(scope: FastifyInstance, except: readonly string[] 
   });
 }
 
-/** The body as a stream. @throws {HttpError} 400 without one. */
-export function pictureBody(request: FastifyRequest): Readable {
-  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
+/**
+ * The body as a stream. Whoever refuses it may destroy the stream: the rest of the body is then skipped, so that the
+ * client can read the answer.
+ * @throws {HttpError} 400 without a body.
+ */
+export function pictureBody({ raw }: FastifyRequest): Readable {
+  const { "content-length": length, "transfer-encoding": encoding } = raw.headers;
   if (encoding === undefined && (length === undefined || length === "0"))
     throw new HttpError(400, "missing", "The body is empty; send the file of a picture.");
-  // Without a Content-Type no parser is called.
-  return (request.body as Readable | undefined) ?? request.raw;
+  const body = new PassThrough();
+  raw.pipe(body);
+  raw.on("close", () => {
+    if (!raw.complete) body.destroy(new HttpError(400, "incomplete", "The body ended early."));
+  });
+  body.on("close", () => {
+    raw.unpipe(body);
+    raw.resume();
+  });
+  return body;
 }

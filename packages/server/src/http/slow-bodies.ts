@@ -16,10 +16,11 @@ export function endSlowBodies(app: FastifyInstance, idleMs: number): void {
         writeAnswer(socket, new HttpError(408, "timeout", "The body stopped arriving."));
       socket.destroySoon();
     };
-    socket.setTimeout(idleMs, give);
+    // On the request, not the socket, which Node would destroy before an answer is written.
+    raw.setTimeout(idleMs, give);
     const stop = (): void => {
+      raw.off("timeout", give);
       socket.setTimeout(0);
-      socket.off("timeout", give);
     };
     raw.once("end", stop).once("close", stop);
   });

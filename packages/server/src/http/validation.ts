@@ -14,7 +14,7 @@ const shared = {
   verbose: true,
 } as const;
 /** `x-` keywords are notes for forms and readers. */
-const notes = ["x-group", "x-form", "x-default-text", "example", "contentMediaType", "contentEncoding"];
+const notes = ["x-group", "x-form", "x-default-text"];
 
 const forBodies = new Ajv2020({ ...shared, coerceTypes: false, removeAdditional: false, useDefaults: false });
 /** Everything in a URL is text. */
@@ -57,7 +57,9 @@ export function checkBody(schema: object, data: unknown): void {
 function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"): HttpError {
   const violation = mostTelling(violations);
   const { keyword, params, parentSchema, data } = violation;
-  const path = pathOf(violation.instancePath);
+  const full = pathOf(violation.instancePath);
+  // A parameter that may be repeated has a number there.
+  const path = noun === "parameter" ? full.split(".")[0]! : full;
   const within = (name: string): string => (path === "" ? name : `${path}.${name}`);
   const subject = path === "" ? (noun === "field" ? "The body" : "The query") : path;
   const refuse = (code: string, message: string, param: string | null = path || null): HttpError =>
@@ -107,6 +109,9 @@ function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"
     case "anyOf":
     case "oneOf":
       return refuse("invalid_value", `${subject} must be ${described(parentSchema)}, not ${shown(data)}.`);
+    case "pattern":
+      if (params.pattern === "\\S") return refuse("invalid_value", `${subject} must not be blank.`);
+      return refuse("invalid_value", `${subject} must be ${described(parentSchema)}, not ${shown(data)}.`);
     default:
       return refuse("invalid_value", `${subject} ${violation.message ?? "has a value that it cannot have"}.`);
   }
@@ -121,7 +126,9 @@ function mostTelling(violations: readonly Violation[]): Violation {
   if (last.keyword !== "anyOf" && last.keyword !== "oneOf") return violations[0]!;
   const inside = violations.filter((one) => one !== last && !isNullBranch(one));
   const telling = inside.filter(
-    (one) => one.instancePath.length > last.instancePath.length || !["type", "anyOf"].includes(one.keyword),
+    (one) =>
+      one.instancePath.length > last.instancePath.length ||
+      !["type", "anyOf", "pattern"].includes(one.keyword),
   );
   // One alternative has the right type: its own complaint. Otherwise the list of alternatives, or the only one.
   if (telling.length === 1) return telling[0]!;

@@ -11,7 +11,9 @@ import type {
   JobObject,
   JobPage,
   JobState,
+  JsonOptions,
   ModelObject,
+  PlanObject,
   QueueObject,
   WorkerObject,
 } from "../contract/index.js";
@@ -27,13 +29,18 @@ import type { ArtifactRecord } from "../ledger/files.js";
 import { newId } from "../ledger/ids.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
+import { mapOf } from "../requests/depth-job.js";
+import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
+import { serviceErrorOf } from "../requests/failure.js";
 import { AllowedModels, bundledModel } from "../requests/models.js";
-import { type Defaults, resolveBody } from "../requests/resolve.js";
+import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
+import { type Defaults, type ResolvedBody, resolveBody, resolveLoad } from "../requests/resolve.js";
 import { backUp } from "../upkeep/backup.js";
 import { Upkeep } from "../upkeep/upkeep.js";
 import type { AttemptTools } from "../work/attempt.js";
 import { Checkpoints } from "../work/checkpoints.js";
 import { Runner } from "../work/runner.js";
+import { workloadOf } from "../work/workload.js";
 import { modelObjectOf } from "./models.js";
 import type { ServiceOptions } from "./settings.js";
 
@@ -73,6 +80,21 @@ export interface FloatMap {
   readonly height: number;
 }
 
+/** How a depth map is adjusted; percentiles are of the map before it is resized. */
+export interface DepthAdjustments {
+  readonly near?: number | undefined;
+  readonly far?: number | undefined;
+  readonly gamma?: number | undefined;
+  readonly invert?: boolean | undefined;
+}
+
+/** A depth map of a photo, and the values it was made from. */
+export interface DepthAtOnce {
+  readonly map: FloatMap;
+  /** The estimator's own values: inverse depth, at its own size. */
+  readonly inverse: FloatMap;
+}
+
 export interface Health {
   readonly ready: boolean;
   /** "ok", or one sentence about what is wrong. */
@@ -97,6 +119,7 @@ export class JobService {
   readonly #history: History;
   readonly #files: FileStore;
   readonly #dispatcher: Dispatcher;
+  readonly #engine: Engine;
   readonly #runner: Runner;
   readonly #upkeep: Upkeep;
   readonly #defaults: Defaults;
@@ -112,6 +135,7 @@ export class JobService {
     this.#ledger = ledger;
     this.#history = history;
     this.#files = files;
+    this.#engine = tools.engine;
     this.#defaults = defaults;
     this.#maxQueue = maxQueue;
     this.#env = env;
@@ -428,7 +452,60 @@ export class JobService {
     return { bytes: await this.#files.read(sha256), mime, width, height, sha256 };
   }
 
+  // ---------------------------------------------------------------- at once
+
+  /**
+   * Estimates depth without a job, and without waiting for a running generation.
+   * @param picture the bytes of a photo's file.
+   * @throws {ServiceError} `invalid_image`, `insufficient_memory`, or the code of an adjustment.
+   */
+  async depth(
+    picture: Uint8Array,
+    adjustments: DepthAdjustments,
+    signal?: AbortSignal,
+  ): Promise<DepthAtOnce> {
+    try {
+      const load = engineLoadOf(this.defaultLoad(), this.#defaults);
+      const job = { load, photo: picture, adjustments, encode: "npy" } as const;
+      const result = await this.#engine.estimateDepth(job, signal && { signal });
+      return { map: mapOf(result), inverse: result.inverse };
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw serviceErrorOf(error);
+    }
+  }
+
+  /**
+   * What a job would need. Starts nothing.
+   * @throws {ServiceError} as {@link submit}, and for a model that is not on this machine.
+   */
+  async plan(body: JobBody, signal?: AbortSignal): Promise<PlanObject> {
+    const resolved = resolveBody(body, this.#defaults);
+    this.#requireBlobs(resolved.blobs);
+    const { kind } = resolved;
+    try {
+      // The plan depends on pictures only by their presence.
+      const job = await engineJobOf(resolved, this.#defaults, async () => new Uint8Array(1));
+      const request = kind === "depth" ? { image: job.request.image, prompt: "depth" } : job.request;
+      const plan = await this.#engine.planJob({ ...job, request }, signal && { signal });
+      return planObjectOf(kind === "depth" ? depthPartOf(plan) : plan, this.#estimatedSeconds(resolved));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw serviceErrorOf(error);
+    }
+  }
+
+  #estimatedSeconds(body: ResolvedBody): number | null {
+    const duration = this.#ledger.durations.find(workloadOf(body));
+    return duration && duration.otherSeconds + (body.steps ?? 0) * duration.stepSeconds;
+  }
+
   // ---------------------------------------------------------------- workers and models
+
+  /** The loading options of a job that names none. */
+  defaultLoad(): JsonOptions {
+    return resolveLoad({}, this.#defaults);
+  }
 
   workers(): readonly WorkerObject[] {
     return this.#ledger.workers.all().map(({ id, draining, device, memoryBytes }) => {

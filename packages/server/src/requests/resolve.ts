@@ -87,7 +87,11 @@ const blobReference = (sha256: string): Json => ({ blob: `sha256-${sha256}` });
 const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): JsonOptions =>
   Object.fromEntries(Object.keys(table).map((name) => [toJsonName(name), (values[name] ?? null) as Json]));
 
-function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
+/**
+ * Checks the loading options of a request, and fills in defaults.
+ * @throws {ServiceError} with the code of what is wrong and the path of the field.
+ */
+export function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
   const resolved = checked("load", () => {
     const defaults = { ...load, model: models.defaultModel, depthModel: models.defaultDepthModel };
     return resolveLoadOptions({ ...defaults, ...optionsNamed(given, loadTable) });

@@ -15,7 +15,8 @@ import { depthArtifact, depthValues, imageArtifact } from "../history/job-object
 import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import type { Ledger } from "../ledger/ledger.js";
-import { engineJobOf } from "../requests/engine-job.js";
+import { adjustmentsOf, mapOf } from "../requests/depth-job.js";
+import { engineJobOf, engineLoadOf, engineRequestOf } from "../requests/engine-job.js";
 import { errorObjectOf } from "../requests/failure.js";
 import type { Defaults } from "../requests/resolve.js";
 import type { Checkpoint, Checkpoints } from "./checkpoints.js";
@@ -110,7 +111,22 @@ export class Attempt {
   }
 
   async #estimateDepth(): Promise<void> {
-    throw new ServiceError("unavailable", "Jobs of kind depth cannot run yet.");
+    const { engine, defaults, files, history } = this.#tools;
+    const { id, request, load } = this.#job;
+    const attempt = this.#attempt;
+    const { image } = await engineRequestOf(this.#job, (sha256) => files.read(sha256));
+    history.progressed(id, attempt, "stage", { stage: "depth", state: "started" });
+    const result = await engine.estimateDepth(
+      {
+        load: engineLoadOf(load, defaults),
+        photo: image as Uint8Array,
+        adjustments: adjustmentsOf(request),
+        encode: "npy",
+      },
+      { signal: this.#signal },
+    );
+    history.progressed(id, attempt, "stage", { stage: "depth", state: "finished" });
+    await this.#keep(await depthFiles(mapOf(result)));
   }
 
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
@@ -196,8 +212,7 @@ export class Attempt {
     const { id } = this.#job;
     const attempt = this.#attempt;
     if (this.#signal.aborted) return this.#stopped(this.#signal.reason);
-    const crashed = error instanceof EngineError && error.code === "engine-ended";
-    if (!crashed) {
+    if (!isCrash(error)) {
       onProblem(`The job ${id} failed.`, error);
       history.finished(id, attempt, { state: "failed", error: errorObjectOf(error) });
       return "ended";
@@ -257,6 +272,10 @@ async function depthFiles(map: GreyMap): Promise<readonly MadeFile[]> {
     },
   ];
 }
+
+/** Whether the engine's process ended under a job, or as it started. */
+const isCrash = (error: unknown): boolean =>
+  error instanceof EngineError && ["engine-ended", "engine-not-started"].includes(error.code);
 
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(

@@ -21,7 +21,7 @@ export class Runner {
   /** Ends the wait for a job. */
   #waiting = new AbortController();
   #running: JobRecord | null = null;
-  /** The last job, whose model the engine may hold. */
+  /** The last generation, whose model the engine may hold. */
   #last: JobRecord | null = null;
   /** Called when draining begins or ends. */
   #wake: () => void = () => {};
@@ -122,7 +122,7 @@ export class Runner {
       else await dispatcher.finish(claim);
     } finally {
       clearInterval(renewal);
-      this.#last = job;
+      if (job.kind === "generate") this.#last = job;
       this.#running = null;
     }
   }

@@ -13,7 +13,8 @@ import { fileURLToPath } from "node:url";
 import type { JobObject } from "../../src/contract/index.js";
 
 const at = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
-const bin = at("../mflux-depth/bin/mflux-depth.js");
+/** The executable. */
+export const bin = at("../mflux-depth/bin/mflux-depth.js");
 
 /** A depth map to generate from, and a photo. */
 export const depthMap = readFileSync(at("../../examples/images/cube_depth.png"));
@@ -42,6 +43,8 @@ export class TestServer {
   readonly data: string;
   /** Everything on standard error so far. */
   log = "";
+  /** The same of standard output. */
+  output = "";
 
   private constructor(child: ChildProcess, url: string, data: string) {
     this.child = child;
@@ -65,7 +68,12 @@ export class TestServer {
     );
     after(() => child.kill("SIGKILL"));
     let log = "";
+    let output = "";
     let server: TestServer | null = null;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      if (server) server.output = output;
+    });
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       log += text;
       if (server) server.log = log;
@@ -77,7 +85,7 @@ export class TestServer {
     ended.catch(() => {});
     const [url] = (await Promise.race([once(lines, "line"), ended])) as [string];
     server = new TestServer(child, url, data);
-    server.log = log;
+    [server.log, server.output] = [log, output];
     return server;
   }
 

@@ -2,13 +2,12 @@ import { totalmem } from "node:os";
 import type { FastifyInstance } from "fastify";
 import type { CapabilitiesObject } from "../../contract/index.js";
 import { limits } from "../../options/limits.js";
-import { toJsonNames } from "../../options/names.js";
 import { loadSchema, requestSchemas } from "../../options/schemas.js";
 import { serverVersion } from "../../version.js";
 import { answers, json, query } from "../components.js";
 import type { Context } from "../context.js";
 
-export function capabilityRoutes(app: FastifyInstance, { service, defaults, maxQueue }: Context): void {
+export function capabilityRoutes(app: FastifyInstance, { service, maxQueue }: Context): void {
   app.get(
     "/v1/capabilities",
     {
@@ -24,7 +23,7 @@ export function capabilityRoutes(app: FastifyInstance, { service, defaults, maxQ
       version: serverVersion,
       kinds: requestSchemas,
       load: loadSchema,
-      defaults: toJsonNames(defaults),
+      defaults: service.defaultLoad(),
       device: service.workers()[0]?.device ?? "none",
       memory: memory(),
       limits: {
