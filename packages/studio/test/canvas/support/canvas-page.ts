@@ -52,7 +52,12 @@ export function useCanvas(): CanvasFixture {
   return {
     open: async (options) => {
       const viewport = { width: panelWidth + stageSize.width, height: stageSize.height };
-      const context = await browser.newContext({ viewport, reducedMotion: "reduce", ...options });
+      const context = await browser.newContext({
+        viewport,
+        reducedMotion: "reduce",
+        colorScheme: "dark",
+        ...options,
+      });
       const page = await context.newPage();
       page.on("pageerror", (error) => errors.push(error));
       await page.goto(server.resolvedUrls!.local[0]!);
