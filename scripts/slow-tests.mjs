@@ -56,6 +56,7 @@ export const slowTests = {
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
   "packages/studio/test/canvas/brush/painting-on-stage.test.ts": "paints in a real browser",
   "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
+  "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
   "packages/studio/test/canvas/stage/depth-view.test.ts": "draws in a real browser, without a GPU",
   "packages/studio/test/canvas/stage/relief.test.ts": "turns meshes in a real browser, without a GPU",
   "packages/studio/test/canvas/stage/viewing.test.ts": "zooms and compares in a real browser",

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import type { Levels } from "../../../src/canvas/field/levels.js";
@@ -159,3 +160,28 @@ test("the brushes are chosen, sized and undone in their panel", async () => {
     { tool: "lower", size: 64, hardness: 1, strength: 0, value: 0.5 },
   );
 });
+
+for (const colorScheme of ["light", "dark"] as const)
+  test(`axe finds nothing serious in the canvas and its panels, ${colorScheme}`, async () => {
+    const page = await canvas.open({ viewport: { width: 700, height: 760 }, colorScheme });
+    await showScene(page, {
+      brush: { tool: "set", size: 40, hardness: 0.5, strength: 0.5, value: 0.5 },
+      compare: { with: "photo", mode: "slider" },
+      levels: { near: 90, far: 5, gamma: 1.2, invert: false },
+    });
+    await drawn(page);
+    await page.addScriptTag({ path: createRequire(import.meta.url).resolve("axe-core") });
+    const found = await page.evaluate(async () => {
+      const { violations } = await (
+        window as unknown as {
+          axe: {
+            run(): Promise<{ violations: { impact: string; id: string; nodes: { html: string }[] }[] }>;
+          };
+        }
+      ).axe.run();
+      return violations
+        .filter(({ impact }) => impact === "serious" || impact === "critical")
+        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+    });
+    assert.deepEqual(found, []);
+  });
