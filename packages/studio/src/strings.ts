@@ -115,11 +115,14 @@ export const strings = {
     custom: "Other…",
     width: "Width",
     height: "Height",
-    fit: "Other proportions than the picture",
+    edges: "Edges",
+    fit: "Where the picture has other proportions",
     crop: "Crop",
     pad: "Extend",
     preview: (fit: "crop" | "pad") =>
-      fit === "crop" ? "The dimmed edges are cut off" : "The edges are extended",
+      fit === "crop"
+        ? "The picture has other proportions: what is dimmed is cut off."
+        : "The picture has other proportions: its edges are extended.",
   },
 
   generate: {

@@ -90,7 +90,7 @@ export class StudioServer {
     const response = await fetch(this.url + path, {
       ...options,
       headers: {
-        ...(this.#token && { authorization: `Bearer ${this.#token}` }),
+        ...this.#authorization,
         ...(typeof options.body === "string" && { "content-type": "application/json" }),
         ...(options.headers as Record<string, string> | undefined),
       },
@@ -102,5 +102,14 @@ export class StudioServer {
   /** All jobs, newest first. */
   async jobs(): Promise<readonly JobObject[]> {
     return (await this.ask<{ data: JobObject[] }>("/v1/jobs?limit=200")).data;
+  }
+
+  /** Waits until a job has ended. */
+  async finished(id: string): Promise<void> {
+    await (await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: this.#authorization })).text();
+  }
+
+  get #authorization(): Record<string, string> {
+    return this.#token ? { authorization: `Bearer ${this.#token}` } : {};
   }
 }

@@ -7,12 +7,12 @@ import { launchBrowser } from "./browser.js";
 import { StudioServer } from "./server.js";
 
 /** Generating and loading take seconds on a slow machine. */
-const patience = 60_000;
+const patience = 30_000;
 
 export interface Fixture {
   readonly server: StudioServer;
-  /** Opens the studio in a browser profile of its own. */
-  open(options?: BrowserContextOptions): Promise<Page>;
+  /** Opens the studio in a browser profile of its own, by another address of the server if one is given. */
+  open(options?: BrowserContextOptions, url?: string): Promise<Page>;
   /** Opens the studio in another tab of a page's profile. */
   openTab(page: Page): Promise<Page>;
 }
@@ -31,19 +31,19 @@ export function useStudio({ token }: { readonly token?: string } = {}): Fixture 
     await server?.close();
     if (errors.length > 0) throw new AggregateError(errors, "pages threw errors");
   });
-  const openIn = async (context: BrowserContext): Promise<Page> => {
+  const openIn = async (context: BrowserContext, url = server.url): Promise<Page> => {
     const page = await context.newPage();
     page.setDefaultTimeout(patience);
     page.on("pageerror", (error) => errors.push(error));
-    await page.goto(`${server.url}/`);
+    await page.goto(`${url}/`);
     return page;
   };
   return {
     get server() {
       return server;
     },
-    open: async (options) =>
-      openIn(await browser!.newContext({ viewport: { width: 1280, height: 860 }, ...options })),
+    open: async (options, url) =>
+      openIn(await browser!.newContext({ viewport: { width: 1280, height: 860 }, ...options }), url),
     openTab: (page) => openIn(page.context()),
   };
 }
