@@ -76,4 +76,10 @@ export const slowTests = {
   "packages/server/test/main.test.ts": "starts servers, kills them and resumes their jobs",
   "packages/server/test/openai/client.test.ts": "starts a server and generates in it",
   "packages/server/test/package.test.ts": "packs and installs the packages",
+  "packages/studio/test/canvas/brush/painting-on-stage.test.ts": "paints in a real browser",
+  "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
+  "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
+  "packages/studio/test/canvas/stage/depth-view.test.ts": "draws in a real browser, without a GPU",
+  "packages/studio/test/canvas/stage/relief.test.ts": "turns meshes in a real browser, without a GPU",
+  "packages/studio/test/canvas/stage/viewing.test.ts": "zooms and compares in a real browser",
 };

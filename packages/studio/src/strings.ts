@@ -33,16 +33,17 @@ export const strings = {
     camera: "Take a photo",
     dropHere: "Drop it anywhere",
     samples: "Or begin with a scene",
-    sample: { bust: "Bust", shapes: "Shapes", mountains: "Mountains" },
+    sample: { bust: "Bust", sculpture: "Sculpture", mountains: "Mountains" },
     samplePrompts: {
       bundled: {
         bust: "a glossy gold portrait, on snow, blue sky, light from the left, highly detailed",
-        shapes: "glossy purple and gold shapes, on sand, sunset, light from the right",
-        mountains: "mountains covered in snow, at night, cinematic, highly detailed",
+        sculpture:
+          "an abstract sculpture in glossy teal, on snow, clear blue sky, light from the left, highly detailed",
+        mountains: "a mountain landscape, covered in grass, under a blue sky, light from the left",
       },
       flux: {
         bust: "a weathered marble bust in an overgrown garden, morning mist, soft light",
-        shapes: "a sweet shop window with jars and a cone of cream, warm evening light",
+        sculpture: "three scoops of ice cream on a wooden stand, summer light, shallow focus",
         mountains: "snowy mountains at dawn, pink light on the ridges, drifting clouds",
       },
     },
@@ -114,19 +115,22 @@ export const strings = {
     custom: "Other…",
     width: "Width",
     height: "Height",
-    fit: "Other proportions than the picture",
+    edges: "Edges",
+    fit: "Where the picture has other proportions",
     crop: "Crop",
     pad: "Extend",
     preview: (fit: "crop" | "pad") =>
-      fit === "crop" ? "The dimmed edges are cut off" : "The edges are extended",
+      fit === "crop"
+        ? "The picture has other proportions: what is dimmed is cut off."
+        : "The picture has other proportions: its edges are extended.",
   },
 
   generate: {
     action: "Generate",
     submitting: "Sending…",
-    cost: (time: string | null, memory: string) => (time ? `about ${time}, ${memory}` : memory),
+    cost: (time: string | null, memory: string) =>
+      time ? `about ${time}, ${memory}` : `needs about ${memory} of memory`,
     asking: "Estimating…",
-    unknownTime: "The first image tells how long it takes",
     tooLarge: (needs: string, has: string) => `This needs ${needs} of memory; ${has} is free.`,
     use: (change: string) => `Use ${change}, which fits`,
     away: "The server does not answer. Your prompt and strokes are kept; try again in a moment.",

@@ -13,3 +13,4 @@ export type { PictureKind } from "./pictures/classify.js";
 export { classifyPicture, decodePicture } from "./pictures/decode.js";
 export { type Fitting, type Frame, framedField, frameFor, isWhole, renderFrame } from "./pictures/frame.js";
 export type { Comparison, View } from "./stage/view.js";
+export type { Size } from "./stage/viewport.js";

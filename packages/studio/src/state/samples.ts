@@ -1,19 +1,20 @@
 /*
  * The sample scenes, which come with the page: rendered by tools/tiny-world, with their exact depth.
  */
-import bustMap from "../samples/bust-depth.png";
+
 import bust from "../samples/bust.jpg";
-import mountainsMap from "../samples/mountains-depth.png";
+import bustMap from "../samples/bust-depth.png";
 import mountains from "../samples/mountains.jpg";
-import shapesMap from "../samples/shapes-depth.png";
-import shapes from "../samples/shapes.jpg";
+import mountainsMap from "../samples/mountains-depth.png";
+import sculpture from "../samples/sculpture.jpg";
+import sculptureMap from "../samples/sculpture-depth.png";
 import { draft, edit } from "./draft.js";
 import { takePair } from "./pictures.js";
 
 /** The addresses of a scene's photo and depth map. */
 export const samples = {
   bust: { photo: bust, map: bustMap },
-  shapes: { photo: shapes, map: shapesMap },
+  sculpture: { photo: sculpture, map: sculptureMap },
   mountains: { photo: mountains, map: mountainsMap },
 } as const;
 

@@ -95,6 +95,17 @@ export const levels = computed(() =>
 /** Whether what the canvas shows can be painted. */
 export const isEditable = computed(() => shownId.value === null && depth.value.state === "ready");
 
+/** Shows the draft whenever it gets another picture. */
+export function followNewPictures(): () => void {
+  let before: string | null = null;
+  return effect(() => {
+    const { photo, map } = draft.value;
+    const ids = `${photo?.id} ${map?.id}`;
+    if (before !== null && before !== ids) untracked(() => showDraft("depth"));
+    before = ids;
+  });
+}
+
 /** Follows the shown job with its pictures. */
 export function followShown(): () => void {
   /** The addresses that the job's pictures come from; a change of them reads the pictures again. */

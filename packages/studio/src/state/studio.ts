@@ -11,7 +11,7 @@ import { resyncJobs, takeJobEvent } from "./jobs.js";
 import { followLeaving } from "./news.js";
 import { resyncQueue, takeQueueEvent } from "./queue.js";
 import { locked, signIns } from "./session.js";
-import { followShown } from "./shown.js";
+import { followNewPictures, followShown } from "./shown.js";
 import { followEvents, type StreamEvent } from "./stream.js";
 
 /** Connects the page to its server, for as long as the page lives. */
@@ -22,6 +22,7 @@ export function startStudio(): void {
   followPictures();
   followPlan();
   followShown();
+  followNewPictures();
   window.addEventListener("pagehide", settleDeletion);
   // A stream that was refused begins again after each sign-in.
   effect(() => {

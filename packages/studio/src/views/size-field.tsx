@@ -2,6 +2,7 @@ import { sizeText } from "../controls/format.js";
 import { usualArea } from "../state/capabilities.js";
 import { draft, edit, mainPicture } from "../state/draft.js";
 import { isFramed, size } from "../state/generation.js";
+import { showDraft } from "../state/shown.js";
 import { chosenSize, proportionOf, ratios, type SizeChoice, sizeOf } from "../state/size.js";
 import { strings } from "../strings.js";
 
@@ -21,7 +22,10 @@ export function SizeField() {
           id="size"
           class="input number"
           value={chosen}
-          onChange={({ currentTarget }) => edit({ size: choiceOf(currentTarget.value) })}
+          onChange={({ currentTarget }) => {
+            edit({ size: choiceOf(currentTarget.value) });
+            if (isFramed.value) showDraft();
+          }}
         >
           <option value="auto">
             {sizeText(chosenSize({ mode: "auto" }, mainPicture(draft.value), usualArea.value))} {text.auto}
@@ -52,21 +56,24 @@ export function SizeField() {
         </div>
       )}
       {isFramed.value && (
-        <div class="row-field">
-          <span class="quiet small">{text.preview(fit)}</span>
-          <fieldset class="segments" aria-label={text.fit}>
-            {(["crop", "pad"] as const).map((name) => (
-              <button
-                key={name}
-                type="button"
-                aria-pressed={fit === name}
-                onClick={() => edit({ fit: name })}
-              >
-                {text[name]}
-              </button>
-            ))}
-          </fieldset>
-        </div>
+        <>
+          <div class="row-field">
+            <span class="field-label">{text.edges}</span>
+            <fieldset class="segments" aria-label={text.fit}>
+              {(["crop", "pad"] as const).map((name) => (
+                <button
+                  key={name}
+                  type="button"
+                  aria-pressed={fit === name}
+                  onClick={() => edit({ fit: name })}
+                >
+                  {text[name]}
+                </button>
+              ))}
+            </fieldset>
+          </div>
+          <p class="quiet small">{text.preview(fit)}</p>
+        </>
       )}
     </div>
   );

@@ -37,7 +37,9 @@ export const Welcome = () => (
                 type="button"
                 class="sample"
                 disabled={isTaking.value}
-                onClick={() => void takeSample(name, text.samplePrompts[isBundled.value ? "bundled" : "flux"][name])}
+                onClick={() =>
+                  void takeSample(name, text.samplePrompts[isBundled.value ? "bundled" : "flux"][name])
+                }
               >
                 <img src={samples[name].photo} width="512" height="512" alt="" />
                 <span>{text.sample[name]}</span>

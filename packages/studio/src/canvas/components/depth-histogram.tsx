@@ -166,7 +166,10 @@ function Handle({ handle, levels, positions, track, held, hold, onPosition, onLe
         );
       }}
       onKeyUp={() => hold(null)}
-      onBlur={() => hold(null)}
+      onBlur={() => {
+        // Another handle may have been taken already.
+        if (held === handle) hold(null);
+      }}
     >
       <svg class="level-handle-mark" viewBox="0 0 14 16" aria-hidden="true">
         <path d="M7 1l5.5 6v7.5h-11V7z" />

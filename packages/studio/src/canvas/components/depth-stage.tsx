@@ -6,7 +6,7 @@ import { NoWebGLError, Stage, type StageInputs } from "../stage/stage.js";
 import type { Point } from "../stage/viewport.js";
 import { canvasStrings as strings } from "../strings.js";
 import { BrushCursor } from "./brush-cursor.js";
-import { FrameOverlay } from "./frame-overlay.js";
+import { FrameOutline, FrameRoom } from "./frame-overlay.js";
 
 export interface DepthStageProps extends StageInputs {
   /** Paints on the depth map; null lets pointers move the picture. */
@@ -70,6 +70,7 @@ export function DepthStage(props: DepthStageProps) {
 
   if (failed) return <p class="stage-failure">{strings.noWebGL}</p>;
   const painter = painterOf(props);
+  const frames = stage?.frames ?? [];
   const keys = {
     painter,
     at: keyPoint,
@@ -91,9 +92,12 @@ export function DepthStage(props: DepthStageProps) {
           event.preventDefault();
       }}
     >
+      {frames.map((frame) => (
+        <FrameRoom key={frame.pane.x} {...frame} />
+      ))}
       <canvas ref={canvas} class="stage-canvas" />
-      {stage?.frames.map(({ pane, place }) => (
-        <FrameOverlay key={pane.x} pane={pane} place={place} />
+      {frames.map((frame) => (
+        <FrameOutline key={frame.pane.x} {...frame} />
       ))}
       {stage && painter && (
         <Cursor stage={stage} brush={painter.brush} pointer={pointer} keyPoint={keyPoint} />

@@ -97,15 +97,17 @@ export function toneCurve(statistics: Statistics, { near, far, gamma, invert }: 
 /**
  * The bars of a histogram.
  * @param count a divisor of 4096
- * @returns heights in 0 to 1; square roots, so that a large even area does not flatten the rest
+ * @returns heights in 0 to 1; square roots, and nothing above the third highest, so that a sky or a wall of one depth
+ * does not flatten the rest
  */
 export function bars({ bins }: Statistics, count: number): number[] {
   const width = bins.length / count;
-  const sums = Array.from({ length: count }, (_, i) => {
+  const roots = Array.from({ length: count }, (_, i) => {
     let sum = 0;
     for (let bin = i * width; bin < (i + 1) * width; bin++) sum += bins[bin]!;
     return Math.sqrt(sum);
   });
-  const highest = Math.max(...sums, 1);
-  return sums.map((sum) => sum / highest);
+  const [first = 1, , third = 0] = roots.toSorted((a, b) => b - a);
+  const highest = third > 0 ? third : first;
+  return roots.map((root) => Math.min(root / highest, 1));
 }

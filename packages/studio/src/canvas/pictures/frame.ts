@@ -17,7 +17,8 @@ export interface Frame {
 /** Fits a picture into a size, centred. Whole pixels; their rounding may stretch by less than a pixel. */
 export function frameFor(picture: Size, target: Size, fitting: Fitting): Frame {
   const scales = [target.width / picture.width, target.height / picture.height] as const;
-  const whole = (size: Size): Rectangle => ({ x: 0, y: 0, ...size });
+  // Bitmaps have their sizes in accessors, which a spread leaves out.
+  const whole = ({ width, height }: Size): Rectangle => ({ x: 0, y: 0, width, height });
   if (fitting === "crop") {
     const scale = Math.max(...scales);
     const part = { width: target.width / scale, height: target.height / scale };

@@ -27,7 +27,7 @@ const turnAcross = 2.6;
 /** How near to the slider a press takes it, in CSS pixels: half a finger. */
 const reach = 22;
 
-/** Movements older than this, in milliseconds, have no part in the momentum. */
+/** Positions older than this, in milliseconds, have no part in the momentum. */
 const recent = 90;
 
 /** Turns pointers and the wheel on an element into movements, zooms, turns and strokes. */
@@ -89,7 +89,7 @@ export class Gestures {
       return;
     }
     this.#drag = this.#intent(point, event);
-    this.#trail = [];
+    this.#trail = [{ time: event.timeStamp, ...point }];
     // The middle button would scroll the page.
     if (event.button === 1) event.preventDefault();
     if (this.#drag === "slide") this.#slideTo(point);
@@ -117,7 +117,7 @@ export class Gestures {
     if (this.#drag === "pan") this.#stage.pan(by);
     if (this.#drag !== "orbit") return;
     const scale = turnAcross / this.#stage.size.width;
-    this.#trail.push({ time: event.timeStamp, x: by.x * scale, y: by.y * scale });
+    this.#trail.push({ time: event.timeStamp, ...point });
     this.#stage.turn({ yaw: -by.x * scale, pitch: by.y * scale });
   }
 
@@ -152,13 +152,16 @@ export class Gestures {
       this.#stage.pan({ x: (point.x - before.x) / 2, y: (point.y - before.y) / 2 });
   }
 
-  /** Gives the relief the speed of the last movements. */
+  /** Gives the relief the speed of the last movements; none if the pointer rested before it let go. */
   #letGo(now: number): void {
-    const last = this.#trail.filter(({ time }) => now - time < recent);
-    if (last.length < 2 || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    const time = Math.max(now - last[0]!.time, 8);
-    const sum = (axis: "x" | "y"): number => last.reduce((total, move) => total + move[axis], 0);
-    this.#stage.spin({ yaw: -sum("x") / time, pitch: sum("y") / time });
+    const last = this.#trail.at(-1)!;
+    if (now - last.time > recent || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    // Slow machines report few positions, so the last but one counts whatever its age.
+    const first = this.#trail.find(({ time }) => last.time - time <= recent);
+    const from = first === last ? this.#trail.at(-2) : first;
+    if (!from) return;
+    const scale = turnAcross / this.#stage.size.width / Math.max(last.time - from.time, 8);
+    this.#stage.spin({ yaw: (from.x - last.x) * scale, pitch: (last.y - from.y) * scale });
   }
 
   #beginStroke(point: Point, event: PointerEvent): void {

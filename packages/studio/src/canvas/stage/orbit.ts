@@ -15,7 +15,7 @@ export const restingOrbit: Orbit = { yaw: -0.3, pitch: 0.14, zoom: 0.8 };
 export const frontOrbit: Orbit = { yaw: 0, pitch: 0, zoom: 1 };
 
 /** Farther to the side there is nothing but the torn edges of the mesh. */
-const limits = { yaw: 1.2, pitch: 1.0, leastZoom: 0.5, mostZoom: 6 };
+const limits = { yaw: 1.2, pitch: 0.96, leastZoom: 0.5, mostZoom: 6 };
 
 /** The camera turned by radians and moved closer by a factor, within what is worth seeing. */
 export const orbited = (

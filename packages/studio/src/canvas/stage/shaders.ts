@@ -138,9 +138,15 @@ float heightAt(ivec2 corner) {
   return (floor(bytes.x) * 256.0 + floor(bytes.y)) / 65535.0;
 }
 
+// A cut is no slope: light does not turn around it.
+float rise(ivec2 from, ivec2 to) {
+  float difference = heightAt(to) - heightAt(from);
+  return abs(difference) > jump ? 0.0 : difference * thickness;
+}
+
 vec3 normalAt(ivec2 corner) {
-  float dx = (heightAt(corner + ivec2(1, 0)) - heightAt(corner - ivec2(1, 0))) * thickness;
-  float dy = (heightAt(corner + ivec2(0, 1)) - heightAt(corner - ivec2(0, 1))) * thickness;
+  float dx = rise(corner - ivec2(1, 0), corner) + rise(corner, corner + ivec2(1, 0));
+  float dy = rise(corner - ivec2(0, 1), corner) + rise(corner, corner + ivec2(0, 1));
   vec2 step = 2.0 * photoSize / vec2(corners - 1);
   return normalize(vec3(-dx / step.x, dy / step.y, 1.0));
 }

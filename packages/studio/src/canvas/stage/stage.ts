@@ -39,6 +39,14 @@ export interface StageInputs {
 /** How long the depth takes to replace the photo, in milliseconds. */
 const revealTime = 600;
 
+/** Where a frame and the picture under it are, in CSS pixels from the stage's upper left corner. */
+export interface FramePlace {
+  readonly pane: Pane;
+  /** What the next result will show. */
+  readonly target: Rectangle;
+  readonly picture: Rectangle;
+}
+
 /** Thrown when the browser cannot draw the stage. */
 export class NoWebGLError extends Error {
   override name = "NoWebGLError";
@@ -218,13 +226,17 @@ export class Stage {
     return pane && this.#inputs.depth ? this.#pictureIn(pane) : null;
   }
 
-  /** Where the frame is, in each pane but that of the result, in CSS pixels from the stage's corner. */
-  get frames(): { pane: Pane; place: Rectangle }[] {
+  /** The frame in each pane that shows the picture under it. */
+  get frames(): FramePlace[] {
     const { bounds, frame } = this.world;
     if (!frame) return [];
     return this.panes
       .filter(({ view }) => view === "photo" || view === "depth")
-      .map((pane) => ({ pane, place: moved(partPlaced(this.#viewport, pane, bounds, frame), pane.x) }));
+      .map((pane) => ({
+        pane,
+        target: moved(partPlaced(this.#viewport, pane, bounds, frame), pane.x),
+        picture: this.#pictureIn(pane),
+      }));
   }
 
   /** Draws with the next frame. */

@@ -44,9 +44,15 @@ test("the percentile of a value is the share of values below it", () => {
     assert.ok(Math.abs(percentileOf(even, value) - 100 * value) < 0.2, `${percentileOf(even, value)}`);
 });
 
-test("the bars of a histogram reach 1 and stay 0 where there is nothing", () => {
-  const heights = bars(statisticsOf(fieldOf(100, 1, (x) => (x < 64 ? 0.5 : x < 80 ? 0.9 : 1))), 8);
-  assert.deepEqual(heights, [0, 0, 0, 0, 1, 0, 0, Math.sqrt(36 / 64)]);
+test("the bars of a histogram have the square roots' proportions, cut off at the third highest", () => {
+  const counts = [900, 400, 100, 25];
+  const values = counts.flatMap((count, i) => Array.from({ length: count }, () => i / 4));
+  const heights = bars(statisticsOf(fieldOf(values.length, 1, (x) => values[x]!)), 8);
+  assert.deepEqual(heights, [1, 0, 1, 0, 1, 0, 0.5, 0]);
+});
+
+test("a map of one depth has one bar", () => {
+  assert.deepEqual(bars(statisticsOf(fieldOf(9, 9, () => 0.3)), 4), [0, 1, 0, 0]);
 });
 
 const levels = [

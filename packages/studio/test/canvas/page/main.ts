@@ -7,16 +7,22 @@ import "./page.css";
 import {
   type Brush,
   BrushPanel,
+  classifyPicture,
   DepthHistogram,
   DepthPainting,
   DepthStage,
   type DepthStageProps,
   decodePicture,
   type FieldOrigin,
+  type Fitting,
   fieldFromNpy,
+  frameFor,
   type Levels,
   makeField,
   neutralLevels,
+  type PictureKind,
+  renderFrame,
+  type Size,
 } from "../../../src/canvas/index.js";
 
 type Shown = Omit<DepthStageProps, "onBrush">;
@@ -68,6 +74,16 @@ const studio = {
   },
   /** @param base64 an encoded picture */
   picture: async (base64: string): Promise<ImageBitmap> => decodePicture(await blobOf(base64)),
+  classify: async (base64: string): Promise<PictureKind> => {
+    const file = await blobOf(base64);
+    return classifyPicture(file, await decodePicture(file));
+  },
+  /** A picture cut or padded, encoded. */
+  framed: async (base64: string, target: Size, fitting: Fitting): Promise<number[]> => {
+    const picture = await studio.picture(base64);
+    const file = await renderFrame(picture, frameFor(picture, target, fitting));
+    return [...new Uint8Array(await file.arrayBuffer())];
+  },
   npy: async (base64: string, origin: FieldOrigin): Promise<DepthPainting> =>
     new DepthPainting(fieldFromNpy(await (await blobOf(base64)).arrayBuffer(), origin)),
   /** A field of a given map by a function of its pixels. */
