@@ -1,6 +1,6 @@
 import { readSafetensorsHeader, type SafetensorsHeader } from "@mflux-depth/mlx";
 import { ModelError } from "../../errors.js";
-import { asModelError } from "../format.js";
+import { asModelError, type StoredTensor } from "../format.js";
 import { type AdapterRole, parseAdapterKey } from "./keys.js";
 
 /** A tensor of an adapter file. */
@@ -20,6 +20,7 @@ export interface AdapterModule {
 export interface AdapterFile {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, string>;
+  readonly entries: ReadonlyMap<string, StoredTensor>;
   readonly modules: readonly AdapterModule[];
   /** Keys that do not end like those of an adapter. */
   readonly strays: readonly string[];
@@ -60,6 +61,12 @@ export function openAdapterFile(path: string): AdapterFile {
   return {
     path,
     metadata: header.metadata,
+    entries: new Map(
+      Array.from(header.tensors, ([key, { dtype, shape, start, end }]) => [
+        key,
+        { dtype, shape, bytes: end - start },
+      ]),
+    ),
     modules: Array.from(modules, ([name, tensors]) => ({ name, tensors })),
     strays,
   };
