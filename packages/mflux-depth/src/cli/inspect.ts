@@ -4,7 +4,9 @@ import { OptionError } from "../errors.js";
 import { loadOptions, type OptionTable } from "../options/index.js";
 import type {
   InspectedAdapter,
+  InspectedCheckpoint,
   InspectedEstimator,
+  InspectedFit,
   InspectedModel,
   Inspection,
 } from "../pipeline/inspect.js";
@@ -21,6 +23,7 @@ const modelFlags = {
   },
   revision: loadOptions.revision,
   variant: loadOptions.variant,
+  componentsFrom: loadOptions.componentsFrom,
   configFrom: loadOptions.configFrom,
   quantize: loadOptions.quantize,
   memory: loadOptions.memory,
@@ -37,7 +40,7 @@ const flags = { ...modelFlags, ...resultFlags };
 export const inspect: Command = {
   usage: `Usage: mflux-depth inspect FILE|FOLDER|REPO [FLAGS]
 
-Says what a model, a depth estimator or a LoRA is (family, format, number format or bits, components, ranks), and whether
+Says what a model, a transformer in one file, a depth estimator or a LoRA is (family, format, number format or bits, components, ranks), and whether
 it would load here. Reads headers and configs; loads and downloads nothing.
 
 ${describeFlags("The model", modelFlags)}
@@ -61,6 +64,8 @@ Example: mflux-depth inspect style.safetensors
 
 function print(found: Inspection): string {
   switch (found.kind) {
+    case "checkpoint":
+      return printCheckpoint(found);
     case "model":
       return printModel(found);
     case "depth-estimator":
@@ -68,6 +73,37 @@ function print(found: Inspection): string {
     case "adapter":
       return printAdapter(found);
   }
+}
+
+function printCheckpoint({
+  name,
+  family,
+  path,
+  config,
+  fit,
+  notes,
+  ...weights
+}: InspectedCheckpoint): string {
+  return [
+    table([
+      ["transformer", name],
+      ["family", family],
+      ["file", path],
+      ["size", describeBytes(weights.bytes)],
+      ["numbers", numbersOf(weights)],
+      ["tensors", `${weights.tensors}`],
+      ["blocks", `${config.num_layers} double, ${config.num_single_layers} single`],
+      ["heads", `${config.num_attention_heads} of ${config.attention_head_dim}`],
+      ...(fit ? [["memory", memoryOf(fit)]] : []),
+    ]),
+    ...notes.map((note) => `Note: ${note}\n`),
+  ].join("\n");
+}
+
+/** "8.1 GB of 16.0 GB for an image of 1024 × 1024 (4 bits, resident): it fits". */
+function memoryOf({ fits, peak, available, quantize, memory }: InspectedFit): string {
+  const setting = `${quantize === null ? "unquantized" : `${quantize} bits`}, ${memory}`;
+  return `${describeBytes(peak)} of ${describeBytes(available)} for an image of 1024 × 1024 (${setting}): ${fits ? "it fits" : "it does not fit"}`;
 }
 
 function printModel({
@@ -80,8 +116,6 @@ function printModel({
   fit,
   notes,
 }: InspectedModel): string {
-  const setting = `${fit.quantize === null ? "unquantized" : `${fit.quantize} bits`}, ${fit.memory}`;
-  const needs = `${describeBytes(fit.peak)} of ${describeBytes(fit.available)} for an image of 1024 × 1024 (${setting})`;
   return [
     table([
       ["model", name],
@@ -89,7 +123,7 @@ function printModel({
       ["layout", layout],
       ...(revision ? [["revision", revision]] : []),
       ["folder", folder],
-      ["memory", `${needs}: ${fit.fits ? "it fits" : "it does not fit"}`],
+      ["memory", memoryOf(fit)],
     ]),
     table([
       ["component", "size", "numbers", "tensors"],

@@ -11,10 +11,13 @@ import type { ModelFiles } from "./model-files.js";
 export function readModelConfigs({
   family,
   configs: folder,
-}: Pick<ModelFiles, "family" | "configs">): ModelConfigs {
+  denoiser,
+}: Pick<ModelFiles, "family" | "configs" | "denoiser">): ModelConfigs {
   const read = (name: string, file: string, readConfigOf: (json: unknown, source: string) => unknown) => [
     name,
-    readConfigOf(readConfig(join(folder, name), file), join(folder, name, file)),
+    denoiser && name === family.denoising.component
+      ? readConfigOf(denoiser.config, denoiser.path)
+      : readConfigOf(readConfig(join(folder, name), file), join(folder, name, file)),
   ];
   const { components, schedule } = family;
   const configs: ModelConfigs = Object.fromEntries([

@@ -10,10 +10,11 @@ import { componentNames, type Family } from "../families/family.js";
 import { denoiserFolder } from "../families/layout.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { defaultFamily } from "../families/registry.js";
-import { isFile, isFolder } from "../files/folders.js";
+import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
 import { configFile, modelIndexFile } from "../files/repository-layout.js";
-import { isRepositoryName, resolveRepository } from "../hub/repository.js";
+import { resolveRepository } from "../hub/repository.js";
+import { defaultModel } from "../options/defaults.js";
 import {
   type Bits,
   type LoadOptions,
@@ -21,15 +22,17 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import { openAdapterFile } from "../weights/adapters/adapter-file.js";
+import { isAdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterForm } from "../weights/adapters/form.js";
 import { describeProblems, type MatchedLayer, matchAdapter } from "../weights/adapters/match.js";
 import { trainingOf } from "../weights/adapters/scaling.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import { isSaved, storedBits } from "../weights/mflux.js";
+import { openSingleFile } from "../weights/single-file.js";
 import { statisticsOf, type WeightStatistics } from "../weights/statistics.js";
 import { variantIn } from "../weights/weight-files.js";
+import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { findLora } from "./lora-source.js";
 import { findModel } from "./model.js";
 import { planModel } from "./plan.js";
@@ -101,7 +104,21 @@ export interface InspectedAdapter extends WeightStatistics {
   readonly problems: string | null;
 }
 
-export type Inspection = InspectedModel | InspectedEstimator | InspectedAdapter;
+/** A denoising network in one file. */
+export interface InspectedCheckpoint extends WeightStatistics {
+  readonly kind: "checkpoint";
+  readonly name: string;
+  readonly path: string;
+  /** "FLUX.1 Depth". */
+  readonly family: string;
+  /** Its config, derived from shapes. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Null if the other components are not on this machine. */
+  readonly fit: InspectedFit | null;
+  readonly notes: readonly string[];
+}
+
+export type Inspection = InspectedCheckpoint | InspectedModel | InspectedEstimator | InspectedAdapter;
 
 /**
  * Inspects a file, a folder or a repository that is on this machine. Reads no weights and downloads nothing.
@@ -110,7 +127,12 @@ export type Inspection = InspectedModel | InspectedEstimator | InspectedAdapter;
  * @throws {ModelError} when it does not exist here, is damaged, or is nothing that this library reads.
  */
 export async function inspect(name: string, options: LoadOptions = {}): Promise<Inspection> {
-  if (isFile(name) || isFileInRepository(name)) return inspectAdapter(name, options);
+  if (isCheckpointFile(name)) {
+    const { path } = await findFile(name, { offline: true });
+    return isSafetensors(path) && isAdapterFile(path)
+      ? inspectAdapter(name, options)
+      : inspectFile(name, options);
+  }
   const { folder } = resolveRepository(name);
   if (existsSync(join(folder, modelIndexFile)) || isFolder(join(folder, denoiserFolder)))
     return inspectModel({ ...options, model: name });
@@ -118,11 +140,55 @@ export async function inspect(name: string, options: LoadOptions = {}): Promise<
   return inspectAdapter(name, options);
 }
 
-/** "owner/name:file". */
-const isFileInRepository = (name: string): boolean => {
-  const colon = name.indexOf(":");
-  return colon > 0 && isRepositoryName(name.slice(0, colon));
-};
+const isSafetensors = (path: string): boolean => path.endsWith(".safetensors");
+
+async function inspectFile(name: string, options: LoadOptions): Promise<InspectedCheckpoint> {
+  const { path, name: shown } = await findFile(name, { offline: true });
+  const checkpoint = openSingleFile(path);
+  const published = readConfig(join(defaultFamily.publishedConfigs, denoiserFolder), configFile);
+  const { fit, components, notes } = await fitOf(name, options);
+  return {
+    kind: "checkpoint",
+    name: shown,
+    path,
+    family: defaultFamily.name,
+    config: components ?? defaultFamily.singleFile.configOf(checkpoint, published),
+    ...statisticsOf(checkpoint.entries.values()),
+    fit,
+    notes,
+  };
+}
+
+/** Whether a file would load with the other components that are on this machine, and its config with them. */
+async function fitOf(
+  model: string,
+  options: LoadOptions,
+): Promise<{
+  fit: InspectedFit | null;
+  components: InspectedCheckpoint["config"] | null;
+  notes: readonly string[];
+}> {
+  const resolved = resolveLoadOptions({ ...options, model, offline: true });
+  try {
+    resolveRepository(resolved.componentsFrom ?? defaultModel);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { fit: null, components: null, notes: [`The other components are not here: ${error.message}`] };
+  }
+  const { files } = await findModel(resolved);
+  const plan = await planModel(resolved, resolveRequest({ prompt: "any", depthImage: "any" }));
+  return {
+    fit: {
+      fits: plan.fits,
+      peak: plan.peak,
+      available: plan.machine.available,
+      quantize: resolved.quantize,
+      memory: resolved.memory,
+    },
+    components: files.denoiser?.config ?? null,
+    notes: files.notes,
+  };
+}
 
 async function inspectModel(options: LoadOptions): Promise<InspectedModel> {
   const resolved = resolveLoadOptions({ ...options, offline: true });
@@ -199,7 +265,7 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
 async function modelToCompare(options: LoadOptions): Promise<{ model: string; names: AdapterNames }> {
   if (options.model === undefined || options.model === null) {
     const family: Family = defaultFamily;
-    const configs = readModelConfigs({ family, configs: family.publishedConfigs });
+    const configs = readModelConfigs({ family, configs: family.publishedConfigs, denoiser: null });
     return { model: family.name, names: family.adapterNames(configs) };
   }
   const { repository, files } = await findModel(resolveLoadOptions({ ...options, offline: true }));

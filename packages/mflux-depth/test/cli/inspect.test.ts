@@ -7,6 +7,7 @@ import { after, describe, test } from "node:test";
 import { main } from "../../src/cli/main.js";
 import { saveModel } from "../../src/index.js";
 import { adapterFile } from "../support/adapters.js";
+import { oneFile } from "../support/one-file.js";
 import { bundled } from "../support/tiny-world.js";
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-inspect-"));
@@ -102,11 +103,22 @@ describe("inspect", () => {
     assert.match(found.problems, /is \[8, 64\], expected \[8, 768\]/);
   });
 
+  test("describes a transformer in one file", async () => {
+    const found = await asJson(oneFile("fp8-scaled.safetensors"), "--components-from", "tiny-world");
+    assert.equal(found.kind, "checkpoint");
+    assert.equal(found.config.num_single_layers, 2);
+    assert.equal(found.fit.fits, true);
+    assert.ok(found.dtypes.F8_E4M3 > found.dtypes.BF16);
+    const { stdout } = await inspect(oneFile("bfl.safetensors"), "--components-from", "tiny-world");
+    assert.match(stdout, /^blocks +1 double, 2 single$/m);
+    assert.match(stdout, /^Note: The text encoders and the VAE are those of tiny-world\.$/m);
+  });
+
   test("refuses what it does not know", async () => {
     const weights = join(bundled, "vae/diffusion_pytorch_model.safetensors");
     const { code, stderr } = await inspect(weights);
     assert.equal(code, 1);
-    assert.match(stderr, /this is not an adapter/);
+    assert.match(stderr, /this is not FLUX\.1's transformer/);
     assert.equal((await inspect(join(folder, "missing"))).code, 1);
     assert.equal((await inspect()).code, 2);
   });

@@ -72,6 +72,15 @@ export function openAdapterFile(path: string): AdapterFile {
   };
 }
 
+/**
+ * Tells whether a safetensors file holds an adapter rather than weights, by its keys.
+ * @throws {ModelError} when it is damaged.
+ */
+export const isAdapterFile = (path: string): boolean =>
+  [...readHeader(path).tensors.keys()].some((key) =>
+    /\.(lora|lokr|hada)_|\.lora\.|_lora\d?\.|\.diff(_b)?$/.test(key),
+  );
+
 function readHeader(path: string): SafetensorsHeader {
   try {
     return readSafetensorsHeader(path);
