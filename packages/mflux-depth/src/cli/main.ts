@@ -38,6 +38,10 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     summary: "Print the parameters inside an image",
     load: async () => (await import("./info.js")).info,
   },
+  inspect: {
+    summary: "Say what a model or a LoRA is, and whether it would load here",
+    load: async () => (await import("./inspect.js")).inspect,
+  },
   worker: {
     summary: "Serve the MFlux Depth node to NodeTool",
     load: () => loadCompanion("worker", "@mflux-depth/nodetool/worker"),

@@ -188,7 +188,7 @@ export const loadOptions = {
   model: {
     kind: { type: "model" },
     default: defaultModel,
-    text: "A Hub repository, a folder, or tiny-world for the bundled small checkpoint.",
+    text: "A Hub repository, a folder, tiny-world for the bundled small checkpoint, or a transformer in one file (FILE or REPO:FILE).",
     flags: ["--model", "-m"],
     value: "NAME",
     env: "MFLUX_DEPTH_MODEL",
@@ -216,6 +216,14 @@ export const loadOptions = {
     text: "Use local files only; fail if any are missing. HF_HUB_OFFLINE=1 does the same.",
     flags: ["--offline"],
     appliesTo: ["generate", "plan", "depth", "save"],
+  },
+  componentsFrom: {
+    kind: { type: "text" },
+    text: "The repository or folder with the text encoders and the VAE for a model in one file.",
+    defaultText: defaultModel,
+    flags: ["--components-from"],
+    value: "NAME",
+    appliesTo: ["generate", "plan", "save"],
   },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {

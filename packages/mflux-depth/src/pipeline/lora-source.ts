@@ -9,14 +9,10 @@ import { isFile, isFolder } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import { isRepositoryName } from "../hub/repository.js";
+import { type FoundFile, fileInRepository, findFile } from "./checkpoint-source.js";
 
 /** The file of a LoRA on this machine. */
-export interface LoraFile {
-  readonly path: string;
-  /** Its name without the folders of this machine: the file's or folder's, or the repository's with the file. */
-  readonly name: string;
-  /** The commit of its repository on the Hub. */
-  readonly revision: string | null;
+export interface LoraFile extends FoundFile {
   readonly sha256: string;
 }
 
@@ -46,37 +42,30 @@ export async function findLora(
   return { ...place, path, sha256: await hashOf(path, options.signal) };
 }
 
-async function locate(
-  source: string,
-  options: Parameters<typeof findLora>[1],
-): Promise<Omit<LoraFile, "sha256">> {
-  const local = { name: basename(resolve(source)), revision: null };
-  if (isFile(source)) return { ...local, path: resolve(source) };
-  if (isFolder(source))
-    return { ...local, path: join(resolve(source), chooseFile(source, readdirSync(source))) };
-  const [, repository, file] = /^([^:]+)(?::(.+))?$/.exec(source) ?? [];
-  if (repository === undefined || !isRepositoryName(repository))
+async function locate(source: string, options: Parameters<typeof findLora>[1]): Promise<FoundFile> {
+  if (isFolder(source)) {
+    const folder = resolve(source);
+    const path = join(folder, chooseFile(source, readdirSync(folder)));
+    return { path, name: basename(folder), revision: null };
+  }
+  if (isFile(source) || fileInRepository(source)) return findFile(source, options);
+  if (!isRepositoryName(source))
     throw new ModelError(
       source,
       "there is no such file or folder, and it is not the name of a repository (owner/name or owner/name:file)",
       { code: "model-not-found" },
     );
-  if (file !== undefined && /^[/\\]|(^|[/\\])\.\.([/\\]|$)/.test(file))
-    throw new ModelError(source, `${file} leads out of the repository`);
-  const found = await obtainRepository(
-    { model: repository },
-    { ...options, kind: loraKind(repository, file) },
-  );
-  const chosen = file ?? chooseFile(source, readdirSync(found.folder));
+  const found = await obtainRepository({ model: source }, { ...options, kind: loraKind(source) });
+  const chosen = chooseFile(source, readdirSync(found.folder));
   return { name: source, path: join(found.folder, chosen), revision: found.revision ?? null };
 }
 
 /** The files of a repository that one LoRA needs. */
-const loraKind = (repository: string, file: string | undefined): RepositoryKind => ({
+const loraKind = (repository: string): RepositoryKind => ({
   name: "LoRA",
   subject: "the LoRA",
   needed(names) {
-    const chosen = file ?? chooseFile(repository, names, { optional: true });
+    const chosen = chooseFile(repository, names, { optional: true });
     const config = chosen !== null && basename(chosen) === usualNames[1] ? [peftConfig] : [];
     return {
       small: config.filter((name) => names.includes(name)),

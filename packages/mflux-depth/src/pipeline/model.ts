@@ -10,13 +10,15 @@ import {
 } from "../families/family.js";
 import { kindFor } from "../families/kinds.js";
 import { readModelConfigs } from "../families/model-configs.js";
-import { type ModelFiles, openModelFiles } from "../families/model-files.js";
+import { type ModelFiles, openDenoiserFile, openModelFiles } from "../families/model-files.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
+import { defaultModel } from "../options/defaults.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
+import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
@@ -36,6 +38,7 @@ export async function findModel(
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
+  if (isCheckpointFile(options.model)) return findDenoiser(options, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
     { kind: kindFor.generation, offline, signal, onProgress },
@@ -52,6 +55,28 @@ export async function findModel(
       details: { remedies: [{ kind: "omit-option", option: "variant" }] },
     });
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
+}
+
+/**
+ * Finds a denoising network in one file, and the other components of its model.
+ * @throws as {@link findModel}.
+ */
+async function findDenoiser(
+  { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
+  { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<FoundModel> {
+  const obtaining = { offline, signal, onProgress };
+  const file = await findFile(model, { ...obtaining, revision });
+  const components = await obtainRepository(
+    { model: componentsFrom ?? defaultModel, variant },
+    { ...obtaining, kind: kindFor.components },
+  );
+  const files = openDenoiserFile(file.path, components.folder);
+  const note = `The text encoders and the VAE are those of ${components.name}.`;
+  return {
+    repository: { name: file.name, folder: components.folder, revision: file.revision ?? undefined },
+    files: { ...files, notes: [...files.notes, note] },
+  };
 }
 
 /**
@@ -131,6 +156,7 @@ export function openModel(
       ...shared,
       name,
       folder: join(folder, name),
+      file: name === family.denoising.component ? files.denoiser : null,
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === family.denoising.component && { original: files.original }),

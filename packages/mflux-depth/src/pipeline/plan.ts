@@ -15,6 +15,7 @@ import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
 import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
@@ -115,7 +116,7 @@ export async function planModel(
   { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
-  resolveRepository(options.model, { revision: options.revision });
+  if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
   const { repository, files } = await findModel({ ...options, offline: true });
   const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
   const model = openModel(files, options, deviceFor(options.device), { loras });

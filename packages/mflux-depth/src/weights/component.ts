@@ -41,6 +41,8 @@ export interface Preparation<M extends Module = Module> {
 export interface ComponentOptions<M extends Module> {
   /** The folder of its checkpoint. */
   readonly folder: string;
+  /** Its checkpoint, if it is not in the folder. */
+  readonly file?: { readonly path: string; open(): Checkpoint } | null | undefined;
   /** Its name in messages and progress. */
   readonly name: string;
   /** Makes the module, without weights. */
@@ -98,6 +100,11 @@ export class Component<M extends Module> {
     this.#options = options;
   }
 
+  /** The file or the folder of its weights, for messages. */
+  get source(): string {
+    return this.#options.file?.path ?? this.#options.folder;
+  }
+
   /**
    * Returns the module with its weights. They are read off the event loop, once for overlapping calls.
    * @throws {ModelError} if they are missing, damaged, or do not fit the config.
@@ -139,7 +146,7 @@ export class Component<M extends Module> {
     const checkpoint = this.#open();
     const quantized = storedBits(checkpoint) === null ? bits : null;
     const cached = quantized === null ? 0 : (this.#options.bufferCache?.quantizing ?? 0);
-    let [total, largest] = [this.#options.prepare?.bytes ?? 0, batchBytes];
+    let [total, largest] = [this.#options.prepare?.bytes ?? 0, Math.max(batchBytes, checkpoint.largest ?? 0)];
     for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
@@ -185,8 +192,8 @@ export class Component<M extends Module> {
   }
 
   #open(): Checkpoint {
-    const { folder, variant } = this.#options;
-    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const { folder, file, variant } = this.#options;
+    const checkpoint = file?.open() ?? openCheckpoint(folder, { variant: variantIn(folder, variant) });
     checkScales(checkpoint);
     return checkpoint;
   }

@@ -139,6 +139,7 @@ describe("load options", () => {
       allowPatterns: [],
       ignorePatterns: [],
       offline: false,
+      componentsFrom: undefined,
       configFrom: undefined,
       depthModel: undefined,
       quantize: 4,

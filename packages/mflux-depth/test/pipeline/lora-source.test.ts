@@ -121,7 +121,7 @@ describe("a LoRA on the Hub", () => {
     fixture.hub.host(repository, { "a.safetensors": bytes });
     await assert.rejects(
       find(`${repository}:b.safetensors`),
-      modelError(/the LoRA needs b\.safetensors, which the repository lacks/),
+      modelError(/this request needs b\.safetensors, which the repository lacks/),
     );
   });
 

@@ -12,30 +12,35 @@ import {
 import { clipLayers, type FusedLayer, type LayerSize, t5Layers, transformerLayers } from "./layers.js";
 import type { FluxConfigs } from "./networks.js";
 
-const dotted = (...prefixes: string[]): Spelling[] => prefixes.map((prefix) => ({ prefix, separator: "." }));
-const underscored = (...prefixes: string[]): Spelling[] =>
-  prefixes.map((prefix) => ({ prefix, separator: "_" }));
+const dotted = (prefix: string, writtenBy: string): Spelling => ({ prefix, separator: ".", writtenBy });
+const underscored = (prefix: string, writtenBy: string): Spelling => ({ prefix, separator: "_", writtenBy });
 
-/**
- * The transformer's prefixes: diffusers and PEFT; none (DiffSynth); ComfyUI and ai-toolkit; PEFT around a bare model
- * (fal); kohya; OneTrainer; LyCORIS (SimpleTuner). All occur with the names of diffusers and of Black Forest Labs.
- */
+const comfy = "ComfyUI, ai-toolkit";
+
+/** All prefixes of the transformer occur with the names of diffusers and of Black Forest Labs. */
 const transformerSpellings: readonly Spelling[] = [
-  ...dotted(
-    ...["transformer.", "", "diffusion_model.", "model.diffusion_model."],
-    ...["base_model.model.", "base_model.model.transformer."],
-  ),
-  ...underscored("lora_unet_", "lora_transformer_", "lycoris_"),
+  dotted("transformer.", "diffusers, PEFT"),
+  dotted("", "DiffSynth, xlabs"),
+  dotted("diffusion_model.", comfy),
+  dotted("model.diffusion_model.", comfy),
+  dotted("base_model.model.", "PEFT around a bare model, fal"),
+  dotted("base_model.model.transformer.", "PEFT around a bare model, fal"),
+  underscored("lora_unet_", "kohya"),
+  underscored("lora_transformer_", "OneTrainer"),
+  underscored("lycoris_", "LyCORIS, SimpleTuner"),
 ];
 /** Without or with CLIP's own prefix, `text_model.`, in front of the name. */
 const clipSpellings: readonly Spelling[] = [
-  ...dotted("text_encoder.", "text_encoders.clip_l.transformer."),
-  ...underscored("lora_te1_", "lora_te_"),
+  dotted("text_encoder.", "diffusers, PEFT"),
+  dotted("text_encoders.clip_l.transformer.", comfy),
+  underscored("lora_te1_", "kohya, OneTrainer"),
+  underscored("lora_te_", "kohya, OneTrainer"),
 ];
-/** kohya counts FLUX.1's T5 as the third encoder, OneTrainer as the second. */
 const t5Spellings: readonly Spelling[] = [
-  ...dotted("text_encoder_2.", "text_encoders.t5xxl.transformer."),
-  ...underscored("lora_te2_", "lora_te3_"),
+  dotted("text_encoder_2.", "diffusers, PEFT"),
+  dotted("text_encoders.t5xxl.transformer.", comfy),
+  underscored("lora_te3_", "kohya"),
+  underscored("lora_te2_", "OneTrainer"),
 ];
 
 /** Names of xlabs' layers, which have no modules of their own, and how many parts of the fused layer they cover. */
@@ -48,12 +53,14 @@ const processors: readonly (readonly [fused: RegExp, name: string, parts?: numbe
   [/^(single_blocks\.\d+)\.linear2$/, "$1.processor.proj_lora"],
 ];
 
+type UnspelledTarget = Omit<AdapterTarget, "writtenBy">;
+
 /** Resolves the names of adapters for a model with these configs. */
 export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }: FluxConfigs): AdapterNames {
   const table = new NameTable();
   // FLUX.1-dev has the latents alone; FLUX.1 Depth has the control latents behind them.
   const latents = 4 * vae.latentChannels;
-  const targetOf = (fused: FusedLayer, parts = fused.parts): AdapterTarget => ({
+  const targetOf = (fused: FusedLayer, parts = fused.parts): UnspelledTarget => ({
     component: "transformer",
     parts: parts.map(({ name, rows }) => ({ path: propertyPath(name), rows })),
     columns: parts[0]!.columns,
@@ -78,7 +85,7 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
   return { find: (name) => table.find(name), otherModel };
 }
 
-const encoderTarget = (component: string, { name, rows, columns }: LayerSize): AdapterTarget => ({
+const encoderTarget = (component: string, { name, rows, columns }: LayerSize): UnspelledTarget => ({
   component,
   parts: [{ path: propertyPath(name), rows }],
   columns,

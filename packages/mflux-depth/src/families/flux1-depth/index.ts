@@ -14,6 +14,7 @@ import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./ne
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
+import { singleFile } from "./single-file.js";
 import { clipEncoding, t5Encoding } from "./text.js";
 
 /**
@@ -58,6 +59,7 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
     readConfig: schedulerConfig,
     sigmas: (steps, imageTokens, { scheduler }) => sigmas(steps, imageTokens, scheduler),
   },
+  singleFile,
   packing: patchPacking,
   // The table of options shows the defaults of this family.
   defaults: {},

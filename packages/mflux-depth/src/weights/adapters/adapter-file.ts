@@ -1,6 +1,6 @@
 import { readSafetensorsHeader, type SafetensorsHeader } from "@mflux-depth/mlx";
 import { ModelError } from "../../errors.js";
-import { asModelError } from "../format.js";
+import { asModelError, type StoredTensor } from "../format.js";
 import { type AdapterRole, parseAdapterKey } from "./keys.js";
 
 /** A tensor of an adapter file. */
@@ -20,6 +20,7 @@ export interface AdapterModule {
 export interface AdapterFile {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, string>;
+  readonly entries: ReadonlyMap<string, StoredTensor>;
   readonly modules: readonly AdapterModule[];
   /** Keys that do not end like those of an adapter. */
   readonly strays: readonly string[];
@@ -60,10 +61,25 @@ export function openAdapterFile(path: string): AdapterFile {
   return {
     path,
     metadata: header.metadata,
+    entries: new Map(
+      Array.from(header.tensors, ([key, { dtype, shape, start, end }]) => [
+        key,
+        { dtype, shape, bytes: end - start },
+      ]),
+    ),
     modules: Array.from(modules, ([name, tensors]) => ({ name, tensors })),
     strays,
   };
 }
+
+/**
+ * Tells whether a safetensors file holds an adapter rather than weights, by its keys.
+ * @throws {ModelError} when it is damaged.
+ */
+export const isAdapterFile = (path: string): boolean =>
+  [...readHeader(path).tensors.keys()].some((key) =>
+    /\.(lora|lokr|hada)_|\.lora\.|_lora\d?\.|\.diff(_b)?$/.test(key),
+  );
 
 function readHeader(path: string): SafetensorsHeader {
   try {

@@ -18,6 +18,8 @@ export interface AdapterTarget {
   readonly columns: number;
   /** Inputs of the same layer in the model that this one was made from; the others were added behind them. */
   readonly earlierColumns?: number | undefined;
+  /** The programs that write such names: "ComfyUI, ai-toolkit". */
+  readonly writtenBy: string;
   /** Whether the file has the halves of the rows in the other order. */
   readonly swapsHalves?: boolean | undefined;
 }
@@ -34,6 +36,8 @@ export interface Spelling {
   readonly prefix: string;
   /** What stands between the parts of a name. */
   readonly separator: "." | "_";
+  /** The programs that use it. */
+  readonly writtenBy: string;
 }
 
 /**
@@ -44,9 +48,9 @@ export class NameTable {
   readonly #targets = new Map<string, AdapterTarget>();
 
   /** Adds a layer in several spellings. */
-  add(name: string, target: AdapterTarget, spellings: readonly Spelling[]): void {
-    for (const { prefix, separator } of spellings)
-      this.#targets.set(prefix + name.replaceAll(".", separator), target);
+  add(name: string, target: Omit<AdapterTarget, "writtenBy">, spellings: readonly Spelling[]): void {
+    for (const { prefix, separator, writtenBy } of spellings)
+      this.#targets.set(prefix + name.replaceAll(".", separator), { ...target, writtenBy });
   }
 
   find(name: string): AdapterTarget | undefined {
