@@ -23,6 +23,7 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
+export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
 export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,

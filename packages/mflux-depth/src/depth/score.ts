@@ -126,7 +126,7 @@ async function depthOf(
  * judges itself, because no other knows its rendered scenes without a download.
  * @param parameters of the image, if it has any
  */
-function judgeFor(parameters: Readonly<Record<string, unknown>> | undefined): string {
+export function judgeFor(parameters: Readonly<Record<string, unknown>> | undefined): string {
   if (parameters?.model === bundledModel) return bundledModel;
   const cameFromDepthAnything = depthAnything.models.some(
     ({ repository }) => repository === parameters?.depth_model,

@@ -6,7 +6,7 @@ export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js"
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { parseOption } from "./parse.js";
 export { requireNearAboveFar, resolveLoadOptions, resolveRequest, valuesOf } from "./resolve.js";
-export { scoreOptions } from "./score.js";
+export { bestOfKind, scoreOptions } from "./score.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,

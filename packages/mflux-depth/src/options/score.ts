@@ -1,3 +1,4 @@
+import type { OptionKind } from "./kinds.js";
 import { loadOptions, type OptionTable } from "./table.js";
 
 const { offline, device } = loadOptions;
@@ -28,3 +29,6 @@ export const scoreOptions = {
   offline,
   device,
 } as const satisfies OptionTable;
+
+/** How many images are compared to find the most faithful. */
+export const bestOfKind = { type: "integer", min: 2, max: 100 } as const satisfies OptionKind;

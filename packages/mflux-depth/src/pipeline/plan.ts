@@ -13,6 +13,7 @@ import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import { withAutoSize } from "./auto-size.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
 import type { StageName } from "./events.js";
@@ -102,12 +103,13 @@ function componentSizes(
  */
 export async function planModel(
   options: ResolvedLoadOptions,
-  request: ResolvedRequest,
+  given: ResolvedRequest,
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
   const { repository, files } = await findModel({ ...options, offline: true });
   const model = openModel(files, options, deviceFor(options.device));
+  const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes: string[] = [];
   let estimator: DepthEstimator | null = null;

@@ -29,6 +29,7 @@ export interface GenerationContext {
   readonly options: ResolvedLoadOptions;
   readonly estimators: EstimatorSource;
   readonly prompts: PromptCache;
+  readonly controls: Generation["controls"];
   /** Differences from the requested model, one sentence each. */
   readonly notes: readonly string[];
 }
@@ -48,7 +49,7 @@ interface Choice {
  */
 export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
   const { request, signal } = asked;
-  const { model, options, prompts, notes } = context;
+  const { model, options, prompts, controls, notes } = context;
   const warnings = new Warnings([...notes, ...request.warnings]);
   // Report problems with images before anything that takes long.
   const images = await readImages(request, warnings, signal);
@@ -61,7 +62,7 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
       `This may need ${describeBytes(plan.peak)} of memory, but only ${describeBytes(plan.machine.available)} is available.`,
     );
   const hasCacheLimit = options.cacheLimitGb !== undefined;
-  return { ...asked, workload, model, images, estimator, prompts, hasCacheLimit, warnings };
+  return { ...asked, workload, model, images, estimator, prompts, controls, hasCacheLimit, warnings };
 }
 
 /**

@@ -8,6 +8,7 @@ import { flux1Depth } from "../../src/families/flux1-depth/index.js";
 import type { GenerateRequest } from "../../src/index.js";
 import { resolveLoadOptions, resolveRequest } from "../../src/options/index.js";
 import { EstimatorSource } from "../../src/pipeline/estimator-source.js";
+import { LastArtifact } from "../../src/pipeline/last-artifact.js";
 import { latentGridOf } from "../../src/pipeline/latent-grid.js";
 import { type Model, openModel } from "../../src/pipeline/model.js";
 import { noiseLevelsOf } from "../../src/pipeline/noise-levels.js";
@@ -17,6 +18,7 @@ import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { stagesOf } from "../../src/pipeline/recipe.js";
 import { runRecipe } from "../../src/pipeline/runner.js";
 import { ModelTensors } from "../../src/pipeline/save-weights.js";
+import type { Artifacts } from "../../src/pipeline/stage.js";
 import { evenlySpaced, rearranged, writeRearranged } from "../support/rearranged-family.js";
 import { bundled, inMemory, smallRequest } from "../support/tiny-world.js";
 
@@ -47,6 +49,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
   const grid = latentGridOf(resolved, model);
   const { signal } = new AbortController();
   using prompts = new PromptCache();
+  using controls = new LastArtifact<Artifacts["control"]>();
   const estimators = new EstimatorSource({
     model: { name: "tiny-world", folder: bundled, revision: undefined },
     depthModel: undefined,
@@ -65,7 +68,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
       resume: null,
       signal,
     },
-    { model, options, estimators, prompts, notes: [] },
+    { model, options, estimators, prompts, controls, notes: [] },
   );
   const running = runRecipe(stagesOf(generation.workload), generation, "low");
   const sigmas: number[] = [];
