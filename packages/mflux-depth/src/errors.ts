@@ -43,12 +43,18 @@ export type Remedy =
       readonly option: string;
       readonly value?: string | number | boolean;
       readonly purpose?: string;
+      /** When it applies, as a clause: "white means far in this file". */
+      readonly condition?: string;
     }
-  | { readonly kind: "omit-option"; readonly option: string }
+  | { readonly kind: "omit-option"; readonly option: string; readonly condition?: string }
   /** Download a model before its first use; `option` is the one that names it, if known. */
   | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
   /** Look at what this machine lacks. */
-  | { readonly kind: "inspect-machine" };
+  | { readonly kind: "inspect-machine" }
+  /** Install a part of this package again: MLX's addon, the image codec, or everything. */
+  | { readonly kind: "reinstall"; readonly part: "mlx" | "codec" | "everything" }
+  /** Remove an environment variable, or give it another value. */
+  | { readonly kind: "correct-variable"; readonly variable: string };
 
 /** A problem that does not stop a request. */
 export interface Warning {

@@ -27,11 +27,13 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    base: { files: ["errors", "abort", "bytes", "listener", "record", "version"] },
+    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "version"] },
     // Which devices MLX has here; depth estimators and the pipeline both ask.
     device: { files: ["device"], layers: ["base"], packages: ["@mflux-depth/mlx"] },
     files: { files: ["files/"], layers: ["base"] },
     options: { files: ["options/"], layers: ["base"] },
+    // The parts of a command, which other packages' commands share.
+    command: { files: ["command/"], layers: ["base", "options"] },
     images: { files: ["images/"], layers: ["base", "files", "options"], packages: ["sharp", "exif-reader"] },
     tokenizers: {
       files: ["tokenizers/"],
@@ -79,7 +81,18 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     cli: {
       files: ["cli/"],
-      layers: ["base", "files", "options", "images", "memory", "depth", "pipeline", "doctor", "engine"],
+      layers: [
+        "base",
+        "files",
+        "options",
+        "command",
+        "images",
+        "memory",
+        "depth",
+        "pipeline",
+        "doctor",
+        "engine",
+      ],
       packages: ["@mflux-depth/mlx/exit-guard", "@mflux-depth/nodetool/worker"],
     },
   },
@@ -87,7 +100,15 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
     node: {
       files: [""],
-      packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/options", "@msgpack/msgpack", "ws"],
+      packages: [
+        "mflux-depth/advice",
+        "mflux-depth/command",
+        "mflux-depth/engine",
+        "mflux-depth/errors",
+        "mflux-depth/options",
+        "@msgpack/msgpack",
+        "ws",
+      ],
     },
   },
 };

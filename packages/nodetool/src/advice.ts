@@ -2,6 +2,7 @@
  * Errors and warnings of the library in the node's terms: properties for options, NodeTool's model manager for
  * downloads. Remedies that concern an option the node does not offer are left out.
  */
+import { asSentence, phraseRemedies, type Terms } from "mflux-depth/advice";
 import { ImageError, MemoryError, MfluxDepthError, type Remedy, type Warning } from "mflux-depth/errors";
 import { propertyFor } from "./properties.js";
 
@@ -10,7 +11,9 @@ export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (!(error instanceof MfluxDepthError)) return error.message;
   const alternatives = error instanceof MemoryError ? alternativesIn(error) : [];
-  return [sourceNamed(error), ...alternatives, ...adviceOn(error.details.remedies)].join(" ");
+  const advice = [...alternatives, ...adviceOn(error.details.remedies)];
+  const message = sourceNamed(error);
+  return advice.length === 0 ? message : [asSentence(message), ...advice].join(" ");
 }
 
 /** A warning's message for NodeTool, with what to do about it. */
@@ -32,24 +35,30 @@ function sourceNamed(error: MfluxDepthError): string {
 }
 
 /** One sentence for each remedy that the node can offer. */
-const adviceOn = (remedies: readonly Remedy[] = []): string[] => remedies.flatMap(sentenceFor);
+const adviceOn = (remedies: readonly Remedy[] = []): string[] => phraseRemedies(remedies, propertyTerms);
 
-function sentenceFor(remedy: Remedy): string[] {
-  switch (remedy.kind) {
-    case "set-option": {
-      const property = propertyFor(remedy.option);
-      return property ? [`Set ${property}${remedy.value === undefined ? "" : ` to ${remedy.value}`}.`] : [];
+const propertyTerms: Terms = {
+  set(option, value) {
+    const property = propertyFor(option);
+    if (property === undefined) return null;
+    return value === undefined ? `set ${property}` : `set ${property} to ${value}`;
+  },
+  omit(option) {
+    const property = propertyFor(option);
+    return property === undefined ? null : `leave ${property} empty`;
+  },
+  other(remedy) {
+    switch (remedy.kind) {
+      case "download":
+        return `download ${remedy.model} in NodeTool's model manager`;
+      case "correct-variable":
+        return `unset ${remedy.variable} in the worker's environment, or correct it`;
+      case "inspect-machine":
+      case "reinstall":
+        return "run mflux-depth doctor in a terminal";
     }
-    case "omit-option": {
-      const property = propertyFor(remedy.option);
-      return property ? [`Leave ${property} empty.`] : [];
-    }
-    case "download":
-      return [`Download ${remedy.model} in NodeTool's model manager.`];
-    case "inspect-machine":
-      return ["Run mflux-depth doctor in a terminal."];
-  }
-}
+  },
+};
 
 /** The settings that would fit, as far as they are properties. */
 function alternativesIn({ alternatives }: MemoryError): string[] {

@@ -18,6 +18,16 @@ describe("an error for NodeTool", () => {
     assert.match(advice({ kind: "omit-option", option: "depthImage" }), / Leave depth_image empty\.$/);
   });
 
+  test("says when a property should change, and what for", () => {
+    assert.equal(
+      advice(
+        { kind: "set-option", option: "depthImage", condition: "the photo is flat" },
+        { kind: "set-option", option: "image", purpose: "infer depth from a photo" },
+      ),
+      "x: it cannot be used. If the photo is flat, set depth_image. Set image to infer depth from a photo.",
+    );
+  });
+
   test("leaves out options that are not properties", () => {
     assert.equal(advice({ kind: "set-option", option: "force", value: true }), "x: it cannot be used.");
   });

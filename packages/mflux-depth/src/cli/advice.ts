@@ -2,6 +2,7 @@
  * What a user can do about an error, in flags and commands. Errors carry it as data; other front ends phrase it in
  * their own terms.
  */
+import { asSentence, phraseRemedies, type Terms } from "../advice.js";
 import { describeBytes } from "../bytes.js";
 import { type MemoryAlternative, MemoryError, type MfluxDepthError, type Remedy } from "../errors.js";
 import { loadOptions, type OptionSpec, requestOptions } from "../options/index.js";
@@ -18,20 +19,31 @@ export function messageWithAdvice(error: MfluxDepthError): string {
 }
 
 /** One sentence for each remedy. */
-export const adviceOn = (remedies: readonly Remedy[] = []): string[] => remedies.map(sentenceFor);
+export const adviceOn = (remedies: readonly Remedy[] = []): string[] => phraseRemedies(remedies, flagTerms);
 
-function sentenceFor(remedy: Remedy): string {
-  switch (remedy.kind) {
-    case "set-option":
-      return `Use ${flagWith(remedy.option, remedy.value)}${remedy.purpose ? ` to ${remedy.purpose}` : ""}.`;
-    case "omit-option":
-      return `Leave out ${flagOf(remedy.option)}.`;
-    case "download":
-      return `Download it now with ${downloadCommand(remedy)}.`;
-    case "inspect-machine":
-      return "Run mflux-depth doctor.";
-  }
-}
+const flagTerms: Terms = {
+  set: (option, value) => `use ${flagWith(option, value)}`,
+  omit: (option) => `leave out ${flagOf(option)}`,
+  other(remedy) {
+    switch (remedy.kind) {
+      case "download":
+        return `download it now with ${downloadCommand(remedy)}`;
+      case "inspect-machine":
+        return "run mflux-depth doctor";
+      case "reinstall":
+        return `run \`${reinstallCommands[remedy.part]}\``;
+      case "correct-variable":
+        return `unset ${remedy.variable}, or correct it`;
+    }
+  },
+};
+
+/** The commands that install parts of this package again. */
+export const reinstallCommands: Readonly<Record<Extract<Remedy, { kind: "reinstall" }>["part"], string>> = {
+  mlx: "npm rebuild @mflux-depth/mlx --foreground-scripts",
+  codec: "npm install --include=optional sharp",
+  everything: "npm ci",
+};
 
 /** "mflux-depth download --model NAME": the command that downloads a model. */
 export function downloadCommand({ model, option }: Extract<Remedy, { kind: "download" }>): string {
@@ -60,5 +72,3 @@ function flagWith(option: string, value: string | number | boolean | undefined):
   const no = spec.flags.find((flag) => flag.startsWith("--no-"));
   return value === false ? (no ?? `${flagOf(option)}=false`) : flagOf(option);
 }
-
-const asSentence = (message: string): string => (/[.!?]$/.test(message) ? message : `${message}.`);

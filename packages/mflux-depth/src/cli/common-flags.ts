@@ -1,8 +1,8 @@
 /*
  * Flags that several commands share and that are not options of the library.
  */
+import { type FlagValues, pick } from "../command/index.js";
 import { type LoadOptions, loadOptions, type OptionSpec, optionsFor } from "../options/index.js";
-import { type FlagValues, pick } from "./flags.js";
 
 type BooleanFlag = OptionSpec & { readonly kind: { readonly type: "boolean" } };
 

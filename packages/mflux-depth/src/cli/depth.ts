@@ -1,5 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
+import { type Command, describeFlags, type FlagValues, type Io, parseFlags, pick } from "../command/index.js";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { DepthFileOptions, DepthFormat } from "../depth/files.js";
@@ -9,10 +10,7 @@ import { isFolder } from "../files/folders.js";
 import { checkName, checkWritable, makeFolder, saveFile } from "../files/output.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import { depthOptions, loadOptions, type OptionTable, optionsFor, optionsIn } from "../options/index.js";
-import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { type FlagValues, parseFlags, pick } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const mapFlags = optionsIn(depthOptions, "map");
@@ -45,7 +43,7 @@ type Values = FlagValues<typeof flags>;
 export const depth: Command = {
   usage: `Usage: mflux-depth depth PHOTO … [FLAGS]
 
-Infers the depth of photos and writes a depth map for each, at the photo's size, white = near. A folder means all images
+Estimates the depth of photos and writes a depth map for each, at the photo's size, white = near. A folder means all images
 in it. The map of cat.jpg is cat_depth.png in the current folder, unless --output says otherwise. The path of each map
 is printed on standard output, everything else on standard error.
 

@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import { type Command, describeFlags, parseFlags, refusePositionals } from "../command/index.js";
 import {
   type EstimatorReport,
   inspectMachine,
@@ -7,11 +8,8 @@ import {
   type Problem,
 } from "../doctor/machine-report.js";
 import type { OptionTable } from "../options/index.js";
-import { downloadCommand } from "./advice.js";
-import type { Command } from "./command.js";
+import { downloadCommand, reinstallCommands } from "./advice.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, refusePositionals } from "./flags.js";
 
 const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;
 
@@ -26,7 +24,7 @@ ${describeFlags("Flags", flags)}`,
     const { values, positionals } = parseFlags(flags, argv);
     refusePositionals(positionals);
     const report = await inspectMachine(io.env);
-    const problems = report.problems.map((problem) => ({ ...problem, fix: fixFor(problem) }));
+    const problems = report.problems.map(phrased);
     io.stdout.write(
       values.json ? `${JSON.stringify({ ...report, problems })}\n` : print({ ...report, problems }),
     );
@@ -34,16 +32,32 @@ ${describeFlags("Flags", flags)}`,
   },
 };
 
-/** A report whose fixes are phrased. */
+interface PhrasedProblem extends Omit<Problem, "remedy"> {
+  /** The remedy, in commands and flags. */
+  readonly fix: string;
+}
+
+const phrased = ({ what, remedy, essential }: Problem): PhrasedProblem => ({
+  what,
+  fix: fixFor(remedy),
+  essential,
+});
+
+/** A report whose remedies are phrased. */
 type PhrasedReport = Omit<MachineReport, "problems"> & {
-  readonly problems: readonly (Omit<Problem, "fix"> & { readonly fix: string })[];
+  readonly problems: readonly PhrasedProblem[];
 };
 
-/** The fix of a problem, in commands and flags. */
-const fixFor = ({ fix }: Problem): string =>
-  typeof fix === "string"
-    ? fix
-    : `nothing to do: generate downloads what it needs. To download now, run ${downloadCommand(fix)}. Or use the bundled small model: --model tiny-world`;
+function fixFor(remedy: Problem["remedy"]): string {
+  switch (remedy.kind) {
+    case "download":
+      return `nothing to do: generate downloads what it needs. To download now, run ${downloadCommand(remedy)}. Or use the bundled small model: --model tiny-world`;
+    case "reinstall":
+      return reinstallCommands[remedy.part];
+    case "correct-variable":
+      return `unset ${remedy.variable}, or correct it`;
+  }
+}
 
 function print({
   version,

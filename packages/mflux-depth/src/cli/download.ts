@@ -1,9 +1,7 @@
+import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
 import type { ObtainedModel } from "../engine/models.js";
 import { loadOptions, type OptionTable, optionsFor } from "../options/index.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, progressOn, silent } from "./progress.js";
 
 const downloadOptions = optionsFor(loadOptions, "download");

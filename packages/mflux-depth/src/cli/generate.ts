@@ -1,4 +1,13 @@
 import { extname } from "node:path";
+import {
+  type Command,
+  describeFlags,
+  type FlagValues,
+  type Io,
+  parseFlags,
+  pick,
+  refusePositionals,
+} from "../command/index.js";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
@@ -10,6 +19,7 @@ import {
   type OptionTable,
   optionsFor,
   requestOptions,
+  requireDepthSource,
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
@@ -17,10 +27,7 @@ import type { GenerationEvent, StageName } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
-import type { Command, Io } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { type FlagValues, parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 import { readPrompt } from "./prompt.js";
 
@@ -106,12 +113,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     const load = loadOptionsFrom(pick(values, modelFlags));
     resolveLoadOptions(load);
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
-    if (!given.depthImage && !given.image)
-      throw new OptionError(
-        "depthImage",
-        "Give a depth map with --depth-image-path, or a photo to infer one from with --image-path.",
-        { code: "option-missing" },
-      );
+    requireDepthSource(given);
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
     formatOf(output);

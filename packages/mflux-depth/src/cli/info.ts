@@ -1,13 +1,11 @@
+import { type Command, describeFlags, parseFlags } from "../command/index.js";
 import { ImageError, OptionError } from "../errors.js";
 import { FileReadError, readRegularFile } from "../files/read.js";
 import { inspectImage } from "../images/decode.js";
 import { isTooDeep, mostLevels, readParameters } from "../images/metadata.js";
 import type { OptionTable } from "../options/index.js";
 import { isRecord } from "../record.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags } from "./flags.js";
 import { printableJson, printableLine } from "./printable.js";
 
 const flags = { json: jsonFlag("JSON"), help: helpFlag } as const satisfies OptionTable;

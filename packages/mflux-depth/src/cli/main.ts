@@ -1,8 +1,8 @@
+import type { Command, Io } from "../command/index.js";
 import { MfluxDepthError, OptionError } from "../errors.js";
 import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import { messageWithAdvice } from "./advice.js";
-import type { Command, Io } from "./command.js";
 import { printable } from "./printable.js";
 import { listenToSignals, Stopped } from "./signals.js";
 

@@ -1,4 +1,5 @@
 import { describeBytes } from "../bytes.js";
+import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
 import type { MachineMemory } from "../memory/machine.js";
 import type { MemoryPlan } from "../memory/plan.js";
 import {
@@ -9,10 +10,7 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import { flagsFor } from "./advice.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { generateFlags } from "./generate.js";
 
 /** The options of a request that change how much memory it needs. */
@@ -30,8 +28,8 @@ export const plan: Command = {
   usage: `Usage: mflux-depth plan [FLAGS]
 
 Estimates the peak memory of each stage of a generation from configs and weight headers, compares it with this
-machine's memory, and lists settings that would fit. Accepts every flag of generate; those below affect the plan. Loads
-and downloads nothing. The exit code is 1 when the generation would not fit.
+machine's memory, and lists settings that would fit. Accepts every flag of generate; those below affect the plan. It
+loads and downloads nothing. The exit code is 1 when the generation would not fit.
 
 ${describeFlags("The image", imageFlags)}
 ${describeFlags("The model", modelFlags)}

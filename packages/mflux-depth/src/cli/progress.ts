@@ -1,6 +1,6 @@
 import { describeBytes } from "../bytes.js";
+import type { Io } from "../command/index.js";
 import { estimatorDescriptions } from "../depth/descriptions.js";
-import type { Io } from "./command.js";
 import { printable, printableLine } from "./printable.js";
 
 /** Shows a command's progress: a bar redrawn on a terminal, one line per event elsewhere. */

@@ -1,11 +1,12 @@
 /*
  * The prompt of the command line: from a flag, a file or standard input.
  */
+
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
+import type { Io } from "../command/index.js";
 import { OptionError } from "../errors.js";
-import type { Io } from "./command.js";
 
 export interface PromptSource {
   /** The text, or "-" for standard input. */

@@ -1,10 +1,8 @@
 import { describeBytes } from "../bytes.js";
+import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
 import { OptionError } from "../errors.js";
 import { loadOptions, type OptionTable, optionsFor, resolveLoadOptions } from "../options/index.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, pick, refusePositionals } from "./flags.js";
 import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const modelFlags = {

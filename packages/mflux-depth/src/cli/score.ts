@@ -1,11 +1,11 @@
+import type { Command } from "../command/command.js";
+import { describeFlags } from "../command/flag-help.js";
+import { parseFlags, pick } from "../command/flags.js";
 import type { Fidelity, ScoreOptions } from "../depth/score.js";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";
 import { type OptionTable, scoreOptions } from "../options/index.js";
-import type { Command } from "./command.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
-import { describeFlags } from "./flag-help.js";
-import { parseFlags, pick } from "./flags.js";
 import { downloadOn, loadOn, progressOn, silent } from "./progress.js";
 
 const resultFlags = {

@@ -1,5 +1,5 @@
+import type { Command } from "../command/index.js";
 import { OptionError } from "../errors.js";
-import type { Command } from "./command.js";
 
 /**
  * Loads the worker for NodeTool. It is part of a package that depends on this one, so it is imported by name, when the

@@ -46,10 +46,9 @@ export function checkFileOptions({
   if (bits === 16 && (format !== "png" || colour))
     throw new OptionError("bits", "16 bits require a grey PNG.");
   if (format !== "npy" && metres)
-    throw new OptionError(
-      "metres",
-      "Distances in metres require an array; give the output the extension .npy.",
-    );
+    throw new OptionError("metres", "Distances in metres require an array.", {
+      details: { remedies: [{ kind: "set-option", option: "format", value: "npy" }] },
+    });
   if (format === "npy") requireNoImageOptions(options);
   return options;
 }

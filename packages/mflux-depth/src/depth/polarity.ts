@@ -14,7 +14,7 @@ const atAGlance = (map: Raster): Float32Array => resize(map, glance, glance, bil
  * @param source names the map in messages
  * @param known.inferred inverse depth of the photo, one channel
  * @param known.exchanged whether invertDepth has been applied
- * @returns a warning that says how to correct it, or null
+ * @returns a warning with a remedy, or null
  */
 export function polarityWarning(
   map: Raster,
@@ -32,15 +32,16 @@ export function polarityWarning(
 }
 
 const inverted = (source: string, reason: string, exchanged: boolean): Warning => ({
-  message: `${source} looks inverted: ${reason}. ${
-    exchanged
-      ? "If white means near in this file, omit invertDepth."
-      : "If white means far in this file, set invertDepth."
-  }`,
+  message: `${source} looks inverted: ${reason}.`,
   remedies: [
     exchanged
-      ? { kind: "omit-option", option: "invertDepth" }
-      : { kind: "set-option", option: "invertDepth", value: true },
+      ? { kind: "omit-option", option: "invertDepth", condition: "white means near in this file" }
+      : {
+          kind: "set-option",
+          option: "invertDepth",
+          value: true,
+          condition: "white means far in this file",
+        },
   ],
 });
 

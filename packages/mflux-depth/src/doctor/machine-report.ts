@@ -1,6 +1,6 @@
 /*
  * The state of this machine: the facts behind `doctor`. Nothing here throws for a broken machine; each problem is reported
- * with its fix.
+ * with its remedy.
  */
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
@@ -14,8 +14,7 @@ import { packageVersion } from "../version.js";
 export interface Problem {
   /** The problem in one sentence. */
   readonly what: string;
-  /** The remedy: a sentence, an npm command, or a model to download. */
-  readonly fix: string | Extract<Remedy, { kind: "download" }>;
+  readonly remedy: Extract<Remedy, { kind: "download" | "reinstall" | "correct-variable" }>;
   /** Whether it prevents all generations. */
   readonly essential: boolean;
 }
@@ -90,8 +89,8 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 /** Checks everything that a generation needs. */
 export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Promise<MachineReport> {
   const problems: Problem[] = [];
-  const failed = (what: string, error: unknown, fix: string): null => {
-    problems.push({ what: `${what}: ${message(error)}`, fix, essential: true });
+  const failed = (what: string, error: unknown, remedy: Problem["remedy"]): null => {
+    problems.push({ what: `${what}: ${message(error)}`, remedy, essential: true });
     return null;
   };
   const mlx = await inspectMlx(problems).catch((error: unknown) =>
@@ -99,20 +98,19 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
       "MLX does not work",
       error,
       /MFLUX_DEPTH_THREADS is /.test(message(error))
-        ? "unset MFLUX_DEPTH_THREADS, or correct it"
-        : "npm rebuild @mflux-depth/mlx --foreground-scripts",
+        ? { kind: "correct-variable", variable: "MFLUX_DEPTH_THREADS" }
+        : { kind: "reinstall", part: "mlx" },
     ),
   );
   const codec = await inspectCodec().catch((error: unknown) =>
-    failed(
-      "sharp, which reads and writes images, does not load",
-      error,
-      "npm install --include=optional sharp",
-    ),
+    failed("sharp, which reads and writes images, does not load", error, {
+      kind: "reinstall",
+      part: "codec",
+    }),
   );
   const models = await inspectModels(env, problems).catch((error: unknown) =>
     // Without MLX this fails too, and that problem has been reported.
-    mlx ? failed("models cannot be looked up", error, "npm ci") : null,
+    mlx ? failed("models cannot be looked up", error, { kind: "reinstall", part: "everything" }) : null,
   );
   return {
     version: packageVersion(),
@@ -139,7 +137,7 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
   if (process.platform === "linux" && name === "cpu" && calls < multiplications)
     problems.push({
       what: `MLX uses its own BLAS (${blas.name}), which is about fifty times slower than OpenBLAS`,
-      fix: "npm rebuild @mflux-depth/mlx --foreground-scripts",
+      remedy: { kind: "reinstall", part: "mlx" },
       essential: false,
     });
   return {
@@ -213,11 +211,15 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
   for (const { name, folder, option } of found) {
     if (folder !== null) continue;
     if (option === null)
-      problems.push({ what: "The bundled model is missing", fix: "npm ci", essential: false });
+      problems.push({
+        what: "The bundled model is missing",
+        remedy: { kind: "reinstall", part: "everything" },
+        essential: false,
+      });
     else
       problems.push({
         what: `${name} is not in the Hugging Face cache`,
-        fix: { kind: "download", model: name, option },
+        remedy: { kind: "download", model: name, option },
         essential: false,
       });
   }

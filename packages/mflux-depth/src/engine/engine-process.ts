@@ -1,7 +1,18 @@
 import type { ChildProcess } from "node:child_process";
+import { untilAborted } from "../abort.js";
 import { EngineError, restoreError } from "../errors.js";
 import { forkHost } from "./fork.js";
-import type { EngineEvent, EngineJob, EngineResult, FromEngine, HeldModel, ToEngine } from "./protocol.js";
+import type {
+  DepthJob,
+  DepthResult,
+  EngineEvent,
+  EngineJob,
+  EngineResult,
+  FromDepth,
+  FromEngine,
+  HeldModel,
+  ToEngine,
+} from "./protocol.js";
 
 /** A job with its cancellation and its listener. */
 export interface ProcessJob {
@@ -11,6 +22,9 @@ export interface ProcessJob {
 }
 
 type Answer = Exclude<FromEngine, { type: "event" }>;
+
+/** How a failed estimate ends: null if the process ended first. */
+type DepthAnswer = FromDepth | null;
 
 /** How long a process may take to end after its channel has closed. */
 const stopMs = 5000;
@@ -27,16 +41,19 @@ export class EngineProcess {
   #settle: ((answer: Answer | null) => void) | null = null;
   #onEvent: (event: EngineEvent) => void = () => {};
   #jobId = 0;
+  readonly #depths = new Map<number, (answer: DepthAnswer) => void>();
+  #depthId = 0;
   #held: HeldModel | null = null;
 
   /** @param env the environment of the process; this process's by default. */
   constructor(env: NodeJS.ProcessEnv | undefined) {
     this.#child = forkHost("host.js", env);
-    this.#child.on("message", (message: FromEngine) => this.#receive(message));
+    this.#child.on("message", (message: FromEngine | FromDepth) => this.#receive(message));
     this.exited = new Promise((resolve) => {
       const ended = (how: string): void => {
         this.#end ??= how;
         this.#settle?.(null);
+        for (const settle of this.#depths.values()) settle(null);
         resolve();
       };
       this.#child.once("exit", (code, signal) => ended(describeExit(code, signal)));
@@ -115,6 +132,29 @@ export class EngineProcess {
     }
   }
 
+  /**
+   * Estimates the depth of a photo: between two steps of the current job, or at once if there is none.
+   * @throws the error of the estimate, {@link EngineError} if the process ended meanwhile, or the signal's reason.
+   */
+  async estimateDepth(job: DepthJob, signal: AbortSignal | undefined): Promise<DepthResult> {
+    signal?.throwIfAborted();
+    const id = ++this.#depthId;
+    const answered = new Promise<DepthAnswer>((resolve) => {
+      this.#depths.set(id, resolve);
+      this.#send({ type: "depth", id, job });
+      if (this.#end !== null) resolve(null);
+    });
+    try {
+      const answer = await untilAborted(answered, signal);
+      if (!answer) throw new EngineError(this.#end ?? "The engine ended.", { code: "engine-ended" });
+      if (answer.type === "depth-error") throw restoreError(answer.error);
+      return answer.result;
+    } finally {
+      this.#depths.delete(id);
+      if (signal?.aborted) this.#send({ type: "cancel-depth", id });
+    }
+  }
+
   /** Kills the process; the current job fails with `reason`. */
   kill(reason: string): void {
     this.#end ??= reason;
@@ -132,13 +172,16 @@ export class EngineProcess {
   }
 
   #send(message: ToEngine): void {
+    // A process that was not started may have no channel; its error event follows.
+    if (this.#child.pid === undefined) return;
     // Ignore failed deliveries: the exit event reports a process that has ended.
     this.#child.send(message, () => {});
   }
 
-  #receive(message: FromEngine): void {
-    if (message.id !== this.#jobId) return;
-    if (message.type === "event") this.#onEvent(message.event);
+  #receive(message: FromEngine | FromDepth): void {
+    if (message.type === "depth" || message.type === "depth-error") this.#depths.get(message.id)?.(message);
+    else if (message.id !== this.#jobId) return;
+    else if (message.type === "event") this.#onEvent(message.event);
     else this.#settle?.(message);
   }
 }

@@ -1,4 +1,5 @@
 import { untilAborted } from "../abort.js";
+import { checkAdjustments } from "../depth/adjustments.js";
 import { EngineError, OptionError } from "../errors.js";
 import { Listener } from "../listener.js";
 import { shortOfMemory } from "../memory/pressure.js";
@@ -10,7 +11,18 @@ import { IdleWatch } from "./idle-watch.js";
 import { JobQueue, type QueuedJob } from "./job-queue.js";
 import { ModelUses } from "./model-uses.js";
 import { modelNamesOf } from "./models.js";
-import type { EngineEvent, EngineJob, EngineResult, HeldModel } from "./protocol.js";
+import type {
+  DepthJob,
+  DepthResult,
+  EngineEvent,
+  EngineJob,
+  EngineResult,
+  HeldModel,
+  JobPlan,
+  PlannedJob,
+} from "./protocol.js";
+import { residentMemory } from "./resident-memory.js";
+import { SideProcess } from "./side-process.js";
 import { deleteModel } from "./store.js";
 
 export interface EngineOptions {
@@ -64,6 +76,9 @@ export class Engine {
   #process: EngineProcess | null = null;
   /** Resolves once all processes that were told to stop have ended: two models may not fit into memory. */
   #stopped: Promise<unknown> = Promise.resolve();
+  readonly #side: SideProcess;
+  /** The ends of the estimates in progress. */
+  readonly #estimates = new Set<Promise<void>>();
   readonly #idle: IdleWatch;
   readonly #closing = new AbortController();
 
@@ -73,9 +88,71 @@ export class Engine {
     this.#imagesAsBytes = imagesAsBytes;
     this.#cancelSeconds = cancelSeconds;
     this.#downloads = new Downloads(env);
+    this.#side = new SideProcess(env);
     this.#idle = new IdleWatch({ idleSeconds: 600, shortOfMemory, pressureSeconds: 15, ...policy }, () =>
       this.#stop(),
     );
+  }
+
+  /**
+   * Estimates the depth of a photo without waiting for a running generation: in the side process if there is memory for
+   * it in addition to what the generation needs, otherwise between two of the generation's steps.
+   * @throws {OptionError} immediately, for an invalid option.
+   * @throws {ImageError} when the photo cannot be read, or shows no depth.
+   * @throws {ModelError} when the depth estimator cannot be found or does not load.
+   * @throws {MemoryError} when there is too little memory for an estimate.
+   * @throws {EngineError} if a process ended, or for an unexpected error.
+   */
+  async estimateDepth(
+    job: DepthJob,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<DepthResult> {
+    this.#requireOpen();
+    requireBytes("photo", job.photo);
+    checkAdjustments(job.adjustments ?? {});
+    resolveLoadOptions(job.load);
+    const models = modelNamesOf({ load: job.load, request: { prompt: "", image: job.photo } }, this.#env);
+    using _use = this.#uses.add(models);
+    await untilDeleted(models, signal);
+    const estimate = this.#estimate(job, this.#untilClosed(signal));
+    const ended = estimate.then(
+      () => {},
+      () => {},
+    );
+    this.#estimates.add(ended);
+    void ended.then(() => this.#estimates.delete(ended));
+    return await estimate;
+  }
+
+  async #estimate(job: DepthJob, signal: AbortSignal): Promise<DepthResult> {
+    const ask = async (required: boolean): Promise<DepthResult | null> => {
+      const running = this.#running?.job;
+      const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
+      const beside = running ? { job: planned(running), heldBytes } : null;
+      return (await this.#side.ask({ type: "depth", job, beside, required }, signal)).result;
+    };
+    const result = await ask(false);
+    if (result) return result;
+    if (this.#running && this.#process) return this.#process.estimateDepth(job, signal);
+    // Nothing runs: the model that waits for the next job gives way.
+    await this.evict();
+    return (await ask(true))!;
+  }
+
+  /**
+   * Plans the memory of a job in the side process. Reads no weights and downloads nothing.
+   * @returns the plan, with one sentence for each thing that could not be examined. What the engine holds now counts as
+   * available.
+   * @throws {OptionError} for an invalid option.
+   * @throws {ModelError} when the model is not on this machine, or is damaged.
+   * @throws {EngineError} if the process ended, or for an unexpected error.
+   */
+  async planJob(job: EngineJob, { signal }: { readonly signal?: AbortSignal } = {}): Promise<JobPlan> {
+    this.#requireOpen();
+    this.#check(job);
+    const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
+    const request = { type: "plan", job: planned(job), heldBytes } as const;
+    return (await this.#side.ask(request, this.#untilClosed(signal))).plan;
   }
 
   /** Whether a job is running. */
@@ -109,8 +186,7 @@ export class Engine {
    * @throws {EngineError} if the process ended, or for an unexpected error.
    */
   async generate(job: EngineJob, options: RunOptions = {}): Promise<EngineResult> {
-    if (this.#closing.signal.aborted)
-      throw new EngineError("This engine has been closed.", { code: "engine-closed" });
+    this.#requireOpen();
     const listener = new Listener(options.onEvent);
     using listened = listener.job(options.signal);
     const { signal } = listened;
@@ -127,20 +203,31 @@ export class Engine {
     return await result;
   }
 
+  /** The given signal, which also aborts when this engine is closed. */
+  #untilClosed(signal: AbortSignal | undefined): AbortSignal {
+    return AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
+  }
+
+  #requireOpen(): void {
+    if (this.#closing.signal.aborted)
+      throw new EngineError("This engine has been closed.", { code: "engine-closed" });
+  }
+
   /** @throws {OptionError} for an invalid option. */
   #check({ request, load }: EngineJob): void {
     refuseUnknown(Object.keys(request), Object.keys(requestOptions));
     resolveRequest(request);
     resolveLoadOptions(load);
     if (this.#imagesAsBytes)
-      for (const name of ["image", "depthImage"] as const) requireBytes(name, request[name]);
+      for (const name of ["image", "depthImage"] as const)
+        if (request[name]) requireBytes(name, request[name]);
   }
 
   async #download({ job, signal, onEvent }: ProcessJob, token: string | undefined): Promise<void> {
     this.#downloading++;
     try {
       await this.#downloads.obtain(job, {
-        signal: AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]),
+        signal: this.#untilClosed(signal),
         onProgress: (progress) => onEvent({ type: "load", ...progress }),
         token,
       });
@@ -170,7 +257,7 @@ export class Engine {
   async deleteModel(repository: string, { revision }: { readonly revision?: string } = {}): Promise<boolean> {
     if (this.#uses.has(repository))
       throw new EngineError(
-        `${repository} is used by a job; cancel the job or wait for its end, then delete the model.`,
+        `A job uses ${repository}; cancel it or wait for it to end, then delete the model.`,
         { code: "model-in-use", details: { model: repository } },
       );
     return whileDeleting(repository, async () => {
@@ -185,6 +272,7 @@ export class Engine {
     this.#closing.abort(reason);
     this.#queue.rejectAll(reason);
     if (this.#running) this.#process?.kill(reason.message);
+    this.#side.stop();
     await this.#stop();
   }
 
@@ -206,7 +294,8 @@ export class Engine {
   /** Runs a job in the process that is there, or in a new one if it has ended or never existed. */
   async #run(job: QueuedJob): Promise<EngineResult> {
     const options = { cancelSeconds: this.#cancelSeconds };
-    await untilAborted(this.#stopped, job.signal);
+    // A generation plans with the memory that is free at its start.
+    await untilAborted(Promise.all([this.#stopped, ...this.#estimates]), job.signal);
     this.#lastModels = modelNamesOf(job.job, this.#env);
     const kept = this.#process;
     const result = (kept && (await kept.run(job, options))) ?? (await this.#startProcess().run(job, options));
@@ -251,8 +340,14 @@ export class Engine {
 
 /** @throws {OptionError} for an image that is not the bytes of a file. */
 function requireBytes(name: string, image: unknown): void {
-  if (image === undefined || image === null || image instanceof Uint8Array) return;
-  throw new OptionError(name, `${name} must be the bytes of an encoded image: this engine reads no files.`, {
-    details: { expected: "the bytes of an encoded image" },
-  });
+  const expected = "the bytes of an encoded image";
+  if (!(image instanceof Uint8Array))
+    throw new OptionError(name, `${name} must be ${expected}.`, { details: { expected } });
+}
+
+/** A job as the planner needs it: of images, only the presence counts. */
+function planned({ load, request, previews }: EngineJob): PlannedJob {
+  const { latents: _, image, depthImage, ...rest } = request;
+  const mark = (given: unknown): string | null => (given === undefined || given === null ? null : "given");
+  return { load, request: { ...rest, image: mark(image), depthImage: mark(depthImage) }, previews };
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
  * @param env its environment; this process's by default.
  */
 export const forkHost = (
-  module: "host.js" | "store-host.js",
+  module: "host.js" | "side-host.js" | "store-host.js",
   env: NodeJS.ProcessEnv | undefined,
 ): ChildProcess =>
   fork(fileURLToPath(new URL(`./${module}`, import.meta.url)), [], {

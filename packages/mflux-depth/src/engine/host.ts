@@ -7,17 +7,30 @@ import { encodePreview } from "../images/encode.js";
 import type { StepEvent } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
 import { CheckpointTimer } from "./checkpoint-timer.js";
+import { Interludes } from "./interludes.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import type { EngineEvent, EngineJob, EngineResult, HeldModel, LoadProgress, ToEngine } from "./protocol.js";
 
 let running: { readonly id: number; readonly controller: AbortController } | null = null;
 let held: FluxDepth | null = null;
+const interludes = new Interludes();
 /** Reports the reading of weights, on behalf of the current job. */
 let onLoad: (progress: LoadProgress) => void = () => {};
 
 process.on("message", (message: ToEngine) => {
-  if (message.type === "generate") void run(message.id, message.job);
-  else if (running?.id === message.id) running.controller.abort();
+  switch (message.type) {
+    case "generate":
+      return void run(message.id, message.job);
+    case "cancel":
+      if (running?.id === message.id) running.controller.abort();
+      return;
+    case "depth":
+      interludes.add(message.id, message.job);
+      if (!running) void interludes.run();
+      return;
+    case "cancel-depth":
+      interludes.cancel(message.id);
+  }
 });
 endWithOwner();
 
@@ -27,12 +40,15 @@ async function run(id: number, job: EngineJob): Promise<void> {
   const tell = (event: EngineEvent): void => tellOwner({ type: "event", id, event });
   onLoad = (progress) => tell({ type: "load", ...progress });
   try {
+    // One that began without a job.
+    await interludes.run();
     const result = await generate(job, tell, controller.signal);
     tellOwner({ type: "result", id, result, held: describeHeld() });
   } catch (error) {
     tellOwner({ type: "error", id, error: serializeError(error), held: describeHeld() });
   } finally {
     running = null;
+    void interludes.run();
   }
 }
 
@@ -55,9 +71,7 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
     signal,
   });
   for await (const event of events) {
-    if (event.type === "step") await tellStep(event);
-    else if (event.type !== "result") tell(event);
-    else {
+    if (event.type === "result") {
       const { image, seed, metadata, timings, warnings, depthMap, latents } = event.result;
       const { width, height } = image;
       return {
@@ -67,6 +81,10 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
         latents: job.includeLatents ? latents : null,
       };
     }
+    if (event.type === "step") await tellStep(event);
+    else tell(event);
+    // The generation pauses while this loop is busy.
+    await interludes.run();
   }
   throw new Error("the generation ended without a result");
 }

@@ -6,12 +6,15 @@ export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export { modelNamesOf } from "./models.js";
 export type {
   CheckpointPolicy,
+  DepthJob,
   DepthMap,
+  DepthResult,
   EngineEvent,
   EngineJob,
   EngineResult,
   EngineStep,
   HeldModel,
+  JobPlan,
   Latents,
   Preview,
   Previews,

@@ -1,10 +1,10 @@
 /*
  * The owner of one of the engine's processes, as seen from that process: the other end of the channel that `fork` opens.
  */
-import type { FromEngine, FromStore } from "./protocol.js";
+import type { FromDepth, FromEngine, FromSide, FromStore } from "./protocol.js";
 
 /** Sends a message to the owner; failed deliveries are ignored. */
-export function tellOwner(message: FromEngine | FromStore): void {
+export function tellOwner(message: FromEngine | FromDepth | FromSide | FromStore): void {
   process.send?.(message, undefined, undefined, () => {});
 }
 

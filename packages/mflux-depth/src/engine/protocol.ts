@@ -2,15 +2,18 @@
  * The messages between the owner and the engine's processes. They cross the channel of a child process as structured
  * clones, images as bytes.
  */
+import type { MapAdjustments } from "../depth/adjustments.js";
 import type { SerializedError } from "../errors.js";
 import type { ModelPurpose } from "../families/kinds.js";
 import type { CachedModel } from "../hub/cached-models.js";
 import type { ModelSource } from "../hub/obtain.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import type { MapFormat } from "../images/map.js";
 import type { GenerateRequest, LoadOptions } from "../options/index.js";
 import type { Checkpoint } from "../pipeline/checkpoint.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "../pipeline/events.js";
 import type { FluxDepthOptions } from "../pipeline/flux-depth.js";
+import type { planModel } from "../pipeline/plan.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type Latents = GenerationResult["latents"];
@@ -104,9 +107,34 @@ export interface EngineResult {
   readonly latents: Latents | null;
 }
 
+/** A photo whose depth is to be estimated. */
+export interface DepthJob {
+  /** Decides the estimator: `depthModel`, or that of the model. */
+  readonly load: LoadOptions;
+  /** The bytes of the file. */
+  readonly photo: Uint8Array;
+  /** How inverse depth becomes the grey values of the map. */
+  readonly adjustments?: MapAdjustments | undefined;
+  /** The file format of the map; no map by default. */
+  readonly encode?: MapFormat | undefined;
+}
+
+export interface DepthResult {
+  /** Pixels of the photo, upright. */
+  readonly width: number;
+  readonly height: number;
+  /** Inverse depth at the estimator's own size, in its own units: near is large. Row by row. */
+  readonly inverse: { readonly data: Float32Array; readonly width: number; readonly height: number };
+  /** The adjusted map at the photo's size, encoded; null unless the job asks for it. */
+  readonly map: Uint8Array | null;
+}
+
 export type ToEngine =
   | { readonly type: "generate"; readonly id: number; readonly job: EngineJob }
-  | { readonly type: "cancel"; readonly id: number };
+  | { readonly type: "cancel"; readonly id: number }
+  /** To be carried out between two steps of the current job. */
+  | { readonly type: "depth"; readonly id: number; readonly job: DepthJob }
+  | { readonly type: "cancel-depth"; readonly id: number };
 
 export type FromEngine =
   | { readonly type: "event"; readonly id: number; readonly event: EngineEvent }
@@ -122,6 +150,42 @@ export type FromEngine =
       readonly error: SerializedError;
       readonly held: HeldModel | null;
     };
+
+export type FromDepth =
+  | { readonly type: "depth"; readonly id: number; readonly result: DepthResult }
+  | { readonly type: "depth-error"; readonly id: number; readonly error: SerializedError };
+
+/** What the memory of a generation depends on: its images only by their presence. */
+export type PlannedJob = Pick<EngineJob, "load" | "request" | "previews">;
+
+export type JobPlan = Awaited<ReturnType<typeof planModel>>;
+
+/** What the side process is asked; it answers requests in any order. */
+export type SideRequest =
+  | {
+      readonly type: "depth";
+      readonly job: DepthJob;
+      /** The generation in progress, whose memory is reserved, and what its process holds by now; null if there is none. */
+      readonly beside: { readonly job: PlannedJob; readonly heldBytes: number } | null;
+      /** Whether too little memory is an error; otherwise the answer is null. */
+      readonly required: boolean;
+    }
+  | {
+      readonly type: "plan";
+      readonly job: PlannedJob;
+      /** What the engine's process holds, which the job could reuse. */
+      readonly heldBytes: number;
+    };
+
+export type ToSide =
+  | { readonly type: "request"; readonly id: number; readonly request: SideRequest }
+  | { readonly type: "cancel"; readonly id: number };
+
+export type FromSide =
+  /** Null: there is too little memory. */
+  | { readonly type: "depth"; readonly id: number; readonly result: DepthResult | null }
+  | { readonly type: "plan"; readonly id: number; readonly plan: JobPlan }
+  | { readonly type: "error"; readonly id: number; readonly error: SerializedError };
 
 /** A task on the model cache. */
 export type StoreRequest =

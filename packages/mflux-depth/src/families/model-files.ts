@@ -86,9 +86,18 @@ function configsFor(folder: string, family: Family, configFrom: string | undefin
     folder,
     configFrom !== undefined
       ? `its weights do not match the configs in ${configFrom}: ${contradiction}`
-      : `mflux saved it without configs, and its shapes differ from the published ${family.name} (${contradiction}); ` +
-          "set configFrom to the folder or repository it was made from",
-    { details: { remedies: [{ kind: "set-option", option: "configFrom" }] } },
+      : `mflux saved it without configs, and its shapes differ from the published ${family.name} (${contradiction})`,
+    {
+      details: {
+        remedies: [
+          {
+            kind: "set-option",
+            option: "configFrom",
+            purpose: "name the folder or repository it was made from",
+          },
+        ],
+      },
+    },
   );
 }
 

@@ -43,8 +43,7 @@ export function resolveRepository(
   if (cached === null)
     throw new ModelError(
       model,
-      `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); ` +
-        `download it, or use the bundled model, ${bundledModel}`,
+      `it is neither a folder nor, at revision ${revision}, in the Hugging Face cache (${hubCache(env)}); the bundled model is ${bundledModel}`,
       { code: "model-not-found", details: { remedies: [{ kind: "download", model }] } },
     );
   return cached;

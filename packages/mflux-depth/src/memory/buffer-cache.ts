@@ -2,13 +2,31 @@
  * How many bytes of freed buffers MLX keeps on the CPU. Fresh buffers cost a page fault for every 4 kB, which adds up to
  * a tenth of a denoising step, so buffers are kept where the next computation needs the same sizes again.
  */
+import type { DeviceType } from "@mflux-depth/mlx";
 import { machineMemory } from "./machine.js";
 
-/** Between transformer blocks: the buffers of one block, but at most a twelfth of the machine's memory. */
-export const steppingCacheBytes = (): number => Math.floor(Math.min(2e9, machineMemory("cpu").total / 12));
+/** Limits of MLX's cache of freed buffers, in bytes. */
+export interface BufferCache {
+  /** Between transformer blocks: the buffers of one block. */
+  readonly stepping: number;
+  /** While tensors are quantized one after another: about the tensors of one block. */
+  readonly quantizing: number;
+  /** At all other times. */
+  readonly resting: number;
+}
 
-/** While tensors are quantized one after another: about the tensors of one block. */
-export const quantizingCacheBytes = (): number => Math.min(3e8, steppingCacheBytes());
+/** MLX's default on the CPU. */
+const defaultResting = 32 * 2 ** 20;
 
-/** At all other times: MLX's default on the CPU. */
-export const restingCacheBytes = 32 * 2 ** 20;
+/**
+ * The limits for an instance: the user's at all times, if there is one; otherwise at most a twelfth of the machine's
+ * memory.
+ * @param limit the user's limit, in bytes.
+ * @returns null on a GPU, where MLX's own limit is left alone.
+ */
+export function bufferCacheFor(device: DeviceType, limit: number | undefined): BufferCache | null {
+  if (device !== "cpu") return null;
+  if (limit !== undefined) return { stepping: limit, quantizing: limit, resting: limit };
+  const stepping = Math.floor(Math.min(2e9, machineMemory("cpu").total / 12));
+  return { stepping, quantizing: Math.min(3e8, stepping), resting: defaultResting };
+}

@@ -1,3 +1,9 @@
+/*
+ * The memory limits of control groups. packages/mlx/native/cgroup.h reads the same files for the allocator, which needs
+ * the limit before any JavaScript runs. This file cannot ask it: processes without MLX plan and watch memory too, and they
+ * need the memory that is left under each limit. Both follow the same rule: the tightest group from the process's own to
+ * the root counts, in version 1 and 2.
+ */
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 

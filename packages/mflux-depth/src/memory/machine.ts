@@ -12,6 +12,10 @@ export interface MachineMemory {
   readonly source: "memory" | "control group" | "GPU" | "MFLUX_DEPTH_MEMORY_GB";
 }
 
+/** Whether the available memory is what is free now; on a GPU and where it is set, it includes what other processes hold. */
+export const measuresFree = ({ source }: MachineMemory): boolean =>
+  source === "memory" || source === "control group";
+
 /** Bytes that Node, MLX, BLAS and the image codec take before anything is loaded. */
 export const programBytes = 150e6;
 

@@ -5,7 +5,13 @@ export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./chec
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { parseOption } from "./parse.js";
-export { requireNearAboveFar, resolveLoadOptions, resolveRequest, valuesOf } from "./resolve.js";
+export {
+  requireDepthSource,
+  requireNearAboveFar,
+  resolveLoadOptions,
+  resolveRequest,
+  valuesOf,
+} from "./resolve.js";
 export { bestOfKind, scoreOptions } from "./score.js";
 export { nearest } from "./suggest.js";
 export {

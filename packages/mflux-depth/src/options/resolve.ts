@@ -23,12 +23,7 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
   const { image, depthImage, latents } = values;
   const warnings: string[] = [];
 
-  if (image === undefined && depthImage === undefined)
-    throw new OptionError(
-      "depthImage",
-      "Give a depth map (depthImage) or a photo to infer one from (image).",
-      { code: "option-missing" },
-    );
+  requireDepthSource(values);
   requireNearAboveFar(values.depthNear, values.depthFar, ["depthNear", "depthFar"]);
 
   const both = image !== undefined && depthImage !== undefined;
@@ -73,6 +68,26 @@ export function requireNearAboveFar(
       nearName,
       `${nearName} (${near}) must be above ${farName} (${far}), because near becomes white.`,
     );
+}
+
+/**
+ * Checks that a request says where depth comes from: a depth map, or a photo.
+ * @throws {OptionError} when it does not.
+ */
+export function requireDepthSource({
+  image,
+  depthImage,
+}: Pick<GenerateRequest, "image" | "depthImage">): void {
+  if (image || depthImage) return;
+  throw new OptionError("depthImage", "There is neither a depth map nor a photo to estimate depth from.", {
+    code: "option-missing",
+    details: {
+      remedies: [
+        { kind: "set-option", option: "depthImage" },
+        { kind: "set-option", option: "image", purpose: "estimate depth from a photo" },
+      ],
+    },
+  });
 }
 
 /** The values of a tensor, row by row. */

@@ -14,6 +14,12 @@ export function deviceFor(requested: DeviceType | undefined): DeviceType {
   return requested;
 }
 
+/** The user's limit of MLX's cache of freed buffers, in bytes. */
+export const cacheLimitOf = ({
+  cacheLimitGb,
+}: Pick<ResolvedLoadOptions, "cacheLimitGb">): number | undefined =>
+  cacheLimitGb === undefined ? undefined : Math.round(cacheLimitGb * 1e9);
+
 /**
  * Checks the options that become settings of MLX while an instance computes. Changes nothing.
  * @throws {OptionError} when this machine does not have the device, or threads cannot be chosen for it.
@@ -31,6 +37,6 @@ export function computeSettingsOf({
   return {
     device,
     threads,
-    cacheLimit: cacheLimitGb === undefined ? undefined : Math.round(cacheLimitGb * 1e9),
+    cacheLimit: cacheLimitOf({ cacheLimitGb }),
   };
 }

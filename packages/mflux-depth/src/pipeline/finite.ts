@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { ModelError } from "../errors.js";
+import { ModelError, type Remedy } from "../errors.js";
 import type { StageName } from "./events.js";
 import { componentDType } from "./precision.js";
 import type { Generation } from "./stage.js";
@@ -39,9 +39,11 @@ export async function notFinite(
   generation: Pick<Generation, "request" | "model" | "signal">,
 ): Promise<ModelError> {
   const { stage, values, component } = origin;
+  const { reason, remedies } = await causeOf(origin, generation);
   return new ModelError(
     join(generation.model.folder, component),
-    `the stage ${stage} failed: ${values} are not finite numbers; ${await causeOf(origin, generation)}`,
+    `the stage ${stage} failed: ${values} are not finite numbers; ${reason}`,
+    { details: remedies ? { remedies } : {} },
   );
 }
 
@@ -54,15 +56,19 @@ async function allFinite(values: MxArray, signal: AbortSignal): Promise<boolean>
 async function causeOf(
   { component, network }: Origin,
   { request, model, signal }: Pick<Generation, "request" | "model" | "signal">,
-): Promise<string> {
+): Promise<{ readonly reason: string; readonly remedies?: readonly Remedy[] }> {
   for (const [path, parameter] of network.parameters())
     if (!(await allFinite(parameter, signal)))
-      return `tensor "${path}" of the weights is damaged, so obtain the model again`;
+      return { reason: `tensor "${path}" of the weights is damaged; get a new copy of the model` };
   const dtype = componentDType(model.family.components[component]!, model.precision);
-  if (dtype === "float16") return "float16 is too narrow for this model; set dtype to bfloat16 or float32";
+  if (dtype === "float16")
+    return {
+      reason: "float16 is too narrow for this model",
+      remedies: [{ kind: "set-option", option: "dtype", value: "bfloat16" }],
+    };
   const fromRequest =
     component === model.family.denoising.component
       ? `, or guidance ${request.guidance}${request.latents ? " or the given latents are" : " is"} too large for them`
       : "";
-  return `the weights may be damaged${fromRequest}`;
+  return { reason: `the weights may be damaged${fromRequest}` };
 }

@@ -23,6 +23,7 @@ import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
+import { FastPreviews } from "./fast-previews.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
@@ -131,9 +132,15 @@ export class FluxDepth {
       onDownload: progress.tell,
     });
     const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    const prompts = new PromptCache();
-    const controls = new LastArtifact<Artifacts["control"]>();
-    const context = { model, options, estimators, prompts, controls, notes };
+    const context = {
+      model,
+      options,
+      estimators,
+      prompts: new PromptCache(),
+      controls: new LastArtifact<Artifacts["control"]>(),
+      fastPreviews: new FastPreviews(),
+      notes,
+    };
     return new FluxDepth(repository, settings, context, progress);
   }
 

@@ -13,10 +13,11 @@ import { readModelConfigs } from "../families/model-configs.js";
 import { type ModelFiles, openModelFiles } from "../families/model-files.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
-import { quantizingCacheBytes, restingCacheBytes } from "../memory/buffer-cache.js";
+import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
+import { cacheLimitOf } from "./device.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
@@ -46,10 +47,9 @@ export async function findModel(
     variant !== undefined &&
     !componentNames(files.family).some((name) => variantIn(join(found.folder, name), variant))
   )
-    throw new ModelError(
-      found.folder,
-      `no component has weights of the variant ${JSON.stringify(variant)}; choose another, or omit variant`,
-    );
+    throw new ModelError(found.folder, `no component has weights of the variant ${JSON.stringify(variant)}`, {
+      details: { remedies: [{ kind: "omit-option", option: "variant" }] },
+    });
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
@@ -74,6 +74,8 @@ export interface Model {
   readonly components: Components;
   readonly precision: Precision;
   readonly device: DeviceType;
+  /** How many freed buffers MLX keeps; null where its own limit is left alone. */
+  readonly bufferCache: BufferCache | null;
   /** The time spent reading weights so far. */
   readonly loading: { seconds: number };
   /** Adds to `loading` and reports progress. The depth estimator calls it too. */
@@ -110,12 +112,12 @@ export function openModel(
     loading.seconds += progress.seconds ?? 0;
     onProgress?.(progress);
   };
-  const cachesFreely = device === "cpu" && options.cacheLimitGb === undefined;
+  const bufferCache = bufferCacheFor(device, cacheLimitOf(options));
   const shared = {
     bits: options.quantize,
     matricesAsStored: precision.matricesAsStored,
     variant: options.variant,
-    cacheLimit: cachesFreely ? { quantizing: quantizingCacheBytes(), resting: restingCacheBytes } : undefined,
+    bufferCache,
     onProgress: onLoad,
   };
   const component = (name: string, descriptor: ComponentDescriptor): Component<Module> => {
@@ -140,6 +142,7 @@ export function openModel(
     ),
     precision,
     device,
+    bufferCache,
     loading,
     onLoad,
   };

@@ -8,7 +8,7 @@ import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
-import { type MachineMemory, machineMemory } from "../memory/machine.js";
+import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
@@ -16,7 +16,7 @@ import type { HeldSize } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
-import type { StageName } from "./events.js";
+import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
@@ -29,9 +29,9 @@ export const workloadOf = (
   request: ResolvedRequest,
   {
     estimatesDepth,
-    previews = false,
+    previews = null,
     resume = null,
-  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
+  }: { estimatesDepth: boolean; previews?: PreviewKind | null; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
@@ -95,6 +95,13 @@ function componentSizes(
   };
 }
 
+export interface PlanOptions {
+  /** How previews of steps are made; null, the default, for none. */
+  readonly previews?: PreviewKind | null;
+  /** Bytes that another process holds and would give up for this generation (default 0). */
+  readonly reclaimable?: number;
+}
+
 /**
  * Plans the memory of a generation before a model is loaded. Reads no weights and downloads nothing.
  * @returns the plan, with one sentence for each thing that could not be examined.
@@ -104,6 +111,7 @@ function componentSizes(
 export async function planModel(
   options: ResolvedLoadOptions,
   given: ResolvedRequest,
+  { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });
@@ -122,8 +130,9 @@ export async function planModel(
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
     }
-  const workload = workloadOf(request, { estimatesDepth: estimator !== null });
-  return { ...planGeneration(model, workload, { policy: options.memory, estimator }), notes };
+  const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
+  const machine = withReclaimed(machineMemory(model.device), reclaimable);
+  return { ...planGeneration(model, workload, { policy: options.memory, estimator, machine }), notes };
 }
 
 /** A sentence about the licence of a published estimator. */
@@ -131,3 +140,11 @@ function licenceOf(depthModel: string = defaultDepthModel): string[] {
   const model = publishedEstimators.find(({ repository }) => repository === depthModel);
   return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
 }
+
+/** The memory of a machine on which another process gives up what it holds. */
+const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemory => ({
+  ...machine,
+  available: measuresFree(machine)
+    ? Math.min(machine.total, machine.available + reclaimable)
+    : machine.available,
+});

@@ -43,7 +43,8 @@ export function choosePrecision(
   if (options.int8 && !canInt8)
     throw new OptionError(
       "int8",
-      "int8 needs a Linux CPU that computes in float32, with AVX-512 VNNI or AVX-VNNI, or with AVX2 for weights of up to 6 bits; leave int8 out on this machine.",
+      "int8 needs a Linux CPU that computes in float32, with AVX-512 VNNI or AVX-VNNI, or with AVX2 for weights of up to 6 bits.",
+      { details: { remedies: [{ kind: "omit-option", option: "int8" }] } },
     );
   return {
     dtype,

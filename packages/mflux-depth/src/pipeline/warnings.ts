@@ -1,3 +1,4 @@
+import { inOptions } from "../advice.js";
 import type { Warning } from "../errors.js";
 import type { GenerationEvent } from "./events.js";
 
@@ -15,9 +16,9 @@ export class Warnings {
     for (const one of warnings) this.#all.push(typeof one === "string" ? { message: one } : one);
   }
 
-  /** One sentence for each warning so far. */
+  /** Each warning so far in one or two sentences, with its remedy in the names of options. */
   get messages(): readonly string[] {
-    return this.#all.map(({ message }) => message);
+    return this.#all.map(inOptions);
   }
 
   /** Yields the warnings added since the last report. */

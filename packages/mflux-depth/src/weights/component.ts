@@ -53,14 +53,14 @@ export interface ComponentOptions<M extends Module> {
   readonly bits: Bits | null;
   /** The folder that a saved component was made from, to recover a tensor that saving lost. */
   readonly original?: string | null;
-  /** How much freed memory MLX may keep for new buffers while quantizing; unchanged by default. */
-  readonly cacheLimit?: CacheLimit | undefined;
+  /** How much freed memory MLX may keep for new buffers while quantizing; null or absent leaves its limit alone. */
+  readonly bufferCache?: BufferLimits | null | undefined;
   readonly prepare?: Preparation<M> | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
 /** Limits of MLX's cache of freed buffers, in bytes. */
-export interface CacheLimit {
+export interface BufferLimits {
   /** While tensors are being read and quantized, one after another. */
   readonly quantizing: number;
   /** Afterwards. */
@@ -134,7 +134,7 @@ export class Component<M extends Module> {
     const { dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
     const checkpoint = this.#open();
     const quantized = storedBits(checkpoint) === null ? bits : null;
-    const cached = quantized === null ? 0 : (this.#options.cacheLimit?.quantizing ?? 0);
+    const cached = quantized === null ? 0 : (this.#options.bufferCache?.quantizing ?? 0);
     let [total, largest] = [this.#options.prepare?.bytes ?? 0, batchBytes];
     for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
       if (rename(name) === null) continue;
@@ -209,11 +209,11 @@ export class Component<M extends Module> {
     report("start");
     const module = build();
     const options = weightOptions(this.#options, checkpoint);
-    const { cacheLimit } = this.#options;
+    const { bufferCache } = this.#options;
     // Keep buffers of quantized tensors for the next ones.
     using _cache =
-      options.quantization && cacheLimit
-        ? memory.keepBuffers(cacheLimit.quantizing, cacheLimit.resting)
+      options.quantization && bufferCache
+        ? memory.keepBuffers(bufferCache.quantizing, bufferCache.resting)
         : null;
     await loadWeights(module, checkpoint, {
       ...options,

@@ -57,6 +57,21 @@ describe("advice on the command line", () => {
       assert.equal(advice(remedy), `x: it cannot be used. Download it now with ${command}.`);
     });
 
+  test("says when a flag applies", () => {
+    assert.match(
+      advice({ kind: "omit-option", option: "invertDepth", condition: "white means near" }),
+      / If white means near, leave out --invert-depth\.$/,
+    );
+  });
+
+  test("names the command that installs a part again", () => {
+    assert.match(advice({ kind: "reinstall", part: "everything" }), / Run `npm ci`\.$/);
+  });
+
+  test("names a variable to correct", () => {
+    assert.match(advice({ kind: "correct-variable", variable: "X" }), / Unset X, or correct it\.$/);
+  });
+
   test("names the command that inspects the machine", () => {
     assert.match(advice({ kind: "inspect-machine" }), / Run mflux-depth doctor\.$/);
   });

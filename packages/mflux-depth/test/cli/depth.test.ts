@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import sharp from "sharp";
-import type { Io } from "../../src/cli/command.js";
 import { main } from "../../src/cli/main.js";
+import type { Io } from "../../src/command/command.js";
 import { at } from "../support/tensors.js";
 
 const example = (name: string): string => at(`../../examples/images/${name}`);

@@ -59,7 +59,11 @@ describe("generate exits with 2 for", () => {
     ],
     ["a prompt file that is a folder", [...withMap, "--prompt-file", "/"], /\/: is a folder/],
     ["two prompts", [...withMap, "--prompt", "a", "--prompt-file", "b"], /not both/],
-    ["no image", ["generate", "--prompt", "x"], /^Give a depth map with --depth-image-path/],
+    [
+      "no image",
+      ["generate", "--prompt", "x"],
+      /^There is neither a depth map nor a photo.* Use --depth-image-path FILE\. Use --image-path FILE to estimate depth/,
+    ],
     ["no steps", [...smallRequest, "--steps", "0"], /^--steps must be a whole number from 1 to 50, not 0\.$/],
     ["half a step", [...smallRequest, "--steps=2.5"], /not 2\.5/],
     [
@@ -374,7 +378,7 @@ describe("generate with a map that looks inverted", () => {
     const argv = [...smallImage, "--prompt", "x", "--depth-image", at("inverted.png"), "-o", at("swap.png")];
     const { code, stderr } = await run(argv);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /^Note: .*inverted\.png .* Use --invert-depth\.$/m);
+    assert.match(stderr, /^Note: .*inverted\.png .* If white means far in this file, use --invert-depth\.$/m);
   });
 });
 

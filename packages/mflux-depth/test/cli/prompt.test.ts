@@ -4,8 +4,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { describe, test } from "node:test";
-import type { Io } from "../../src/cli/command.js";
 import { type PromptSource, readPrompt } from "../../src/cli/prompt.js";
+import type { Io } from "../../src/command/command.js";
 import { OptionError } from "../../src/errors.js";
 import { folderPerTest } from "../support/folders.js";
 

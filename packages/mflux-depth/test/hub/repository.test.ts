@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
+import { ModelError } from "../../src/errors.js";
 import { resolveRepository } from "../../src/hub/repository.js";
 import { folderPerTest } from "../support/folders.js";
 import { refused } from "../support/refusals.js";
@@ -70,7 +71,15 @@ describe("in the cache, resolveRepository", () => {
     });
 
   test("says how to get a repository that is not there", () => {
-    refused(() => resolve(), "owner/name", /download it, or use the bundled model, tiny-world/);
+    refused(() => resolve(), "owner/name", /; the bundled model is tiny-world$/);
+    assert.throws(
+      () => resolve(),
+      (error) => {
+        assert.ok(error instanceof ModelError);
+        assert.deepEqual(error.details.remedies, [{ kind: "download", model: "owner/name" }]);
+        return true;
+      },
+    );
   });
 });
 

@@ -59,7 +59,18 @@ describe("a request", () => {
     });
 
   test("refuses to have neither a depth map nor a photo", () => {
-    assert.throws(() => resolveRequest({ prompt: "x" }), /depth map \(depthImage\) or a photo/);
+    assert.throws(
+      () => resolveRequest({ prompt: "x" }),
+      (error) => {
+        assert.ok(error instanceof OptionError && error.code === "option-missing");
+        assert.match(error.message, /neither a depth map nor a photo/);
+        assert.deepEqual(
+          error.details.remedies?.map((remedy) => "option" in remedy && remedy.option),
+          ["depthImage", "image"],
+        );
+        return true;
+      },
+    );
   });
 
   test("requires a photo for imageStrength", () => {

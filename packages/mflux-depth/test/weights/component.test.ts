@@ -8,7 +8,7 @@ import { readConfig } from "../../src/files/json.js";
 import { T5Encoder, t5Config } from "../../src/models/t5.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
 import { findModel, openModel } from "../../src/pipeline/model.js";
-import { type CacheLimit, Component, type LoadProgress } from "../../src/weights/component.js";
+import { type BufferLimits, Component, type LoadProgress } from "../../src/weights/component.js";
 import { writeLargeText } from "../support/holes.js";
 
 describe("Component.size matches the memory held", () => {
@@ -45,7 +45,7 @@ describe("a component whose weights take seconds to read", () => {
     onProgress = () => {};
   });
 
-  function textEncoder(cacheLimit?: CacheLimit): Component<T5Encoder> {
+  function textEncoder(bufferCache?: BufferLimits): Component<T5Encoder> {
     const weights = join(folder, "model", "text_encoder_2");
     const config = t5Config(readConfig(weights, "config.json"), "config.json");
     return new Component({
@@ -55,7 +55,7 @@ describe("a component whose weights take seconds to read", () => {
       rename: T5Encoder.sanitize,
       dtype: "float32",
       bits: 4,
-      cacheLimit,
+      bufferCache,
       onProgress: (event) => {
         progress.push(event);
         onProgress();
@@ -150,25 +150,25 @@ describe("a component whose weights take seconds to read", () => {
   });
 
   test("reuses the buffers of dense tensors while it quantizes, and frees them at the end", async () => {
-    const cacheLimit = { quantizing: 40e6, resting: 1e6 };
-    const before = memory.setCacheLimit(cacheLimit.resting);
-    const component = textEncoder(cacheLimit);
+    const bufferCache = { quantizing: 40e6, resting: 1e6 };
+    const before = memory.setCacheLimit(bufferCache.resting);
+    const component = textEncoder(bufferCache);
     const baseline = inMemory();
     let most = 0;
     onProgress = () => {
       most = Math.max(most, memory.cacheMemory());
     };
     await component.get();
-    assert.ok(most > 10 * cacheLimit.resting && most <= cacheLimit.quantizing, `${most} bytes were kept`);
+    assert.ok(most > 10 * bufferCache.resting && most <= bufferCache.quantizing, `${most} bytes were kept`);
     assert.equal(memory.cacheMemory(), 0);
-    assert.equal(memory.setCacheLimit(before), cacheLimit.resting);
+    assert.equal(memory.setCacheLimit(before), bufferCache.resting);
     component.free();
     assert.deepEqual(inMemory(), baseline);
   });
 
   test("counts the buffers that it reuses in the memory of reading", () => {
-    const cacheLimit = { quantizing: 40e6, resting: 1e6 };
-    assert.equal(textEncoder(cacheLimit).size().reading - textEncoder().size().reading, 40e6);
+    const bufferCache = { quantizing: 40e6, resting: 1e6 };
+    assert.equal(textEncoder(bufferCache).size().reading - textEncoder().size().reading, 40e6);
   });
 
   test("holds nothing if it is freed while it loads", async () => {

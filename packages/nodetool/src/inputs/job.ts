@@ -4,7 +4,7 @@
  */
 import type { EngineJob } from "mflux-depth/engine";
 import { OptionError } from "mflux-depth/errors";
-import { checkOption } from "mflux-depth/options";
+import { checkOption, requireDepthSource } from "mflux-depth/options";
 import {
   defaultOf,
   isRequestOption,
@@ -33,10 +33,7 @@ export function jobOf(inputs: RunInputs): EngineJob {
   const [request, load]: [Record<string, unknown>, Record<string, unknown>] = [{}, {}];
   for (const property of nodeProperties)
     (isRequestOption(property.option) ? request : load)[property.option] = valueIn(inputs, property);
-  if (!request.image && !request.depthImage)
-    throw new OptionError("depth_image", "Connect a depth map to depth_image, or a photo to image.", {
-      code: "option-missing",
-    });
+  requireDepthSource(request);
   // Each value has been checked by its option's kind.
   return { load, request: request as unknown as EngineJob["request"], format: "png" };
 }

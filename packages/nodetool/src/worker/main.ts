@@ -3,35 +3,25 @@
  */
 import { Console } from "node:console";
 import { isIPv4 } from "node:net";
-import type { Readable, Writable } from "node:stream";
+import type { Io } from "mflux-depth/command";
 import { Engine } from "mflux-depth/engine";
 import { MfluxDepthError, OptionError } from "mflux-depth/errors";
 import { definition } from "../definition.js";
 import { documentationPage } from "../documentation.js";
-import { frameLimitIn, idleSecondsIn, parseFlags, placeIn, usage, type WorkerFlags } from "./flags.js";
+import { frameLimitIn, readFlags, usage, type WorkerFlags } from "./flags.js";
 import { serveStdio } from "./stdio.js";
 import { serveWebSocket } from "./websocket.js";
 import { Worker } from "./worker.js";
 
 export { usage } from "./flags.js";
 
-/** The process's streams, environment and signal. */
-export interface WorkerIo {
-  readonly stdin: Readable;
-  readonly stdout: Writable;
-  readonly stderr: Writable;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** Ends the worker. */
-  readonly signal: AbortSignal;
-}
-
 /**
  * Runs the worker until its signal is aborted or, over pipes, the host has gone.
  * @returns the exit code.
  * @throws the signal's reason, or {OptionError} for wrong usage.
  */
-export async function run(argv: readonly string[], io: WorkerIo): Promise<number> {
-  const values = parseFlags(argv);
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const values = readFlags(argv);
   // Go on when the reader of the address or the log has gone.
   for (const stream of [io.stdout, io.stderr]) stream.on("error", () => {});
   if (values.describe) {
@@ -42,7 +32,7 @@ export async function run(argv: readonly string[], io: WorkerIo): Promise<number
     io.stdout.write(documentationPage(definition));
     return 0;
   }
-  const engine = new Engine({ idleSeconds: idleSecondsIn(values) });
+  const engine = new Engine({ idleSeconds: 60 * values.idleMinutes });
   try {
     await (values.stdio ? overPipes(engine, values, io) : overWebSocket(engine, values, io));
   } finally {
@@ -52,12 +42,11 @@ export async function run(argv: readonly string[], io: WorkerIo): Promise<number
   return 0;
 }
 
-async function overPipes(engine: Engine, values: WorkerFlags, io: WorkerIo): Promise<void> {
-  for (const name of ["host", "port", "no-token"] as const)
-    if (values[name] !== undefined)
-      throw new OptionError(`--${name}`, `--${name} has no effect with --stdio, which does not listen.`, {
-        code: "option-conflict",
-      });
+async function overPipes(engine: Engine, values: WorkerFlags, io: Io): Promise<void> {
+  for (const flag of values.forListening)
+    throw new OptionError(flag, `${flag} has no effect with --stdio, which does not listen.`, {
+      code: "option-conflict",
+    });
   // The host would read a printed line as a frame.
   globalThis.console = new Console(io.stderr, io.stderr);
   const frameLimit = frameLimitIn(io.env);
@@ -65,10 +54,10 @@ async function overPipes(engine: Engine, values: WorkerFlags, io: WorkerIo): Pro
   await serveStdio(worker, io, { frameLimit, signal: io.signal });
 }
 
-async function overWebSocket(engine: Engine, values: WorkerFlags, io: WorkerIo): Promise<void> {
-  const { host, port } = placeIn(values);
+async function overWebSocket(engine: Engine, values: WorkerFlags, io: Io): Promise<void> {
+  const { host, port } = values;
   const token = io.env.NODETOOL_WORKER_TOKEN ?? "";
-  if (token === "" && !isLoopback(host) && !values["no-token"])
+  if (token === "" && !isLoopback(host) && values.token !== false)
     throw new OptionError(
       "--host",
       `Anyone who can reach ${host} could use this worker: set NODETOOL_WORKER_TOKEN, or use --no-token.`,
@@ -93,7 +82,7 @@ async function overWebSocket(engine: Engine, values: WorkerFlags, io: WorkerIo):
 }
 
 const logTo =
-  ({ stderr }: WorkerIo) =>
+  ({ stderr }: Io) =>
   (line: string): void =>
     void stderr.write(`${line}\n`);
 

@@ -82,11 +82,11 @@ describe("a job refuses", () => {
     });
 
   test("to have no image at all", () => {
-    assert.throws(() => job({}, {}), /Connect a depth map to depth_image, or a photo to image/);
+    assert.throws(() => job({}, {}), /neither a depth map nor a photo/);
   });
 
   test("to have images that were left unset", () => {
     const unset = { type: "image", uri: "", asset_id: null, data: null, metadata: null };
-    assert.throws(() => job({ image: unset, depth_image: unset }, {}), /Connect a depth map/);
+    assert.throws(() => job({ image: unset, depth_image: unset }, {}), /neither a depth map nor a photo/);
   });
 });

@@ -131,9 +131,9 @@ describe("wrong usage is one sentence and exit code 2:", () => {
   const cases: [string[], RegExp][] = [
     [["--port", "70000"], /--port must be a whole number from 0 to 65535/],
     [["--host", "0.0.0.0", "--port", "0"], /set NODETOOL_WORKER_TOKEN, or use --no-token/],
-    [["--frobnicate"], /^Unknown option '--frobnicate'; --help lists the flags\.\n$/],
+    [["--frobnicate"], /^There is no flag --frobnicate; --help lists the flags\.\n$/],
     [["--idle-minutes", "-1"], /^--idle-minutes must be a number of at least 0, not -1\.\n$/],
-    [["--host", "", "--no-token"], /--host must be a name or an address/],
+    [["--host", "", "--no-token"], /--host must be non-blank text/],
     [["--stdio", "--port", "99"], /--port has no effect with --stdio/],
     [["--host", "203.0.113.7", "--no-token", "--port", "0"], /Cannot listen on 203\.0\.113\.7/],
   ];

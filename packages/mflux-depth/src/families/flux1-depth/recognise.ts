@@ -77,7 +77,7 @@ function singleComponent(folder: string): ModelError {
   if (estimator)
     return new ModelError(
       folder,
-      `this is ${estimator.name}, which estimates depth from photos; set depthModel to it, and model to a FLUX.1 Depth model`,
+      `this is ${estimator.name}, which estimates depth from photos; expected a FLUX.1 Depth model`,
       { details: { remedies: [{ kind: "set-option", option: "depthModel", value: folder }] } },
     );
   const kind = [type, network].find((name) => typeof name === "string") ?? "of an unknown kind";

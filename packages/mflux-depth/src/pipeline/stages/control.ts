@@ -4,7 +4,8 @@ import { place, placementOf } from "../../images/fit.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
-import { defineStage, type Generation } from "../stage.js";
+import { calibrationSize } from "../fast-previews.js";
+import { defineStage, type Generation, type Workload } from "../stage.js";
 
 /**
  * Encodes the depth map that guides the geometry: the given one, or the one estimated from the photo. Keeps the last
@@ -16,19 +17,32 @@ export const control = defineStage({
   makes: "control",
   cache: ({ controls }) => controls,
   uses: (_, { autoencoding }) => [[autoencoding.component]],
-  workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
+  workingMemory: (workload, { model, room }) =>
+    Math.max(
+      encodingMemory(workload, model, room),
+      fitsPreviews(workload) ? encodingMemory(calibration, model, room) : 0,
+    ),
   async run({ estimate }, generation, components) {
     const { controls } = generation;
     const key = keyOf(generation);
     const known = controls.get(key);
-    if (known) return known;
-    const depthMap = await depthMapOf(estimate, generation);
+    const fits = fitsPreviews(generation.workload);
+    if (known && !fits) return known;
     const { component } = generation.model.family.autoencoding;
     using loan = await components.borrow(component);
-    const latents = await encodeImage(depthMap, loan[component]!, "control", generation);
+    const network = loan[component]!;
+    // Here, because the autoencoder is in memory.
+    if (fits) await generation.fastPreviews.fit(network, generation);
+    if (known) return known;
+    const depthMap = await depthMapOf(estimate, generation);
+    const latents = await encodeImage(depthMap, network, "control", generation);
     return controls.keep(key, { depthMap, latents });
   },
 });
+
+const calibration = { width: calibrationSize, height: calibrationSize };
+
+const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 
 /** Everything that the control latents depend on, besides the model. */
 function keyOf({ images, estimator, request, resume }: Generation): string {

@@ -1,7 +1,6 @@
 import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
 import { type Module, runStages } from "@mflux-depth/mlx/nn";
 import type { Family } from "../../families/family.js";
-import { restingCacheBytes, steppingCacheBytes } from "../../memory/buffer-cache.js";
 import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
@@ -22,8 +21,9 @@ export const denoise = defineStage({
   workingMemory(workload, { model, room }) {
     if (workload.steps === 0) return 0;
     const stepping = steppingMemory(workload, model);
-    const cached = model.device === "cpu" ? Math.min(stepping, steppingCacheBytes()) : 0;
-    const preview = workload.previews ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
+    const cached = Math.min(stepping, model.bufferCache?.stepping ?? 0);
+    const preview =
+      workload.previews === "exact" ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
     return cached + Math.max(stepping, preview);
   },
   async *run(inputs, generation, components) {
@@ -33,11 +33,11 @@ export const denoise = defineStage({
     using loan = await components.borrow(...componentsFor(workload, family));
     const transformer = loan[family.denoising.component]!;
     const autoencoder = loan[family.autoencoding.component];
-    const decode = autoencoder
+    const draw = autoencoder
       ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
-      : null;
+      : workload.previews && ((latents: MxArray) => generation.fastPreviews.draw(latents, generation));
     // After loading, which frees buffers of other sizes.
-    using _cache = keepBuffers(generation);
+    using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
     const taken = generation.resume?.step ?? 0;
     const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
@@ -48,7 +48,7 @@ export const denoise = defineStage({
         if (step.done) return step.value;
         const seconds = (performance.now() - began) / 1000;
         await requireFiniteStep(step.value, transformer, generation);
-        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, decode, generation);
+        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, draw, generation);
       }
     } finally {
       await end(steps);
@@ -56,12 +56,12 @@ export const denoise = defineStage({
   },
 });
 
-/** The components in memory while it runs: none without steps, and the autoencoder only for previews. */
+/** The components in memory while it runs: none without steps, and the autoencoder only for exact previews. */
 const componentsFor = (
   { steps, previews }: Workload,
   { denoising, autoencoding }: Family,
 ): readonly string[] =>
-  steps === 0 ? [] : [denoising.component, ...(previews ? [autoencoding.component] : [])];
+  steps === 0 ? [] : [denoising.component, ...(previews === "exact" ? [autoencoding.component] : [])];
 
 /** Ends a generator before its last step; it frees its arrays. */
 const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown> =>
@@ -119,7 +119,7 @@ function velocityOf(
 async function stepEvent(
   step: DenoisedStep,
   { seconds, depthMap }: { readonly seconds: number; readonly depthMap: DepthMap },
-  decode: ((latents: MxArray) => Promise<Picture>) | null,
+  draw: ((latents: MxArray) => Promise<Picture>) | null,
   generation: Generation,
 ): Promise<StepEvent> {
   const { index, total, sigma, latents } = step;
@@ -127,16 +127,14 @@ async function stepEvent(
   const event = { type: "step", index, total, sigma, seconds } as const;
   const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation), depthMap } : {};
   // The preview of the last step would be the image itself.
-  if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
+  if (!draw || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
-  return { ...event, preview: await decode(clean), ...unpacked };
+  return { ...event, preview: await draw(clean), ...unpacked };
 }
 
-/** Makes MLX keep the buffers of one block for the next, unless the user limits its cache. */
-const keepBuffers = ({ model, hasCacheLimit }: Generation): Disposable | null =>
-  model.device === "cpu" && !hasCacheLimit
-    ? memory.keepBuffers(steppingCacheBytes(), restingCacheBytes)
-    : null;
+/** Makes MLX keep the buffers of one block for the next. */
+const keepBuffers = ({ bufferCache }: Model): Disposable | null =>
+  bufferCache && memory.keepBuffers(bufferCache.stepping, bufferCache.resting);
 
 /** Estimates the bytes of one step's activations. */
 function steppingMemory(workload: Workload, { configs, family, precision }: Model): number {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { cpSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
+import { ModelError } from "../../../src/errors.js";
 import { familyOf } from "../../../src/families/registry.js";
 import { readConfig } from "../../../src/files/json.js";
 import { resolveRepository } from "../../../src/hub/repository.js";
@@ -86,7 +87,17 @@ describe("familyOf refuses", () => {
 
   test("a depth estimator, naming the option for it", () => {
     const estimator = join(bundled, "depth_pro");
-    refused(() => familyOf(estimator), estimator, /Depth Pro.*depthModel/);
+    refused(() => familyOf(estimator), estimator, /Depth Pro, which estimates depth/);
+    assert.throws(
+      () => familyOf(estimator),
+      (error) => {
+        assert.ok(error instanceof ModelError);
+        assert.deepEqual(error.details.remedies, [
+          { kind: "set-option", option: "depthModel", value: estimator },
+        ]);
+        return true;
+      },
+    );
   });
 
   test("the folder of one component whose kind is not a name", () => {

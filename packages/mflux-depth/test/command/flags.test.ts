@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { describeFlags } from "../../src/cli/flag-help.js";
-import { parseFlags, pick, refusePositionals } from "../../src/cli/flags.js";
+import { describeFlags } from "../../src/command/flag-help.js";
+import { parseFlags, pick, refusePositionals } from "../../src/command/flags.js";
 import { OptionError } from "../../src/errors.js";
 import { loadOptions, type OptionSpec, requestOptions } from "../../src/options/index.js";
 
@@ -103,7 +103,7 @@ describe("the help of flags", () => {
       assert.ok(help.includes(spec.flags.join(", ")));
       if (spec.default !== undefined && spec.kind.type !== "boolean")
         assert.ok(help.includes(`efault ${spec.default}`));
-      if (spec.defaultText) assert.ok(help.includes(`efault ${spec.defaultText}`));
+      if (spec.defaultText) assert.ok(help.includes(`efault: ${spec.defaultText}`));
     });
 
   test("has text, range and default in one line", () => {

@@ -1,0 +1,89 @@
+/*
+ * Estimates depth inside one of the engine's processes. Loads MLX.
+ */
+import { describeBytes } from "../bytes.js";
+import { checkAdjustments } from "../depth/adjustments.js";
+import type { DepthEstimate } from "../depth/estimate.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { obtainEstimator } from "../depth/open.js";
+import { MemoryError } from "../errors.js";
+import { folderHere } from "../hub/obtain.js";
+import { encodeMap } from "../images/map.js";
+import { workingRoom } from "../memory/machine.js";
+import { resolveLoadOptions } from "../options/index.js";
+import { modelsOf } from "./models.js";
+import type { DepthJob, DepthResult } from "./protocol.js";
+
+/** Estimates depth, one photo at a time. Weights are freed after each; the last estimate is kept. */
+export class DepthWork {
+  #last: { readonly key: string; readonly estimator: DepthEstimator } | null = null;
+
+  /**
+   * Finds the estimator of a job, and downloads missing files unless the job is offline.
+   * @throws {ModelError} when there is none, or it cannot be downloaded.
+   */
+  async estimatorOf({ load }: DepthJob, signal: AbortSignal): Promise<DepthEstimator> {
+    const { depthModel, offline } = resolveLoadOptions(load);
+    const [main] = modelsOf({ load, request: { prompt: "" } }, undefined);
+    const modelFolder = (main && folderHere(main.source)) ?? undefined;
+    const key = JSON.stringify([depthModel, modelFolder]);
+    if (this.#last?.key !== key) {
+      const estimator = await obtainEstimator({ depthModel, modelFolder, offline, signal });
+      this.#last = { key, estimator };
+    }
+    return this.#last.estimator;
+  }
+
+  /**
+   * Estimates the depth of the job's photo with its estimator.
+   * @throws {ImageError} when the photo cannot be read, or shows no depth.
+   * @throws the signal's reason when it is aborted.
+   */
+  async estimate(
+    { photo, adjustments = {}, encode }: DepthJob,
+    estimator: DepthEstimator,
+    signal: AbortSignal,
+  ): Promise<DepthResult> {
+    try {
+      const estimate = await estimator.estimate(photo, { fieldOfView: false, signal });
+      const { data, width, height } = estimate.inverseDepth;
+      const map = encode ? await mapOf(estimate, adjustments, encode, signal) : null;
+      return { width: estimate.width, height: estimate.height, inverse: { data, width, height }, map };
+    } finally {
+      estimator.free();
+    }
+  }
+}
+
+/** Encodes the adjusted map at the photo's size. */
+function mapOf(
+  estimate: DepthEstimate,
+  adjustments: NonNullable<DepthJob["adjustments"]>,
+  format: NonNullable<DepthJob["encode"]>,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  if (format === "npy") return encodeMap(estimate.map(estimate.width, estimate.height, adjustments), "npy");
+  const bits = format === "png16" ? 16 : 8;
+  return estimate.encode({ ...checkAdjustments(adjustments), format: "png", bits, signal });
+}
+
+/** Bytes that an estimate takes. */
+function bytesOf(estimator: DepthEstimator): number {
+  const { bytes, reading } = estimator.size();
+  return bytes + Math.max(reading, estimator.workingMemory());
+}
+
+/** Whether this process has the memory for an estimate, and `reserved` bytes remain. */
+export const hasRoom = (estimator: DepthEstimator, reserved = 0): boolean =>
+  bytesOf(estimator) <= workingRoom() - reserved;
+
+/** @throws {MemoryError} when {@link hasRoom} is false. */
+export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
+  if (hasRoom(estimator, reserved)) return;
+  const [needed, room] = [bytesOf(estimator), Math.max(0, workingRoom() - reserved)];
+  throw new MemoryError(
+    needed,
+    room,
+    `Estimating depth needs about ${describeBytes(needed)} of memory, but only ${describeBytes(room)} is available; free some, or give a depth map.`,
+  );
+}

@@ -1,0 +1,84 @@
+/*
+ * The side process: estimates depth and plans memory while the engine's process generates. Its owner talks to it over the
+ * channel that `fork` opens; when the channel closes, the process ends.
+ */
+import { serializeError } from "../errors.js";
+import { measuresFree } from "../memory/machine.js";
+import { resolveLoadOptions, resolveRequest } from "../options/index.js";
+import { computeSettingsOf } from "../pipeline/device.js";
+import { planModel } from "../pipeline/plan.js";
+import { enterWith } from "../pipeline/process-settings.js";
+import { Queue } from "../pipeline/queue.js";
+import { DepthWork, hasRoom, requireRoom } from "./depth-work.js";
+import { endWithOwner, tellOwner } from "./owner.js";
+import type { DepthResult, FromSide, JobPlan, PlannedJob, SideRequest, ToSide } from "./protocol.js";
+
+const controllers = new Map<number, AbortController>();
+const depth = new DepthWork();
+/** Estimates run one after another; plans are made in between. */
+const estimates = new Queue();
+
+process.on("message", (message: ToSide) => {
+  if (message.type === "cancel") controllers.get(message.id)?.abort();
+  else void answer(message.id, message.request);
+});
+endWithOwner();
+
+async function answer(id: number, request: SideRequest): Promise<void> {
+  const controller = new AbortController();
+  controllers.set(id, controller);
+  try {
+    tellOwner(await answerOf(id, request, controller.signal));
+  } catch (error) {
+    tellOwner({ type: "error", id, error: serializeError(error) });
+  } finally {
+    controllers.delete(id);
+  }
+}
+
+async function answerOf(id: number, request: SideRequest, signal: AbortSignal): Promise<FromSide> {
+  if (request.type === "plan") return { type: "plan", id, plan: await plan(request.job, request.heldBytes) };
+  return { type: "depth", id, result: await estimate(request, signal) };
+}
+
+const plan = ({ load, request, previews }: PlannedJob, reclaimable: number): Promise<JobPlan> =>
+  planModel(resolveLoadOptions({ ...load, offline: true }), resolveRequest(request), {
+    previews: previews && previews.every > 0 ? previews.kind : null,
+    reclaimable,
+  });
+
+type DepthRequest = Extract<SideRequest, { type: "depth" }>;
+
+/**
+ * Estimates depth if there is memory for it, in addition to what the generation in progress needs.
+ * @returns null if there is not, and the estimate is not required.
+ * @throws {MemoryError} if there is not, and it is.
+ */
+async function estimate(
+  { job, beside, required }: DepthRequest,
+  signal: AbortSignal,
+): Promise<DepthResult | null> {
+  const own = await estimates.enter(signal);
+  try {
+    const shared = await enterWith(computeSettingsOf(resolveLoadOptions(job.load)), signal);
+    try {
+      const estimator = await depth.estimatorOf(job, signal);
+      if (!job.load.force) {
+        const reserved = beside ? await reservedFor(beside) : 0;
+        if (required) requireRoom(estimator, reserved);
+        else if (!hasRoom(estimator, reserved)) return null;
+      }
+      return await depth.estimate(job, estimator, signal);
+    } finally {
+      shared.end();
+    }
+  } finally {
+    own.end();
+  }
+}
+
+/** Bytes that must stay free for a generation in another process: all that it has not taken yet. */
+async function reservedFor({ job, heldBytes }: NonNullable<DepthRequest["beside"]>): Promise<number> {
+  const { peak, machine } = await plan(job, heldBytes);
+  return measuresFree(machine) ? Math.max(0, peak - heldBytes) : Math.max(peak, heldBytes);
+}
