@@ -3,6 +3,7 @@ import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
+import { benchFidelity } from "./fidelity.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
@@ -60,6 +61,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     run: benchDepthAnything,
     named: true,
   },
+  fidelity: { title: "Scores of tiny-world's images", run: benchFidelity, named: true },
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },
 };
 

@@ -26,6 +26,10 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     summary: "Infer depth maps from photos",
     load: async () => (await import("./depth.js")).depth,
   },
+  score: {
+    summary: "Score how faithfully an image keeps the geometry of a depth map",
+    load: async () => (await import("./score.js")).score,
+  },
   download: {
     summary: "Download a model's files before the first run",
     load: async () => (await import("./download.js")).download,

@@ -149,6 +149,22 @@ export const requestOptions = {
   },
   width: { ...size, text: "Width of the image, floored to a multiple of 16.", flags: ["--width"] },
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
+  size: {
+    kind: { type: "choice", values: ["auto"] },
+    text: "With auto, the image gets the proportions of the photo, or of the depth map without one; width × height then says only about how many pixels.",
+    defaultText: "the given width and height",
+    flags: ["--size"],
+    value: "auto",
+    appliesTo: ["generate", "plan"],
+  },
+  fit: {
+    kind: { type: "choice", values: ["stretch", "crop", "pad"] },
+    default: "stretch",
+    text: "How the photo and the depth map get the proportions of the image: stretched, cut off at two sides, or with the pixels at two sides repeated.",
+    flags: ["--fit"],
+    value: "WAY",
+    appliesTo: ["generate"],
+  },
   seed: {
     kind: { type: "integer", min: 0, max: maxSeed },
     default: 0,

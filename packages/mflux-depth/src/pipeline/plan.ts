@@ -14,6 +14,7 @@ import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import { withAutoSize } from "./auto-size.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
@@ -112,7 +113,7 @@ export interface PlanOptions {
  */
 export async function planModel(
   options: ResolvedLoadOptions,
-  request: ResolvedRequest,
+  given: ResolvedRequest,
   { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
@@ -120,6 +121,7 @@ export async function planModel(
   const { repository, files } = await findModel({ ...options, offline: true });
   const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
   const model = openModel(files, options, deviceFor(options.device), { loras });
+  const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes = [...loras.notes];
   let estimator: DepthEstimator | null = null;

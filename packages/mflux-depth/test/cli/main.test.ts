@@ -11,6 +11,7 @@ const { at, folder, run } = new CommandLine();
 const commands = [
   "generate",
   "depth",
+  "score",
   "download",
   "save",
   "info",

@@ -37,6 +37,8 @@ const parameters: PictureParameters = {
   depth_near: 98,
   depth_far: 0,
   depth_gamma: 1,
+  fit: "stretch",
+  fidelity: null,
   depth_source: "map",
   depth_model: null,
   mlx_version: "0.32.0",

@@ -21,6 +21,8 @@ describe("a request", () => {
       imageStrength: 0,
       steps: 20,
       guidance: 10,
+      fit: "stretch",
+      size: undefined,
       width: 1024,
       height: 1024,
       maxSequenceLength: undefined,
