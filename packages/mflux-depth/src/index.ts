@@ -21,7 +21,8 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
-export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
+export type { Checkpoint } from "./pipeline/checkpoint.js";
+export type { GenerationEvent, PreviewKind, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,
   type FluxDepthOptions,

@@ -3,7 +3,7 @@ import type { DepthEstimate } from "../../depth/estimate.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
-import { calibrationSize } from "../fast-previews.js";
+import { calibratePreviews, calibrationMemory } from "../calibrate-previews.js";
 import { defineStage, type Generation, type Workload } from "../stage.js";
 
 /** Encodes the depth map that guides the geometry: the given one, or the one estimated from the photo. */
@@ -15,7 +15,7 @@ export const control = defineStage({
   workingMemory: (workload, { model, room }) =>
     Math.max(
       encodingMemory(workload, model, room),
-      fitsPreviews(workload) ? encodingMemory(calibration, model, room) : 0,
+      fitsPreviews(workload) ? calibrationMemory(model, room) : 0,
     ),
   async run({ estimate }, generation, components) {
     const depthMap = await depthMapOf(estimate, generation);
@@ -23,13 +23,11 @@ export const control = defineStage({
     using loan = await components.borrow(component);
     const network = loan[component]!;
     // Here, because the autoencoder is in memory.
-    if (fitsPreviews(generation.workload)) await generation.fastPreviews.fit(network, generation);
+    if (fitsPreviews(generation.workload)) await calibratePreviews(network, generation);
     const latents = await encodeImage(depthMap, network, "control", generation);
     return { depthMap, latents };
   },
 });
-
-const calibration = { width: calibrationSize, height: calibrationSize };
 
 const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 
