@@ -57,21 +57,33 @@ const configsKind: RepositoryKind = {
   },
 };
 
+/** All but the transformer's weights. */
+const componentsKind: RepositoryKind = {
+  name: "FLUX.1's text encoders and VAE",
+  needed(names, variant) {
+    const selection = new FileSelection(names, variant);
+    takeModel(selection, { denoiser: false });
+    return selection;
+  },
+};
+
 export const flux1DepthDescription = {
   id: "flux1-depth",
   name: "FLUX.1 Depth",
   kind: modelKind,
   configsKind,
+  componentsKind,
 } as const satisfies FamilyDescription;
 
-function takeModel(selection: FileSelection): void {
+function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);
   const hasNoConfigs = selection.inside(denoiserFolder).includes(mfluxFirstShard);
   for (const folder of componentNames) {
     for (const name of selection.inside(folder).filter(isConfig)) selection.take(folder, name);
     const hasConfig = selection.small.includes(`${folder}/${configFile}`);
-    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig });
-    selection.takeWeights(folder);
+    const isLeftOut = folder === denoiserFolder && !denoiser;
+    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig || isLeftOut });
+    if (!isLeftOut) selection.takeWeights(folder);
   }
   selection.take(schedulerFolder, schedulerConfigFile, { optional: hasNoConfigs });
   for (const folder of Object.values(tokenizers)) takeTokenizer(selection, folder);
