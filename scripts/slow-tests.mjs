@@ -71,6 +71,7 @@ export const slowTests = {
   "packages/server/test/http/hostile.test.ts": "waits for timeouts of a server",
   "packages/server/test/http/jobs.test.ts": "starts a server and generates in it",
   "packages/server/test/http/refusals.test.ts": "starts a server and sends it large bodies",
+  "packages/server/test/crowd.test.ts": "generates 300 images for 100 clients",
   "packages/server/test/examples.test.ts": "runs the examples against a server",
   "packages/server/test/dispatch/local.test.ts": "waits for leases to expire",
   "packages/server/test/jobs/depth.test.ts": "starts engine processes and generates in them",
