@@ -343,7 +343,7 @@ export class Stage {
   };
 
   #restored = (): void => {
-    this.#renderer = new Renderer(this.#gl);
+    this.#renderer = new Renderer(this.#gl, this.#renderer.detail);
     this.#renderer.setPhoto(this.#inputs.photo);
     this.#renderer.setResult(this.#inputs.result);
     this.#renderer.setDepth(this.#inputs.depth);
