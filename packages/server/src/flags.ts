@@ -111,8 +111,8 @@ const flags = { ...placeFlags, ...dataFlags, ...jobFlags, ...loadFlags, ...helpF
 /** The whole text of `--help`. */
 export const usage = `Usage: mflux-depth serve [FLAGS]
 
-Serves depth-guided generation over HTTP, and the studio, a web page, on the same address. Jobs outlive this process. Its
-address is printed on standard output once it accepts requests; the log goes to standard error.
+Serves depth-guided generation over HTTP, and the studio, a web page, on the same address. Jobs outlive this process.
+The address is printed on standard output once requests are accepted; the log goes to standard error.
 
 ${describeFlags("The server", placeFlags)}
 ${describeFlags("The data", dataFlags)}

@@ -172,6 +172,8 @@ export class EngineProcess {
   }
 
   #send(message: ToEngine): void {
+    // A process that was not started may have no channel; its error event follows.
+    if (this.#child.pid === undefined) return;
     // Ignore failed deliveries: the exit event reports a process that has ended.
     this.#child.send(message, () => {});
   }

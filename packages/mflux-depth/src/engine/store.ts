@@ -77,8 +77,12 @@ async function ask(
   const { signal } = job;
   signal.throwIfAborted();
   const child = forkHost("store-host.js", env);
-  // Ignore failed deliveries: the exit event reports a process that has ended.
-  const send = (message: ToStore): void => void child.send(message, () => {});
+  const send = (message: ToStore): void => {
+    // A process that was not started may have no channel; its error event follows.
+    if (child.pid === undefined) return;
+    // Ignore failed deliveries: the exit event reports a process that has ended.
+    child.send(message, () => {});
+  };
   let killTimer: NodeJS.Timeout | undefined;
   const cancel = (): void => {
     send({ type: "cancel" });

@@ -14,7 +14,7 @@ import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from ".
 import type { HeldSize } from "../weights/component.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { deviceFor } from "./device.js";
-import type { StageName } from "./events.js";
+import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
 import { findModel, type Model, openModel } from "./model.js";
@@ -27,9 +27,9 @@ export const workloadOf = (
   request: ResolvedRequest,
   {
     estimatesDepth,
-    previews = false,
+    previews = null,
     resume = null,
-  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
+  }: { estimatesDepth: boolean; previews?: PreviewKind | null; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
@@ -94,8 +94,8 @@ function componentSizes(
 }
 
 export interface PlanOptions {
-  /** Whether steps are decoded to previews (default false). */
-  readonly previews?: boolean;
+  /** How previews of steps are made; null, the default, for none. */
+  readonly previews?: PreviewKind | null;
   /** Bytes that another process holds and would give up for this generation (default 0). */
   readonly reclaimable?: number;
 }
@@ -109,7 +109,7 @@ export interface PlanOptions {
 export async function planModel(
   options: ResolvedLoadOptions,
   request: ResolvedRequest,
-  { previews = false, reclaimable = 0 }: PlanOptions = {},
+  { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   resolveRepository(options.model, { revision: options.revision });

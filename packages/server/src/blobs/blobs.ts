@@ -2,12 +2,11 @@ import type { Readable } from "node:stream";
 import { ImageError } from "mflux-depth/errors";
 import { checkDecodable, identifyImage } from "mflux-depth/images";
 import type { BlobObject } from "../contract/index.js";
-import type { Reserve } from "../data-folder/reserve.js";
 import { ServiceError } from "../errors.js";
 import type { PictureFacts } from "../ledger/files.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { limits } from "../options/limits.js";
-import { diskFull, type FileStore } from "./file-store.js";
+import type { FileStore } from "./file-store.js";
 
 /** Bytes with their format. */
 export interface StoredPicture {
@@ -31,12 +30,10 @@ const usualLimits: BlobLimits = { bytes: limits.pictureBytes, pixels: limits.pic
 export class Blobs {
   readonly #ledger: Ledger;
   readonly #files: FileStore;
-  readonly #reserve: Reserve;
 
-  constructor(ledger: Ledger, files: FileStore, reserve: Reserve) {
+  constructor(ledger: Ledger, files: FileStore) {
     this.#ledger = ledger;
     this.#files = files;
-    this.#reserve = reserve;
   }
 
   /**
@@ -48,9 +45,7 @@ export class Blobs {
     picture: Readable | Uint8Array,
     { bytes: limit, pixels }: BlobLimits = usualLimits,
   ): Promise<{ blob: BlobObject; created: boolean }> {
-    if (!(await this.#reserve.restore())) throw diskFull();
-    const content: Uint8Array | AsyncIterable<Uint8Array> = picture;
-    using file = await this.#files.add(content, { limit });
+    using file = await this.#files.add(picture, { limit });
     const { sha256, bytes } = file;
     const known = this.#ledger.files.findBlob(sha256);
     try {
@@ -103,7 +98,10 @@ async function examine(
     return { mime, width, height };
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
-    throw new ServiceError("unsupported_image", error.message, { cause: error });
+    const isTooLarge = error.details.limit !== undefined;
+    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", error.message, {
+      cause: error,
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { createReadStream, rmSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isDiskFull, syncFolder } from "../data-folder/durable-file.js";
+import { diskFull, type Reserve } from "../data-folder/reserve.js";
 import { ServiceError } from "../errors.js";
 
 /** A file that {@link FileStore.add} stored. It is kept at least until it is disposed. */
@@ -18,12 +19,17 @@ export interface StoredFile extends Disposable {
  */
 export class FileStore {
   readonly #folder: string;
+  readonly #reserve: Reserve;
   /** Number of holders of files that the ledger may not know yet. */
   readonly #held = new Map<string, number>();
 
-  /** @param folder made where it is missing. */
-  constructor(folder: string) {
+  /**
+   * @param folder made where it is missing.
+   * @param reserve room that files must leave to the ledger.
+   */
+  constructor(folder: string, reserve: Reserve) {
     this.#folder = folder;
+    this.#reserve = reserve;
   }
 
   get #incoming(): string {
@@ -51,6 +57,7 @@ export class FileStore {
     source: Uint8Array | AsyncIterable<Uint8Array>,
     { limit = Number.POSITIVE_INFINITY } = {},
   ): Promise<StoredFile> {
+    if (!(await this.#reserve.restore())) throw diskFull();
     const aside = join(this.#incoming, randomUUID());
     try {
       const { sha256, bytes } = await writeHashed(aside, source, limit);
@@ -167,14 +174,3 @@ async function writeHashed(
   }
   return { sha256: hash.digest("hex"), bytes };
 }
-
-/** The error for a disk without room. */
-export const diskFull = (cause?: unknown): ServiceError =>
-  new ServiceError(
-    "disk_full",
-    "The disk of the server is full; delete jobs or free some space, then try again.",
-    {
-      cause,
-      retryAfterSeconds: 60,
-    },
-  );

@@ -1,13 +1,22 @@
 import { existsSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { ServiceError } from "../errors.js";
 import { isDiskFull, writeDurably } from "./durable-file.js";
 
 /** Room for thousands of failed jobs in the ledger and its journal. */
 const reserveBytes = 8 * 2 ** 20;
 
+/** The error for a disk without room. */
+export const diskFull = (cause?: unknown): ServiceError =>
+  new ServiceError(
+    "disk_full",
+    "The disk of the server is full; delete jobs or free some space, then try again.",
+    { cause, retryAfterSeconds: 60 },
+  );
+
 /** A file that is deleted when the disk is full, so that the ledger can still record what happened. */
 export class Reserve {
   readonly #path: string;
+  #making: Promise<boolean> | null = null;
 
   constructor(path: string) {
     this.#path = path;
@@ -29,11 +38,17 @@ export class Reserve {
    */
   async restore(): Promise<boolean> {
     if (this.held) return true;
+    this.#making ??= this.#make().finally(() => {
+      this.#making = null;
+    });
+    return this.#making;
+  }
+
+  async #make(): Promise<boolean> {
     try {
       await writeDurably(this.#path, [Buffer.alloc(reserveBytes)]);
       return true;
     } catch (error) {
-      await rm(this.#path, { force: true });
       if (isDiskFull(error)) return false;
       throw error;
     }

@@ -1,5 +1,6 @@
 import type { ErrorObject, EventData, JobEvent, JobObject } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
+import type { Duration } from "../ledger/durations.js";
 import type { EventRecord } from "../ledger/events.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import { isId } from "../ledger/ids.js";
@@ -22,6 +23,8 @@ export interface JobEnd {
   readonly step?: number | undefined;
   readonly error?: ErrorObject;
   readonly artifacts?: readonly ArtifactRecord[];
+  /** What was measured, for estimates of other jobs. */
+  readonly duration?: Duration & { readonly workload: string };
 }
 
 /** Progress that is only worth telling while it is new. */
@@ -264,10 +267,12 @@ export class History {
   }
 
   finished(id: string, attempt: number, end: JobEnd, now: number = Date.now()): boolean {
-    const { state, step, error = null, artifacts = [] } = end;
+    const { state, error = null, artifacts = [], duration } = end;
+    const step = end.step ?? this.#liveOf(id, attempt)?.step;
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.finish(id, attempt, { state, step, error }, now)) return false;
       for (const artifact of artifacts) this.#ledger.files.addArtifact(id, artifact);
+      if (duration) this.#ledger.durations.add(duration.workload, duration);
       this.#live.delete(id);
       return [this.#durable(id, attempt, state, {})];
     });

@@ -15,10 +15,12 @@ export interface EventStreamOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** The most events that wait for a slow reader. */
   readonly maxWaiting?: number;
+  /** Time from one comment to the next. */
+  readonly commentMs?: number;
 }
 
 /** Proxies close connections that stay silent, and a comment finds out whether the reader is still there. */
-const commentMs = 15_000;
+const defaultCommentMs = 15_000;
 
 /**
  * Writes events as fast as their reader takes them. Those that wait are kept in order; a replaceable one goes when a
@@ -35,7 +37,12 @@ export class EventStream {
 
   /** Sends the headers. */
   constructor(response: ServerResponse, options: EventStreamOptions = {}) {
-    const { isReplaceable = () => false, headers = {}, maxWaiting = 10_000 } = options;
+    const {
+      isReplaceable = () => false,
+      headers = {},
+      maxWaiting = 10_000,
+      commentMs = defaultCommentMs,
+    } = options;
     this.#response = response;
     this.#isReplaceable = isReplaceable;
     this.#maxWaiting = maxWaiting;

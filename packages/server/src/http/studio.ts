@@ -38,6 +38,10 @@ export async function studioRoutes(app: FastifyInstance, { studioFolder }: Conte
     );
     return;
   }
+  // Before the token is known, the page that asks for it has to load; only the page itself may be linked to.
+  app.addHook("onRoute", (route) => {
+    route.config = { ...route.config, openness: route.url === "/" ? "page" : "public" };
+  });
   await app.register(fastifyStatic, {
     root: studioFolder,
     // Each file becomes a route: nothing else can be reached.

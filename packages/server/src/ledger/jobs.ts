@@ -170,6 +170,7 @@ export class Jobs {
     return { jobs, nextCursor: rows.length > limit ? cursorOf(jobs.at(-1)!.arrival) : null };
   }
 
+  /** The number of jobs in each state. */
   counts(): Record<JobState, number> {
     const rows = this.#database.prepare("SELECT state, count(*) AS n FROM jobs GROUP BY state").all() as {
       state: JobState;
@@ -177,6 +178,11 @@ export class Jobs {
     }[];
     const none = { queued: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
     return Object.assign(none, Object.fromEntries(rows.map(({ state, n }) => [state, n])));
+  }
+
+  /** The number of jobs in a state. */
+  count(state: JobState): number {
+    return this.#database.prepare("SELECT count(*) FROM jobs WHERE state = ?").pluck().get(state) as number;
   }
 
   /** Queued jobs in the order in which they start. */

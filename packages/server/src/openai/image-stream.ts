@@ -8,6 +8,7 @@ import type { Context } from "../http/context.js";
 import { errorBody } from "../http/error.js";
 import { EventStream } from "../http/event-stream.js";
 import { refusalFor } from "../http/refusal.js";
+import type { PreviewPicture } from "../jobs/service.js";
 import type { ImagesBody } from "./fields.js";
 import { encodedImage, requireImage } from "./image.js";
 
@@ -52,10 +53,8 @@ async function follow(id: string, stream: EventStream, options: ImageStreamOptio
   let sent = 0;
   /** Previews are encoded one after another. */
   let work = Promise.resolve();
-  const sendPreview = async (step: number): Promise<void> => {
-    if (sent >= body.partial_images || signal.aborted) return;
-    const index = sent++;
-    const { bytes, width, height } = service.preview(id, step);
+  const sendPreview = async ({ bytes, width, height }: PreviewPicture, index: number): Promise<void> => {
+    if (signal.aborted) return;
     const encoded = await reencode(bytes, body.output_format);
     stream.send({
       event: `${operation}.partial_image`,
@@ -69,9 +68,13 @@ async function follow(id: string, stream: EventStream, options: ImageStreamOptio
     });
   };
   const unsubscribe = service.subscribe(id, ({ event, data }: JobEvent) => {
-    if (event !== "preview") return;
-    // A preview may be replaced before its turn comes.
-    work = work.then(() => sendPreview(data.step)).catch(() => {});
+    if (event !== "preview" || sent >= body.partial_images) return;
+    const index = sent++;
+    // Taken now: the next one replaces it.
+    const picture = service.preview(id, data.step);
+    work = work.then(() => sendPreview(picture, index));
+    // Whoever awaits `work` is told.
+    work.catch(() => {});
   });
   try {
     const job = await service.finished(id, signal);

@@ -8,6 +8,7 @@ import {
 } from "mflux-depth/errors";
 import type { ErrorObject } from "../contract/index.js";
 import { isDiskFull } from "../data-folder/durable-file.js";
+import { diskFull } from "../data-folder/reserve.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { toJsonName } from "../options/names.js";
 import { withJsonNames, withoutPaths } from "./messages.js";
@@ -42,11 +43,7 @@ export function serviceErrorOf(error: unknown, part: "request" | "load" = "reque
       "load.model",
     );
   if (error instanceof MemoryError) return refuse("insufficient_memory", error.message);
-  if (isDiskFull(error))
-    return refuse(
-      "disk_full",
-      "The disk of the server is full; delete jobs or free some space, then try again.",
-    );
+  if (isDiskFull(error)) return diskFull(error);
   if (error instanceof MfluxDepthError) return refuse("engine_failed", error.message);
   return refuse("internal_error", "The server made a mistake; its log has the details.");
 }

@@ -10,7 +10,7 @@ import type { FileStore, StoredFile } from "../blobs/file-store.js";
 import type { EventData } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
 import { ServiceError } from "../errors.js";
-import type { History } from "../history/history.js";
+import type { History, JobEnd } from "../history/history.js";
 import { depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
@@ -53,6 +53,7 @@ export class Attempt {
   /** Ends the attempt: the claim's, or that of a worker that stops. */
   readonly #signal: AbortSignal;
   readonly #steps = new StepClock();
+  readonly #began = performance.now();
   #fingerprint: string | null = null;
   #loadSeconds = 0;
   /** The last checkpoint that is being written, and one that waits for it. */
@@ -71,10 +72,8 @@ export class Attempt {
   async run(): Promise<AttemptEnd> {
     const { id, kind } = this.#job;
     try {
-      const began = performance.now();
       if (kind === "generate") await this.#generate();
       else await this.#estimateDepth();
-      this.#learn((performance.now() - began) / 1000);
     } catch (error) {
       await this.#saving;
       const end = this.#failed(error);
@@ -91,7 +90,7 @@ export class Attempt {
     const { id, previewEvery } = this.#job;
     const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
     const checkpoint = await checkpoints.latest(id);
-    if (!checkpoint) history.beganAnew(id, this.#attempt);
+    if (!checkpoint && this.#job.step > 0) history.beganAnew(id, this.#attempt);
     const job: EngineJob = {
       ...given,
       checkpoints: checkpointPolicy,
@@ -197,11 +196,16 @@ export class Attempt {
   async #keep(made: readonly MadeFile[]): Promise<void> {
     const { files, history } = this.#tools;
     const { id, steps } = this.#job;
-    const stored: StoredFile[] = [];
+    if (this.#loadSeconds > 0) history.modelLoaded(this.#loadSeconds);
+    // At once, because the disk takes about as long for one as for all.
+    const adding = await Promise.allSettled(made.map(({ bytes }) => files.add(bytes)));
+    const stored = adding.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     try {
-      for (const { bytes } of made) stored.push(await files.add(bytes));
+      for (const one of adding) if (one.status === "rejected") throw one.reason;
       const artifacts = made.map((facts, index) => ({ ...facts, ...sizeOf(stored[index]!) }));
-      history.finished(id, this.#attempt, { state: "succeeded", step: steps ?? 0, artifacts });
+      const duration = this.#duration();
+      const end = { state: "succeeded", step: steps ?? 0, artifacts, ...(duration && { duration }) } as const;
+      history.finished(id, this.#attempt, end);
     } finally {
       for (const file of stored) file[Symbol.dispose]();
     }
@@ -239,14 +243,13 @@ export class Attempt {
     return "unfinished";
   }
 
-  /** Remembers how long jobs like this one take. */
-  #learn(seconds: number): void {
-    const { ledger, history } = this.#tools;
-    if (this.#loadSeconds > 0) history.modelLoaded(this.#loadSeconds);
+  /** How long jobs like this one take; null without a step to judge by. */
+  #duration(): JobEnd["duration"] | null {
     const { usual, total } = this.#steps;
-    if (usual === null) return;
+    if (usual === null) return null;
+    const seconds = (performance.now() - this.#began) / 1000;
     const otherSeconds = Math.max(0, seconds - total - this.#loadSeconds);
-    ledger.write(() => ledger.durations.add(workloadOf(this.#job), { stepSeconds: usual, otherSeconds }));
+    return { workload: workloadOf(this.#job), stepSeconds: usual, otherSeconds };
   }
 }
 

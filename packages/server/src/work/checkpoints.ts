@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeDurably } from "../data-folder/durable-file.js";
+import { diskFull, type Reserve } from "../data-folder/reserve.js";
 
 type Shape = readonly [number, number, number, number];
 
@@ -22,9 +23,12 @@ export interface Checkpoint {
  */
 export class Checkpoints {
   readonly #folder: string;
+  readonly #reserve: Reserve;
 
-  constructor(folder: string) {
+  /** @param reserve room that checkpoints must leave to the ledger. */
+  constructor(folder: string, reserve: Reserve) {
     this.#folder = folder;
+    this.#reserve = reserve;
   }
 
   /** Makes the folder. */
@@ -34,9 +38,10 @@ export class Checkpoints {
 
   /**
    * Replaces the attempt's checkpoint. It is on the disk when the promise resolves.
-   * @throws the error of the file system; the last checkpoint is still there then.
+   * @throws {ServiceError} `disk_full`, or the error of the file system; the last checkpoint is still there then.
    */
   async save(id: string, attempt: number, checkpoint: Checkpoint): Promise<void> {
+    if (!(await this.#reserve.restore())) throw diskFull();
     const { step, fingerprint, latents, depthMap } = checkpoint;
     if (depthMap) {
       const { data, ...size } = depthMap;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Claim, Dispatcher } from "../dispatch/dispatcher.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Attempt, type AttemptTools } from "./attempt.js";
@@ -9,6 +10,9 @@ export interface RunnerOptions extends AttemptTools {
   /** How often a lease is renewed; 10 seconds by default. */
   readonly renewMs?: number;
 }
+
+/** How long a worker waits after an attempt that could not be recorded. */
+const retryMs = 1000;
 
 /** The reason of attempts that end because their worker stops. */
 const workerStops = "worker-stops";
@@ -79,8 +83,21 @@ export class Runner {
         await this.#work(claim);
       } catch (error) {
         this.#options.onProblem(`An attempt at the job ${claim.id} could not be recorded.`, error);
-        await this.#options.dispatcher.finish(claim);
+        await this.#recover(claim);
       }
+    }
+  }
+
+  /** Puts a job back into the queue after its attempt could not be recorded. */
+  async #recover(claim: Claim): Promise<void> {
+    const { dispatcher, history, onProblem } = this.#options;
+    // The ledger may need a moment, such as for a disk that others fill.
+    await sleep(retryMs, undefined, { signal: this.#stopping.signal }).catch(() => {});
+    try {
+      history.interrupted(claim.id, claim.attempt, "interrupted");
+      await dispatcher.giveBack(claim);
+    } catch (error) {
+      onProblem(`The job ${claim.id} waits for the next start of the server.`, error);
     }
   }
 

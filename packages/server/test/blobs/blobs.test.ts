@@ -2,18 +2,40 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, type TestContext, test } from "node:test";
+import { crc32, deflateSync } from "node:zlib";
 import { Blobs } from "../../src/blobs/blobs.js";
 import { FileStore } from "../../src/blobs/file-store.js";
-import { Reserve } from "../../src/data-folder/reserve.js";
-import { temporaryFolder } from "../support/folder.js";
+import { newReserve, temporaryFolder } from "../support/folder.js";
 import { newLedger } from "../support/ledger.js";
 import { photo } from "../support/pictures.js";
 
 async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore }> {
   const folder = temporaryFolder(t);
-  const files = new FileStore(join(folder, "files"));
+  const files = new FileStore(join(folder, "files"), newReserve(t));
   await files.open();
-  return { blobs: new Blobs(newLedger(t, folder), files, new Reserve(join(folder, "reserve"))), files };
+  return { blobs: new Blobs(newLedger(t, folder), files), files };
+}
+
+/** A small file that says it has 20,000 × 6,000 pixels. */
+function hugePng(): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const [length, checksum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    checksum.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, checksum]);
+  };
+  const header = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
+  header.writeUInt32BE(20_000, 0);
+  header.writeUInt32BE(6_000, 4);
+  const rows = deflateSync(Buffer.alloc(6_000 * 20_001));
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([
+    signature,
+    chunk("IHDR", header),
+    chunk("IDAT", rows),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
 }
 
 describe("uploaded pictures", () => {
@@ -55,6 +77,12 @@ describe("uploaded pictures", () => {
   test("refuse a picture with too many pixels, and keep nothing of it", async (t) => {
     const { blobs, files } = await newBlobs(t);
     await assert.rejects(blobs.put(photo(), { bytes: 1e6, pixels: 512 * 511 }), { code: "image_too_large" });
+    assert.deepEqual(await files.list(), []);
+  });
+
+  test("refuse what claims to have more than 100 megapixels, before decoding it", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    await assert.rejects(blobs.put(hugePng()), { code: "image_too_large", message: /20000 × 6000/ });
     assert.deepEqual(await files.list(), []);
   });
 

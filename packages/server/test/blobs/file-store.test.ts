@@ -5,18 +5,18 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, type TestContext, test } from "node:test";
 import { FileStore } from "../../src/blobs/file-store.js";
-import { temporaryFolder } from "../support/folder.js";
+import { newReserve, temporaryFolder } from "../support/folder.js";
 
 const content = Buffer.from("some content");
 const sha256 = createHash("sha256").update(content).digest("hex");
 
-async function storeIn(folder: string): Promise<FileStore> {
-  const store = new FileStore(folder);
+async function storeIn(t: TestContext, folder: string): Promise<FileStore> {
+  const store = new FileStore(folder, newReserve(t));
   await store.open();
   return store;
 }
 
-const newStore = (t: TestContext): Promise<FileStore> => storeIn(temporaryFolder(t));
+const newStore = (t: TestContext): Promise<FileStore> => storeIn(t, temporaryFolder(t));
 
 describe("a store of files", () => {
   test("returns what was added in one piece or in several", async (t) => {
@@ -30,7 +30,7 @@ describe("a store of files", () => {
 
   test("stops at the limit, while content arrives, and leaves nothing", async (t) => {
     const folder = temporaryFolder(t);
-    const store = await storeIn(folder);
+    const store = await storeIn(t, folder);
     let sent = 0;
     const endless = Readable.from(
       (function* () {
@@ -48,7 +48,7 @@ describe("a store of files", () => {
 
   test("leaves nothing of content that breaks off", async (t) => {
     const folder = temporaryFolder(t);
-    const store = await storeIn(folder);
+    const store = await storeIn(t, folder);
     const broken = Readable.from(
       (async function* () {
         yield content;
@@ -97,7 +97,7 @@ describe("a store of files", () => {
     const folder = temporaryFolder(t);
     mkdirSync(join(folder, "incoming"));
     writeFileSync(join(folder, "incoming", "half"), "hal");
-    await storeIn(folder);
+    await storeIn(t, folder);
     assert.deepEqual(readdirSync(join(folder, "incoming")), []);
   });
 });

@@ -62,3 +62,15 @@ test("a stream to a fast reader has every event", async () => {
   stream.end();
   assert.equal((await read).length, 100);
 });
+
+test("a stream without events has comments, so that proxies keep it", async () => {
+  const { stream, reader } = await open({ commentMs: 20 });
+  let text = "";
+  reader.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+    if ((text.match(/^:$/gm) ?? []).length >= 3) stream.end();
+  });
+  reader.resume();
+  await once(reader, "end");
+  assert.doesNotMatch(text, /^event/m);
+});

@@ -89,6 +89,22 @@ describe("the events of a job", () => {
     await post("/v1/queue/resume");
   });
 
+  test("have previews at addresses that are good while the job runs", async () => {
+    const job = await server.submit({ request: { steps: 12, width: 384, height: 384 }, preview_every: 4 });
+    const steps = [];
+    for await (const { event, data } of eventsOf(await server.fetch(`/v1/jobs/${job.id}/events`))) {
+      if (event !== "preview") continue;
+      steps.push(data.step);
+      if (steps.length > 1) continue;
+      const response = await server.fetch(String(data.url));
+      assert.equal(response.headers.get("content-type"), "image/jpeg");
+      assert.equal(response.headers.get("cache-control"), "private, no-store");
+      assert.ok((await response.arrayBuffer()).byteLength > 100);
+    }
+    assert.deepEqual(steps.slice(0, 2), [4, 8]);
+    assert.equal((await server.fetch(`/v1/jobs/${job.id}/previews/4`)).status, 404);
+  });
+
   test("end with cancelled for a job that was", async () => {
     await post("/v1/queue/pause");
     const job = await server.submit();

@@ -63,6 +63,22 @@ describe("a job service", () => {
     assert.deepEqual(service.events(id, past.at(-1)!.id).past, []);
   });
 
+  test("shows how an image comes about, at the steps asked for, and forgets that at the end", async (t) => {
+    const service = await openService(t);
+    const body = await generation(service, { steps: 4, width: 256, height: 256 });
+    const { job } = await service.submit({ ...body, preview_every: 2 });
+    const seen: string[] = [];
+    service.subscribe(job.id, ({ event, data }) => {
+      if (event !== "preview") return;
+      const { mime, width, bytes } = service.preview(job.id, data.step);
+      assert.ok(width >= 16 && bytes.length > 100);
+      seen.push(`${data.url} ${mime}`);
+    });
+    await service.finished(job.id);
+    assert.equal(seen[0], `/v1/jobs/${job.id}/previews/2 image/jpeg`);
+    assert.throws(() => service.preview(job.id, 2), { code: "not_found" });
+  });
+
   test("has a stream of all jobs, of the queue and of changes, that continues after any of its ids", async (t) => {
     const service = await openService(t);
     const live: StreamEvent[] = [];
@@ -208,7 +224,11 @@ describe("a job service", () => {
     ],
     ["a picture by its path", { image: "/etc/passwd" }, { code: "invalid_image", param: "request.image" }],
     ["a picture by its URL", { image: "https://example.org/a.png" }, { code: "invalid_image" }],
-    ["an unknown picture", { image: { blob: `sha256-${"0".repeat(64)}` } }, { code: "invalid_image" }],
+    [
+      "an unknown picture",
+      { image: { blob: `sha256-${"0".repeat(64)}` } },
+      { code: "invalid_image", param: "request.image" },
+    ],
   ] as const)
     test(`refuses ${what}, naming the field`, async (t) => {
       const service = await openService(t);

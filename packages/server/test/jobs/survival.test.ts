@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { JobService, type StreamEvent } from "../../src/jobs/service.js";
-import { temporaryFolder } from "../support/folder.js";
+import { Checkpoints } from "../../src/work/checkpoints.js";
+import { newReserve, temporaryFolder } from "../support/folder.js";
 import { hashOfPixels } from "../support/png.js";
 import { eventOf, killEngine, openService, story, submitted } from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
@@ -81,6 +82,21 @@ describe("a job", () => {
     await assertSamePixels(service, id);
     assert.deepEqual(story(service, id), ["queued", "started", "queued", "started", "resumed", "succeeded"]);
     while (hasCheckpoint(folder)) await sleep(20);
+  });
+
+  test("whose checkpoint comes from another kind of machine starts over", async (t) => {
+    const folder = temporaryFolder(t);
+    const server = await ServiceProcess.open(t, folder);
+    const id = await server.submit(long);
+    await untilCheckpoint(folder);
+    await server.kill();
+    const checkpoints = new Checkpoints(join(folder, "checkpoints"), newReserve(t));
+    const checkpoint = await checkpoints.latest(id);
+    await checkpoints.save(id, 1, { ...checkpoint!, fingerprint: "another machine" });
+    const service = await openService(t, { folder });
+    await service.finished(id);
+    assert.deepEqual(story(service, id), ["queued", "started", "queued", "started", "succeeded"]);
+    await assertSamePixels(service, id);
   });
 
   test("whose engine is killed continues at once, with the same pixels", async (t) => {

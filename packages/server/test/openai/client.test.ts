@@ -102,10 +102,9 @@ describe("images.generate", () => {
     const events = [];
     for await (const event of stream) events.push(event);
     const partial = events.filter((event) => event.type === "image_generation.partial_image");
-    assert.ok(partial.length <= 2);
     assert.deepEqual(
       partial.map((event) => event.partial_image_index),
-      partial.map((_, i) => i),
+      [0, 1],
     );
     for (const event of partial) assert.equal((await decoded(event.b64_json)).format, "png");
     const last = events.at(-1)!;

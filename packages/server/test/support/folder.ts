@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { Reserve } from "../../src/data-folder/reserve.js";
 
 /** A new folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {
@@ -9,3 +10,6 @@ export function temporaryFolder(t: TestContext): string {
   t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
   return folder;
 }
+
+/** Room for a ledger, in a folder of its own. */
+export const newReserve = (t: TestContext): Reserve => new Reserve(join(temporaryFolder(t), "reserve"));

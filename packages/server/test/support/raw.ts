@@ -18,14 +18,12 @@ export interface RawRequest {
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
-  /** The port; the server's by default. */
-  readonly port?: number;
 }
 
 /** Sends a request with any headers. */
-export async function raw(server: TestServer, options: RawRequest = {}): Promise<RawAnswer> {
-  const { method = "GET", path = "/v1/queue", headers = {}, body, port = server.port } = options;
-  const sent = request({ host: "127.0.0.1", port, method, path, headers, agent: false });
+export async function raw(server: Pick<TestServer, "port">, options: RawRequest = {}): Promise<RawAnswer> {
+  const { method = "GET", path = "/v1/queue", headers = {}, body } = options;
+  const sent = request({ host: "127.0.0.1", port: server.port, method, path, headers, agent: false });
   sent.end(body);
   const [response] = await once(sent, "response");
   let text = "";

@@ -6,30 +6,31 @@ import helmet from "@fastify/helmet";
 import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from "fastify";
-import { openAiRoutes } from "../openai/routes.js";
-import { limits } from "../options/limits.js";
-import { checkHost, checkOrigin, isLoopback } from "./access.js";
-import type { Context } from "./context.js";
-import { answerBadUrl, answerClientError, answerErrors } from "./error-answers.js";
-import { watchFailures } from "./failures.js";
-import { parseJson } from "./json-body.js";
-import { type Logger, logRequests } from "./logging.js";
-import { describeRoutes } from "./openapi.js";
-import { blobRoutes } from "./routes/blobs.js";
-import { capabilityRoutes } from "./routes/capabilities.js";
-import { depthRoutes } from "./routes/depth.js";
-import { eventRoutes } from "./routes/events.js";
-import { jobRoutes } from "./routes/jobs.js";
-import { modelRoutes } from "./routes/models.js";
-import { planRoutes } from "./routes/plan.js";
-import { queueRoutes } from "./routes/queue.js";
-import { serverRoutes } from "./routes/server.js";
-import { sessionRoutes } from "./routes/session.js";
-import { workerRoutes } from "./routes/workers.js";
-import { endSlowBodies } from "./slow-bodies.js";
-import { studioRoutes } from "./studio.js";
-import { checkToken } from "./token-check.js";
-import { validatorCompiler } from "./validation.js";
+import { checkHost, checkOrigin, isLoopback } from "./http/access.js";
+import type { Context } from "./http/context.js";
+import { HttpError } from "./http/error.js";
+import { answerBadUrl, answerClientError, answerErrors } from "./http/error-answers.js";
+import { watchFailures } from "./http/failures.js";
+import { parseJson } from "./http/json-body.js";
+import { type Logger, logRequests } from "./http/logging.js";
+import { describeRoutes } from "./http/openapi.js";
+import { blobRoutes } from "./http/routes/blobs.js";
+import { capabilityRoutes } from "./http/routes/capabilities.js";
+import { depthRoutes } from "./http/routes/depth.js";
+import { eventRoutes } from "./http/routes/events.js";
+import { jobRoutes } from "./http/routes/jobs.js";
+import { modelRoutes } from "./http/routes/models.js";
+import { planRoutes } from "./http/routes/plan.js";
+import { queueRoutes } from "./http/routes/queue.js";
+import { serverRoutes } from "./http/routes/server.js";
+import { sessionRoutes } from "./http/routes/session.js";
+import { workerRoutes } from "./http/routes/workers.js";
+import { endSlowBodies } from "./http/slow-bodies.js";
+import { studioRoutes } from "./http/studio.js";
+import { checkToken } from "./http/token-check.js";
+import { validatorCompiler } from "./http/validation.js";
+import { openAiRoutes } from "./openai/routes.js";
+import { limits } from "./options/limits.js";
 
 export interface AppOptions extends Omit<Context, "access"> {
   readonly access: Omit<Context["access"], "failures">;
@@ -51,6 +52,8 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
+    // We answer with error objects instead.
+    return503OnClosing: false,
     // Event streams and waiting requests would hold up the end; they are told to end before.
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
@@ -101,6 +104,10 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
   app.addHook("onRequest", async (request) => {
     const openness = request.routeOptions.config.openness ?? "api";
     if (openness === "probe") return;
+    if (context.stopping.aborted)
+      throw new HttpError(503, "stopping", "The server is stopping; try again.", {
+        headers: { "retry-after": "5" },
+      });
     checkHost(request, context.access);
     checkOrigin(request, openness, context.access);
     if (openness === "api") await checkToken(request, context.access);
