@@ -3,13 +3,17 @@
 export type { MapAdjustments } from "./depth/adjustments.js";
 export { DepthEstimate } from "./depth/estimate.js";
 export type { EstimateOptions } from "./depth/estimator.js";
+export type { FidelityScores } from "./depth/fidelity.js";
 export type { DepthFileOptions } from "./depth/files.js";
 export type { DepthPrediction } from "./depth/prediction.js";
+export { Fidelity, type ScoreOptions, score } from "./depth/score.js";
 export * from "./errors.js";
 export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";
 export type { PictureParameters } from "./images/metadata.js";
 export type {
+  AdapterInput,
+  AdapterReference,
   DeviceName,
   DTypeName,
   GenerateRequest,
@@ -21,12 +25,14 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
+export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
 export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
+export type { LoraState } from "./pipeline/loras.js";
 export type { Preparations } from "./pipeline/model.js";
 export {
   type DepthMap,

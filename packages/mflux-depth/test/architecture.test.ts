@@ -65,7 +65,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: [...mlx, "exif-reader"],
     },
     // Reports what this machine has and lacks.
-    doctor: { files: ["doctor/"], layers: ["base", "options", "hub", "memory"], packages: [...mlx, "sharp"] },
+    doctor: {
+      files: ["doctor/"],
+      layers: ["base", "options", "hub", "memory", "depth"],
+      packages: [...mlx, "sharp"],
+    },
     index: {
       files: ["index"],
       layers: ["base", "options", "images", "hub", "weights", "depth", "pipeline"],

@@ -26,6 +26,10 @@ const commands: Readonly<Record<string, ListedCommand>> = {
     summary: "Infer depth maps from photos",
     load: async () => (await import("./depth.js")).depth,
   },
+  score: {
+    summary: "Score how faithfully an image keeps the geometry of a depth map",
+    load: async () => (await import("./score.js")).score,
+  },
   download: {
     summary: "Download a model's files before the first run",
     load: async () => (await import("./download.js")).download,
@@ -37,6 +41,10 @@ const commands: Readonly<Record<string, ListedCommand>> = {
   info: {
     summary: "Print the parameters inside an image",
     load: async () => (await import("./info.js")).info,
+  },
+  inspect: {
+    summary: "Say what a model or a LoRA is, and whether it would load here",
+    load: async () => (await import("./inspect.js")).inspect,
   },
   worker: {
     summary: "Serve the MFlux Depth node to NodeTool",

@@ -13,6 +13,7 @@ import type { LatentGrid } from "../sampling/latents.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { PreviewKind, StageName, StepEvent } from "./events.js";
 import type { FastPreviews } from "./fast-previews.js";
+import type { LastArtifact } from "./last-artifact.js";
 import type { Model } from "./model.js";
 import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
@@ -53,6 +54,7 @@ export interface Generation {
   /** Estimates the photo's depth; null if no estimate is needed. */
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
+  readonly controls: LastArtifact<Artifacts["control"]>;
   readonly fastPreviews: FastPreviews;
   readonly grid: LatentGrid;
   /** The noise levels of the whole generation, one more than it has steps. */
