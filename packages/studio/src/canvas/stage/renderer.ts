@@ -1,6 +1,6 @@
 import type { DepthPainting } from "../brush/painting.js";
 import type { ToneCurve } from "../field/levels.js";
-import type { Rectangle } from "../field/rectangle.js";
+import type { Rectangle, Size } from "../field/rectangle.js";
 import { cameraDistance, cameraMatrix, type Orbit } from "./orbit.js";
 import type { Pane } from "./panes.js";
 import { Program } from "./program.js";
@@ -13,7 +13,7 @@ import {
   reliefVertex,
 } from "./shaders.js";
 import { FieldTexture, PictureTexture, TargetTexture } from "./textures.js";
-import { partPlaced, type Size, type Viewport } from "./viewport.js";
+import { partPlaced, type Viewport } from "./viewport.js";
 import type { World } from "./world.js";
 
 /** What is drawn, besides the pictures. */
