@@ -29,6 +29,7 @@ export const slowTests = {
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
   "packages/mflux-depth/test/pipeline/abort.test.ts": "aborts generations in every stage",
   "packages/mflux-depth/test/pipeline/diffusers.test.ts": "generates whole images",
+  "packages/mflux-depth/test/pipeline/fast-previews.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/finite.test.ts": "generates with and saves many damaged models",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/int8.test.ts": "generates whole images at every kind of product",

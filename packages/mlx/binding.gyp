@@ -20,6 +20,7 @@
         "native/blas.cc",
         "native/allocator.cc",
         "native/scheduler.cc",
+        "native/threads.cc",
         "native/lifecycle.cc",
         "native/cpu/attention.cc",
         "native/cpu/fused.cc",

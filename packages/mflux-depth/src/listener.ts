@@ -25,8 +25,9 @@ export class Listener<Event> {
       for (const job of jobs) job.abort(error);
     };
     try {
+      // Any promise, also of another library or another realm.
       const returned = this.#listen?.(event);
-      if (returned instanceof Promise) returned.catch(fail);
+      if (isThenable(returned)) returned.then(undefined, fail);
     } catch (error) {
       fail(error);
     }
@@ -51,3 +52,6 @@ export class Listener<Event> {
     };
   }
 }
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";

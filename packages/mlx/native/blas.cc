@@ -1,23 +1,5 @@
 #include "runtime.h"
 
-namespace runtime {
-
-namespace {
-
-thread_local const std::atomic<bool>* cancel_flag = nullptr;
-
-}  // namespace
-
-void bind_cancel_flag(const std::atomic<bool>* flag) {
-  cancel_flag = flag;
-}
-
-void check_cancelled() {
-  if (cancel_flag != nullptr && cancel_flag->load(std::memory_order_relaxed)) throw Cancelled();
-}
-
-}  // namespace runtime
-
 #ifndef __linux__
 
 namespace runtime {
@@ -26,30 +8,18 @@ BlasInfo blas_info() {
   return {"Accelerate", 0, 0};
 }
 
-void set_thread_count(int) {
-  throw std::invalid_argument("setting the number of threads is supported on Linux only");
-}
-
 }  // namespace runtime
 
 #else
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <complex>
-#include <condition_variable>
-#include <cstdlib>
-#include <deque>
-#include <mutex>
 #include <sstream>
-#include <thread>
 
-#include "cgroup.h"
+#include "threads.h"
 
 // OpenBLAS, under the names of the wheel scipy-openblas32, which never collide with another BLAS.
 extern "C" {
@@ -85,40 +55,8 @@ constexpr double largest_step = 1.5e9;
 constexpr int terms = 384;
 // Tile edges are multiples of this, like the register blocks of the kernels.
 constexpr int alignment = 32;
-// OpenBLAS is built for this many concurrent callers.
-constexpr int most_threads = 64;
 
 std::atomic<uint64_t> calls{0};
-
-// ---------------------------------------------------------------- how many threads
-
-int count_threads() {
-  const char* wish = std::getenv("MFLUX_DEPTH_THREADS");
-  if (wish && *wish) {
-    char* end;
-    const long count = std::strtol(wish, &end, 10);
-    if (*end || count < 1 || count > most_threads) {
-      throw std::invalid_argument(
-          "MFLUX_DEPTH_THREADS is \"" + std::string(wish) + "\"; unset it, or set it to a number from 1 to " +
-          std::to_string(most_threads));
-    }
-    return static_cast<int>(count);
-  }
-  cpu_set_t allowed;
-  const int cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0
-      ? CPU_COUNT(&allowed)
-      : static_cast<int>(std::thread::hardware_concurrency());
-  return std::clamp(static_cast<int>(std::min<double>(cores, std::ceil(cgroup_processors()))), 1, most_threads);
-}
-
-std::atomic<int>& chosen_threads() {
-  static std::atomic<int> count = count_threads();
-  return count;
-}
-
-int threads() {
-  return chosen_threads().load(std::memory_order_relaxed);
-}
 
 // ---------------------------------------------------------------- the gate
 
@@ -137,123 +75,6 @@ class Passage {
   ~Passage() {
     running.fetch_sub(1);
   }
-};
-
-// ---------------------------------------------------------------- the pool
-
-// A product cut into tasks, which the caller and the threads of the pool take one after another.
-class Job {
- public:
-  virtual void run(int task) = 0;
-
-  Job(int tasks, const std::atomic<bool>* cancel) : tasks_(tasks), cancel_(cancel) {}
-
-  void work() {
-    while (!cancelled()) {
-      const int task = next_.fetch_add(1);
-      if (task >= tasks_) return;
-      run(task);
-    }
-  }
-
-  bool cancelled() const {
-    return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed);
-  }
-
-  bool exhausted() const {
-    return next_.load() >= tasks_ || cancelled();
-  }
-
-  int tasks() const {
-    return tasks_;
-  }
-
-  // Guarded by the lock of the pool.
-  int helpers = 0;
-  std::condition_variable left;
-
- protected:
-  ~Job() = default;
-
- private:
-  const int tasks_;
-  const std::atomic<bool>* const cancel_;
-  std::atomic<int> next_{0};
-};
-
-// Threads that sleep between products. OpenBLAS's own threads spin, and hang when the process forks or exits.
-class Pool {
- public:
-  // Never destroyed: its threads live until the process exits.
-  static Pool& instance() {
-    static Pool& pool = *new Pool;
-    return pool;
-  }
-
-  // The caller takes tasks as well, so a product makes progress even while all threads are busy.
-  void share(Job& job) {
-    {
-      std::lock_guard lock(mutex_);
-      start(std::min(job.tasks(), threads()) - 1);
-      jobs_.push_back(&job);
-    }
-    for (int i = 1; i < std::min(job.tasks(), threads()); i++) wake_.notify_one();
-    job.work();
-    std::unique_lock lock(mutex_);
-    std::erase(jobs_, &job);
-    job.left.wait(lock, [&] { return job.helpers == 0; });
-  }
-
- private:
-  void start(int wanted) {
-    if (started_ >= wanted) return;
-    // Leave signals to Node's threads.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (; started_ < wanted; started_++) {
-      try {
-        std::thread(&Pool::serve, this).detach();
-      } catch (const std::system_error&) {
-        break;  // The system has no more threads; the existing ones do the work.
-      }
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  }
-
-  void serve() {
-    pthread_setname_np(pthread_self(), "mlx-gemm");
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      Job* job = nullptr;
-      // More threads may have been started than are wanted now.
-      wake_.wait(lock, [&] { return working_ < threads() - 1 && (job = take()) != nullptr; });
-      job->helpers++;
-      working_++;
-      lock.unlock();
-      job->work();
-      lock.lock();
-      working_--;
-      if (--job->helpers == 0) job->left.notify_one();
-    }
-  }
-
-  // Takes the job that has waited longest for a thread and moves it to the end of the queue.
-  Job* take() {
-    for (size_t i = jobs_.size(); i > 0; i--) {
-      Job* job = jobs_.front();
-      jobs_.pop_front();
-      jobs_.push_back(job);
-      if (!job->exhausted()) return job;
-    }
-    return nullptr;
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Job*> jobs_;
-  int started_ = 0;
-  int working_ = 0;
 };
 
 // ---------------------------------------------------------------- products
@@ -278,7 +99,7 @@ template <typename T>
 class Product final : public Job {
  public:
   Product(int rows, int columns, int ta, int tb, int m, int n, int k, T alpha, const T* a, int lda, const T* b, int ldb, T beta, T* c, int ldc)
-      : Job(((m + rows - 1) / rows) * ((n + columns - 1) / columns), cancel_flag),
+      : Job(((m + rows - 1) / rows) * ((n + columns - 1) / columns), current_cancel_flag()),
         rows_(rows), columns_(columns), across_((n + columns - 1) / columns),
         ta_(ta), tb_(tb), m_(m), n_(n), k_(k), alpha_(alpha), a_(a), lda_(lda), b_(b), ldb_(ldb), beta_(beta), c_(c), ldc_(ldc) {}
 
@@ -329,9 +150,9 @@ struct Grid {
 // one that is held up by another program; and so that no step takes too long. Each tile packs its rows of A and its
 // columns of B again, so the cut with the squarest tiles wins.
 Grid cut(int m, int n, int k, double flops) {
-  const double share = flops / threads();
+  const double share = flops / thread_count();
   const double rounds = std::max(share < 2 * large_task ? 1.0 : 2.0, std::ceil(share / largest_step * std::min(k, terms) / k));
-  for (int tiles = static_cast<int>(std::min(rounds * threads(), flops / smallest_task)); tiles > 1; tiles--) {
+  for (int tiles = static_cast<int>(std::min(rounds * thread_count(), flops / smallest_task)); tiles > 1; tiles--) {
     Grid best{0, 0};
     double packed = INFINITY;
     for (int down = 1; down <= tiles; down++) {
@@ -363,7 +184,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
   if (product.tasks() == 1) {
     product.work();
   } else {
-    Pool::instance().share(product);
+    share(product);
   }
   check_cancelled();
 }
@@ -377,39 +198,7 @@ BlasInfo blas_info() {
   std::istringstream config(scipy_openblas_get_config());
   std::string name, version;
   config >> name >> version;
-  return {name + ' ' + version + " (" + scipy_openblas_get_corename() + ')', threads(), calls.load()};
-}
-
-int thread_count() {
-  return threads();
-}
-
-void set_thread_count(int count) {
-  if (count < 1 || count > most_threads) {
-    throw std::invalid_argument("takes 1 to " + std::to_string(most_threads) + " threads, got " + std::to_string(count));
-  }
-  chosen_threads().store(count);
-}
-
-void parallel(int tasks, const std::function<void(int)>& run) {
-  class Tasks final : public Job {
-   public:
-    Tasks(int tasks, const std::function<void(int)>& run) : Job(tasks, cancel_flag), run_(run) {}
-    void run(int task) override {
-      run_(task);
-    }
-
-   private:
-    const std::function<void(int)>& run_;
-  };
-  check_cancelled();
-  Tasks job(tasks, run);
-  if (tasks == 1) {
-    job.work();
-  } else if (tasks > 1) {
-    Pool::instance().share(job);
-  }
-  check_cancelled();
+  return {name + ' ' + version + " (" + scipy_openblas_get_corename() + ')', thread_count(), calls.load()};
 }
 
 void sgemm_alone(

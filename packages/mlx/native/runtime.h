@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-// The layer between Node and MLX's CPU backend: matrix products, allocation, process exit. Each subject has its own
+// The layer between Node and MLX's CPU backend: threads, matrix products, allocation, process exit. Each subject has its own
 // file. Outside Linux only the declarations remain.
 namespace runtime {
 
@@ -17,14 +17,8 @@ struct Cancelled : std::runtime_error {
   Cancelled() : std::runtime_error("the evaluation was cancelled") {}
 };
 
-// blas.cc: cblas_{s,d,c}gemm for MLX, on OpenBLAS and our own thread pool.
-struct BlasInfo {
-  std::string name;
-  int threads;
-  uint64_t calls;
-};
-BlasInfo blas_info();
-// Sets the cancel flag of matrix products that the calling thread (of an MLX stream) starts.
+// threads.cc: the threads that share the work, and its cancellation.
+// Sets the cancel flag of work that the calling thread (of an MLX stream) starts.
 void bind_cancel_flag(const std::atomic<bool>* flag);
 // Throws Cancelled if the flag of the calling thread is set.
 void check_cancelled();
@@ -34,6 +28,14 @@ void parallel(int tasks, const std::function<void(int)>& run);
 // The number of threads that share the work. Setting it affects the whole process from the next product on.
 int thread_count();
 void set_thread_count(int count);
+
+// blas.cc: cblas_{s,d,c}gemm for MLX, on OpenBLAS and these threads.
+struct BlasInfo {
+  std::string name;
+  int threads;
+  uint64_t calls;
+};
+BlasInfo blas_info();
 // Computes C = alpha op(A) op(B) + beta C, row-major, on the calling thread only. For use inside tasks.
 void sgemm_alone(
     bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,

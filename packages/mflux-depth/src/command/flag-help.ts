@@ -23,7 +23,7 @@ function facts({ kind, default: fallback, defaultText, env }: OptionSpec): strin
   if (kind.type === "integer" || kind.type === "number" || kind.type === "choice")
     known.push(describeKind(kind).replace(/^a /, ""));
   if (kind.type !== "boolean" && (fallback !== undefined || defaultText))
-    known.push(`default ${defaultText ?? fallback}`);
+    known.push(defaultText ? `default: ${defaultText}` : `default ${fallback}`);
   if (env) known.push(`environment ${env}`);
   const text = known.join("; ");
   return text && ` ${text[0]!.toUpperCase()}${text.slice(1)}.`;

@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { untilAborted } from "../abort.js";
 import { EngineError, restoreError } from "../errors.js";
-import { forkHost } from "./fork.js";
+import { forkHost, sendTo } from "./fork.js";
 import type {
   DepthJob,
   DepthResult,
@@ -172,8 +172,7 @@ export class EngineProcess {
   }
 
   #send(message: ToEngine): void {
-    // Ignore failed deliveries: the exit event reports a process that has ended.
-    this.#child.send(message, () => {});
+    sendTo(this.#child, message);
   }
 
   #receive(message: FromEngine | FromDepth): void {

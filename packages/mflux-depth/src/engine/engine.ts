@@ -257,7 +257,7 @@ export class Engine {
   async deleteModel(repository: string, { revision }: { readonly revision?: string } = {}): Promise<boolean> {
     if (this.#uses.has(repository))
       throw new EngineError(
-        `${repository} is used by a job; cancel the job or wait for its end, then delete the model.`,
+        `A job uses ${repository}; cancel it or wait for it to end, then delete the model.`,
         { code: "model-in-use", details: { model: repository } },
       );
     return whileDeleting(repository, async () => {

@@ -10,6 +10,15 @@ export interface IdlePolicy {
 /** Node fires longer timers immediately. */
 const longestTimerMs = 2 ** 31 - 1;
 
+/** Asks whether memory is short; an error means no, because it would end this process otherwise. */
+async function asked(shortOfMemory: IdlePolicy["shortOfMemory"]): Promise<boolean> {
+  try {
+    return await shortOfMemory();
+  } catch {
+    return false;
+  }
+}
+
 /** Decides when an idle engine releases its model. Its timers do not keep the process alive. */
 export class IdleWatch {
   readonly #policy: IdlePolicy;
@@ -26,7 +35,7 @@ export class IdleWatch {
     const { idleSeconds, pressureSeconds, shortOfMemory } = this.#policy;
     const idle = setTimeout(() => void this.#release(), Math.min(idleSeconds * 1000, longestTimerMs)).unref();
     const pressure = setInterval(async () => {
-      const short = await shortOfMemory().catch(() => false);
+      const short = await asked(shortOfMemory);
       // A job may have begun in the meantime.
       if (short && this.#timers) await this.#release();
     }, pressureSeconds * 1000).unref();

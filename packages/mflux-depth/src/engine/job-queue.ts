@@ -18,11 +18,12 @@ export class JobQueue {
   /**
    * Appends a job.
    * @returns its result.
-   * @throws the signal's reason if it aborts while the job waits.
+   * @throws the signal's reason if it aborts before the job is taken.
    */
   add(job: ProcessJob): Promise<EngineResult> {
     const { signal } = job;
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const leave = (): void => {
         this.#entries.splice(this.#entries.indexOf(entry), 1);
         reject(signal?.reason);

@@ -43,7 +43,7 @@ async function answerOf(id: number, request: SideRequest, signal: AbortSignal): 
 
 const plan = ({ load, request, previews }: PlannedJob, reclaimable: number): Promise<JobPlan> =>
   planModel(resolveLoadOptions({ ...load, offline: true }), resolveRequest(request), {
-    previews: previews?.kind === "exact" && previews.every > 0,
+    previews: previews && previews.every > 0 ? previews.kind : null,
     reclaimable,
   });
 

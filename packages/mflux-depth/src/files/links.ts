@@ -1,4 +1,4 @@
-import { readlink } from "node:fs/promises";
+import { readlink, realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 /** As many links as Linux follows. */
@@ -17,7 +17,8 @@ export async function followLinks(path: string): Promise<string> {
       throw error;
     });
     if (target === null) return reached;
-    reached = resolve(dirname(reached), target);
+    // Its folder may itself be reached by a link, and ".." then leads elsewhere.
+    reached = resolve(await realpath(dirname(reached)), target);
   }
   throw Object.assign(new Error(`too many links: ${path}`), { code: "ELOOP", syscall: "readlink" });
 }

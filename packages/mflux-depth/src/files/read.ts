@@ -105,7 +105,7 @@ export function readRegularFileSync(path: string, limit: number): Buffer {
 function checkedSize(info: Stats, limit: number): number {
   if (info.isDirectory()) throw new FileReadError("folder", "is a folder");
   if (!info.isFile())
-    throw new FileReadError("not-regular", "is a pipe, a device or a socket; a regular file is needed");
+    throw new FileReadError("not-regular", "is a pipe, a device or a socket; expected a regular file");
   if (info.size > limit) throw tooLarge(limit);
   return info.size;
 }
@@ -128,7 +128,7 @@ function openingProblem(error: unknown): FileReadError {
     // A socket, or a device without a driver.
     case "ENXIO":
     case "ENODEV":
-      return problem("not-regular", "is a pipe, a device or a socket; a regular file is needed");
+      return problem("not-regular", "is a pipe, a device or a socket; expected a regular file");
     default:
       return problem("unreadable", `cannot be read (${code ?? error})`);
   }

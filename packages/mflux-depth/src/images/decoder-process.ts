@@ -49,14 +49,16 @@ async function receive<Sink extends LevelSink>(
   );
   // Awaited only as long as something is expected from the process.
   ended.catch(() => {});
-  const answered = once(child, "message") as Promise<[FromDecoder]>;
+  // Without free file descriptors there is not even a channel.
+  if (child.pid === undefined) return await ended;
+  const answered = new Promise<FromDecoder>((resolve) => child.once("message", resolve));
   const order: DecodeOrder = { path: typeof input === "string" ? input : null, name, purpose };
   child.send(order, () => {});
   // The process may refuse the image, or be killed, before it has read everything.
   child.stdin!.on("error", () => {});
   child.stdin!.end(typeof input === "string" ? "" : input);
 
-  const [answer] = await Promise.race([answered, ended]);
+  const answer = await Promise.race([answered, ended]);
   if (answer.type === "error") throw restoreError(answer.error);
   const { header } = answer;
   const sink = sinkOf(header);

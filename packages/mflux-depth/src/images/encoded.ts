@@ -146,7 +146,7 @@ export function requireDecodable({ name, width, height, deep, purpose, decoderBy
     throw new ImageError(
       name,
       `needs ${describeBytes(decoderBytes)} to be decoded, because its format has to be decoded as a whole; make it ` +
-        "smaller, or save it as JPEG or PNG that is not progressive.",
+        "smaller, or save it as a JPEG or PNG that is not progressive.",
     );
   const kept = keptSize(width, height);
   const bytesPerPixel = 3 * (deep ? 2 : 1) + (purpose === "photo" ? 12 : 4);
@@ -158,6 +158,6 @@ export function requireDecodable({ name, width, height, deep, purpose, decoderBy
       needed,
       available,
       `${name}: decoding ${width} × ${height} pixels needs about ${describeBytes(needed)}, and ` +
-        `${describeBytes(available)} are free; make the image smaller.`,
+        `${describeBytes(available)} is free; make the image smaller.`,
     );
 }

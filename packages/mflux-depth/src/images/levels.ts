@@ -82,7 +82,7 @@ export class MapLevels implements LevelSink {
       if (alpha !== null && pixels[i + alpha]! < white)
         throw new ImageError(
           this.#name,
-          "has transparent parts, which say nothing about depth; save the map opaque.",
+          "has transparent parts, which say nothing about depth; save the map without transparency.",
         );
       const [r, g, b] = [pixels[i]!, pixels[i + green]!, pixels[i + blue]!];
       // Pillow's weights. Equal channels stay exactly what they are.

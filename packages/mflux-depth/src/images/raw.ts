@@ -26,7 +26,7 @@ export function rawLayout({ data, width, height, channels }: RawImage, name: str
   if (white === undefined)
     throw new ImageError(
       name,
-      `its pixels are in a ${type}; give a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array.`,
+      `its pixels are in a ${type}; expected a Uint8Array, Uint8ClampedArray, Uint16Array or Float32Array.`,
     );
   checkSize(name, width, height);
   if (![1, 2, 3, 4].includes(channels) || data.length !== width * height * channels)

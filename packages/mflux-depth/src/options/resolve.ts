@@ -79,12 +79,12 @@ export function requireDepthSource({
   depthImage,
 }: Pick<GenerateRequest, "image" | "depthImage">): void {
   if (image || depthImage) return;
-  throw new OptionError("depthImage", "There is neither a depth map nor a photo to infer depth from.", {
+  throw new OptionError("depthImage", "There is neither a depth map nor a photo to estimate depth from.", {
     code: "option-missing",
     details: {
       remedies: [
         { kind: "set-option", option: "depthImage" },
-        { kind: "set-option", option: "image", purpose: "infer depth from a photo" },
+        { kind: "set-option", option: "image", purpose: "estimate depth from a photo" },
       ],
     },
   });

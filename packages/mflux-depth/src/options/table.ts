@@ -84,7 +84,7 @@ export const requestOptions = {
   },
   image: {
     kind: { type: "image" },
-    text: "A photo. Without a depth map, depth is inferred from it; with one, it guides the content.",
+    text: "A photo. Without a depth map, its depth is estimated; with one, it guides the content.",
     flags: ["--image-path", "--image"],
     value: "FILE",
     appliesTo: ["generate", "plan"],
@@ -283,7 +283,7 @@ export const loadOptions = {
   device: {
     kind: { type: "choice", values: ["gpu", "cpu"] },
     text: "Where to compute.",
-    defaultText: "the GPU where there is one",
+    defaultText: "the GPU, if there is one",
     flags: ["--device"],
     value: "NAME",
     env: "MFLUX_DEPTH_DEVICE",
@@ -307,8 +307,8 @@ export const loadOptions = {
   },
   cacheLimitGb: {
     kind: { type: "number", min: 0, max: 10_000, exclusiveMin: true },
-    text: "The most memory that MLX keeps of freed buffers, in GB (10⁹ bytes).",
-    defaultText: "by the machine's memory",
+    text: "The most memory that MLX keeps in freed buffers, in GB (10⁹ bytes).",
+    defaultText: "depends on the machine's memory",
     flags: ["--mlx-cache-limit-gb"],
     value: "GB",
     appliesTo: ["generate", "plan"],

@@ -87,8 +87,11 @@ async function floatsOf(values: MxArray, signal: AbortSignal): Promise<Float32Ar
 }
 
 /** Estimates the bytes that encoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
-export const encodingMemory = (workload: Workload, model: Model, room: number): number =>
-  autoencoderMemory("encode", workload, model, room);
+export const encodingMemory = (
+  workload: Pick<Workload, "width" | "height">,
+  model: Model,
+  room: number,
+): number => autoencoderMemory("encode", workload, model, room);
 
 /** Estimates the bytes that decoding an image takes, weights excluded. Bands keep it within `room` bytes if possible. */
 export function decodingMemory(workload: Workload, model: Model, room: number): number {
@@ -99,7 +102,7 @@ export function decodingMemory(workload: Workload, model: Model, room: number): 
 
 function autoencoderMemory(
   direction: "encode" | "decode",
-  { width, height }: Workload,
+  { width, height }: Pick<Workload, "width" | "height">,
   { family, configs, precision }: Model,
   room: number,
 ): number {

@@ -58,7 +58,7 @@ async function causeOf(
 ): Promise<{ readonly reason: string; readonly remedies?: readonly Remedy[] }> {
   for (const [path, parameter] of network.parameters())
     if (!(await allFinite(parameter, signal)))
-      return { reason: `tensor "${path}" of the weights is damaged, so obtain the model again` };
+      return { reason: `tensor "${path}" of the weights is damaged; get a new copy of the model` };
   const dtype = componentDType(model.family.components[component]!, model.precision);
   if (dtype === "float16")
     return {

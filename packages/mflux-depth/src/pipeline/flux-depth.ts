@@ -23,6 +23,7 @@ import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
+import { FastPreviews } from "./fast-previews.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { type LoraState, Loras } from "./loras.js";
@@ -134,7 +135,14 @@ export class FluxDepth {
       onDownload: progress.tell,
     });
     const notes = [...files.notes, ...loras.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
-    const context = { model, options, estimators, prompts: new PromptCache(), notes };
+    const context = {
+      model,
+      options,
+      estimators,
+      prompts: new PromptCache(),
+      fastPreviews: new FastPreviews(),
+      notes,
+    };
     return new FluxDepth(repository, settings, context, progress);
   }
 

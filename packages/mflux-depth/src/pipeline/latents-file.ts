@@ -20,7 +20,7 @@ export function readLatents(path: string): ShapedTensor {
     if (!floating.has(found.dtype))
       throw new OptionError(
         "latents",
-        `${path}: noise is made of floating-point numbers, but the tensor holds ${found.dtype}.`,
+        `${path}: expected floating-point numbers, but the tensor holds ${found.dtype}.`,
       );
     using floats = astype(found, "float32");
     return { data: Float32Array.from(floats.toTypedArray() as Float32Array), shape: [...found.shape] };

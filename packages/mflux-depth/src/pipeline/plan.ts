@@ -16,7 +16,7 @@ import type { HeldSize } from "../weights/component.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
-import type { StageName } from "./events.js";
+import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
 import { Loras } from "./loras.js";
@@ -30,9 +30,9 @@ export const workloadOf = (
   request: ResolvedRequest,
   {
     estimatesDepth,
-    previews = false,
+    previews = null,
     resume = null,
-  }: { estimatesDepth: boolean; previews?: boolean; resume?: Checkpoint | null },
+  }: { estimatesDepth: boolean; previews?: PreviewKind | null; resume?: Checkpoint | null },
 ): Workload => ({
   width: request.width,
   height: request.height,
@@ -97,8 +97,8 @@ function componentSizes(
 }
 
 export interface PlanOptions {
-  /** Whether steps are decoded to previews (default false). */
-  readonly previews?: boolean;
+  /** How previews of steps are made; null, the default, for none. */
+  readonly previews?: PreviewKind | null;
   /** Bytes that another process holds and would give up for this generation (default 0). */
   readonly reclaimable?: number;
 }
@@ -112,7 +112,7 @@ export interface PlanOptions {
 export async function planModel(
   options: ResolvedLoadOptions,
   request: ResolvedRequest,
-  { previews = false, reclaimable = 0 }: PlanOptions = {},
+  { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });

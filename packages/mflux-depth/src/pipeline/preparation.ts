@@ -8,7 +8,8 @@ import { machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, requireFit } from "../memory/plan.js";
 import type { ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { EstimatorSource } from "./estimator-source.js";
-import type { StageName } from "./events.js";
+import type { PreviewKind, StageName } from "./events.js";
+import type { FastPreviews } from "./fast-previews.js";
 import { readImages } from "./images.js";
 import type { Model } from "./model.js";
 import { planGeneration, workloadOf } from "./plan.js";
@@ -20,8 +21,8 @@ import { Warnings } from "./warnings.js";
 /** A checked request and its settings. */
 export type AskedGeneration = Pick<
   Generation,
-  "request" | "grid" | "noiseLevels" | "previewEvery" | "previewKind" | "withLatents" | "resume" | "signal"
->;
+  "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "resume" | "signal"
+> & { readonly previewKind: PreviewKind };
 
 /** Shared by all generations of one instance. */
 export interface GenerationContext {
@@ -29,6 +30,7 @@ export interface GenerationContext {
   readonly options: ResolvedLoadOptions;
   readonly estimators: EstimatorSource;
   readonly prompts: PromptCache;
+  readonly fastPreviews: FastPreviews;
   /** Differences from the requested model, one sentence each. */
   readonly notes: readonly string[];
 }
@@ -48,7 +50,7 @@ interface Choice {
  */
 export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
   const { request, signal } = asked;
-  const { model, options, prompts, notes } = context;
+  const { model, options, prompts, fastPreviews, notes } = context;
   model.loras.setScales(request.loraScales);
   const warnings = new Warnings([...notes, ...request.warnings]);
   // Report problems with images before anything that takes long.
@@ -61,7 +63,7 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
     warnings.add(
       `This may need ${describeBytes(plan.peak)} of memory, but only ${describeBytes(plan.machine.available)} is available.`,
     );
-  return { ...asked, workload, model, images, estimator, prompts, warnings };
+  return { ...asked, workload, model, images, estimator, prompts, fastPreviews, warnings };
 }
 
 /**
@@ -75,7 +77,7 @@ async function choose(
 ): Promise<Choice> {
   const machine = machineMemory(model.device);
   const choice = (estimator: DepthEstimator | null): Choice => {
-    const previews = previewEvery > 0 && previewKind === "exact";
+    const previews = previewEvery > 0 ? previewKind : null;
     const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews, resume });
     const plan = planGeneration(model, workload, { policy: options.memory, estimator, machine });
     return { estimator, workload, plan };

@@ -140,7 +140,7 @@ async function requireFinite(
   if (!finite.item())
     throw new ModelError(
       folder,
-      `tensor "${key}" of the weights has values that are not finite numbers; it is damaged, so obtain the model again`,
+      `tensor "${key}" of the weights has values that are not finite numbers, so it is damaged; get a new copy of the model`,
     );
 }
 

@@ -12,6 +12,7 @@ import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { PreviewKind, StageName, StepEvent } from "./events.js";
+import type { FastPreviews } from "./fast-previews.js";
 import type { Model } from "./model.js";
 import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
@@ -31,8 +32,8 @@ export interface Workload {
   readonly startsFromPhoto: boolean;
   /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
   readonly steps: number;
-  /** Whether steps are decoded to previews, with the VAE. */
-  readonly previews: boolean;
+  /** How previews of steps are made; null for none. */
+  readonly previews: PreviewKind | null;
 }
 
 /** The decoded images of a request. */
@@ -52,13 +53,12 @@ export interface Generation {
   /** Estimates the photo's depth; null if no estimate is needed. */
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
+  readonly fastPreviews: FastPreviews;
   readonly grid: LatentGrid;
   /** The noise levels of the whole generation, one more than it has steps. */
   readonly noiseLevels: Float32Array;
   /** Steps from one preview to the next; 0 for no previews. */
   readonly previewEvery: number;
-  /** How previews are made. */
-  readonly previewKind: PreviewKind;
   /** Whether step events carry the latents and the depth map. */
   readonly withLatents: boolean;
   /** Where the generation continues; null if it starts from the beginning. */

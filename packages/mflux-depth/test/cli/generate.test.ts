@@ -62,7 +62,7 @@ describe("generate exits with 2 for", () => {
     [
       "no image",
       ["generate", "--prompt", "x"],
-      /^There is neither a depth map nor a photo.* Use --depth-image-path FILE\. Use --image-path FILE to infer depth/,
+      /^There is neither a depth map nor a photo.* Use --depth-image-path FILE\. Use --image-path FILE to estimate depth/,
     ],
     ["no steps", [...smallRequest, "--steps", "0"], /^--steps must be a whole number from 1 to 50, not 0\.$/],
     ["half a step", [...smallRequest, "--steps=2.5"], /not 2\.5/],

@@ -113,7 +113,7 @@ describe("the help of flags", () => {
       assert.ok(help.includes(spec.flags.join(", ")));
       if (spec.default !== undefined && spec.kind.type !== "boolean")
         assert.ok(help.includes(`efault ${spec.default}`));
-      if (spec.defaultText) assert.ok(help.includes(`efault ${spec.defaultText}`));
+      if (spec.defaultText) assert.ok(help.includes(`efault: ${spec.defaultText}`));
     });
 
   test("has text, range and default in one line", () => {

@@ -29,7 +29,7 @@ describe("a model that is deleted", () => {
       (error) =>
         error instanceof EngineError &&
         error.code === "model-in-use" &&
-        /me\/tiny is used by a job; cancel/.test(error.message),
+        /A job uses me\/tiny; cancel/.test(error.message),
     );
     assert.equal((await running).seed, 7);
     await engine.close();

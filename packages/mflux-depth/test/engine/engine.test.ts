@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
+import sharp from "sharp";
 import { Engine, type EngineEvent, type EngineResult } from "../../src/engine/index.js";
 import { ImageError, ModelError, OptionError } from "../../src/errors.js";
 import { pixels } from "../support/command-line.js";
@@ -71,6 +72,31 @@ describe("a generation", () => {
     // A busy machine makes gaps longer, and generations too.
     assert.ok(longest < Math.max(100, whole / 4), `the longest gap was ${longest} of ${whole} ms`);
   });
+});
+
+describe("previews", () => {
+  for (const [kind, size] of [
+    ["fast", 32],
+    ["exact", 128],
+  ] as const)
+    test(`of the kind ${kind} arrive as small JPEG files`, async () => {
+      const previews: [step: number, format: string | undefined, width: number, height: number][] = [];
+      const events: EngineEvent[] = [];
+      await engine.generate(job({ steps: 5 }, { previews: { every: 2, kind } }), {
+        onEvent: (event) => events.push(event),
+      });
+      for (const event of events)
+        if (event.type === "step" && event.preview) {
+          const { bytes, mime, width, height } = event.preview;
+          assert.equal(mime, "image/jpeg");
+          assert.ok(bytes.length < 20_000);
+          previews.push([event.index, (await sharp(bytes).metadata()).format, width, height]);
+        }
+      assert.deepEqual(previews, [
+        [2, "jpeg", size, size],
+        [4, "jpeg", size, size],
+      ]);
+    });
 });
 
 describe("an error", () => {

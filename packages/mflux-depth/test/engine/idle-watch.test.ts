@@ -1,9 +1,24 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { IdleWatch } from "../../src/engine/idle-watch.js";
 import { Engine, type EngineEvent } from "../../src/engine/index.js";
 import { isAlive, job } from "../support/engine.js";
 import { until } from "../support/waiting.js";
+
+test("a check of memory that throws at once releases nothing and ends nothing", async () => {
+  let asked = 0;
+  const shortOfMemory = (): never => {
+    asked++;
+    throw new Error("no such file");
+  };
+  const watch = new IdleWatch({ idleSeconds: 60, pressureSeconds: 0.01, shortOfMemory }, () =>
+    assert.fail("it released the model"),
+  );
+  watch.start();
+  await until(() => asked > 2);
+  watch.stop();
+});
 
 describe("a model", () => {
   const engine = new Engine();

@@ -8,6 +8,7 @@ import { flux1Depth } from "../../src/families/flux1-depth/index.js";
 import type { GenerateRequest } from "../../src/index.js";
 import { resolveLoadOptions, resolveRequest } from "../../src/options/index.js";
 import { EstimatorSource } from "../../src/pipeline/estimator-source.js";
+import { FastPreviews } from "../../src/pipeline/fast-previews.js";
 import { latentGridOf } from "../../src/pipeline/latent-grid.js";
 import { type Model, openModel } from "../../src/pipeline/model.js";
 import { noiseLevelsOf } from "../../src/pipeline/noise-levels.js";
@@ -65,7 +66,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
       resume: null,
       signal,
     },
-    { model, options, estimators, prompts, notes: [] },
+    { model, options, estimators, prompts, fastPreviews: new FastPreviews(), notes: [] },
   );
   const running = runRecipe(stagesOf(generation.workload), generation, "low");
   const sigmas: number[] = [];

@@ -345,7 +345,7 @@ describe("pixels that cannot be read", () => {
       for (const read of [readPhoto, readDepthMap])
         await assert.rejects(read(image), (error) => {
           assert.ok(error instanceof ImageError, String(error));
-          assert.match(error.message, new RegExp(`in a ${data.constructor.name}; give a Uint8Array`));
+          assert.match(error.message, new RegExp(`in a ${data.constructor.name}; expected a Uint8Array`));
           return true;
         });
     });

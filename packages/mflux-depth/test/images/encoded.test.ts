@@ -29,7 +29,7 @@ test("requireDecodable refuses an image that does not fit in the free memory", {
       assert.deepEqual([error.needed, error.available], [20e6 * 15 + 60e6, 1e8]);
       assert.match(
         error.message,
-        /^a\.png: decoding 5000 × 4000 pixels needs about 360\.0 MB, and 100\.0 MB are free/,
+        /^a\.png: decoding 5000 × 4000 pixels needs about 360\.0 MB, and 100\.0 MB is free/,
       );
       return true;
     },

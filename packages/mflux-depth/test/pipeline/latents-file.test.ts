@@ -33,8 +33,7 @@ describe("noise from a file", () => {
         (error) =>
           error instanceof OptionError &&
           error.option === "latents" &&
-          error.message ===
-            `${path}: noise is made of floating-point numbers, but the tensor holds ${dtype}.`,
+          error.message === `${path}: expected floating-point numbers, but the tensor holds ${dtype}.`,
       );
     });
 

@@ -11,7 +11,7 @@ const fromMap: Workload = {
   estimatesDepth: false,
   startsFromPhoto: false,
   steps: 2,
-  previews: false,
+  previews: null,
 };
 
 const namesOf = (changes: Partial<Workload>): string[] =>
@@ -64,8 +64,9 @@ describe("the uses of components", () => {
     assert.deepEqual(usesIn("denoise"), [{ components: ["transformer"] }]);
   });
 
-  test("in the denoise stage with previews are the transformer together with the VAE", () => {
-    assert.deepEqual(usesIn("denoise", { previews: true }), [{ components: ["transformer", "vae"] }]);
+  test("in the denoise stage with exact previews are the transformer together with the VAE", () => {
+    assert.deepEqual(usesIn("denoise", { previews: "exact" }), [{ components: ["transformer", "vae"] }]);
+    assert.deepEqual(usesIn("denoise", { previews: "fast" }), [{ components: ["transformer"] }]);
   });
 
   test("in the denoise stage without steps are none", () => {

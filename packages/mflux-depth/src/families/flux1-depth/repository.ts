@@ -4,9 +4,14 @@
 import { takeBroughtEstimator } from "../../depth/repository.js";
 import {
   configFile,
+  mergesFile,
   modelIndexFile,
   schedulerConfigFile,
   schedulerFolder,
+  specialTokensFile,
+  tokenizerConfigFile,
+  tokenizerFile,
+  vocabularyFile,
 } from "../../files/repository-layout.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
@@ -87,11 +92,11 @@ function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
 
 function takeTokenizer(selection: FileSelection, folder: string): void {
   // CLIP's vocabulary may come as two files instead of one.
-  const isWhole = selection.inside(folder).includes("tokenizer.json");
-  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, "tokenizer.json");
-  else for (const name of ["vocab.json", "merges.txt"]) selection.take(folder, name);
-  selection.take(folder, "tokenizer_config.json");
-  selection.take(folder, "special_tokens_map.json", { optional: true });
+  const isWhole = selection.inside(folder).includes(tokenizerFile);
+  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, tokenizerFile);
+  else for (const name of [vocabularyFile, mergesFile]) selection.take(folder, name);
+  selection.take(folder, tokenizerConfigFile);
+  selection.take(folder, specialTokensFile, { optional: true });
 }
 
 const isConfig = (name: string): boolean => name.endsWith(".json") && !/\.index\b.*\.json$/.test(name);

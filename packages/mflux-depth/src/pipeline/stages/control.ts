@@ -3,7 +3,8 @@ import type { DepthEstimate } from "../../depth/estimate.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
-import { defineStage, type Generation } from "../stage.js";
+import { calibratePreviews, calibrationMemory } from "../calibrate-previews.js";
+import { defineStage, type Generation, type Workload } from "../stage.js";
 
 /** Encodes the depth map that guides the geometry: the given one, or the one estimated from the photo. */
 export const control = defineStage({
@@ -11,15 +12,24 @@ export const control = defineStage({
   reads: ["estimate"],
   makes: "control",
   uses: (_, { autoencoding }) => [[autoencoding.component]],
-  workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
+  workingMemory: (workload, { model, room }) =>
+    Math.max(
+      encodingMemory(workload, model, room),
+      fitsPreviews(workload) ? calibrationMemory(model, room) : 0,
+    ),
   async run({ estimate }, generation, components) {
     const depthMap = await depthMapOf(estimate, generation);
     const { component } = generation.model.family.autoencoding;
     using loan = await components.borrow(component);
-    const latents = await encodeImage(depthMap, loan[component]!, "control", generation);
+    const network = loan[component]!;
+    // Here, because the autoencoder is in memory.
+    if (fitsPreviews(generation.workload)) await calibratePreviews(network, generation);
+    const latents = await encodeImage(depthMap, network, "control", generation);
     return { depthMap, latents };
   },
 });
+
+const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 
 /** The depth map at the size of the image. */
 async function depthMapOf(

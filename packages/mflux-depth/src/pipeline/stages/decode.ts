@@ -9,11 +9,12 @@ export const decode = defineStage({
   uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) => decodingMemory(workload, model, room),
   async run({ latents }, generation, components) {
-    const { component } = generation.model.family.autoencoding;
+    const { fastPreviews, workload, model } = generation;
+    const { component } = model.family.autoencoding;
     using loan = await components.borrow(component);
-    return {
-      image: await decodeLatents(latents, loan[component]!, "decode", generation),
-      latents: await unpackedLatents(latents, generation),
-    };
+    const image = await decodeLatents(latents, loan[component]!, "decode", generation);
+    const unpacked = await unpackedLatents(latents, generation);
+    if (workload.previews === "fast") fastPreviews.learn(unpacked, image);
+    return { image, latents: unpacked };
   },
 });

@@ -22,7 +22,8 @@ export const denoise = defineStage({
     if (workload.steps === 0) return 0;
     const stepping = steppingMemory(workload, model);
     const cached = Math.min(stepping, model.bufferCache?.stepping ?? 0);
-    const preview = workload.previews ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
+    const preview =
+      workload.previews === "exact" ? decodingMemory(workload, model, Math.max(0, room - cached)) : 0;
     return cached + Math.max(stepping, preview);
   },
   async *run(inputs, generation, components) {
@@ -32,9 +33,9 @@ export const denoise = defineStage({
     using loan = await components.borrow(...componentsFor(workload, family));
     const transformer = loan[family.denoising.component]!;
     const autoencoder = loan[family.autoencoding.component];
-    const decode = autoencoder
+    const draw = autoencoder
       ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
-      : null;
+      : workload.previews && ((latents: MxArray) => drawFast(latents, generation));
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
@@ -47,7 +48,7 @@ export const denoise = defineStage({
         if (step.done) return step.value;
         const seconds = (performance.now() - began) / 1000;
         await requireFiniteStep(step.value, transformer, generation);
-        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, decode, generation);
+        yield await stepEvent(step.value, { seconds, depthMap: inputs.control.depthMap }, draw, generation);
       }
     } finally {
       await end(steps);
@@ -55,12 +56,12 @@ export const denoise = defineStage({
   },
 });
 
-/** The components in memory while it runs: none without steps, and the autoencoder only for previews. */
+/** The components in memory while it runs: none without steps, and the autoencoder only for exact previews. */
 const componentsFor = (
   { steps, previews }: Workload,
   { denoising, autoencoding }: Family,
 ): readonly string[] =>
-  steps === 0 ? [] : [denoising.component, ...(previews ? [autoencoding.component] : [])];
+  steps === 0 ? [] : [denoising.component, ...(previews === "exact" ? [autoencoding.component] : [])];
 
 /** Ends a generator before its last step; it frees its arrays. */
 const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown> =>
@@ -118,7 +119,7 @@ function velocityOf(
 async function stepEvent(
   step: DenoisedStep,
   { seconds, depthMap }: { readonly seconds: number; readonly depthMap: DepthMap },
-  decode: ((latents: MxArray) => Promise<Picture>) | null,
+  draw: ((latents: MxArray) => Promise<Picture>) | null,
   generation: Generation,
 ): Promise<StepEvent> {
   const { index, total, sigma, latents } = step;
@@ -126,9 +127,18 @@ async function stepEvent(
   const event = { type: "step", index, total, sigma, seconds } as const;
   const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation), depthMap } : {};
   // The preview of the last step would be the image itself.
-  if (!decode || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
+  if (!draw || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
-  return { ...event, preview: await decode(clean), ...unpacked };
+  return { ...event, preview: await draw(clean), ...unpacked };
+}
+
+/** Draws a fast preview of packed latents. */
+async function drawFast(
+  packed: MxArray,
+  { fastPreviews, model, grid, signal }: Generation,
+): Promise<Picture> {
+  using latents = model.family.packing.unpack(packed, grid);
+  return await fastPreviews.draw(latents, signal);
 }
 
 /** Makes MLX keep the buffers of one block for the next. */

@@ -1,0 +1,47 @@
+/**
+ * Finds the linear map whose results are nearest to the targets, by the normal equations with a slight preference for
+ * small coefficients.
+ * @param inputs rows of `terms` numbers
+ * @param targets as many rows of `results` numbers
+ * @returns `[terms, results]`, row by row: a result is the sum of coefficients times terms
+ */
+export function fitLinearMap(
+  inputs: Float64Array,
+  targets: Float64Array,
+  { terms, results }: { readonly terms: number; readonly results: number },
+): Float64Array {
+  const rows = inputs.length / terms;
+  const products = new Float64Array(terms * terms);
+  const solution = new Float64Array(terms * results);
+  for (let row = 0; row < rows; row++)
+    for (let i = 0; i < terms; i++) {
+      const value = inputs[row * terms + i]!;
+      for (let j = 0; j < terms; j++) products[i * terms + j]! += value * inputs[row * terms + j]!;
+      for (let j = 0; j < results; j++) solution[i * results + j]! += value * targets[row * results + j]!;
+    }
+  for (let i = 0; i < terms; i++) products[i * terms + i]! += 1e-3 * rows;
+  solveInPlace(products, solution, terms, results);
+  return solution;
+}
+
+/** Solves `matrix · x = sides` by Cholesky's decomposition; `sides` becomes x. The matrix is symmetric and positive. */
+function solveInPlace(matrix: Float64Array, sides: Float64Array, n: number, columns: number): void {
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j <= i; j++) {
+      let sum = matrix[i * n + j]!;
+      for (let k = 0; k < j; k++) sum -= matrix[i * n + k]! * matrix[j * n + k]!;
+      matrix[i * n + j] = i === j ? Math.sqrt(sum) : sum / matrix[j * n + j]!;
+    }
+  for (let c = 0; c < columns; c++) {
+    for (let i = 0; i < n; i++) {
+      let sum = sides[i * columns + c]!;
+      for (let k = 0; k < i; k++) sum -= matrix[i * n + k]! * sides[k * columns + c]!;
+      sides[i * columns + c] = sum / matrix[i * n + i]!;
+    }
+    for (let i = n - 1; i >= 0; i--) {
+      let sum = sides[i * columns + c]!;
+      for (let k = i + 1; k < n; k++) sum -= matrix[k * n + i]! * sides[k * columns + c]!;
+      sides[i * columns + c] = sum / matrix[i * n + i]!;
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { fitLinearMap } from "../../src/pipeline/least-squares.js";
+import { largestDifference } from "../support/images.js";
+
+/** Irregular numbers from −1 to 1. */
+const numbers = (count: number, seed: number): Float64Array =>
+  Float64Array.from({ length: count }, (_, i) => Math.sin(seed + 12.9898 * i + 78.233 * i * i));
+
+describe("fitLinearMap", () => {
+  const [rows, terms, results] = [300, 4, 2];
+  const inputs = numbers(rows * terms, 1);
+  const map = Float64Array.of(1, -2, 0.5, 3, 0, 4, -1, 0.25);
+  const targets = Float64Array.from({ length: rows * results }, (_, i) => {
+    const [row, result] = [Math.floor(i / results), i % results];
+    let sum = 0;
+    for (let term = 0; term < terms; term++)
+      sum += inputs[row * terms + term]! * map[term * results + result]!;
+    return sum;
+  });
+
+  test("finds the map behind exact targets", () => {
+    assert.ok(largestDifference(fitLinearMap(inputs, targets, { terms, results }), map) < 0.02);
+  });
+
+  test("averages over noise", () => {
+    const noise = numbers(targets.length, 5);
+    const noisy = targets.map((value, i) => value + 0.2 * noise[i]!);
+    assert.ok(largestDifference(fitLinearMap(inputs, noisy, { terms, results }), map) < 0.1);
+  });
+
+  test("stays finite where terms depend on each other", () => {
+    const same = inputs.map((_, i) => inputs[i - (i % terms)]!);
+    assert.ok(fitLinearMap(same, targets, { terms, results }).every(Number.isFinite));
+  });
+});
