@@ -29,6 +29,9 @@ export interface PictureParameters {
   readonly image_path: string | null;
   readonly image_sha256: string | null;
   readonly image_strength: number | null;
+  /** The file's name. */
+  readonly mask_image_path: string | null;
+  readonly mask_image_sha256: string | null;
   /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;

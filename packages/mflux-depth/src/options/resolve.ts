@@ -20,7 +20,7 @@ import type { ModelReference, TensorInput } from "./values.js";
 export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
   const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
   const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
-  const { image, depthImage, latents } = values;
+  const { image, depthImage, maskImage, latents } = values;
   const warnings: string[] = [];
 
   requireDepthSource(values);
@@ -35,6 +35,15 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
       {
         code: "option-conflict",
         details: { remedies: [{ kind: "omit-option", option: "imageStrength" }] },
+      },
+    );
+
+  if (maskImage !== undefined && image === undefined)
+    throw new OptionError(
+      "maskImage",
+      "A mask says which parts of a photo change; give the photo as image.",
+      {
+        code: "option-missing",
       },
     );
 

@@ -89,6 +89,13 @@ export const requestOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan"],
   },
+  maskImage: {
+    kind: { type: "image" },
+    text: "A mask of the photo's size: only its white parts of the photo change. Grey parts are mixed, and transparent ones count as white.",
+    flags: ["--mask-image"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
   depthImage: {
     kind: { type: "image" },
     text: "A depth map, white = near; it is stretched to the size of the image.",

@@ -41,6 +41,8 @@ export function parametersOf(
     image_path: photo && fileName(request.image),
     image_sha256: photo?.sha256 ?? null,
     image_strength: request.imageStrength > 0 ? request.imageStrength : null,
+    mask_image_path: fileName(request.maskImage),
+    mask_image_sha256: images.mask?.sha256 ?? null,
     depth_image_path: fileName(request.depthImage),
     depth_image_sha256: depthMap?.sha256 ?? null,
     depth_inverted: request.invertDepth,

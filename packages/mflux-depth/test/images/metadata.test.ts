@@ -34,6 +34,8 @@ const parameters: PictureParameters = {
   depth_near: 98,
   depth_far: 0,
   depth_gamma: 1,
+  mask_image_path: null,
+  mask_image_sha256: null,
   fit: "stretch",
   fidelity: null,
   depth_source: "map",

@@ -23,6 +23,7 @@ describe("a request", () => {
       guidance: 10,
       fit: "stretch",
       size: undefined,
+      maskImage: undefined,
       width: 1024,
       height: 1024,
       maxSequenceLength: undefined,

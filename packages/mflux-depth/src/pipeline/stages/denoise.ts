@@ -8,6 +8,7 @@ import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
+import { keepOutside, latentMask } from "../masking.js";
 import type { Model } from "../model.js";
 import type { DepthMap, Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Workload } from "../stage.js";
@@ -39,8 +40,12 @@ export const denoise = defineStage({
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
-    const taken = generation.resume?.step ?? 0;
-    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
+    using outside = await outsideOf(inputs.start, generation);
+    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, {
+      signal,
+      taken: generation.resume?.step ?? 0,
+      ...(outside && { keep: outside.keep }),
+    });
     try {
       for (;;) {
         const began = performance.now();
@@ -89,11 +94,34 @@ function firstLatents(
   const { packing } = model.family;
   return scope(() => {
     if (resume) return packing.pack(fromChannelsFirst(resume.latents.data, grid), grid);
-    const noise = request.latents
-      ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
-      : packing.noise(request.seed, grid);
+    const noise = noiseOf({ request, grid, model });
     return photo ? addNoise(photo, noise, sigma) : noise;
   });
+}
+
+/** The packed noise of a generation, `[1, tokens, channels]` float32: given, or drawn from the seed. */
+const noiseOf = ({ request, grid, model }: Pick<Generation, "request" | "grid" | "model">): MxArray => {
+  const { packing } = model.family;
+  return request.latents
+    ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
+    : packing.noise(request.seed, grid);
+};
+
+/** Keeps the photo outside the mask after each step; null without a mask. Disposing it frees what it prepared. */
+async function outsideOf(
+  photo: MxArray | null,
+  generation: Generation,
+): Promise<({ keep: (latents: MxArray, sigma: number) => MxArray } & Disposable) | null> {
+  if (!photo || !generation.images.mask) return null;
+  const mask = await latentMask(generation);
+  const noise = scope(() => noiseOf(generation));
+  return {
+    keep: (latents, sigma) => keepOutside(latents, sigma, { mask, photo, noise }),
+    [Symbol.dispose]() {
+      mask.dispose();
+      noise.dispose();
+    },
+  };
 }
 
 /** The transformer as a function of latents and noise level. Disposing it frees what it prepared. */
