@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
+import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
 import { benchFidelity } from "./fidelity.js";
@@ -35,6 +36,10 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     title: "One double and one single block at FLUX.1 size, an image of 1024×1024",
     run: (peer) => benchBlocks(peer, 64),
     named: true,
+  },
+  adapters: {
+    title: "Run-time LoRAs on one double and one single block at FLUX.1 size, an image of 512×512",
+    run: benchAdapters,
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
   int8: {

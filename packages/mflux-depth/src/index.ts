@@ -12,6 +12,8 @@ export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";
 export type { PictureParameters } from "./images/metadata.js";
 export type {
+  AdapterInput,
+  AdapterReference,
   DeviceName,
   DTypeName,
   GenerateRequest,
@@ -30,6 +32,7 @@ export {
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
+export type { LoraState } from "./pipeline/loras.js";
 export type { Preparations } from "./pipeline/model.js";
 export {
   type DepthMap,

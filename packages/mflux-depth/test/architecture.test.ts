@@ -93,7 +93,82 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
         "doctor",
         "engine",
       ],
-      packages: ["@mflux-depth/mlx/exit-guard", "@mflux-depth/nodetool/worker"],
+      packages: ["@mflux-depth/mlx/exit-guard"],
+    },
+  },
+  // The engine's entry point does not load MLX, so that the server's process stays small and MLX cannot bring it down.
+  server: {
+    base: { files: ["errors", "version"] },
+    // The objects of the HTTP interface, which pages import too.
+    contract: { files: ["contract/"] },
+    options: { files: ["options/"], layers: ["contract"], packages: ["mflux-depth/options"] },
+    "data-folder": { files: ["data-folder/"], layers: ["base"], packages: ["better-sqlite3"] },
+    ledger: { files: ["ledger/"], layers: ["base", "contract"], packages: ["better-sqlite3"] },
+    blobs: {
+      files: ["blobs/"],
+      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      packages: ["mflux-depth/errors", "mflux-depth/images"],
+    },
+    history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
+    dispatch: { files: ["dispatch/"] },
+    requests: {
+      files: ["requests/"],
+      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
+    },
+    work: {
+      files: ["work/"],
+      layers: ["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests"],
+      packages: ["mflux-depth/engine", "mflux-depth/images"],
+    },
+    upkeep: {
+      files: ["upkeep/"],
+      layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
+      packages: ["tar-stream"],
+    },
+    // Everything the server does, without HTTP.
+    jobs: {
+      files: ["jobs/"],
+      layers: [
+        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests", "work"],
+        "upkeep",
+      ],
+      packages: ["mflux-depth/engine", "mflux-depth/options"],
+    },
+    http: {
+      files: ["http/"],
+      layers: ["base", "contract", "options", "jobs"],
+      packages: [
+        ...[
+          "@fastify/multipart",
+          "@fastify/static",
+          "@fastify/swagger",
+          "ajv/dist/2020.js",
+          "fastify",
+          "pino",
+        ],
+        ...["prom-client", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
+      ],
+    },
+    openai: {
+      files: ["openai/"],
+      layers: ["contract", "options", "jobs", "http"],
+      packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
+    },
+    command: {
+      files: ["main", "app", "flags", "browser"],
+      layers: ["base", "options", "upkeep", "jobs", "http", "openai"],
+      packages: [
+        ...[
+          "@fastify/cookie",
+          "@fastify/helmet",
+          "@fastify/multipart",
+          "@fastify/rate-limit",
+          "env-paths",
+          "fastify",
+        ],
+        ...["mflux-depth/command", "mflux-depth/errors", "mflux-depth/options"],
+      ],
     },
   },
   nodetool: {

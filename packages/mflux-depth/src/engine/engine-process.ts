@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { untilAborted } from "../abort.js";
 import { EngineError, restoreError } from "../errors.js";
-import { forkHost } from "./fork.js";
+import { forkHost, sendTo } from "./fork.js";
 import type {
   DepthJob,
   DepthResult,
@@ -172,10 +172,7 @@ export class EngineProcess {
   }
 
   #send(message: ToEngine): void {
-    // A process that was not started may have no channel; its error event follows.
-    if (this.#child.pid === undefined) return;
-    // Ignore failed deliveries: the exit event reports a process that has ended.
-    this.#child.send(message, () => {});
+    sendTo(this.#child, message);
   }
 
   #receive(message: FromEngine | FromDepth): void {

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { ToEngine, ToSide, ToStore } from "./protocol.js";
 
 /**
  * Starts one of the engine's processes, with a channel for structured clones.
@@ -17,3 +18,11 @@ export const forkHost = (
     execArgv: [],
     ...(env && { env }),
   });
+
+/** Sends a message to one of the engine's processes. A process that has ended or never started gets none. */
+export function sendTo(child: ChildProcess, message: ToEngine | ToSide | ToStore): void {
+  // A process that could not be started may have no channel; its error event follows.
+  if (child.pid === undefined) return;
+  // Ignore failed deliveries: the exit event reports a process that has ended.
+  child.send(message, () => {});
+}

@@ -1,10 +1,17 @@
 import type { ChildProcess } from "node:child_process";
 import { untilAborted } from "../abort.js";
 import { EngineError, restoreError } from "../errors.js";
-import { forkHost } from "./fork.js";
-import type { FromSide, SideRequest, ToSide } from "./protocol.js";
+import { forkHost, sendTo } from "./fork.js";
+import type { FromSide, SideRequest } from "./protocol.js";
 
 type Answer = Exclude<FromSide, { type: "error" }>;
+
+/** A request that waits for its answer. */
+interface OpenRequest {
+  readonly child: ChildProcess;
+  /** Receives null if the process ends first. */
+  readonly resolve: (answer: FromSide | null) => void;
+}
 
 /** How long the process waits for another request before it ends. */
 const idleMs = 60_000;
@@ -13,8 +20,7 @@ const idleMs = 60_000;
 export class SideProcess {
   readonly #env: NodeJS.ProcessEnv | undefined;
   #child: ChildProcess | null = null;
-  /** Resolves with null if the process ends first. */
-  readonly #open = new Map<number, (answer: FromSide | null) => void>();
+  readonly #open = new Map<number, OpenRequest>();
   #id = 0;
   #idle: NodeJS.Timeout | undefined;
 
@@ -40,8 +46,8 @@ export class SideProcess {
     const child = this.#wake();
     try {
       const answered = new Promise<FromSide | null>((resolve) => {
-        this.#open.set(id, resolve);
-        send(child, { type: "request", id, request });
+        this.#open.set(id, { child, resolve });
+        sendTo(child, { type: "request", id, request });
       });
       const answer = await untilAborted(answered, signal);
       if (!answer)
@@ -52,7 +58,7 @@ export class SideProcess {
       return answer as Extract<Answer, { type: Type }>;
     } finally {
       this.#open.delete(id);
-      if (signal?.aborted) send(child, { type: "cancel", id });
+      if (signal?.aborted) sendTo(child, { type: "cancel", id });
       if (this.#open.size === 0) this.#rest();
     }
   }
@@ -75,10 +81,10 @@ export class SideProcess {
   #start(): ChildProcess {
     const child = forkHost("side-host.js", this.#env);
     this.#child = child;
-    child.on("message", (answer: FromSide) => this.#open.get(answer.id)?.(answer));
+    child.on("message", (answer: FromSide) => this.#open.get(answer.id)?.resolve(answer));
     const end = (): void => {
       if (this.#child === child) this.#child = null;
-      for (const resolve of this.#open.values()) resolve(null);
+      for (const open of this.#open.values()) if (open.child === child) open.resolve(null);
     };
     child.once("exit", end);
     child.once("error", () => {
@@ -91,9 +97,13 @@ export class SideProcess {
   #rest(): void {
     this.#child?.unref();
     this.#child?.channel?.unref();
-    this.#idle = setTimeout(() => this.#child?.disconnect(), idleMs).unref();
+    this.#idle = setTimeout(() => this.#end(), idleMs).unref();
+  }
+
+  /** Lets the process end. A request that comes before it has ended starts another. */
+  #end(): void {
+    const child = this.#child;
+    this.#child = null;
+    if (child?.connected) child.disconnect();
   }
 }
-
-/** Failed deliveries are ignored: the exit event reports a process that has ended. */
-const send = (child: ChildProcess, message: ToSide): void => void child.send(message, () => {});

@@ -1,8 +1,8 @@
 import { EngineError, restoreError } from "../errors.js";
 import { Listener } from "../listener.js";
 import { untilDeleted, whileDeleting } from "./deletions.js";
-import { forkHost } from "./fork.js";
-import type { FromStore, StoreRequest, ToStore } from "./protocol.js";
+import { forkHost, sendTo } from "./fork.js";
+import type { FromStore, StoreRequest } from "./protocol.js";
 
 type DownloadRequest = Extract<StoreRequest, { type: "download" }>;
 export type DownloadProgress = Extract<FromStore, { type: "progress" }>["progress"];
@@ -77,15 +77,9 @@ async function ask(
   const { signal } = job;
   signal.throwIfAborted();
   const child = forkHost("store-host.js", env);
-  const send = (message: ToStore): void => {
-    // A process that was not started may have no channel; its error event follows.
-    if (child.pid === undefined) return;
-    // Ignore failed deliveries: the exit event reports a process that has ended.
-    child.send(message, () => {});
-  };
   let killTimer: NodeJS.Timeout | undefined;
   const cancel = (): void => {
-    send({ type: "cancel" });
+    sendTo(child, { type: "cancel" });
     killTimer = setTimeout(() => child.kill("SIGKILL"), cancelMs);
   };
   signal.addEventListener("abort", cancel, { once: true });
@@ -101,7 +95,7 @@ async function ask(
       child.once("error", (error) => {
         if (child.pid === undefined) reject(processEnded(error.message));
       });
-      send({ type: "request", request });
+      sendTo(child, { type: "request", request });
     });
     signal.throwIfAborted();
     if (answer.type === "error") throw restoreError(answer.error);

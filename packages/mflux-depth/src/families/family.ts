@@ -11,6 +11,8 @@ import type { Arithmetic } from "../models/layer-plan.js";
 import type { RequestDefaults } from "../options/index.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
 import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
+import type { AdapterNames } from "../weights/adapters/targets.js";
+import type { Checkpoint } from "../weights/format.js";
 
 /** The networks of a model by component, which is also the name of its folder: "transformer". */
 export type Networks = Readonly<Record<string, Module>>;
@@ -148,6 +150,21 @@ export interface Schedule<Configs = ModelConfigs> {
   sigmas(steps: number, imageTokens: number, configs: Configs): Float32Array;
 }
 
+/** How a family reads its denoising network from one file. */
+export interface SingleFile {
+  /**
+   * Derives the network's config from the shapes of its tensors.
+   * @param components the same network's config in the model that the other components are from.
+   * @throws {ModelError} when it is another network.
+   */
+  configOf(
+    checkpoint: Checkpoint,
+    components: Readonly<Record<string, unknown>>,
+  ): Readonly<Record<string, unknown>>;
+  /** The checkpoint under the network's names. */
+  translate(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): Checkpoint;
+}
+
 /** Config values derived from the shapes of tensors, by component. */
 export type ConfigsFromShapes = Readonly<
   Record<string, Readonly<Record<string, number | boolean | readonly number[]>>>
@@ -163,6 +180,8 @@ export interface FamilyDescription {
   readonly kind: RepositoryKind;
   /** Selects only the configs, for a model that was saved without them. */
   readonly configsKind: RepositoryKind;
+  /** Selects everything but the weights of the denoising network, for one that comes in a file of its own. */
+  readonly componentsKind: RepositoryKind;
 }
 
 /**
@@ -182,6 +201,7 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   readonly denoising: Denoising<C>;
   readonly autoencoding: Autoencoding<C>;
   readonly schedule: Schedule<C>;
+  readonly singleFile: SingleFile;
   /** How latents become tokens of the transformer. */
   readonly packing: LatentPacking;
   /** Defaults of a request that differ from those in the table of options. */
@@ -208,6 +228,9 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
    * @throws {ModelError} when a tensor is missing, or the shapes belong to another family.
    */
   configsFromShapes(folder: string): ConfigsFromShapes;
+
+  /** Resolves the names that adapter files give to the layers of a model. */
+  adapterNames(configs: C): AdapterNames;
 
   /** The latent grid of an image. `width` and `height` are in pixels, multiples of {@link pixelsPerToken}. */
   latentGrid(size: { readonly width: number; readonly height: number }, configs: C): LatentGrid;

@@ -5,8 +5,10 @@ import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
 import { configFile } from "../files/repository-layout.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
+import type { Checkpoint } from "../weights/format.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
+import { openSingleFile } from "../weights/single-file.js";
 import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
 import { denoiserFolder } from "./layout.js";
@@ -27,6 +29,39 @@ export interface ModelFiles {
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
+  /** The denoising network, if it is in a file of its own; `folder` then has the other components. */
+  readonly denoiser: DenoiserFile | null;
+}
+
+/** The denoising network in one file. */
+export interface DenoiserFile {
+  readonly path: string;
+  /** Its config, derived from the file. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Opens its weights under the network's names. */
+  open(): Checkpoint;
+}
+
+/**
+ * Opens a denoising network in one file, and the folder with the other components: reads configs and file headers.
+ * @throws {ModelError} when no family recognises the file, it is damaged, or a component is missing.
+ */
+export function openDenoiserFile(path: string, folder: string): ModelFiles {
+  const family = defaultFamily;
+  const hasConfig = existsSync(join(folder, denoiserFolder, configFile));
+  const other = readConfig(join(hasConfig ? folder : family.publishedConfigs, denoiserFolder), configFile);
+  const checkpoint = openSingleFile(path);
+  const config = family.singleFile.configOf(checkpoint, other);
+  return {
+    family,
+    folder,
+    configs: folder,
+    original: null,
+    storedBits: null,
+    notes: [],
+    origin: null,
+    denoiser: { path, config, open: () => family.singleFile.translate(openSingleFile(path), config) },
+  };
 }
 
 /**
@@ -61,6 +96,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
     storedBits: storedBits(transformer),
     notes,
     origin: originOf(folder),
+    denoiser: null,
   };
 }
 

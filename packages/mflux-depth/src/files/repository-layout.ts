@@ -11,3 +11,12 @@ export const modelIndexFile = "model_index.json";
 /** The folder of a pipeline's scheduler, and the config in it. */
 export const schedulerFolder = "scheduler";
 export const schedulerConfigFile = "scheduler_config.json";
+
+/** The files of a tokenizer's folder: rules and vocabulary, settings, and tokens with a role. */
+export const tokenizerFile = "tokenizer.json";
+export const tokenizerConfigFile = "tokenizer_config.json";
+export const specialTokensFile = "special_tokens_map.json";
+
+/** A vocabulary in two files, in place of {@link tokenizerFile}. */
+export const vocabularyFile = "vocab.json";
+export const mergesFile = "merges.txt";

@@ -25,6 +25,10 @@ export interface PictureParameters {
   /** "float32", "bfloat16", "float16". */
   readonly precision: string;
   readonly device: string;
+  /** LoRAs: files by their names, repositories with the file after a colon. */
+  readonly lora_paths: readonly string[];
+  readonly lora_scales: readonly number[];
+  readonly lora_sha256: readonly string[];
   /** The file's name. */
   readonly image_path: string | null;
   readonly image_sha256: string | null;

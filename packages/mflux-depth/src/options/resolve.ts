@@ -133,5 +133,8 @@ export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
     allowPatterns: reference.allow_patterns ?? [],
     ignorePatterns: reference.ignore_patterns ?? [],
     quantize: values.quantize === "none" ? null : values.quantize,
+    loras: (values.loras ?? []).map((lora) =>
+      typeof lora === "string" ? { source: lora, scale: 1 } : { source: lora.source, scale: lora.scale ?? 1 },
+    ),
   };
 }

@@ -181,6 +181,13 @@ export const requestOptions = {
     many: true,
     appliesTo: ["generate"],
   },
+  /** The command line gives scales with the files. */
+  loraScales: {
+    kind: { type: "numbers", each: { min: -100, max: 100 } },
+    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off. Without it, they have the scales that they were loaded with.",
+    flags: [],
+    appliesTo: ["generate"],
+  },
   maxSequenceLength: {
     kind: { type: "integer", min: 1, max: longestPrompt },
     text: "Tokens of the prompt that the T5 encoder reads.",
@@ -204,7 +211,7 @@ export const loadOptions = {
   model: {
     kind: { type: "model" },
     default: defaultModel,
-    text: "A Hub repository, a folder, or tiny-world for the bundled small checkpoint.",
+    text: "A Hub repository, a folder, tiny-world for the bundled small checkpoint, or a transformer in one file (FILE or REPO:FILE).",
     flags: ["--model", "-m"],
     value: "NAME",
     env: "MFLUX_DEPTH_MODEL",
@@ -233,6 +240,14 @@ export const loadOptions = {
     flags: ["--offline"],
     appliesTo: ["generate", "plan", "depth", "save"],
   },
+  componentsFrom: {
+    kind: { type: "text" },
+    text: "The repository or folder with the text encoders and the VAE for a model in one file.",
+    defaultText: defaultModel,
+    flags: ["--components-from"],
+    value: "NAME",
+    appliesTo: ["generate", "plan", "save"],
+  },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },
@@ -250,6 +265,21 @@ export const loadOptions = {
     value: "NAME",
     env: "MFLUX_DEPTH_DEPTH_MODEL",
     appliesTo: ["generate", "plan", "depth", "download"],
+  },
+  loras: {
+    kind: { type: "adapters", scale: { min: -100, max: 100 } },
+    text: "A LoRA: a file, a folder, or a Hub repository with the file's name after a colon if it has several; then its scale, which may be negative. Repeat the flag for more.",
+    defaultText: "none; a scale left out is 1",
+    flags: ["--lora"],
+    value: "FILE|REPO[:FILE] [SCALE]",
+    appliesTo: ["generate", "plan"],
+  },
+  loraLenient: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "Use the part of a LoRA that fits the model, and warn about the rest instead of refusing the file.",
+    flags: ["--lora-lenient"],
+    appliesTo: ["generate", "plan"],
   },
   /** `null` means "none". */
   quantize: {

@@ -16,23 +16,15 @@ import {
   scope,
   transpose,
 } from "@mflux-depth/mlx";
-import type { Module } from "@mflux-depth/mlx/nn";
-import { encodeImage, unpackedLatents } from "./autoencode.js";
-import { calibrationImage } from "./calibration-image.js";
+import type { FloatImage } from "../images/types.js";
 import { fitLinearMap } from "./least-squares.js";
 import type { Latents, Picture } from "./result.js";
-import type { Generation } from "./stage.js";
-
-/** Pixels of each side of the image that the map is fitted to; it has more latents than the map has coefficients. */
-export const calibrationSize = 256;
 
 /** Pixels of a preview along each side of a latent. */
 const detail = 2;
 
 /** Colours of a latent: `detail × detail` pixels of RGB. */
 const results = 3 * detail ** 2;
-
-type Context = Pick<Generation, "request" | "model" | "signal">;
 
 /** Latents of an image, with the colours of their pixels: one row for each. */
 interface Samples {
@@ -56,32 +48,30 @@ export class FastPreviews {
   /** `[1 + channels, results]`; the first row is the colour of a latent of zeros. Null while it has to be fitted. */
   #map: Float32Array | null = null;
 
-  /**
-   * Fits the map, if that has not been done. The first time, it encodes a small image.
-   * @param network the autoencoder
-   * @throws the signal's reason when it is aborted.
-   */
-  async fit(network: Module, context: Context): Promise<void> {
-    this.#calibration ??= await calibrate(network, context);
-    this.#map ??= fitted([this.#calibration, ...this.#learned]);
+  /** Whether there is an image to fit the map to. */
+  get isCalibrated(): boolean {
+    return this.#calibration !== null;
   }
 
-  /** Improves the map with a decoded image; the next {@link fit} uses it. */
+  /** Gives the first image to fit the map to, RGB in [0, 1], and its latents. */
+  calibrate(latents: Latents, image: FloatImage): void {
+    this.#calibration = samplesOf(latents, image, 1);
+    this.#map = null;
+  }
+
+  /** Improves the map with a decoded image. */
   learn(latents: Latents, image: Picture): void {
     this.#learned = [...this.#learned, samplesOf(latents, image, 255)].slice(-mostLearned);
     this.#map = null;
   }
 
   /**
-   * Draws packed latents `[1, tokens, channels]` at twice the size of their grid, a quarter of the image's.
+   * Draws latents `[1, rows, columns, channels]` at twice their size, a quarter of the image's.
    * @throws the signal's reason when it is aborted.
    */
-  async draw(packed: MxArray, context: Pick<Generation, "grid" | "model" | "signal">): Promise<Picture> {
-    const map = this.#map;
-    if (!map) throw new Error("fast previews are drawn before they have been fitted");
-    const { grid, model, signal } = context;
+  async draw(latents: MxArray, signal: AbortSignal): Promise<Picture> {
+    const map = this.#fitted();
     using pixels = scope(() => {
-      const latents = model.family.packing.unpack(packed, grid);
       const [, rows, columns, channels] = latents.shape as [number, number, number, number];
       const zero = array(map.slice(0, results), { shape: [results] });
       const slopes = array(map.slice(results), { shape: [channels, results] });
@@ -94,16 +84,12 @@ export class FastPreviews {
     const [height, width] = pixels.shape as [number, number, number];
     return { data: pixels.toTypedArray() as Uint8Array, width, height };
   }
-}
 
-/** Encodes the calibration image. */
-async function calibrate(network: Module, { request, model, signal }: Context): Promise<Samples> {
-  const size = { width: calibrationSize, height: calibrationSize };
-  const grid = model.family.latentGrid(size, model.configs);
-  const context = { request: { ...request, ...size }, grid, model, signal };
-  const image = calibrationImage(calibrationSize);
-  using packed = await encodeImage(image, network, "control", context);
-  return samplesOf(await unpackedLatents(packed, context), image, 1);
+  #fitted(): Float32Array {
+    if (!this.#calibration) throw new Error("fast previews are drawn before they have been calibrated");
+    this.#map ??= mapFor([this.#calibration, ...this.#learned]);
+    return this.#map;
+  }
 }
 
 /** Samples latents evenly over an image, with the mean colours of their `detail × detail` boxes of pixels. */
@@ -139,7 +125,7 @@ function samplesOf(
 }
 
 /** The map that suits all samples. */
-function fitted(all: readonly [Samples, ...Samples[]]): Float32Array {
+function mapFor(all: readonly [Samples, ...Samples[]]): Float32Array {
   const joined = (name: "inputs" | "targets"): Float64Array =>
     Float64Array.from(all.flatMap((samples) => [...samples[name]]));
   return Float32Array.from(

@@ -1,6 +1,7 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { EstimateOptions } from "../depth/estimator.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -27,6 +28,7 @@ import { FastPreviews } from "./fast-previews.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
+import { type LoraState, Loras } from "./loras.js";
 import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
 import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
@@ -124,14 +126,18 @@ export class FluxDepth {
     const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
-    const model = openModel(files, options, settings.device, { onProgress: progress.tell, prepare });
+    const loras = await Loras.open(options, files.family, readModelConfigs(files), {
+      signal,
+      onProgress: progress.tell,
+    });
+    const model = openModel(files, options, settings.device, { loras, onProgress: progress.tell, prepare });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });
-    const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
+    const notes = [...files.notes, ...loras.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
     const context = {
       model,
       options,
@@ -142,6 +148,11 @@ export class FluxDepth {
       notes,
     };
     return new FluxDepth(repository, settings, context, progress);
+  }
+
+  /** The LoRAs of the model, with the strengths that they were loaded with or that the last request set. */
+  get loras(): readonly LoraState[] {
+    return this.#context.model.loras.states;
   }
 
   /**
@@ -198,6 +209,7 @@ export class FluxDepth {
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
+    model.loras.checkScales(request.loraScales);
     if (resume) requireCheckpoint(resume, { ...request, steps: noiseLevels.length - 1, grid });
     const left = new AbortController();
     const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);

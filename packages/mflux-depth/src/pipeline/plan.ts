@@ -6,6 +6,7 @@ import { publishedEstimators } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
@@ -15,10 +16,12 @@ import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from ".
 import type { HeldSize } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
 import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
+import { Loras } from "./loras.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { Workload } from "./stage.js";
@@ -114,12 +117,13 @@ export async function planModel(
   { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
-  resolveRepository(options.model, { revision: options.revision });
+  if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
   const { repository, files } = await findModel({ ...options, offline: true });
-  const model = openModel(files, options, deviceFor(options.device));
+  const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
+  const model = openModel(files, options, deviceFor(options.device), { loras });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
-  const notes: string[] = [];
+  const notes = [...loras.notes];
   let estimator: DepthEstimator | null = null;
   if (request.depthImage === undefined)
     try {
@@ -135,12 +139,6 @@ export async function planModel(
   return { ...planGeneration(model, workload, { policy: options.memory, estimator, machine }), notes };
 }
 
-/** A sentence about the licence of a published estimator. */
-function licenceOf(depthModel: string = defaultDepthModel): string[] {
-  const model = publishedEstimators.find(({ repository }) => repository === depthModel);
-  return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
-}
-
 /** The memory of a machine on which another process gives up what it holds. */
 const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemory => ({
   ...machine,
@@ -148,3 +146,9 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
     ? Math.min(machine.total, machine.available + reclaimable)
     : machine.available,
 });
+
+/** A sentence about the licence of a published estimator. */
+function licenceOf(depthModel: string = defaultDepthModel): string[] {
+  const model = publishedEstimators.find(({ repository }) => repository === depthModel);
+  return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
+}

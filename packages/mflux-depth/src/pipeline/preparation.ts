@@ -52,6 +52,7 @@ interface Choice {
 export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
   const { request, signal } = asked;
   const { model, options, prompts, controls, fastPreviews, notes } = context;
+  model.loras.setScales(request.loraScales);
   const warnings = new Warnings([...notes, ...request.warnings]);
   // Report problems with images before anything that takes long.
   const images = await readImages(request, warnings, signal);

@@ -1,6 +1,12 @@
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig, readText } from "../files/json.js";
+import {
+  mergesFile,
+  tokenizerConfigFile,
+  tokenizerFile,
+  vocabularyFile,
+} from "../files/repository-layout.js";
 import { isRecord } from "../record.js";
 import { readConfigIfPresent, readSettings, specialTokens } from "./files.js";
 import { BPE, ByteLevelPreTokenizer } from "./library.js";
@@ -70,19 +76,19 @@ function checkMerges(
 /** Reads `tokenizer.json` if there is one, otherwise `vocab.json` and `merges.txt`. */
 function readVocabulary(folder: string, tokenizer: Readonly<Record<string, unknown>> | null): Vocabulary {
   if (tokenizer) {
-    const source = join(folder, "tokenizer.json");
+    const source = join(folder, tokenizerFile);
     const model = tokenizer.model as { type?: unknown; vocab?: unknown; merges?: unknown } | undefined;
     if ((model?.type ?? "BPE") !== "BPE" || !Array.isArray(model?.merges))
       throw new ModelError(source, "expected CLIP's byte-pair tokenizer: a vocabulary and its merges");
     const vocab = checkVocab(source, model.vocab);
     return { source, vocab, merges: checkMerges(source, model.merges, vocab) };
   }
-  const source = join(folder, "vocab.json");
-  const vocab = checkVocab(source, readConfig(folder, "vocab.json"));
-  const mergesFile = join(folder, "merges.txt");
-  const lines = readText(folder, "merges.txt").split(/\r?\n/);
+  const source = join(folder, vocabularyFile);
+  const vocab = checkVocab(source, readConfig(folder, vocabularyFile));
+  const mergesPath = join(folder, mergesFile);
+  const lines = readText(folder, mergesFile).split(/\r?\n/);
   const merges = lines.filter((line, index) => line !== "" && !(index === 0 && line.startsWith("#version")));
-  return { source, vocab, merges: checkMerges(mergesFile, merges, vocab) };
+  return { source, vocab, merges: checkMerges(mergesPath, merges, vocab) };
 }
 
 /**
@@ -106,7 +112,7 @@ export class ClipTokenizer {
    * @throws {ModelError} naming the file that is missing or malformed.
    */
   static load(folder: string): ClipTokenizer {
-    const tokenizer = readConfigIfPresent(folder, "tokenizer.json");
+    const tokenizer = readConfigIfPresent(folder, tokenizerFile);
     const { source, vocab, merges } = readVocabulary(folder, tokenizer);
     const settings = readSettings(folder, roles, tokenizer);
     const ids = new Map(Object.entries(vocab));
@@ -116,7 +122,7 @@ export class ClipTokenizer {
     const length = settings.maxLength ?? trainedLength;
     if (length < 2)
       throw new ModelError(
-        join(folder, "tokenizer_config.json"),
+        join(folder, tokenizerConfigFile),
         `model_max_length is ${length}; expected at least 2, for the start and end tokens`,
       );
 

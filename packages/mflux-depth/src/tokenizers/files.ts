@@ -1,10 +1,12 @@
 /*
  * The files of a tokenizer's folder, except its vocabulary.
  */
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { specialTokensFile, tokenizerConfigFile, tokenizerFile } from "../files/repository-layout.js";
 import { isRecord } from "../record.js";
 
 /** A token that is recognised in the text itself, before the text is split. */
@@ -51,8 +53,8 @@ export function readSettings<R extends Role>(
   defaults: Readonly<Record<R, string>>,
   tokenizer: Readonly<Record<string, unknown>> | null,
 ): TokenizerSettings<R> {
-  const config = readConfig(folder, "tokenizer_config.json");
-  const map = readConfigIfPresent(folder, "special_tokens_map.json") ?? {};
+  const config = readConfig(folder, tokenizerConfigFile);
+  const map = readConfigIfPresent(folder, specialTokensFile) ?? {};
   const decoder = isRecord(config.added_tokens_decoder) ? config.added_tokens_decoder : null;
   const declared = new Map<string, DeclaredToken>([
     ...addedTokens(folder, tokenizer?.added_tokens),
@@ -78,7 +80,7 @@ function addedTokens(folder: string, listed: unknown): Declaration[] {
     const id: unknown = isRecord(token) ? token.id : null;
     if (content === null || !Number.isInteger(id))
       throw new ModelError(
-        join(folder, "tokenizer.json"),
+        join(folder, tokenizerFile),
         "each entry of added_tokens needs a content and an id",
       );
     return [content, { id: id as number, normalized: isNormalized(token) }];
@@ -91,7 +93,7 @@ function decodedTokens(folder: string, decoder: Readonly<Record<string, unknown>
     const content = contentOf(token);
     if (content === null || !Number.isInteger(Number(id)))
       throw new ModelError(
-        join(folder, "tokenizer_config.json"),
+        join(folder, tokenizerConfigFile),
         `the entry "${id}" of added_tokens_decoder is not a token with an id`,
       );
     return [content, { id: Number(id), normalized: isNormalized(token) }];

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { ModelError, OptionError } from "../errors.js";
 import { readConfig } from "../files/json.js";
+import { tokenizerFile } from "../files/repository-layout.js";
 import { longestPrompt } from "../options/defaults.js";
 import { isRecord } from "../record.js";
 import { precompiledCharsmap } from "./charsmap.js";
@@ -84,8 +85,8 @@ export class T5Tokenizer {
         "maxSequenceLength",
         `maxSequenceLength is ${asked}; expected a whole number from 1 up`,
       );
-    const source = join(folder, "tokenizer.json");
-    const tokenizer = readConfig(folder, "tokenizer.json");
+    const source = join(folder, tokenizerFile);
+    const tokenizer = readConfig(folder, tokenizerFile);
     const { vocab, unknown, normalize } = readVocabulary(source, tokenizer);
     const settings = readSettings(folder, roles, tokenizer);
     const ids = new Map(vocab.map(([piece], id) => [piece, id]));

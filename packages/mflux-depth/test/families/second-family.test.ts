@@ -32,7 +32,7 @@ const options = resolveLoadOptions({ model: "tiny-world", quantize: "none", dtyp
 function open(family: Family): Model {
   const location = family === flux1Depth ? bundled : folder;
   const files = { family, folder: location, configs: location, original: null, storedBits: null };
-  return openModel({ ...files, notes: [], origin: null }, options, "cpu");
+  return openModel({ ...files, notes: [], origin: null, denoiser: null }, options, "cpu");
 }
 
 /** A request that leaves nothing to a family's defaults. */

@@ -28,6 +28,7 @@ describe("a request", () => {
       height: 1024,
       maxSequenceLength: undefined,
       latents: undefined,
+      loraScales: undefined,
       warnings: [],
     });
     assert.ok(Number.isInteger(seed) && seed >= 1 && seed < 2 ** 32);
@@ -141,10 +142,13 @@ describe("load options", () => {
       allowPatterns: [],
       ignorePatterns: [],
       offline: false,
+      componentsFrom: undefined,
       configFrom: undefined,
       depthModel: undefined,
       quantize: 4,
       int8: undefined,
+      loras: [],
+      loraLenient: false,
       dtype: undefined,
       device: undefined,
       memory: "resident",

@@ -13,6 +13,7 @@ const engine = new Engine();
 const attempts = [
   () => readPhoto(large),
   () => engine.generate({ load: { model: "tiny-world" }, request: { prompt: "a cube", depthImage: large } }),
+  () => engine.estimateDepth({ load: { model: "tiny-world" }, photo: large }),
   () => downloadModel({ source: { model: "owner/name" }, purpose: "generation" }),
 ];
 // Loads what is loaded when it is first used.

@@ -36,6 +36,7 @@ export const otherFamily: FamilyDescription & Pick<Family, "isCandidate" | "refu
   name: "Other",
   kind: otherKind,
   configsKind: otherKind,
+  componentsKind: otherKind,
   isCandidate: () => true,
   refusal,
 };

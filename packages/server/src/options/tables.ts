@@ -8,9 +8,7 @@ import { limits } from "./limits.js";
 /** Files with the initial noise have no form in JSON. */
 const { latents: _, ...withoutLatents } = requestOptions;
 
-const adjustments = Object.fromEntries(
-  Object.entries(requestOptions).filter(([name]) => /^(depth(Near|Far|Gamma)|invertDepth)$/.test(name)),
-);
+const { depthNear, depthFar, depthGamma, invertDepth } = requestOptions;
 
 /** The options of a job's `request`, by its kind. */
 export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
@@ -20,7 +18,7 @@ export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
   },
   depth: {
     image: { ...requestOptions.image, text: "The photo whose depth is estimated.", required: true },
-    ...adjustments,
+    ...{ depthNear, depthFar, depthGamma, invertDepth },
   },
 };
 

@@ -4,9 +4,14 @@
 import { takeBroughtEstimator } from "../../depth/repository.js";
 import {
   configFile,
+  mergesFile,
   modelIndexFile,
   schedulerConfigFile,
   schedulerFolder,
+  specialTokensFile,
+  tokenizerConfigFile,
+  tokenizerFile,
+  vocabularyFile,
 } from "../../files/repository-layout.js";
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
@@ -52,21 +57,33 @@ const configsKind: RepositoryKind = {
   },
 };
 
+/** All but the transformer's weights. */
+const componentsKind: RepositoryKind = {
+  name: "FLUX.1's text encoders and VAE",
+  needed(names, variant) {
+    const selection = new FileSelection(names, variant);
+    takeModel(selection, { denoiser: false });
+    return selection;
+  },
+};
+
 export const flux1DepthDescription = {
   id: "flux1-depth",
   name: "FLUX.1 Depth",
   kind: modelKind,
   configsKind,
+  componentsKind,
 } as const satisfies FamilyDescription;
 
-function takeModel(selection: FileSelection): void {
+function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);
   const hasNoConfigs = selection.inside(denoiserFolder).includes(mfluxFirstShard);
   for (const folder of componentNames) {
     for (const name of selection.inside(folder).filter(isConfig)) selection.take(folder, name);
     const hasConfig = selection.small.includes(`${folder}/${configFile}`);
-    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig });
-    selection.takeWeights(folder);
+    const isLeftOut = folder === denoiserFolder && !denoiser;
+    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig || isLeftOut });
+    if (!isLeftOut) selection.takeWeights(folder);
   }
   selection.take(schedulerFolder, schedulerConfigFile, { optional: hasNoConfigs });
   for (const folder of Object.values(tokenizers)) takeTokenizer(selection, folder);
@@ -75,11 +92,11 @@ function takeModel(selection: FileSelection): void {
 
 function takeTokenizer(selection: FileSelection, folder: string): void {
   // CLIP's vocabulary may come as two files instead of one.
-  const isWhole = selection.inside(folder).includes("tokenizer.json");
-  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, "tokenizer.json");
-  else for (const name of ["vocab.json", "merges.txt"]) selection.take(folder, name);
-  selection.take(folder, "tokenizer_config.json");
-  selection.take(folder, "special_tokens_map.json", { optional: true });
+  const isWhole = selection.inside(folder).includes(tokenizerFile);
+  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, tokenizerFile);
+  else for (const name of [vocabularyFile, mergesFile]) selection.take(folder, name);
+  selection.take(folder, tokenizerConfigFile);
+  selection.take(folder, specialTokensFile, { optional: true });
 }
 
 const isConfig = (name: string): boolean => name.endsWith(".json") && !/\.index\b.*\.json$/.test(name);

@@ -4,7 +4,7 @@ import { place, placementOf } from "../../images/fit.js";
 import { lanczos, resizeInSlices } from "../../images/resample.js";
 import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
-import { calibrationSize } from "../fast-previews.js";
+import { calibratePreviews, calibrationMemory } from "../calibrate-previews.js";
 import { defineStage, type Generation, type Workload } from "../stage.js";
 
 /**
@@ -20,7 +20,7 @@ export const control = defineStage({
   workingMemory: (workload, { model, room }) =>
     Math.max(
       encodingMemory(workload, model, room),
-      fitsPreviews(workload) ? encodingMemory(calibration, model, room) : 0,
+      fitsPreviews(workload) ? calibrationMemory(model, room) : 0,
     ),
   async run({ estimate }, generation, components) {
     const { controls } = generation;
@@ -32,7 +32,7 @@ export const control = defineStage({
     using loan = await components.borrow(component);
     const network = loan[component]!;
     // Here, because the autoencoder is in memory.
-    if (fits) await generation.fastPreviews.fit(network, generation);
+    if (fits) await calibratePreviews(network, generation);
     if (known) return known;
     const depthMap = await depthMapOf(estimate, generation);
     const latents = await encodeImage(depthMap, network, "control", generation);
@@ -40,11 +40,9 @@ export const control = defineStage({
   },
 });
 
-const calibration = { width: calibrationSize, height: calibrationSize };
-
 const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 
-/** Everything that the control latents depend on, besides the model. */
+/** Everything that the control latents depend on, apart from the model. */
 function keyOf({ images, estimator, request, resume }: Generation): string {
   // A generation that continues brings its own map.
   const source = resume

@@ -36,7 +36,7 @@ export const denoise = defineStage({
     const autoencoder = loan[family.autoencoding.component];
     const draw = autoencoder
       ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
-      : workload.previews && ((latents: MxArray) => generation.fastPreviews.draw(latents, generation));
+      : workload.previews && ((latents: MxArray) => drawFast(latents, generation));
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
@@ -158,6 +158,15 @@ async function stepEvent(
   if (!draw || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
   return { ...event, preview: await draw(clean), ...unpacked };
+}
+
+/** Draws a fast preview of packed latents. */
+async function drawFast(
+  packed: MxArray,
+  { fastPreviews, model, grid, signal }: Generation,
+): Promise<Picture> {
+  using latents = model.family.packing.unpack(packed, grid);
+  return await fastPreviews.draw(latents, signal);
 }
 
 /** Makes MLX keep the buffers of one block for the next. */
