@@ -26,6 +26,12 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
   requireDepthSource(values);
   requireNearAboveFar(values.depthNear, values.depthFar, ["depthNear", "depthFar"]);
 
+  if (values.depthStart >= values.depthStop)
+    throw new OptionError(
+      "depthStop",
+      `depthStop (${values.depthStop}) must be above depthStart (${values.depthStart}): the map guides between them.`,
+    );
+
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = values.imageStrength ?? (both ? defaultStrength : 0);
   if (imageStrength > 0 && image === undefined)

@@ -1,11 +1,12 @@
-import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
+import { astype, type MxArray, memory, multiply, scope } from "@mflux-depth/mlx";
 import { type Module, runStages } from "@mflux-depth/mlx/nn";
-import type { Family } from "../../families/family.js";
+import type { Family, Velocity } from "../../families/family.js";
 import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
 import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
+import { controlStrength } from "../control-strength.js";
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
 import { keepOutside, latentMask } from "../masking.js";
@@ -128,18 +129,34 @@ async function outsideOf(
 function velocityOf(
   transformer: Module,
   { prompt, control }: Pick<Artifacts, "prompt" | "control">,
-  { request: { guidance }, grid, model, signal }: Generation,
+  generation: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
+  const { request, grid, model, noiseLevels, signal } = generation;
   const { family, configs } = model;
-  // The text stage is skipped only if there are no steps.
-  const inputs = { configs, grid, prompt: prompt!, control: control.latents, guidance };
-  const velocity = family.denoising.velocity(transformer, inputs);
+  const prepared: Disposable[] = [];
+  const atStrength = new Map<number, Velocity>();
+  /** The velocity with the control latents at a strength. A generation needs two at most. */
+  const velocityWith = (strength: number): Velocity => {
+    const known = atStrength.get(strength);
+    if (known) return known;
+    const scaled = strength === 1 ? control.latents : multiply(control.latents, strength);
+    if (scaled !== control.latents) prepared.push(scaled);
+    // The text stage is skipped only if there are no steps.
+    const inputs = { configs, grid, prompt: prompt!, control: scaled, guidance: request.guidance };
+    const made = family.denoising.velocity(transformer, inputs);
+    prepared.push(made);
+    atStrength.set(strength, made);
+    return made;
+  };
   return {
     async at(latents, sigma) {
+      const velocity = velocityWith(controlStrength(request, noiseLevels, sigma));
       using predicted = await runStages(velocity.stages(latents, sigma), { signal });
       return astype(predicted, "float32");
     },
-    [Symbol.dispose]: () => velocity[Symbol.dispose](),
+    [Symbol.dispose]() {
+      for (const one of prepared.reverse()) one[Symbol.dispose]();
+    },
   };
 }
 
