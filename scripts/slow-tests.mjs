@@ -37,6 +37,7 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/finite.test.ts": "generates with and saves many damaged models",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/int8.test.ts": "generates whole images at every kind of product",
+  "packages/mflux-depth/test/pipeline/masking.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/loading.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/pipeline/loras.test.ts": "generates whole images, and at every bit width",
   "packages/mflux-depth/test/families/flux1-depth/adapters.test.ts":
