@@ -42,14 +42,14 @@ const dims = config.numAttentionHeads * config.attentionHeadDim;
 const textTokens = 512;
 
 /** Random float32 weights. */
-function denseBlocks(): FluxTransformer {
+export function denseBlocks(): FluxTransformer {
   const model = new FluxTransformer(config);
   randomize(model, random.key(0), 0.02);
   return model;
 }
 
 /** The same weights at `bits`; parameters that stay unquantized are shared. */
-function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTransformer {
+export function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTransformer {
   const copy = new FluxTransformer(config);
   const layers = [...model.modules()].map(([, layer]) => layer);
   for (const [i, [, layer]] of [...copy.modules()].entries())
@@ -59,7 +59,7 @@ function quantizedFrom(model: FluxTransformer, bits: 3 | 4 | 5 | 6 | 8): FluxTra
 }
 
 /** Inputs for a square image of `side` × `side` tokens. */
-function inputsOf(side: number): FluxTransformerInputs {
+export function inputsOf(side: number): FluxTransformerInputs {
   const inputs = {
     hiddenStates: random.normal([1, side * side, config.inChannels]),
     encoderHiddenStates: random.normal([1, textTokens, config.jointAttentionDim]),
@@ -72,7 +72,7 @@ function inputsOf(side: number): FluxTransformerInputs {
   return inputs;
 }
 
-function release(inputs: FluxTransformerInputs): void {
+export function release(inputs: FluxTransformerInputs): void {
   const { hiddenStates, encoderHiddenStates, pooledProjections, rotary } = inputs;
   for (const held of [hiddenStates, encoderHiddenStates, pooledProjections, rotary.cos, rotary.sin])
     held.dispose();
@@ -88,7 +88,7 @@ function operations(n: number): number {
 }
 
 /** Runs one denoising step and releases its output. */
-async function step(model: FluxTransformer, inputs: FluxTransformerInputs): Promise<void> {
+export async function step(model: FluxTransformer, inputs: FluxTransformerInputs): Promise<void> {
   const output = await runStages(model.stages(inputs));
   output.dispose();
 }
@@ -118,7 +118,7 @@ const bytesOf = (model: FluxTransformer): number =>
   [...model.parameters().values()].reduce((sum, { nbytes }) => sum + nbytes, 0);
 
 /** The model with the products that the option `int8` selects, or with exact ones. */
-function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxTransformer {
+export function multiplying(model: FluxTransformer, products: QuantizedProducts): FluxTransformer {
   setQuantizedProducts(model, products);
   setAttentionProducts(model, products === "int8" ? "bfloat16" : "exact");
   return model;

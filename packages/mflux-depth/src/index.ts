@@ -3,13 +3,17 @@
 export type { MapAdjustments } from "./depth/adjustments.js";
 export { DepthEstimate } from "./depth/estimate.js";
 export type { EstimateOptions } from "./depth/estimator.js";
+export type { FidelityScores } from "./depth/fidelity.js";
 export type { DepthFileOptions } from "./depth/files.js";
 export type { DepthPrediction } from "./depth/prediction.js";
+export { Fidelity, type ScoreOptions, score } from "./depth/score.js";
 export * from "./errors.js";
 export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";
 export type { PictureParameters } from "./images/metadata.js";
 export type {
+  AdapterInput,
+  AdapterReference,
   DeviceName,
   DTypeName,
   GenerateRequest,
@@ -21,6 +25,7 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
+export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
 export type { Checkpoint } from "./pipeline/checkpoint.js";
 export type { GenerationEvent, PreviewKind, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
@@ -28,6 +33,7 @@ export {
   type FluxDepthOptions,
   type GenerateOptions,
 } from "./pipeline/flux-depth.js";
+export type { LoraState } from "./pipeline/loras.js";
 export type { Preparations } from "./pipeline/model.js";
 export {
   type DepthMap,

@@ -57,8 +57,10 @@ function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" |
     }
     case "boolean":
       return { type: plain("bool"), default: value };
+    case "adapters":
+    case "numbers":
     case "tensor":
-      throw new TypeError(`${property.option} is a tensor, which NodeTool has no type for`);
+      throw new TypeError(`NodeTool has no type for the option ${property.option}`);
   }
 }
 

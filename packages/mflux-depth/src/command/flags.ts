@@ -3,6 +3,9 @@
  */
 import { OptionError } from "../errors.js";
 import {
+  type AdapterInput,
+  type AdapterReference,
+  checkOption,
   describeKind,
   nearest,
   type OptionKind,
@@ -66,18 +69,34 @@ export function parseFlags<T extends OptionTable>(
       values[name] = flag.startsWith("--no-") ? !said : said;
       continue;
     }
-    const texts = attached !== undefined ? [attached] : takeValues(queue, spec.many === true);
+    const takesMany = spec.many === true || spec.kind.type === "adapters";
+    const texts = attached !== undefined ? [attached] : takeValues(queue, takesMany);
     if (texts.length === 0)
       throw new OptionError(flag, `${flag} needs a value: ${describeValue(spec)}.`, {
         code: "option-missing",
         details: { expected: describeValue(spec) },
       });
-    const read = texts.map((text) => parseOption(flag, spec.kind, text));
-    const before = spec.many && given.has(name) ? (values[name] as unknown[]) : [];
-    values[name] = spec.many ? [...before, ...read] : read[0];
+    const read =
+      spec.kind.type === "adapters"
+        ? readAdapters(flag, spec.kind, texts)
+        : texts.map((text) => parseOption(flag, spec.kind, text));
+    const before = takesMany && given.has(name) ? (values[name] as unknown[]) : [];
+    values[name] = takesMany ? [...before, ...read] : read[0];
     given.add(name);
   }
   return { values: values as FlagValues<T>, positionals };
+}
+
+/** Adapters as the command line lists them: each source may be followed by its scale. */
+function readAdapters(flag: string, kind: OptionKind, texts: readonly string[]): readonly AdapterInput[] {
+  const adapters: AdapterReference[] = [];
+  for (const text of texts) {
+    const last = adapters.at(-1);
+    const isScale = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
+    if (isScale && last && last.scale === undefined) adapters.splice(-1, 1, { ...last, scale: Number(text) });
+    else adapters.push({ source: text });
+  }
+  return checkOption(flag, kind, adapters) as readonly AdapterInput[];
 }
 
 /** The values of the flags in one of the tables that were read together. */

@@ -121,5 +121,10 @@ async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<F
 const describeHeld = (): HeldModel | null =>
   held && { model: held.model.name, bytes: process.memoryUsage.rss() };
 
-const keyOf = ({ model, options }: FluxDepth): string =>
-  JSON.stringify([model.folder, model.revision, Object.entries(options).sort()]);
+const keyOf = ({ model, options, loras }: FluxDepth): string =>
+  JSON.stringify([
+    model.folder,
+    model.revision,
+    Object.entries(options).sort(),
+    loras.map(({ sha256 }) => sha256),
+  ]);

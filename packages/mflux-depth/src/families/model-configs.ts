@@ -8,10 +8,16 @@ import type { ModelFiles } from "./model-files.js";
  * Reads the configs of a model's components and of its scheduler.
  * @throws {ModelError} when one is missing, damaged, or belongs to another model than the rest.
  */
-export function readModelConfigs({ family, configs: folder }: ModelFiles): ModelConfigs {
+export function readModelConfigs({
+  family,
+  configs: folder,
+  denoiser,
+}: Pick<ModelFiles, "family" | "configs" | "denoiser">): ModelConfigs {
   const read = (name: string, file: string, readConfigOf: (json: unknown, source: string) => unknown) => [
     name,
-    readConfigOf(readConfig(join(folder, name), file), join(folder, name, file)),
+    denoiser && name === family.denoising.component
+      ? readConfigOf(denoiser.config, denoiser.path)
+      : readConfigOf(readConfig(join(folder, name), file), join(folder, name, file)),
   ];
   const { components, schedule } = family;
   const configs: ModelConfigs = Object.fromEntries([

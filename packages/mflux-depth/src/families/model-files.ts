@@ -5,8 +5,10 @@ import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
 import { configFile } from "../files/repository-layout.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
+import type { Checkpoint } from "../weights/format.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
+import { openSingleFile } from "../weights/single-file.js";
 import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { type ConfigsFromShapes, componentNames, type Family } from "./family.js";
 import { denoiserFolder } from "./layout.js";
@@ -27,7 +29,70 @@ export interface ModelFiles {
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
+  /** The denoising network, if it is in a file of its own, or widened; `folder` has the other components. */
+  readonly denoiser: DenoiserFile | null;
 }
+
+/** A denoising network that is not as the folder of its model has it. */
+export interface DenoiserFile {
+  readonly path: string;
+  /** Its config, derived from the file. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Opens its weights under the network's names. */
+  open(): Checkpoint;
+}
+
+/**
+ * Opens a denoising network in one file, and the folder with the other components: reads configs and file headers.
+ * @throws {ModelError} when no family recognises the file, it is damaged, or a component is missing.
+ */
+export function openDenoiserFile(path: string, folder: string, isBase = false): ModelFiles {
+  const family = defaultFamily;
+  const hasConfig = existsSync(join(folder, denoiserFolder, configFile));
+  const other = readConfig(join(hasConfig ? folder : family.publishedConfigs, denoiserFolder), configFile);
+  const checkpoint = openSingleFile(path);
+  const config = family.singleFile.configOf(checkpoint, other, isBase);
+  const open = (): Checkpoint => family.singleFile.translate(openSingleFile(path), config);
+  return {
+    family,
+    folder,
+    configs: folder,
+    original: null,
+    storedBits: null,
+    notes: [],
+    origin: null,
+    denoiser: isBase ? widened(family, { path, config, open }) : { path, config, open },
+  };
+}
+
+/**
+ * Opens the folder of a base model, whose denoising network a control LoRA widens: reads configs and file headers.
+ * @throws {ModelError} when it is another model, incomplete or damaged.
+ */
+export function openBaseFiles(folder: string, variant?: string): ModelFiles {
+  const family = defaultFamily;
+  const refusal = family.controlLora.baseRefusal(folder);
+  if (refusal) throw refusal;
+  const path = join(folder, denoiserFolder);
+  const config = readConfig(path, configFile);
+  const open = (): Checkpoint => openCheckpoint(path, { variant: variantIn(path, variant) });
+  return {
+    family,
+    folder,
+    configs: folder,
+    original: null,
+    storedBits: storedBits(open()),
+    notes: [],
+    origin: originOf(folder),
+    denoiser: widened(family, { path, config, open }),
+  };
+}
+
+const widened = ({ controlLora }: Family, { path, config, open }: DenoiserFile): DenoiserFile => ({
+  path,
+  config: controlLora.widenConfig(config, path),
+  open: () => controlLora.widen(open()),
+});
 
 /**
  * Opens a model's folder: reads configs and file headers, no weights.
@@ -61,6 +126,7 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
     storedBits: storedBits(transformer),
     notes,
     origin: originOf(folder),
+    denoiser: null,
   };
 }
 

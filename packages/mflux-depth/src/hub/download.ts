@@ -121,6 +121,7 @@ class SelectedFiles {
   readonly #listed: ReadonlyMap<string, HubFile>;
   readonly #prefix: string;
   readonly #patterns: Patterns;
+  readonly #subject: string;
 
   /** @throws {ModelError} if the patterns exclude a whole folder that the model needs. */
   constructor(
@@ -132,6 +133,7 @@ class SelectedFiles {
     this.#listed = listed;
     this.#prefix = path === "" ? "" : `${path}/`;
     this.#patterns = patterns;
+    this.#subject = kind.subject ?? "a diffusers model with safetensors weights";
     this.#requireFolders(kind.folders ?? []);
     const names = [...listed.keys()].filter((file) => this.#isSelected(file));
     this.needed = kind.needed(
@@ -155,7 +157,7 @@ class SelectedFiles {
   ): ModelError {
     return new ModelError(
       this.repository,
-      `a diffusers model with safetensors weights needs ${names.join(", ")}, which the repository lacks${excluded ? " or the patterns exclude" : ""}`,
+      `${this.#subject} needs ${names.join(", ")}, which the repository lacks${excluded ? " or the patterns exclude" : ""}`,
     );
   }
 

@@ -9,6 +9,8 @@ import { isFolder } from "../files/folders.js";
 export interface RepositoryKind {
   /** The name in messages: "Depth Pro". */
   readonly name: string;
+  /** What needs the files, for messages; by default, a model in the layout of diffusers. */
+  readonly subject?: string;
   /**
    * Chooses the needed files among the names of a repository's files. The same choice decides what is downloaded and
    * whether the cache has all of it.

@@ -127,7 +127,7 @@ function checkPath(model: string, path: string): void {
   if (/\.(safetensors|gguf|ckpt|pth?|bin)$/.test(path))
     throw new ModelError(
       model,
-      `${path} is a checkpoint in one file, which cannot be read; use a repository or folder in the layout of diffusers`,
+      `${path} is a checkpoint in one file, not a folder; name the model ${model}:${path}`,
     );
   if (/^[/\\]|(^|[/\\])\.\.([/\\]|$)/.test(path))
     throw new ModelError(model, `${path} leads out of the repository`);

@@ -4,7 +4,7 @@ import { describeKind, type OptionKind } from "./kinds.js";
 import { nearest } from "./suggest.js";
 import type { OptionTable } from "./table.js";
 import type { ResolvedOptions } from "./types.js";
-import type { ImageInput, ModelReference, ShapedTensor } from "./values.js";
+import type { AdapterInput, ImageInput, ModelReference, ShapedTensor } from "./values.js";
 
 /**
  * Checks a value that already has a type, such as one from JavaScript or JSON.
@@ -44,6 +44,10 @@ function hasType(kind: OptionKind, value: unknown): boolean {
       return isImageInput(value);
     case "tensor":
       return value instanceof Float32Array || isShapedTensor(value);
+    case "adapters":
+      return Array.isArray(value) && value.every(isAdapter);
+    case "numbers":
+      return Array.isArray(value) && value.every((one) => Number.isFinite(one));
   }
 }
 
@@ -61,10 +65,20 @@ function isInRange(kind: OptionKind, value: unknown): boolean {
     }
     case "choice":
       return kind.values.includes(value as string | number);
+    case "adapters":
+      return (value as readonly AdapterInput[]).every((one) => {
+        const scale = typeof one === "string" ? null : one.scale;
+        return scale === undefined || scale === null || isWithinRange(scale, kind.scale);
+      });
+    case "numbers":
+      return (value as readonly number[]).every((one) => isWithinRange(one, kind.each));
     default:
       return true;
   }
 }
+
+const isWithinRange = (value: number, { min, max }: { min: number; max: number }): boolean =>
+  value >= min && value <= max;
 
 /** Whether a text has at most `max` code points. Each has at most two UTF-16 units. */
 const isWithin = (text: string, max: number): boolean =>
@@ -78,6 +92,18 @@ function isShapedTensor(value: unknown): value is ShapedTensor {
     Array.isArray(shape) &&
     shape.every((n) => Number.isInteger(n) && n > 0) &&
     shape.reduce((product, n) => product * n, 1) === data.length
+  );
+}
+
+function isAdapter(value: unknown): value is AdapterInput {
+  if (typeof value === "string") return value.trim() !== "";
+  if (!isRecord(value)) return false;
+  const { source, scale, ...rest } = value;
+  return (
+    typeof source === "string" &&
+    source.trim() !== "" &&
+    (scale === undefined || scale === null || Number.isFinite(scale)) &&
+    Object.keys(rest).length === 0
   );
 }
 

@@ -12,6 +12,7 @@ export {
   resolveRequest,
   valuesOf,
 } from "./resolve.js";
+export { bestOfKind, scoreOptions } from "./score.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,
@@ -37,8 +38,17 @@ export type {
   MemoryPolicy,
   RequestDefaults,
   RequestOption,
+  ResolvedAdapter,
   ResolvedLoadOptions,
   ResolvedOptions,
   ResolvedRequest,
 } from "./types.js";
-export type { ImageInput, ModelReference, RawImage, ShapedTensor, TensorInput } from "./values.js";
+export type {
+  AdapterInput,
+  AdapterReference,
+  ImageInput,
+  ModelReference,
+  RawImage,
+  ShapedTensor,
+  TensorInput,
+} from "./values.js";

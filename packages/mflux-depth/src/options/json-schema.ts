@@ -65,10 +65,24 @@ function schemaOfKind(kind: OptionKind, forms: JsonForms): JsonSchema | null {
       return { anyOf: [text, modelReference] };
     case "image":
       return forms.image ?? text;
+    case "adapters": {
+      const scale = { type: ["number", "null"], minimum: kind.scale.min, maximum: kind.scale.max };
+      return { type: "array", items: { anyOf: [text, adapterReference(scale)] } };
+    }
+    case "numbers":
+      return { type: "array", items: { type: "number", minimum: kind.each.min, maximum: kind.each.max } };
     case "tensor":
       return forms.tensor ? { anyOf: [forms.tensor, shapedTensor(forms.tensor)] } : null;
   }
 }
+
+/** `AdapterReference`. */
+const adapterReference = (scale: JsonSchema): JsonSchema => ({
+  type: "object",
+  properties: { source: text, scale },
+  required: ["source"],
+  additionalProperties: false,
+});
 
 /** `ShapedTensor`. */
 const shapedTensor = (values: JsonSchema): JsonSchema => ({

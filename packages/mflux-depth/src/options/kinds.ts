@@ -1,4 +1,4 @@
-import type { ImageInput, ModelReference, TensorInput } from "./values.js";
+import type { AdapterInput, ImageInput, ModelReference, TensorInput } from "./values.js";
 
 /** What an option's value may be. */
 export type OptionKind =
@@ -11,7 +11,15 @@ export type OptionKind =
   | { readonly type: "boolean" }
   | { readonly type: "model" }
   | { readonly type: "image" }
-  | { readonly type: "tensor" };
+  | { readonly type: "tensor" }
+  /** Any number of adapters, each with a strength in this range. */
+  | { readonly type: "adapters"; readonly scale: NumberRange }
+  | { readonly type: "numbers"; readonly each: NumberRange };
+
+interface NumberRange {
+  readonly min: number;
+  readonly max: number;
+}
 
 /** The type of the values of a kind. */
 export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; values: readonly (infer V)[] }
@@ -26,7 +34,11 @@ export type ValueOfKind<K extends OptionKind> = K extends { type: "choice"; valu
           ? ImageInput
           : K extends { type: "tensor" }
             ? TensorInput
-            : string;
+            : K extends { type: "adapters" }
+              ? readonly AdapterInput[]
+              : K extends { type: "numbers" }
+                ? readonly number[]
+                : string;
 
 /** Describes the values of a kind: "a whole number from 1 to 50". */
 export function describeKind(kind: OptionKind): string {
@@ -51,5 +63,9 @@ export function describeKind(kind: OptionKind): string {
       return "a path, the bytes of an encoded image, or { data, width, height, channels }";
     case "tensor":
       return "a Float32Array, or { data, shape } with as many values as the shape says";
+    case "adapters":
+      return `a list of files, folders or repositories (owner/name or owner/name:file), each alone or as { source, scale } with a scale from ${kind.scale.min} to ${kind.scale.max}`;
+    case "numbers":
+      return `a list of numbers from ${kind.each.min} to ${kind.each.max}`;
   }
 }

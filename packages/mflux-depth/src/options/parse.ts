@@ -30,6 +30,10 @@ export function parseOption(name: string, kind: OptionKind, text: string): unkno
           details: { value: text, expected: "the path of a file" },
         });
       return text;
+    case "adapters":
+      return checkOption(name, kind, [text]);
+    case "numbers":
+      return checkOption(name, kind, text.split(",").map(Number));
     case "model":
     case "text":
       return checkOption(name, kind, text);

@@ -89,6 +89,13 @@ export const requestOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan"],
   },
+  maskImage: {
+    kind: { type: "image" },
+    text: "A mask of the photo's size: only its white parts of the photo change. Grey parts are mixed, and transparent ones count as white.",
+    flags: ["--mask-image"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
   depthImage: {
     kind: { type: "image" },
     text: "A depth map, white = near; it is stretched to the size of the image.",
@@ -116,6 +123,30 @@ export const requestOptions = {
     appliesTo: ["generate"],
   },
   depthGamma: { ...levels.gamma, flags: ["--depth-gamma"], appliesTo: ["generate"] },
+  depthStrength: {
+    kind: { type: "number", min: 0, max: 1 },
+    default: 1,
+    text: "How strongly the depth map guides the image; 0 ignores it.",
+    flags: ["--depth-strength"],
+    value: "SHARE",
+    appliesTo: ["generate"],
+  },
+  depthStart: {
+    kind: { type: "number", min: 0, max: 1 },
+    default: 0,
+    text: "The share of the steps after which the depth map begins to guide.",
+    flags: ["--depth-start"],
+    value: "SHARE",
+    appliesTo: ["generate"],
+  },
+  depthStop: {
+    kind: { type: "number", min: 0, max: 1 },
+    default: 1,
+    text: "The share of the steps after which the depth map no longer guides.",
+    flags: ["--depth-stop"],
+    value: "SHARE",
+    appliesTo: ["generate"],
+  },
   trustDepth: {
     kind: { type: "boolean" },
     default: false,
@@ -149,6 +180,22 @@ export const requestOptions = {
   },
   width: { ...size, text: "Width of the image, floored to a multiple of 16.", flags: ["--width"] },
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
+  size: {
+    kind: { type: "choice", values: ["auto"] },
+    text: "With auto, the image gets the proportions of the photo, or of the depth map without one; width × height then says only about how many pixels.",
+    defaultText: "the given width and height",
+    flags: ["--size"],
+    value: "auto",
+    appliesTo: ["generate", "plan"],
+  },
+  fit: {
+    kind: { type: "choice", values: ["stretch", "crop", "pad"] },
+    default: "stretch",
+    text: "How the photo and the depth map get the proportions of the image: stretched, cut off at two sides, or with the pixels at two sides repeated.",
+    flags: ["--fit"],
+    value: "WAY",
+    appliesTo: ["generate"],
+  },
   seed: {
     kind: { type: "integer", min: 0, max: maxSeed },
     default: 0,
@@ -156,6 +203,13 @@ export const requestOptions = {
     flags: ["--seed"],
     value: "N",
     many: true,
+    appliesTo: ["generate"],
+  },
+  /** The command line gives scales with the files. */
+  loraScales: {
+    kind: { type: "numbers", each: { min: -100, max: 100 } },
+    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off. Without it, they have the scales that they were loaded with.",
+    flags: [],
     appliesTo: ["generate"],
   },
   maxSequenceLength: {
@@ -181,7 +235,7 @@ export const loadOptions = {
   model: {
     kind: { type: "model" },
     default: defaultModel,
-    text: "A Hub repository, a folder, or tiny-world for the bundled small checkpoint.",
+    text: "A Hub repository, a folder, tiny-world for the bundled small checkpoint, or a transformer in one file (FILE or REPO:FILE).",
     flags: ["--model", "-m"],
     value: "NAME",
     env: "MFLUX_DEPTH_MODEL",
@@ -210,6 +264,14 @@ export const loadOptions = {
     flags: ["--offline"],
     appliesTo: ["generate", "plan", "depth", "save"],
   },
+  componentsFrom: {
+    kind: { type: "text" },
+    text: "The repository or folder with the text encoders and the VAE for a model in one file.",
+    defaultText: defaultModel,
+    flags: ["--components-from"],
+    value: "NAME",
+    appliesTo: ["generate", "plan", "save"],
+  },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },
@@ -221,11 +283,27 @@ export const loadOptions = {
   },
   depthModel: {
     kind: { type: "text" },
-    text: "The depth estimator for photos: a repository or a folder.",
+    text: "The depth estimator for photos, Depth Pro or Depth Anything V2: a repository or a folder.",
     defaultText: `${defaultDepthModel}, or the bundled one for tiny-world`,
     flags: ["--depth-model"],
     value: "NAME",
+    env: "MFLUX_DEPTH_DEPTH_MODEL",
     appliesTo: ["generate", "plan", "depth", "download"],
+  },
+  loras: {
+    kind: { type: "adapters", scale: { min: -100, max: 100 } },
+    text: "A LoRA: a file, a folder, or a Hub repository with the file's name after a colon if it has several; then its scale, which may be negative. Repeat the flag for more.",
+    defaultText: "none; a scale left out is 1",
+    flags: ["--lora"],
+    value: "FILE|REPO[:FILE] [SCALE]",
+    appliesTo: ["generate", "plan"],
+  },
+  loraLenient: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "Use the part of a LoRA that fits the model, and warn about the rest instead of refusing the file.",
+    flags: ["--lora-lenient"],
+    appliesTo: ["generate", "plan"],
   },
   /** `null` means "none". */
   quantize: {

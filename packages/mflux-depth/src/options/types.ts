@@ -61,8 +61,15 @@ export type DTypeName = ValueOf<LoadTable["dtype"]>;
 export type DeviceName = ValueOf<LoadTable["device"]>;
 export type MemoryPolicy = ValueOf<LoadTable["memory"]>;
 
+/** A LoRA with its strength filled in. */
+export interface ResolvedAdapter {
+  readonly source: string;
+  readonly scale: number;
+}
+
 /** Load options with every value checked and filled in; undefined where the machine decides. */
-export interface ResolvedLoadOptions extends Omit<ResolvedOptions<LoadTable>, "model" | "quantize"> {
+export interface ResolvedLoadOptions
+  extends Omit<ResolvedOptions<LoadTable>, "model" | "quantize" | "loras"> {
   /** A repository, a folder, or "tiny-world". */
   readonly model: string;
   /** The model's folder in the repository. */
@@ -71,4 +78,5 @@ export interface ResolvedLoadOptions extends Omit<ResolvedOptions<LoadTable>, "m
   readonly ignorePatterns: readonly string[];
   /** Null: not quantized. */
   readonly quantize: Bits | null;
+  readonly loras: readonly ResolvedAdapter[];
 }

@@ -21,6 +21,16 @@ export interface ShapedTensor {
 /** A tensor: with its shape, or the values alone where the option tells the shape. */
 export type TensorInput = Float32Array | ShapedTensor;
 
+/** A LoRA: a file, a folder with one, or a repository, in which `:` comes before the name of the file. */
+export interface AdapterReference {
+  readonly source: string;
+  /** The strength, of either sign; 1 when absent. */
+  readonly scale?: number | null | undefined;
+}
+
+/** A LoRA, alone or with its strength. */
+export type AdapterInput = string | AdapterReference;
+
 /** A model as NodeTool and other hosts name it. */
 export interface ModelReference {
   /** A Hub repository, a folder, or "tiny-world". */

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { backend, deviceInfo, instructionSet, processor } from "@mflux-depth/mlx";
+import { isFile } from "../files/folders.js";
 import type { Repository } from "../hub/repository.js";
 import { packageVersion } from "../version.js";
 import type { Model } from "./model.js";
@@ -15,12 +16,15 @@ import { type ComputeSettings, ownThreads } from "./process-settings.js";
  * that images are encoded in more bands rounds differently.
  */
 export function fingerprintOf(
-  { device, precision, configs, folder }: Model,
+  { device, precision, configs, folder, family, components, loras }: Model,
   { revision }: Repository,
   { threads }: ComputeSettings,
   variant: string | undefined,
 ): string {
   const { name, version, blas } = backend();
+  // In a file of its own, it comes with components of another revision.
+  const { source } = components[family.denoising.component]!;
+  const denoiser = isFile(source) ? [statSync(source).size, filesIn(folder)] : null;
   const facts = {
     program: packageVersion(),
     mlx: [name, version],
@@ -30,7 +34,8 @@ export function fingerprintOf(
         : [deviceInfo(device).architecture ?? deviceInfo(device).device_name],
     precision,
     configs,
-    weights: [revision ?? filesIn(folder), variant ?? null],
+    weights: [revision ?? filesIn(folder), variant ?? null, denoiser],
+    loras: loras.identity,
   };
   return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
 }

@@ -3,7 +3,6 @@
  * they first appear, and the error says why.
  */
 
-import { join } from "node:path";
 import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError, type Remedy } from "../errors.js";
@@ -41,7 +40,7 @@ export async function notFinite(
   const { stage, values, component } = origin;
   const { reason, remedies } = await causeOf(origin, generation);
   return new ModelError(
-    join(generation.model.folder, component),
+    generation.model.components[component]!.source,
     `the stage ${stage} failed: ${values} are not finite numbers; ${reason}`,
     { details: remedies ? { remedies } : {} },
   );

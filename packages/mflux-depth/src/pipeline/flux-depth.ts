@@ -1,6 +1,7 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { EstimateOptions } from "../depth/estimator.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -18,13 +19,16 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { withAutoSize } from "./auto-size.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
 import { FastPreviews } from "./fast-previews.js";
 import { fingerprintOf } from "./fingerprint.js";
+import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
+import { type LoraState, Loras } from "./loras.js";
 import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
 import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
@@ -36,6 +40,7 @@ import { stagesOf } from "./recipe.js";
 import type { GenerationResult } from "./result.js";
 import { resultOf } from "./result-of.js";
 import { runRecipe } from "./runner.js";
+import type { Artifacts } from "./stage.js";
 import { Turn } from "./turn.js";
 
 export interface FluxDepthOptions extends LoadOptions {
@@ -121,23 +126,33 @@ export class FluxDepth {
     const settings = computeSettingsOf(options);
     const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
-    const model = openModel(files, options, settings.device, { onProgress: progress.tell, prepare });
+    const loras = await Loras.open(options, files.family, readModelConfigs(files), {
+      signal,
+      onProgress: progress.tell,
+    });
+    const model = openModel(files, options, settings.device, { loras, onProgress: progress.tell, prepare });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });
-    const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
+    const notes = [...files.notes, ...loras.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
     const context = {
       model,
       options,
       estimators,
       prompts: new PromptCache(),
+      controls: new LastArtifact<Artifacts["control"]>(),
       fastPreviews: new FastPreviews(),
       notes,
     };
     return new FluxDepth(repository, settings, context, progress);
+  }
+
+  /** The LoRAs of the model, with the strengths that they were loaded with or that the last request set. */
+  get loras(): readonly LoraState[] {
+    return this.#context.model.loras.states;
   }
 
   /**
@@ -190,10 +205,11 @@ export class FluxDepth {
     } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const { model } = this.#context;
-    const request = resolveRequest(rest, model.family.defaults);
+    const request = await withAutoSize(resolveRequest(rest, model.family.defaults));
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
+    model.loras.checkScales(request.loraScales);
     if (resume) requireCheckpoint(resume, { ...request, steps: noiseLevels.length - 1, grid });
     const left = new AbortController();
     const ended = AbortSignal.any([this.#untilDisposed(signal), left.signal]);
@@ -287,9 +303,10 @@ export class FluxDepth {
 
   /** Frees everything that outlives a generation. */
   #free(): void {
-    const { model, estimators, prompts } = this.#context;
+    const { model, estimators, prompts, controls } = this.#context;
     for (const component of Object.values(model.components)) component.free();
     estimators.free();
     prompts.clear();
+    controls.clear();
   }
 }

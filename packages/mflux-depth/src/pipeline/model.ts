@@ -10,14 +10,20 @@ import {
 } from "../families/family.js";
 import { kindFor } from "../families/kinds.js";
 import { readModelConfigs } from "../families/model-configs.js";
-import { type ModelFiles, openModelFiles } from "../families/model-files.js";
+import { type ModelFiles, openBaseFiles, openDenoiserFile, openModelFiles } from "../families/model-files.js";
+import { families } from "../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
+import { defaultModel } from "../options/defaults.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
-import { Component, type LoadProgress, type Preparation } from "../weights/component.js";
+import { openAdapterFile } from "../weights/adapters/adapter-file.js";
+import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
+import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
+import { findLora } from "./lora-source.js";
+import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
@@ -35,14 +41,18 @@ export async function findModel(
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
+  const isBase = await hasControlLora(options, { signal, onProgress });
+  if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
-    { kind: kindFor.generation, offline, signal, onProgress },
+    { kind: isBase ? kindFor.base : kindFor.generation, offline, signal, onProgress },
   );
   const configs =
     configFrom !== undefined &&
     (await obtainRepository({ model: configFrom }, { kind: kindFor.configs, offline, signal, onProgress }));
-  const files = openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
+  const files = isBase
+    ? openBaseFiles(found.folder, variant)
+    : openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
   if (
     variant !== undefined &&
     !componentNames(files.family).some((name) => variantIn(join(found.folder, name), variant))
@@ -51,6 +61,42 @@ export async function findModel(
       details: { remedies: [{ kind: "omit-option", option: "variant" }] },
     });
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
+}
+
+/** Whether one of the LoRAs gives a base model the control that this library's models have. */
+async function hasControlLora(
+  { loras, offline }: ResolvedLoadOptions,
+  obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<boolean> {
+  for (const { source } of loras) {
+    const { path } = await findLora(source, { ...obtaining, offline });
+    const file = openAdapterFile(path);
+    if (families.some(({ controlLora }) => controlLora.matches(file))) return true;
+  }
+  return false;
+}
+
+/**
+ * Finds a denoising network in one file, and the other components of its model.
+ * @throws as {@link findModel}.
+ */
+async function findDenoiser(
+  { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
+  isBase: boolean,
+  { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<FoundModel> {
+  const obtaining = { offline, signal, onProgress };
+  const file = await findFile(model, { ...obtaining, revision });
+  const components = await obtainRepository(
+    { model: componentsFrom ?? defaultModel, variant },
+    { ...obtaining, kind: kindFor.components },
+  );
+  const files = openDenoiserFile(file.path, components.folder, isBase);
+  const note = `The text encoders and the VAE are those of ${components.name}.`;
+  return {
+    repository: { name: file.name, folder: components.folder, revision: file.revision ?? undefined },
+    files: { ...files, notes: [...files.notes, note] },
+  };
 }
 
 /**
@@ -72,6 +118,7 @@ export interface Model {
   readonly folder: string;
   readonly configs: ModelConfigs;
   readonly components: Components;
+  readonly loras: Loras;
   readonly precision: Precision;
   readonly device: DeviceType;
   /** How many freed buffers MLX keeps; null where its own limit is left alone. */
@@ -86,8 +133,10 @@ export interface Model {
 export type Preparations = Readonly<Record<string, Preparation>>;
 
 export interface OpenOptions {
+  /** Attached to the components when they are loaded. */
+  readonly loras?: Loras | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** Changes networks between loading and their first use, by component: attaches adapters, or replaces weights. */
+  /** Changes networks between loading and their first use, after the LoRAs, by component. */
   readonly prepare?: Preparations | undefined;
 }
 
@@ -101,7 +150,7 @@ export function openModel(
   files: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
-  { onProgress, prepare = {} }: OpenOptions = {},
+  { onProgress, loras = Loras.none, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
   refusePreparations(prepare, family);
@@ -122,15 +171,17 @@ export function openModel(
   };
   const component = (name: string, descriptor: ComponentDescriptor): Component<Module> => {
     const { rename } = descriptor;
+    const dtype = componentDType(descriptor, precision);
     return new Component({
       ...shared,
       name,
       folder: join(folder, name),
+      file: name === family.denoising.component ? files.denoiser : null,
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === family.denoising.component && { original: files.original }),
-      dtype: componentDType(descriptor, precision),
-      prepare: prepare[name],
+      dtype,
+      prepare: inTurn(loras.preparation(name, bytesPerValue(dtype)), prepare[name]),
     });
   };
   return {
@@ -140,6 +191,7 @@ export function openModel(
     components: Object.fromEntries(
       Object.entries(family.components).map(([name, descriptor]) => [name, component(name, descriptor)]),
     ),
+    loras,
     precision,
     device,
     bufferCache,
@@ -163,6 +215,18 @@ function refusePreparations(prepare: Preparations, family: Family): void {
         `prepare for ${name} must have bytes, a number from 0 up, and apply, a function.`,
       );
   }
+}
+
+/** Preparations one after the other; undefined if there are none. */
+function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined {
+  const preparations = given.filter((one) => one !== undefined);
+  if (preparations.length === 0) return undefined;
+  return {
+    bytes: preparations.reduce((sum, { bytes }) => sum + bytes, 0),
+    async apply(...to) {
+      for (const one of preparations) await one.apply(...to);
+    },
+  };
 }
 
 function buildNetwork(descriptor: ComponentDescriptor, config: unknown, precision: Precision): Module {

@@ -14,7 +14,7 @@ import { configFile, modelIndexFile, schedulerFolder } from "../files/repository
  * @throws the file system's error, or the signal's reason.
  */
 export async function copyModelFiles(
-  { family, folder: source, configs }: ModelFiles,
+  { family, folder: source, configs, denoiser }: ModelFiles,
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -25,8 +25,11 @@ export async function copyModelFiles(
   for (const name of await readdir(source))
     if (/^(LICENSE|NOTICE)/i.test(name)) await copyFile(join(source, name), join(folder, name));
   await copyFolder(join(configs, schedulerFolder), join(folder, schedulerFolder), signal);
-  for (const component of componentNames(family))
-    await copyFile(join(configs, component, configFile), join(folder, component, configFile));
+  for (const component of componentNames(family)) {
+    const target = join(folder, component, configFile);
+    if (denoiser && component === family.denoising.component) await writeJson(target, denoiser.config);
+    else await copyFile(join(configs, component, configFile), target);
+  }
   if ((await readdir(configs)).includes(modelIndexFile))
     await copyFile(join(configs, modelIndexFile), join(folder, modelIndexFile));
 }

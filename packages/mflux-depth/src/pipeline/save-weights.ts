@@ -53,7 +53,7 @@ export class ModelTensors implements Disposable {
    * Collects the tensors of a model. Every checkpoint is opened and checked; no weights are read.
    * @throws {ModelError} when weights are missing, damaged, or do not fit their config.
    */
-  static async of({ folder, family, components, configs }: Model): Promise<ModelTensors> {
+  static async of({ family, components, configs }: Model): Promise<ModelTensors> {
     const collected = Object.entries(components).map(([name, component]) => ({
       name,
       component,
@@ -78,7 +78,7 @@ export class ModelTensors implements Disposable {
     return new ModelTensors(
       collected.map(({ name, tensors, sources }) => ({
         name,
-        folder: join(folder, name),
+        folder: components[name]!.source,
         sources,
         shards: intoShards(tensors, shardBytes),
       })),

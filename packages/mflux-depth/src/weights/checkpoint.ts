@@ -8,7 +8,7 @@ import {
 } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import { asModelError, type Checkpoint, type StoredTensor } from "./format.js";
-import { findFiles } from "./weight-files.js";
+import { findFiles, type WeightFiles } from "./weight-files.js";
 
 /**
  * Opens the weights in `folder`: one safetensors file, or an index with the shards it names. Headers are checked,
@@ -17,7 +17,17 @@ import { findFiles } from "./weight-files.js";
  * @throws {ModelError} if there are none, a file is damaged, or the index and the shards disagree.
  */
 export function openCheckpoint(folder: string, options: { variant?: string | undefined } = {}): Checkpoint {
-  const { files, metadata, listed } = findFiles(folder, options.variant);
+  return checkpointOf(folder, findFiles(folder, options.variant));
+}
+
+/**
+ * Opens the weights in one safetensors file. Its header is checked, but no tensor is read.
+ * @throws {ModelError} if it is damaged.
+ */
+export const openCheckpointFile = (path: string): Checkpoint =>
+  checkpointOf(path, { files: [path], metadata: new Map(), listed: new Map() });
+
+function checkpointOf(folder: string, { files, metadata, listed }: WeightFiles): Checkpoint {
   const fileOf = new Map<string, string>();
   const entries = new Map<string, StoredTensor>();
   let bytes = 0;

@@ -4,7 +4,7 @@ import { untilAborted } from "../abort.js";
 import { OptionError } from "../errors.js";
 import { openCheckpoint } from "./checkpoint.js";
 import type { Checkpoint } from "./format.js";
-import { loadWeights } from "./load.js";
+import { loadWeights, namedTensors } from "./load.js";
 import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
 
@@ -22,6 +22,9 @@ export interface LoadProgress {
   readonly seconds?: number;
 }
 
+/** A tensor with its name in the module. */
+export type NamedTensor = readonly [key: string, tensor: MxArray];
+
 /** A change of a network between loading its weights and its first use: attached adapters, replaced weights. */
 export interface Preparation<M extends Module = Module> {
   /** The most bytes by which the network grows. Memory is planned with them. */
@@ -30,13 +33,16 @@ export interface Preparation<M extends Module = Module> {
    * Changes the network. It is called each time that the weights have been read; the network owns what it is given, and
    * is freed if this throws.
    * @param signal aborts when the weights are no longer needed.
+   * @param stored the tensors of the checkpoint under the network's names, unread; they belong to the consumer.
    */
-  apply(network: M, signal: AbortSignal): void | Promise<void>;
+  apply(network: M, signal: AbortSignal, stored: () => Iterable<NamedTensor>): void | Promise<void>;
 }
 
 export interface ComponentOptions<M extends Module> {
   /** The folder of its checkpoint. */
   readonly folder: string;
+  /** Its checkpoint, if it is not in the folder. */
+  readonly file?: { readonly path: string; open(): Checkpoint } | null | undefined;
   /** Its name in messages and progress. */
   readonly name: string;
   /** Makes the module, without weights. */
@@ -94,6 +100,11 @@ export class Component<M extends Module> {
     this.#options = options;
   }
 
+  /** The file or the folder of its weights, for messages. */
+  get source(): string {
+    return this.#options.file?.path ?? this.#options.folder;
+  }
+
   /**
    * Returns the module with its weights. They are read off the event loop, once for overlapping calls.
    * @throws {ModelError} if they are missing, damaged, or do not fit the config.
@@ -135,13 +146,16 @@ export class Component<M extends Module> {
     const checkpoint = this.#open();
     const quantized = storedBits(checkpoint) === null ? bits : null;
     const cached = quantized === null ? 0 : (this.#options.bufferCache?.quantizing ?? 0);
-    let [total, largest] = [this.#options.prepare?.bytes ?? 0, batchBytes];
+    let [total, largest] = [this.#options.prepare?.bytes ?? 0, Math.max(batchBytes, checkpoint.largest ?? 0)];
     for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
       if (rename(name) === null) continue;
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, bytes);
     }
-    return { bytes: total, reading: Math.min(2 * largest + cached, checkpoint.bytes) };
+    return {
+      bytes: total,
+      reading: Math.min(2 * largest + cached, checkpoint.bytes),
+    };
   }
 
   /** Frees the weights; the next {@link get} reads them again. A {@link get} in progress rejects. */
@@ -178,18 +192,18 @@ export class Component<M extends Module> {
   }
 
   #open(): Checkpoint {
-    const { folder, variant } = this.#options;
-    const checkpoint = openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const { folder, file, variant } = this.#options;
+    const checkpoint = file?.open() ?? openCheckpoint(folder, { variant: variantIn(folder, variant) });
     checkScales(checkpoint);
     return checkpoint;
   }
 
   /** @throws {OptionError} when the network grows by more than the preparation says. */
-  async #prepare(module: M, signal: AbortSignal): Promise<void> {
+  async #prepare(module: M, signal: AbortSignal, stored: () => Iterable<NamedTensor>): Promise<void> {
     const { name, prepare } = this.#options;
     if (!prepare) return;
     const before = bytesIn(module);
-    await prepare.apply(module, signal);
+    await prepare.apply(module, signal, stored);
     const added = bytesIn(module) - before;
     if (added > prepare.bytes)
       throw new OptionError(
@@ -224,7 +238,7 @@ export class Component<M extends Module> {
       },
     });
     try {
-      await this.#prepare(module, signal);
+      await this.#prepare(module, signal, () => storedTensors(checkpoint, options));
     } catch (error) {
       module.dispose();
       throw error;
@@ -235,12 +249,19 @@ export class Component<M extends Module> {
   }
 }
 
+function* storedTensors(
+  checkpoint: Checkpoint,
+  options: Parameters<typeof namedTensors>[1],
+): Generator<NamedTensor, void> {
+  for (const [, key, tensor] of namedTensors(checkpoint, options)) yield [key, tensor];
+}
+
 /** Bytes of a network's parameters and adapters. */
 function bytesIn(network: Module): number {
   let bytes = 0;
   for (const [, module] of network.modules()) {
     for (const [, { nbytes }] of module.ownParameters()) bytes += nbytes;
-    if (module instanceof Linear) for (const { a, b } of module.adapters) bytes += a.nbytes + b.nbytes;
+    if (module instanceof Linear) for (const adapter of module.adapters) bytes += adapter.nbytes;
   }
   return bytes;
 }

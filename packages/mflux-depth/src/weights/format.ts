@@ -24,6 +24,8 @@ export interface Checkpoint {
   readonly metadata: ReadonlyMap<string, string>;
   /** Size of all tensors in the files. */
   readonly bytes: number;
+  /** The most bytes that one tensor takes while it is read, if that is more than its size in the file. */
+  readonly largest?: number;
   /**
    * Yields the tensors with their names, lazily, file by file in the order of their bytes. Yielded tensors belong to
    * the consumer; the rest is freed when the iteration ends.

@@ -30,18 +30,11 @@ export async function loadWeights(
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
-  const { dtype, matrices, quantization, deliver, onBytes, signal } = options;
-  const { rename = (name) => name, original = null, onTensor } = options;
+  const { dtype, matrices, quantization, deliver, onBytes, onTensor, signal } = options;
   /** The checkpoint's name for each parameter of the module. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
-    const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
-    for (const [name, plain, tensor] of tensors) {
-      const key = rename(plain);
-      if (key === null) {
-        tensor.dispose();
-        continue;
-      }
+    for (const [name, key, tensor] of namedTensors(checkpoint, options)) {
       storedNames.set(key, name);
       onTensor?.(key, tensor);
       yield [key, tensor];
@@ -59,6 +52,25 @@ export async function loadWeights(
   } catch (error) {
     if (error instanceof LoadError) throw misfit(error, checkpoint, storedNames);
     throw asModelError(checkpoint.source, error);
+  }
+}
+
+/**
+ * Yields the tensors of a checkpoint that its module uses, unread, with their names in the files and in the module. They
+ * belong to the consumer.
+ */
+export function* namedTensors(
+  checkpoint: Checkpoint,
+  {
+    rename = (name) => name,
+    original = null,
+  }: { rename?: (name: string) => string | null; original?: Checkpoint | null } = {},
+): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
+  const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
+  for (const [name, plain, tensor] of tensors) {
+    const key = rename(plain);
+    if (key === null) tensor.dispose();
+    else yield [name, key, tensor];
   }
 }
 

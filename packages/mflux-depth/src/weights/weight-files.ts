@@ -21,7 +21,7 @@ export const variantsAmong = (names: readonly string[]): string[] => {
 };
 
 /** The files of one component's weights. */
-interface WeightFiles {
+export interface WeightFiles {
   files: string[];
   /** The metadata of the index. */
   metadata: Map<string, string>;

@@ -22,6 +22,15 @@ describe("flags", () => {
     assert.deepEqual(values("--seed", "1", "2", "--seed=3"), { seed: [1, 2, 3] });
   });
 
+  test("collect LoRAs, each with its scale behind it", () => {
+    assert.deepEqual(values("--lora", "a.safetensors", "--lora=b/c:d.safetensors", "--lora", "e", "-0.5"), {
+      loras: [{ source: "a.safetensors" }, { source: "b/c:d.safetensors" }, { source: "e", scale: -0.5 }],
+    });
+    assert.deepEqual(values("--lora", "a", "0.5", "b"), {
+      loras: [{ source: "a", scale: 0.5 }, { source: "b" }],
+    });
+  });
+
   test("take the last of repeated values", () => {
     assert.deepEqual(values("--steps", "3", "--steps", "4"), { steps: 4 });
   });
@@ -76,6 +85,7 @@ describe("flags", () => {
       /^--steps must be a whole number from 1 to 50, not 51\.$/,
     ],
     ["a bad value among many", ["--seed", "1", "2x"], /not "2x"/],
+    ["a LoRA's scale outside the range", ["--lora", "a", "101"], /with a scale from -100 to 100/],
     ["a bad value of a boolean", ["--int8=maybe"], /^--int8 must be true or false/],
   ];
   for (const [what, argv, message] of refused)

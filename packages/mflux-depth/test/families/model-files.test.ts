@@ -230,6 +230,7 @@ describe("a model saved by mflux with the published sizes", () => {
       family: flux1Depth,
       folder,
       configs: at("models/flux1-depth-dev"),
+      denoiser: null,
       original: null,
       storedBits: 4,
       notes: [],

@@ -48,13 +48,22 @@ describe("options selected", () => {
 
   test("for plan are those that change the memory", () => {
     assert.deepEqual(names(optionsFor(requestOptions, "plan")), [
-      ...["image", "depthImage", "imageStrength", "width", "height", "maxSequenceLength"],
+      ...[
+        "image",
+        "maskImage",
+        "depthImage",
+        "imageStrength",
+        "width",
+        "height",
+        "size",
+        "maxSequenceLength",
+      ],
     ]);
   });
 
   test("for save are those of the weights", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "save")), [
-      ...["model", "revision", "variant", "offline", "configFrom", "quantize", "dtype"],
+      ...["model", "revision", "variant", "offline", "componentsFrom", "configFrom", "quantize", "dtype"],
     ]);
   });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";
 import { add, type MxArray, matmul, memory, multiply, random, scope } from "@mflux-depth/mlx";
-import { Adapter, type Linear } from "@mflux-depth/mlx/nn";
+import { Adapter, type Linear, LowRank } from "@mflux-depth/mlx/nn";
 import {
   FluxDepth,
   type FluxDepthOptions,
@@ -38,7 +38,7 @@ const attachAdapter: Preparation<FluxTransformer> = {
   apply(transformer) {
     const layer = adaptedLayer(transformer);
     const { a, b } = lowRank(layer);
-    layer.attach(new Adapter(a, b, scale));
+    layer.attach(new Adapter(new LowRank(a, b), { scale }));
   },
 };
 
@@ -128,8 +128,7 @@ describe("the memory of a preparation", () => {
 
     const before = memory.activeMemory();
     const transformer = (await model.components.transformer!.get()) as FluxTransformer;
-    const { a, b } = adaptedLayer(transformer).adapters[0]!;
-    for (const one of [a, b]) one.toTypedArray();
+    for (const one of adaptedLayer(transformer).adapters[0]!.delta!.arrays) one.toTypedArray();
     const measured = memory.activeMemory() - before;
     model.components.transformer!.free();
     // Each array is rounded up to the allocator's granularity.

@@ -35,7 +35,9 @@ export const otherFamily: FamilyDescription & Pick<Family, "isCandidate" | "refu
   id: "other",
   name: "Other",
   kind: otherKind,
+  baseKind: otherKind,
   configsKind: otherKind,
+  componentsKind: otherKind,
   isCandidate: () => true,
   refusal,
 };

@@ -1,52 +1,112 @@
-import { MlxError } from "../errors.js";
-import type { MxArray } from "../types.js";
-import { isFloating } from "./floating.js";
+import { add, multiply, subtract } from "../ops.js";
+import type { DType, MxArray } from "../types.js";
+import type { Delta } from "./delta.js";
+import { castTo } from "./floating.js";
+import { LinearInput } from "./linear-input.js";
+
+/** The strength of adapters, of either sign; many adapters may share one. Turn it between forward passes. */
+export interface Dial {
+  scale: number;
+}
 
 /**
- * A low-rank addition to a {@link Linear} layer: `x` → `scale · B(A x)`.
- * Hu et al.: LoRA: Low-Rank Adaptation of Large Language Models (2021).
+ * The factors by which DoRA multiplies the rows or the columns of an adapted matrix `W + D`.
+ * (Liu et al.: DoRA: Weight-Decomposed Low-Rank Adaptation, 2024.)
+ */
+export interface Gain {
+  readonly axis: "rows" | "columns";
+  /** `[out]` for rows, `[in]` for columns. */
+  readonly values: MxArray;
+}
+
+export interface AdapterOptions {
+  /** The strength, or a dial that other adapters share (default 1). */
+  readonly scale?: number | Dial;
+  /** An addition to the layer's bias, `[out]`. */
+  readonly bias?: MxArray | null;
+  readonly gain?: Gain | null;
+}
+
+/** The layer that an adapter belongs to, during one forward pass without adapters. */
+export interface AdaptedLayer {
+  /** The dtype that it computes in. */
+  readonly dtype: DType;
+  readonly bias: MxArray | null;
+  /** `W x + b`. */
+  readonly plain: MxArray;
+  /** `W x + b` of another input. */
+  readonly forward: (input: LinearInput) => MxArray;
+}
+
+/**
+ * A change to a {@link Linear} layer beside its weight: `y` → `y + scale · (D x + bias)`. With gains `g`, the matrix
+ * `W + scale · (g ∘ (W + D) − W)` takes the place of `W + scale · D`.
  *
  * Owns its arrays. {@link Linear.attach} hands it to a layer, which disposes it together with its parameters;
  * {@link Linear.detach} hands it back.
  */
 export class Adapter {
-  /** `A [rank, in]`. */
-  readonly a: MxArray;
-  /** `B [out, rank]`. */
-  readonly b: MxArray;
-  /** Strength of the addition, of either sign. May change between forward passes; 0 costs nothing. */
-  scale: number;
+  /** Null if only the bias changes. */
+  readonly delta: Delta | null;
+  readonly bias: MxArray | null;
+  readonly gain: Gain | null;
+  readonly dial: Dial;
 
-  /**
-   * @param a `[rank, in]`, of a floating dtype
-   * @param b `[out, rank]`, of a floating dtype
-   * @throws {MlxError} when the shapes do not share a rank, or a dtype is not floating.
-   */
-  constructor(a: MxArray, b: MxArray, scale = 1) {
-    const sharesRank = a.ndim === 2 && b.ndim === 2 && a.shape[0] === b.shape[1] && a.shape[0] !== 0;
-    if (!sharesRank)
-      throw new MlxError(
-        "Adapter",
-        `a [${a.shape}] and b [${b.shape}] do not share a rank; expected a [rank, in] and b [out, rank]`,
-      );
-    if (!isFloating(a.dtype) || !isFloating(b.dtype))
-      throw new MlxError("Adapter", `a is ${a.dtype} and b is ${b.dtype}; expected floating dtypes`);
-    this.a = a;
-    this.b = b;
-    this.scale = scale;
+  constructor(delta: Delta | null, { scale = 1, bias = null, gain = null }: AdapterOptions = {}) {
+    this.delta = delta;
+    this.bias = bias;
+    this.gain = gain;
+    this.dial = typeof scale === "number" ? { scale } : scale;
   }
 
-  get rank(): number {
-    return this.a.shape[0]!;
+  /** The strength. 0 costs nothing. */
+  get scale(): number {
+    return this.dial.scale;
   }
 
-  /** Releases both arrays. Idempotent. */
+  set scale(scale: number) {
+    this.dial.scale = scale;
+  }
+
+  /** Adds the change to `y [..., out]`. */
+  addTo(y: MxArray, input: LinearInput, layer: AdaptedLayer): MxArray {
+    const { delta, bias, gain, scale } = this;
+    const { dtype } = layer;
+    const sum = bias ? add(y, multiply(castTo(dtype, bias), scale)) : y;
+    if (gain) return add(sum, multiply(this.#gained(gain, input, layer), scale));
+    return delta ? delta.addTo(sum, input, scale, dtype) : sum;
+  }
+
+  /** `(g ∘ (W + D) − W) x`. */
+  #gained({ axis, values }: Gain, input: LinearInput, layer: AdaptedLayer): MxArray {
+    const { dtype, plain, bias } = layer;
+    const gains = castTo(dtype, values);
+    if (axis === "rows") {
+      const product = bias ? subtract(plain, castTo(dtype, bias)) : plain;
+      const change = multiply(product, subtract(gains, 1));
+      return this.delta ? add(change, multiply(this.delta.apply(input, dtype), gains)) : change;
+    }
+    const scaled = new LinearInput(multiply(input.whole, gains));
+    const change = subtract(layer.forward(scaled), plain);
+    return this.delta ? add(change, this.delta.apply(scaled, dtype)) : change;
+  }
+
+  /** Bytes of all arrays. */
+  get nbytes(): number {
+    return this.#arrays.reduce((sum, { nbytes }) => sum + nbytes, 0);
+  }
+
+  /** Releases all arrays. Idempotent. */
   dispose(): void {
-    this.a.dispose();
-    this.b.dispose();
+    for (const array of this.#arrays) array.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  get #arrays(): readonly MxArray[] {
+    const { delta, bias, gain } = this;
+    return [...(delta?.arrays ?? []), ...(bias ? [bias] : []), ...(gain ? [gain.values] : [])];
   }
 }

@@ -1,8 +1,9 @@
 export * from "./activations.js";
-export { Adapter } from "./adapter.js";
+export { Adapter, type AdapterOptions, type Dial, type Gain } from "./adapter.js";
 export * from "./attention.js";
 export { type Bfloat16Speed, bfloat16AttentionSpeed } from "./attention-speed.js";
 export { Conv2d, ConvTranspose2d } from "./conv.js";
+export { Delta, Kronecker, LowRank, WholeDelta } from "./delta.js";
 export { Embedding } from "./embedding.js";
 export { joined } from "./join.js";
 export {

@@ -4,7 +4,6 @@ import { add, addmm, astype, type Bits, matmul, transpose, zeros } from "../ops.
 import type { MxArray } from "../types.js";
 import { type Activation, activations } from "./activations.js";
 import type { Adapter } from "./adapter.js";
-import { castTo } from "./floating.js";
 import { LinearInput } from "./linear-input.js";
 import { MatrixLayer } from "./matrix.js";
 import type { Module } from "./module.js";
@@ -18,8 +17,8 @@ import { quantizedProduct } from "./quantized-product.js";
 export type QuantizedProducts = "exact" | "int8";
 
 /**
- * `y = act(W x + b + Σ scaleᵢ · Bᵢ(Aᵢ x))`, with `weight [out, in]` dense or quantized and any number of adapters
- * `Aᵢ [rank, in]`, `Bᵢ [out, rank]`. On a Linux CPU, 16-bit matrices (and 16-bit scales and biases) are widened inside
+ * `y = act(W x + b + Σ scaleᵢ · Δᵢ(x))`, with `weight [out, in]` dense or quantized and any number of adapters, whose
+ * additions `Δᵢ` take the unrounded `x` and are computed in the dtype of the layer. On a Linux CPU, 16-bit matrices (and 16-bit scales and biases) are widened inside
  * the multiplication with a float32 `x`.
  */
 export class Linear extends MatrixLayer {
@@ -45,14 +44,7 @@ export class Linear extends MatrixLayer {
    * @throws {MlxError} when its shapes do not fit the weight, or it is attached already.
    */
   attach(adapter: Adapter): void {
-    const { a, b } = adapter;
-    const { rows, columns } = this;
-    if (a.shape[1] !== columns || b.shape[0] !== rows)
-      throw new MlxError(
-        "attach",
-        `an adapter of a [${a.shape}] and b [${b.shape}] does not fit a weight of [${rows},${columns}]; ` +
-          `expected a [rank,${columns}] and b [${rows},rank]`,
-      );
+    this.#requireFit(adapter);
     if (owned.has(adapter)) throw new MlxError("attach", "the adapter is attached already; detach it first");
     owned.add(adapter);
     this.attached = [...this.attached, adapter];
@@ -76,7 +68,14 @@ export class Linear extends MatrixLayer {
     const input = x instanceof LinearInput ? x : new LinearInput(x);
     const active = this.attached.filter(({ scale }) => scale !== 0);
     if (active.length === 0) return this.#plain(input, activation);
-    const sum = active.reduce((y, adapter) => this.#adapted(y, input, adapter), this.#plain(input));
+    const plain = this.#plain(input);
+    const layer = {
+      dtype: this.dtype,
+      bias: this.bias,
+      plain,
+      forward: (other: LinearInput) => this.#plain(other),
+    };
+    const sum = active.reduce((y, adapter) => adapter.addTo(y, input, layer), plain);
     return activation ? activations[activation](sum) : sum;
   }
 
@@ -93,10 +92,23 @@ export class Linear extends MatrixLayer {
     return activation ? activations[activation](product) : product;
   }
 
-  /** `y + scale · B(A x)` in the dtype of the layer, with the unrounded `x`. */
-  #adapted(y: MxArray, input: LinearInput, { a, b, scale }: Adapter): MxArray {
-    const [down, up] = [a, b].map((matrix) => transpose(castTo(this.dtype, matrix))) as [MxArray, MxArray];
-    return addmm(y, input.times(down), up, { alpha: scale });
+  /** @throws {MlxError} when the arrays of an adapter do not fit the weight. */
+  #requireFit({ delta, bias, gain }: Adapter): void {
+    const { rows, columns } = this;
+    const refuse = (what: string, expected: string): never => {
+      throw new MlxError(
+        "attach",
+        `${what} does not fit a weight of [${rows},${columns}]; expected ${expected}`,
+      );
+    };
+    if (delta && (delta.rows !== rows || delta.columns !== columns))
+      refuse(`a change of [${delta.rows},${delta.columns}]`, `[${rows},${columns}]`);
+    if (bias && (bias.ndim !== 1 || bias.size !== rows)) refuse(`a bias of [${bias.shape}]`, `[${rows}]`);
+    if (!gain) return;
+    const { axis, values } = gain;
+    const length = axis === "rows" ? rows : columns;
+    if (values.ndim !== 1 || values.size !== length)
+      refuse(`a gain of [${values.shape}] for ${axis}`, `[${length}]`);
   }
 
   /** `act(W x + b)` by the fused operations of a Linux CPU; null where they do not apply. */

@@ -25,6 +25,7 @@ import {
   canMultiplyIntegers,
   Linear,
   LinearInput,
+  LowRank,
   Module,
   multipliesStored,
   setQuantizedProducts,
@@ -45,13 +46,24 @@ const linear = (): Linear => {
   return layer;
 };
 
-const adapter = (rank: number, seed: number, scale?: number): Adapter =>
-  new Adapter(normal([rank, inputs], seed, 0.1), normal([outputs, rank], seed + 1, 0.1), scale);
+const adapter = (rank: number, seed: number, scale = 1): Adapter =>
+  lowRank(normal([rank, inputs], seed, 0.1), normal([outputs, rank], seed + 1, 0.1), scale);
+
+const lowRank = (a: MxArray, b: MxArray, scale = 1): Adapter => new Adapter(new LowRank(a, b), { scale });
+
+/** The matrices of a low-rank adapter. */
+function matrices({ delta }: Adapter): { a: MxArray; b: MxArray } {
+  assert.ok(delta instanceof LowRank);
+  return delta;
+}
 
 /** `Σ s · B A`, `[out, in]`. */
 const delta = (...adapters: Adapter[]): MxArray =>
   adapters
-    .map(({ a, b, scale }) => multiply(matmul(astype(b, "float32"), astype(a, "float32")), scale))
+    .map((one) => {
+      const { a, b } = matrices(one);
+      return multiply(matmul(astype(b, "float32"), astype(a, "float32")), one.scale);
+    })
     .reduce((total, one) => add(total, one));
 
 /** `x (matrix)ᵀ + b` in float32. */
@@ -119,8 +131,8 @@ describe("Linear with adapters", () => {
         { dtype: "float32", matrices: "stored" },
       );
       assert.equal(layer.weight.dtype, dtype);
-      const { a, b } = adapter(4, 10);
-      const one = new Adapter(astype(a, dtype), astype(b, dtype), 2);
+      const { a, b } = matrices(adapter(4, 10));
+      const one = lowRank(astype(a, dtype), astype(b, dtype), 2);
       layer.attach(one);
       assertClose(layer.forward(x), product(add(astype(layer.weight, "float32"), delta(one))), 1e-6);
     });
@@ -283,7 +295,7 @@ describe("adapters of a module", () => {
     layer.attach(one);
     layer.quantize({ bits: 4 });
     assert.deepEqual(layer.adapters, [one]);
-    assert.equal(one.a.dtype, "float32");
+    assert.equal(matrices(one).a.dtype, "float32");
   });
 
   it("are kept by a scope that returns their layer", () => {
@@ -293,7 +305,7 @@ describe("adapters of a module", () => {
       return made;
     });
     assert.equal(layer.forward(x).dtype, "float32");
-    assert.equal(layer.adapters[0]!.a.disposed, false);
+    assert.equal(matrices(layer.adapters[0]!).a.disposed, false);
   });
 
   it("are disposed with the module", () => {
@@ -303,7 +315,7 @@ describe("adapters of a module", () => {
     model.layers[0]!.attach(first);
     model.layers[0]!.attach(second);
     model.dispose();
-    assert.ok([first.a, first.b, second.a, second.b].every(({ disposed }) => disposed));
+    assert.ok([first, second].every(({ delta }) => delta!.arrays.every(({ disposed }) => disposed)));
     // The garbage collector may free other handles meanwhile.
     assert.ok(memory.liveHandles() <= handles);
   });
@@ -315,41 +327,41 @@ describe("adapter shapes", () => {
 
   it("must share a rank", () => {
     refused(
-      () => new Adapter(zeros([4, 128]), zeros([40, 8])),
-      "Adapter: a [4,128] and b [40,8] do not share a rank; expected a [rank, in] and b [out, rank]",
+      () => new LowRank(zeros([4, 128]), zeros([40, 8])),
+      "LowRank: a [4,128] and b [40,8] do not share a rank; expected a [rank, in] and b [out, rank]",
     );
   });
 
   it("must have two axes", () => {
     refused(
-      () => new Adapter(zeros([4, 128, 1]), zeros([40, 4])),
-      "Adapter: a [4,128,1] and b [40,4] do not share a rank; expected a [rank, in] and b [out, rank]",
+      () => new LowRank(zeros([4, 128, 1]), zeros([40, 4])),
+      "LowRank: a [4,128,1] and b [40,4] do not share a rank; expected a [rank, in] and b [out, rank]",
     );
   });
 
   it("must have a rank of at least 1", () => {
-    assert.throws(() => new Adapter(zeros([0, 128]), zeros([40, 0])), /do not share a rank/);
+    assert.throws(() => new LowRank(zeros([0, 128]), zeros([40, 0])), /do not share a rank/);
   });
 
   it("must fit the weight", () => {
     refused(
-      () => linear().attach(new Adapter(zeros([4, 96]), zeros([40, 4]))),
-      "attach: an adapter of a [4,96] and b [40,4] does not fit a weight of [40,128]; expected a [rank,128] and b [40,rank]",
+      () => linear().attach(lowRank(zeros([4, 96]), zeros([40, 4]))),
+      "attach: a change of [40,96] does not fit a weight of [40,128]; expected [40,128]",
     );
     assert.throws(
-      () => linear().attach(new Adapter(zeros([4, 128]), zeros([48, 4]))),
-      /b \[48,4\] does not fit/,
+      () => linear().attach(lowRank(zeros([4, 128]), zeros([48, 4]))),
+      /a change of \[48,128\] does not fit/,
     );
   });
 
   it("must be of floating dtypes", () => {
     refused(
-      () => new Adapter(array([[1]], { dtype: "int32" }), zeros([1, 1])),
-      "Adapter: a is int32 and b is float32; expected floating dtypes",
+      () => new LowRank(array([[1]], { dtype: "int32" }), zeros([1, 1])),
+      "LowRank: a is int32 and b is float32; expected floating dtypes",
     );
   });
 
   it("give the rank", () => {
-    assert.equal(adapter(4, 10).rank, 4);
+    assert.equal(new LowRank(zeros([4, 128]), zeros([40, 4])).rank, 4);
   });
 });

@@ -7,12 +7,15 @@ import { patchPacking, patchSize } from "../../sampling/latents.js";
 import { schedulerConfig, sigmas } from "../../sampling/schedule.js";
 import { mfluxNames } from "../../weights/mflux.js";
 import type { Family } from "../family.js";
+import { adapterNames } from "./adapter-names.js";
 import { autoencoding } from "./autoencoding.js";
+import { controlLora } from "./control-lora.js";
 import { denoising } from "./denoising.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
+import { singleFile } from "./single-file.js";
 import { clipEncoding, t5Encoding } from "./text.js";
 
 /**
@@ -57,12 +60,15 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
     readConfig: schedulerConfig,
     sigmas: (steps, imageTokens, { scheduler }) => sigmas(steps, imageTokens, scheduler),
   },
+  singleFile,
+  controlLora,
   packing: patchPacking,
   // The table of options shows the defaults of this family.
   defaults: {},
   isCandidate,
   refusal,
   configsFromShapes,
+  adapterNames,
   pixelsPerToken: ({ vae }) => patchSize * reductionOf(vae),
   latentGrid({ width, height }, configs) {
     const pixels = this.pixelsPerToken(configs);

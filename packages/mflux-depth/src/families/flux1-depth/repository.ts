@@ -18,7 +18,7 @@ import { FileSelection } from "../../weights/file-selection.js";
 import type { FamilyDescription } from "../family.js";
 import { denoiserFolder } from "../layout.js";
 import { componentNames, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
-import { refusal, requireNotCannyName } from "./recognise.js";
+import { baseRefusal, refusal, requireNotCannyName } from "./recognise.js";
 
 /** A whole model, including the depth estimator that its repository may bring. */
 const modelKind: RepositoryKind = {
@@ -57,21 +57,45 @@ const configsKind: RepositoryKind = {
   },
 };
 
+/** FLUX.1-dev, which the depth LoRA turns into FLUX.1 Depth. */
+const baseKind: RepositoryKind = {
+  ...modelKind,
+  name: "FLUX.1-dev",
+  check(_, folder, small) {
+    const saysKind = small.includes(`${denoiserFolder}/${configFile}`);
+    const reason = saysKind ? baseRefusal(folder) : null;
+    if (reason) throw reason;
+  },
+};
+
+/** All but the transformer's weights. */
+const componentsKind: RepositoryKind = {
+  name: "FLUX.1's text encoders and VAE",
+  needed(names, variant) {
+    const selection = new FileSelection(names, variant);
+    takeModel(selection, { denoiser: false });
+    return selection;
+  },
+};
+
 export const flux1DepthDescription = {
   id: "flux1-depth",
   name: "FLUX.1 Depth",
   kind: modelKind,
+  baseKind,
   configsKind,
+  componentsKind,
 } as const satisfies FamilyDescription;
 
-function takeModel(selection: FileSelection): void {
+function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);
   const hasNoConfigs = selection.inside(denoiserFolder).includes(mfluxFirstShard);
   for (const folder of componentNames) {
     for (const name of selection.inside(folder).filter(isConfig)) selection.take(folder, name);
     const hasConfig = selection.small.includes(`${folder}/${configFile}`);
-    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig });
-    selection.takeWeights(folder);
+    const isLeftOut = folder === denoiserFolder && !denoiser;
+    selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig || isLeftOut });
+    if (!isLeftOut) selection.takeWeights(folder);
   }
   selection.take(schedulerFolder, schedulerConfigFile, { optional: hasNoConfigs });
   for (const folder of Object.values(tokenizers)) takeTokenizer(selection, folder);

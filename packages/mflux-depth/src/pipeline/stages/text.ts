@@ -23,9 +23,10 @@ export const text = defineStage({
       ),
     ),
   async run(_, generation, components) {
-    const { request, prompts } = generation;
+    const { request, model, prompts } = generation;
     const tokenized = tokenize(generation);
-    const key = JSON.stringify([request.prompt, ...tokenized.map(({ ids }) => ids.length)]);
+    const scales = model.loras.scalesIn(model.family.text.map(({ component }) => component));
+    const key = JSON.stringify([request.prompt, scales, ...tokenized.map(({ ids }) => ids.length)]);
     const known = prompts.get(key);
     if (known) return known;
 

@@ -1,0 +1,295 @@
+/*
+ * Says what a file, a folder or a repository is, and whether it would load here, from headers and configs alone.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { estimatorDescriptions } from "../depth/descriptions.js";
+import { openEstimator } from "../depth/open.js";
+import { ModelError } from "../errors.js";
+import { componentNames, type Family } from "../families/family.js";
+import { denoiserFolder } from "../families/layout.js";
+import { readModelConfigs } from "../families/model-configs.js";
+import { defaultFamily } from "../families/registry.js";
+import { isFolder } from "../files/folders.js";
+import { readConfig } from "../files/json.js";
+import { configFile, modelIndexFile } from "../files/repository-layout.js";
+import { resolveRepository } from "../hub/repository.js";
+import { defaultModel } from "../options/defaults.js";
+import {
+  type Bits,
+  type LoadOptions,
+  type MemoryPolicy,
+  resolveLoadOptions,
+  resolveRequest,
+} from "../options/index.js";
+import { isAdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
+import type { AdapterForm } from "../weights/adapters/form.js";
+import { describeProblems, type MatchedLayer, matchAdapter } from "../weights/adapters/match.js";
+import { trainingOf } from "../weights/adapters/scaling.js";
+import type { AdapterNames } from "../weights/adapters/targets.js";
+import { openCheckpoint } from "../weights/checkpoint.js";
+import { isSaved, storedBits } from "../weights/mflux.js";
+import { openSingleFile } from "../weights/single-file.js";
+import { statisticsOf, type WeightStatistics } from "../weights/statistics.js";
+import { variantIn } from "../weights/weight-files.js";
+import { findFile, isCheckpointFile } from "./checkpoint-source.js";
+import { findLora } from "./lora-source.js";
+import { findModel } from "./model.js";
+import { planModel } from "./plan.js";
+
+/** One component of a model, as stored. */
+export interface InspectedComponent extends WeightStatistics {
+  readonly name: string;
+  /** Bits of its matrices; null if they are not quantized. */
+  readonly bits: Bits | null;
+}
+
+/** Whether a model would load and generate an image of the default size here, with the given options. */
+export interface InspectedFit {
+  readonly fits: boolean;
+  /** Bytes. */
+  readonly peak: number;
+  /** Bytes. */
+  readonly available: number;
+  readonly quantize: Bits | null;
+  readonly memory: MemoryPolicy;
+}
+
+export interface InspectedModel {
+  readonly kind: "model";
+  readonly name: string;
+  readonly folder: string;
+  readonly revision: string | null;
+  /** "FLUX.1 Depth". */
+  readonly family: string;
+  /** Whose layout the files have. */
+  readonly layout: "diffusers" | "mflux";
+  readonly components: readonly InspectedComponent[];
+  readonly fit: InspectedFit;
+  readonly notes: readonly string[];
+}
+
+export interface InspectedEstimator extends WeightStatistics {
+  readonly kind: "depth-estimator";
+  readonly name: string;
+  readonly folder: string;
+  /** "Depth Pro". */
+  readonly estimator: string;
+}
+
+/** The layers of one component that an adapter changes. */
+export interface AdaptedComponent {
+  readonly name: string;
+  readonly layers: number;
+  /** Layers by the form of their change. */
+  readonly forms: Readonly<Partial<Record<AdapterForm["kind"] | "dora", number>>>;
+  /** The lowest and highest rank of those that have one. */
+  readonly ranks: readonly [least: number, most: number] | null;
+}
+
+export interface InspectedAdapter extends WeightStatistics {
+  readonly kind: "adapter";
+  readonly name: string;
+  readonly path: string;
+  readonly sha256: string;
+  /** The programs whose names the keys have. */
+  readonly writtenBy: readonly string[];
+  readonly rankStabilized: boolean;
+  /** The model that it was compared with: "FLUX.1 Depth", or the name of the given model. */
+  readonly model: string;
+  readonly components: readonly AdaptedComponent[];
+  /** Whether every key fits the model. */
+  readonly fits: boolean;
+  /** What does not fit, in one sentence; null if everything does. */
+  readonly problems: string | null;
+}
+
+/** A denoising network in one file. */
+export interface InspectedCheckpoint extends WeightStatistics {
+  readonly kind: "checkpoint";
+  readonly name: string;
+  readonly path: string;
+  /** "FLUX.1 Depth". */
+  readonly family: string;
+  /** Its config, derived from shapes. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Null if the other components are not on this machine. */
+  readonly fit: InspectedFit | null;
+  readonly notes: readonly string[];
+}
+
+export type Inspection = InspectedCheckpoint | InspectedModel | InspectedEstimator | InspectedAdapter;
+
+/**
+ * Inspects a file, a folder or a repository that is on this machine. Reads no weights and downloads nothing.
+ * @param options how a model would be loaded; for an adapter, `options.model` is the model to compare it with, by default
+ *   the published one.
+ * @throws {ModelError} when it does not exist here, is damaged, or is nothing that this library reads.
+ */
+export async function inspect(name: string, options: LoadOptions = {}): Promise<Inspection> {
+  if (isCheckpointFile(name)) {
+    const { path } = await findFile(name, { offline: true });
+    return isSafetensors(path) && isAdapterFile(path)
+      ? inspectAdapter(name, options)
+      : inspectFile(name, options);
+  }
+  const { folder } = resolveRepository(name);
+  if (existsSync(join(folder, modelIndexFile)) || isFolder(join(folder, denoiserFolder)))
+    return inspectModel({ ...options, model: name });
+  if (isEstimator(folder)) return inspectEstimator(name, folder);
+  return inspectAdapter(name, options);
+}
+
+const isSafetensors = (path: string): boolean => path.endsWith(".safetensors");
+
+async function inspectFile(name: string, options: LoadOptions): Promise<InspectedCheckpoint> {
+  const { path, name: shown } = await findFile(name, { offline: true });
+  const checkpoint = openSingleFile(path);
+  const published = readConfig(join(defaultFamily.publishedConfigs, denoiserFolder), configFile);
+  const { fit, components, notes } = await fitOf(name, options);
+  return {
+    kind: "checkpoint",
+    name: shown,
+    path,
+    family: defaultFamily.name,
+    config: components ?? defaultFamily.singleFile.configOf(checkpoint, published),
+    ...statisticsOf(checkpoint.entries.values()),
+    fit,
+    notes,
+  };
+}
+
+/** Whether a file would load with the other components that are on this machine, and its config with them. */
+async function fitOf(
+  model: string,
+  options: LoadOptions,
+): Promise<{
+  fit: InspectedFit | null;
+  components: InspectedCheckpoint["config"] | null;
+  notes: readonly string[];
+}> {
+  const resolved = resolveLoadOptions({ ...options, model, offline: true });
+  try {
+    resolveRepository(resolved.componentsFrom ?? defaultModel);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { fit: null, components: null, notes: [`The other components are not here: ${error.message}`] };
+  }
+  const { files } = await findModel(resolved);
+  const plan = await planModel(resolved, resolveRequest({ prompt: "any", depthImage: "any" }));
+  return {
+    fit: {
+      fits: plan.fits,
+      peak: plan.peak,
+      available: plan.machine.available,
+      quantize: resolved.quantize,
+      memory: resolved.memory,
+    },
+    components: files.denoiser?.config ?? null,
+    notes: files.notes,
+  };
+}
+
+async function inspectModel(options: LoadOptions): Promise<InspectedModel> {
+  const resolved = resolveLoadOptions({ ...options, offline: true });
+  const { repository, files } = await findModel(resolved);
+  const { family, folder, notes } = files;
+  const components = componentNames(family).map((name): InspectedComponent => {
+    const weights = join(folder, name);
+    const checkpoint = openCheckpoint(weights, { variant: variantIn(weights, resolved.variant) });
+    return { name, bits: storedBits(checkpoint), ...statisticsOf(checkpoint.entries.values()) };
+  });
+  const denoiser = join(folder, denoiserFolder);
+  const saved = isSaved(openCheckpoint(denoiser, { variant: variantIn(denoiser, resolved.variant) }));
+  const request = resolveRequest({ prompt: "any", depthImage: "any" });
+  const plan = await planModel(resolved, request);
+  return {
+    kind: "model",
+    name: repository.name,
+    folder,
+    revision: repository.revision ?? null,
+    family: family.name,
+    layout: saved ? "mflux" : "diffusers",
+    components,
+    fit: {
+      fits: plan.fits,
+      peak: plan.peak,
+      available: plan.machine.available,
+      quantize: files.storedBits ?? resolved.quantize,
+      memory: resolved.memory,
+    },
+    notes: [...new Set([...notes, ...plan.notes])],
+  };
+}
+
+function isEstimator(folder: string): boolean {
+  if (!existsSync(join(folder, configFile))) return false;
+  const { model_type: type } = readConfig(folder, configFile);
+  return estimatorDescriptions.some(({ modelType }) => modelType === type);
+}
+
+function inspectEstimator(name: string, folder: string): InspectedEstimator {
+  using estimator = openEstimator({ depthModel: folder });
+  return {
+    kind: "depth-estimator",
+    name,
+    folder,
+    estimator: estimator.name,
+    ...statisticsOf(openCheckpoint(folder).entries.values()),
+  };
+}
+
+async function inspectAdapter(name: string, options: LoadOptions): Promise<InspectedAdapter> {
+  const found = await findLora(name, { offline: true });
+  const file = openAdapterFile(found.path);
+  const { model, names } = await modelToCompare(options);
+  const { layers, problems } = matchAdapter(file, names);
+  if (layers.length === 0 && problems.every((one) => one.kind === "unknown" && one.reason === null))
+    throw new ModelError(name, "its keys belong to no model that this program knows");
+  return {
+    kind: "adapter",
+    name: found.name,
+    path: found.path,
+    sha256: found.sha256,
+    ...statisticsOf(file.entries.values()),
+    writtenBy: [...new Set(layers.map(({ target }) => target.writtenBy))],
+    rankStabilized: trainingOf(file).rankStabilized,
+    model,
+    components: adaptedComponents(layers),
+    fits: problems.length === 0,
+    problems: problems.length > 0 ? describeProblems(problems) : null,
+  };
+}
+
+/** The names of the given model's layers, or of the published model's. */
+async function modelToCompare(options: LoadOptions): Promise<{ model: string; names: AdapterNames }> {
+  if (options.model === undefined || options.model === null) {
+    const family: Family = defaultFamily;
+    const configs = readModelConfigs({ family, configs: family.publishedConfigs, denoiser: null });
+    return { model: family.name, names: family.adapterNames(configs) };
+  }
+  const { repository, files } = await findModel(resolveLoadOptions({ ...options, offline: true }));
+  return { model: repository.name, names: files.family.adapterNames(readModelConfigs(files)) };
+}
+
+function adaptedComponents(layers: readonly MatchedLayer[]): AdaptedComponent[] {
+  const names = [...new Set(layers.map(({ target }) => target.component))].sort();
+  return names.map((name) => {
+    const own = layers.filter(({ target }) => target.component === name);
+    const forms: Partial<Record<AdapterForm["kind"] | "dora", number>> = {};
+    const count = (form: keyof typeof forms): void => {
+      forms[form] = (forms[form] ?? 0) + 1;
+    };
+    for (const { form, module } of own) {
+      count(form.kind);
+      if (module.tensors.has("magnitude")) count("dora");
+    }
+    const ranks = own.flatMap(({ form }) => form.rank ?? []);
+    return {
+      name,
+      layers: own.length,
+      forms,
+      ranks: ranks.length > 0 ? [Math.min(...ranks), Math.max(...ranks)] : null,
+    };
+  });
+}

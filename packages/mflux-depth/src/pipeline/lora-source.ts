@@ -1,0 +1,114 @@
+/*
+ * Finding the file of a LoRA: a file, a folder, or a repository on the Hub, through the same cache as models.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream, readdirSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { ModelError } from "../errors.js";
+import { isFile, isFolder } from "../files/folders.js";
+import type { RepositoryKind } from "../hub/kind.js";
+import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
+import { isRepositoryName } from "../hub/repository.js";
+import { type FoundFile, fileInRepository, findFile } from "./checkpoint-source.js";
+
+/** The file of a LoRA on this machine. */
+export interface LoraFile extends FoundFile {
+  readonly sha256: string;
+}
+
+/** File names that diffusers and PEFT give to adapters. */
+const usualNames = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+/** PEFT's file with the strength of the layers. */
+const peftConfig = "adapter_config.json";
+
+/**
+ * Finds the file of a LoRA, and downloads it if it is not on this machine.
+ * @param source a file, a folder with one, "owner/name" or "owner/name:file".
+ * @throws {ModelError} when it does not exist, is not a safetensors file, is one of several, or cannot be downloaded.
+ * @throws the signal's reason when cancelled.
+ */
+export async function findLora(
+  source: string,
+  options: Pick<ObtainOptions, "offline" | "signal" | "onProgress" | "env">,
+): Promise<LoraFile> {
+  const { path, ...place } = await locate(source, options);
+  if (!path.endsWith(".safetensors"))
+    throw new ModelError(
+      source,
+      /\.(bin|pt|pth|ckpt|pkl)$/.test(path)
+        ? "this is a pickle file, which can run code and is never opened; get the LoRA as safetensors"
+        : "a LoRA is a safetensors file",
+    );
+  return { ...place, path, sha256: await hashOf(path, options.signal) };
+}
+
+async function locate(source: string, options: Parameters<typeof findLora>[1]): Promise<FoundFile> {
+  if (isFolder(source)) {
+    const folder = resolve(source);
+    const path = join(folder, chooseFile(source, readdirSync(folder)));
+    return { path, name: basename(folder), revision: null };
+  }
+  if (isFile(source) || fileInRepository(source)) return findFile(source, options);
+  if (!isRepositoryName(source))
+    throw new ModelError(
+      source,
+      "there is no such file or folder, and it is not the name of a repository (owner/name or owner/name:file)",
+      { code: "model-not-found" },
+    );
+  const found = await obtainRepository({ model: source }, { ...options, kind: loraKind(source) });
+  const chosen = chooseFile(source, readdirSync(found.folder));
+  return { name: source, path: join(found.folder, chosen), revision: found.revision ?? null };
+}
+
+/** The files of a repository that one LoRA needs. */
+const loraKind = (repository: string): RepositoryKind => ({
+  name: "LoRA",
+  subject: "the LoRA",
+  needed(names) {
+    const chosen = chooseFile(repository, names, { optional: true });
+    const config = chosen !== null && basename(chosen) === usualNames[1] ? [peftConfig] : [];
+    return {
+      small: config.filter((name) => names.includes(name)),
+      weights: () => (chosen === null ? [] : [chosen]),
+      missing: chosen !== null && names.includes(chosen) ? [] : [chosen ?? "*.safetensors"],
+    };
+  },
+});
+
+/**
+ * Chooses the LoRA among the names of files: one with a usual name, or the only safetensors file.
+ * @throws {ModelError} when there are several, listing them, or none unless `optional`.
+ */
+function chooseFile(source: string, names: readonly string[], options: { optional: true }): string | null;
+function chooseFile(source: string, names: readonly string[]): string;
+function chooseFile(source: string, names: readonly string[], { optional = false } = {}): string | null {
+  const usual = usualNames.find((name) => names.includes(name));
+  if (usual !== undefined) return usual;
+  const files = names.filter((name) => name.endsWith(".safetensors")).sort();
+  const [only] = files;
+  if (files.length > 1)
+    throw new ModelError(
+      source,
+      `there are ${files.length} safetensors files; name one of them: ${files
+        .slice(0, 8)
+        .map((file) => `${source}${isFolder(source) ? "/" : ":"}${file}`)
+        .join(", ")}${files.length > 8 ? ", …" : ""}`,
+    );
+  if (only === undefined && !optional) throw new ModelError(source, "there is no safetensors file");
+  return only ?? null;
+}
+
+/** Hashes by path, as long as size and time of a file stay the same. */
+const hashes = new Map<string, { readonly state: string; readonly sha256: string }>();
+
+async function hashOf(path: string, signal: AbortSignal | undefined): Promise<string> {
+  const { size, mtimeMs } = statSync(path);
+  const state = `${size} ${mtimeMs}`;
+  const known = hashes.get(path);
+  if (known?.state === state) return known.sha256;
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk as Buffer);
+  const sha256 = hash.digest("hex");
+  hashes.set(path, { state, sha256 });
+  return sha256;
+}

@@ -1,0 +1,145 @@
+/*
+ * The LoRAs of a model: adapters that are added to its layers while they compute, on quantized weights, too.
+ */
+import { basename } from "node:path";
+import type { Dial } from "@mflux-depth/mlx/nn";
+import { OptionError } from "../errors.js";
+import type { Family, ModelConfigs } from "../families/family.js";
+import type { ObtainOptions } from "../hub/obtain.js";
+import type { ResolvedLoadOptions } from "../options/index.js";
+import { type AdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
+import { attachAdapters } from "../weights/adapters/attach.js";
+import {
+  type AdapterMatch,
+  describeProblems,
+  matchAdapter,
+  requireMatch,
+} from "../weights/adapters/match.js";
+import { type Training, trainingOf } from "../weights/adapters/scaling.js";
+import { adapterBytes } from "../weights/adapters/size.js";
+import type { Preparation } from "../weights/component.js";
+import { findLora } from "./lora-source.js";
+
+/** A LoRA and its strength now. */
+export interface LoraState {
+  /** The name of its file or folder, or of its repository with the file. */
+  readonly name: string;
+  readonly revision: string | null;
+  readonly sha256: string;
+  readonly scale: number;
+}
+
+/** An open LoRA; its tensors are read with the components that they change. */
+interface OpenLora extends LoraState {
+  readonly file: AdapterFile;
+  readonly match: AdapterMatch;
+  readonly training: Training;
+  /** The strength of all its adapters. */
+  readonly dial: Dial;
+}
+
+/** The LoRAs of one model. */
+export class Loras {
+  static readonly none = new Loras([]);
+  /** What is left out of a LoRA, one sentence each. */
+  readonly notes: readonly string[];
+  readonly #loras: readonly OpenLora[];
+
+  private constructor(loras: readonly OpenLora[]) {
+    this.#loras = loras;
+    this.notes = loras.flatMap(({ file, match: { problems } }) =>
+      problems.length > 0
+        ? [`${basename(file.path)} is used without the rest: ${describeProblems(problems)}.`]
+        : [],
+    );
+  }
+
+  /**
+   * Finds the LoRAs of a model, downloads missing ones, and matches them with the layers of the model. Reads headers
+   * only.
+   * @throws {ModelError} when one does not exist, cannot be downloaded, is damaged, or has keys that fit no layer; with
+   *   `loraLenient`, only if no key fits.
+   */
+  static async open(
+    { loras, loraLenient, offline }: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "offline">,
+    family: Family,
+    configs: ModelConfigs,
+    options: Pick<ObtainOptions, "signal" | "onProgress"> = {},
+  ): Promise<Loras> {
+    if (loras.length === 0) return Loras.none;
+    const names = family.adapterNames(configs);
+    const opened: OpenLora[] = [];
+    for (const { source, scale } of loras) {
+      const { path, ...facts } = await findLora(source, { ...options, offline });
+      const file = openAdapterFile(path);
+      const match = matchAdapter(file, names);
+      requireMatch(file, match, loraLenient);
+      opened.push({ ...facts, scale, file, match, training: trainingOf(file), dial: { scale } });
+    }
+    return new Loras(opened);
+  }
+
+  /** All LoRAs in the order of the options, with their strengths now. */
+  get states(): readonly LoraState[] {
+    return this.#loras.map(({ name, revision, sha256, dial }) => ({
+      name,
+      revision,
+      sha256,
+      scale: dial.scale,
+    }));
+  }
+
+  /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
+  get identity(): unknown {
+    return this.#loras.map(({ sha256, scale }) => [sha256, scale]);
+  }
+
+  /**
+   * Requires as many scales as there are LoRAs.
+   * @throws {OptionError}
+   */
+  checkScales(scales: readonly number[] | undefined): void {
+    const { length } = this.#loras;
+    if (scales !== undefined && scales.length !== length)
+      throw new OptionError(
+        "loraScales",
+        `loraScales has ${scales.length} ${scales.length === 1 ? "number" : "numbers"}, but the model was loaded with ${length} ${length === 1 ? "LoRA" : "LoRAs"}; give one for each.`,
+        { code: "option-conflict" },
+      );
+  }
+
+  /** Sets the strengths for the next generation; those that the LoRAs were loaded with by default. */
+  setScales(scales: readonly number[] | undefined): void {
+    for (const [index, { dial, scale }] of this.#loras.entries()) dial.scale = scales?.[index] ?? scale;
+  }
+
+  /** The strengths of the LoRAs that change any of these components. */
+  scalesIn(components: readonly string[]): number[] {
+    return this.#loras
+      .filter(({ match }) => match.layers.some(({ target }) => components.includes(target.component)))
+      .map(({ dial }) => dial.scale);
+  }
+
+  /**
+   * Attaches the LoRAs to a component; undefined if none changes it.
+   * @param valueBytes bytes of a value in the dtype that the component computes in.
+   */
+  preparation(component: string, valueBytes: number): Preparation | undefined {
+    const isOwn = (one: { readonly component: string }): boolean => one.component === component;
+    const changes = this.#loras.flatMap(({ match, ...lora }) => {
+      const layers = match.layers.filter(({ target }) => isOwn(target));
+      const replacements = match.replacements.filter(isOwn);
+      return layers.length + replacements.length > 0 ? [{ ...lora, layers, replacements }] : [];
+    });
+    if (changes.length === 0) return undefined;
+    return {
+      bytes: changes
+        .flatMap(({ layers }) => layers)
+        .reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
+      async apply(network, signal, stored) {
+        for (const { file, dial, training, ...match } of changes)
+          await attachAdapters(network, file, match, { dial, training, stored, signal });
+      },
+    };
+  }
+}

@@ -1,0 +1,106 @@
+/*
+ * The factor alpha / rank of an adapter's layers. Alpha is a tensor next to the matrices, or in what the trainer wrote
+ * about the training: in the metadata of the file, or in PEFT's adapter_config.json next to it.
+ */
+import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { ModelError } from "../../errors.js";
+import { readConfig } from "../../files/json.js";
+import { isRecord } from "../../record.js";
+import type { AdapterFile } from "./adapter-file.js";
+
+/** What a trainer says about the layers of an adapter that its tensors do not. */
+export interface Training {
+  /** Alpha of a layer without an alpha of its own, by the name of the layer; null if unknown. */
+  readonly alphaOf: (name: string) => number | null;
+  /** Rank-stabilized LoRA: the factor is alpha / √rank. (Kalajdzievski, 2023.) */
+  readonly rankStabilized: boolean;
+}
+
+/** The metadata key of diffusers, with PEFT's config as JSON, every key after the component's name and a dot. */
+const diffusersKey = "lora_adapter_metadata";
+/** The metadata key of kohya's scripts, with the arguments of the network's module as JSON. */
+const kohyaKey = "ss_network_args";
+const peftWeights = "adapter_model.safetensors";
+const peftConfig = "adapter_config.json";
+
+/**
+ * Reads what the trainer says about an adapter.
+ * @throws {ModelError} when it is damaged.
+ */
+export function trainingOf({ path, metadata }: AdapterFile): Training {
+  const configs: PeftConfig[] = [];
+  const fromDiffusers = metadata.get(diffusersKey);
+  if (fromDiffusers !== undefined)
+    configs.push(...splitByComponent(jsonOf(path, diffusersKey, fromDiffusers)));
+  const folder = dirname(path);
+  if (basename(path) === peftWeights && existsSync(join(folder, peftConfig)))
+    configs.push(peftConfigOf("", readConfig(folder, peftConfig)));
+  const kohya = metadata.get(kohyaKey);
+  const kohyaStabilizes = kohya !== undefined && isTrue(jsonOf(path, kohyaKey, kohya).rs_lora);
+  return {
+    rankStabilized: kohyaStabilizes || configs.some((config) => config.rankStabilized),
+    alphaOf(name) {
+      for (const { component, alpha, alphas } of configs) {
+        if (!name.startsWith(component)) continue;
+        const own = alphas.find(([ending]) => name === ending || name.endsWith(`.${ending}`));
+        if (own) return own[1];
+        if (alpha !== null) return alpha;
+      }
+      return null;
+    },
+  };
+}
+
+/** `alpha / rank`, or `alpha / √rank`. Without an alpha, it equals the rank; LyCORIS takes 0 to mean that, too. */
+export function factorOf(rank: number, alpha: number | null, { rankStabilized }: Training): number {
+  if (alpha === null || alpha === 0) return rankStabilized && alpha === 0 ? Math.sqrt(rank) : 1;
+  return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
+}
+
+interface PeftConfig {
+  /** The component's name and a dot; "" if there is only one. */
+  readonly component: string;
+  readonly alpha: number | null;
+  /** Alpha of the layers whose names end like this. */
+  readonly alphas: readonly (readonly [ending: string, alpha: number])[];
+  readonly rankStabilized: boolean;
+}
+
+function splitByComponent(flat: Readonly<Record<string, unknown>>): PeftConfig[] {
+  const configs = new Map<string, Record<string, unknown>>();
+  for (const [key, value] of Object.entries(flat)) {
+    const dot = key.indexOf(".");
+    const component = key.slice(0, dot + 1);
+    configs.set(component, { ...configs.get(component), [key.slice(dot + 1)]: value });
+  }
+  return Array.from(configs, ([component, config]) => peftConfigOf(component, config));
+}
+
+function peftConfigOf(component: string, config: Readonly<Record<string, unknown>>): PeftConfig {
+  const { lora_alpha: alpha, alpha_pattern: patterns, use_rslora: rankStabilized } = config;
+  return {
+    component,
+    alpha: typeof alpha === "number" && Number.isFinite(alpha) ? alpha : null,
+    alphas: Object.entries(isRecord(patterns) ? patterns : {}).filter(
+      (entry): entry is [string, number] => typeof entry[1] === "number" && Number.isFinite(entry[1]),
+    ),
+    rankStabilized: rankStabilized === true,
+  };
+}
+
+function jsonOf(path: string, key: string, text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isRecord(value)) return value;
+  } catch {
+    // Reported below.
+  }
+  throw new ModelError(
+    path,
+    `its metadata "${key}" is not a JSON object, so the strength of its layers is unknown`,
+  );
+}
+
+/** Python's and JSON's spellings of true. */
+const isTrue = (value: unknown): boolean => /^(true|1)$/i.test(String(value));

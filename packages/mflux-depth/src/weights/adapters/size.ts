@@ -1,0 +1,49 @@
+import type { AdapterRole } from "./keys.js";
+import type { MatchedLayer } from "./match.js";
+import { rowsOf } from "./targets.js";
+
+/**
+ * The most bytes that the adapters of a layer take in memory. Parts of a fused layer have their own handles of what they
+ * share, which count each time.
+ * @param valueBytes bytes of a value in the dtype that the layer computes in.
+ */
+export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes: number): number {
+  const rows = rowsOf(target);
+  const { columns } = target;
+  const parts = target.parts.length;
+  const shape = (role: AdapterRole): readonly number[] => module.tensors.get(role)?.shape ?? [];
+  const lowRank = (rank: number): number => rank * (rows + parts * columns);
+  const matrices = (): number => {
+    switch (form.kind) {
+      case "low-rank":
+        return lowRank(form.rank!);
+      case "hadamard":
+        return hadamardIsWhole(form.rank! * shape("hada_w2_a")[1]!, rows, columns)
+          ? rows * columns
+          : lowRank(form.rank! * shape("hada_w2_a")[1]!);
+      case "kronecker": {
+        if (target.swapsHalves) return rows * columns;
+        const [left, right] = ([1, 2] as const).map((n) => {
+          const [height, width] = shape(`lokr_w${n}`);
+          return [height ?? shape(`lokr_w${n}_a`)[0]!, width ?? shape(`lokr_w${n}_b`)[1]!] as const;
+        }) as [readonly [number, number], readonly [number, number]];
+        // Parts may need the row of the left factor in which the one before ends.
+        return (left[0] + parts) * left[1] + parts * right[0] * right[1];
+      }
+      case "whole":
+        return rows * columns;
+      case "bias":
+        return 0;
+    }
+  };
+  const biases = module.tensors.has("upBias") || module.tensors.has("diffBias") ? rows : 0;
+  const gains = shape("magnitude").reduce(
+    (product, n) => product * n,
+    module.tensors.has("magnitude") ? parts : 0,
+  );
+  return valueBytes * (matrices() + biases + gains);
+}
+
+/** Whether the product of two low-rank matrices, element by element, takes less memory as a whole matrix. */
+export const hadamardIsWhole = (rank: number, rows: number, columns: number): boolean =>
+  rank * (rows + columns) >= rows * columns;

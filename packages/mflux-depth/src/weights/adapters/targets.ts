@@ -1,0 +1,73 @@
+/*
+ * The layers of a model under the names that adapter files use. A model family says which; nothing here knows a model.
+ */
+
+/** A part of a fused layer: the layer of the model that its next rows belong to. */
+export interface TargetPart {
+  /** The path of a Linear layer in its component: "transformerBlocks.0.attn.toQ". */
+  readonly path: string;
+  readonly rows: number;
+}
+
+/** The layers that an adapter's module changes: one, or several that the adapter's format has as one. */
+export interface AdapterTarget {
+  /** The component's folder: "transformer". */
+  readonly component: string;
+  /** In the order of the rows. */
+  readonly parts: readonly TargetPart[];
+  readonly columns: number;
+  /** Inputs of the same layer in the model that this one was made from; the others were added behind them. */
+  readonly earlierColumns?: number | undefined;
+  /** The programs that write such names: "ComfyUI, ai-toolkit". */
+  readonly writtenBy: string;
+  /** Whether the file has the halves of the rows in the other order. */
+  readonly swapsHalves?: boolean | undefined;
+}
+
+/** A parameter that an adapter file has a new value for. */
+export interface Replacement {
+  readonly component: string;
+  /** The path of its module: "transformerBlocks.0.attn.normQ". */
+  readonly path: string;
+  /** Its only axis. */
+  readonly size: number;
+}
+
+/** Resolves the names of adapter files for one model. */
+export interface AdapterNames {
+  find(name: string): AdapterTarget | undefined;
+  /** The parameter that a key's tensor replaces, whatever the scale; undefined if it replaces none. */
+  replacement(key: string): Replacement | undefined;
+  /** Says which other model a name belongs to: "Stable Diffusion XL"; null if it is not known. */
+  otherModel(name: string): string | null;
+}
+
+/** How a format spells the names of layers. */
+export interface Spelling {
+  readonly prefix: string;
+  /** What stands between the parts of a name. */
+  readonly separator: "." | "_";
+  /** The programs that use it. */
+  readonly writtenBy: string;
+}
+
+/**
+ * A table of all spellings of a model's layers. Names with underscores are looked up, because they cannot be taken apart:
+ * "to_out_0" is "to_out.0", but "to_q" is "to_q".
+ */
+export class NameTable {
+  readonly #targets = new Map<string, AdapterTarget>();
+
+  /** Adds a layer in several spellings. */
+  add(name: string, target: Omit<AdapterTarget, "writtenBy">, spellings: readonly Spelling[]): void {
+    for (const { prefix, separator, writtenBy } of spellings)
+      this.#targets.set(prefix + name.replaceAll(".", separator), { ...target, writtenBy });
+  }
+
+  find(name: string): AdapterTarget | undefined {
+    return this.#targets.get(name);
+  }
+}
+
+/** Rows of all parts. */
+export const rowsOf = ({ parts }: AdapterTarget): number => parts.reduce((sum, { rows }) => sum + rows, 0);

@@ -1,0 +1,24 @@
+import type { StoredTensor } from "./format.js";
+
+/** What some tensors amount to. */
+export interface WeightStatistics {
+  readonly tensors: number;
+  /** Values as stored; of quantized matrices, the packed integers. */
+  readonly values: number;
+  readonly bytes: number;
+  /** Bytes of each dtype, by safetensors' names, the largest first. */
+  readonly dtypes: Readonly<Record<string, number>>;
+}
+
+/** Sums up tensors from their headers. */
+export function statisticsOf(entries: Iterable<StoredTensor>): WeightStatistics {
+  const dtypes = new Map<string, number>();
+  let [tensors, values, bytes] = [0, 0, 0];
+  for (const { dtype, shape, bytes: size } of entries) {
+    tensors++;
+    values += shape.reduce((product, n) => product * n, 1);
+    bytes += size;
+    dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + size);
+  }
+  return { tensors, values, bytes, dtypes: Object.fromEntries([...dtypes].sort(([, a], [, b]) => b - a)) };
+}
