@@ -37,10 +37,12 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/finite.test.ts": "generates with and saves many damaged models",
   "packages/mflux-depth/test/pipeline/flux-depth.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/int8.test.ts": "generates whole images at every kind of product",
+  "packages/mflux-depth/test/pipeline/masking.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/loading.test.ts": "reads weights that take seconds",
   "packages/mflux-depth/test/pipeline/loras.test.ts": "generates whole images, and at every bit width",
   "packages/mflux-depth/test/families/flux1-depth/adapters.test.ts":
     "loads the transformer with every adapter file",
+  "packages/mflux-depth/test/families/flux1-depth/control-lora.test.ts": "generates whole images",
   "packages/mflux-depth/test/families/flux1-depth/single-file.test.ts": "generates and saves whole images",
   "packages/mflux-depth/test/pipeline/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/pipeline/polarity.test.ts": "generates images and estimates depth",

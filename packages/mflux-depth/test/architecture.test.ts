@@ -171,6 +171,42 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       ],
     },
   },
+  // A page: nothing of Node, and nothing at run time but Preact.
+  studio: {
+    design: { files: ["design/"] },
+    strings: { files: ["strings"] },
+    // Pictures and styles, as Vite gives them out.
+    samples: { files: ["samples/", "files.d"] },
+    // Depth as something to see and shape. It knows neither the server nor the rest of the page.
+    field: { files: ["canvas/field/"] },
+    brush: { files: ["canvas/brush/"], layers: ["field"] },
+    pictures: { files: ["canvas/pictures/"], layers: ["field"] },
+    stage: { files: ["canvas/stage/"], layers: ["field", "brush", "pictures"] },
+    canvas: {
+      files: ["canvas/"],
+      layers: ["field", "brush", "pictures", "stage"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The parameters inside pictures, and commands that repeat a job.
+    parameters: { files: ["parameters/"] },
+    commands: { files: ["commands/"], packages: ["@mflux-depth/server/contract"] },
+    controls: {
+      files: ["controls/"],
+      layers: ["design", "strings"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The only part that talks to the server.
+    state: {
+      files: ["state/"],
+      layers: ["samples", "canvas", "parameters"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals"],
+    },
+    views: {
+      files: ["views/", "main"],
+      layers: ["design", "strings", "canvas", "commands", "controls", "state"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals", "preact", "preact/hooks"],
+    },
+  },
   nodetool: {
     // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
     node: {

@@ -224,7 +224,7 @@ export class Engine {
     resolveRequest(request);
     resolveLoadOptions(load);
     if (this.#imagesAsBytes)
-      for (const name of ["image", "depthImage"] as const)
+      for (const name of ["image", "maskImage", "depthImage"] as const)
         if (request[name]) requireBytes(name, request[name]);
   }
 
@@ -350,9 +350,13 @@ function requireBytes(name: string, image: unknown): void {
     throw new OptionError(name, `${name} must be ${expected}.`, { details: { expected } });
 }
 
-/** A job as the planner needs it: of images, only the presence counts. */
+/**
+ * A job as the planner needs it: of images, only the presence counts. The size "auto" would need their proportions; the
+ * given width and height have as many pixels.
+ */
 function planned({ load, request, previews }: EngineJob): PlannedJob {
-  const { latents: _, image, depthImage, ...rest } = request;
+  const { latents: _latents, size: _size, image, maskImage, depthImage, ...rest } = request;
   const mark = (given: unknown): string | null => (given === undefined || given === null ? null : "given");
-  return { load, request: { ...rest, image: mark(image), depthImage: mark(depthImage) }, previews };
+  const images = { image: mark(image), maskImage: mark(maskImage), depthImage: mark(depthImage) };
+  return { load, request: { ...rest, ...images }, previews };
 }
