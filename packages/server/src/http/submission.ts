@@ -18,7 +18,10 @@ export interface Submission {
   readonly bodyHash: string;
 }
 
-const allPictures = new Set(Object.values(requestTables).flatMap(pictureNames).map(toJsonName));
+/** The fields with pictures, which forms have as files. */
+export const pictureFields: ReadonlySet<string> = new Set(
+  Object.values(requestTables).flatMap(pictureNames).map(toJsonName),
+);
 
 /**
  * A hook that reads a form into a body like that of JSON, so that one schema checks both.
@@ -28,12 +31,12 @@ export const readJobForm =
   (service: JobService) =>
   async (request: FastifyRequest): Promise<void> => {
     if (!request.isMultipart()) return;
-    const { texts, pictures } = await readForm(request, service, (name) => allPictures.has(name));
+    const { texts, pictures } = await readForm(request, service, (name) => pictureFields.has(name));
     for (const name of texts.keys())
       if (name !== "job")
         throw invalidValue(
           name,
-          `The form has a part ${name}; it takes job (JSON) and ${[...allPictures].join(", ")} (files).`,
+          `The form has a part ${name}; it takes job (JSON) and ${[...pictureFields].join(", ")} (files).`,
           {},
         );
     const text = texts.get("job");
