@@ -4,20 +4,20 @@ import { Engine, modelHere } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
-import type {
-  JobBody,
-  JobEvent,
-  JobKind,
-  JobObject,
-  JobPage,
-  JobState,
-  JsonOptions,
-  ModelObject,
-  PlanObject,
-  QueueObject,
-  WorkerObject,
+import {
+  type JobBody,
+  type JobEvent,
+  type JobKind,
+  type JobObject,
+  type JobPage,
+  type JobState,
+  type JsonOptions,
+  type ModelObject,
+  type PlanObject,
+  type QueueObject,
+  terminalEvents,
+  type WorkerObject,
 } from "../contract/index.js";
-import { terminalEvents } from "../contract/index.js";
 import { DataFolder } from "../data-folder/data-folder.js";
 import { diskFull } from "../data-folder/reserve.js";
 import type { Dispatcher, Offer } from "../dispatch/dispatcher.js";
