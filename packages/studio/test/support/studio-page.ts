@@ -7,7 +7,7 @@ import { launchBrowser } from "./browser.js";
 import { StudioServer } from "./server.js";
 
 /** Generating and loading take seconds on a slow machine. */
-const patience = 30_000;
+const patience = 60_000;
 
 export interface Fixture {
   readonly server: StudioServer;
