@@ -56,7 +56,7 @@ describe("a result", () => {
     }
   });
 
-  test("that failed says why and can be tried again", async () => {
+  test("that was cancelled can be tried again", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     await setSteps(page, 50);
