@@ -24,6 +24,8 @@ const { values: options, positionals: scopes } = readArguments();
 const tests = orExit(() => selectTests(scopes, { fast: options.fast }));
 
 runTool("tsc", "-b");
+// The studio's tests open the page that the server serves.
+if (tests.some((test) => test.startsWith("packages/studio/"))) runTool("vite", "build", "packages/studio");
 // A run with a scope belongs to someone's inner loop, which the linter would only slow down.
 if (scopes.length === 0) runTool("biome", "check", "--reporter=summary", ".");
 

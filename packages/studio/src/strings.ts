@@ -32,6 +32,7 @@ export const strings = {
     choose: "Choose a picture",
     camera: "Take a photo",
     dropHere: "Drop it anywhere",
+    keptPrompt: (prompt: string) => `Your next look is kept: ${prompt}`,
     samples: "Or begin with a scene",
     sample: { bust: "Bust", sculpture: "Sculpture", mountains: "Mountains" },
     samplePrompts: {

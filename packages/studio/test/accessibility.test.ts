@@ -52,7 +52,7 @@ for (const colorScheme of ["light", "dark"] as const)
       await page.getByRole("heading", { name: "Workers" }).waitFor();
       assert.deepEqual(await findings(page), []);
       await page.keyboard.press("Escape");
-      await page.getByRole("button", { name: "Cancel" }).click();
+      await page.getByRole("button", { name: "Cancel", exact: true }).click();
       await page.getByText("Stopped before it was finished").first().waitFor();
       assert.deepEqual(await findings(page), []);
     });

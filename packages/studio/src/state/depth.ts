@@ -1,7 +1,7 @@
 /*
  * The depth that the person looks at and paints: estimated from the photo or given, and kept with its strokes.
  */
-import { effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import { type DepthField, DepthPainting, decodePicture, fieldFromNpy } from "../canvas/index.js";
 import { api, RefusedError, ServerAwayError } from "./api.js";
 import { draft, mainPicture } from "./draft.js";
@@ -34,8 +34,9 @@ export function isPainted(): boolean {
   return value.state === "ready" && (value.restored || value.painting.painted);
 }
 
-/** The upload whose depth is shown. */
-const sourceOf = (): string | null => (draft.value.map ?? draft.value.photo)?.id ?? null;
+/** The upload whose depth is shown. Other changes of the draft leave it, and so the painting, alone. */
+const source = computed<string | null>(() => (draft.value.map ?? draft.value.photo)?.id ?? null);
+const photoId = computed<string | null>(() => mainPicture(draft.value)?.id ?? null);
 
 const attempts = signal(0);
 
@@ -46,24 +47,23 @@ export function retryDepth(): void {
 
 /** Throws the strokes away. */
 export async function resetPainting(): Promise<void> {
-  const source = sourceOf();
-  if (!source) return;
-  await files.put(paintingName(source), null);
+  if (!source.value) return;
+  await files.put(paintingName(source.value), null);
   retryDepth();
 }
 
 /** Follows the draft's pictures. */
 export function followPictures(): () => void {
   const stopDepth = effect(() => {
-    const source = sourceOf();
+    const id = source.value;
     void attempts.value;
     const stop = new AbortController();
-    if (source) void untracked(() => load(source, draft.value.map !== null, stop.signal));
+    if (id) void untracked(() => load(id, draft.value.map !== null, stop.signal));
     else depth.value = { state: "none" };
     return () => stop.abort();
   });
   const stopPhoto = effect(() => {
-    const id = mainPicture(draft.value)?.id;
+    const id = photoId.value;
     let current = true;
     photoBitmap.value = null;
     if (id)
@@ -86,18 +86,18 @@ export function followPictures(): () => void {
   };
 }
 
-async function load(source: string, given: boolean, signal: AbortSignal): Promise<void> {
+async function load(id: string, given: boolean, signal: AbortSignal): Promise<void> {
   depth.value = { state: "loading" };
   try {
-    const kept = await files.get<DepthField>(paintingName(source));
-    const field = kept ?? (await readField(source, given, signal));
+    const kept = await files.get<DepthField>(paintingName(id));
+    const field = kept ?? (await readField(id, given, signal));
     if (signal.aborted) return;
     const painting = new DepthPainting(field);
     painting.subscribe((region) => {
       // The stroke has not ended.
       if (region !== null && painting.isStroking) return;
       strokes.value += 1;
-      void files.put(paintingName(source), painting.painted || kept ? painting.field : null);
+      void files.put(paintingName(id), painting.painted || kept ? painting.field : null);
     });
     depth.value = { state: "ready", painting, restored: kept !== null };
   } catch (error) {
@@ -107,13 +107,13 @@ async function load(source: string, given: boolean, signal: AbortSignal): Promis
   }
 }
 
-async function readField(source: string, given: boolean, signal: AbortSignal): Promise<DepthField> {
-  if (!given) return fieldFromNpy(await api.rawDepth(await fileOf(source), signal), "estimate");
+async function readField(id: string, given: boolean, signal: AbortSignal): Promise<DepthField> {
+  if (!given) return fieldFromNpy(await api.rawDepth(await fileOf(id), signal), "estimate");
   try {
-    return fieldFromNpy(await api.blobMap(source, signal), "given");
+    return fieldFromNpy(await api.blobMap(id, signal), "given");
   } catch (error) {
     if (!(error instanceof RefusedError && error.status === 404)) throw error;
-    await uploadAgain(source);
-    return fieldFromNpy(await api.blobMap(source, signal), "given");
+    await uploadAgain(id);
+    return fieldFromNpy(await api.blobMap(id, signal), "given");
   }
 }

@@ -59,22 +59,29 @@ export const plan = signal<PlanState>({ state: "none" });
 /** Typing pauses this long before the server is asked again. */
 const settleMilliseconds = 300;
 
+/** The body to plan, as text, so that only what changes the cost asks the server again. */
+const planned = computed<string | null>(() => {
+  const current = draft.value;
+  if (!capabilities.value || !mainPicture(current)) return null;
+  const body = jobBody({
+    draft: current,
+    pictures: picturesOf(current),
+    size: size.value,
+    // The cost hardly depends on the words.
+    prompt: "a picture",
+    steps: steps.value,
+  });
+  return JSON.stringify(body);
+});
+
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {
   return effect(() => {
-    const current = draft.value;
-    if (!capabilities.value || !mainPicture(current)) {
+    if (planned.value === null) {
       plan.value = { state: "none" };
       return;
     }
-    const body = jobBody({
-      draft: current,
-      pictures: picturesOf(current),
-      size: size.value,
-      // The cost hardly depends on the words.
-      prompt: "a picture",
-      steps: steps.value,
-    });
+    const body = JSON.parse(planned.value) as JobBody;
     const last = untracked(() => (plan.value.state === "known" ? plan.value.plan : null));
     plan.value = { state: "asking", last };
     const stop = new AbortController();

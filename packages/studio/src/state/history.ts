@@ -2,7 +2,7 @@
  * Everything made so far, newest first, in pages as the filmstrip asks for them.
  */
 import type { JobObject } from "@mflux-depth/server/contract";
-import { batch, computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { api, RefusedError } from "./api.js";
 import { forget, jobs, learn } from "./jobs.js";
 
@@ -89,7 +89,8 @@ export function followSearch(): () => void {
   return effect(() => {
     void query.value;
     void starredOnly.value;
-    if (!first) void rereadHistory().catch(() => undefined);
+    // Following the pages, too, would read them for ever.
+    if (!first) untracked(() => void rereadHistory().catch(() => undefined));
     first = false;
   });
 }

@@ -88,10 +88,9 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
     ...(width > 0 && height > 0 && { size: { mode: "custom", width, height } }),
     levels: neutralLevels,
   });
-  await Promise.all([
-    restore(parameters.image_sha256, "photo"),
-    restore(parameters.depth_image_sha256, "depth"),
-  ]);
+  // A photo takes the place of what was there; its depth map then joins it.
+  await restore(parameters.image_sha256, "photo");
+  await restore(parameters.depth_image_sha256, "depth");
   showDraft("depth");
 }
 

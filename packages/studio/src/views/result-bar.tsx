@@ -34,6 +34,11 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
         </p>
       ))}
     </div>
+    {hasPicture.value && (
+      <button type="button" class="button button-quiet" onClick={() => showDraft("depth")}>
+        {text.edit}
+      </button>
+    )}
     <div class="result-actions">
       {job.image ? <ImageActions job={job} image={job.image} /> : <RetryButton job={job} />}
       <ReuseMenu job={job} />
@@ -59,11 +64,6 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
       >
         <Icon name="trash" />
       </button>
-      {hasPicture.value && (
-        <button type="button" class="button button-quiet" onClick={() => showDraft("depth")}>
-          {text.edit}
-        </button>
-      )}
     </div>
   </section>
 );

@@ -1,6 +1,7 @@
 import { FileButton } from "../controls/file-button.js";
 import { Icon } from "../design/icons.js";
 import { isBundled } from "../state/capabilities.js";
+import { draft } from "../state/draft.js";
 import { isTaking, takeFile } from "../state/pictures.js";
 import { type SampleName, samples, takeSample } from "../state/samples.js";
 import { strings } from "../strings.js";
@@ -25,6 +26,9 @@ export const Welcome = () => (
             {text.camera}
           </FileButton>
         </p>
+        {draft.value.prompt.trim() !== "" && (
+          <p class="quiet kept-prompt">{text.keptPrompt(draft.value.prompt.trim())}</p>
+        )}
       </section>
       <section aria-labelledby="samples-title">
         <h3 id="samples-title" class="quiet samples-title">

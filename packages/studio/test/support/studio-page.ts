@@ -7,7 +7,7 @@ import { launchBrowser } from "./browser.js";
 import { StudioServer } from "./server.js";
 
 /** Generating and loading take seconds on a slow machine. */
-const patience = 30_000;
+const patience = 60_000;
 
 export interface Fixture {
   readonly server: StudioServer;
@@ -74,3 +74,17 @@ export async function generate(page: Page): Promise<void> {
 
 /** Waits for the image of the job on the canvas. */
 export const finished = (page: Page): Promise<void> => page.getByRole("link", { name: "Download" }).waitFor();
+
+/** Drops a file onto the page, as from the desktop. */
+export async function dropFile(page: Page, name: string, bytes: Buffer, type = "image/png"): Promise<void> {
+  const data = await page.evaluateHandle(
+    ({ base64, fileName, mime }) => {
+      const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([content], fileName, { type: mime }));
+      return transfer;
+    },
+    { base64: bytes.toString("base64"), fileName: name, mime: type },
+  );
+  await page.locator(".drop-target").dispatchEvent("drop", { dataTransfer: data });
+}

@@ -158,7 +158,7 @@ export class Renderer {
     if (!this.#painting || !this.#field) return;
     const { bounds, picture } = scene.world;
     const place = partPlaced(scene.viewport, pane, bounds, picture);
-    const texelsPerPixel = this.#painting.field.width / (place.width * scene.pixelRatio);
+    const { width, height } = this.#painting.field;
     this.#field.bind(0);
     this.#bindPhoto(1);
     this.#programs.depth.use({
@@ -166,7 +166,7 @@ export class Renderer {
       photo: 1,
       reveal: this.#photo ? scene.reveal : 1,
       clipping: scene.clipping ? 1 : 0,
-      taps: Math.min(Math.max(Math.round(texelsPerPixel), 1), 4),
+      texels: [width / (place.width * scene.pixelRatio), height / (place.height * scene.pixelRatio)],
       pixelRatio: scene.pixelRatio,
       place: inClipSpace(place, pane),
     });

@@ -60,22 +60,36 @@ export const depthFragment = `${version}${levels}
 uniform sampler2D photo;
 uniform float reveal;
 uniform float clipping;
-uniform int taps; // Samples along each side of a pixel of the screen, where it covers several of the map.
+uniform vec2 texels; // Pixels of the map for each pixel of the screen.
 uniform float pixelRatio;
 in vec2 share;
 out vec4 colour;
 
 const float softness = 0.18;
 
-void main() {
-  vec2 across = dFdx(share), down = dFdy(share);
-  float shown = 0.0;
-  for (int j = 0; j < taps; j++)
-    for (int i = 0; i < taps; i++) {
-      vec2 offset = (vec2(i, j) + 0.5) / float(taps) - 0.5;
-      shown += greyAt(share + offset.x * across + offset.y * down);
+// The map resized to the size at which it is shown, as the server resizes: a triangle that widens where the map shrinks.
+// Maps many times larger are sampled more coarsely than that.
+float resizedAt(vec2 share) {
+  ivec2 size = textureSize(depth, 0);
+  vec2 center = share * vec2(size);
+  vec2 support = max(texels, 1.0);
+  ivec2 first = max(ivec2(center - support + 0.5), 0);
+  ivec2 end = min(ivec2(center + support + 0.5), size);
+  ivec2 stride = max(ivec2(support / 4.0), 1);
+  float sum = 0.0, weights = 0.0;
+  for (int y = first.y; y < end.y; y += stride.y)
+    for (int x = first.x; x < end.x; x += stride.x) {
+      vec2 near = max(1.0 - abs(vec2(x, y) + 0.5 - center) / support, 0.0);
+      float weight = near.x * near.y;
+      if (weight == 0.0) continue;
+      sum += weight * grey(valueAt(ivec2(x, y)));
+      weights += weight;
     }
-  shown /= float(taps * taps);
+  return sum / weights;
+}
+
+void main() {
+  float shown = resizedAt(share);
   colour = vec4(vec3(shown), 1.0);
   if (reveal < 1.0) {
     float front = 1.0 - reveal * (1.0 + softness);

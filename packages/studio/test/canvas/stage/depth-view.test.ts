@@ -89,6 +89,23 @@ describe("the depth drawn equals the library's within 1/255", () => {
     }
   });
 
+  test("for an estimate that the server shrinks", async () => {
+    const page = await canvas.open();
+    await page.evaluate(async () => {
+      // The photo's proportions decide where the map is drawn.
+      const photo = await createImageBitmap(new ImageData(400, 300));
+      window.studio.show({ photo });
+    });
+    const data = fieldOf(640, 640, (x, y) => Math.sin(x / 9) + Math.cos(y / 7) + (x > 320 ? 2 : 0)).values;
+    const inverse = { width: 640, height: 640, channels: 1, data };
+    await showNpy(page, inverse, "estimate");
+    for (const given of levels) {
+      await show(page, given);
+      const most = await difference(page, normalizedMap(inverse, width, height, "a photo", given));
+      assert.ok(most <= 1, `${JSON.stringify(given)}: ${most}`);
+    }
+  });
+
   test("for an estimate that the server enlarges", async () => {
     const page = await canvas.open();
     const data = fieldOf(160, 120, (x, y) => 3 + Math.sin(x / 9) + Math.cos(y / 7) + (x > 80 ? 2 : 0)).values;

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { describe, test } from "node:test";
+import { commandsOf } from "../../src/commands/index.js";
+
+const origin = "http://127.0.0.1:4280";
+const blob = `sha256-${"a".repeat(64)}`;
+const job = {
+  request: {
+    prompt: `it's "quoted" and $HOME\nover two lines`,
+    image: { blob },
+    depth_image: null,
+    invert_depth: false,
+    trust_depth: true,
+    image_strength: 0.25,
+    seed: 7,
+  },
+  load: { model: "tiny-world", int8: false },
+  seed: 7,
+  image: null,
+};
+const { cli, curl, typescript, python } = commandsOf(job, origin);
+
+describe("the commands of a job", () => {
+  test("give a shell the options as they are", () => {
+    // The shell itself says which words it reads.
+    const words = execFileSync("sh", ["-c", `npx() { printf '%s\\0' "$@"; }; curl() { :; }; ${cli}`], {
+      encoding: "utf8",
+    }).split("\0");
+    assert.equal(words[words.indexOf("--prompt") + 1], job.request.prompt);
+    assert.equal(words[words.indexOf("--image") + 1], "image.png");
+    assert.ok(words.includes("--trust-depth") && words.includes("--no-int8"));
+    assert.ok(!words.includes("--invert-depth") && !words.includes("--depth-image"));
+  });
+
+  test("fetch the pictures that they need", () => {
+    assert.ok(cli.includes(`curl --fail --output image.png ${origin}/v1/blobs/${blob}`));
+    assert.ok(typescript.includes(`fetch("${origin}/v1/blobs/${blob}")`));
+  });
+
+  test("give curl a body that is the request", () => {
+    const body = execFileSync(
+      "sh",
+      ["-c", `curl() { for w in "$@"; do last=$w; done; printf '%s' "$last"; }; ${curl}`],
+      {
+        encoding: "utf8",
+      },
+    );
+    const { request, load } = JSON.parse(body) as { request: object; load: object };
+    assert.deepEqual(request, Object.fromEntries(Object.entries(job.request).filter(([, v]) => v !== null)));
+    assert.deepEqual(load, job.load);
+  });
+
+  test("are written in the words of their language", () => {
+    assert.ok(typescript.includes("trustDepth: true,") && typescript.includes("  image,"));
+    assert.ok(python.includes('"trust_depth": True') && python.includes('"int8": False'));
+  });
+});

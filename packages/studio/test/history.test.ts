@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { describe, test } from "node:test";
+import type { Page } from "playwright-core";
+import { beginWith, dropFile, finished, generate, setSteps, useStudio } from "./support/studio-page.js";
+
+describe("the history", () => {
+  const studio = useStudio();
+
+  const prompt = (page: Page) => page.getByRole("textbox", { name: "Describe the look" });
+  const frame = (page: Page, words: string) => page.getByRole("button", { name: new RegExp(`: ${words}$`) });
+
+  /** Makes an image of few steps with a prompt of its own. */
+  async function make(page: Page, words: string): Promise<void> {
+    await prompt(page).fill(words);
+    await generate(page);
+  }
+
+  test("finds words in prompts and what was starred", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await make(page, "a silver heron");
+    await make(page, "a copper kettle");
+    await page.getByRole("button", { name: "Star", exact: true }).click();
+    await page.getByRole("button", { name: "Remove the star" }).waitFor();
+    await page.getByRole("searchbox", { name: "Search prompts" }).fill("HERON");
+    await frame(page, "a copper kettle").waitFor({ state: "hidden" });
+    await frame(page, "a silver heron").waitFor();
+    await page.getByRole("searchbox", { name: "Search prompts" }).fill("");
+    await frame(page, "a copper kettle").waitFor();
+    await page.getByRole("button", { name: "Starred only" }).click();
+    await frame(page, "a silver heron").waitFor({ state: "hidden" });
+    await frame(page, "a copper kettle").waitFor();
+  });
+
+  test("forgets an image only when the time for undoing is over", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await make(page, "a wooden duck");
+    await page.getByRole("button", { name: "Delete" }).click();
+    await frame(page, "a wooden duck").waitFor({ state: "hidden" });
+    await page.getByRole("button", { name: "Undo" }).and(page.locator(".notices button")).click();
+    await frame(page, "a wooden duck").click();
+    await finished(page);
+    await page.getByRole("button", { name: "Delete" }).click();
+    await page.getByText("Deleted.").waitFor();
+    await page.getByText("Deleted.").waitFor({ state: "hidden" });
+    await frame(page, "a wooden duck").waitFor({ state: "hidden" });
+    const prompts = (await studio.server.jobs()).map(({ request }) => request.prompt);
+    assert.ok(!prompts.includes("a wooden duck"));
+  });
+
+  test("gives back all settings, all but the seed, or only the depth", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Sculpture");
+    await setSteps(page, 3);
+    await page.getByRole("spinbutton", { name: "Seed" }).fill("77");
+    await make(page, "a glass tower");
+    const seed = page.getByRole("spinbutton", { name: "Seed" });
+    const steps = page.getByRole("spinbutton", { name: "Steps" });
+    const reuse = async (item: string): Promise<void> => {
+      await prompt(page).fill("something else");
+      await seed.fill("5");
+      await setSteps(page, 9);
+      await frame(page, "a glass tower").click();
+      await finished(page);
+      await page.getByRole("button", { name: "Reuse" }).click();
+      await page.getByRole("menuitem", { name: item }).click();
+      await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
+    };
+    await reuse("All settings");
+    assert.deepEqual(
+      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
+      ["a glass tower", "77", "3"],
+    );
+    await reuse("All but the seed");
+    assert.deepEqual(
+      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
+      ["a glass tower", "", "3"],
+    );
+    await reuse("Only the photo and depth");
+    assert.deepEqual(
+      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
+      ["something else", "5", "9"],
+    );
+  });
+
+  test("gives the settings back from a dropped file, with the photo and its depth", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 2);
+    await page.getByRole("spinbutton", { name: "Seed" }).fill("1234");
+    await make(page, "a marble owl");
+    const [job] = await studio.server.jobs();
+    const response = await fetch(studio.server.url + job!.image!.url);
+    const other = await studio.open();
+    await other.getByText("tiny-world · CPU").waitFor();
+    await dropFile(other, "owl.png", Buffer.from(await response.arrayBuffer()));
+    await other.getByText("mflux-depth made this picture").waitFor();
+    await other.getByRole("button", { name: "Use its settings" }).click();
+    await other.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
+    assert.equal(await prompt(other).inputValue(), "a marble owl");
+    assert.equal(await other.getByRole("spinbutton", { name: "Seed" }).inputValue(), "1234");
+    assert.equal(await other.getByRole("spinbutton", { name: "Steps" }).inputValue(), "2");
+    assert.equal(await other.locator(".source").count(), 2);
+  });
+
+  test("gives the settings back from an image of the first version", async () => {
+    const page = await studio.open();
+    await page.getByText("tiny-world · CPU").waitFor();
+    const file = new URL("../../../../docs/images/portrait.png", import.meta.url);
+    await dropFile(page, "portrait.png", await readFile(file));
+    await page.getByRole("button", { name: "Use its settings" }).click();
+    await page.getByText("Your next look is kept: a glossy gold portrait, on snow").waitFor();
+  });
+});

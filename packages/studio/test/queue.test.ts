@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { JobObject } from "@mflux-depth/server/contract";
+import { beginWith, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+
+describe("the queue", () => {
+  const studio = useStudio();
+
+  test("is paused, reordered, relieved of a job and resumed", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await page.getByRole("button", { name: "Queue" }).click();
+    const dialog = page.getByRole("dialog", { name: "Queue" });
+    await dialog.getByRole("button", { name: "Pause" }).click();
+    await dialog.getByText("Paused: the running job finishes, the others wait.").waitFor();
+    await page.keyboard.press("Escape");
+    for (const [index, prompt] of ["first", "second", "third"].entries()) {
+      await page.getByRole("textbox", { name: "Describe the look" }).fill(prompt);
+      await generateButton(page).click();
+      await page.getByRole("button", { name: `Queue ${index + 1}` }).waitFor();
+    }
+    await page.getByRole("button", { name: "Queue 3" }).click();
+    await dialog.locator(".queued-prompt").nth(2).waitFor();
+    const order = (): Promise<string[]> => dialog.locator(".queued-prompt").allTextContents();
+    assert.deepEqual(await order(), ["first", "second", "third"]);
+    await dialog.getByRole("button", { name: "Earlier: third" }).click();
+    await dialog.locator(".queued-prompt").nth(1).getByText("third").waitFor();
+    await dialog.getByRole("button", { name: "Earlier: third" }).click();
+    await dialog.locator(".queued-prompt").first().getByText("third").waitFor();
+    assert.deepEqual(await order(), ["third", "first", "second"]);
+    await dialog.getByRole("button", { name: "Cancel: first" }).click();
+    await dialog.getByRole("button", { name: "Cancel: first" }).waitFor({ state: "hidden" });
+    await dialog.getByRole("button", { name: "Resume" }).click();
+    await dialog.getByText("Nothing waits.").waitFor();
+    const jobs = await studio.server.jobs();
+    const named = (prompt: string): JobObject => jobs.find(({ request }) => request.prompt === prompt)!;
+    assert.equal(named("first").state, "cancelled");
+    assert.ok(named("third").started_at! < named("second").started_at!);
+  });
+
+  test("shows the workers, and lets one take a break", async () => {
+    const page = await studio.open();
+    await page.getByRole("button", { name: "Queue" }).click();
+    await page.getByRole("heading", { name: "Workers" }).waitFor();
+    await page.getByRole("button", { name: "Take a break" }).click();
+    await page.getByText("taking a break", { exact: false }).waitFor();
+    await page.getByRole("button", { name: "Work again" }).click();
+    await page.getByRole("button", { name: "Take a break" }).waitFor();
+  });
+
+  test("lets a running job be cancelled from the canvas", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 50);
+    await generateButton(page).click();
+    await page.getByText(/step \d+ of 50/).waitFor();
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    const [job] = await studio.server.jobs();
+    assert.equal(job!.state, "cancelled");
+  });
+});

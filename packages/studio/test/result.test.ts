@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
+
+describe("a result", () => {
+  const studio = useStudio();
+
+  test("is varied in a grid of four seeds, one of which is opened", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 2);
+    await generate(page);
+    await page.getByRole("button", { name: "Vary" }).click();
+    await page.locator(".grid-tile > img[alt^='a glossy']").nth(3).waitFor();
+    const seeds = (await studio.server.jobs()).slice(0, 4).map(({ seed }) => seed);
+    assert.equal(new Set(seeds).size, 4);
+    await page.locator(".grid-tile").nth(2).click();
+    await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
+    await page.getByRole("button", { name: "All four" }).click();
+    await page.locator(".grid-tile").first().waitFor();
+  });
+
+  test("becomes the photo of the next image", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Sculpture");
+    await setSteps(page, 2);
+    await generate(page);
+    await page.getByRole("button", { name: "Use as photo" }).click();
+    await page.getByText("Taken for a photo.").waitFor();
+    assert.equal(await page.locator(".source").count(), 1);
+    await page.getByText("256 × 256").first().waitFor();
+  });
+
+  test("is copied as a command that makes it again", async () => {
+    const page = await studio.open({ permissions: ["clipboard-read", "clipboard-write"] });
+    await beginWith(page, "Bust");
+    await setSteps(page, 2);
+    await generate(page);
+    const [job] = await studio.server.jobs();
+    for (const [name, expected] of [
+      ["Command line", `--seed ${job!.seed}`],
+      ["curl", `"seed": ${job!.seed}`],
+      ["TypeScript", `seed: ${job!.seed},`],
+      ["Python", `"seed": ${job!.seed}`],
+    ] as const) {
+      await page.getByRole("button", { name: /^Cop/ }).click();
+      await page.getByRole("menuitem", { name }).click();
+      await page.getByRole("status").filter({ hasText: "Copied" }).waitFor({ state: "attached" });
+      const copied = await page.evaluate(() => navigator.clipboard.readText());
+      assert.ok(copied.includes(expected), copied);
+      if (name === "curl") {
+        const body = /--data '([^']*)'/.exec(copied)![1]!;
+        const again = await studio.server.ask<{ seed: number }>("/v1/jobs?wait=60", { method: "POST", body });
+        assert.equal(again.seed, job!.seed);
+      }
+    }
+  });
+
+  test("that was cancelled can be tried again", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 50);
+    await page.getByRole("button", { name: "Generate" }).click();
+    await page.getByText(/step \d+ of 50/).waitFor();
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText(/step \d+ of 50/).waitFor();
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  });
+});
