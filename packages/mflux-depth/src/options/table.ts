@@ -250,6 +250,13 @@ export const loadOptions = {
     value: "FILE|REPO[:FILE] [SCALE]",
     appliesTo: ["generate", "plan"],
   },
+  bakeLora: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "Merge the LoRAs into the weights before these are quantized: steps take no longer, and scales are fixed.",
+    flags: ["--bake-lora"],
+    appliesTo: ["generate", "plan"],
+  },
   loraLenient: {
     kind: { type: "boolean" },
     default: false,

@@ -145,6 +145,7 @@ describe("load options", () => {
       quantize: 4,
       int8: undefined,
       loras: [],
+      bakeLora: false,
       loraLenient: false,
       dtype: undefined,
       device: undefined,
