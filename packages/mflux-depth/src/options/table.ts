@@ -225,6 +225,22 @@ export const loadOptions = {
     value: "NAME",
     appliesTo: ["generate", "plan", "save"],
   },
+  textEncoder: {
+    kind: { type: "text" },
+    text: "The first text encoder, CLIP, in a file of its own: FILE or REPO:FILE.",
+    defaultText: "the model's",
+    flags: ["--text-encoder"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
+  textEncoder2: {
+    kind: { type: "text" },
+    text: "The second text encoder, T5, in a file of its own, safetensors or GGUF: FILE or REPO:FILE.",
+    defaultText: "the model's",
+    flags: ["--text-encoder-2"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },

@@ -139,6 +139,8 @@ describe("load options", () => {
       allowPatterns: [],
       ignorePatterns: [],
       offline: false,
+      textEncoder: undefined,
+      textEncoder2: undefined,
       componentsFrom: undefined,
       configFrom: undefined,
       depthModel: undefined,
