@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { memory, random } from "@mflux-depth/mlx";
 import { randomize } from "@mflux-depth/mlx/nn";
 import { FluxDepth } from "mflux-depth";
+import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
 import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
 import type { Peer } from "./peer.js";
@@ -75,6 +76,44 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
       "estimation s": round(total),
       "encoders s": round(encoders),
       ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, total) }),
+      "weights MB": round(weights / 1e6),
+      "MLX peak MB": round(peakMlxMB()),
+      "resident peak MB": round(peakResidentMB()),
+    },
+  ];
+}
+
+/** Forward passes at the sizes of Depth Anything V2 Small and a square photo, with random float32 weights. */
+export async function benchDepthAnything(): Promise<Row[]> {
+  const side = 518;
+  const config = depthAnythingConfig(
+    {
+      model_type: "depth_anything",
+      backbone_config: {
+        model_type: "dinov2",
+        hidden_size: 384,
+        num_attention_heads: 6,
+        image_size: side,
+        out_indices: [3, 6, 9, 12],
+      },
+    },
+    "config.json",
+  );
+  using model = new DepthAnything(config);
+  using key = random.key(0);
+  randomize(model, key, 0.02);
+  await setImmediate();
+  memory.clearCache();
+  const weights = memory.activeMemory();
+  memory.resetPeakMemory();
+  using pixels = random.uniform([1, side, side, 3], { low: -2, high: 2 });
+  const time = await seconds(3, async () => {
+    using _depth = await model.forward(pixels);
+  });
+  return [
+    {
+      name: `Depth Anything V2 Small, ${side}×${side}, random weights`,
+      "estimation s": round(time),
       "weights MB": round(weights / 1e6),
       "MLX peak MB": round(peakMlxMB()),
       "resident peak MB": round(peakResidentMB()),

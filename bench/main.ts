@@ -2,13 +2,15 @@ import { parseArgs } from "node:util";
 import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
-import { benchDepth, benchRealDepth } from "./depth.js";
+import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
+import { benchFidelity } from "./fidelity.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
 import { benchMemory } from "./memory.js";
 import { Peer } from "./peer.js";
 import { benchQuantization } from "./quantization.js";
+import { benchServer } from "./server.js";
 import { benchDecode } from "./vae.js";
 
 /*
@@ -41,6 +43,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     run: benchAdapters,
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
+  server: { title: "The HTTP server, with the bundled model", run: benchServer },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,
@@ -55,6 +58,12 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     run: () => benchMemory({ double: 19, single: 38 }),
     named: true,
   },
+  "depth-anything": {
+    title: "Depth of a photo at Depth Anything V2 Small's sizes",
+    run: benchDepthAnything,
+    named: true,
+  },
+  fidelity: { title: "Scores of tiny-world's images", run: benchFidelity, named: true },
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },
 };
 

@@ -1,4 +1,4 @@
-"""Writes resample.json: Pillow's Lanczos and bilinear resampling of float values.
+"""Writes resample.json: Pillow's Lanczos, bilinear and bicubic resampling of float values.
 
 python resample.py OUT
 """
@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-FILTERS = {"lanczos": Image.LANCZOS, "bilinear": Image.BILINEAR}
+FILTERS = {"lanczos": Image.LANCZOS, "bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
 
 # [width, height] before and after: smaller, larger, one axis unchanged, nearly equal, a single pixel.
 SIZES = [

@@ -3,8 +3,10 @@
 export type { MapAdjustments } from "./depth/adjustments.js";
 export { DepthEstimate } from "./depth/estimate.js";
 export type { EstimateOptions } from "./depth/estimator.js";
+export type { FidelityScores } from "./depth/fidelity.js";
 export type { DepthFileOptions } from "./depth/files.js";
 export type { DepthPrediction } from "./depth/prediction.js";
+export { Fidelity, type ScoreOptions, score } from "./depth/score.js";
 export * from "./errors.js";
 export type { Repository } from "./hub/repository.js";
 export type { DownloadProgress } from "./hub/transfer.js";
@@ -23,7 +25,9 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
-export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
+export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
+export type { Checkpoint } from "./pipeline/checkpoint.js";
+export type { GenerationEvent, PreviewKind, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,
   type FluxDepthOptions,

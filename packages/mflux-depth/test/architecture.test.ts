@@ -65,7 +65,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: [...mlx, "exif-reader"],
     },
     // Reports what this machine has and lacks.
-    doctor: { files: ["doctor/"], layers: ["base", "options", "hub", "memory"], packages: [...mlx, "sharp"] },
+    doctor: {
+      files: ["doctor/"],
+      layers: ["base", "options", "hub", "memory", "depth"],
+      packages: [...mlx, "sharp"],
+    },
     index: {
       files: ["index"],
       layers: ["base", "options", "images", "hub", "weights", "depth", "pipeline"],
@@ -89,7 +93,118 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
         "doctor",
         "engine",
       ],
-      packages: ["@mflux-depth/mlx/exit-guard", "@mflux-depth/nodetool/worker"],
+      packages: ["@mflux-depth/mlx/exit-guard"],
+    },
+  },
+  // The engine's entry point does not load MLX, so that the server's process stays small and MLX cannot bring it down.
+  server: {
+    base: { files: ["errors", "version"] },
+    // The objects of the HTTP interface, which pages import too.
+    contract: { files: ["contract/"] },
+    options: { files: ["options/"], layers: ["contract"], packages: ["mflux-depth/options"] },
+    "data-folder": { files: ["data-folder/"], layers: ["base"], packages: ["better-sqlite3"] },
+    ledger: { files: ["ledger/"], layers: ["base", "contract"], packages: ["better-sqlite3"] },
+    blobs: {
+      files: ["blobs/"],
+      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      packages: ["mflux-depth/errors", "mflux-depth/images"],
+    },
+    history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
+    dispatch: { files: ["dispatch/"] },
+    requests: {
+      files: ["requests/"],
+      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
+    },
+    work: {
+      files: ["work/"],
+      layers: ["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests"],
+      packages: ["mflux-depth/engine", "mflux-depth/images"],
+    },
+    upkeep: {
+      files: ["upkeep/"],
+      layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
+      packages: ["tar-stream"],
+    },
+    // Everything the server does, without HTTP.
+    jobs: {
+      files: ["jobs/"],
+      layers: [
+        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests", "work"],
+        "upkeep",
+      ],
+      packages: ["mflux-depth/engine", "mflux-depth/options"],
+    },
+    http: {
+      files: ["http/"],
+      layers: ["base", "contract", "options", "jobs"],
+      packages: [
+        ...[
+          "@fastify/multipart",
+          "@fastify/static",
+          "@fastify/swagger",
+          "ajv/dist/2020.js",
+          "fastify",
+          "pino",
+        ],
+        ...["prom-client", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
+      ],
+    },
+    openai: {
+      files: ["openai/"],
+      layers: ["contract", "options", "jobs", "http"],
+      packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
+    },
+    command: {
+      files: ["main", "app", "flags", "browser"],
+      layers: ["base", "options", "upkeep", "jobs", "http", "openai"],
+      packages: [
+        ...[
+          "@fastify/cookie",
+          "@fastify/helmet",
+          "@fastify/multipart",
+          "@fastify/rate-limit",
+          "env-paths",
+          "fastify",
+        ],
+        ...["mflux-depth/command", "mflux-depth/errors", "mflux-depth/options"],
+      ],
+    },
+  },
+  // A page: nothing of Node, and nothing at run time but Preact.
+  studio: {
+    design: { files: ["design/"] },
+    strings: { files: ["strings"] },
+    // Pictures and styles, as Vite gives them out.
+    samples: { files: ["samples/", "files.d"] },
+    // Depth as something to see and shape. It knows neither the server nor the rest of the page.
+    field: { files: ["canvas/field/"] },
+    brush: { files: ["canvas/brush/"], layers: ["field"] },
+    pictures: { files: ["canvas/pictures/"], layers: ["field"] },
+    stage: { files: ["canvas/stage/"], layers: ["field", "brush", "pictures"] },
+    canvas: {
+      files: ["canvas/"],
+      layers: ["field", "brush", "pictures", "stage"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The parameters inside pictures, and commands that repeat a job.
+    parameters: { files: ["parameters/"] },
+    commands: { files: ["commands/"], packages: ["@mflux-depth/server/contract"] },
+    controls: {
+      files: ["controls/"],
+      layers: ["design", "strings"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The only part that talks to the server.
+    state: {
+      files: ["state/"],
+      layers: ["samples", "canvas", "parameters"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals"],
+    },
+    views: {
+      files: ["views/", "main"],
+      layers: ["design", "strings", "canvas", "commands", "controls", "state"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals", "preact", "preact/hooks"],
     },
   },
   nodetool: {
@@ -269,7 +384,7 @@ describe("imports", () => {
 const consumer = `
 import { array, evaluate, matmul, type MxArray, MlxError, scope } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
-import { FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
+import { type Checkpoint, FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
 
 class Twice extends Module {
   readonly linear = new Linear(4, 4);
@@ -297,6 +412,10 @@ export async function image(signal?: AbortSignal): Promise<Picture> {
   using flux = await FluxDepth.load({ model: "tiny-world", quantize: 8, memory: "low", signal });
   const depthImage = { data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1 };
   for await (const event of flux.steps({ prompt: "a cube", depthImage, previewEvery: 5 })) report(event);
+  let resume: Checkpoint | null = null;
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, withLatents: true, previewKind: "fast" }))
+    if (event.type === "step" && event.latents) resume = { step: event.index, latents: event.latents };
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, resume })) report(event);
   const depth = await flux.estimateDepth("photo.jpg");
   const map: Float32Array = depth.data;
   await depth.save("depth.png", { bits: 16 });

@@ -1,6 +1,7 @@
 import { describeBytes } from "../bytes.js";
 import { type Command, describeFlags, parseFlags, refusePositionals } from "../command/index.js";
 import {
+  type EstimatorReport,
   inspectMachine,
   type MachineReport,
   type MlxReport,
@@ -101,6 +102,9 @@ function print({
     for (const [name, value] of Object.entries(models.environment))
       if (value) rows.push([`  ${name}`, value]);
     for (const { name, folder } of models.found) rows.push([`  ${name}`, folder ?? "missing"]);
+    rows.push(["Depth estimators", "for photos; --depth-model or MFLUX_DEPTH_DEPTH_MODEL chooses"]);
+    for (const estimator of models.estimators)
+      rows.push([`  ${estimator.repository}`, estimatorRow(estimator)]);
   }
   const width = Math.max(...rows.map(([name]) => name.length));
   const facts = rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
@@ -110,6 +114,9 @@ function print({
   );
   return `${facts}\n${list.join("")}`;
 }
+
+const estimatorRow = ({ licence, bytes, folder, isDefault }: EstimatorReport): string =>
+  `${folder === null ? "not downloaded" : "here"}; licence: ${licence}; ${describeBytes(bytes)} in memory${isDefault ? "; the default" : ""}`;
 
 /** The type in which the transformer attends next to 8-bit inputs, and why. */
 function attentionIn(

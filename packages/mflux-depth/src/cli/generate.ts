@@ -13,6 +13,7 @@ import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
 import { sidecarPath } from "../images/metadata.js";
 import {
+  bestOfKind,
   type GenerateRequest,
   maxSeed,
   type OptionTable,
@@ -22,7 +23,7 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import type { StageName } from "../pipeline/events.js";
+import type { GenerationEvent, StageName } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
@@ -43,6 +44,26 @@ const imageFlags = {
     text: "Make this many images, each with a random seed.",
     flags: ["--auto-seeds"],
     value: "N",
+  },
+  bestOf: {
+    kind: bestOfKind,
+    text: "Make this many images with different seeds, score how faithfully each keeps the depth map, and keep the best.",
+    flags: ["--best-of"],
+    value: "N",
+  },
+  keep: {
+    kind: { type: "choice", values: ["best", "all"] },
+    text: "Which images of --best-of to write; all prints their paths from the best to the worst.",
+    defaultText: "best",
+    flags: ["--keep"],
+    value: "WHICH",
+  },
+  judge: {
+    kind: { type: "text" },
+    text: "The depth estimator that scores for --best-of: a repository or a folder.",
+    defaultText: "one that the map did not come from; the bundled one for tiny-world",
+    flags: ["--judge"],
+    value: "NAME",
   },
 } as const satisfies OptionTable;
 
@@ -103,6 +124,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
       seeds.map((seed) => placeOf(output, latentsFile ? null : seed, several)),
       values,
     );
+    checkBestOf(values);
 
     // Loads MLX, so not before the flags are known to be good.
     const { FluxDepth } = await import("../pipeline/flux-depth.js");
@@ -115,12 +137,31 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
       signal: io.signal,
       onProgress: (event) => (event.state === "download" ? showDownload(event) : showLoad(event)),
     });
-    const warned = new Set<string>();
+    const show = eventsOn(progress);
+    const writeAll = async (results: readonly GenerationResult[]): Promise<void> => {
+      for (const [n, result] of results.entries())
+        await writeOne(result, values, {
+          output,
+          isFirst: n === 0,
+          several: results.length > 1,
+          progress,
+          io,
+        });
+    };
     try {
+      if (values.bestOf !== undefined) {
+        const ranked = await rankedResults(flux, { ...given, prompt, seed: seeds[0] }, values, {
+          progress,
+          show,
+          io,
+        });
+        await writeAll(values.keep === "all" ? ranked : ranked.slice(0, 1));
+        return 0;
+      }
       for (const [n, seed] of seeds.entries()) {
         if (several) progress.status(`Image ${n + 1} of ${seeds.length}`);
         const request = { ...given, prompt, seed, ...(latents && { latents }) };
-        const result = await generateOne(flux, request, io, progress, warned);
+        const result = await generateOne(flux, request, io, show);
         await writeOne(result, values, { output, isFirst: n === 0, several, progress, io });
       }
     } finally {
@@ -140,26 +181,74 @@ const stageNames: Readonly<Record<StageName, string>> = {
   decode: "decoding the image",
 };
 
-async function generateOne(
-  flux: FluxDepth,
-  request: GenerateRequest,
-  io: Io,
-  progress: Progress,
-  warned: Set<string>,
-): Promise<GenerationResult> {
-  for await (const event of flux.steps({ ...request, signal: io.signal })) {
+/** Shows the events of generations; each warning once. */
+function eventsOn(progress: Progress): (event: GenerationEvent) => void {
+  const warned = new Set<string>();
+  return (event) => {
     if (event.type === "stage" && event.state === "start") progress.stage(stageNames[event.stage]);
     if (event.type === "warning" && !warned.has(event.message)) {
       progress.note(`Note: ${[event.message, ...adviceOn(event.remedies)].join(" ")}`);
       warned.add(event.message);
     }
     if (event.type === "step") progress.step(event.index, event.total, event.seconds);
-    if (event.type === "result") {
-      progress.finish();
-      return event.result;
-    }
+    if (event.type === "result") progress.finish();
+  };
+}
+
+async function generateOne(
+  flux: FluxDepth,
+  request: GenerateRequest,
+  io: Io,
+  show: (event: GenerationEvent) => void,
+): Promise<GenerationResult> {
+  for await (const event of flux.steps({ ...request, signal: io.signal })) {
+    show(event);
+    if (event.type === "result") return event.result;
   }
   throw new Error("the generation ended without a result");
+}
+
+/** @throws {OptionError} for options that only --best-of has, or that contradict it. */
+function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: Values): void {
+  const conflict = (option: string, message: string): never => {
+    throw new OptionError(option, message, { code: "option-conflict" });
+  };
+  if (bestOf === undefined) {
+    if (keep !== undefined)
+      conflict("keep", "--keep says which images of --best-of to write; give --best-of.");
+    if (judge !== undefined) conflict("judge", "--judge scores images for --best-of; give --best-of.");
+    return;
+  }
+  if (autoSeeds !== undefined || (seed?.length ?? 0) > 1)
+    conflict("bestOf", "--best-of chooses its seeds; give one --seed to begin with, or none.");
+  if (latents !== undefined)
+    conflict("bestOf", "Images with the same noise are equal; leave out --latents or --best-of.");
+}
+
+/** Generates the images of --best-of, and says how they were scored. */
+async function rankedResults(
+  flux: FluxDepth,
+  request: GenerateRequest,
+  { bestOf: count, judge }: Values,
+  { progress, show, io }: { progress: Progress; show: (event: GenerationEvent) => void; io: Io },
+): Promise<readonly GenerationResult[]> {
+  const { bestOf } = await import("../pipeline/best-of.js");
+  let shown = -1;
+  const results = await bestOf(flux, request, {
+    count: count!,
+    depthModel: judge,
+    signal: io.signal,
+    onEvent: (event, n) => {
+      if (n !== shown) progress.status(`Image ${n + 1} of ${count}`);
+      shown = n;
+      show(event);
+    },
+  });
+  for (const { seed, metadata } of results)
+    progress.note(
+      `Seed ${seed}: RMSE ${metadata.fidelity!.rmse.toFixed(1)} of 255, correlation ${metadata.fidelity!.correlation.toFixed(3)}`,
+    );
+  return results;
 }
 
 interface Writing {

@@ -3,14 +3,17 @@ import { MfluxDepthError, OptionError } from "../errors.js";
 import { nearest } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import { messageWithAdvice } from "./advice.js";
+import { loadCompanion } from "./companion.js";
 import { printable } from "./printable.js";
-import { listenToSignals, Stopped } from "./signals.js";
+import { commandStop, listenToSignals, Stopped, serviceStop } from "./signals.js";
 
 interface ListedCommand {
   /** One line for the list of commands. */
   readonly summary: string;
   /** Loads the command's module. */
   readonly load: () => Promise<Command>;
+  /** Whether it runs until it is stopped, which is then no failure and may take seconds. */
+  readonly isService?: true;
 }
 
 /** The commands by name; a module is loaded only when its command is called. */
@@ -22,6 +25,10 @@ const commands: Readonly<Record<string, ListedCommand>> = {
   depth: {
     summary: "Infer depth maps from photos",
     load: async () => (await import("./depth.js")).depth,
+  },
+  score: {
+    summary: "Score how faithfully an image keeps the geometry of a depth map",
+    load: async () => (await import("./score.js")).score,
   },
   download: {
     summary: "Download a model's files before the first run",
@@ -41,7 +48,12 @@ const commands: Readonly<Record<string, ListedCommand>> = {
   },
   worker: {
     summary: "Serve the MFlux Depth node to NodeTool",
-    load: async () => (await import("./worker.js")).loadWorker(),
+    load: () => loadCompanion("worker", "@mflux-depth/nodetool/worker"),
+  },
+  serve: {
+    summary: "Serve generation over HTTP, with a web page",
+    load: () => loadCompanion("serve", "@mflux-depth/server"),
+    isService: true,
   },
   plan: {
     summary: "Estimate the memory a generation needs, without loading anything",
@@ -93,7 +105,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
     io.stdout.write(usage());
     return 0;
   }
-  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  const entry = listed(name);
   if (!entry) {
     const suggestion = nearest(name, Object.keys(commands));
     const hint = suggestion
@@ -114,6 +126,9 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   return (await command.run(rest, io)) ?? 0;
 }
 
+const listed = (name: string): ListedCommand | undefined =>
+  Object.hasOwn(commands, name) ? commands[name] : undefined;
+
 /** Prints what went wrong, in one sentence. @returns the exit code. */
 function report(error: unknown, io: Io): number {
   const debug = isSwitchedOn(io.env.MFLUX_DEPTH_DEBUG);
@@ -130,7 +145,8 @@ const isSwitchedOn = (value = ""): boolean => !/^(|0|off|no|false)$/i.test(value
 
 /** Runs this process's command line and leaves the exit code in `process.exitCode`. */
 export async function runProcess(): Promise<void> {
-  const signals = listenToSignals();
+  const isService = listed(process.argv[2] ?? "")?.isService;
+  const signals = listenToSignals(isService ? serviceStop : commandStop);
   // Continue after the reader of progress has gone.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -44,8 +44,8 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     const request = resolveRequest({
       ...given,
       prompt: "any",
-      // Images are not read; assume a depth map unless a photo is given.
-      ...(!given.image && !given.depthImage && { depthImage: "any" }),
+      // Images are not read, except for the size "auto"; assume a depth map unless a photo is given.
+      ...(!given.image && !given.depthImage && { depthImage: "any", size: undefined }),
     });
 
     // Loads MLX's binding, so not for help.

@@ -8,23 +8,47 @@ import { removeTemporaries } from "../files/temporary.js";
 
 type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
-/** Whether the sender waits for the process to end. A person at the keyboard can press Ctrl-C again. */
-const urgency: Readonly<Record<StopSignal, boolean>> = { SIGINT: false, SIGTERM: true, SIGHUP: true };
+/** How a kind of command stops. */
+interface StopPolicy {
+  /** Whether the sender waits for the process to end. A person at the keyboard can press Ctrl-C again. */
+  readonly urgency: Readonly<Record<StopSignal, boolean>>;
+  /** The time that it has to stop by itself, once the process has to end. */
+  readonly graceMs: number;
+  /** The time that the event loop has to end the process, which includes the command's. */
+  readonly patienceMs: number;
+  /** Whether SIGTERM is the ordinary way to end it, and exits with 0. */
+  readonly endsWithTerm: boolean;
+  /** Whether to say that it stops, for the person at the keyboard. */
+  readonly announces: boolean;
+}
 
-/** The time that a command has to stop by itself, once the process has to end. */
-const graceMs = 400;
-/** The time that the event loop has to end the process, which includes the command's; less than a second. */
-const patienceMs = 700;
+/** Whoever stops a command waits less than a second. */
+export const commandStop: StopPolicy = {
+  urgency: { SIGINT: false, SIGTERM: true, SIGHUP: true },
+  graceMs: 400,
+  patienceMs: 700,
+  endsWithTerm: false,
+  announces: true,
+};
+
+/** A service first brings its work to a point where it can continue, within ten seconds. */
+export const serviceStop: StopPolicy = {
+  urgency: { SIGINT: true, SIGTERM: true, SIGHUP: true },
+  graceMs: 9000,
+  patienceMs: 9700,
+  endsWithTerm: true,
+  announces: false,
+};
 
 /** The reason when a signal stops a command. */
 export class Stopped extends Error {
   override readonly name = "AbortError";
-  /** The exit code that shells expect: 128 and the number of the signal. */
+  /** The exit code that shells expect: 128 and the number of the signal, or 0 where it is the ordinary end. */
   readonly exitCode: number;
 
-  constructor(signal: StopSignal) {
+  constructor(signal: StopSignal, { endsWithTerm }: Pick<StopPolicy, "endsWithTerm">) {
     super(`stopped by ${signal}`);
-    this.exitCode = 128 + constants.signals[signal];
+    this.exitCode = endsWithTerm && signal === "SIGTERM" ? 0 : 128 + constants.signals[signal];
   }
 }
 
@@ -36,7 +60,8 @@ export interface StopSignals {
 }
 
 /** Listens to the signals that stop this process. */
-export function listenToSignals(): StopSignals {
+export function listenToSignals(policy: StopPolicy = commandStop): StopSignals {
+  const { urgency, graceMs, patienceMs, announces } = policy;
   const controller = new AbortController();
   const end = (code: number): never => {
     removeTemporaries();
@@ -46,10 +71,10 @@ export function listenToSignals(): StopSignals {
   const handlers = Object.entries(urgency).map(([name, urgent]) => {
     const signal = name as StopSignal;
     const handler = (): void => {
-      const reason = new Stopped(signal);
+      const reason = new Stopped(signal, policy);
       if (controller.signal.aborted) end(reason.exitCode);
       if (urgent) setTimeout(end, graceMs, reason.exitCode).unref();
-      process.stderr.write("\nStopping …\n");
+      if (announces) process.stderr.write("\nStopping …\n");
       controller.abort(reason);
     };
     process.on(signal, handler);

@@ -1,7 +1,5 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { array, type MxArray } from "@mflux-depth/mlx";
-import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { configFile } from "../files/repository-layout.js";
 import { interpolate } from "../images/resample.js";
@@ -19,8 +17,7 @@ import { Component, type HeldSize } from "../weights/component.js";
 import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
 import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
-
-const preprocessorFile = "preprocessor_config.json";
+import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
 export const openDepthPro: OpenEstimator = (folder, options) => new DepthProEstimator(folder, options);
@@ -105,13 +102,9 @@ class DepthProEstimator extends PhotoEstimator {
 // ---------------------------------------------------------------- input
 
 /** How a photo becomes the model's input. */
-interface InputConfig {
+interface InputConfig extends Normalization {
   /** Side of the square that the photo is stretched to, in pixels. */
   readonly side: number;
-  /** Subtracted from values in [0, 1], for each channel. */
-  readonly mean: readonly number[];
-  /** Divides the differences, for each channel. */
-  readonly deviation: readonly number[];
 }
 
 /**
@@ -119,39 +112,13 @@ interface InputConfig {
  * @throws {ModelError} when it requests preprocessing that Depth Pro does not have.
  */
 function readInputConfig(folder: string, config: DepthProConfig): InputConfig {
-  const path = join(folder, preprocessorFile);
-  const json = existsSync(path) ? readConfig(folder, preprocessorFile) : {};
-  const fail = (reason: string): never => {
-    throw new ModelError(path, reason);
-  };
-  const threeNumbers = (key: string): number[] => {
-    const value = json[key] ?? [0.5, 0.5, 0.5];
-    return Array.isArray(value) && value.length === 3 && value.every((n) => typeof n === "number")
-      ? value
-      : fail(`"${key}" is ${JSON.stringify(value)}; expected three numbers`);
-  };
+  const reader = new PreprocessorReader(folder);
   const smallest = inputSize(config);
-  const { width, height } = (json.size ?? { width: smallest, height: smallest }) as {
-    width?: unknown;
-    height?: unknown;
-  };
-  if (typeof width !== "number" || width !== height || !Number.isInteger(width) || width < smallest)
-    return fail(
-      `"size" is ${JSON.stringify(json.size)}; expected a square of ${smallest} or more, as the config's patches need`,
-    );
-  // Pillow's numbering; 2 is bilinear.
-  if (json.resample !== undefined && json.resample !== 2)
-    return fail(`"resample" is ${JSON.stringify(json.resample)}; expected 2 (bilinear)`);
-  const scale = json.rescale_factor ?? 1 / 255;
-  if (typeof scale !== "number" || !(scale > 0))
-    return fail(`"rescale_factor" is ${JSON.stringify(scale)}; expected a positive number`);
-  // The factor applies to values up to 255.
-  const unit = 255 * scale;
-  return {
-    side: width,
-    mean: threeNumbers("image_mean").map((n) => n / unit),
-    deviation: threeNumbers("image_std").map((n) => n / unit),
-  };
+  const { width, height } = reader.size({ width: smallest, height: smallest });
+  if (width !== height || width < smallest)
+    reader.wrong("size", `a square of ${smallest} or more, as the config's patches need`);
+  reader.resampling("bilinear");
+  return { side: width, ...reader.normalization({ mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5] }) };
 }
 
 /**

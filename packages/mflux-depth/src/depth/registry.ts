@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { openDepthAnything } from "./depth-anything.js";
 import { openDepthPro } from "./depth-pro.js";
 import { type EstimatorType, estimatorDescriptions } from "./descriptions.js";
 import type { OpenEstimator } from "./estimator.js";
@@ -6,6 +7,7 @@ import type { OpenEstimator } from "./estimator.js";
 /** How to open each type of depth estimator. */
 const openers: Readonly<Record<EstimatorType, OpenEstimator>> = {
   depth_pro: openDepthPro,
+  depth_anything: openDepthAnything,
 };
 
 /**

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
 import type { Bfloat16Speed } from "@mflux-depth/mlx/nn";
+import { bytesOfEstimator, publishedEstimators } from "../depth/descriptions.js";
 import type { Remedy } from "../errors.js";
 import { controlGroup } from "../memory/control-group.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
@@ -68,6 +69,19 @@ export interface ModelsReport {
   /** The environment variables that choose the cache or affect downloads. */
   readonly environment: Readonly<Record<string, string | null>>;
   readonly found: readonly { readonly name: string; readonly folder: string | null }[];
+  readonly estimators: readonly EstimatorReport[];
+}
+
+/** A published depth estimator. */
+export interface EstimatorReport {
+  readonly repository: string;
+  readonly licence: string;
+  /** Of its weights in memory. */
+  readonly bytes: number;
+  /** Null if it is not on this machine. */
+  readonly folder: string | null;
+  /** Whether it is the one that photos get unless another is named. */
+  readonly isDefault: boolean;
 }
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error)).trim();
@@ -187,10 +201,11 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       return null;
     }
   };
+  const depthModel = env.MFLUX_DEPTH_DEPTH_MODEL || defaultDepthModel;
   const wanted = [
     { name: bundledModel, option: null },
     { name: defaultModel, option: "model" },
-    { name: defaultDepthModel, option: "depthModel" },
+    { name: depthModel, option: "depthModel" },
   ] as const;
   const found = wanted.map(({ name, option }) => ({ name, folder: find(name), option }));
   for (const { name, folder, option } of found) {
@@ -215,7 +230,15 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       HF_HOME: env.HF_HOME ?? null,
       HF_HUB_OFFLINE: env.HF_HUB_OFFLINE ?? null,
       HF_TOKEN: env.HF_TOKEN ? "set" : null,
+      MFLUX_DEPTH_DEPTH_MODEL: env.MFLUX_DEPTH_DEPTH_MODEL ?? null,
     },
     found: found.map(({ name, folder }) => ({ name, folder })),
+    estimators: publishedEstimators.map((model) => ({
+      repository: model.repository,
+      licence: model.licence,
+      bytes: bytesOfEstimator(model),
+      folder: find(model.repository),
+      isDefault: model.repository === depthModel,
+    })),
   };
 }

@@ -3,6 +3,7 @@
 export { EngineError } from "../errors.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
+export { type ModelHere, modelHere } from "./model-here.js";
 export { modelNamesOf } from "./models.js";
 export type {
   CheckpointPolicy,

@@ -33,6 +33,9 @@ export interface PictureParameters {
   readonly image_path: string | null;
   readonly image_sha256: string | null;
   readonly image_strength: number | null;
+  /** The file's name. */
+  readonly mask_image_path: string | null;
+  readonly mask_image_sha256: string | null;
   /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
@@ -43,8 +46,17 @@ export interface PictureParameters {
   /** The percentile of the depth map that became black. */
   readonly depth_far: number;
   readonly depth_gamma: number;
+  /** How strongly the depth map guided, 0 to 1. */
+  readonly depth_strength: number;
+  /** The shares of the steps between which it guided. */
+  readonly depth_start: number;
+  readonly depth_stop: number;
+  /** How the photo and the depth map got the image's proportions. */
+  readonly fit: "stretch" | "crop" | "pad";
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
+  /** How faithfully the image keeps the depth map, if it was chosen from several. */
+  readonly fidelity: PictureFidelity | null;
   readonly mlx_version: string;
   /** Seconds of all stages, without reading weights. */
   readonly generation_time_seconds: number;
@@ -52,6 +64,19 @@ export interface PictureParameters {
   readonly stage_seconds: Readonly<Record<string, number>>;
   /** ISO 8601, UTC. */
   readonly created_at: string;
+}
+
+/** The score of an image, and its place among the images that it was chosen from. */
+export interface PictureFidelity {
+  readonly rmse: number;
+  readonly correlation: number;
+  readonly abs_rel: number;
+  readonly edge_f1: number;
+  /** The depth estimator that judged. */
+  readonly depth_model: string;
+  /** 1 for the best. */
+  readonly rank: number;
+  readonly candidates: number;
 }
 
 /** The most bytes of a comment. EXIF blocks are limited to 65,535; the difference leaves room for the other fields. */

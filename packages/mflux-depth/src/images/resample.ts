@@ -24,6 +24,16 @@ export const lanczos: Filter = {
   at: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0),
 };
 
+/** Cubic convolution with a = −0.5. */
+export const bicubic: Filter = {
+  support: 2,
+  at: (distance) => {
+    const x = Math.abs(distance);
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+    return x < 2 ? -0.5 * (((x - 5) * x + 8) * x - 4) : 0;
+  },
+};
+
 /** A triangle of one pixel on each side. */
 export const bilinear: Filter = { support: 1, at: (x) => Math.max(1 - Math.abs(x), 0) };
 

@@ -18,6 +18,7 @@ export function checkSize(name: string, width: number, height: number): void {
     throw new ImageError(
       name,
       `is ${size}; the limit is ${largestSide} per side and ${mostPixels / 1e6} million in total.`,
+      { details: { limit: { side: largestSide, pixels: mostPixels } } },
     );
 }
 

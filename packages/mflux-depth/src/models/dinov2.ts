@@ -23,6 +23,7 @@ import {
   silu,
 } from "@mflux-depth/mlx/nn";
 import { ConfigReader } from "./config.js";
+import { bicubic } from "./interpolate.js";
 import { consuming, disposeAll, evaluated } from "./stages.js";
 
 /*
@@ -41,7 +42,7 @@ export interface Dinov2Config {
   /** Width of the feed-forward layers, relative to `hiddenSize`. */
   mlpRatio: number;
   layerNormEps: number;
-  /** Side of the square image that the encoder takes, in pixels. */
+  /** Side of the square image that the position embeddings were trained for, in pixels. */
   imageSize: number;
   /** Side of the square that becomes one token, in pixels. */
   patchSize: number;
@@ -54,16 +55,18 @@ export interface Dinov2Config {
  * Reads a DINOv2 config that is part of another model's. Missing values get the defaults of transformers.
  * @param json the config
  * @param key the config's key in the parent config, for messages
- * @param imageSize the side of the images that the other model passes in; replaces the config's own `image_size`
+ * @param given the side of the images that the other model passes in, in place of the config's own `image_size`; null to
+ * read that
  * @param source the file, for messages
  * @throws {ModelError} when it describes another encoder, or its values contradict each other.
  */
-export function dinov2Config(json: unknown, key: string, imageSize: number, source: string): Dinov2Config {
+export function dinov2Config(json: unknown, key: string, given: number | null, source: string): Dinov2Config {
   const config = new ConfigReader(json, `the encoder of ${key}`, source);
   config.only("model_type", "dinov2");
   config.only("hidden_act", "gelu");
   config.only("num_channels", 3);
   const mlpRatio = config.number("mlp_ratio", 4);
+  const imageSize = given ?? config.count("image_size", 224);
   const result: Dinov2Config = {
     hiddenSize: config.count("hidden_size", 768),
     numHiddenLayers: config.count("num_hidden_layers", 12),
@@ -88,7 +91,7 @@ export function dinov2Config(json: unknown, key: string, imageSize: number, sour
   return result;
 }
 
-/** Side of the encoder's map of tokens. */
+/** Side of the map of tokens that the position embeddings were trained for. */
 export const tokenSide = ({ imageSize, patchSize }: Dinov2Config): number =>
   Math.floor(imageSize / patchSize);
 
@@ -99,21 +102,36 @@ class Dinov2Embeddings extends Module {
   clsToken: MxArray;
   positionEmbeddings: MxArray;
   patchEmbeddings: PatchEmbeddings;
+  #trainedSide: number;
 
   constructor(config: Dinov2Config) {
     super();
+    this.#trainedSide = tokenSide(config);
     this.clsToken = zeros([1, 1, config.hiddenSize]);
     this.positionEmbeddings = zeros([1, tokenSide(config) ** 2 + 1, config.hiddenSize]);
     this.patchEmbeddings = new PatchEmbeddings(config);
   }
 
-  /** `[batch, image, image, 3]` → `[batch, 1 + side², hidden]` */
+  /** `[batch, height, width, 3]` → `[batch, 1 + rows · columns, hidden]` */
   forward(pixels: MxArray): MxArray {
     const squares = this.patchEmbeddings.projection.forward(pixels);
     const [batch, rows, columns, hidden] = squares.shape as [number, number, number, number];
     const patches = reshape(squares, [batch, rows * columns, hidden]);
     const cls = add(this.clsToken, zeros([batch, 1, hidden], this.clsToken.dtype));
-    return add(concatenate([cls, patches], 1), this.positionEmbeddings);
+    return add(concatenate([cls, patches], 1), this.#positions(rows, columns));
+  }
+
+  /** The position embeddings of a grid, `[1, 1 + rows · columns, hidden]`: interpolated if it is not the trained one. */
+  #positions(rows: number, columns: number): MxArray {
+    const side = this.#trainedSide;
+    if (rows === side && columns === side) return this.positionEmbeddings;
+    const [cls, grid] = [
+      slice(this.positionEmbeddings, [null, [0, 1]]),
+      slice(this.positionEmbeddings, [null, [1, null]]),
+    ];
+    const hidden = cls.shape[2]!;
+    const resized = bicubic(reshape(grid, [1, side, side, hidden]), [rows, columns]);
+    return concatenate([cls, reshape(resized, [1, rows * columns, hidden])], 1);
   }
 }
 
@@ -295,12 +313,13 @@ export class Dinov2 extends Module {
 
   /**
    * Encodes images, as many at a time as the working set allows, layer by layer. The images must outlive it.
-   * @param pixels `[count, image, image, 3]`
+   * @param pixels `[count, height, width, 3]`
    * @returns `[count, tokens, hidden]` each: the normed output, then the output of each hook
    */
   *stages(pixels: MxArray, options: EncodeOptions): Stages<MxArray[]> {
     const count = pixels.shape[0]!;
-    const size = Math.max(1, Math.min(count, Math.floor(options.workingSet / this.#bytesOfLayer())));
+    const perImage = layerBytes(this.#config, tokensOf(this.#config, pixels));
+    const size = Math.max(1, Math.min(count, Math.floor(options.workingSet / perImage)));
     const batches: MxArray[][] = [];
     try {
       for (let from = 0; from < count; from += size) {
@@ -338,11 +357,33 @@ export class Dinov2 extends Module {
       if (!finished || !hooked.has(layers.length - 1)) x.dispose();
     }
   }
+}
 
-  /** Roughly what a layer allocates for one image when it reuses nothing. */
-  #bytesOfLayer(): number {
-    const { hiddenSize, mlpRatio, numAttentionHeads } = this.#config;
-    const tokens = tokenSide(this.#config) ** 2 + 1;
-    return 4 * tokens * ((24 + 6 * mlpRatio) * hiddenSize + 3 * numAttentionHeads * tokens);
-  }
+/** The tokens of an image `[count, height, width, 3]`, with the class token. */
+function tokensOf({ patchSize }: Dinov2Config, { shape }: MxArray): number {
+  const [, height, width] = shape as [number, number, number];
+  return Math.floor(height / patchSize) * Math.floor(width / patchSize) + 1;
+}
+
+/** Roughly what a layer allocates for one image when it reuses nothing, in bytes. */
+const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, tokens: number): number =>
+  4 * tokens * ((24 + 6 * mlpRatio) * hiddenSize + 3 * numAttentionHeads * tokens);
+
+// ---------------------------------------------------------------- names in files
+
+/** The attention layers' names in files written by transformers 5, and the names before. */
+const attentionNames: Readonly<Record<string, string>> = {
+  q_proj: "attention.query",
+  k_proj: "attention.key",
+  v_proj: "attention.value",
+  o_proj: "output.dense",
+};
+
+/** Maps a file's name of a tensor to the encoder's; null if no encoder uses the tensor. */
+export function dinov2Key(key: string): string | null {
+  if (key.endsWith(".embeddings.mask_token")) return null;
+  return key.replace(
+    /\.attention\.([qkvo]_proj)\./,
+    (_, name: string) => `.attention.${attentionNames[name]}.`,
+  );
 }

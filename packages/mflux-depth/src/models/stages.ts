@@ -33,3 +33,12 @@ export function* consuming<Inputs extends readonly MxArray[], T>(
 export function disposeAll(arrays: Iterable<MxArray>): void {
   for (const one of arrays) one.dispose();
 }
+
+/** Adds up work and reports its share of the total. */
+export function shareOf(total: number, report: ((done: number) => void) | undefined): (work: number) => void {
+  let done = 0;
+  return (work) => {
+    done += work;
+    report?.(Math.min(done / total, 1));
+  };
+}

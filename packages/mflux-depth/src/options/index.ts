@@ -12,6 +12,7 @@ export {
   resolveRequest,
   valuesOf,
 } from "./resolve.js";
+export { bestOfKind, scoreOptions } from "./score.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,

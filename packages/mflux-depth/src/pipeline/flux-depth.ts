@@ -19,12 +19,14 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { withAutoSize } from "./auto-size.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
 import { FastPreviews } from "./fast-previews.js";
 import { fingerprintOf } from "./fingerprint.js";
+import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { type LoraState, Loras } from "./loras.js";
 import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
@@ -38,6 +40,7 @@ import { stagesOf } from "./recipe.js";
 import type { GenerationResult } from "./result.js";
 import { resultOf } from "./result-of.js";
 import { runRecipe } from "./runner.js";
+import type { Artifacts } from "./stage.js";
 import { Turn } from "./turn.js";
 
 export interface FluxDepthOptions extends LoadOptions {
@@ -145,6 +148,7 @@ export class FluxDepth {
       options,
       estimators,
       prompts: new PromptCache(),
+      controls: new LastArtifact<Artifacts["control"]>(),
       fastPreviews: new FastPreviews(),
       notes,
     };
@@ -206,7 +210,7 @@ export class FluxDepth {
     } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
     const { model } = this.#context;
-    const request = resolveRequest(rest, model.family.defaults);
+    const request = await withAutoSize(resolveRequest(rest, model.family.defaults));
     const grid = latentGridOf(request, model);
     requireLatentSize(request, grid);
     const noiseLevels = noiseLevelsOf(request, grid, model);
@@ -304,9 +308,10 @@ export class FluxDepth {
 
   /** Frees everything that outlives a generation. */
   #free(): void {
-    const { model, estimators, prompts } = this.#context;
+    const { model, estimators, prompts, controls } = this.#context;
     for (const component of Object.values(model.components)) component.free();
     estimators.free();
     prompts.clear();
+    controls.clear();
   }
 }

@@ -2,6 +2,7 @@
  * Plans the memory of a generation from configs and file headers alone: the same stages that the runner executes, with
  * their estimates of working memory and the sizes of their weights.
  */
+import { publishedEstimators } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
@@ -10,9 +11,10 @@ import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
 import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
-import { longestPrompt } from "../options/defaults.js";
+import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
+import { withAutoSize } from "./auto-size.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
@@ -38,7 +40,7 @@ export const workloadOf = (
   height: request.height,
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
-  startsFromPhoto: request.imageStrength > 0 && !resume,
+  startsFromPhoto: request.maskImage !== undefined || (request.imageStrength > 0 && !resume),
   steps: stepsOf(request) - (resume?.step ?? 0),
   previews,
 });
@@ -111,7 +113,7 @@ export interface PlanOptions {
  */
 export async function planModel(
   options: ResolvedLoadOptions,
-  request: ResolvedRequest,
+  given: ResolvedRequest,
   { previews = null, reclaimable = 0 }: PlanOptions = {},
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
@@ -119,6 +121,7 @@ export async function planModel(
   const { repository, files, encoders } = await findModel({ ...options, offline: true });
   const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
   const model = openModel(files, options, deviceFor(options.device), { loras, encoders });
+  const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes = [...loras.notes];
   let estimator: DepthEstimator | null = null;
@@ -126,6 +129,7 @@ export async function planModel(
     try {
       const { depthModel } = options;
       estimator = await obtainEstimator({ depthModel, modelFolder: repository.folder, offline: true });
+      if (!estimator.folder.startsWith(repository.folder)) notes.push(...licenceOf(depthModel));
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage depth is left out: ${error.message}`);
@@ -142,3 +146,9 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
     ? Math.min(machine.total, machine.available + reclaimable)
     : machine.available,
 });
+
+/** A sentence about the licence of a published estimator. */
+function licenceOf(depthModel: string = defaultDepthModel): string[] {
+  const model = publishedEstimators.find(({ repository }) => repository === depthModel);
+  return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
+}

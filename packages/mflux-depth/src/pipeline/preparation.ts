@@ -30,6 +30,7 @@ export interface GenerationContext {
   readonly options: ResolvedLoadOptions;
   readonly estimators: EstimatorSource;
   readonly prompts: PromptCache;
+  readonly controls: Generation["controls"];
   readonly fastPreviews: FastPreviews;
   /** Differences from the requested model, one sentence each. */
   readonly notes: readonly string[];
@@ -50,7 +51,7 @@ interface Choice {
  */
 export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
   const { request, signal } = asked;
-  const { model, options, prompts, fastPreviews, notes } = context;
+  const { model, options, prompts, controls, fastPreviews, notes } = context;
   model.loras.setScales(request.loraScales);
   const warnings = new Warnings([...notes, ...request.warnings]);
   // Report problems with images before anything that takes long.
@@ -63,7 +64,7 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
     warnings.add(
       `This may need ${describeBytes(plan.peak)} of memory, but only ${describeBytes(plan.machine.available)} is available.`,
     );
-  return { ...asked, workload, model, images, estimator, prompts, fastPreviews, warnings };
+  return { ...asked, workload, model, images, estimator, prompts, controls, fastPreviews, warnings };
 }
 
 /**

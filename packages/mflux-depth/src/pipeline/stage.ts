@@ -13,6 +13,7 @@ import type { LatentGrid } from "../sampling/latents.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { PreviewKind, StageName, StepEvent } from "./events.js";
 import type { FastPreviews } from "./fast-previews.js";
+import type { LastArtifact } from "./last-artifact.js";
 import type { Model } from "./model.js";
 import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
@@ -28,7 +29,7 @@ export interface Workload {
   readonly textTokens: number;
   /** Whether the depth of a photo is estimated. */
   readonly estimatesDepth: boolean;
-  /** Whether the generation starts from a photo instead of noise alone. */
+  /** Whether the generation starts from a photo instead of noise alone, or keeps parts of one. */
   readonly startsFromPhoto: boolean;
   /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
   readonly steps: number;
@@ -42,6 +43,8 @@ export interface RequestImages {
   readonly depthMap: DecodedImage | null;
   /** The photo to estimate the depth of, to start from, or both; null if neither is needed. */
   readonly photo: DecodedImage | null;
+  /** The parts of the photo that change, of the photo's size: 1 where they do; null for all. */
+  readonly mask: DecodedImage | null;
 }
 
 /** One generation: the inputs and the context of its stages. */
@@ -53,6 +56,7 @@ export interface Generation {
   /** Estimates the photo's depth; null if no estimate is needed. */
   readonly estimator: DepthEstimator | null;
   readonly prompts: PromptCache;
+  readonly controls: LastArtifact<Artifacts["control"]>;
   readonly fastPreviews: FastPreviews;
   readonly grid: LatentGrid;
   /** The noise levels of the whole generation, one more than it has steps. */

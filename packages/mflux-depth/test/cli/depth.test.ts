@@ -45,15 +45,32 @@ interface Outcome {
 async function run(
   argv: readonly string[],
   signal: AbortSignal = new AbortController().signal,
+  env: Record<string, string> = {},
 ): Promise<Outcome> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const io: Io = { stdin: Readable.from([]), stdout, stderr, env: {}, signal };
+  const io: Io = { stdin: Readable.from([]), stdout, stderr, env, signal };
   const code = await main(["depth", ...argv], io);
   const text = (stream: PassThrough): string => stream.read()?.toString() ?? "";
   return { code, out: text(stdout), err: text(stderr) };
 }
 
 const tiny = ["--depth-model", "tiny-world"];
+
+describe("the estimator", () => {
+  test("is the one that MFLUX_DEPTH_DEPTH_MODEL names, unless a flag does", async () => {
+    enter("estimators", "cube.png");
+    const env = { MFLUX_DEPTH_DEPTH_MODEL: at("test/golden/depth_anything") };
+    const signal = new AbortController().signal;
+    for (const [name, flags] of [
+      ["anything.npy", []],
+      ["pro.npy", tiny],
+    ] as const)
+      assert.equal((await run(["cube.png", "-o", name, ...flags], signal, env)).code, 0);
+    assert.notDeepEqual(readFileSync("anything.npy"), readFileSync("pro.npy"));
+    assert.equal((await run(["cube.png", "-o", "tiny.npy", ...tiny])).code, 0);
+    assert.deepEqual(readFileSync("tiny.npy"), readFileSync("pro.npy"));
+  });
+});
 
 describe("depth of one photo", () => {
   let photos: string;

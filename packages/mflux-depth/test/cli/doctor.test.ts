@@ -44,6 +44,23 @@ describe("doctor", () => {
     );
   });
 
+  test("lists depth estimators with licence and size, and the one that photos get", async () => {
+    const { estimators } = (await report).models;
+    const small = estimators.find(({ repository }: { repository: string }) => /V2-Small/.test(repository));
+    assert.deepEqual([small.licence, small.folder, small.isDefault], ["Apache-2.0", null, false]);
+    assert.ok(small.bytes > 90e6 && small.bytes < 110e6);
+    const { stdout } = await text;
+    assert.match(stdout, /apple\/DepthPro-hf +not downloaded; licence: Apple's, .*; the default/);
+    assert.match(stdout, /Depth-Anything-V2-Small-hf +not downloaded; licence: Apache-2\.0; .* in memory$/m);
+  });
+
+  test("misses the estimator that MFLUX_DEPTH_DEPTH_MODEL names instead of the default", async () => {
+    const chosen = "depth-anything/Depth-Anything-V2-Small-hf";
+    const { stdout } = await run(["doctor"], { env: { ...env, MFLUX_DEPTH_DEPTH_MODEL: chosen } });
+    assert.ok(stdout.includes(`download --only-depth --depth-model ${chosen}`), stdout);
+    assert.doesNotMatch(stdout, /--depth-model apple/);
+  });
+
   test("keeps the token to itself", async () => {
     assert.doesNotMatch((await json).stdout, /hf_secret/);
   });

@@ -8,7 +8,19 @@ import { bin, CommandLine, type Outcome, pixels, smallRequest } from "../support
 
 const { at, folder, run } = new CommandLine();
 
-const commands = ["generate", "depth", "download", "save", "info", "inspect", "worker", "plan", "doctor"];
+const commands = [
+  "generate",
+  "depth",
+  "score",
+  "download",
+  "save",
+  "info",
+  "inspect",
+  "worker",
+  "serve",
+  "plan",
+  "doctor",
+];
 
 describe("the command line's help", () => {
   test("lists every command on standard output", async () => {

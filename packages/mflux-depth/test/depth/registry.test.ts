@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { openDepthAnything } from "../../src/depth/depth-anything.js";
 import { openDepthPro } from "../../src/depth/depth-pro.js";
 import { openerOf } from "../../src/depth/registry.js";
 import { ModelError } from "../../src/errors.js";
@@ -7,6 +8,9 @@ import { ModelError } from "../../src/errors.js";
 describe("openerOf", () => {
   test("finds Depth Pro by its model_type", () =>
     assert.equal(openerOf("depth_pro", "config.json"), openDepthPro));
+
+  test("finds Depth Anything by its model_type", () =>
+    assert.equal(openerOf("depth_anything", "config.json"), openDepthAnything));
 
   test("lists the known estimators for an unknown type", () => {
     assert.throws(

@@ -9,6 +9,7 @@ import type { GenerateRequest } from "../../src/index.js";
 import { resolveLoadOptions, resolveRequest } from "../../src/options/index.js";
 import { EstimatorSource } from "../../src/pipeline/estimator-source.js";
 import { FastPreviews } from "../../src/pipeline/fast-previews.js";
+import { LastArtifact } from "../../src/pipeline/last-artifact.js";
 import { latentGridOf } from "../../src/pipeline/latent-grid.js";
 import { type Model, openModel } from "../../src/pipeline/model.js";
 import { noiseLevelsOf } from "../../src/pipeline/noise-levels.js";
@@ -18,6 +19,7 @@ import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { stagesOf } from "../../src/pipeline/recipe.js";
 import { runRecipe } from "../../src/pipeline/runner.js";
 import { ModelTensors } from "../../src/pipeline/save-weights.js";
+import type { Artifacts } from "../../src/pipeline/stage.js";
 import { evenlySpaced, rearranged, writeRearranged } from "../support/rearranged-family.js";
 import { bundled, inMemory, smallRequest } from "../support/tiny-world.js";
 
@@ -48,6 +50,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
   const grid = latentGridOf(resolved, model);
   const { signal } = new AbortController();
   using prompts = new PromptCache();
+  using controls = new LastArtifact<Artifacts["control"]>();
   const estimators = new EstimatorSource({
     model: { name: "tiny-world", folder: bundled, revision: undefined },
     depthModel: undefined,
@@ -66,7 +69,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
       resume: null,
       signal,
     },
-    { model, options, estimators, prompts, fastPreviews: new FastPreviews(), notes: [] },
+    { model, options, estimators, prompts, controls, fastPreviews: new FastPreviews(), notes: [] },
   );
   const running = runRecipe(stagesOf(generation.workload), generation, "low");
   const sigmas: number[] = [];

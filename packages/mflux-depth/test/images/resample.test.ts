@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { bilinear, interpolate, lanczos, resize } from "../../src/images/resample.js";
+import { bicubic, bilinear, type Filter, interpolate, lanczos, resize } from "../../src/images/resample.js";
 import type { Raster } from "../../src/images/types.js";
 import { largestDifference } from "../support/images.js";
 
 /*
  * golden/resample.json is made by Pillow from `pattern` below:
  *   i = numpy.arange(w * h); source = ((i * 7919 + i * i * 31) % 1021 / 4).astype(float32).reshape(h, w)
- *   numpy.asarray(Image.fromarray(source, mode="F").resize((W, H), Image.LANCZOS or Image.BILINEAR))
+ *   numpy.asarray(Image.fromarray(source, mode="F").resize((W, H), Image.LANCZOS, Image.BILINEAR or Image.BICUBIC))
  */
 const golden: {
   cases: { filter: string; from: [number, number]; to: [number, number]; values: number[] }[];
@@ -31,12 +31,14 @@ const interleave = (...planes: Raster[]): Raster => ({
   ),
 });
 
+const filters: Readonly<Record<string, Filter>> = { lanczos, bilinear, bicubic };
+
 describe("resize", () => {
-  test("covers all golden cases", () => assert.equal(golden.cases.length, 16));
+  test("covers all golden cases", () => assert.equal(golden.cases.length, 24));
 
   for (const { filter, from, to, values } of golden.cases)
     test(`equals Pillow's ${filter} on floats from ${from.join("×")} to ${to.join("×")}`, () => {
-      const out = resize(pattern(...from), ...to, filter === "lanczos" ? lanczos : bilinear);
+      const out = resize(pattern(...from), ...to, filters[filter]!);
       assert.deepEqual([out.width, out.height], to);
       // One unit in the last place of float32 at 256, in case a C library's sine differs from V8's; here none does.
       const difference = largestDifference(out.data, values);

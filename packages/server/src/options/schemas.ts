@@ -26,9 +26,12 @@ export const pictureSchema: JsonSchema = {
   ],
 };
 
-/** The schema of a table's options, under their names in JSON, with titles and groups for forms. */
-function schemaOf(table: OptionTable): JsonSchema {
-  const { properties, required, ...rest } = jsonSchemaOf(table, { image: pictureSchema }) as {
+/**
+ * The schema of a table's options, under their names in JSON, with titles and groups for forms.
+ * @param picture the form of pictures
+ */
+export function schemaOf(table: OptionTable, picture: JsonSchema = pictureSchema): JsonSchema {
+  const { properties, required, ...rest } = jsonSchemaOf(table, { image: picture }) as {
     properties: Record<string, JsonSchema>;
     required?: readonly string[];
   };

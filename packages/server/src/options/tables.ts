@@ -8,9 +8,7 @@ import { limits } from "./limits.js";
 /** Files with the initial noise have no form in JSON. */
 const { latents: _, ...withoutLatents } = requestOptions;
 
-const adjustments = Object.fromEntries(
-  Object.entries(requestOptions).filter(([name]) => /^(depth(Near|Far|Gamma)|invertDepth)$/.test(name)),
-);
+const { depthNear, depthFar, depthGamma, invertDepth } = requestOptions;
 
 /** The options of a job's `request`, by its kind. */
 export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
@@ -20,7 +18,7 @@ export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
   },
   depth: {
     image: { ...requestOptions.image, text: "The photo whose depth is estimated.", required: true },
-    ...adjustments,
+    ...{ depthNear, depthFar, depthGamma, invertDepth },
   },
 };
 
@@ -35,6 +33,8 @@ export const loadTable: OptionTable = {
     text: "One of the models that GET /v1/models lists.",
   },
   depthModel: { ...loadOptions.depthModel, kind: { type: "text", max: 200 } },
+  loras: { ...loadOptions.loras, text: "LoRAs that this server offers, each with its scale." },
+  loraLenient: loadOptions.loraLenient,
   quantize: loadOptions.quantize,
   int8: loadOptions.int8,
 };

@@ -1,6 +1,7 @@
-import { add, concatenate, type MxArray, multiply, ones, rsqrt, subtract, zeros } from "@mflux-depth/mlx";
-import { Conv2d, ConvTranspose2d, Module, relu } from "@mflux-depth/mlx/nn";
+import { concatenate, type MxArray } from "@mflux-depth/mlx";
+import { Conv2d, ConvTranspose2d, Module } from "@mflux-depth/mlx/nn";
 import { applyOps, type ConvOp } from "../bands.js";
+import { PreActResidualLayer } from "../dpt.js";
 import type { DepthProConfig } from "./config.js";
 
 /*
@@ -115,61 +116,10 @@ export class Neck extends Module {
 
 // ---------------------------------------------------------------- fusion
 
-/** Batch normalization with the statistics of training. */
-class BatchNorm2d extends Module {
-  weight: MxArray;
-  bias: MxArray;
-  runningMean: MxArray;
-  runningVar: MxArray;
-
-  constructor(channels: number) {
-    super();
-    this.weight = ones([channels]);
-    this.bias = zeros([channels]);
-    this.runningMean = zeros([channels]);
-    this.runningVar = ones([channels]);
-  }
-
-  /** `[..., channels]` → the same shape */
-  forward(x: MxArray): MxArray {
-    // PyTorch's default eps; no config changes it.
-    const scale = multiply(this.weight, rsqrt(add(this.runningVar, 1e-5)));
-    return add(multiply(subtract(x, this.runningMean), scale), this.bias);
-  }
-}
-
-/** ReLU and 3×3, twice, plus the input. */
-class PreActResidualLayer extends Module {
-  convolution1: Conv2d;
-  convolution2: Conv2d;
-  batchNorm1: BatchNorm2d | null;
-  batchNorm2: BatchNorm2d | null;
-
-  constructor(config: DepthProConfig) {
-    super();
-    const {
-      fusionHiddenSize: width,
-      useBiasInFusionResidual: bias,
-      useBatchNormInFusionResidual: norm,
-    } = config;
-    this.convolution1 = new Conv2d(width, width, { kernelSize: 3, padding: 1, bias });
-    this.convolution2 = new Conv2d(width, width, { kernelSize: 3, padding: 1, bias });
-    this.batchNorm1 = norm ? new BatchNorm2d(width) : null;
-    this.batchNorm2 = norm ? new BatchNorm2d(width) : null;
-  }
-
-  /** @param plus a map to add to the result */
-  ops(plus?: MxArray): ConvOp[] {
-    const half = (conv: Conv2d, norm: BatchNorm2d | null): ConvOp => ({
-      conv,
-      before: relu,
-      ...(norm && { after: (y) => norm.forward(y) }),
-    });
-    return [
-      half(this.convolution1, this.batchNorm1),
-      { ...half(this.convolution2, this.batchNorm2), skip: { conv: null }, ...(plus && { plus }) },
-    ];
-  }
+/** The residual layers of a fusion layer. */
+function residualLayer(config: DepthProConfig): PreActResidualLayer {
+  const { fusionHiddenSize, useBiasInFusionResidual: bias, useBatchNormInFusionResidual: batchNorm } = config;
+  return new PreActResidualLayer(fusionHiddenSize, { bias, batchNorm });
 }
 
 /** Adds a finer level to the coarser ones, and doubles the size (except in the last layer). */
@@ -183,8 +133,8 @@ class FeatureFusionLayer extends Module {
   constructor(config: DepthProConfig, options: { first?: boolean; last?: boolean }) {
     super();
     const width = config.fusionHiddenSize;
-    this.residualLayer1 = options.first ? null : new PreActResidualLayer(config);
-    this.residualLayer2 = new PreActResidualLayer(config);
+    this.residualLayer1 = options.first ? null : residualLayer(config);
+    this.residualLayer2 = residualLayer(config);
     this.deconv = options.last ? null : doubling(width, width, false);
     this.projection = new Conv2d(width, width, { kernelSize: 1 });
   }

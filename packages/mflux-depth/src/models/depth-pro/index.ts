@@ -3,7 +3,7 @@ import { Module, runStages, type Stages } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../errors.js";
 import { bandsWithin, type ConvOp, inBands, sizeOf } from "../bands.js";
 import type { EncodeOptions } from "../dinov2.js";
-import { disposeAll, evaluated } from "../stages.js";
+import { disposeAll, evaluated, shareOf } from "../stages.js";
 import { type DepthProConfig, inputSize } from "./config.js";
 import { FeatureFusionStage, Neck } from "./decoder.js";
 import { Encoder, encodedImages } from "./encoder.js";
@@ -144,15 +144,6 @@ const withinMemory = (groups: readonly (readonly ConvOp[])[], x: MxArray, workin
 
 /** A level's share of the decoder's work: each has four times the pixels of the one before. */
 const levelShare = (level: number, levels: number): number => (3 * 4 ** level) / (4 ** levels - 1);
-
-/** Adds up work and reports its share of the total. */
-function shareOf(total: number, report: ((done: number) => void) | undefined): (work: number) => void {
-  let done = 0;
-  return (work) => {
-    done += work;
-    report?.(Math.min(done / total, 1));
-  };
-}
 
 function checkInput({ ndim, shape }: MxArray, config: DepthProConfig): void {
   const [batch, side, width, channels] = shape as [number, number, number, number];

@@ -1,7 +1,8 @@
 import { encodeImage, encodingMemory } from "../autoencode.js";
+import { framed } from "../framed.js";
 import { defineStage } from "../stage.js";
 
-/** Encodes the photo that the generation starts from. */
+/** Encodes the photo that the generation starts from, or keeps parts of. */
 export const image = defineStage({
   name: "image",
   reads: [],
@@ -11,7 +12,8 @@ export const image = defineStage({
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run(_, generation, components) {
     const { component } = generation.model.family.autoencoding;
+    const photo = await framed(generation.images.photo!, generation);
     using loan = await components.borrow(component);
-    return await encodeImage(generation.images.photo!, loan[component]!, "image", generation);
+    return await encodeImage(photo, loan[component]!, "image", generation);
   },
 });

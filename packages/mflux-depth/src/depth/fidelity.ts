@@ -1,0 +1,168 @@
+/*
+ * How faithfully an image keeps the geometry of a depth map: the depth estimated from the image, against the map. Both are
+ * inverse depth up to scale and shift, so the estimate is fitted to the map first.
+ */
+import { extremesOf } from "../images/extremes.js";
+import { bilinear, resize } from "../images/resample.js";
+import type { FloatImage, Raster } from "../images/types.js";
+
+/** Numbers that compare an image's depth with a map. */
+export interface FidelityScores {
+  /** Root of the mean squared difference, on a scale where the map reaches from 0 to 255. Lower is better. */
+  readonly rmse: number;
+  /** Pearson's correlation, −1 to 1: 1 is the same shape, 0 an unrelated one, below 0 far and near are exchanged. */
+  readonly correlation: number;
+  /** The mean relative error of distances, counted up to ten times the nearest one. Lower is better. */
+  readonly absRel: number;
+  /** How well edges of depth coincide, 0 to 1: the harmonic mean of precision and recall. Higher is better. */
+  readonly edgeF1: number;
+}
+
+/** The scores, and the two maps that they compare. */
+export interface FidelityComparison extends FidelityScores {
+  /** The map, stretched to [0, 1]. */
+  readonly expected: FloatImage;
+  /** The estimate, fitted to the map; may leave [0, 1]. */
+  readonly fitted: Raster;
+}
+
+/** Maps are compared at this length of the longer side, so that scores of images of any size have the same meaning. */
+const comparedSide = 256;
+
+/**
+ * Compares the depth estimated from an image with a depth map.
+ * @param map one channel; near is large; not the same value everywhere
+ * @param estimate inverse depth of the image, one channel; near is large; of the same view, at any size
+ * @param image the size of the image in pixels, whose proportions both have
+ */
+export function compareDepth(
+  map: Raster,
+  estimate: Raster,
+  image: { readonly width: number; readonly height: number },
+): FidelityComparison {
+  const [width, height] = comparedSize(image);
+  const expected = stretched(resize(map, width, height, bilinear));
+  const found = resize(estimate, width, height, bilinear);
+  const { correlation, scale, shift } = fit(found.data, expected.data);
+  const fitted = { ...found, data: found.data.map((value) => scale * value + shift) };
+  return {
+    rmse: 255 * rootMeanSquare(expected.data, fitted.data),
+    correlation,
+    absRel: relativeError(expected.data, fitted.data),
+    edgeF1: edgeAgreement(expected, fitted),
+    expected,
+    fitted,
+  };
+}
+
+function comparedSize({ width, height }: { width: number; height: number }): [width: number, height: number] {
+  const scale = comparedSide / Math.max(width, height);
+  return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+}
+
+function stretched(map: Raster): FloatImage {
+  const { min, max } = extremesOf(map.data);
+  const range = max > min ? max - min : 1;
+  return { ...map, data: map.data.map((value) => (value - min) / range) };
+}
+
+/**
+ * The scale and shift of `values` that come closest to `target` (least squares). The scale is not negative: near and far
+ * must not change places.
+ */
+function fit(
+  values: Float32Array,
+  target: Float32Array,
+): { correlation: number; scale: number; shift: number } {
+  const [meanOfValues, meanOfTarget] = [meanOf(values), meanOf(target)];
+  let [together, own, theirs] = [0, 0, 0];
+  for (let i = 0; i < values.length; i++) {
+    const [a, b] = [values[i]! - meanOfValues, target[i]! - meanOfTarget];
+    together += a * b;
+    own += a * a;
+    theirs += b * b;
+  }
+  const correlation = own > 0 && theirs > 0 ? together / Math.sqrt(own * theirs) : 0;
+  const scale = own > 0 ? Math.max(together / own, 0) : 0;
+  return { correlation, scale, shift: meanOfTarget - scale * meanOfValues };
+}
+
+const meanOf = (values: Float32Array): number => {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+};
+
+function rootMeanSquare(expected: Float32Array, found: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < expected.length; i++) sum += (expected[i]! - found[i]!) ** 2;
+  return Math.sqrt(sum / expected.length);
+}
+
+/** Inverse depth below this counts as this: a map does not say how far away its black is. */
+const farthest = 0.1;
+
+/** The mean of |d − d'| / d over distances d = 1 / inverse depth. */
+function relativeError(expected: Float32Array, found: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const [own, theirs] = [Math.max(expected[i]!, farthest), Math.max(found[i]!, farthest)];
+    sum += Math.abs(own / theirs - 1);
+  }
+  return sum / expected.length;
+}
+
+// ---------------------------------------------------------------- edges
+
+/** From one pixel to the next, as a share of the map's range: where depth changes faster, there is an edge. */
+const edgeSlope = 0.03;
+
+/** Edges that are at most this many pixels apart, in both directions, coincide. */
+const edgeTolerance = 3;
+
+function edgeAgreement(expected: Raster, found: Raster): number {
+  const [own, theirs] = [edgesOf(expected), edgesOf(found)];
+  const [ownCount, theirCount] = [countOf(own), countOf(theirs)];
+  if (ownCount === 0 && theirCount === 0) return 1;
+  if (ownCount === 0 || theirCount === 0) return 0;
+  const precision = countOf(theirs, widened(own, expected)) / theirCount;
+  const recall = countOf(own, widened(theirs, expected)) / ownCount;
+  return precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : 0;
+}
+
+/** 1 where Sobel's gradient is steeper than {@link edgeSlope}. Beyond its border, the map goes on as it ends. */
+function edgesOf({ data, width, height }: Raster): Uint8Array {
+  const at = (x: number, y: number): number =>
+    data[Math.min(Math.max(y, 0), height - 1) * width + Math.min(Math.max(x, 0), width - 1)]!;
+  return Uint8Array.from({ length: width * height }, (_, i) => {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    const column = (dx: number): number => at(x + dx, y - 1) + 2 * at(x + dx, y) + at(x + dx, y + 1);
+    const row = (dy: number): number => at(x - 1, y + dy) + 2 * at(x, y + dy) + at(x + 1, y + dy);
+    return Math.hypot((column(1) - column(-1)) / 8, (row(1) - row(-1)) / 8) > edgeSlope ? 1 : 0;
+  });
+}
+
+/** Marks every pixel that has a marked one within {@link edgeTolerance}. */
+function widened(marks: Uint8Array, { width, height }: Raster): Uint8Array {
+  const along = (
+    source: Uint8Array,
+    length: number,
+    step: number,
+    position: (i: number) => number,
+  ): Uint8Array =>
+    source.map((_, i) => {
+      const p = position(i);
+      for (let d = -edgeTolerance; d <= edgeTolerance; d++)
+        if (p + d >= 0 && p + d < length && source[i + d * step]) return 1;
+      return 0;
+    });
+  const wide = along(marks, width, 1, (i) => i % width);
+  return along(wide, height, width, (i) => Math.floor(i / width));
+}
+
+/** How many pixels are marked, in both if there are two. */
+function countOf(marks: Uint8Array, others: Uint8Array = marks): number {
+  let count = 0;
+  for (let i = 0; i < marks.length; i++) count += marks[i]! & others[i]!;
+  return count;
+}

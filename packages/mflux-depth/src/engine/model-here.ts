@@ -1,0 +1,44 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { kindFor } from "../families/kinds.js";
+import { folderHere, isHere } from "../hub/obtain.js";
+
+/** What of a model is on this machine. */
+export interface ModelHere {
+  /** Whether all files that are needed are here. */
+  readonly ready: boolean;
+  /** The size of its files; null if there are none. */
+  readonly bytes: number | null;
+}
+
+/**
+ * Looks whether a model can be used without a download.
+ * @param model a repository, a folder, the bundled model, or the file of a LoRA; for generations or for depth.
+ * @param env Hugging Face's variables; this process's by default.
+ */
+export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
+  const file = await stat(model).catch(() => null);
+  if (file?.isFile()) return { ready: true, bytes: file.size };
+  const folder = folderHere({ model }, env);
+  if (folder === null) return { ready: false, bytes: null };
+  // Offline, everything in the cache passes for complete.
+  const online = { ...env, HF_HUB_OFFLINE: "" };
+  const ready = (["generation", "depth"] as const).some((purpose) =>
+    isHere({ model }, { kind: kindFor[purpose], offline: false, env: online }),
+  );
+  return { ready, bytes: await bytesIn(folder) };
+}
+
+/** The size of a folder's files. Links count as the files that they lead to. */
+async function bytesIn(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true });
+  const sizes = await Promise.all(
+    names.map((name) =>
+      stat(join(folder, name)).then(
+        (file) => (file.isFile() ? file.size : 0),
+        () => 0,
+      ),
+    ),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}

@@ -1,0 +1,34 @@
+import type { OptionKind } from "./kinds.js";
+import { loadOptions, type OptionTable } from "./table.js";
+
+const { offline, device } = loadOptions;
+
+/** The options of a score. In the order of help. */
+export const scoreOptions = {
+  depth: {
+    kind: { type: "image" },
+    text: "The depth map that the image was made from; near is white.",
+    flags: ["--depth"],
+    value: "MAP",
+  },
+  photo: {
+    kind: { type: "image" },
+    text: "The photo that the image was made from, instead of a map: its depth is estimated too.",
+    flags: ["--photo"],
+    value: "FILE",
+  },
+  /** Not MFLUX_DEPTH_DEPTH_MODEL: that names the estimator that maps come from, which must not judge itself. */
+  depthModel: {
+    kind: { type: "text" },
+    text: "The depth estimator that judges: a repository or a folder.",
+    defaultText:
+      "one that the map did not come from, as the image's parameters say; the bundled one for tiny-world",
+    flags: ["--depth-model"],
+    value: "NAME",
+  },
+  offline,
+  device,
+} as const satisfies OptionTable;
+
+/** How many images are compared to find the most faithful. */
+export const bestOfKind = { type: "integer", min: 2, max: 100 } as const satisfies OptionKind;

@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { ModelError, OptionError } from "../../src/errors.js";
+import { bestOf } from "../../src/pipeline/best-of.js";
+import type { GenerationEvent } from "../../src/pipeline/events.js";
+import { FluxDepth } from "../../src/pipeline/flux-depth.js";
+import type { GenerationResult } from "../../src/pipeline/result.js";
+import { at } from "../support/tensors.js";
+
+const request = {
+  prompt: "a red cube, wooden floor",
+  depthImage: at("../../examples/images/cube_depth.png"),
+  width: 64,
+  height: 64,
+  steps: 2,
+};
+
+describe("bestOf", () => {
+  let flux: FluxDepth;
+  let results: readonly GenerationResult[];
+  const events: [index: number, event: GenerationEvent][] = [];
+  before(async () => {
+    flux = await FluxDepth.load({ model: "tiny-world", quantize: "none" });
+    results = await bestOf(
+      flux,
+      { ...request, seed: 7 },
+      { count: 3, onEvent: (event, index) => events.push([index, event]) },
+    );
+  });
+  after(() => flux.dispose());
+
+  const scoresOf = (): readonly number[] => results.map(({ metadata }) => metadata.fidelity!.rmse);
+
+  test("generates as many images, with seeds that follow the given one", () =>
+    assert.deepEqual(results.map(({ seed }) => seed!).toSorted(), [7, 8, 9]));
+
+  test("puts the most faithful first, with ranks and scores in the parameters", () => {
+    assert.deepEqual(
+      scoresOf(),
+      scoresOf().toSorted((a, b) => a - b),
+    );
+    assert.equal(new Set(scoresOf()).size, 3);
+    for (const [i, { metadata }] of results.entries()) {
+      const { rank, candidates, depth_model: judge } = metadata.fidelity!;
+      assert.deepEqual([rank, candidates, judge], [i + 1, 3, "tiny-world"]);
+    }
+  });
+
+  test("makes the images that generate makes from the same seeds", async () => {
+    const [best] = results;
+    const alone = await flux.generate({ ...request, seed: best!.seed! });
+    assert.deepEqual(best!.image.data, alone.image.data);
+    assert.equal(alone.metadata.fidelity, null);
+  });
+
+  test("reports the events of each generation", () => {
+    assert.deepEqual([...new Set(events.map(([index]) => index))], [0, 1, 2]);
+    assert.equal(events.filter(([, { type }]) => type === "result").length, 3);
+  });
+
+  test("encodes the depth map once", () => {
+    const [first, ...others] = events.flatMap(([, event]) =>
+      event.type === "stage" && event.state === "end" && event.stage === "control" ? [event.seconds] : [],
+    );
+    // An encoding takes tens of milliseconds, a kept one microseconds.
+    assert.ok(others.length === 2 && others.every((one) => one < first! / 5), `${[first, ...others]}`);
+  });
+
+  test("encodes the depth map again for another fit", async () => {
+    const wide = { ...request, width: 96, seed: 5, steps: 1 };
+    const stretched = await flux.generate(wide);
+    const padded = await flux.generate({ ...wide, fit: "pad" });
+    assert.notDeepEqual(padded.depthMap.data, stretched.depthMap.data);
+    assert.notDeepEqual(padded.image.data, stretched.image.data);
+  });
+
+  test("draws different seeds when none is given", async () => {
+    const drawn = await bestOf(flux, { ...request, steps: 1 }, { count: 2 });
+    assert.equal(new Set(drawn.map(({ seed }) => seed)).size, 2);
+  });
+
+  test("looks for the judge before it generates", async () => {
+    const seen: unknown[] = [];
+    await assert.rejects(
+      bestOf(flux, request, {
+        count: 2,
+        depthModel: "/no/such/folder",
+        onEvent: (event) => seen.push(event),
+      }),
+      ModelError,
+    );
+    assert.deepEqual(seen, []);
+  });
+
+  for (const [what, more, count] of [
+    ["one image", {}, 1],
+    ["images of the same noise", { latents: new Float32Array(16 * 8 * 8) }, 2],
+  ] as const)
+    test(`refuses ${what}`, () =>
+      assert.rejects(bestOf(flux, { ...request, ...more }, { count }), OptionError));
+
+  test("ends with the signal's reason", () =>
+    assert.rejects(
+      bestOf(flux, request, { count: 2, signal: AbortSignal.abort(new Error("enough")) }),
+      /^Error: enough$/,
+    ));
+});

@@ -1,0 +1,127 @@
+/*
+ * The HTTP application: the rules that all requests obey, and the routes.
+ */
+import cookie from "@fastify/cookie";
+import helmet from "@fastify/helmet";
+import multipart from "@fastify/multipart";
+import rateLimit from "@fastify/rate-limit";
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from "fastify";
+import { checkHost, checkOrigin, isLoopback } from "./http/access.js";
+import type { Context } from "./http/context.js";
+import { HttpError } from "./http/error.js";
+import { answerBadUrl, answerClientError, answerErrors } from "./http/error-answers.js";
+import { watchFailures } from "./http/failures.js";
+import { parseJson } from "./http/json-body.js";
+import { type Logger, logRequests } from "./http/logging.js";
+import { describeRoutes } from "./http/openapi.js";
+import { blobRoutes } from "./http/routes/blobs.js";
+import { capabilityRoutes } from "./http/routes/capabilities.js";
+import { depthRoutes } from "./http/routes/depth.js";
+import { eventRoutes } from "./http/routes/events.js";
+import { jobRoutes } from "./http/routes/jobs.js";
+import { modelRoutes } from "./http/routes/models.js";
+import { planRoutes } from "./http/routes/plan.js";
+import { queueRoutes } from "./http/routes/queue.js";
+import { serverRoutes } from "./http/routes/server.js";
+import { sessionRoutes } from "./http/routes/session.js";
+import { workerRoutes } from "./http/routes/workers.js";
+import { endSlowBodies } from "./http/slow-bodies.js";
+import { studioRoutes } from "./http/studio.js";
+import { checkToken } from "./http/token-check.js";
+import { validatorCompiler } from "./http/validation.js";
+import { openAiRoutes } from "./openai/routes.js";
+import { limits } from "./options/limits.js";
+
+export interface AppOptions extends Omit<Context, "access"> {
+  readonly access: Omit<Context["access"], "failures">;
+  readonly log: Logger;
+}
+
+/** A client that sends nothing more holds a connection for no longer than this. */
+const timeouts = { headersMs: 10_000, bodyIdleMs: 20_000, requestMs: 15 * 60_000, keepAliveMs: 15_000 };
+
+/** Requests in a minute from an address of another machine; this one's programs may ask as often as they like. */
+const maxRequestsPerMinute = 6000;
+
+/** Builds the application; it does not listen yet. */
+export async function buildApp({ log, ...options }: AppOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    // `logRequests` writes shorter lines, which hold no query.
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.jsonBytes,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    // We answer with error objects instead.
+    return503OnClosing: false,
+    // Event streams and waiting requests would hold up the end; they are told to end before.
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: 300 },
+    http: {
+      headersTimeout: timeouts.headersMs,
+      connectionsCheckingInterval: 2000,
+      // Refused by us, with an error object.
+      requireHostHeader: false,
+    },
+    clientErrorHandler: answerClientError,
+    frameworkErrors: answerBadUrl,
+  }) as unknown as FastifyInstance;
+
+  app.setValidatorCompiler(validatorCompiler);
+  // Answers are made from typed objects; their schemas are descriptions.
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => {
+    try {
+      done(null, body.length === 0 ? undefined : parseJson(body as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], sandbox: [] },
+    },
+    referrerPolicy: { policy: "no-referrer" },
+    // The proxy that brings TLS decides about it.
+    strictTransportSecurity: false,
+    xFrameOptions: { action: "deny" },
+  });
+  await app.register(cookie);
+  await app.register(multipart, { throwFileSizeLimit: true });
+  await app.register(rateLimit, {
+    global: true,
+    max: maxRequestsPerMinute,
+    timeWindow: 60_000,
+    allowList: ({ ip }) => isLoopback(ip.replace(/^::ffff:/, "")),
+  });
+
+  const context: Context = { ...options, access: { ...options.access, failures: watchFailures(app) } };
+  answerErrors(app);
+  logRequests(app);
+  app.addHook("onRequest", async (request) => {
+    const openness = request.routeOptions.config.openness ?? "api";
+    if (openness === "probe") return;
+    if (context.stopping.aborted)
+      throw new HttpError(503, "stopping", "The server is stopping; try again.", {
+        headers: { "retry-after": "5" },
+      });
+    checkHost(request, context.access);
+    checkOrigin(request, openness, context.access);
+    if (openness === "api") await checkToken(request, context.access);
+  });
+  endSlowBodies(app, timeouts.bodyIdleMs);
+
+  await describeRoutes(app);
+  await app.register(async (scope) => {
+    for (const routes of [
+      ...[jobRoutes, eventRoutes, blobRoutes, depthRoutes, planRoutes, queueRoutes, workerRoutes],
+      ...[modelRoutes, capabilityRoutes, sessionRoutes, serverRoutes, openAiRoutes],
+    ])
+      routes(scope, context);
+  });
+  await app.register(async (scope) => studioRoutes(scope, context));
+  return app;
+}

@@ -1,0 +1,26 @@
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { ServiceError } from "../errors.js";
+
+/**
+ * Locks a data folder. SQLite's own lock on an empty database is one that every platform has, and the operating system
+ * releases it when the process ends for whatever reason.
+ * @returns a function that releases the lock.
+ * @throws {ServiceError} `unavailable` if another process holds it.
+ */
+export function lockFolder(folder: string): () => void {
+  const database = new Database(join(folder, "lock"), { timeout: 0 });
+  try {
+    database.exec("BEGIN EXCLUSIVE");
+  } catch (error) {
+    database.close();
+    if ((error as { code?: string }).code?.startsWith("SQLITE_BUSY"))
+      throw new ServiceError(
+        "unavailable",
+        "Another server uses this data folder; stop it, or choose another data folder.",
+        { cause: error },
+      );
+    throw error;
+  }
+  return () => database.close();
+}

@@ -1,0 +1,56 @@
+import { existsSync, rmSync } from "node:fs";
+import { ServiceError } from "../errors.js";
+import { isDiskFull, writeDurably } from "./durable-file.js";
+
+/** Room for thousands of failed jobs in the ledger and its journal. */
+const reserveBytes = 8 * 2 ** 20;
+
+/** The error for a disk without room. */
+export const diskFull = (cause?: unknown): ServiceError =>
+  new ServiceError(
+    "disk_full",
+    "The disk of the server is full; delete jobs or free some space, then try again.",
+    { cause, retryAfterSeconds: 60 },
+  );
+
+/** A file that is deleted when the disk is full, so that the ledger can still record what happened. */
+export class Reserve {
+  readonly #path: string;
+  #making: Promise<boolean> | null = null;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Whether the disk had room for it. */
+  get held(): boolean {
+    return existsSync(this.#path);
+  }
+
+  /** Gives its room to others. */
+  spend(): void {
+    rmSync(this.#path, { force: true });
+  }
+
+  /**
+   * Makes it again where the disk has room.
+   * @returns whether it is held now.
+   */
+  async restore(): Promise<boolean> {
+    if (this.held) return true;
+    this.#making ??= this.#make().finally(() => {
+      this.#making = null;
+    });
+    return this.#making;
+  }
+
+  async #make(): Promise<boolean> {
+    try {
+      await writeDurably(this.#path, [Buffer.alloc(reserveBytes)]);
+      return true;
+    } catch (error) {
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,173 @@
+/*
+ * The flags of `mflux-depth serve`.
+ */
+import { describeFlags, type Io, parseFlags, pick, refusePositionals } from "mflux-depth/command";
+import { OptionError } from "mflux-depth/errors";
+import { type LoadOptions, loadOptions, type OptionTable, optionsFor } from "mflux-depth/options";
+import type { AllowedModel } from "./jobs/settings.js";
+
+const placeFlags = {
+  host: {
+    kind: { type: "text" },
+    text: "The address to listen on. Any but a loopback address needs a token.",
+    default: "127.0.0.1",
+    flags: ["--host"],
+    value: "ADDRESS",
+  },
+  port: {
+    kind: { type: "integer", min: 0, max: 65_535 },
+    text: "The port to listen on; 0 picks a free one.",
+    default: 4280,
+    flags: ["--port"],
+    value: "N",
+  },
+  allowHost: {
+    kind: { type: "text" },
+    text: "A name that this server is reached by, such as that of a proxy; needs a token.",
+    flags: ["--allow-host"],
+    value: "NAME",
+    many: true,
+  },
+  tokenFile: {
+    kind: { type: "text" },
+    text: "A file with the token that callers must send; MFLUX_DEPTH_TOKEN holds the token itself.",
+    flags: ["--token-file"],
+    value: "FILE",
+  },
+  open: { kind: { type: "boolean" }, text: "Open the studio in a browser.", flags: ["--open"] },
+} as const satisfies OptionTable;
+
+const dataFlags = {
+  data: {
+    kind: { type: "text" },
+    text: "The folder of jobs and pictures.",
+    defaultText: "the platform's place for application data",
+    flags: ["--data"],
+    value: "DIR",
+  },
+  keepDays: {
+    kind: { type: "number", min: 0, exclusiveMin: true },
+    text: "Delete finished jobs after this many days, except starred ones.",
+    defaultText: "keep them",
+    flags: ["--keep-days"],
+    value: "N",
+  },
+  keepGb: {
+    kind: { type: "number", min: 0, exclusiveMin: true },
+    text: "Delete the oldest finished jobs, except starred ones, when the folder takes more than this, in GB (10⁹ bytes).",
+    defaultText: "keep them",
+    flags: ["--keep-gb"],
+    value: "GB",
+  },
+  backup: {
+    kind: { type: "text" },
+    text: "Write a copy of the data folder to a file, and end. A server may be running.",
+    flags: ["--backup"],
+    value: "FILE",
+  },
+} as const satisfies OptionTable;
+
+const jobFlags = {
+  maxQueue: {
+    kind: { type: "integer", min: 1, max: 100_000 },
+    text: "The most jobs that wait.",
+    default: 1000,
+    flags: ["--max-queue"],
+    value: "N",
+  },
+  idleMinutes: {
+    kind: { type: "number", min: 0, exclusiveMin: true },
+    text: "Release the model after this long without a job.",
+    default: 10,
+    flags: ["--idle-minutes"],
+    value: "N",
+  },
+  allowModel: {
+    kind: { type: "text" },
+    text: "A model that requests may name: a repository, or NAME=FOLDER, of which only NAME is shown.",
+    flags: ["--allow-model"],
+    value: "NAME",
+    many: true,
+  },
+  logPrompts: {
+    kind: { type: "boolean" },
+    text: "Write prompts into the log.",
+    flags: ["--log-prompts"],
+  },
+} as const satisfies OptionTable;
+
+const { default: _, ...model } = loadOptions.model;
+const loadFlags = {
+  ...optionsFor(loadOptions, "generate"),
+  model: { ...model, defaultText: "FLUX.1-Depth-dev if it is on this machine, otherwise tiny-world" },
+} as const satisfies OptionTable;
+
+const helpFlag = {
+  help: { kind: { type: "boolean" }, text: "Show this text.", flags: ["--help", "-h"] },
+} as const satisfies OptionTable;
+
+const flags = { ...placeFlags, ...dataFlags, ...jobFlags, ...loadFlags, ...helpFlag };
+
+/** The whole text of `--help`. */
+export const usage = `Usage: mflux-depth serve [FLAGS]
+
+Serves depth-guided generation over HTTP, and the studio, a web page, on the same address. Jobs outlive this process.
+The address is printed on standard output once requests are accepted; the log goes to standard error.
+
+${describeFlags("The server", placeFlags)}
+${describeFlags("The data", dataFlags)}
+${describeFlags("The jobs", jobFlags)}
+${describeFlags("The model of requests that name none", { ...loadFlags, ...helpFlag })}
+Example: mflux-depth serve --open
+`;
+
+export interface ServeSettings {
+  readonly host: string;
+  readonly port: number;
+  readonly allowedHosts: readonly string[];
+  readonly tokenFile: string | undefined;
+  readonly open: boolean;
+  readonly data: string | undefined;
+  readonly keepDays: number | undefined;
+  readonly keepGb: number | undefined;
+  readonly backup: string | undefined;
+  readonly maxQueue: number;
+  readonly idleMinutes: number;
+  readonly allowedModels: readonly AllowedModel[];
+  readonly logPrompts: boolean;
+  readonly load: LoadOptions;
+}
+
+/** @throws {OptionError} for wrong usage. */
+export function readSettings(argv: readonly string[], env: Io["env"]): ServeSettings {
+  const { values, positionals } = parseFlags(flags, argv, env);
+  refusePositionals(positionals);
+  return {
+    host: values.host ?? placeFlags.host.default,
+    port: values.port ?? placeFlags.port.default,
+    allowedHosts: (values.allowHost ?? []).map((name) => name.toLowerCase()),
+    tokenFile: values.tokenFile,
+    open: values.open ?? false,
+    data: values.data,
+    keepDays: values.keepDays,
+    keepGb: values.keepGb,
+    backup: values.backup,
+    maxQueue: values.maxQueue ?? jobFlags.maxQueue.default,
+    idleMinutes: values.idleMinutes ?? jobFlags.idleMinutes.default,
+    allowedModels: (values.allowModel ?? []).map(allowedModel),
+    logPrompts: values.logPrompts ?? false,
+    load: pick(values, loadFlags),
+  };
+}
+
+function allowedModel(text: string): AllowedModel {
+  const equals = text.indexOf("=");
+  if (equals < 0) return { name: text };
+  const [name, folder] = [text.slice(0, equals), text.slice(equals + 1)];
+  if (name.trim() === "" || folder.trim() === "")
+    throw new OptionError(
+      "--allow-model",
+      `--allow-model must be a repository or NAME=FOLDER, not ${JSON.stringify(text)}.`,
+    );
+  return { name, folder };
+}

@@ -1,0 +1,43 @@
+import type { JobEvent } from "../contract/index.js";
+import type { StreamEvent } from "./stream-event.js";
+
+type Listener<Event> = (event: Event) => void;
+
+/** Hands live events to those who listen. */
+export class EventHub {
+  readonly #ofJobs = new Map<string, Set<Listener<JobEvent>>>();
+  readonly #ofAll = new Set<Listener<StreamEvent>>();
+
+  /** @returns a function that ends the subscription. */
+  subscribe(jobId: string, listener: Listener<JobEvent>): () => void {
+    const listeners = this.#ofJobs.get(jobId) ?? new Set();
+    this.#ofJobs.set(jobId, listeners);
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#ofJobs.get(jobId) === listeners) this.#ofJobs.delete(jobId);
+    };
+  }
+
+  /** @returns a function that ends the subscription. */
+  subscribeToAll(listener: Listener<StreamEvent>): () => void {
+    this.#ofAll.add(listener);
+    return () => this.#ofAll.delete(listener);
+  }
+
+  /** Whether anybody would receive an event of a job. */
+  hears(jobId: string): boolean {
+    return this.#ofAll.size > 0 || this.#ofJobs.has(jobId);
+  }
+
+  publish(event: JobEvent): void {
+    for (const listener of [...(this.#ofJobs.get(event.data.job) ?? [])]) listener(event);
+    const { id } = event;
+    this.publishToAll({ ...event, data: { ...event.data, event_id: id } } as StreamEvent);
+  }
+
+  /** Publishes an event that is no job's own. */
+  publishToAll(event: StreamEvent): void {
+    for (const listener of [...this.#ofAll]) listener(event);
+  }
+}

@@ -1,0 +1,382 @@
+import type { ErrorObject, EventData, JobEvent, JobObject } from "../contract/index.js";
+import { ServiceError } from "../errors.js";
+import type { Duration } from "../ledger/durations.js";
+import type { EventRecord } from "../ledger/events.js";
+import type { ArtifactRecord } from "../ledger/files.js";
+import { isId } from "../ledger/ids.js";
+import type { FinalState, Interruption, JobRecord, NewJob } from "../ledger/jobs.js";
+import type { Ledger } from "../ledger/ledger.js";
+import { EventHub } from "./event-hub.js";
+import { jobObjectOf } from "./job-object.js";
+import { LiveAttempt, type Preview } from "./live.js";
+import type { StreamEvent } from "./stream-event.js";
+import { previewUrl } from "./urls.js";
+
+/** Something worth measuring, as it happens. */
+export type Measurement =
+  | { readonly name: "queue_wait" | "model_load" | "step"; readonly seconds: number }
+  | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
+
+/** How a job ends. */
+export interface JobEnd {
+  readonly state: FinalState;
+  readonly step?: number | undefined;
+  readonly error?: ErrorObject;
+  readonly artifacts?: readonly ArtifactRecord[];
+  /** What was measured, for estimates of other jobs. */
+  readonly duration?: Duration & { readonly workload: string };
+}
+
+/** Progress that is only worth telling while it is new. */
+type ProgressName = "load" | "stage" | "step";
+
+/** How often positions in the queue are told again. */
+const positionMs = 1000;
+
+/** As many past events as a client of the stream of all jobs gets at once. */
+const mostPast = 10_000;
+
+/**
+ * What happens to jobs: each method changes the ledger and tells those who listen, in this order. Whatever an old
+ * attempt reports is dropped, and the method returns false.
+ */
+export class History {
+  readonly #ledger: Ledger;
+  readonly #measure: (measurement: Measurement) => void;
+  readonly hub = new EventHub();
+  readonly #live = new Map<string, LiveAttempt>();
+  /** Places of queued jobs; null when the queue has changed since they were counted. */
+  #positions: ReadonlyMap<string, number> | null = null;
+  /** The positions that were last told. */
+  readonly #told = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(ledger: Ledger, measure: (measurement: Measurement) => void = () => {}) {
+    this.#ledger = ledger;
+    this.#measure = measure;
+    this.#timer = setInterval(() => this.#tellPositions(), positionMs);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  // ---------------------------------------------------------------- reading
+
+  /** @throws {ServiceError} `not_found` */
+  find(id: string): JobRecord {
+    const job = isId(id) ? this.#ledger.jobs.find(id) : null;
+    if (!job) throw new ServiceError("not_found", "There is no job with this id; it may have been deleted.");
+    return job;
+  }
+
+  object(job: JobRecord): JobObject {
+    const live = this.#live.get(job.id);
+    return jobObjectOf(job, {
+      artifacts: job.state === "succeeded" ? this.#ledger.files.artifactsOf(job.id) : [],
+      position: job.state === "queued" ? this.positionOf(job.id) : null,
+      step: live && live.attempt === job.attempt && job.state === "running" ? live.step : null,
+    });
+  }
+
+  /** The number of queued jobs ahead. */
+  positionOf(id: string): number {
+    return this.#currentPositions().get(id) ?? 0;
+  }
+
+  /** The latest preview of a running job. */
+  previewOf(id: string): Preview | null {
+    return this.#live.get(id)?.preview ?? null;
+  }
+
+  /** Events of a job after an id, oldest first. */
+  past(id: string, after: number): readonly JobEvent[] {
+    const durable = this.#ledger.events.ofJob(id, after).map((record) => this.#jobEvent(record));
+    const live = this.#live.get(id)?.events.filter((event) => event.id > after) ?? [];
+    return [...durable, ...live].sort((a, b) => a.id - b.id);
+  }
+
+  /** Events of all jobs after an id, oldest first. */
+  pastOfAll(after: number): readonly StreamEvent[] {
+    const durable = this.#ledger.events.ofAll(after, mostPast).flatMap((record) => this.#streamEvent(record));
+    const live = [...this.#live.values()]
+      .flatMap(({ events }) => events)
+      .filter(({ id }) => id > after)
+      .map(forAll);
+    return [...durable, ...live].sort((a, b) => a.id - b.id);
+  }
+
+  // ---------------------------------------------------------------- what clients do
+
+  submitted(job: NewJob, blobs: readonly string[]): JobRecord {
+    return this.#record(job.id, () => {
+      this.#ledger.jobs.insert(job);
+      for (const sha256 of blobs) this.#ledger.files.useBlob(job.id, sha256);
+      this.#positions = null;
+      const position = this.positionOf(job.id);
+      this.#told.set(job.id, position);
+      const events = [this.#durable(job.id, 0, "queued", { position })];
+      for (const message of job.warnings) events.push(this.#durable(job.id, 0, "warning", { message }));
+      return events;
+    })!;
+  }
+
+  /** Cancels a queued job. @returns false if it is not queued. */
+  cancelledQueued(id: string, now: number = Date.now()): boolean {
+    const job = this.#record(id, () => {
+      const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
+      if (!this.#ledger.jobs.cancelQueued(id, now)) return false;
+      this.#leaveQueue(id);
+      return [this.#durable(id, attempt, "cancelled", {})];
+    });
+    return job !== null;
+  }
+
+  cancelRequested(id: string): boolean {
+    return this.#record(id, () => this.#ledger.jobs.requestCancel(id) && [this.#updated(id)]) !== null;
+  }
+
+  starred(id: string, starred: boolean): boolean {
+    return this.#record(id, () => this.#ledger.jobs.setStarred(id, starred) && [this.#updated(id)]) !== null;
+  }
+
+  /** @returns false if the job is not queued. */
+  prioritized(id: string, priority: number): boolean {
+    return (
+      this.#record(id, () => {
+        if (!this.#ledger.jobs.setPriority(id, priority)) return false;
+        this.#positions = null;
+        return [this.#updated(id)];
+      }) !== null
+    );
+  }
+
+  /** Deletes a finished job. @returns false if it has not finished. */
+  deleted(id: string, now: number = Date.now()): boolean {
+    const event = this.#ledger.write(() => {
+      this.#ledger.files.releaseBlobs(id, now);
+      return (
+        this.#ledger.jobs.remove(id) &&
+        this.#insert({ jobId: null, name: "deleted", attempt: 0, data: { job: id } })
+      );
+    });
+    if (event) this.#publish(event);
+    return event !== false;
+  }
+
+  queueChanged(paused: boolean): void {
+    const event = this.#ledger.write(() => {
+      this.#ledger.settings.paused = paused;
+      return this.#insert({ jobId: null, name: "queue", attempt: 0, data: { paused } });
+    });
+    this.#publish(event);
+  }
+
+  // ---------------------------------------------------------------- what attempts do
+
+  started(id: string, attempt: number, worker: string, now: number = Date.now()): boolean {
+    const job = this.#record(id, () => {
+      if (!this.#ledger.jobs.start(id, attempt, worker, now)) return false;
+      this.#leaveQueue(id);
+      return [this.#durable(id, attempt, "started", { worker })];
+    });
+    if (!job) return false;
+    this.#live.set(id, new LiveAttempt(attempt, job.step));
+    if (attempt === 1) this.#measure({ name: "queue_wait", seconds: (now - job.createdAt) / 1000 });
+    return true;
+  }
+
+  /** The attempt continues from a step of an earlier one. */
+  resumed(id: string, attempt: number, step: number): boolean {
+    const job = this.#record(
+      id,
+      () =>
+        this.#ledger.jobs.setStep(id, attempt, step) && [
+          this.#durable(id, attempt, "resumed", { from_step: step }),
+        ],
+    );
+    const live = this.#liveOf(id, attempt);
+    if (live) live.step = step;
+    return job !== null;
+  }
+
+  /** The attempt begins with the first step, because nothing fits to continue from. */
+  beganAnew(id: string, attempt: number): boolean {
+    const live = this.#liveOf(id, attempt);
+    if (live) live.step = 0;
+    return this.#ledger.write(() => this.#ledger.jobs.setStep(id, attempt, 0));
+  }
+
+  warned(id: string, attempt: number, message: string): boolean {
+    return (
+      this.#record(
+        id,
+        () =>
+          this.#ledger.jobs.warn(id, attempt, message) && [
+            this.#durable(id, attempt, "warning", { message }),
+          ],
+      ) !== null
+    );
+  }
+
+  /** A checkpoint of this step is on the disk. */
+  checkpointed(id: string, attempt: number, step: number): boolean {
+    return this.#ledger.write(() => this.#ledger.jobs.checkpoint(id, attempt, step));
+  }
+
+  progressed<Name extends ProgressName>(
+    id: string,
+    attempt: number,
+    name: Name,
+    data: EventData[Name],
+  ): boolean {
+    const live = this.#liveOf(id, attempt);
+    if (!live) return false;
+    if (name === "step") {
+      const { step, seconds } = data as EventData["step"];
+      live.step = step;
+      this.#measure({ name: "step", seconds });
+    }
+    this.#tell(live, id, name, data);
+    return true;
+  }
+
+  previewed(id: string, attempt: number, preview: Preview): boolean {
+    const live = this.#liveOf(id, attempt);
+    if (!live) return false;
+    live.preview = preview;
+    this.#tell(live, id, "preview", { step: preview.step, url: previewUrl(id, preview.step) });
+    return true;
+  }
+
+  modelLoaded(seconds: number): void {
+    this.#measure({ name: "model_load", seconds });
+  }
+
+  /** The attempt has ended, but not the job: it waits again. */
+  interrupted(id: string, attempt: number, how: Interruption, now: number = Date.now()): boolean {
+    const job = this.#record(id, () => {
+      if (!this.#ledger.jobs.interrupt(id, attempt, how, now)) return false;
+      this.#positions = null;
+      const position = this.positionOf(id);
+      this.#told.set(id, position);
+      return [this.#durable(id, attempt, "queued", { position })];
+    });
+    if (job) this.#live.delete(id);
+    return job !== null;
+  }
+
+  finished(id: string, attempt: number, end: JobEnd, now: number = Date.now()): boolean {
+    const { state, error = null, artifacts = [], duration } = end;
+    const step = end.step ?? this.#liveOf(id, attempt)?.step;
+    const job = this.#record(id, () => {
+      if (!this.#ledger.jobs.finish(id, attempt, { state, step, error }, now)) return false;
+      for (const artifact of artifacts) this.#ledger.files.addArtifact(id, artifact);
+      if (duration) this.#ledger.durations.add(duration.workload, duration);
+      this.#live.delete(id);
+      return [this.#durable(id, attempt, state, {})];
+    });
+    if (!job) return false;
+    this.#measure({ name: "job", outcome: state, seconds: (now - job.startedAt!) / 1000 });
+    return true;
+  }
+
+  // ---------------------------------------------------------------- events
+
+  /**
+   * Writes something about a job together with its events, then publishes them.
+   * @param work returns the events, or false if nothing is to change.
+   * @returns the job as it is then; null if nothing changed.
+   */
+  #record(id: string, work: () => readonly EventRecord[] | false): JobRecord | null {
+    const events = this.#ledger.write(work);
+    if (!events) return null;
+    for (const event of events) this.#publish(event);
+    return this.#ledger.jobs.find(id);
+  }
+
+  #insert(event: Omit<EventRecord, "id">): EventRecord {
+    const record = { ...event, id: this.#ledger.events.nextId() };
+    this.#ledger.events.insert(record);
+    return record;
+  }
+
+  #durable(jobId: string, attempt: number, name: keyof EventData, data: object): EventRecord {
+    return this.#insert({ jobId, name, attempt, data });
+  }
+
+  #updated(jobId: string): EventRecord {
+    return this.#insert({ jobId, name: "updated", attempt: 0, data: {} });
+  }
+
+  #publish(record: EventRecord): void {
+    if (record.jobId !== null && !this.hub.hears(record.jobId)) return;
+    if (isOfStream(record)) for (const event of this.#streamEvent(record)) this.hub.publishToAll(event);
+    else this.hub.publish(this.#jobEvent(record));
+  }
+
+  /** Tells about progress, which only memory keeps. */
+  #tell<Name extends ProgressName | "preview">(
+    live: LiveAttempt,
+    id: string,
+    name: Name,
+    data: EventData[Name],
+  ): void {
+    const event = {
+      id: this.#ledger.write(() => this.#ledger.events.nextId()),
+      event: name,
+      data: { job: id, attempt: live.attempt, ...data },
+    } as JobEvent;
+    live.keep(event);
+    this.hub.publish(event);
+  }
+
+  #jobEvent({ id, jobId, name, attempt, data }: EventRecord): JobEvent {
+    const result = isFinal(name) ? { result: this.object(this.find(jobId!)) } : {};
+    return { id, event: name, data: { job: jobId, attempt, ...(data as object), ...result } } as JobEvent;
+  }
+
+  #streamEvent(record: EventRecord): readonly StreamEvent[] {
+    const { id, jobId, name, data } = record;
+    if (!isOfStream(record)) return [forAll(this.#jobEvent(record))];
+    const content = jobId === null ? data : { result: this.object(this.find(jobId)) };
+    return [{ id, event: name, data: content } as StreamEvent];
+  }
+
+  #liveOf(id: string, attempt: number): LiveAttempt | null {
+    const live = this.#live.get(id);
+    return live?.attempt === attempt ? live : null;
+  }
+
+  // ---------------------------------------------------------------- positions
+
+  #leaveQueue(id: string): void {
+    this.#positions = null;
+    this.#told.delete(id);
+  }
+
+  #currentPositions(): ReadonlyMap<string, number> {
+    this.#positions ??= new Map(this.#ledger.jobs.queuedIds().map((id, index) => [id, index]));
+    return this.#positions;
+  }
+
+  #tellPositions(): void {
+    if (this.#positions !== null && this.#told.size === 0) return;
+    for (const [id, position] of this.#currentPositions()) {
+      if (this.#told.get(id) === position || !this.hub.hears(id)) continue;
+      this.#told.set(id, position);
+      const { attempt } = this.find(id);
+      const eventId = this.#ledger.write(() => this.#ledger.events.nextId());
+      this.hub.publish({ id: eventId, event: "queued", data: { job: id, attempt, position } });
+    }
+  }
+}
+
+const finalStates: readonly string[] = ["succeeded", "failed", "cancelled"] satisfies FinalState[];
+const isFinal = (name: string): boolean => finalStates.includes(name);
+
+/** Whether an event is only part of the stream of all jobs. */
+const isOfStream = ({ name }: EventRecord): boolean => ["updated", "deleted", "queue"].includes(name);
+
+const forAll = (event: JobEvent): StreamEvent =>
+  ({ ...event, data: { ...event.data, event_id: event.id } }) as StreamEvent;

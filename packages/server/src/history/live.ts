@@ -1,0 +1,34 @@
+import type { JobEvent } from "../contract/index.js";
+
+/** An encoded preview. */
+export interface Preview {
+  readonly step: number;
+  readonly bytes: Uint8Array;
+  readonly mime: string;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What a running attempt has done that the ledger does not keep. */
+export class LiveAttempt {
+  readonly attempt: number;
+  step: number;
+  preview: Preview | null = null;
+  readonly #stages: JobEvent[] = [];
+  readonly #latest = new Map<string, JobEvent>();
+
+  constructor(attempt: number, step: number) {
+    this.attempt = attempt;
+    this.step = step;
+  }
+
+  keep(event: JobEvent): void {
+    if (event.event === "stage") this.#stages.push(event);
+    else this.#latest.set(event.event, event);
+  }
+
+  /** Every stage event, and the latest of the other kinds. */
+  get events(): readonly JobEvent[] {
+    return [...this.#stages, ...this.#latest.values()];
+  }
+}

@@ -1,0 +1,180 @@
+/*
+ * JSON Schemas of the objects in answers (`contract/`), for OpenAPI.
+ */
+import { jobStates } from "../contract/index.js";
+
+type Schema = Readonly<Record<string, unknown>>;
+
+const text = { type: "string" } as const;
+const integer = { type: "integer" } as const;
+const number = { type: "number" } as const;
+const boolean = { type: "boolean" } as const;
+const time = { type: "string", format: "date-time" } as const;
+const options = { type: "object", additionalProperties: true } as const;
+
+const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
+const list = (items: Schema): Schema => ({ type: "array", items });
+
+/** An object that has all of these fields. */
+const object = (properties: Readonly<Record<string, Schema>>): Schema => ({
+  type: "object",
+  properties,
+  required: Object.keys(properties),
+});
+
+/** A reference to a component. */
+export const ref = (name: keyof typeof components): Schema => ({ $ref: `${name}#` });
+
+const artifact = {
+  url: text,
+  width: integer,
+  height: integer,
+  mime: text,
+  bytes: integer,
+  sha256: { type: "string", pattern: "^[0-9a-f]{64}$" },
+} as const;
+
+export const components = {
+  Error: object({
+    error: object({
+      message: text,
+      type: text,
+      param: { ...nullable(text), description: "The path of the field in the body." },
+      code: { type: "string", description: "A stable name of what went wrong." },
+    }),
+  }),
+  Artifact: object(artifact),
+  Image: object({ ...artifact, seed: nullable(integer) }),
+  Job: object({
+    id: text,
+    kind: { enum: ["generate", "depth"] },
+    state: { enum: jobStates },
+    cancel_requested: boolean,
+    priority: integer,
+    starred: boolean,
+    created_at: time,
+    started_at: nullable(time),
+    finished_at: nullable(time),
+    position: {
+      ...nullable(integer),
+      description: "An estimate of the queued jobs ahead; null once it runs.",
+    },
+    attempt: integer,
+    step: integer,
+    steps: nullable(integer),
+    seed: nullable(integer),
+    request: { ...options, description: "With defaults filled in, and pictures as blobs." },
+    load: options,
+    preview_every: integer,
+    warnings: list(text),
+    error: nullable({ $ref: "JobError#" }),
+    worker: nullable(text),
+    metadata: { type: "object", additionalProperties: text },
+    image: nullable({ $ref: "Image#" }),
+    images: list({ $ref: "Image#" }),
+    depth: nullable({ $ref: "Artifact#" }),
+  }),
+  JobError: object({ message: text, type: text, param: nullable(text), code: text }),
+  JobPage: object({ data: list({ $ref: "Job#" }), next_cursor: nullable(text) }),
+  Blob: object({ id: text, mime: text, width: integer, height: integer, bytes: integer }),
+  Queue: object({ paused: boolean, queued: integer, running: integer }),
+  Worker: object({
+    id: text,
+    state: { enum: ["idle", "busy", "draining", "lost"] },
+    model: nullable(text),
+    job: nullable(text),
+    device: text,
+    memory_bytes: integer,
+    last_seen: time,
+  }),
+  Workers: object({ data: list({ $ref: "Worker#" }) }),
+  Model: object({
+    id: text,
+    object: { const: "model" },
+    created: integer,
+    owned_by: text,
+    ready: { type: "boolean", description: "Whether all its files are on this machine." },
+    bytes: nullable(integer),
+    loaded: boolean,
+  }),
+  Models: object({ object: { const: "list" }, data: list({ $ref: "Model#" }) }),
+  Plan: object({
+    fits: boolean,
+    peak_bytes: integer,
+    available_bytes: integer,
+    stages: list(object({ stage: text, weights_bytes: integer, working_bytes: integer })),
+    estimated_seconds: nullable(number),
+    alternatives: list(
+      object({
+        changes: { type: "object", properties: { request: options, load: options } },
+        peak_bytes: integer,
+      }),
+    ),
+    notes: list(text),
+  }),
+  Capabilities: object({
+    version: text,
+    kinds: object({ generate: options, depth: options }),
+    load: options,
+    defaults: options,
+    device: text,
+    memory: object({ total_bytes: integer, available_bytes: integer }),
+    limits: object({
+      picture_bytes: integer,
+      picture_pixels: integer,
+      prompt_characters: integer,
+      json_bytes: integer,
+      file_parts: integer,
+      queued_jobs: integer,
+    }),
+  }),
+  Readiness: object({ ready: boolean, checks: { type: "object", additionalProperties: text } }),
+  OpenAiImages: {
+    type: "object",
+    properties: {
+      created: integer,
+      data: list({ type: "object", properties: { b64_json: text, url: text } }),
+      output_format: text,
+      size: text,
+    },
+    required: ["created", "data"],
+  },
+} as const satisfies Readonly<Record<string, Schema>>;
+
+/** The answers of a route, each with a description, and the error object for everything else. */
+export const answers = (byStatus: Readonly<Record<number, Schema>>): Schema => ({
+  ...byStatus,
+  default: { description: "An error", ...content("application/json", ref("Error")) },
+});
+
+/** An answer in JSON. */
+export const json = (description: string, name: keyof typeof components): Schema => ({
+  description,
+  ...content("application/json", ref(name)),
+});
+
+/** An answer that is a file of one of these types. */
+export const file = (description: string, ...mimes: readonly string[]): Schema => ({
+  description,
+  content: Object.fromEntries(
+    mimes.map((mime) => [mime, { schema: { type: "string", contentMediaType: mime } }]),
+  ),
+});
+
+export const empty = (description: string): Schema => ({ description, type: "null" });
+
+const content = (mime: string, schema: Schema): Schema => ({ content: { [mime]: { schema } } });
+
+/** The path's id. */
+export const idParams = {
+  type: "object",
+  properties: { id: { type: "string", minLength: 1 } },
+  required: ["id"],
+} as const;
+
+/** A query with no parameters but these. */
+export const query = (properties: Readonly<Record<string, Schema>> = {}): Schema => ({
+  type: "object",
+  properties,
+  additionalProperties: false,
+});

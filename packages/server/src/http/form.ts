@@ -1,0 +1,113 @@
+/*
+ * Reads multipart forms: pictures as files, everything else as text.
+ */
+import type { MultipartFile } from "@fastify/multipart";
+import type { FastifyRequest } from "fastify";
+import type { JobService } from "../jobs/service.js";
+import { limits } from "../options/limits.js";
+import { HttpError, invalidValue } from "./error.js";
+
+/** A form: texts, and the ids of the pictures that were stored. */
+export interface Form {
+  readonly texts: ReadonlyMap<string, string>;
+  readonly pictures: ReadonlyMap<string, string>;
+}
+
+/** The most text that a form holds besides its pictures. */
+const maxTextBytes = limits.jsonBytes;
+
+const partLimits = {
+  fileSize: limits.pictureBytes,
+  files: limits.fileParts + 1,
+  fields: 100,
+  fieldSize: maxTextBytes,
+  fieldNameSize: 100,
+  headerPairs: 20,
+};
+
+/**
+ * Reads a form to its end and stores its pictures.
+ * @param isPicture whether a part of this name is a picture; a file of another name is read as text.
+ * @throws {HttpError} 400 for a form that is damaged or has a part twice, 413 for a part that is too large, and what
+ * storing a picture throws.
+ */
+export async function readForm(
+  request: FastifyRequest,
+  service: JobService,
+  isPicture: (name: string) => boolean,
+): Promise<Form> {
+  const texts = new Map<string, string>();
+  const pictures = new Map<string, string>();
+  let files = 0;
+  let textBytes = 0;
+  const addText = (name: string, text: string): void => {
+    textBytes += text.length;
+    if (textBytes > maxTextBytes)
+      throw new HttpError(413, "too_large", "The form has too much text.", { param: name });
+    texts.set(name, text);
+  };
+  try {
+    for await (const part of request.parts({ limits: partLimits })) {
+      const name = part.fieldname;
+      if (texts.has(name) || pictures.has(name))
+        throw invalidValue(name, `The form has the part ${name} twice.`);
+      if (part.type === "field") {
+        if (part.valueTruncated)
+          throw new HttpError(413, "too_large", `The part ${name} is too large.`, { param: name });
+        addText(name, String(part.value));
+      } else if (!isPicture(name)) {
+        addText(name, (await part.toBuffer()).toString("utf8"));
+      } else {
+        files++;
+        if (files > limits.fileParts)
+          throw new HttpError(413, "too_many_parts", `A form has at most ${limits.fileParts} files.`);
+        pictures.set(name, await store(part, service));
+      }
+    }
+  } catch (error) {
+    // The rest of the form is not wanted.
+    request.raw.unpipe();
+    request.raw.resume();
+    throw refusalOfForm(error);
+  }
+  return { texts, pictures };
+}
+
+/** Stores the picture of a part. @returns its id. */
+async function store(part: MultipartFile, service: JobService): Promise<string> {
+  try {
+    const { blob } = await service.blobs.put(part.file, {
+      bytes: limits.pictureBytes,
+      pixels: limits.picturePixels,
+    });
+    return blob.id;
+  } catch (error) {
+    throw asPictureOf(part.fieldname, error);
+  }
+}
+
+/** The refusal of a picture that is part of a larger body: it names the field, and 415 is for uploads alone. */
+export function asPictureOf(param: string, error: unknown): unknown {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (code === "unsupported_image" || code === "not_found")
+    return new HttpError(400, "invalid_image", message, { param, cause: error });
+  if (code === "image_too_large")
+    return new HttpError(413, "image_too_large", message, { param, cause: error });
+  return error;
+}
+
+function refusalOfForm(error: unknown): unknown {
+  switch ((error as { code?: unknown }).code) {
+    case "FST_REQ_FILE_TOO_LARGE":
+      return new HttpError(413, "too_large", "A file of the form is too large.", { cause: error });
+    case "FST_FILES_LIMIT":
+    case "FST_PARTS_LIMIT":
+    case "FST_FIELDS_LIMIT":
+      return new HttpError(413, "too_many_parts", `A form has at most ${limits.fileParts} files.`, {
+        cause: error,
+      });
+  }
+  if (error instanceof Error && error.name === "Error")
+    return new HttpError(400, "malformed_form", "The form is damaged or incomplete.", { cause: error });
+  return error;
+}

@@ -1,0 +1,66 @@
+/*
+ * The log: one line of JSON for each request and each change of a job, on standard error. Neither tokens nor cookies
+ * nor queries reach it, and prompts only on request.
+ */
+import type { Writable } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { type Logger, pino } from "pino";
+import type { JobService, StreamEvent } from "../jobs/service.js";
+
+export type { Logger };
+
+export const logTo = (stream: Writable): Logger =>
+  pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
+    stream,
+  );
+
+/** Logs every request when it has been answered, or when its client has left. */
+export function logRequests(app: FastifyInstance): void {
+  app.addHook("onRequest", async (request, reply) => {
+    const began = performance.now();
+    reply.raw.once("close", () => {
+      const { statusCode, writableFinished } = reply.raw;
+      request.log.info(
+        {
+          method: request.method,
+          path: request.url.split("?")[0]?.slice(0, 200),
+          status: statusCode,
+          ms: Math.round(performance.now() - began),
+          ...(!writableFinished && { aborted: true }),
+        },
+        "request",
+      );
+    });
+  });
+}
+
+const transitions = new Set(["queued", "started", "resumed", "succeeded", "failed", "cancelled", "deleted"]);
+
+/** Logs every change of a job's state. @returns a function that ends it. */
+export function logJobs(
+  service: JobService,
+  log: Logger,
+  options: { readonly prompts: boolean },
+): () => void {
+  const seen = new Set<string>();
+  return service.subscribe(null, (event: StreamEvent) => {
+    if (!transitions.has(event.event) || event.event === "queue") return;
+    const { data } = event;
+    const id = "job" in data ? data.job : data.result.id;
+    // Positions change while a job waits; it is queued once.
+    if (event.event === "queued" && seen.has(id)) return;
+    if (event.event === "queued") seen.add(id);
+    else if ("result" in data) seen.delete(id);
+    log.info(
+      {
+        job: id,
+        state: event.event,
+        ...("attempt" in data && { attempt: data.attempt }),
+        ...("result" in data && data.result.error && { error: data.result.error.code }),
+        ...(options.prompts && event.event === "queued" && { prompt: service.get(id).request.prompt }),
+      },
+      "job",
+    );
+  });
+}

@@ -1,0 +1,127 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { terminalEvents } from "../../contract/index.js";
+import { answers, empty, file, idParams, query } from "../components.js";
+import type { Context } from "../context.js";
+import { HttpError, invalidValue } from "../error.js";
+import { EventStream, type StreamedEvent } from "../event-stream.js";
+
+const tags = ["Events"];
+/** More streams than any page and its programs need; each holds a connection. */
+const maxStreams = 1000;
+
+const afterQuery = query({
+  after: {
+    type: "string",
+    maxLength: 20,
+    description: "Continue after this event; `Last-Event-ID` goes first.",
+  },
+});
+const headers = {
+  type: "object",
+  properties: { "last-event-id": { type: "string", description: "Continue after this event." } },
+};
+
+interface AfterQuery {
+  after?: string;
+}
+
+export function eventRoutes(app: FastifyInstance, { service, metrics, stopping }: Context): void {
+  let streams = 0;
+
+  /** Starts a stream that ends with its reader, with the server, or by `end`. */
+  function open(reply: FastifyReply, onEnd: () => void): EventStream {
+    if (streams >= maxStreams)
+      throw new HttpError(503, "too_many_streams", "Too many event streams are open.", {
+        headers: { "retry-after": "5" },
+      });
+    reply.hijack();
+    streams++;
+    metrics.sseClients.inc();
+    const headers = Object.fromEntries(
+      Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined),
+    ) as Record<string, string>;
+    const stream = new EventStream(reply.raw, { headers, isReplaceable });
+    const stop = (): void => stream.end();
+    stopping.addEventListener("abort", stop, { once: true });
+    reply.raw.on("close", () => {
+      streams--;
+      metrics.sseClients.dec();
+      stopping.removeEventListener("abort", stop);
+      onEnd();
+    });
+    return stream;
+  }
+
+  app.get<{ Params: { id: string }; Querystring: AfterQuery }>(
+    "/v1/jobs/:id/events",
+    {
+      exposeHeadRoute: false,
+      schema: {
+        tags,
+        summary: "Follow a job",
+        operationId: "getJobEvents",
+        params: idParams,
+        querystring: afterQuery,
+        headers,
+        response: answers({
+          200: file("Server-sent events; the last one says how the job ended", "text/event-stream"),
+          204: empty("The job has finished, and no events remain"),
+        }),
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const after = lastEventId(request, request.query.after) ?? 0;
+      const { past, finished } = service.events(id, after);
+      if (finished && past.length === 0) return reply.code(204).send();
+      let unsubscribe = (): void => {};
+      const stream = open(reply, () => unsubscribe());
+      const send = (event: StreamedEvent): void => {
+        stream.send(event);
+        if ((terminalEvents as readonly string[]).includes(event.event)) stream.end();
+      };
+      // In the same turn of the event loop as `events`: nothing is missed or repeated.
+      if (!finished) unsubscribe = service.subscribe(id, send);
+      for (const event of past) send(event);
+      return reply;
+    },
+  );
+
+  app.get<{ Querystring: AfterQuery }>(
+    "/v1/events",
+    {
+      exposeHeadRoute: false,
+      schema: {
+        tags,
+        summary: "Follow all jobs and the queue",
+        operationId: "getEvents",
+        querystring: afterQuery,
+        headers,
+        response: answers({ 200: file("Server-sent events, with ids of their own", "text/event-stream") }),
+      },
+    },
+    async (request, reply) => {
+      const after = lastEventId(request, request.query.after);
+      const past = after === null ? [] : service.eventsOfAll(after);
+      let unsubscribe = (): void => {};
+      const stream = open(reply, () => unsubscribe());
+      unsubscribe = service.subscribe(null, (event) => stream.send(event));
+      for (const event of past) stream.send(event);
+      return reply;
+    },
+  );
+}
+
+/** Steps and previews: only the latest matters to a reader that is behind. */
+const isReplaceable = ({ event }: StreamedEvent): boolean => event === "step" || event === "preview";
+
+/** The event to continue after; null when the client names none. @throws {HttpError} 400 for what is no id. */
+function lastEventId(request: FastifyRequest, after: string | undefined): number | null {
+  const header = request.headers["last-event-id"];
+  const text = typeof header === "string" && header !== "" ? header : after;
+  if (text === undefined) return null;
+  const id = Number(text);
+  if (!/^\d{1,15}$/.test(text) || !Number.isSafeInteger(id))
+    throw invalidValue(text === after ? "after" : "Last-Event-ID", "The id of an event is a whole number.");
+  return id;
+}

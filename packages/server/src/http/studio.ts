@@ -1,0 +1,58 @@
+/*
+ * The studio: a page whose files are built into this package.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import fastifyStatic from "@fastify/static";
+import type { FastifyInstance } from "fastify";
+import type { Context } from "./context.js";
+
+/** What the page may load and do: its own files, and pictures that it makes itself. */
+export const pagePolicy = [
+  "default-src 'self'",
+  "img-src 'self' blob: data:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+const missing = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>mflux-depth</title>
+<h1>The studio is not built</h1>
+<p>The server works; only its page is missing. In the repository, build it with <code>npm run build -w packages/studio</code>.</p>
+<p>The interface is described at <a href="/openapi.json">/openapi.json</a>.</p>
+</html>
+`;
+
+export async function studioRoutes(app: FastifyInstance, { studioFolder }: Context): Promise<void> {
+  if (!existsSync(join(studioFolder, "index.html"))) {
+    app.get("/", { config: { openness: "page" } }, async (_request, reply) =>
+      reply
+        .code(404)
+        .type("text/html; charset=utf-8")
+        .header("content-security-policy", pagePolicy)
+        .send(missing),
+    );
+    return;
+  }
+  // Before the token is known, the page that asks for it has to load; only the page itself may be linked to.
+  app.addHook("onRoute", (route) => {
+    route.config = { ...route.config, openness: route.url === "/" ? "page" : "public" };
+  });
+  await app.register(fastifyStatic, {
+    root: studioFolder,
+    // Each file becomes a route: nothing else can be reached.
+    wildcard: false,
+    index: "index.html",
+    cacheControl: false,
+    setHeaders(response, path) {
+      // Files in assets/ have names with their hash.
+      const isHashed = path.startsWith(join(studioFolder, "assets"));
+      response.setHeader("cache-control", isHashed ? "public, max-age=31536000, immutable" : "no-cache");
+      response.setHeader("content-security-policy", pagePolicy);
+    },
+  });
+}

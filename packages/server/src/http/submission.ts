@@ -1,0 +1,76 @@
+/*
+ * The body of a job, as JSON or as a form, made ready for the service: checked, its pictures stored.
+ */
+import { createHash } from "node:crypto";
+import type { FastifyRequest } from "fastify";
+import type { JobBody, Json, JsonOptions } from "../contract/index.js";
+import type { JobService } from "../jobs/service.js";
+import { toJsonName } from "../options/names.js";
+import { pictureNames, requestTables } from "../options/tables.js";
+import { invalidValue } from "./error.js";
+import { readForm } from "./form.js";
+import { parseJson } from "./json-body.js";
+import { storePicture } from "./pictures.js";
+
+export interface Submission {
+  readonly body: JobBody;
+  /** The same for every body that says the same, however it was sent. */
+  readonly bodyHash: string;
+}
+
+const allPictures = new Set(Object.values(requestTables).flatMap(pictureNames).map(toJsonName));
+
+/**
+ * A hook that reads a form into a body like that of JSON, so that one schema checks both.
+ * @throws {HttpError} 400 for a form without the part `job`, or with unknown parts.
+ */
+export const readJobForm =
+  (service: JobService) =>
+  async (request: FastifyRequest): Promise<void> => {
+    if (!request.isMultipart()) return;
+    const { texts, pictures } = await readForm(request, service, (name) => allPictures.has(name));
+    for (const name of texts.keys())
+      if (name !== "job")
+        throw invalidValue(
+          name,
+          `The form has a part ${name}; it takes job (JSON) and ${[...allPictures].join(", ")} (files).`,
+          {},
+        );
+    const text = texts.get("job");
+    if (text === undefined) throw invalidValue("job", "The form has no part job with the job as JSON.");
+    const job = parseJson(Buffer.from(text)) as { request?: JsonOptions } | null;
+    if (typeof job !== "object" || job === null || Array.isArray(job) || !isOptions(job.request))
+      // The schema says what is wrong with it.
+      request.body = job;
+    else {
+      for (const name of pictures.keys())
+        if (Object.hasOwn(job.request, name))
+          throw invalidValue(`request.${name}`, `${name} is given twice: in the part job and as a file.`);
+      const files = [...pictures].map(([name, blob]) => [name, { blob }] as const);
+      request.body = { ...job, request: { ...job.request, ...Object.fromEntries(files) } };
+    }
+  };
+
+const isOptions = (value: unknown): value is JsonOptions =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Stores the pictures of a checked body. @throws {HttpError} for a picture that cannot be used. */
+export async function submissionOf(body: JobBody, service: JobService): Promise<Submission> {
+  const request: Record<string, Json> = { ...body.request };
+  for (const name of pictureNames(requestTables[body.kind]).map(toJsonName)) {
+    const value = request[name];
+    if (value !== undefined && value !== null)
+      request[name] = { blob: await storePicture(value, `request.${name}`, service) };
+  }
+  const ready = { ...body, request };
+  return { body: ready, bodyHash: hashOf(ready) };
+}
+
+/** A hash of a JSON value, whatever the order of its fields. */
+export const hashOf = (value: unknown): string =>
+  createHash("sha256")
+    .update(JSON.stringify(value, (_, part: unknown) => (isOptions(part) ? sorted(part) : part)))
+    .digest("hex");
+
+const sorted = (value: object): object =>
+  Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));

@@ -1,0 +1,117 @@
+import type { Connection } from "./database.js";
+
+/** What is known of a stored picture. */
+export interface PictureFacts {
+  /** 64 hexadecimal digits. */
+  readonly sha256: string;
+  readonly mime: string;
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: number;
+}
+
+/** A file that a job made. */
+export interface ArtifactRecord extends PictureFacts {
+  /** "image-1", "image-2" …, "depth", or "depth-values". */
+  readonly name: string;
+  readonly seed: number | null;
+}
+
+/** The tables that say why a stored file is kept: uploaded blobs with their uses, and artifacts. */
+export class Files {
+  readonly #database: Connection;
+
+  constructor(database: Connection) {
+    this.#database = database;
+  }
+
+  /** Records an upload, or that it was uploaded again. @returns whether it is new. */
+  addBlob({ sha256, mime, width, height, bytes }: PictureFacts, now: number): boolean {
+    const known = this.findBlob(sha256) !== null;
+    this.#database
+      .prepare(
+        `INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)`,
+      )
+      .run(sha256, mime, width, height, bytes, now);
+    return !known;
+  }
+
+  findBlob(sha256: string): PictureFacts | null {
+    const row = this.#database
+      .prepare("SELECT sha256, mime, width, height, bytes FROM blobs WHERE sha256 = ?")
+      .get(sha256);
+    return (row as PictureFacts | undefined) ?? null;
+  }
+
+  useBlob(jobId: string, sha256: string): void {
+    this.#database.prepare("INSERT OR IGNORE INTO blob_uses VALUES (?, ?)").run(jobId, sha256);
+  }
+
+  /** Notes that the blobs of a job lose a use: their time to live starts now. */
+  releaseBlobs(jobId: string, now: number): void {
+    this.#database
+      .prepare(
+        `UPDATE blobs SET touched_at = max(touched_at, ?)
+         WHERE sha256 IN (SELECT sha256 FROM blob_uses WHERE job_id = ?)`,
+      )
+      .run(now, jobId);
+  }
+
+  /** Forgets blobs that no job uses and that were last touched before a time. @returns their hashes. */
+  expireBlobs(before: number): readonly string[] {
+    return this.#database
+      .prepare(
+        `DELETE FROM blobs WHERE touched_at < ?
+         AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.sha256 = blobs.sha256) RETURNING sha256`,
+      )
+      .pluck()
+      .all(before) as string[];
+  }
+
+  addArtifact(jobId: string, { name, sha256, mime, width, height, bytes, seed }: ArtifactRecord): void {
+    this.#database
+      .prepare("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+      .run(jobId, name, sha256, mime, width, height, bytes, seed);
+  }
+
+  /** The artifacts of a job, by name. */
+  artifactsOf(jobId: string): readonly ArtifactRecord[] {
+    return this.#database
+      .prepare(
+        "SELECT name, sha256, mime, width, height, bytes, seed FROM artifacts WHERE job_id = ? ORDER BY name",
+      )
+      .all(jobId) as ArtifactRecord[];
+  }
+
+  /** Whether anything still needs a stored file. */
+  isNeeded(sha256: string): boolean {
+    return (
+      this.#database
+        .prepare(
+          `SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs WHERE sha256 = ?)
+             OR EXISTS (SELECT 1 FROM artifacts WHERE sha256 = ?)`,
+        )
+        .get(sha256, sha256) !== undefined
+    );
+  }
+
+  /** All stored files that anything needs. */
+  needed(): readonly string[] {
+    return this.#database
+      .prepare("SELECT sha256 FROM blobs UNION SELECT sha256 FROM artifacts")
+      .pluck()
+      .all() as string[];
+  }
+
+  /** The bytes of the files of jobs, each file counted once. */
+  bytesOfJobs(): number {
+    return this.#database
+      .prepare(
+        `SELECT coalesce(sum(bytes), 0) FROM (SELECT sha256, bytes FROM artifacts
+           UNION SELECT blobs.sha256, bytes FROM blobs JOIN blob_uses USING (sha256))`,
+      )
+      .pluck()
+      .get() as number;
+  }
+}

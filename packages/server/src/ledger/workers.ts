@@ -1,0 +1,54 @@
+import type { Connection } from "./database.js";
+
+export interface WorkerRecord {
+  readonly id: string;
+  readonly draining: boolean;
+  readonly device: string;
+  readonly memoryBytes: number;
+  /** Milliseconds since 1970. */
+  readonly lastSeen: number;
+}
+
+/** The table of workers. */
+export class Workers {
+  readonly #database: Connection;
+
+  constructor(database: Connection) {
+    this.#database = database;
+  }
+
+  /** Records that a worker is there. One that is draining stays so. */
+  see({ id, device, memoryBytes, lastSeen }: Omit<WorkerRecord, "draining">): void {
+    this.#database
+      .prepare(
+        `INSERT INTO workers (id, device, memory_bytes, last_seen) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+         SET device = excluded.device, memory_bytes = excluded.memory_bytes, last_seen = excluded.last_seen`,
+      )
+      .run(id, device, memoryBytes, lastSeen);
+  }
+
+  /** @returns false if there is no such worker. */
+  setDraining(id: string, draining: boolean): boolean {
+    return (
+      this.#database.prepare("UPDATE workers SET draining = ? WHERE id = ?").run(Number(draining), id)
+        .changes > 0
+    );
+  }
+
+  find(id: string): WorkerRecord | null {
+    return this.all().find((worker) => worker.id === id) ?? null;
+  }
+
+  all(): readonly WorkerRecord[] {
+    const rows = this.#database
+      .prepare("SELECT id, draining, device, memory_bytes, last_seen FROM workers ORDER BY id")
+      .all() as { id: string; draining: number; device: string; memory_bytes: number; last_seen: number }[];
+    return rows.map(({ id, draining, device, memory_bytes, last_seen }) => ({
+      id,
+      draining: draining === 1,
+      device,
+      memoryBytes: memory_bytes,
+      lastSeen: last_seen,
+    }));
+  }
+}

@@ -1,0 +1,135 @@
+/*
+ * The fields of OpenAI's images interface: theirs, and every option of ours next to them.
+ */
+import { type JsonSchema, type OptionTable, parseOption } from "mflux-depth/options";
+import type { Json, JsonOptions } from "../contract/index.js";
+import { toJsonName, toOptionName } from "../options/names.js";
+import { schemaOf } from "../options/schemas.js";
+import { loadTable, pictureNames, requestTables } from "../options/tables.js";
+
+/** Their fields that we act on. */
+const theirs = {
+  n: {
+    kind: { type: "integer", min: 1, max: 10 },
+    default: 1,
+    text: "How many images; seeds count up.",
+    flags: [],
+  },
+  size: {
+    kind: { type: "text", max: 20 },
+    text: "WxH in pixels, or auto: the proportions of the photo.",
+    default: "auto",
+    flags: [],
+  },
+  outputFormat: {
+    kind: { type: "choice", values: ["png", "jpeg", "webp"] },
+    default: "png",
+    text: "The format of the images.",
+    flags: [],
+  },
+  outputCompression: {
+    kind: { type: "integer", min: 0, max: 100 },
+    default: 100,
+    text: "The quality of JPEG and WebP.",
+    flags: [],
+  },
+  responseFormat: {
+    kind: { type: "choice", values: ["b64_json", "url"] },
+    default: "b64_json",
+    text: "Whether images come in the answer or as addresses.",
+    flags: [],
+  },
+  partialImages: {
+    kind: { type: "integer", min: 0, max: 3 },
+    default: 0,
+    text: "How many previews a stream has.",
+    flags: [],
+  },
+  stream: { kind: { type: "boolean" }, default: false, text: "Answer with server-sent events.", flags: [] },
+} as const satisfies OptionTable;
+
+/** Their fields that change nothing here. */
+const ignored = ["quality", "style", "background", "moderation", "input_fidelity", "user"];
+
+const table: OptionTable = { ...requestTables.generate, ...loadTable, ...theirs };
+const pictures = new Set(pictureNames(requestTables.generate).map(toJsonName));
+
+const picture: JsonSchema = {
+  description: "A picture: base64, a data URL, or { blob } of an upload.",
+  anyOf: [
+    {
+      type: "object",
+      properties: { blob: { type: "string", pattern: "^sha256-[0-9a-f]{64}$" } },
+      required: ["blob"],
+      additionalProperties: false,
+    },
+    { type: "string", minLength: 1 },
+  ],
+};
+
+const { $schema: _, properties, ...schema } = schemaOf(table, picture);
+
+/** The schema of a body. */
+export const bodySchema: JsonSchema = {
+  ...schema,
+  properties: {
+    ...(properties as object),
+    ...Object.fromEntries(ignored.map((name) => [name, { description: "Accepted and ignored." }])),
+  },
+};
+
+/** The schema of a form: pictures may be files too. */
+export const formSchema: JsonSchema = {
+  ...bodySchema,
+  properties: {
+    ...(bodySchema.properties as object),
+    ...Object.fromEntries(
+      [...pictures].map((name) => [name, { type: "string", contentMediaType: "image/*" }]),
+    ),
+  },
+};
+
+/** Names of parts: clients send a list of one as "image[]". */
+export const fieldOf = (part: string): string => part.replace(/\[\]$/, "");
+
+export const isPictureField = (part: string): boolean => pictures.has(fieldOf(part));
+
+/**
+ * The value of a form's text field. Pictures may be texts too; what is unknown stays a text, and the schema refuses it.
+ * @throws {OptionError} for a text that is no value of the field.
+ */
+export function parseField(name: string, text: string): Json {
+  const spec = table[toOptionName(name)];
+  if (spec === undefined || spec.kind.type === "image") return text;
+  return parseOption(name, spec.kind, text) as Json;
+}
+
+/** A checked body. */
+export interface ImagesBody {
+  readonly n: number;
+  readonly size: string;
+  readonly output_format: "png" | "jpeg" | "webp";
+  readonly output_compression: number;
+  readonly response_format: "b64_json" | "url";
+  readonly partial_images: number;
+  readonly stream: boolean;
+  /** Options of the job, without those that were not given. */
+  readonly request: JsonOptions;
+  readonly load: JsonOptions;
+}
+
+/** Sorts the fields of a checked body by whom they concern. */
+export function sortFields(body: JsonOptions): ImagesBody {
+  const given = Object.entries(body).filter(([, value]) => value !== null);
+  const of = (part: OptionTable): JsonOptions =>
+    Object.fromEntries(given.filter(([name]) => Object.hasOwn(part, toOptionName(name))));
+  const defaults = Object.fromEntries(
+    Object.entries(theirs).map(([name, spec]) => [toJsonName(name), spec.default]),
+  );
+  return {
+    ...defaults,
+    ...of(theirs),
+    request: of(requestTables.generate),
+    load: of(loadTable),
+  } as unknown as ImagesBody;
+}

@@ -1,0 +1,18 @@
+import type { DepthJob, DepthResult } from "mflux-depth/engine";
+import type { GreyMap } from "mflux-depth/images";
+import type { JsonOptions } from "../contract/index.js";
+import { toOptionNames } from "../options/names.js";
+
+/** How a map is adjusted, with the names of kind `depth`. */
+export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjustments"]> {
+  const { depthNear, depthFar, depthGamma, invertDepth } = toOptionNames(request);
+  const given = { near: depthNear, far: depthFar, gamma: depthGamma, invert: invertDepth };
+  return given as NonNullable<DepthJob["adjustments"]>;
+}
+
+/** The adjusted map of a result that was asked for as `npy`. */
+export function mapOf({ map, width, height }: DepthResult): GreyMap {
+  // NumPy's header comes first. A copy of the values is aligned for floats.
+  const values = Uint8Array.from(map!.subarray(-4 * width * height));
+  return { data: new Float32Array(values.buffer), width, height };
+}

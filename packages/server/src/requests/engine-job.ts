@@ -1,0 +1,55 @@
+import type { EngineJob } from "mflux-depth/engine";
+import type { GenerateRequest, LoadOptions } from "mflux-depth/options";
+import type { JsonOptions } from "../contract/index.js";
+import type { JobRecord } from "../ledger/jobs.js";
+import { toJsonName, toOptionNames } from "../options/names.js";
+import { pictureNames, requestTables } from "../options/tables.js";
+import type { Lora } from "./models.js";
+import { blobOf, type Defaults } from "./resolve.js";
+
+/** The bytes of a blob. */
+export type ReadBlob = (sha256: string) => Promise<Uint8Array>;
+
+/**
+ * The loading options that the engine takes for those of a job.
+ * @throws {ServiceError} `model_not_found` if the server no longer offers the model.
+ */
+export function engineLoadOf(json: JsonOptions, { models, load }: Defaults): LoadOptions {
+  const { model, depthModel, loras, ...rest } = toOptionNames(json);
+  return {
+    ...load,
+    ...rest,
+    model: models.sourceOf(model as string, "load.model"),
+    depthModel: depthModel == null ? null : models.sourceOf(depthModel as string, "load.depth_model"),
+    loras: ((loras ?? []) as unknown as readonly Lora[]).map(({ source, scale }) => ({
+      source: models.sourceOf(source, "load.loras"),
+      scale,
+    })),
+    // A server downloads nothing.
+    offline: true,
+  };
+}
+
+/** The request that the engine takes for that of a job. */
+export async function engineRequestOf(
+  { kind, request }: Pick<JobRecord, "kind" | "request">,
+  readBlob: ReadBlob,
+): Promise<GenerateRequest> {
+  const pictures: Record<string, Uint8Array> = {};
+  for (const name of pictureNames(requestTables[kind])) {
+    const json = toJsonName(name);
+    const value = request[json] ?? null;
+    if (value !== null) pictures[name] = await readBlob(blobOf(value, `request.${json}`));
+  }
+  return { ...toOptionNames(request), ...pictures } as unknown as GenerateRequest;
+}
+
+/** A job as the engine takes it. */
+export const engineJobOf = async (
+  job: Pick<JobRecord, "kind" | "request" | "load">,
+  defaults: Defaults,
+  readBlob: ReadBlob,
+): Promise<EngineJob> => ({
+  load: engineLoadOf(job.load, defaults),
+  request: await engineRequestOf(job, readBlob),
+});

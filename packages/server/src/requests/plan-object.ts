@@ -1,0 +1,42 @@
+import type { JobPlan } from "mflux-depth/engine";
+import type { JobChanges, PlanObject } from "../contract/index.js";
+
+type Alternative = JobPlan["alternatives"][number];
+
+/**
+ * A plan as clients see it.
+ * @param estimatedSeconds null if no such job has been measured yet.
+ */
+export function planObjectOf(
+  { fits, peak, machine, stages, alternatives, notes }: JobPlan,
+  estimatedSeconds: number | null,
+): PlanObject {
+  return {
+    fits,
+    peak_bytes: Math.round(peak),
+    available_bytes: Math.round(machine.available),
+    stages: stages.map(({ stage, weights, work }) => ({
+      stage,
+      weights_bytes: Math.round(weights),
+      working_bytes: Math.round(work),
+    })),
+    estimated_seconds: estimatedSeconds,
+    // The memory policy is the server's own; no request can change it.
+    alternatives: alternatives
+      .filter(({ memory }) => memory === undefined)
+      .map((alternative) => ({ changes: changesOf(alternative), peak_bytes: Math.round(alternative.peak) })),
+    notes: [...notes],
+  };
+}
+
+const changesOf = ({ width, height, quantize }: Alternative): JobChanges => ({
+  ...(width !== undefined && height !== undefined && { request: { width, height } }),
+  ...(quantize !== undefined && { load: { quantize } }),
+});
+
+/** The part of a generation's plan that estimates depth: all that a job of kind `depth` needs. */
+export function depthPartOf(plan: JobPlan): JobPlan {
+  const stages = plan.stages.filter(({ stage }) => stage === "depth");
+  const peak = Math.max(0, ...stages.map((stage) => stage.peak));
+  return { ...plan, stages, peak, fits: peak <= plan.machine.available, alternatives: [] };
+}

@@ -1,0 +1,141 @@
+import { stepsOf } from "mflux-depth/engine";
+import {
+  checkOptions,
+  type GenerateRequest,
+  type LoadOptions,
+  type OptionTable,
+  refuseUnknown,
+  resolveLoadOptions,
+  resolveRequest,
+} from "mflux-depth/options";
+import type { JobBody, Json, JsonOptions } from "../contract/index.js";
+import { ServiceError } from "../errors.js";
+import type { NewJob } from "../ledger/jobs.js";
+import { toJsonName, toOptionNames } from "../options/names.js";
+import { loadTable, pictureNames, requestTables } from "../options/tables.js";
+import { serviceErrorOf } from "./failure.js";
+import { withJsonNames } from "./messages.js";
+import type { AllowedModels } from "./models.js";
+
+/** A request with every default filled in. */
+export interface ResolvedBody
+  extends Pick<NewJob, "kind" | "steps" | "seed" | "request" | "load" | "model" | "warnings"> {
+  /** The blobs that the request names: their hashes, and where it names them. */
+  readonly blobs: readonly { readonly sha256: string; readonly param: string }[];
+}
+
+/** What the server adds to a request. */
+export interface Defaults {
+  readonly models: AllowedModels;
+  /** Loading options of requests that leave them out. */
+  readonly load: LoadOptions;
+}
+
+/**
+ * Checks a request and fills in defaults.
+ * @throws {ServiceError} with the code of what is wrong and the path of the field.
+ */
+export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
+  const { kind } = body;
+  const load = resolveLoad(body.load ?? {}, defaults);
+  const pictures = picturesOf(body);
+  const resolved = checked("request", () => {
+    const given = optionsNamed(body.request, requestTables[kind]);
+    // The library only looks whether pictures are there.
+    const options = { ...given, ...mapValues(pictures, () => new Uint8Array(1)) };
+    return kind === "generate" ? resolveGenerate(options) : resolveDepth(options);
+  });
+  const { steps, seed, values, warnings } = resolved;
+  return {
+    kind,
+    steps,
+    seed,
+    warnings: warnings.map(withJsonNames),
+    request: inJson(requestTables[kind], { ...values, ...mapValues(pictures, blobReference) }),
+    load,
+    model: JSON.stringify(load),
+    blobs: Object.entries(pictures).map(([name, sha256]) => ({ sha256, param: fieldOf(name) })),
+  };
+}
+
+interface ResolvedOptionsOfKind extends Pick<NewJob, "steps" | "seed" | "warnings"> {
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+function resolveGenerate(given: Record<string, unknown>): ResolvedOptionsOfKind {
+  const values = resolveRequest(given as unknown as GenerateRequest);
+  return { steps: stepsOf(values), seed: values.seed, warnings: values.warnings, values: { ...values } };
+}
+
+function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
+  return { steps: null, seed: null, warnings: [], values: checkOptions(requestTables.depth, given) };
+}
+
+/** The hashes of a request's pictures, by the names of their options in the library. */
+function picturesOf({ kind, request }: JobBody): Record<string, string> {
+  const given = pictureNames(requestTables[kind]).flatMap((name) => {
+    const value = request[toJsonName(name)] ?? null;
+    return value === null ? [] : [[name, blobOf(value, fieldOf(name))]];
+  });
+  return Object.fromEntries(given);
+}
+
+/** The path of an option of the request. */
+const fieldOf = (name: string): string => `request.${toJsonName(name)}`;
+
+const blobReference = (sha256: string): Json => ({ blob: `sha256-${sha256}` });
+
+/** The values of a table's options under their names in JSON; null for those that are left to the library. */
+const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): JsonOptions =>
+  Object.fromEntries(Object.keys(table).map((name) => [toJsonName(name), (values[name] ?? null) as Json]));
+
+/**
+ * Checks the loading options of a request, and fills in defaults.
+ * @throws {ServiceError} with the code of what is wrong and the path of the field.
+ */
+export function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
+  const resolved = checked("load", () => {
+    const { defaultModel: model, defaultDepthModel: depthModel, defaultLoras: loras } = models;
+    const defaults = { ...load, model, depthModel, loras };
+    return resolveLoadOptions({ ...defaults, ...optionsNamed(given, loadTable) });
+  });
+  const { model, depthModel, loras, quantize } = resolved;
+  models.sourceOf(model, "load.model");
+  if (depthModel !== undefined) models.sourceOf(depthModel, "load.depth_model");
+  for (const { source } of loras) models.sourceOf(source, "load.loras");
+  return inJson(loadTable, { ...resolved, quantize: quantize ?? "none" });
+}
+
+/** Options under their names in the library. Null counts as left out. */
+function optionsNamed(given: JsonOptions, table: OptionTable): Record<string, unknown> {
+  refuseUnknown(Object.keys(given), Object.keys(table).map(toJsonName));
+  const present = Object.entries(given).filter(([, value]) => value !== null);
+  return toOptionNames(Object.fromEntries(present));
+}
+
+const mapValues = <A, B>(record: Readonly<Record<string, A>>, change: (value: A) => B): Record<string, B> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
+
+function checked<T>(part: "request" | "load", work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw serviceErrorOf(error, part);
+  }
+}
+
+/**
+ * The hash in a blob's id, given alone or as `{blob: id}`.
+ * @throws {ServiceError} `invalid_image` for anything else.
+ */
+export function blobOf(value: Json, param: string): string {
+  const id = typeof value === "object" && value !== null && "blob" in value ? value.blob : value;
+  const [, sha256] = (typeof id === "string" && /^sha256-([0-9a-f]{64})$/.exec(id)) || [];
+  if (sha256 === undefined)
+    throw new ServiceError(
+      "invalid_image",
+      "A picture must be the id of a blob, sha256- and 64 hexadecimal digits; upload it first.",
+      { param },
+    );
+  return sha256;
+}

@@ -1,0 +1,80 @@
+import { createReadStream, createWriteStream, existsSync } from "node:fs";
+import { mkdtemp, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type Pack, pack } from "tar-stream";
+import { pathInStore } from "../blobs/file-store.js";
+import { filesFolderIn, ledgerFileIn } from "../data-folder/data-folder.js";
+import { ServiceError } from "../errors.js";
+import { Ledger } from "../ledger/ledger.js";
+
+/** How long a promise to read files holds; a backup that was killed holds nothing up for longer. */
+const leaseMs = 60_000;
+
+/**
+ * Copies a data folder into a tar archive, also while a server uses it: the ledger as it was at one moment, and every
+ * file that it names. Extracted into an empty folder, the archive is a data folder again.
+ * @param folder the data folder.
+ * @param target the archive; it appears under this name once it is complete.
+ * @throws {ServiceError} `unavailable` if the folder has no usable ledger.
+ * @throws the error of the file system.
+ */
+export async function backUp(folder: string, target: string): Promise<void> {
+  if (!existsSync(ledgerFileIn(folder)))
+    throw new ServiceError("unavailable", "There is no ledger to back up in this data folder.");
+  const ledger = new Ledger(ledgerFileIn(folder), () => {});
+  // Files that the copy names must stay until they are copied: the server deletes none meanwhile.
+  const hold = (): void => ledger.settings.holdFiles(Date.now() + leaseMs);
+  hold();
+  const renewal = setInterval(hold, leaseMs / 3);
+  const aside = await mkdtemp(join(dirname(target), ".backup-"));
+  try {
+    const copy = join(aside, "ledger.db");
+    await ledger.copyTo(copy);
+    await writeArchive(join(aside, "archive"), copy, folder);
+    await rename(join(aside, "archive"), target);
+  } finally {
+    clearInterval(renewal);
+    ledger.settings.holdFiles(0);
+    ledger.close();
+    await rm(aside, { recursive: true, force: true });
+  }
+}
+
+async function writeArchive(archive: string, copy: string, folder: string): Promise<void> {
+  const snapshot = new Ledger(copy, () => {});
+  try {
+    snapshot.settings.holdFiles(0);
+    const needed = snapshot.files.needed();
+    snapshot.close();
+    const entries = pack();
+    const written = pipeline(entries, createWriteStream(archive, { mode: 0o600, flush: true }));
+    const added = addAll(entries, [
+      [copy, "ledger.db"],
+      ...needed.map((sha256): [string, string] => {
+        const path = pathInStore(sha256);
+        return [join(filesFolderIn(folder), path), `files/${path.replaceAll("\\", "/")}`];
+      }),
+    ]);
+    await Promise.all([written, added]);
+  } finally {
+    snapshot.close();
+  }
+}
+
+/** Adds files to an archive under other names. */
+async function addAll(
+  archive: Pack,
+  files: readonly (readonly [path: string, name: string])[],
+): Promise<void> {
+  try {
+    for (const [path, name] of files) {
+      const { size } = await stat(path);
+      await pipeline(createReadStream(path), archive.entry({ name, size, mode: 0o600 }));
+    }
+    archive.finalize();
+  } catch (error) {
+    archive.destroy(error as Error);
+    throw error;
+  }
+}

@@ -1,0 +1,129 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { writeDurably } from "../data-folder/durable-file.js";
+import { diskFull, type Reserve } from "../data-folder/reserve.js";
+
+type Shape = readonly [number, number, number, number];
+
+/** Where a generation can continue. */
+export interface Checkpoint {
+  /** The steps that are done. */
+  readonly step: number;
+  /** Identifies everything that shapes the numbers. */
+  readonly fingerprint: string;
+  readonly latents: { readonly data: Float32Array; readonly shape: Shape };
+  /** Null when saved: as in the attempt's last checkpoint. Null when read: it must be made again. */
+  readonly depthMap: { readonly data: Float32Array; readonly width: number; readonly height: number } | null;
+}
+
+/**
+ * The latest checkpoint of each attempt, as files: they are large, and change every second. Each attempt writes files
+ * of its own, so that an old one that is still alive harms nothing.
+ */
+export class Checkpoints {
+  readonly #folder: string;
+  readonly #reserve: Reserve;
+
+  /** @param reserve room that checkpoints must leave to the ledger. */
+  constructor(folder: string, reserve: Reserve) {
+    this.#folder = folder;
+    this.#reserve = reserve;
+  }
+
+  /** Makes the folder. */
+  async open(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+  }
+
+  /**
+   * Replaces the attempt's checkpoint. It is on the disk when the promise resolves.
+   * @throws {ServiceError} `disk_full`, or the error of the file system; the last checkpoint is still there then.
+   */
+  async save(id: string, attempt: number, checkpoint: Checkpoint): Promise<void> {
+    if (!(await this.#reserve.restore())) throw diskFull();
+    const { step, fingerprint, latents, depthMap } = checkpoint;
+    if (depthMap) {
+      const { data, ...size } = depthMap;
+      await writeDurably(this.#path(id, attempt, "depth"), packed(size, data));
+    }
+    const facts = { step, fingerprint, shape: latents.shape };
+    await writeDurably(this.#path(id, attempt, "latents"), packed(facts, latents.data));
+  }
+
+  /** The checkpoint of the latest attempt that has a whole one; null if there is none. */
+  async latest(id: string): Promise<Checkpoint | null> {
+    const attempts = [...new Set((await this.#filesOf(id)).map((name) => Number(name.split(".")[1])))];
+    for (const attempt of attempts.sort((a, b) => b - a)) {
+      const main = await this.#read<{ step: number; fingerprint: string; shape: Shape }>(
+        id,
+        attempt,
+        "latents",
+      );
+      if (!main) continue;
+      const { shape, ...facts } = main.facts;
+      const depth = await this.#read<{ width: number; height: number }>(id, attempt, "depth");
+      return {
+        ...facts,
+        latents: { data: main.data, shape },
+        depthMap: depth && { ...depth.facts, data: depth.data },
+      };
+    }
+    return null;
+  }
+
+  /** Deletes the checkpoints of a job. */
+  async remove(id: string): Promise<void> {
+    for (const name of await this.#filesOf(id)) await rm(join(this.#folder, name), { force: true });
+  }
+
+  /** Deletes the checkpoints of all jobs but some. */
+  async keepOnly(ids: ReadonlySet<string>): Promise<void> {
+    for (const name of await readdir(this.#folder))
+      if (!ids.has(name.split(".", 1)[0]!)) await rm(join(this.#folder, name), { force: true });
+  }
+
+  async #filesOf(id: string): Promise<string[]> {
+    return (await readdir(this.#folder)).filter((name) => name.startsWith(`${id}.`));
+  }
+
+  #path(id: string, attempt: number, what: "latents" | "depth"): string {
+    return join(this.#folder, `${id}.${attempt}.${what}`);
+  }
+
+  async #read<Facts>(
+    id: string,
+    attempt: number,
+    what: "latents" | "depth",
+  ): Promise<{ facts: Facts; data: Float32Array } | null> {
+    const file = await readFile(this.#path(id, attempt, what)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return null;
+      throw error;
+    });
+    return file && unpacked<Facts>(file);
+  }
+}
+
+/** A line of JSON with some facts and the hash of the rest; then the values. */
+function packed(facts: object, values: Float32Array): readonly Uint8Array[] {
+  const content = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return [Buffer.from(`${JSON.stringify({ facts, sha256: hashOf(content) })}\n`), content];
+}
+
+/** @returns null for a file that is damaged. */
+function unpacked<Facts>(file: Buffer): { facts: Facts; data: Float32Array } | null {
+  const end = file.indexOf("\n");
+  const content = file.subarray(end + 1);
+  try {
+    const { facts, sha256 } = JSON.parse(file.toString("utf8", 0, end)) as { facts: Facts; sha256: string };
+    // A copy is aligned for floats.
+    return hashOf(content) === sha256
+      ? { facts, data: new Float32Array(Uint8Array.from(content).buffer) }
+      : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+const hashOf = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex");

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { describe, type TestContext, test } from "node:test";
+import { crc32, deflateSync } from "node:zlib";
+import { Blobs } from "../../src/blobs/blobs.js";
+import { FileStore } from "../../src/blobs/file-store.js";
+import { newReserve, temporaryFolder } from "../support/folder.js";
+import { newLedger } from "../support/ledger.js";
+import { photo } from "../support/pictures.js";
+
+async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore }> {
+  const folder = temporaryFolder(t);
+  const files = new FileStore(join(folder, "files"), newReserve(t));
+  await files.open();
+  return { blobs: new Blobs(newLedger(t, folder), files), files };
+}
+
+/** A small file that says it has 20,000 × 6,000 pixels. */
+function hugePng(): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const [length, checksum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    checksum.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, checksum]);
+  };
+  const header = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
+  header.writeUInt32BE(20_000, 0);
+  header.writeUInt32BE(6_000, 4);
+  const rows = deflateSync(Buffer.alloc(6_000 * 20_001));
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([
+    signature,
+    chunk("IHDR", header),
+    chunk("IDAT", rows),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
+}
+
+describe("uploaded pictures", () => {
+  test("are described by their content, and returned unchanged", async (t) => {
+    const { blobs } = await newBlobs(t);
+    const { blob, created } = await blobs.put(Readable.from([Buffer.from(photo())]));
+    assert.equal(created, true);
+    const { mime, width, height, bytes } = blob;
+    assert.deepEqual(
+      { mime, width, height, bytes },
+      { mime: "image/jpeg", width: 512, height: 512, bytes: photo().length },
+    );
+    assert.deepEqual(Buffer.from((await blobs.open(blob.id)).bytes), Buffer.from(photo()));
+    assert.deepEqual(blobs.get(blob.id), blob);
+  });
+
+  test("are stored once", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    const first = await blobs.put(photo());
+    const second = await blobs.put(photo());
+    assert.deepEqual(second, { ...first, created: false });
+    assert.equal((await files.list()).length, 1);
+  });
+
+  const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>');
+  for (const [what, bytes] of [
+    ["SVG", svg],
+    ["HTML", Buffer.from("<!doctype html><script>alert(1)</script>")],
+    ["nothing", Buffer.alloc(0)],
+    ["a cut off JPEG", photo().subarray(0, 20_000)],
+    ["random bytes", Buffer.alloc(5000, 0xa7)],
+  ] as const)
+    test(`refuse ${what}, and keep nothing of it`, async (t) => {
+      const { blobs, files } = await newBlobs(t);
+      await assert.rejects(blobs.put(bytes), { name: "ServiceError", code: "unsupported_image" });
+      assert.deepEqual(await files.list(), []);
+    });
+
+  test("refuse a picture with too many pixels, and keep nothing of it", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    await assert.rejects(blobs.put(photo(), { bytes: 1e6, pixels: 512 * 511 }), { code: "image_too_large" });
+    assert.deepEqual(await files.list(), []);
+  });
+
+  test("refuse what claims to have more than 100 megapixels, before decoding it", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    await assert.rejects(blobs.put(hugePng()), { code: "image_too_large", message: /20000 × 6000/ });
+    assert.deepEqual(await files.list(), []);
+  });
+
+  test("refuse a file with too many bytes", async (t) => {
+    const { blobs } = await newBlobs(t);
+    await assert.rejects(blobs.put(photo(), { bytes: 1000, pixels: 1e6 }), { code: "image_too_large" });
+  });
+
+  for (const id of ["", "sha256-", "../ledger.db", `sha256-${"0".repeat(64)}`, `sha256-${"/".repeat(64)}`])
+    test(`are not found by ${JSON.stringify(id.slice(0, 20))}`, async (t) => {
+      const { blobs } = await newBlobs(t);
+      assert.throws(() => blobs.get(id), { code: "not_found" });
+    });
+});

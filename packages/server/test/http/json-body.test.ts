@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { parseJson } from "../../src/http/json-body.js";
+
+const parse = (text: string): unknown => parseJson(Buffer.from(text));
+
+describe("parseJson", () => {
+  for (const text of [
+    '{"a":[1,{"b":"c"}]}',
+    '"a\\"]]]]["',
+    '"\\\\"',
+    '["\\\\\\"", "["]',
+    "null",
+    " 1 ",
+    '{"ä":"€𝄞"}',
+  ])
+    test(`reads ${text}`, () => assert.deepEqual(parse(text), JSON.parse(text)));
+
+  test("does not count brackets and commas in texts", () => {
+    const text = `"${"[,".repeat(50_000)}"`;
+    assert.equal(parse(text), JSON.parse(text));
+  });
+
+  for (const [what, text, code] of [
+    ["33 levels", "[".repeat(33) + "]".repeat(33), "too_deep"],
+    ["more than 10,000 values", `[${"0,".repeat(10_000)}0]`, "too_many_values"],
+    ["a prototype", '{"a":{"__proto__":1}}', "unknown_field"],
+    ["an unfinished text", '{"a":"b', "malformed_json"],
+    ["nothing", "", "malformed_json"],
+  ] as const)
+    test(`refuses ${what}`, () => assert.throws(() => parse(text), { code, status: 400 }));
+
+  test("refuses a hundred million brackets in little time", () => {
+    const began = performance.now();
+    assert.throws(() => parseJson(Buffer.alloc(1e8, "[")), { code: "too_deep" });
+    assert.ok(performance.now() - began < 100);
+  });
+
+  test("measures long texts in little time", () => {
+    const began = performance.now();
+    parseJson(Buffer.from(`"${"x".repeat(5e7)}"`));
+    assert.ok(performance.now() - began < 1000);
+  });
+});

@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { photo } from "../support/pictures.js";
+import { eventOf, generation, openService, submitted } from "../support/service.js";
+
+const spread = (values: Float32Array): readonly [number, number] => [
+  values.reduce((least, value) => Math.min(least, value)),
+  values.reduce((most, value) => Math.max(most, value)),
+];
+
+describe("depth at once", () => {
+  test("is a map of the photo's size and the estimator's own values", async (t) => {
+    const service = await openService(t);
+    const { map, inverse } = await service.depth(photo(), {});
+    assert.deepEqual([map.width, map.height, map.data.length], [512, 512, 512 * 512]);
+    assert.deepEqual(spread(map.data), [0, 1]);
+    assert.equal(inverse.data.length, inverse.width * inverse.height);
+    assert.deepEqual(service.list().data, []);
+  });
+
+  test("is adjusted as asked", async (t) => {
+    const service = await openService(t);
+    const plain = await service.depth(photo(), {});
+    const inverted = await service.depth(photo(), { invert: true });
+    for (const index of [0, 1000, 200_000])
+      assert.ok(Math.abs(plain.map.data[index]! + inverted.map.data[index]! - 1) < 1e-6);
+  });
+
+  test("does not wait for a running generation", async (t) => {
+    const service = await openService(t);
+    const id = await submitted(service, { steps: 50, width: 384, height: 384 });
+    await eventOf(service, id, ({ event }) => event === "step");
+    await service.depth(photo(), {});
+    assert.equal(service.get(id).state, "running");
+    await service.cancel(id);
+  });
+
+  test("refuses what is no picture", async (t) => {
+    const service = await openService(t);
+    await assert.rejects(service.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
+  });
+});
+
+describe("a job of kind depth", () => {
+  test("keeps the map of its photo, with the same values as depth at once", async (t) => {
+    const service = await openService(t);
+    const { blob } = await service.blobs.put(photo());
+    const request = { image: { blob: blob.id }, depth_near: 95, depth_gamma: 2 };
+    const job = await service.finished((await service.submit({ kind: "depth", request })).job.id);
+    assert.deepEqual([job.state, job.seed, job.steps, job.image], ["succeeded", null, null, null]);
+    assert.deepEqual([job.depth!.width, job.depth!.height], [512, 512]);
+    const { map } = await service.depth(photo(), { near: 95, gamma: 2 });
+    assert.deepEqual(await service.depthMap(job.id), map);
+    await assert.rejects(service.image(job.id), { code: "no_image" });
+  });
+});
+
+describe("a plan", () => {
+  test("says what a job would need, and starts nothing", async (t) => {
+    const service = await openService(t);
+    const body = await generation(service, { width: 512, height: 512 });
+    const plan = await service.plan(body);
+    assert.equal(plan.fits, true);
+    assert.deepEqual(
+      plan.stages.map(({ stage }) => stage),
+      ["text", "control", "denoise", "decode"],
+    );
+    assert.ok(plan.peak_bytes > 1e8 && plan.peak_bytes < plan.available_bytes);
+    assert.equal(plan.estimated_seconds, null);
+    assert.deepEqual(service.list().data, []);
+  });
+
+  test("knows how long a job takes once one like it has run", async (t) => {
+    const service = await openService(t);
+    const body = await generation(service);
+    await service.finished((await service.submit(body)).job.id);
+    const seconds = (await service.plan(body)).estimated_seconds;
+    assert.ok(seconds !== null && seconds > 0 && seconds < 60);
+  });
+
+  test("of a job that is not possible names the field", async (t) => {
+    const service = await openService(t);
+    const body = await generation(service, { steps: 0 });
+    await assert.rejects(service.plan(body), { code: "out_of_range", param: "request.steps" });
+  });
+});

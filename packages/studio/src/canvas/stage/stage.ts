@@ -1,0 +1,354 @@
+import type { DepthPainting } from "../brush/painting.js";
+import type { DepthField } from "../field/depth-field.js";
+import { type Levels, neutralLevels, type ToneCurve } from "../field/levels.js";
+import { type Rectangle, type Size, union } from "../field/rectangle.js";
+import { toneCurve } from "../field/statistics.js";
+import type { Frame } from "../pictures/frame.js";
+import { coasted, type Orbit, orbited, restingOrbit, type Spin } from "./orbit.js";
+import { type Pane, paneAt, panesOf } from "./panes.js";
+import { Renderer } from "./renderer.js";
+import type { Comparison, View } from "./view.js";
+import {
+  contained,
+  type Point,
+  panned,
+  partPlaced,
+  pixelZoom,
+  rebased,
+  type Viewport,
+  wholePicture,
+  zoomedAt,
+} from "./viewport.js";
+import { type World, worldOf } from "./world.js";
+
+/** What the stage shows. */
+export interface StageInputs {
+  readonly photo: ImageBitmap | null;
+  readonly depth: DepthPainting | null;
+  readonly result: ImageBitmap | null;
+  readonly levels: Levels;
+  /** Whether to hatch what near and far cut off. */
+  readonly clipping: boolean;
+  readonly view: View;
+  readonly compare: Comparison | null;
+  /** What the result shows of the photo, in pixels of the photo shown; null for all of it. */
+  readonly frame: Frame | null;
+}
+
+/** How long the depth takes to replace the photo, in milliseconds. */
+const revealTime = 600;
+
+/** Where a frame and the picture under it are, in CSS pixels from the stage's upper left corner. */
+export interface FramePlace {
+  readonly pane: Pane;
+  /** What the next result will show. */
+  readonly target: Rectangle;
+  readonly picture: Rectangle;
+}
+
+/** Thrown when the browser cannot draw the stage. */
+export class NoWebGLError extends Error {
+  override name = "NoWebGLError";
+}
+
+/**
+ * The stage: holds what is shown and from where, and draws it, once a frame at most. It follows the size of its canvas,
+ * and draws anew after a loss of the context. Whoever turns pointers and keys into calls listens to `onLayout`.
+ */
+export class Stage {
+  /** Called after each frame with the layout that it drew. */
+  onLayout: () => void = () => undefined;
+  readonly #canvas: HTMLCanvasElement;
+  readonly #gl: WebGL2RenderingContext;
+  #renderer: Renderer;
+  readonly #sizes: ResizeObserver;
+  #inputs: StageInputs = {
+    photo: null,
+    depth: null,
+    result: null,
+    levels: neutralLevels,
+    clipping: false,
+    view: "photo",
+    compare: null,
+    frame: null,
+  };
+  #stopListening: () => void = () => undefined;
+  /** The region painted since the last frame. */
+  #painted: Rectangle | null = null;
+  #curve: { curve: ToneCurve; levels: Levels; revision: number } | null = null;
+  #viewport: Viewport = wholePicture;
+  #orbit: Orbit = restingOrbit;
+  #spin: Spin | null = null;
+  #split = 0.5;
+  /** When the present depth was first drawn; null while it has not been. */
+  #revealed: number | null = null;
+  #frame: number | null = null;
+  #lastFrame = 0;
+
+  /** @throws {NoWebGLError} without WebGL2. */
+  constructor(canvas: HTMLCanvasElement) {
+    const gl = canvas.getContext("webgl2", { antialias: true, powerPreference: "high-performance" });
+    if (!gl) throw new NoWebGLError("The browser offers no WebGL2, with which the stage is drawn.");
+    this.#canvas = canvas;
+    this.#gl = gl;
+    this.#renderer = new Renderer(gl);
+    this.#sizes = new ResizeObserver(() => this.draw());
+    this.#sizes.observe(canvas);
+    canvas.addEventListener("webglcontextlost", this.#lost);
+    canvas.addEventListener("webglcontextrestored", this.#restored);
+  }
+
+  get panes(): Pane[] {
+    return panesOf(this.#inputs.view, this.#inputs.compare, this.size, this.#split);
+  }
+
+  /** CSS pixels. */
+  get size(): Size {
+    return { width: this.#canvas.clientWidth, height: this.#canvas.clientHeight };
+  }
+
+  /** Where everything lies. */
+  get world(): World {
+    const { photo, depth, result, frame, view, compare } = this.#inputs;
+    const views = compare ? [view, compare.with] : [view];
+    return worldOf(photo ?? depth?.field ?? null, result, frame, views);
+  }
+
+  /** The depth map shown. */
+  get field(): DepthField | null {
+    return this.#inputs.depth?.field ?? null;
+  }
+
+  /** Where the slider is, as a share of the width. */
+  get split(): number {
+    return this.#split;
+  }
+
+  set split(share: number) {
+    this.#split = Math.min(Math.max(share, 0), 1);
+    this.draw();
+  }
+
+  get viewport(): Viewport {
+    return this.#viewport;
+  }
+
+  get orbit(): Orbit {
+    return this.#orbit;
+  }
+
+  /** Shows other things; the position stays. */
+  show(inputs: StageInputs): void {
+    const before = this.#inputs;
+    const boundsBefore = this.world.bounds;
+    this.#inputs = inputs;
+    if (this.#isVisible)
+      this.#viewport = rebased(this.#viewport, this.panes[0]!, boundsBefore, this.world.bounds);
+    if (inputs.photo !== before.photo) this.#renderer.setPhoto(inputs.photo);
+    if (inputs.result !== before.result) this.#renderer.setResult(inputs.result);
+    if (inputs.depth !== before.depth) this.#follow(inputs.depth);
+    this.draw();
+  }
+
+  /** Zooms about a point of the stage. */
+  zoom(point: Point, factor: number): void {
+    const pane = paneAt(this.panes, point);
+    if (pane.view === "relief") {
+      this.#orbit = orbited(this.#orbit, { zoom: factor });
+    } else {
+      const inside = { x: point.x - pane.x, y: point.y };
+      this.#viewport = zoomedAt(this.#viewport, { pane, bounds: this.world.bounds }, inside, factor);
+    }
+    this.draw();
+  }
+
+  /** Shows one pixel as one pixel of the screen, or everything if it was zoomed. The relief returns to its place. */
+  toggleZoom(point: Point): void {
+    const pane = paneAt(this.panes, point);
+    if (pane.view === "relief") this.resetOrbit();
+    else if (this.#viewport.zoom > 1) this.resetViewport();
+    // A picture that fits the pane at that size is enlarged all the same.
+    else this.zoom(point, Math.max(pixelZoom(pane, this.world.bounds, devicePixelRatio), 2));
+  }
+
+  /** Moves the picture by CSS pixels. */
+  pan(by: Point): void {
+    this.#viewport = panned(this.#viewport, this.panes[0]!, this.world.bounds, by);
+    this.draw();
+  }
+
+  resetViewport(): void {
+    this.#viewport = wholePicture;
+    this.draw();
+  }
+
+  /** Turns the relief by radians. */
+  turn(by: { yaw: number; pitch: number }): void {
+    this.#spin = null;
+    this.#orbit = orbited(this.#orbit, by);
+    this.draw();
+  }
+
+  /** Lets the relief turn on by itself until it comes to rest. */
+  spin(spin: Spin): void {
+    this.#spin = spin;
+    this.#lastFrame = performance.now();
+    this.draw();
+  }
+
+  /** Stops the relief where it is. */
+  stop(): void {
+    this.#spin = null;
+  }
+
+  resetOrbit(): void {
+    this.#spin = null;
+    this.#orbit = restingOrbit;
+    this.draw();
+  }
+
+  /** The point of the depth map under a point of the stage, in the map's pixels; null where no map is shown. */
+  mapPoint(point: Point): Point | null {
+    const pane = paneAt(this.panes, point);
+    const field = this.#inputs.depth?.field;
+    if (pane.view !== "depth" || !field) return null;
+    const place = this.#pictureIn(pane);
+    return {
+      x: ((point.x - place.x) / place.width) * field.width,
+      y: ((point.y - place.y) / place.height) * field.height,
+    };
+  }
+
+  /** Where the depth map is shown, in CSS pixels from the stage's corner; null if it is not. */
+  get mapPlace(): Rectangle | null {
+    const pane = this.panes.find(({ view }) => view === "depth");
+    return pane && this.#inputs.depth ? this.#pictureIn(pane) : null;
+  }
+
+  /** The frame in each pane that shows the picture under it. */
+  get frames(): FramePlace[] {
+    const { bounds, frame } = this.world;
+    if (!frame) return [];
+    return this.panes
+      .filter(({ view }) => view === "photo" || view === "depth")
+      .map((pane) => ({
+        pane,
+        target: moved(partPlaced(this.#viewport, pane, bounds, frame), pane.x),
+        picture: this.#pictureIn(pane),
+      }));
+  }
+
+  /** Draws with the next frame. */
+  draw(): void {
+    this.#frame ??= requestAnimationFrame(this.#drawFrame);
+  }
+
+  /** Frees everything on the GPU; the stage and its canvas are of no use after that. */
+  dispose(): void {
+    this.#stopListening();
+    this.#sizes.disconnect();
+    if (this.#frame !== null) cancelAnimationFrame(this.#frame);
+    this.#canvas.removeEventListener("webglcontextlost", this.#lost);
+    this.#canvas.removeEventListener("webglcontextrestored", this.#restored);
+    this.#renderer.dispose();
+    // Browsers allow few contexts and free those of removed canvases late.
+    this.#gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+
+  get #isVisible(): boolean {
+    return this.size.width > 0 && this.size.height > 0;
+  }
+
+  #pictureIn(pane: Pane): Rectangle {
+    const { bounds, picture } = this.world;
+    return moved(partPlaced(this.#viewport, pane, bounds, picture), pane.x);
+  }
+
+  /** Shows another map and listens to its strokes. */
+  #follow(depth: DepthPainting | null): void {
+    this.#stopListening();
+    this.#renderer.setDepth(depth);
+    this.#painted = null;
+    this.#curve = null;
+    this.#revealed = null;
+    this.#stopListening =
+      depth?.subscribe((region) => {
+        if (region) this.#painted = this.#painted ? union(this.#painted, region) : region;
+        this.draw();
+      }) ?? (() => undefined);
+  }
+
+  #drawFrame = (now: number): void => {
+    this.#frame = null;
+    // A hidden stage has no size; it is drawn again once it gets one.
+    if (this.#gl.isContextLost() || !this.#isVisible) return;
+    this.#fitCanvas();
+    if (this.#spin) {
+      const { orbit, spin } = coasted(this.#orbit, this.#spin, Math.max(now - this.#lastFrame, 0));
+      [this.#orbit, this.#spin] = [orbit, spin];
+    }
+    this.#lastFrame = now;
+    if (this.#painted) this.#renderer.updateDepth(this.#painted);
+    this.#painted = null;
+    const world = this.world;
+    const panes = this.panes;
+    this.#viewport = contained(this.#viewport, panes[0]!, world.bounds);
+    const reveal = panes.some(({ view }) => view === "depth") ? this.#revealAt(now) : 1;
+    this.#renderer.draw({
+      panes,
+      stage: this.size,
+      pixelRatio: this.#gl.drawingBufferWidth / Math.max(this.size.width, 1),
+      world,
+      viewport: this.#viewport,
+      orbit: this.#orbit,
+      curve: this.#currentCurve(),
+      reveal,
+      clipping: this.#inputs.clipping,
+    });
+    if (this.#spin || reveal < 1) this.draw();
+    this.onLayout();
+  };
+
+  #fitCanvas(): void {
+    const { width, height } = this.size;
+    const [across, down] = [Math.round(width * devicePixelRatio), Math.round(height * devicePixelRatio)];
+    if (this.#canvas.width !== across) this.#canvas.width = across;
+    if (this.#canvas.height !== down) this.#canvas.height = down;
+  }
+
+  /** How much of the depth has replaced the photo at a time; all of it where people want no motion. */
+  #revealAt(now: number): number {
+    if (!this.#inputs.depth || !this.#inputs.photo) return 1;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return 1;
+    this.#revealed ??= now;
+    return Math.min((now - this.#revealed) / revealTime, 1);
+  }
+
+  /** The curve of the present levels, made anew only when they or the map have changed. */
+  #currentCurve(): ToneCurve {
+    const { depth, levels } = this.#inputs;
+    if (!depth) return { black: 0, white: 1, gamma: 1, mirror: null };
+    if (this.#curve?.levels !== levels || this.#curve.revision !== depth.revision) {
+      const curve = toneCurve(depth.statistics, levels) ?? this.#curve?.curve;
+      if (curve) this.#curve = { curve, levels, revision: depth.revision };
+    }
+    // Percentiles that are equal from the start have no curve; the map shows as it is until they differ.
+    return this.#curve?.curve ?? { black: 0, white: 1, gamma: levels.gamma, mirror: null };
+  }
+
+  #lost = (event: Event): void => {
+    // Says that the stage can restore itself.
+    event.preventDefault();
+  };
+
+  #restored = (): void => {
+    this.#renderer = new Renderer(this.#gl, this.#renderer.detail);
+    this.#renderer.setPhoto(this.#inputs.photo);
+    this.#renderer.setResult(this.#inputs.result);
+    this.#renderer.setDepth(this.#inputs.depth);
+    this.#painted = null;
+    this.draw();
+  };
+}
+
+const moved = (rectangle: Rectangle, x: number): Rectangle => ({ ...rectangle, x: rectangle.x + x });

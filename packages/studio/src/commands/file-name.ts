@@ -1,0 +1,20 @@
+import type { JobObject } from "@mflux-depth/server/contract";
+
+const extensions: Readonly<Record<string, string>> = {
+  "image/png": "png",
+  "image/jpeg": "jpg",
+  "image/webp": "webp",
+};
+
+/** A file name for a job's image: the first words of its prompt and the seed. */
+export function fileNameOf({ request, seed, image }: Pick<JobObject, "request" | "seed" | "image">): string {
+  const words = String(request.prompt ?? "")
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}]+/gu, " ")
+    .trim()
+    .split(" ")
+    .slice(0, 6)
+    .join("-");
+  const extension = extensions[image?.mime ?? ""] ?? "png";
+  return `${[words || "image", seed].filter((part) => part !== null).join("-")}.${extension}`;
+}

@@ -1,0 +1,235 @@
+/*
+ * From the draft to jobs: what they will cost, and submitting them.
+ */
+import type { JobBody, JobObject, JsonOptions, PlanObject } from "@mflux-depth/server/contract";
+import { computed, effect, signal, untracked } from "@preact/signals";
+import {
+  decodePicture,
+  encodeDepth,
+  type Frame,
+  framedField,
+  frameFor,
+  renderFrame,
+} from "../canvas/index.js";
+import { api, RefusedError, ServerAwayError } from "./api.js";
+import { capabilities, requestFields, usualArea } from "./capabilities.js";
+import { depth, isPainted, photoBitmap } from "./depth.js";
+import { draft, edit, mainPicture } from "./draft.js";
+import { fieldNamed } from "./fields.js";
+import { jobBody, type PreparedPictures, picturesOf } from "./job-body.js";
+import { learn } from "./jobs.js";
+import { fileOf, uploadAgain } from "./pictures.js";
+import { show, showsGrid } from "./shown.js";
+import { chosenSize, needsFrame, type Size } from "./size.js";
+
+/** The size of the next image. */
+export const size = computed<Size>(() =>
+  chosenSize(draft.value.size, mainPicture(draft.value), usualArea.value),
+);
+
+/** Whether the pictures are cropped or padded for that size. */
+export const isFramed = computed<boolean>(() => {
+  const picture = mainPicture(draft.value);
+  return picture !== null && needsFrame(picture, size.value);
+});
+
+/** How the photo on the canvas lies in the image; null where it fills it. */
+export const frame = computed<Frame | null>(() => {
+  const bitmap = photoBitmap.value;
+  return bitmap && isFramed.value ? frameFor(bitmap, size.value, draft.value.fit) : null;
+});
+
+/** A number of the request: set, or by default. */
+function numberOf(name: string, otherwise: number): number {
+  const set = draft.value.request[name] ?? fieldNamed(requestFields.value, name)?.default;
+  return typeof set === "number" ? set : otherwise;
+}
+
+export const steps = computed<number>(() => numberOf("steps", 1));
+
+// What the next job costs.
+
+export type PlanState =
+  | { readonly state: "none" }
+  | { readonly state: "asking"; readonly last: PlanObject | null }
+  | { readonly state: "known"; readonly plan: PlanObject };
+
+export const plan = signal<PlanState>({ state: "none" });
+
+/** Typing pauses this long before the server is asked again. */
+const settleMilliseconds = 300;
+
+/** Follows the draft with the server's plan. */
+export function followPlan(): () => void {
+  return effect(() => {
+    const current = draft.value;
+    if (!capabilities.value || !mainPicture(current)) {
+      plan.value = { state: "none" };
+      return;
+    }
+    const body = jobBody({
+      draft: current,
+      pictures: picturesOf(current),
+      size: size.value,
+      // The cost hardly depends on the words.
+      prompt: "a picture",
+      steps: steps.value,
+    });
+    const last = untracked(() => (plan.value.state === "known" ? plan.value.plan : null));
+    plan.value = { state: "asking", last };
+    const stop = new AbortController();
+    const timer = setTimeout(
+      () =>
+        void api.plan(body, stop.signal).then(
+          (answer) => {
+            plan.value = { state: "known", plan: answer };
+          },
+          () => {
+            if (!stop.signal.aborted) plan.value = { state: "none" };
+          },
+        ),
+      settleMilliseconds,
+    );
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  });
+}
+
+// Submitting.
+
+/** Why the last attempt to submit failed; null when it did not. */
+export const submitError = signal<SubmitError | null>(null);
+export type SubmitError = "away" | { readonly message: string; readonly param: string | null };
+
+/** While jobs are being submitted. */
+export const isSubmitting = signal(false);
+
+/** Submits the draft as a job and shows it. */
+export const generate = (): Promise<void> => submitAndShow(async () => [await submitDraft()]);
+
+/** Repeats a job that failed or was cancelled. */
+export const retry = (id: string): Promise<void> => submitAndShow(async () => [await api.retry(id)]);
+
+/** Jobs of a grid that varies the seed. */
+const variations = 4;
+const largestSeed = 2 ** 32 - 1;
+
+/** A seed that nobody chose. 0 would let the server draw one. */
+export const randomSeed = (): number => 1 + Math.floor(Math.random() * largestSeed);
+
+/** Repeats a job with four other seeds, as one group, and shows the grid. */
+export async function varySeedOf({ request, load, preview_every, metadata }: JobObject): Promise<void> {
+  const group = crypto.randomUUID();
+  await submitAndShow(async () => {
+    const made: JobObject[] = [];
+    for (let i = 0; i < variations; i++) {
+      const seeded = { ...withoutNulls(request), seed: randomSeed() };
+      const body: JobBody = {
+        kind: "generate",
+        request: seeded,
+        load: withoutNulls(load),
+        preview_every,
+        metadata: { ...metadata, group },
+      };
+      made.push(await api.submit(body, crypto.randomUUID()));
+    }
+    return made;
+  });
+  if (!submitError.value) showsGrid.value = true;
+}
+
+const withoutNulls = (options: JsonOptions): JsonOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null));
+
+async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> {
+  if (isSubmitting.value) return;
+  isSubmitting.value = true;
+  submitError.value = null;
+  try {
+    const made = await submit();
+    learn(made);
+    showsGrid.value = false;
+    show(made[0]!.id);
+  } catch (error) {
+    submitError.value = describe(error);
+  } finally {
+    isSubmitting.value = false;
+  }
+}
+
+async function submitDraft(): Promise<JobObject> {
+  const current = draft.value;
+  const submit = async (): Promise<JobObject> => {
+    const body = jobBody({
+      draft: current,
+      pictures: await preparePictures(),
+      size: size.value,
+      prompt: current.prompt.trim(),
+      steps: steps.value,
+    });
+    const job = await api.submit(body, keyOf(body));
+    unanswered = null;
+    return job;
+  };
+  try {
+    return await submit();
+  } catch (error) {
+    // The server has deleted a picture that no job used for a day; this browser has it.
+    if (!(error instanceof RefusedError && /^request\.(image|depth_image)/.test(error.error.param ?? "")))
+      throw error;
+    await Promise.all([current.photo, current.map].map((picture) => picture && uploadAgain(picture.id)));
+    return await submit();
+  }
+}
+
+/** The last body whose answer did not arrive. Sending it again under the same key makes no second job. */
+let unanswered: { readonly body: string; readonly key: string } | null = null;
+
+function keyOf(body: JobBody): string {
+  const text = JSON.stringify(body);
+  if (unanswered?.body !== text) unanswered = { body: text, key: crypto.randomUUID() };
+  return unanswered.key;
+}
+
+const describe = (error: unknown): SubmitError => {
+  if (error instanceof ServerAwayError) return "away";
+  if (error instanceof RefusedError) return { message: error.message, param: error.error.param };
+  throw error;
+};
+
+/** Uploads what has to differ from the draft's own pictures: painted, cropped or padded ones. */
+async function preparePictures(): Promise<PreparedPictures> {
+  const current = draft.value;
+  const own = picturesOf(current);
+  if (depth.value.state !== "ready" || (!isPainted() && !isFramed.value)) return own;
+  const { painting } = depth.value;
+  const framed = isFramed.value;
+  const field = framed
+    ? framedField(painting.field, frameFor(painting.field, size.value, current.fit))
+    : painting.field;
+  const map = await api.upload(await encodeDepth(field, painting.statistics, current.levels));
+  return {
+    photo: current.photo && framed ? await framedPhoto(current.photo.id) : own.photo,
+    map: map.id,
+    levelled: true,
+  };
+}
+
+async function framedPhoto(id: string): Promise<string> {
+  const bitmap = await decodePicture(await fileOf(id));
+  const file = await renderFrame(bitmap, frameFor(bitmap, size.value, draft.value.fit));
+  bitmap.close();
+  return (await api.upload(file)).id;
+}
+
+/** Applies one of the plan's alternatives to the draft. */
+export function applyAlternative({ changes }: PlanObject["alternatives"][number]): void {
+  const { width, height, ...request } = changes.request ?? {};
+  edit({
+    ...(width && height && { size: { mode: "custom", width, height } }),
+    request: { ...draft.value.request, ...request },
+    load: { ...draft.value.load, ...changes.load },
+  });
+}

@@ -1,0 +1,141 @@
+/*
+ * Everything made so far, newest first, in pages as the filmstrip asks for them.
+ */
+import type { JobObject } from "@mflux-depth/server/contract";
+import { batch, computed, effect, signal } from "@preact/signals";
+import { api, RefusedError } from "./api.js";
+import { forget, jobs, learn } from "./jobs.js";
+
+/** Words to find in prompts. */
+export const query = signal("");
+export const starredOnly = signal(false);
+
+interface Pages {
+  /** The jobs of the pages read so far. */
+  readonly ids: ReadonlySet<string>;
+  /** The cursor of the next page; null when there is none, undefined before the first. */
+  readonly cursor: string | null | undefined;
+}
+
+const nothing: Pages = { ids: new Set(), cursor: undefined };
+const pages = signal<Pages>(nothing);
+const reading = signal(false);
+/** Jobs hidden while their deletion can be undone. */
+const deleting = signal<ReadonlySet<string>>(new Set());
+
+export const isReading = computed(() => reading.value);
+export const hasMore = computed(() => pages.value.cursor !== null);
+
+const newestFirst = (a: JobObject, b: JobObject): number =>
+  b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id);
+
+/** The jobs of the filmstrip. Unless something is searched, jobs that the page heard of are among them at once. */
+export const history = computed<readonly JobObject[]>(() => {
+  const filtered = query.value !== "" || starredOnly.value;
+  const { ids, cursor } = pages.value;
+  const listed = [...jobs.value.values()].filter(
+    (job) => !deleting.value.has(job.id) && (!starredOnly.value || job.starred),
+  );
+  const found = listed.filter(({ id }) => ids.has(id)).sort(newestFirst);
+  if (filtered) return found;
+  // Older jobs that are known for another reason would leave a hole before the next page.
+  const oldest = cursor === null ? "" : (found.at(-1)?.created_at ?? "");
+  return listed.filter(({ id, created_at }) => ids.has(id) || created_at >= oldest).sort(newestFirst);
+});
+
+const pageSize = 40;
+/** Answers to earlier questions are dropped. */
+let question = 0;
+
+/** Reads the next page, if there is one and none is being read. */
+export async function readMore(): Promise<void> {
+  const { cursor } = pages.value;
+  if (reading.value || cursor === null) return;
+  reading.value = true;
+  const mine = question;
+  try {
+    const page = await api.jobs({
+      query: query.value,
+      starred: starredOnly.value,
+      limit: pageSize,
+      ...(cursor !== undefined && { cursor }),
+    });
+    if (mine !== question) return;
+    batch(() => {
+      learn(page.data);
+      pages.value = {
+        ids: new Set([...pages.value.ids, ...page.data.map(({ id }) => id)]),
+        cursor: page.next_cursor,
+      };
+    });
+  } finally {
+    if (mine === question) reading.value = false;
+  }
+}
+
+/** Forgets the pages and reads the first again. */
+export async function rereadHistory(): Promise<void> {
+  question += 1;
+  batch(() => {
+    pages.value = nothing;
+    reading.value = false;
+  });
+  await readMore();
+}
+
+/** Reads again whenever the search changes. */
+export function followSearch(): () => void {
+  let first = true;
+  return effect(() => {
+    void query.value;
+    void starredOnly.value;
+    if (!first) void rereadHistory().catch(() => undefined);
+    first = false;
+  });
+}
+
+/** Stars a job, or takes the star away; shown at once. */
+export async function setStarred(job: JobObject, starred: boolean): Promise<void> {
+  learn([{ ...job, starred }]);
+  learn([await api.update(job.id, { starred })]);
+}
+
+/** The deletion that can still be undone. */
+export const undoable = signal<{ readonly id: string; readonly undo: () => void } | null>(null);
+const undoMilliseconds = 7000;
+let carryOut: ((leaving?: boolean) => void) | null = null;
+
+/** Hides a job at once and deletes it when the time for undoing it is over. */
+export function removeLater(id: string): void {
+  carryOut?.();
+  deleting.value = new Set([...deleting.value, id]);
+  const show = (): void => {
+    deleting.value = new Set([...deleting.value].filter((other) => other !== id));
+  };
+  const settle = (): void => {
+    clearTimeout(timer);
+    carryOut = null;
+    if (undoable.value?.id === id) undoable.value = null;
+  };
+  carryOut = (leaving = false) => {
+    settle();
+    void api.remove(id, leaving).then(
+      () => forget(id),
+      (error: unknown) => {
+        if (error instanceof RefusedError && error.status === 404) return forget(id);
+        show();
+      },
+    );
+  };
+  const timer = setTimeout(() => carryOut?.(), undoMilliseconds);
+  undoable.value = {
+    id,
+    undo: () => {
+      settle();
+      show();
+    },
+  };
+}
+
+/** Carries out a deletion that waits, when the page is left. */
+export const settleDeletion = (): void => carryOut?.(true);

@@ -1,0 +1,102 @@
+/*
+ * The jobs that the page knows, as the server last told.
+ */
+import type { JobObject } from "@mflux-depth/server/contract";
+import { batch, type ReadonlySignal, signal } from "@preact/signals";
+import { api } from "./api.js";
+import { noProgress, type Progress, progressAfter } from "./progress.js";
+import { resultOf, type StreamEvent } from "./stream.js";
+
+const known = signal<ReadonlyMap<string, JobObject>>(new Map());
+const running = signal<ReadonlyMap<string, Progress>>(new Map());
+
+/** All jobs that the page knows, by their id. */
+export const jobs: ReadonlySignal<ReadonlyMap<string, JobObject>> = known;
+
+/** How far a job is. Reading it in a view keeps the view up to date. */
+export const progressOf = (id: string): Progress => running.value.get(id) ?? noProgress;
+
+export const isFinished = ({ state }: JobObject): boolean => state !== "queued" && state !== "running";
+
+/** Takes jobs as an answer of the server has them. */
+export function learn(news: readonly JobObject[]): void {
+  if (news.length === 0) return;
+  const next = new Map(known.value);
+  for (const job of news) next.set(job.id, job);
+  known.value = next;
+}
+
+/** Drops a job that no longer exists. */
+export function forget(id: string): void {
+  known.value = without(known.value, id);
+  running.value = without(running.value, id);
+}
+
+function without<T>(map: ReadonlyMap<string, T>, id: string): ReadonlyMap<string, T> {
+  if (!map.has(id)) return map;
+  const next = new Map(map);
+  next.delete(id);
+  return next;
+}
+
+/** Asks for a job unless the page knows it. */
+export async function meet(id: string): Promise<void> {
+  if (!known.value.has(id)) learn([await api.job(id)]);
+}
+
+/** Takes an event of the stream. */
+export function takeJobEvent(event: StreamEvent): void {
+  if (event.event === "queue") return;
+  if (event.event === "deleted") {
+    forget(event.data.job);
+    return;
+  }
+  const result = resultOf(event);
+  if (result) {
+    batch(() => {
+      learn([result]);
+      if (isFinished(result)) running.value = without(running.value, result.id);
+    });
+    return;
+  }
+  if (!("job" in event.data)) return;
+  const id = event.data.job;
+  const job = known.value.get(id);
+  if (!job) {
+    // Another tab or program made it.
+    void meet(id);
+    return;
+  }
+  batch(() => {
+    running.value = new Map(running.value).set(id, progressAfter(progressOf(id), event));
+    const changes = changesOf(event);
+    if (changes) learn([{ ...job, ...changes }]);
+  });
+}
+
+/** What an event changes in its job. */
+function changesOf({ event, data }: StreamEvent): Partial<JobObject> | null {
+  switch (event) {
+    case "queued":
+      return { state: "queued", position: data.position };
+    case "started":
+      return { state: "running", position: null, worker: data.worker };
+    case "step":
+      return { step: data.step };
+    default:
+      return null;
+  }
+}
+
+/** Asks again for the jobs that have not finished, and for those that finished while the page did not listen. */
+export async function resyncJobs(): Promise<void> {
+  const unfinished = [...known.value.values()].filter((job) => !isFinished(job));
+  const [waiting, ...others] = await Promise.all([
+    api.jobs({ states: ["queued", "running"], limit: 200 }),
+    ...unfinished.map(({ id }) => api.job(id).catch(() => null)),
+  ]);
+  batch(() => {
+    learn([...waiting!.data, ...others.filter((job) => job !== null)]);
+    for (const [index, job] of others.entries()) if (job === null) forget(unfinished[index]!.id);
+  });
+}

@@ -1,0 +1,36 @@
+/*
+ * What finished while nobody looked.
+ */
+import type { JobObject } from "@mflux-depth/server/contract";
+import { signal } from "@preact/signals";
+import { recall, remember } from "./storage.js";
+
+const name = "left-at";
+
+/** When the page was last looked at. */
+const leftAt = signal<string | null>(recall<string>(name));
+const opened = signal<ReadonlySet<string>>(new Set());
+
+/** Whether a job finished after the page was left, and has not been opened since. */
+export const isNew = ({ id, finished_at, state }: JobObject): boolean =>
+  leftAt.value !== null &&
+  state === "succeeded" &&
+  finished_at !== null &&
+  finished_at > leftAt.value &&
+  !opened.value.has(id);
+
+export function markOpened(id: string): void {
+  opened.value = new Set([...opened.value, id]);
+}
+
+/** Follows when the page is left. Jobs that finish under a person's eyes are never new. */
+export function followLeaving(signal: AbortSignal): void {
+  document.addEventListener(
+    "visibilitychange",
+    () => {
+      if (document.visibilityState === "hidden") remember(name, new Date().toISOString());
+      else leftAt.value = recall<string>(name);
+    },
+    { signal },
+  );
+}

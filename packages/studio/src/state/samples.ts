@@ -1,0 +1,33 @@
+/*
+ * The sample scenes, which come with the page: rendered by tools/tiny-world, with their exact depth.
+ */
+
+import bust from "../samples/bust.jpg";
+import bustMap from "../samples/bust-depth.png";
+import mountains from "../samples/mountains.jpg";
+import mountainsMap from "../samples/mountains-depth.png";
+import sculpture from "../samples/sculpture.jpg";
+import sculptureMap from "../samples/sculpture-depth.png";
+import { draft, edit } from "./draft.js";
+import { takePair } from "./pictures.js";
+
+/** The addresses of a scene's photo and depth map. */
+export const samples = {
+  bust: { photo: bust, map: bustMap },
+  sculpture: { photo: sculpture, map: sculptureMap },
+  mountains: { photo: mountains, map: mountainsMap },
+} as const;
+
+export type SampleName = keyof typeof samples;
+
+/** Begins with a sample scene. A prompt that is there already stays. */
+export async function takeSample(name: SampleName, prompt: string): Promise<void> {
+  const { photo, map } = samples[name];
+  await takePair(await fileAt(photo, `${name}.jpg`), await fileAt(map, `${name}-depth.png`));
+  if (draft.value.prompt.trim() === "") edit({ prompt });
+}
+
+async function fileAt(url: string, name: string): Promise<File> {
+  const bytes = await (await fetch(url)).blob();
+  return new File([bytes], name, { type: bytes.type });
+}

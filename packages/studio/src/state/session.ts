@@ -1,0 +1,27 @@
+/*
+ * Whether the server asks for its token, and the view's way to give it.
+ */
+import { signal } from "@preact/signals";
+
+/** True once the server has refused a request for want of a session. */
+export const locked = signal(false);
+
+/** Grows with every successful sign-in; what was refused before is asked for again. */
+export const signIns = signal(0);
+
+/**
+ * Starts a session with the server's token. The token is not kept; the server sets a cookie.
+ * @returns whether the server took it
+ * @throws {TypeError} when the server does not answer
+ */
+export async function signIn(token: string): Promise<boolean> {
+  const response = await fetch("/v1/session", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ token }),
+  });
+  if (!response.ok) return false;
+  locked.value = false;
+  signIns.value += 1;
+  return true;
+}

@@ -1,0 +1,160 @@
+/*
+ * What the canvas shows: the draft, or a job with its own pictures.
+ */
+import type { JobObject } from "@mflux-depth/server/contract";
+import { computed, effect, signal, untracked } from "@preact/signals";
+import {
+  type Comparison,
+  DepthPainting,
+  decodePicture,
+  fieldFromNpy,
+  neutralLevels,
+  type View,
+} from "../canvas/index.js";
+import { api } from "./api.js";
+import { depth, photoBitmap } from "./depth.js";
+import { draft } from "./draft.js";
+import { blobOf } from "./job-body.js";
+import { isFinished, jobs, meet, progressOf } from "./jobs.js";
+import { fileOf } from "./pictures.js";
+import { recall, remember } from "./storage.js";
+
+const name = "shown";
+
+/** The job on the canvas; null for the draft. */
+const shownId = signal<string | null>(recall<string>(name));
+export const view = signal<View>(recall<View>("view") ?? "depth");
+export const comparison = signal<Comparison | null>(null);
+
+effect(() => remember(name, shownId.value));
+effect(() => remember("view", view.value));
+
+export const shown = computed<JobObject | null>(() =>
+  shownId.value === null ? null : (jobs.value.get(shownId.value) ?? null),
+);
+
+/** Puts a job on the canvas. */
+export function show(id: string): void {
+  shownId.value = id;
+  view.value = "result";
+  void meet(id).catch(() => showDraft());
+}
+
+/** Puts the draft on the canvas. */
+export function showDraft(as?: View): void {
+  shownId.value = null;
+  comparison.value = null;
+  if (as ?? view.value === "result") view.value = as ?? "depth";
+}
+
+/** The jobs of a grid: those submitted together with the one shown. */
+export const group = computed<readonly JobObject[]>(() => {
+  const id = shown.value?.metadata.group;
+  if (!id) return [];
+  return [...jobs.value.values()]
+    .filter(({ metadata }) => metadata.group === id)
+    .sort((a, b) => a.created_at.localeCompare(b.created_at) || a.id.localeCompare(b.id));
+});
+
+/** Whether the grid is shown rather than one of its jobs. */
+export const showsGrid = signal(false);
+
+export interface Pictures {
+  readonly photo: ImageBitmap | null;
+  readonly depth: DepthPainting | null;
+  readonly result: ImageBitmap | null;
+}
+
+const none: Pictures = { photo: null, depth: null, result: null };
+const jobPictures = signal<Pictures>(none);
+
+const draftDepth = computed(() => (depth.value.state === "ready" ? depth.value.painting : null));
+
+/** Whether the shown job has no depth map yet, and will have the draft's. */
+const borrowsDepth = computed<boolean>(() => {
+  const job = shown.value;
+  if (!job || isFinished(job)) return false;
+  const { photo, map } = draft.value;
+  return (
+    blobOf(job.request, "image") === (photo?.id ?? null) &&
+    blobOf(job.request, "depth_image") === (map?.id ?? null)
+  );
+});
+
+/** The pictures on the canvas. */
+export const pictures = computed<Pictures>(() => {
+  if (shownId.value === null) return { photo: photoBitmap.value, depth: draftDepth.value, result: null };
+  return borrowsDepth.value ? { ...jobPictures.value, depth: draftDepth.value } : jobPictures.value;
+});
+
+/** The levels to apply on the canvas: a job's map has its own in it. */
+export const levels = computed(() =>
+  shownId.value === null || borrowsDepth.value ? draft.value.levels : neutralLevels,
+);
+
+/** Whether what the canvas shows can be painted. */
+export const isEditable = computed(() => shownId.value === null && depth.value.state === "ready");
+
+/** Shows the draft whenever it gets another picture. */
+export function followNewPictures(): () => void {
+  let before: string | null = null;
+  return effect(() => {
+    const { photo, map } = draft.value;
+    const ids = `${photo?.id} ${map?.id}`;
+    if (before !== null && before !== ids) untracked(() => showDraft("depth"));
+    before = ids;
+  });
+}
+
+/** Follows the shown job with its pictures. */
+export function followShown(): () => void {
+  /** The addresses that the job's pictures come from; a change of them reads the pictures again. */
+  const addresses = computed(() => {
+    const job = shown.value;
+    return job
+      ? JSON.stringify([
+          blobOf(job.request, "image"),
+          job.depth?.url ?? null,
+          job.image?.url ?? (isFinished(job) ? null : progressOf(job.id).preview),
+          job.id,
+        ])
+      : null;
+  });
+  let before: string | null = null;
+  return effect(() => {
+    const text = addresses.value;
+    let current = true;
+    if (text === null) {
+      before = null;
+      jobPictures.value = none;
+      return;
+    }
+    const [photo, map, image, id] = JSON.parse(text) as [string | null, string | null, string | null, string];
+    // Pictures of the same job stay until the new ones are there.
+    if (before !== id) jobPictures.value = none;
+    before = id;
+    const take = (changes: Partial<Pictures>): void => {
+      if (current) jobPictures.value = { ...untracked(() => jobPictures.value), ...changes };
+    };
+    const old = untracked(() => jobPictures.value);
+    if (photo && !old.photo)
+      void fileOf(photo)
+        .then(decodePicture)
+        .then((bitmap) => take({ photo: bitmap }), ignore);
+    if (map && !old.depth)
+      void api
+        .jobDepth(map)
+        .then((npy) => take({ depth: new DepthPainting(fieldFromNpy(npy, "given")) }), ignore);
+    if (image)
+      void api
+        .file(image)
+        .then(decodePicture)
+        .then((bitmap) => take({ result: bitmap }), ignore);
+    return () => {
+      current = false;
+    };
+  });
+}
+
+/** A picture that is gone leaves its place empty; the newest preview takes the place of one that came too late. */
+const ignore = (): void => {};

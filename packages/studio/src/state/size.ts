@@ -1,0 +1,55 @@
+/*
+ * The size of the image: from the picture's proportions, a preset, or numbers.
+ */
+
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What the person chose. `auto` follows the picture. */
+export type SizeChoice =
+  | { readonly mode: "auto" }
+  | { readonly mode: "ratio"; readonly ratio: Ratio }
+  | { readonly mode: "custom"; readonly width: number; readonly height: number };
+
+export const ratios = ["1:1", "4:3", "3:2", "16:9", "3:4", "2:3", "9:16"] as const;
+export type Ratio = (typeof ratios)[number];
+
+/** Sides are multiples of this. */
+const grid = 16;
+
+const toGrid = (side: number): number => Math.max(grid, Math.round(side / grid) * grid);
+
+/** The size nearest to an area whose sides have a proportion and are multiples of 16. */
+export function sizeOf(proportion: number, area: number): Size {
+  const width = toGrid(Math.sqrt(area * proportion));
+  return { width, height: toGrid(Math.sqrt(area / proportion)) };
+}
+
+export function proportionOf(ratio: Ratio): number {
+  const [width, height] = ratio.split(":").map(Number);
+  return width! / height!;
+}
+
+/** The size of the image for a choice, a picture (null: square) and an area in pixels. */
+export function chosenSize(choice: SizeChoice, picture: Size | null, area: number): Size {
+  switch (choice.mode) {
+    case "auto":
+      return sizeOf(picture ? picture.width / picture.height : 1, area);
+    case "ratio":
+      return sizeOf(proportionOf(choice.ratio), area);
+    case "custom":
+      return { width: toGrid(choice.width), height: toGrid(choice.height) };
+  }
+}
+
+/**
+ * Whether a picture has to be cropped or padded for a size. Rounding the sides to multiples of 16 is no reason: the picture is
+ * stretched by what the rounding amounts to.
+ */
+export function needsFrame(picture: Size, { width, height }: Size): boolean {
+  const stretch = picture.width / picture.height / (width / height);
+  const rounding = (1 + grid / 2 / width) * (1 + grid / 2 / height);
+  return stretch > rounding || stretch < 1 / rounding;
+}

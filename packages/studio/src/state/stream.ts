@@ -1,0 +1,154 @@
+/*
+ * The events of all jobs, over one connection for all tabs of this browser: browsers allow six connections to a server, and
+ * each open stream takes one. The tab that holds a lock reads the stream and passes the events on. The tab that a person looks
+ * at takes the lock, because browsers may freeze the others.
+ */
+import type { EventData, EventName, JobObject, StreamData } from "@mflux-depth/server/contract";
+import { signal } from "@preact/signals";
+
+type Names = EventData & StreamData;
+
+/** An event of the stream of all jobs. */
+export type StreamEvent = {
+  [Name in keyof Names]: {
+    readonly event: Name;
+    readonly data: Names[Name] & (Name extends EventName ? { readonly job: string } : unknown);
+  };
+}[keyof Names];
+
+/** "lost" means that the page shows what it last heard, and that it keeps trying. */
+export const connection = signal<"connecting" | "open" | "lost">("connecting");
+
+/** Every event that the stream can have; EventSource wants to know their names. */
+const names = [
+  ...["queued", "started", "load", "stage", "step", "preview", "warning", "resumed"],
+  ...["succeeded", "failed", "cancelled", "updated", "deleted", "queue"],
+] as const satisfies readonly (keyof Names)[];
+
+export interface StreamListener {
+  event(event: StreamEvent): void;
+  /** Events may have been missed: everything shown has to be asked for again. */
+  resync(): void;
+}
+
+const lockName = "mflux-depth:events";
+const retryMilliseconds = { first: 500, longest: 5000 };
+
+type Message =
+  | { readonly type: "event"; readonly id: string; readonly event: StreamEvent }
+  | { readonly type: "connection"; readonly state: "open" | "lost" };
+
+/** Follows the stream until the signal aborts. */
+export function followEvents(listener: StreamListener, signal: AbortSignal): void {
+  const channel = new BroadcastChannel(lockName);
+  let lastId: string | null = null;
+  let isOpen = false;
+
+  const take = (message: Message): void => {
+    if (message.type === "event") {
+      lastId = message.id;
+      listener.event(message.event);
+      return;
+    }
+    connection.value = message.state;
+    const opened = message.state === "open" && !isOpen;
+    isOpen = message.state === "open";
+    if (opened) listener.resync();
+  };
+  const tell = (message: Message): void => {
+    take(message);
+    channel.postMessage(message);
+  };
+  channel.onmessage = ({ data }) => take(data as Message);
+  signal.addEventListener("abort", () => channel.close());
+
+  const lead = async (until: AbortSignal): Promise<void> => {
+    await readStream(() => lastId, tell, until);
+    // What happens before the next tab has opened its stream may be missed.
+    isOpen = false;
+  };
+  // Without a secure context there are no locks; each tab then reads a stream of its own.
+  if (!navigator.locks) return void lead(signal);
+  void takeTurns(lead, signal);
+}
+
+/** Leads whenever this tab has the lock, and takes it when the tab is shown. */
+async function takeTurns(lead: (until: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
+  let leading = false;
+  const compete = async (steal: boolean): Promise<void> => {
+    const turn = new AbortController();
+    const until = AbortSignal.any([signal, turn.signal]);
+    try {
+      await navigator.locks.request(lockName, { steal }, async () => {
+        leading = true;
+        await lead(until);
+      });
+    } catch (error) {
+      // Another tab took the lock.
+      if (!(error instanceof DOMException)) throw error;
+    }
+    leading = false;
+    turn.abort();
+    if (!signal.aborted) void compete(false);
+  };
+  document.addEventListener(
+    "visibilitychange",
+    () => {
+      if (document.visibilityState === "visible" && !leading) void compete(true);
+    },
+    { signal },
+  );
+  await compete(document.visibilityState === "visible");
+}
+
+/** Reads the stream and connects again when it breaks, until the signal aborts. */
+async function readStream(
+  lastId: () => string | null,
+  tell: (message: Message) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let wait = retryMilliseconds.first;
+  let closed = (): void => {};
+  signal.addEventListener("abort", () => closed());
+  while (!signal.aborted) {
+    const after = lastId();
+    const source = new EventSource(after === null ? "/v1/events" : `/v1/events?after=${after}`);
+    await new Promise<void>((resolve) => {
+      source.onopen = () => {
+        wait = retryMilliseconds.first;
+        tell({ type: "connection", state: "open" });
+      };
+      source.onerror = () => {
+        tell({ type: "connection", state: "lost" });
+        resolve();
+      };
+      closed = resolve;
+      for (const name of names)
+        source.addEventListener(name, ({ data, lastEventId }: MessageEvent<string>) => {
+          const event = { event: name, data: JSON.parse(data) } as StreamEvent;
+          tell({ type: "event", id: lastEventId, event });
+        });
+    });
+    source.close();
+    if (signal.aborted) return;
+    await pause(wait, signal);
+    wait = Math.min(2 * wait, retryMilliseconds.longest);
+  }
+}
+
+/** Waits, but no longer than until the network returns or the signal aborts. */
+const pause = (milliseconds: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      window.removeEventListener("online", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    window.addEventListener("online", done);
+    signal.addEventListener("abort", done);
+  });
+
+/** The job that an event brings whole. */
+export const resultOf = ({ data }: StreamEvent): JobObject | null => ("result" in data ? data.result : null);

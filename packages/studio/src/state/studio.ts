@@ -1,0 +1,58 @@
+/*
+ * Starts everything that follows the server and the draft.
+ */
+import { effect, untracked } from "@preact/signals";
+import { ServerAwayError } from "./api.js";
+import { readCapabilities } from "./capabilities.js";
+import { followPictures, retryDepth } from "./depth.js";
+import { followPlan } from "./generation.js";
+import { followSearch, rereadHistory, settleDeletion } from "./history.js";
+import { resyncJobs, takeJobEvent } from "./jobs.js";
+import { followLeaving } from "./news.js";
+import { resyncQueue, takeQueueEvent } from "./queue.js";
+import { locked, signIns } from "./session.js";
+import { followNewPictures, followShown } from "./shown.js";
+import { followEvents, type StreamEvent } from "./stream.js";
+
+/** Connects the page to its server, for as long as the page lives. */
+export function startStudio(): void {
+  const never = new AbortController().signal;
+  followLeaving(never);
+  followSearch();
+  followPictures();
+  followPlan();
+  followShown();
+  followNewPictures();
+  window.addEventListener("pagehide", settleDeletion);
+  // A stream that was refused begins again after each sign-in.
+  effect(() => {
+    const stop = new AbortController();
+    const again = signIns.value > 0;
+    untracked(() => {
+      followEvents({ event: takeEvent, resync: () => void resync() }, stop.signal);
+      if (again) retryDepth();
+      // Asked at once: the answer says whether the server wants its token, which the stream does not.
+      void ask(readCapabilities);
+    });
+    return () => stop.abort();
+  });
+}
+
+function takeEvent(event: StreamEvent): void {
+  takeJobEvent(event);
+  takeQueueEvent(event);
+}
+
+/** Asks for everything shown: the page has just connected, or missed something. */
+async function resync(): Promise<void> {
+  await Promise.all([readCapabilities, resyncJobs, resyncQueue, rereadHistory].map(ask));
+}
+
+/** The stream connects again when the server is back, and a sign-in starts it anew; both ask again. */
+async function ask(question: () => Promise<void>): Promise<void> {
+  try {
+    await question();
+  } catch (error) {
+    if (!(error instanceof ServerAwayError || locked.value)) throw error;
+  }
+}

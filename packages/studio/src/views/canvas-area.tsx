@@ -1,0 +1,142 @@
+import { DepthStage, type View } from "../canvas/index.js";
+import { Icon } from "../design/icons.js";
+import { depth } from "../state/depth.js";
+import { frame } from "../state/generation.js";
+import { isFinished } from "../state/jobs.js";
+import { comparison, group, isEditable, levels, pictures, shown, showsGrid, view } from "../state/shown.js";
+import { strings } from "../strings.js";
+import { brush, clipping } from "./brush-state.js";
+import { Grid } from "./grid.js";
+import { ProgressStrip } from "./progress-strip.js";
+import { ResultBar } from "./result-bar.js";
+import { holding, toggleComparison } from "./shortcuts.js";
+
+const text = strings.views;
+const views = ["photo", "depth", "relief", "result"] as const;
+
+/** The canvas with the choice of views above it and the job below it. */
+export function CanvasArea() {
+  const job = shown.value;
+  const inGrid = showsGrid.value && group.value.length > 1;
+  return (
+    <main class="canvas-area">
+      <ViewBar />
+      <div class="canvas-stage">
+        {inGrid ? <Grid jobs={group.value} /> : <Stage />}
+        {!job && depth.value.state === "loading" && (
+          <p class="canvas-note">
+            <span class="spinner" />
+            {strings.depthPanel.loading}
+          </p>
+        )}
+      </div>
+      {job && !isFinished(job) && <ProgressStrip job={job} />}
+      {job && isFinished(job) && <ResultBar job={job} />}
+    </main>
+  );
+}
+
+/** Which views have a picture. */
+const present = (): Readonly<Record<View, boolean>> => {
+  const { photo, depth: map, result } = pictures.value;
+  return { photo: photo !== null, depth: map !== null, relief: map !== null, result: result !== null };
+};
+
+/** The chosen view, or another one while its picture is missing. */
+function visibleView(): View {
+  const there = present();
+  if (holding.value && there.photo) return "photo";
+  if (there[view.value]) return view.value;
+  return there.depth ? "depth" : "photo";
+}
+
+function Stage() {
+  const { photo, depth: map, result } = pictures.value;
+  const visible = visibleView();
+  return (
+    <DepthStage
+      photo={photo}
+      depth={map}
+      result={result}
+      levels={levels.value}
+      clipping={clipping.value}
+      view={visible}
+      compare={holding.value ? null : comparison.value}
+      brush={isEditable.value && visible === "depth" ? brush.value : null}
+      onBrush={(next) => {
+        brush.value = next;
+      }}
+      frame={isEditable.value ? frame.value : null}
+    />
+  );
+}
+
+function ViewBar() {
+  const there = present();
+  const visible = visibleView();
+  const compared = comparison.value;
+  return (
+    <div class="view-bar">
+      <fieldset class="segments" aria-label={text.label}>
+        {views.map((name, index) => (
+          <button
+            key={name}
+            type="button"
+            aria-pressed={view.value === name && visible === name && !showsGrid.value}
+            aria-keyshortcuts={String(index + 1)}
+            disabled={!there[name]}
+            onClick={() => {
+              showsGrid.value = false;
+              view.value = name;
+              if (compared?.with === name) comparison.value = null;
+            }}
+          >
+            {text[name]}
+          </button>
+        ))}
+      </fieldset>
+      <span class="spacer" />
+      {group.value.length > 1 && (
+        <button
+          type="button"
+          class="button button-quiet"
+          aria-pressed={showsGrid.value}
+          onClick={() => {
+            showsGrid.value = !showsGrid.value;
+          }}
+        >
+          <Icon name="grid" />
+          <span class="button-text">{strings.result.grid}</span>
+        </button>
+      )}
+      {compared && (
+        <fieldset class="segments wide-only" aria-label={text.compare}>
+          {(["slider", "side"] as const).map((mode) => (
+            <button
+              key={mode}
+              type="button"
+              aria-pressed={compared.mode === mode}
+              onClick={() => {
+                comparison.value = { ...compared, mode };
+              }}
+            >
+              {text[mode]}
+            </button>
+          ))}
+        </fieldset>
+      )}
+      <button
+        type="button"
+        class="button"
+        aria-pressed={compared !== null}
+        aria-keyshortcuts="C"
+        title={text.hold}
+        disabled={!there.photo && !there.depth}
+        onClick={toggleComparison}
+      >
+        <Icon name="compare" />
+        <span class="button-text">{text.compare}</span>
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,26 @@
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { fileOf } from "../state/pictures.js";
+
+/** A small view of one of the draft's pictures. */
+export function FileThumbnail({ id }: { readonly id: string }) {
+  const url = useSignal<string | null>(null);
+  useEffect(() => {
+    let current = true;
+    let made: string | null = null;
+    void fileOf(id).then(
+      (file) => {
+        if (!current) return;
+        made = URL.createObjectURL(file);
+        url.value = made;
+      },
+      // The depth panel says that the picture is gone.
+      () => undefined,
+    );
+    return () => {
+      current = false;
+      if (made) URL.revokeObjectURL(made);
+    };
+  }, [id]);
+  return <img class="thumbnail" src={url.value ?? undefined} alt="" />;
+}

@@ -1,0 +1,181 @@
+import { Slider } from "../controls/slider.js";
+import { Icon } from "../design/icons.js";
+import { loadFields, model, models, requestFields } from "../state/capabilities.js";
+import { draft, setLoadOption, setOption } from "../state/draft.js";
+import type { Field } from "../state/fields.js";
+import { randomSeed } from "../state/generation.js";
+import { resetOptions } from "../state/reuse.js";
+import { strings } from "../strings.js";
+import { OptionField } from "./option-field.js";
+import { PromptField } from "./prompt-field.js";
+import { SizeField } from "./size-field.js";
+
+const text = strings.look;
+
+/** Options that have a place of their own on the page. */
+const placed = new Set([
+  ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
+  ...["depth_near", "depth_far", "depth_gamma", "invert_depth"],
+]);
+
+/** The prompt and the options: a few in front, the rest folded. */
+export function LookPanel() {
+  const fields = new Map(requestFields.value.map((field) => [field.name, field]));
+  const numberField = (name: string, label: string, hint: string | undefined, unit?: string) => {
+    const field = fields.get(name);
+    return (
+      field && <NumberOption field={field} label={label} {...(hint && { hint })} {...(unit && { unit })} />
+    );
+  };
+  const folded = requestFields.value.filter(({ name }) => !placed.has(name));
+  return (
+    <section class="panel look-panel" aria-labelledby="look-title">
+      <h2 id="look-title" class="visually-hidden">
+        {text.title}
+      </h2>
+      <PromptField />
+      {draft.value.photo && <KeepOfPhoto />}
+      <SizeField />
+      {numberField("steps", text.steps, undefined)}
+      {numberField("guidance", text.guidance, text.guidanceHint)}
+      <SeedField />
+      <details class="more">
+        <summary>
+          <Icon name="chevron" />
+          {text.more}
+        </summary>
+        <div class="more-fields">
+          {models.value.length > 1 && <ModelField />}
+          {folded.map((field) => (
+            <OptionField
+              key={field.name}
+              field={field}
+              value={draft.value.request[field.name]}
+              onValue={(value) => setOption(field.name, value)}
+            />
+          ))}
+          {loadFields.value
+            .filter(({ name }) => name !== "model")
+            .map((field) => (
+              <OptionField
+                key={field.name}
+                field={field}
+                value={draft.value.load[field.name]}
+                onValue={(value) => setLoadOption(field.name, value)}
+              />
+            ))}
+          <button type="button" class="button button-quiet" onClick={resetOptions}>
+            {text.resetAll}
+          </button>
+        </div>
+      </details>
+    </section>
+  );
+}
+
+interface NumberOptionProps {
+  readonly field: Field;
+  readonly label: string;
+  readonly hint?: string;
+  readonly unit?: string;
+}
+
+function NumberOption({ field, label, hint, unit }: NumberOptionProps) {
+  if (field.kind.type !== "number") return null;
+  const fallback = typeof field.default === "number" ? field.default : field.kind.min;
+  const set = draft.value.request[field.name];
+  return (
+    <Slider
+      id={`option-${field.name}`}
+      label={label}
+      hint={hint ?? field.description}
+      value={typeof set === "number" ? set : fallback}
+      fallback={fallback}
+      range={sliderRange(field.name, field.kind.slider)}
+      limits={field.kind}
+      step={field.kind.integer ? 1 : 0.5}
+      {...(unit && { unit })}
+      onValue={(value) => setOption(field.name, value)}
+      onReset={() => setOption(field.name, undefined)}
+    />
+  );
+}
+
+/** Guidance may be 100; nobody wants more than a tenth of the slider for what is useful. */
+const sliderRange = (name: string, range: { readonly min: number; readonly max: number }) =>
+  name === "guidance" ? { min: range.min, max: Math.min(range.max, 30) } : range;
+
+/** How much of the photo to keep, in percent. */
+function KeepOfPhoto() {
+  const set = draft.value.request.image_strength;
+  return (
+    <Slider
+      id="option-image_strength"
+      label={text.keep}
+      hint={text.keepHint}
+      value={Math.round(100 * (typeof set === "number" ? set : 0))}
+      fallback={0}
+      range={{ min: 0, max: 100 }}
+      step={1}
+      unit="%"
+      onValue={(percent) => setOption("image_strength", percent / 100)}
+      onReset={() => setOption("image_strength", undefined)}
+    />
+  );
+}
+
+function SeedField() {
+  const { seed } = draft.value.request;
+  return (
+    <div class="field row-field">
+      <label class="field-label" for="option-seed" title={text.seedHint}>
+        {text.seed}
+      </label>
+      <span class="seed">
+        <input
+          id="option-seed"
+          class="input number"
+          type="number"
+          min={1}
+          max={2 ** 32 - 1}
+          placeholder={text.seedRandom}
+          title={text.seedHint}
+          value={typeof seed === "number" ? seed : ""}
+          onChange={({ currentTarget }) => {
+            const typed = currentTarget.valueAsNumber;
+            setOption("seed", typed > 0 ? Math.min(2 ** 32 - 1, Math.floor(typed)) : undefined);
+          }}
+        />
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={text.roll}
+          title={text.roll}
+          onClick={() => setOption("seed", randomSeed())}
+        >
+          <Icon name="dice" />
+        </button>
+      </span>
+    </div>
+  );
+}
+
+const ModelField = () => (
+  <div class="field">
+    <label class="field-label" for="load-model">
+      {text.model}
+    </label>
+    <select
+      id="load-model"
+      class="input"
+      value={model.value ?? ""}
+      onChange={({ currentTarget }) => setLoadOption("model", currentTarget.value)}
+    >
+      {models.value.map(({ id, ready }) => (
+        <option key={id} value={id} disabled={!ready}>
+          {id}
+        </option>
+      ))}
+    </select>
+  </div>
+);

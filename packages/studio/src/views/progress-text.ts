@@ -1,0 +1,36 @@
+import type { JobObject } from "@mflux-depth/server/contract";
+import { progressOf } from "../state/jobs.js";
+import { isPaused } from "../state/queue.js";
+import { strings } from "../strings.js";
+
+const text = strings.progress;
+
+/** What a job does now, in a few words. */
+export function progressText(job: JobObject): string {
+  if (job.cancel_requested && job.state === "running") return text.cancelling;
+  switch (job.state) {
+    case "queued":
+      return isPaused.value ? text.queuePaused : text.queued(job.position);
+    case "running": {
+      const { loading, stage } = progressOf(job.id);
+      if (loading) return text.loading(loading.share);
+      return stage ? text.stages[stage] : text.starting;
+    }
+    case "succeeded":
+      return text.finished;
+    case "failed":
+      return text.failed;
+    case "cancelled":
+      return text.cancelled;
+  }
+}
+
+/** The share of a job that is done, 0 to 1; null while nobody knows. */
+export function shareOf(job: JobObject): number | null {
+  const { loading, step, steps } = progressOf(job.id);
+  const total = steps ?? job.steps;
+  if (job.state !== "running") return null;
+  if (loading) return loading.share;
+  const done = Math.max(step, job.step);
+  return total && done > 0 ? done / total : null;
+}

@@ -1,0 +1,154 @@
+import type { JobObject, WorkerObject } from "@mflux-depth/server/contract";
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { Dialog } from "../controls/dialog.js";
+import { memoryText } from "../controls/format.js";
+import { Icon } from "../design/icons.js";
+import {
+  cancel,
+  isPaused,
+  move,
+  queue,
+  readWorkers,
+  setDraining,
+  setPaused,
+  workers,
+} from "../state/queue.js";
+import { show, showsGrid } from "../state/shown.js";
+import { strings } from "../strings.js";
+import { progressText, shareOf } from "./progress-text.js";
+
+const text = strings.queue;
+
+export const queueOpen = signal(false);
+
+const close = (): void => {
+  queueOpen.value = false;
+};
+
+/** The jobs that run and wait, and the workers. */
+export const QueueDialog = () => (
+  <Dialog title={text.title} closeLabel={text.close} open={queueOpen.value} onClose={close}>
+    <div class="queue-head">
+      <p class="quiet" role="status">
+        {isPaused.value ? text.pausedText : queue.value.length === 0 && text.empty}
+      </p>
+      <button type="button" class="button" onClick={() => void setPaused(!isPaused.value)}>
+        <Icon name={isPaused.value ? "play" : "pause"} />
+        {isPaused.value ? text.resume : text.pause}
+      </button>
+    </div>
+    <ol class="queue-list">
+      {queue.value.map((job) => (
+        <QueuedJob key={job.id} job={job} />
+      ))}
+    </ol>
+    <Workers />
+  </Dialog>
+);
+
+function QueuedJob({ job }: { readonly job: JobObject }) {
+  const waiting = queue.value.filter(({ state }) => state === "queued");
+  const at = waiting.indexOf(job);
+  const words = String(job.request.prompt ?? strings.history.untitled);
+  const share = shareOf(job);
+  return (
+    <li class="queued">
+      <button
+        type="button"
+        class="queued-words"
+        onClick={() => {
+          close();
+          showsGrid.value = false;
+          show(job.id);
+        }}
+      >
+        <span class="queued-prompt">{words}</span>
+        <span class="quiet small number">{progressText(job)}</span>
+        {share !== null && (
+          <span class="bar">
+            <div style={{ width: `${100 * share}%` }} />
+          </span>
+        )}
+      </button>
+      {job.state === "queued" && (
+        <>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={`${text.up}: ${words}`}
+            title={text.up}
+            disabled={at === 0}
+            onClick={() => void move(job.id, "up")}
+          >
+            <Icon name="up" />
+          </button>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={`${text.down}: ${words}`}
+            title={text.down}
+            disabled={at === waiting.length - 1}
+            onClick={() => void move(job.id, "down")}
+          >
+            <Icon name="down" />
+          </button>
+        </>
+      )}
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={`${text.cancel}: ${words}`}
+        title={text.cancel}
+        disabled={job.cancel_requested}
+        onClick={() => void cancel(job.id)}
+      >
+        <Icon name="close" />
+      </button>
+    </li>
+  );
+}
+
+/** Workers are asked for again after this long while the list is open. */
+const workerMilliseconds = 3000;
+
+function Workers() {
+  useEffect(() => {
+    const ask = (): void => void readWorkers().catch(() => undefined);
+    ask();
+    const timer = setInterval(ask, workerMilliseconds);
+    return () => clearInterval(timer);
+  }, []);
+  if (workers.value.length === 0) return null;
+  return (
+    <section class="workers" aria-labelledby="workers-title">
+      <h3 id="workers-title">{text.workers}</h3>
+      <ul>
+        {workers.value.map((worker) => (
+          <Worker key={worker.id} worker={worker} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Worker({ worker }: { readonly worker: WorkerObject }) {
+  const draining = worker.state === "draining";
+  return (
+    <li class="worker">
+      <span class="worker-words">
+        <span>{worker.id}</span>
+        <span class="quiet small number">
+          {[text.workerStates[worker.state], worker.device, memoryText(worker.memory_bytes), worker.model]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
+      </span>
+      {worker.state !== "lost" && (
+        <button type="button" class="button" onClick={() => void setDraining(worker.id, !draining)}>
+          {draining ? text.undrain : text.drain}
+        </button>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,134 @@
+import type { JobObject } from "@mflux-depth/server/contract";
+import { useSignal } from "@preact/signals";
+import { fileNameOf } from "../commands/file-name.js";
+import { commandsOf } from "../commands/index.js";
+import { Menu, MenuItem } from "../controls/menu.js";
+import { Icon } from "../design/icons.js";
+import { retry, varySeedOf } from "../state/generation.js";
+import { removeLater, setStarred } from "../state/history.js";
+import { hasPicture } from "../state/pictures.js";
+import { reuseJob, useAsInput } from "../state/reuse.js";
+import { showDraft } from "../state/shown.js";
+import { strings } from "../strings.js";
+import { progressText } from "./progress-text.js";
+
+const text = strings.result;
+
+/** What can be done with a job that has ended. */
+export const ResultBar = ({ job }: { readonly job: JobObject }) => (
+  <section class="result-bar" aria-label={text.label}>
+    <div class="result-words">
+      {job.state === "succeeded" ? (
+        <p class="result-prompt" title={String(job.request.prompt ?? "")}>
+          {String(job.request.prompt ?? strings.history.untitled)}
+        </p>
+      ) : (
+        <p class={job.state === "failed" ? "problem" : undefined}>
+          <strong>{progressText(job)}.</strong> {job.error?.message}
+        </p>
+      )}
+      {job.seed !== null && <p class="quiet small number">{text.seed(job.seed)}</p>}
+      {job.warnings.map((warning) => (
+        <p key={warning} class="quiet small">
+          {warning}
+        </p>
+      ))}
+    </div>
+    <div class="result-actions">
+      {job.image ? <ImageActions job={job} image={job.image} /> : <RetryButton job={job} />}
+      <ReuseMenu job={job} />
+      <button
+        type="button"
+        class="icon-button"
+        aria-pressed={job.starred}
+        aria-label={job.starred ? text.unstar : text.star}
+        title={job.starred ? text.unstar : text.star}
+        onClick={() => void setStarred(job, !job.starred)}
+      >
+        <Icon name="star" />
+      </button>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={text.remove}
+        title={text.remove}
+        onClick={() => {
+          showDraft("depth");
+          removeLater(job.id);
+        }}
+      >
+        <Icon name="trash" />
+      </button>
+      {hasPicture.value && (
+        <button type="button" class="button button-quiet" onClick={() => showDraft("depth")}>
+          {text.edit}
+        </button>
+      )}
+    </div>
+  </section>
+);
+
+const RetryButton = ({ job }: { readonly job: JobObject }) => (
+  <button type="button" class="button" onClick={() => void retry(job.id)}>
+    <Icon name="reuse" />
+    {strings.progress.again}
+  </button>
+);
+
+const ImageActions = ({
+  job,
+  image,
+}: {
+  readonly job: JobObject;
+  readonly image: NonNullable<JobObject["image"]>;
+}) => (
+  <>
+    <a class="button" href={image.url} download={fileNameOf(job)}>
+      <Icon name="download" />
+      {text.download}
+    </a>
+    <button type="button" class="button" title={text.varyHint} onClick={() => void varySeedOf(job)}>
+      <Icon name="grid" />
+      {text.vary}
+    </button>
+    <button type="button" class="button" title={text.inputHint} onClick={() => void useAsInput(job)}>
+      <Icon name="picture" />
+      {text.input}
+    </button>
+    <CopyMenu job={job} />
+  </>
+);
+
+function CopyMenu({ job }: { readonly job: JobObject }) {
+  const copied = useSignal(false);
+  const copy = async (command: string): Promise<void> => {
+    await navigator.clipboard.writeText(command);
+    copied.value = true;
+    setTimeout(() => {
+      copied.value = false;
+    }, 2000);
+  };
+  const commands = commandsOf(job, location.origin);
+  return (
+    <>
+      <Menu label={copied.value ? text.copied : text.copy} icon="copy">
+        {(Object.keys(commands) as (keyof typeof commands)[]).map((name) => (
+          <MenuItem key={name} onClick={() => void copy(commands[name])}>
+            {text.commands[name]}
+          </MenuItem>
+        ))}
+      </Menu>
+      <span class="visually-hidden" role="status">
+        {copied.value && text.copied}
+      </span>
+    </>
+  );
+}
+
+const ReuseMenu = ({ job }: { readonly job: JobObject }) => (
+  <Menu label={text.reuse} icon="reuse">
+    <MenuItem onClick={() => void reuseJob(job, "all")}>{text.reuseAll}</MenuItem>
+    <MenuItem onClick={() => void reuseJob(job, "all-but-seed")}>{text.reuseWithoutSeed}</MenuItem>
+    <MenuItem onClick={() => void reuseJob(job, "depth")}>{text.reuseDepth}</MenuItem>
+  </Menu>
+);

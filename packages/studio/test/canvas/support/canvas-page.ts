@@ -1,0 +1,128 @@
+/*
+ * The canvas in a real browser, without the rest of the studio and without a server for jobs.
+ */
+import { readFile } from "node:fs/promises";
+import { after, before } from "node:test";
+import { fileURLToPath } from "node:url";
+import preact from "@preact/preset-vite";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import sharp from "sharp";
+import { createServer, type ViteDevServer } from "vite";
+import { launchBrowser } from "../../support/browser.js";
+
+const repository = fileURLToPath(new URL("../../../../../../", import.meta.url));
+const studio = `${repository}packages/studio`;
+
+/** The size of the stage in tests: pictures of 400 × 300 show a pixel as a pixel, with the room around them. */
+export const stageSize = { width: 424, height: 324 };
+
+/** Where such a picture begins within the stage. */
+export const inset = 12;
+
+/** The width of the panel next to the stage. */
+export const panelWidth = 268;
+
+export interface CanvasFixture {
+  /** Opens the page of the canvas in a browser profile of its own. */
+  open(options?: BrowserContextOptions): Promise<Page>;
+}
+
+/** Serves the page and starts a browser before the tests of a file, and ends both afterwards. */
+export function useCanvas(): CanvasFixture {
+  let server: ViteDevServer;
+  let browser: Browser;
+  const errors: Error[] = [];
+  before(async () => {
+    server = await createServer({
+      configFile: false,
+      root: `${studio}/test/canvas/page`,
+      cacheDir: `${studio}/dist/vite`,
+      server: { port: 0, host: "127.0.0.1", fs: { allow: [repository] }, hmr: false, watch: null },
+      logLevel: "error",
+      plugins: [preact()],
+    });
+    await server.listen();
+    browser = await launchBrowser();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.close();
+    if (errors.length > 0) throw new AggregateError(errors, "pages threw errors");
+  });
+  return {
+    open: async (options) => {
+      const viewport = { width: panelWidth + stageSize.width, height: stageSize.height };
+      const context = await browser.newContext({
+        viewport,
+        reducedMotion: "reduce",
+        colorScheme: "dark",
+        ...options,
+      });
+      const page = await context.newPage();
+      page.on("pageerror", (error) => errors.push(error));
+      await page.goto(server.resolvedUrls!.local[0]!);
+      await page.waitForFunction(() => "studio" in window);
+      return page;
+    },
+  };
+}
+
+/** Waits until what was asked for has been drawn: drawing takes place in the frame after, overlays in the one after that. */
+export const drawn = (page: Page): Promise<void> =>
+  page.evaluate(async () => {
+    for (let i = 0; i < 3; i++) await new Promise((resolve) => requestAnimationFrame(resolve));
+  });
+
+/** What a person sees of the stage. */
+export interface Seen {
+  readonly width: number;
+  readonly height: number;
+  /** The colour of a pixel, from the stage's upper left corner. */
+  at(x: number, y: number): [r: number, g: number, b: number];
+  /** Equal for equal pictures. */
+  readonly bytes: Buffer;
+}
+
+/** Looks at the stage once it is drawn. */
+export async function look(page: Page): Promise<Seen> {
+  await drawn(page);
+  return glance(page);
+}
+
+/** Looks at the stage as it is: where the clock has been stopped there are no frames to wait for. */
+export async function glance(page: Page): Promise<Seen> {
+  const { data, info } = await sharp(await page.locator(".stage").screenshot())
+    .removeAlpha()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  return {
+    width: info.width,
+    height: info.height,
+    at: (x, y) => {
+      const start = 3 * (Math.round(y) * info.width + Math.round(x));
+      return [data[start]!, data[start + 1]!, data[start + 2]!];
+    },
+    bytes: data,
+  };
+}
+
+/** A picture of the repository in base64. @param path relative to the repository */
+export const picture = async (path: string): Promise<string> =>
+  (await readFile(`${repository}${path}`)).toString("base64");
+
+/** Shows a map of 400 × 300 over a photo of one colour: a ball before a slope. */
+export const showScene = (page: Page, changes: object = {}): Promise<void> =>
+  page.evaluate(async (given) => {
+    const canvas = new OffscreenCanvas(400, 300);
+    const context = canvas.getContext("2d")!;
+    context.fillStyle = "rgb(40 90 200)";
+    context.fillRect(0, 0, 400, 300);
+    context.fillStyle = "rgb(220 60 30)";
+    context.arc(200, 150, 80, 0, 7);
+    context.fill();
+    const photo = await createImageBitmap(canvas);
+    const depth = window.studio.painting(400, 300, (x, y) =>
+      Math.hypot(x - 200, y - 150) < 80 ? 0.9 : 0.1 + y / 1000,
+    );
+    window.studio.show({ photo, depth, view: "depth", ...given });
+  }, changes);

@@ -1,0 +1,115 @@
+/*
+ * A real server: `mflux-depth serve` with the bundled model and a data folder of its own.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { JobObject } from "@mflux-depth/server/contract";
+
+const packages = fileURLToPath(new URL("../../../../", import.meta.url));
+const command = join(packages, "mflux-depth/bin/mflux-depth.js");
+
+interface ServerOptions {
+  readonly token?: string;
+}
+
+export class StudioServer {
+  readonly #folder = mkdtempSync(join(tmpdir(), "mflux-depth-studio-"));
+  readonly #token: string | undefined;
+  #process: ChildProcess | null = null;
+  #port = 0;
+
+  private constructor(token: string | undefined) {
+    this.#token = token;
+  }
+
+  static async start({ token }: ServerOptions = {}): Promise<StudioServer> {
+    const server = new StudioServer(token);
+    await server.#spawn();
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  async #spawn(): Promise<void> {
+    const { MFLUX_DEPTH_TOKEN: _, ...environment } = process.env;
+    const child = spawn(
+      process.execPath,
+      [
+        ...[command, "serve", "--port", String(this.#port), "--data", this.#folder],
+        ...["--model", "tiny-world", "-q", "none", "--device", "cpu"],
+      ],
+      {
+        env: { ...environment, HF_HUB_OFFLINE: "1", ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
+    this.#process = child;
+    let log = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      log += text;
+    });
+    const ended = once(child, "exit").then(([code]) => {
+      throw new Error(`the server ended with ${code}:\n${log}`);
+    });
+    // It also ends after the tests, when nobody waits for it any more.
+    ended.catch(() => undefined);
+    const [line] = (await Promise.race([once(createInterface(child.stdout), "line"), ended])) as [string];
+    // A server that starts again keeps its port, because pages are open on it.
+    this.#port = Number(new URL(line).port);
+  }
+
+  /** Kills the server without warning. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    if (!child) return;
+    this.#process = null;
+    const exited = once(child, "exit");
+    child.kill("SIGKILL");
+    await exited;
+  }
+
+  /** Starts the server again after {@link kill}, at the same address and with the same data. */
+  restart(): Promise<void> {
+    return this.#spawn();
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Sends a request past the page. */
+  async ask<T>(path: string, options: RequestInit = {}): Promise<T> {
+    const response = await fetch(this.url + path, {
+      ...options,
+      headers: {
+        ...this.#authorization,
+        ...(typeof options.body === "string" && { "content-type": "application/json" }),
+        ...(options.headers as Record<string, string> | undefined),
+      },
+    });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
+  }
+
+  /** All jobs, newest first. */
+  async jobs(): Promise<readonly JobObject[]> {
+    return (await this.ask<{ data: JobObject[] }>("/v1/jobs?limit=200")).data;
+  }
+
+  /** Waits until a job has ended. */
+  async finished(id: string): Promise<void> {
+    await (await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: this.#authorization })).text();
+  }
+
+  get #authorization(): Record<string, string> {
+    return this.#token ? { authorization: `Bearer ${this.#token}` } : {};
+  }
+}
