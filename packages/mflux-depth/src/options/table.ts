@@ -272,6 +272,22 @@ export const loadOptions = {
     value: "NAME",
     appliesTo: ["generate", "plan", "save"],
   },
+  textEncoder: {
+    kind: { type: "text" },
+    text: "The first text encoder, CLIP, in a file of its own: FILE or REPO:FILE.",
+    defaultText: "the model's",
+    flags: ["--text-encoder"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
+  textEncoder2: {
+    kind: { type: "text" },
+    text: "The second text encoder, T5, in a file of its own, safetensors or GGUF: FILE or REPO:FILE.",
+    defaultText: "the model's",
+    flags: ["--text-encoder-2"],
+    value: "FILE",
+    appliesTo: ["generate", "plan"],
+  },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },
@@ -296,6 +312,13 @@ export const loadOptions = {
     defaultText: "none; a scale left out is 1",
     flags: ["--lora"],
     value: "FILE|REPO[:FILE] [SCALE]",
+    appliesTo: ["generate", "plan"],
+  },
+  bakeLora: {
+    kind: { type: "boolean" },
+    default: false,
+    text: "Merge the LoRAs into the weights before these are quantized: steps take no longer, and scales are fixed.",
+    flags: ["--bake-lora"],
     appliesTo: ["generate", "plan"],
   },
   loraLenient: {
