@@ -10,6 +10,7 @@ import { print, type Row } from "./measure.js";
 import { benchMemory } from "./memory.js";
 import { Peer } from "./peer.js";
 import { benchQuantization } from "./quantization.js";
+import { benchServer } from "./server.js";
 import { benchDecode } from "./vae.js";
 
 /*
@@ -42,6 +43,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     run: benchAdapters,
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
+  server: { title: "The HTTP server, with the bundled model", run: benchServer },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,

@@ -43,6 +43,7 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/loras.test.ts": "generates whole images, and at every bit width",
   "packages/mflux-depth/test/families/flux1-depth/adapters.test.ts":
     "loads the transformer with every adapter file",
+  "packages/mflux-depth/test/families/flux1-depth/control-lora.test.ts": "generates whole images",
   "packages/mflux-depth/test/families/flux1-depth/single-file.test.ts": "generates and saves whole images",
   "packages/mflux-depth/test/pipeline/plan.test.ts": "measures the peak memory of every stage",
   "packages/mflux-depth/test/pipeline/polarity.test.ts": "generates images and estimates depth",
@@ -73,6 +74,7 @@ export const slowTests = {
   "packages/server/test/http/hostile.test.ts": "waits for timeouts of a server",
   "packages/server/test/http/jobs.test.ts": "starts a server and generates in it",
   "packages/server/test/http/refusals.test.ts": "starts a server and sends it large bodies",
+  "packages/server/test/crowd.test.ts": "generates 300 images for 100 clients",
   "packages/server/test/examples.test.ts": "runs the examples against a server",
   "packages/server/test/dispatch/local.test.ts": "waits for leases to expire",
   "packages/server/test/jobs/depth.test.ts": "starts engine processes and generates in them",

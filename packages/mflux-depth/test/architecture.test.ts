@@ -171,6 +171,42 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       ],
     },
   },
+  // A page: nothing of Node, and nothing at run time but Preact.
+  studio: {
+    design: { files: ["design/"] },
+    strings: { files: ["strings"] },
+    // Pictures and styles, as Vite gives them out.
+    samples: { files: ["samples/", "files.d"] },
+    // Depth as something to see and shape. It knows neither the server nor the rest of the page.
+    field: { files: ["canvas/field/"] },
+    brush: { files: ["canvas/brush/"], layers: ["field"] },
+    pictures: { files: ["canvas/pictures/"], layers: ["field"] },
+    stage: { files: ["canvas/stage/"], layers: ["field", "brush", "pictures"] },
+    canvas: {
+      files: ["canvas/"],
+      layers: ["field", "brush", "pictures", "stage"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The parameters inside pictures, and commands that repeat a job.
+    parameters: { files: ["parameters/"] },
+    commands: { files: ["commands/"], packages: ["@mflux-depth/server/contract"] },
+    controls: {
+      files: ["controls/"],
+      layers: ["design", "strings"],
+      packages: ["preact", "preact/hooks"],
+    },
+    // The only part that talks to the server.
+    state: {
+      files: ["state/"],
+      layers: ["samples", "canvas", "parameters"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals"],
+    },
+    views: {
+      files: ["views/", "main"],
+      layers: ["design", "strings", "canvas", "commands", "controls", "state"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals", "preact", "preact/hooks"],
+    },
+  },
   nodetool: {
     // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
     node: {
@@ -348,7 +384,7 @@ describe("imports", () => {
 const consumer = `
 import { array, evaluate, matmul, type MxArray, MlxError, scope } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
-import { FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
+import { type Checkpoint, FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
 
 class Twice extends Module {
   readonly linear = new Linear(4, 4);
@@ -376,6 +412,10 @@ export async function image(signal?: AbortSignal): Promise<Picture> {
   using flux = await FluxDepth.load({ model: "tiny-world", quantize: 8, memory: "low", signal });
   const depthImage = { data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1 };
   for await (const event of flux.steps({ prompt: "a cube", depthImage, previewEvery: 5 })) report(event);
+  let resume: Checkpoint | null = null;
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, withLatents: true, previewKind: "fast" }))
+    if (event.type === "step" && event.latents) resume = { step: event.index, latents: event.latents };
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, resume })) report(event);
   const depth = await flux.estimateDepth("photo.jpg");
   const map: Float32Array = depth.data;
   await depth.save("depth.png", { bits: 16 });

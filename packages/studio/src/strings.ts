@@ -72,7 +72,8 @@ export const strings = {
   },
 
   depthPanel: {
-    title: "Depth",
+    title: "Photo and depth",
+    levels: "Depth",
     photo: "Photo",
     givenMap: "Depth map",
     replace: "Replace",
@@ -206,7 +207,7 @@ export const strings = {
     starred: "Starred only",
     empty: "What you make appears here.",
     nothingFound: "Nothing found.",
-    open: (prompt: string) => `Open: ${prompt}`,
+    name: (state: string, prompt: string) => `${state}: ${prompt}`,
     isNew: "New",
     deleted: "Deleted.",
     undo: "Undo",

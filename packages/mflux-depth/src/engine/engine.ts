@@ -56,7 +56,8 @@ export interface RunOptions {
 /**
  * Runs the pipeline in a separate process. Jobs run one at a time, in the order of the calls, and the event loop of this
  * process stays free. If the engine's process dies, only its current job fails: the next job starts another. A job whose
- * model must be downloaded first joins the queue after the download; later jobs do not wait for it.
+ * model must be downloaded first joins the queue after the download; later jobs do not wait for it. Depth is estimated
+ * and memory planned in a second process, next to the jobs.
  *
  * The process keeps its model for the next job. Releasing the model ends the process, which returns all its memory.
  */
@@ -111,16 +112,20 @@ export class Engine {
     requireBytes("photo", job.photo);
     checkAdjustments(job.adjustments ?? {});
     resolveLoadOptions(job.load);
-    const models = modelNamesOf({ load: job.load, request: { prompt: "", image: job.photo } }, this.#env);
+    const needs = { load: job.load, request: { prompt: "", image: job.photo } };
+    const models = modelNamesOf(needs, this.#env);
     using _use = this.#uses.add(models);
     await untilDeleted(models, signal);
-    const estimate = this.#estimate(job, this.#untilClosed(signal));
-    const ended = estimate.then(
+    // Before the estimate counts as in progress: generations wait for it.
+    const ended = this.#untilClosed(signal);
+    await this.#downloads.obtain(needs, { signal: ended, onProgress: () => {}, purpose: "depth" });
+    const estimate = this.#estimate(job, ended);
+    const settled = estimate.then(
       () => {},
       () => {},
     );
-    this.#estimates.add(ended);
-    void ended.then(() => this.#estimates.delete(ended));
+    this.#estimates.add(settled);
+    void settled.then(() => this.#estimates.delete(settled));
     return await estimate;
   }
 

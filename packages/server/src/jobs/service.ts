@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
 import { Engine, modelHere } from "mflux-depth/engine";
-import { type LoadOptions, loadOptions } from "mflux-depth/options";
+import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
 import type {
@@ -107,6 +107,8 @@ const localWorker = "local";
 
 /** How often the disk is looked at, and what is no longer kept is deleted. */
 const upkeepMs = 60_000;
+/** How often everything that is stored is compared with the ledger. */
+const sweepMs = 60 * upkeepMs;
 
 /**
  * Everything that the server does, without HTTP. Throws a {@link ServiceError} for what it refuses.
@@ -127,7 +129,7 @@ export class JobService {
   readonly #maxQueue: number;
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #onProblem: (message: string, error: unknown) => void;
-  readonly #upkeepTimer: NodeJS.Timeout;
+  readonly #timers: readonly NodeJS.Timeout[];
 
   private constructor(folder: DataFolder, tools: AttemptTools, options: ServiceOptions) {
     const { ledger, history, files, defaults, onProblem } = tools;
@@ -145,8 +147,10 @@ export class JobService {
     this.#dispatcher = new LocalDispatcher();
     this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
     this.#upkeep = new Upkeep(tools, options);
-    this.#upkeepTimer = setInterval(() => void this.#maintain(), upkeepMs);
-    this.#upkeepTimer.unref();
+    this.#timers = [
+      setInterval(() => void this.#maintain(), upkeepMs),
+      setInterval(() => void this.#sweep(), sweepMs),
+    ];
   }
 
   /**
@@ -154,27 +158,24 @@ export class JobService {
    * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used.
    */
   static async open(options: ServiceOptions): Promise<JobService> {
+    const defaults = await defaultsOf(options);
     const folder = await DataFolder.open(options.folder);
+    let service: JobService | null = null;
     try {
       const { onProblem = () => {}, onMeasurement, env, idleMinutes = 10 } = options;
-      const ledger = new Ledger(folder.ledgerFile, () => folder.reserve.spend());
       const files = new FileStore(folder.filesFolder, folder.reserve);
       const checkpoints = new Checkpoints(folder.checkpointsFolder, folder.reserve);
       await Promise.all([files.open(), checkpoints.open()]);
-      const tools: AttemptTools = {
-        ledger,
-        files,
-        checkpoints,
-        history: new History(ledger, onMeasurement),
-        engine: new Engine({ idleSeconds: idleMinutes * 60, imagesAsBytes: true, ...(env && { env }) }),
-        defaults: await defaultsOf(options),
-        onProblem,
-      };
-      const service = new JobService(folder, tools, options);
+      const ledger = new Ledger(folder.ledgerFile, () => folder.reserve.spend());
+      const history = new History(ledger, onMeasurement);
+      const engine = new Engine({ idleSeconds: idleMinutes * 60, imagesAsBytes: true, ...(env && { env }) });
+      const tools = { ledger, files, checkpoints, history, engine, defaults, onProblem };
+      service = new JobService(folder, tools, options);
       await service.#begin();
       return service;
     } catch (error) {
-      folder.close();
+      if (service) await service.close();
+      else folder.close();
       throw error;
     }
   }
@@ -192,16 +193,25 @@ export class JobService {
     this.#seeWorker();
     if (workers.find(localWorker)?.draining) this.#runner.drain();
     await this.#maintain();
+    await this.#sweep();
     this.#runner.start();
   }
 
   async #maintain(): Promise<void> {
     try {
       await this.#folder.reserve.restore();
-      await this.#upkeep.run();
+      this.#upkeep.run();
       this.#seeWorker();
     } catch (error) {
       this.#onProblem("What is no longer kept could not be deleted.", error);
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      await this.#upkeep.sweep();
+    } catch (error) {
+      this.#onProblem("What nothing needs could not be deleted.", error);
     }
   }
 
@@ -237,7 +247,7 @@ export class JobService {
         idempotencyKey: idempotencyKey ?? null,
         bodyHash,
       },
-      blobs,
+      blobs.map(({ sha256 }) => sha256),
     );
     await this.#dispatcher.offer(offerOf(record));
     return { job: this.get(record.id), created: true };
@@ -321,12 +331,13 @@ export class JobService {
       );
   }
 
-  #requireBlobs(blobs: readonly string[]): void {
-    for (const sha256 of blobs)
+  #requireBlobs(blobs: ResolvedBody["blobs"]): void {
+    for (const { sha256, param } of blobs)
       if (!this.#ledger.files.findBlob(sha256))
         throw new ServiceError(
           "invalid_image",
           `There is no picture sha256-${sha256}; unused ones are deleted after a day. Upload it again.`,
+          { param },
         );
   }
 
@@ -591,7 +602,7 @@ export class JobService {
 
   /** Leaves the running job at its last checkpoint, and ends within a few seconds. */
   async close(): Promise<void> {
-    clearInterval(this.#upkeepTimer);
+    for (const timer of this.#timers) clearInterval(timer);
     await this.#runner.stop();
     await this.#dispatcher.close();
     this.#history.close();
@@ -601,10 +612,11 @@ export class JobService {
 }
 
 async function defaultsOf({ load = {}, allowedModels = [], env }: ServiceOptions): Promise<Defaults> {
-  const { model, depthModel, ...rest } = load;
+  const { model, depthModel, loras, ...rest } = load;
   const names = {
     model: typeof model === "string" ? model : await usualModel(env),
     depthModel: depthModel ?? undefined,
+    loras: resolveLoadOptions({ loras }).loras,
   };
   return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions };
 }

@@ -20,8 +20,8 @@ import type { AllowedModels } from "./models.js";
 /** A request with every default filled in. */
 export interface ResolvedBody
   extends Pick<NewJob, "kind" | "steps" | "seed" | "request" | "load" | "model" | "warnings"> {
-  /** The hashes of the blobs that the request names. */
-  readonly blobs: readonly string[];
+  /** The blobs that the request names: their hashes, and where it names them. */
+  readonly blobs: readonly { readonly sha256: string; readonly param: string }[];
 }
 
 /** What the server adds to a request. */
@@ -54,7 +54,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     request: inJson(requestTables[kind], { ...values, ...mapValues(pictures, blobReference) }),
     load,
     model: JSON.stringify(load),
-    blobs: Object.values(pictures),
+    blobs: Object.entries(pictures).map(([name, sha256]) => ({ sha256, param: fieldOf(name) })),
   };
 }
 
@@ -74,12 +74,14 @@ function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
 /** The hashes of a request's pictures, by the names of their options in the library. */
 function picturesOf({ kind, request }: JobBody): Record<string, string> {
   const given = pictureNames(requestTables[kind]).flatMap((name) => {
-    const json = toJsonName(name);
-    const value = request[json] ?? null;
-    return value === null ? [] : [[name, blobOf(value, `request.${json}`)]];
+    const value = request[toJsonName(name)] ?? null;
+    return value === null ? [] : [[name, blobOf(value, fieldOf(name))]];
   });
   return Object.fromEntries(given);
 }
+
+/** The path of an option of the request. */
+const fieldOf = (name: string): string => `request.${toJsonName(name)}`;
 
 const blobReference = (sha256: string): Json => ({ blob: `sha256-${sha256}` });
 
@@ -93,12 +95,14 @@ const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): 
  */
 export function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
   const resolved = checked("load", () => {
-    const defaults = { ...load, model: models.defaultModel, depthModel: models.defaultDepthModel };
+    const { defaultModel: model, defaultDepthModel: depthModel, defaultLoras: loras } = models;
+    const defaults = { ...load, model, depthModel, loras };
     return resolveLoadOptions({ ...defaults, ...optionsNamed(given, loadTable) });
   });
-  const { model, depthModel, quantize } = resolved;
+  const { model, depthModel, loras, quantize } = resolved;
   models.sourceOf(model, "load.model");
   if (depthModel !== undefined) models.sourceOf(depthModel, "load.depth_model");
+  for (const { source } of loras) models.sourceOf(source, "load.loras");
   return inJson(loadTable, { ...resolved, quantize: quantize ?? "none" });
 }
 

@@ -30,21 +30,18 @@ export class Upkeep {
     this.#options = options;
   }
 
-  /** Does everything that is due. @param now milliseconds since 1970. */
-  async run(now: number = Date.now()): Promise<void> {
+  /** Deletes jobs and blobs whose time is over. @param now milliseconds since 1970. */
+  run(now: number = Date.now()): void {
     const { ledger } = this.#tools;
-    this.#deleteOld(now);
-    this.#deleteLarge(now);
-    ledger.write(() => {
-      ledger.files.expireBlobs(now - dayMs);
-      ledger.events.prune();
-    });
-    await this.collect(now);
+    const released = [...this.#deleteOld(now), ...this.#deleteLarge(now)];
+    released.push(...ledger.write(() => ledger.files.expireBlobs(now - dayMs)));
+    this.collectFiles(released, now);
   }
 
-  /** Deletes files and checkpoints that nothing needs. While a backup copies files, they stay. */
-  async collect(now: number = Date.now()): Promise<void> {
+  /** Looks at everything that is stored, and deletes what nothing needs: what a killed process or a backup left. */
+  async sweep(now: number = Date.now()): Promise<void> {
     const { ledger, files, checkpoints } = this.#tools;
+    ledger.write(() => ledger.events.prune());
     this.collectFiles(await files.list(), now);
     const unfinished = [...ledger.jobs.queued(), ...ledger.jobs.running()].map(({ id }) => id);
     await checkpoints.keepOnly(new Set(unfinished));
@@ -57,25 +54,27 @@ export class Upkeep {
     files.collect(candidates, (sha256) => ledger.files.isNeeded(sha256));
   }
 
-  #deleteOld(now: number): void {
+  #deleteOld(now: number): readonly string[] {
     const { keepDays } = this.#options;
-    if (keepDays === undefined) return;
-    this.#deleteWhile(now - keepDays * dayMs, () => true);
+    return keepDays === undefined ? [] : this.#deleteWhile(now - keepDays * dayMs, () => true);
   }
 
-  #deleteLarge(now: number): void {
+  #deleteLarge(now: number): readonly string[] {
     const { keepGb } = this.#options;
-    if (keepGb === undefined) return;
-    this.#deleteWhile(now + 1, () => this.#tools.ledger.files.bytesOfJobs() > keepGb * 1e9);
+    if (keepGb === undefined) return [];
+    return this.#deleteWhile(now + 1, () => this.#tools.ledger.files.bytesOfJobs() > keepGb * 1e9);
   }
 
-  /** Deletes finished jobs that ended before a time, the oldest first. */
-  #deleteWhile(before: number, goesOn: () => boolean): void {
+  /** Deletes finished jobs that ended before a time, the oldest first. @returns the files that they made. */
+  #deleteWhile(before: number, goesOn: () => boolean): readonly string[] {
     const { ledger, history } = this.#tools;
+    const made: string[] = [];
     while (goesOn()) {
       const id = ledger.jobs.oldestFinished(before);
-      if (id === null) return;
+      if (id === null) break;
+      made.push(...ledger.files.artifactsOf(id).map(({ sha256 }) => sha256));
       history.deleted(id);
     }
+    return made;
   }
 }

@@ -224,7 +224,11 @@ describe("a job service", () => {
     ],
     ["a picture by its path", { image: "/etc/passwd" }, { code: "invalid_image", param: "request.image" }],
     ["a picture by its URL", { image: "https://example.org/a.png" }, { code: "invalid_image" }],
-    ["an unknown picture", { image: { blob: `sha256-${"0".repeat(64)}` } }, { code: "invalid_image" }],
+    [
+      "an unknown picture",
+      { image: { blob: `sha256-${"0".repeat(64)}` } },
+      { code: "invalid_image", param: "request.image" },
+    ],
   ] as const)
     test(`refuses ${what}, naming the field`, async (t) => {
       const service = await openService(t);

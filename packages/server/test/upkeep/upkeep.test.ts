@@ -72,8 +72,12 @@ class Kept {
     return this.files.pathOf(this.ledger.files.artifactsOf(id)[0]!.sha256);
   }
 
-  upkeep(options: UpkeepOptions = {}): Promise<void> {
-    return new Upkeep(this, options).run(now);
+  upkeep(options: UpkeepOptions = {}): void {
+    new Upkeep(this, options).run(now);
+  }
+
+  sweep(): Promise<void> {
+    return new Upkeep(this, {}).sweep(now);
   }
 }
 
@@ -81,7 +85,7 @@ describe("upkeep", () => {
   test("keeps everything by default", async (t) => {
     const kept = await Kept.make(t);
     const id = await kept.finished(0);
-    await kept.upkeep();
+    kept.upkeep();
     assert.equal(existsSync(kept.fileOf(id)), true);
   });
 
@@ -92,7 +96,7 @@ describe("upkeep", () => {
     const recent = await kept.finished(now - 3 * dayMs + 1);
     kept.history.starred(starred, true);
     const file = kept.fileOf(old);
-    await kept.upkeep({ keepDays: 3 });
+    kept.upkeep({ keepDays: 3 });
     assert.deepEqual(
       [old, starred, recent].map((id) => kept.has(id)),
       [false, true, true],
@@ -106,7 +110,7 @@ describe("upkeep", () => {
     const ids = [];
     for (let n = 0; n < 4; n++) ids.push(await kept.finished(n, { bytes: 1000 }));
     kept.history.starred(ids[0]!, true);
-    await kept.upkeep({ keepGb: 2500 / 1e9 });
+    kept.upkeep({ keepGb: 2500 / 1e9 });
     assert.deepEqual(
       ids.map((id) => kept.has(id)),
       [true, false, false, true],
@@ -117,7 +121,7 @@ describe("upkeep", () => {
     const kept = await Kept.make(t);
     const job = newJob();
     kept.history.submitted(job, []);
-    await kept.upkeep({ keepDays: 0, keepGb: 0 });
+    kept.upkeep({ keepDays: 0, keepGb: 0 });
     assert.equal(kept.has(job.id), true);
   });
 
@@ -126,12 +130,12 @@ describe("upkeep", () => {
     const sha256 = await kept.blob(0);
     const path = kept.files.pathOf(sha256);
     const id = await kept.finished(0, { blobs: [sha256] });
-    await kept.upkeep();
+    kept.upkeep();
     assert.equal(existsSync(path), true, "while a job uses it");
     kept.history.deleted(id, now - dayMs + 1);
-    await kept.upkeep();
+    kept.upkeep();
     assert.equal(existsSync(path), true, "within a day");
-    await new Upkeep(kept, {}).run(now + 2);
+    new Upkeep(kept, {}).run(now + 2);
     assert.equal(existsSync(path), false, "after a day");
     assert.equal(kept.ledger.files.findBlob(sha256), null);
   });
@@ -140,7 +144,7 @@ describe("upkeep", () => {
     const kept = await Kept.make(t);
     const sha256 = await kept.blob(0);
     await kept.blob(now - 1);
-    await kept.upkeep();
+    kept.upkeep();
     assert.notEqual(kept.ledger.files.findBlob(sha256), null);
   });
 
@@ -155,7 +159,7 @@ describe("upkeep", () => {
       latents: { data: new Float32Array(4), shape: [1, 1, 2, 2] },
       depthMap: null,
     });
-    await kept.upkeep();
+    await kept.sweep();
     assert.equal(existsSync(kept.files.pathOf(orphan.sha256)), false);
     assert.equal(await kept.checkpoints.latest(id), null);
   });
@@ -164,10 +168,10 @@ describe("upkeep", () => {
     const kept = await Kept.make(t);
     const file = kept.fileOf(await kept.finished(0));
     kept.ledger.settings.holdFiles(now + 1);
-    await kept.upkeep({ keepDays: 1 });
+    kept.upkeep({ keepDays: 1 });
     assert.equal(existsSync(file), true);
     kept.ledger.settings.holdFiles(now);
-    await kept.upkeep({ keepDays: 1 });
+    await kept.sweep();
     assert.equal(existsSync(file), false);
   });
 });

@@ -6,7 +6,6 @@ export const canvasStrings = {
   views: { photo: "Photo", depth: "Depth", relief: "Relief", result: "Result" },
   divider: "Slider between the two pictures",
   noWebGL: "Your browser cannot draw depth here, because WebGL 2 is switched off or missing.",
-  outside: (percent: number) => `${percent} %`,
   histogram: "Levels",
   near: "Near",
   far: "Far",
@@ -17,7 +16,6 @@ export const canvasStrings = {
   farHelp:
     "What is farther than this becomes black. A percentile: 2 makes the farthest 2 % of the picture black.",
   gammaHelp: "Above 1 gives distant areas more contrast, below 1 near areas.",
-  percent: (value: string) => `${value} %`,
   levelsMeet: "Near and far are the same depth here; move them apart.",
   reset: "Reset levels",
   brushes: "Brush",
@@ -33,8 +31,6 @@ export const canvasStrings = {
   hardness: "Hardness",
   strength: "Strength",
   depthValue: "Depth",
-  pixels: (value: string) => `${value} px`,
   undo: "Undo",
   redo: "Redo",
-  picked: (percent: number) => `Picked depth ${percent} %`,
 };

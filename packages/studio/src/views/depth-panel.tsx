@@ -70,7 +70,7 @@ function Shaping() {
   return (
     <>
       <section class="group" aria-labelledby="levels-title">
-        <h3 id="levels-title">{text.title}</h3>
+        <h3 id="levels-title">{text.levels}</h3>
         {painting && (
           <DepthHistogram
             depth={painting}

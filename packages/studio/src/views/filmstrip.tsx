@@ -7,7 +7,7 @@ import { isFinished, progressOf } from "../state/jobs.js";
 import { isNew, markOpened } from "../state/news.js";
 import { show, shown, showsGrid } from "../state/shown.js";
 import { strings } from "../strings.js";
-import { progressText, shareOf } from "./progress-text.js";
+import { shareOf } from "./progress-text.js";
 
 const text = strings.history;
 
@@ -126,7 +126,7 @@ function Frame({ job }: { readonly job: JobObject }) {
       <button
         type="button"
         class="frame"
-        aria-label={`${text.open(words)} (${isNew(job) ? text.isNew : text.states[job.state]})`}
+        aria-label={text.name(isNew(job) ? text.isNew : text.states[job.state], words)}
         aria-current={isShown ? "true" : undefined}
         title={words}
         onClick={() => {
@@ -149,7 +149,7 @@ function Frame({ job }: { readonly job: JobObject }) {
 
 function FramePicture({ job }: { readonly job: JobObject }) {
   if (job.image) return <img src={thumbnailOf(job.image, 256)} loading="lazy" alt="" />;
-  if (isFinished(job)) return <span class="frame-words">{progressText(job)}</span>;
+  if (isFinished(job)) return <span class="frame-words">{text.states[job.state]}</span>;
   const { preview } = progressOf(job.id);
   const share = shareOf(job);
   return (

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import type { Rectangle } from "../field/rectangle.js";
 import type { FramePlace } from "../stage/stage.js";
 
@@ -21,7 +22,7 @@ export const FrameOutline = ({ pane, target, picture }: FramePlace) => (
 interface ClipProps {
   readonly from: number;
   readonly to: number;
-  readonly children: preact.ComponentChildren;
+  readonly children: ComponentChildren;
 }
 
 /** The part of the stage that a pane shows. */

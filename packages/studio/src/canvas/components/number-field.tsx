@@ -27,15 +27,19 @@ export function NumberField({
   onValue,
 }: NumberFieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
+  const shown = written(value, decimals, unit);
   const parsed = typed === null ? value : parseNumber(typed);
   const take = (number: number): void => {
     const factor = 10 ** decimals;
     onValue(Math.min(Math.max(Math.round(number * factor) / factor, min), max));
     setTyped(null);
   };
-  const commit = (): void => {
-    if (typed !== null && parsed !== null) take(parsed);
-    setTyped(null);
+  /** Takes what the field says now: an input just before may not have been rendered yet. */
+  const commit = ({ currentTarget }: { currentTarget: HTMLInputElement }): void => {
+    const number = parseNumber(currentTarget.value);
+    // What was only looked at keeps the decimals that are not shown.
+    if (number !== null && currentTarget.value !== shown) take(number);
+    else setTyped(null);
   };
   return (
     <input
@@ -51,13 +55,13 @@ export function NumberField({
       aria-valuemax={max}
       aria-invalid={parsed === null}
       title={title}
-      value={typed ?? written(value, decimals, unit)}
+      value={typed ?? shown}
       onFocus={(event) => event.currentTarget.select()}
       onInput={(event) => setTyped(event.currentTarget.value)}
       onBlur={commit}
       onKeyDown={(event) => {
         const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-        if (event.key === "Enter") commit();
+        if (event.key === "Enter") commit(event);
         else if (event.key === "Escape") setTyped(null);
         else if (direction) take((parsed ?? value) + direction * step * (event.shiftKey ? 10 : 1));
         else return;

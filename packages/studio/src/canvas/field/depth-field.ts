@@ -30,6 +30,30 @@ export function makeField(
   return { width, height, values: values.map((value) => (value - min) / (max - min)) };
 }
 
+/** Every GPU takes textures of this side, and the page need not hold more: the model sees about a megapixel. */
+const longestSide = 4096;
+
+/**
+ * A field that the page can hold and draw: the field itself, or means of its pixels if a side is longer than 4096.
+ */
+export function bounded(field: DepthField): DepthField {
+  const factor = Math.ceil(Math.max(field.width, field.height) / longestSide);
+  if (factor === 1) return field;
+  const [width, height] = [Math.ceil(field.width / factor), Math.ceil(field.height / factor)];
+  const values = new Float32Array(width * height);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      const right = Math.min((x + 1) * factor, field.width);
+      const bottom = Math.min((y + 1) * factor, field.height);
+      let sum = 0;
+      for (let row = y * factor; row < bottom; row++)
+        for (let column = x * factor; column < right; column++)
+          sum += field.values[row * field.width + column]!;
+      values[y * width + x] = sum / ((right - x * factor) * (bottom - y * factor));
+    }
+  return { width, height, values };
+}
+
 const clampUnit = (value: number): number => Math.min(Math.max(value, 0), 1);
 
 function extremes(values: Float32Array): { min: number; max: number } {

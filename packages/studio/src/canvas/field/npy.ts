@@ -1,4 +1,4 @@
-import { type DepthField, type FieldOrigin, makeField } from "./depth-field.js";
+import { bounded, type DepthField, type FieldOrigin, makeField } from "./depth-field.js";
 
 /** The most pixels that the server accepts in a picture. */
 const mostPixels = 100_000_000;
@@ -6,7 +6,8 @@ const mostPixels = 100_000_000;
 const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 
 /**
- * Reads a depth map from NumPy's `.npy` format: float32, little endian, two-dimensional, in rows.
+ * Reads a depth map from NumPy's `.npy` format: float32, little endian, two-dimensional, in rows. Maps with more than 4096
+ * pixels a side come out smaller.
  * @throws {RangeError} for any other content, a damaged file, or values that {@link makeField} refuses.
  */
 export function fieldFromNpy(bytes: ArrayBuffer, origin: FieldOrigin): DepthField {
@@ -15,7 +16,7 @@ export function fieldFromNpy(bytes: ArrayBuffer, origin: FieldOrigin): DepthFiel
   const expected = start + 4 * width * height;
   if (bytes.byteLength !== expected)
     throw new RangeError(`The array has ${bytes.byteLength} bytes; its header promises ${expected}.`);
-  return makeField(new Float32Array(bytes.slice(start)), { width, height, origin });
+  return bounded(makeField(new Float32Array(bytes.slice(start)), { width, height, origin }));
 }
 
 function readHeader(bytes: ArrayBuffer): { header: string; start: number } {

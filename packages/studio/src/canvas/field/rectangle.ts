@@ -1,9 +1,13 @@
-/** A region of whole pixels, from its upper left corner. */
-export interface Rectangle {
-  readonly x: number;
-  readonly y: number;
+/** A size in pixels: of a picture, or of the page. */
+export interface Size {
   readonly width: number;
   readonly height: number;
+}
+
+/** A region of whole pixels, from its upper left corner. */
+export interface Rectangle extends Size {
+  readonly x: number;
+  readonly y: number;
 }
 
 /** The smallest rectangle around both. */

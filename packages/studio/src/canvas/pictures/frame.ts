@@ -1,6 +1,5 @@
 import type { DepthField } from "../field/depth-field.js";
-import type { Rectangle } from "../field/rectangle.js";
-import type { Size } from "../stage/viewport.js";
+import type { Rectangle, Size } from "../field/rectangle.js";
 
 /** How a picture of other proportions fills a size: cut off, or with room around it. Never stretched. */
 export type Fitting = "crop" | "pad";

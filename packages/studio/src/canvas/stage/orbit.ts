@@ -11,9 +11,6 @@ export interface Orbit {
 /** A little to the side and from above, so that the relief is seen as one. */
 export const restingOrbit: Orbit = { yaw: -0.3, pitch: 0.14, zoom: 0.8 };
 
-/** Straight ahead: the relief looks like the photo. */
-export const frontOrbit: Orbit = { yaw: 0, pitch: 0, zoom: 1 };
-
 /** Farther to the side there is nothing but the torn edges of the mesh. */
 const limits = { yaw: 1.2, pitch: 0.96, leastZoom: 0.5, mostZoom: 6 };
 

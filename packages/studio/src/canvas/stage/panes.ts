@@ -1,5 +1,6 @@
+import type { Size } from "../field/rectangle.js";
 import type { Comparison, View } from "./view.js";
-import type { Point, Size } from "./viewport.js";
+import type { Point } from "./viewport.js";
 
 /** A part of the stage that shows one view, in CSS pixels from the stage's upper left corner. */
 export interface Pane {

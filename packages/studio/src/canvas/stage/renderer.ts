@@ -1,6 +1,6 @@
 import type { DepthPainting } from "../brush/painting.js";
 import type { ToneCurve } from "../field/levels.js";
-import type { Rectangle } from "../field/rectangle.js";
+import type { Rectangle, Size } from "../field/rectangle.js";
 import { cameraDistance, cameraMatrix, type Orbit } from "./orbit.js";
 import type { Pane } from "./panes.js";
 import { Program } from "./program.js";
@@ -13,7 +13,7 @@ import {
   reliefVertex,
 } from "./shaders.js";
 import { FieldTexture, PictureTexture, TargetTexture } from "./textures.js";
-import { partPlaced, type Size, type Viewport } from "./viewport.js";
+import { partPlaced, type Viewport } from "./viewport.js";
 import type { World } from "./world.js";
 
 /** What is drawn, besides the pictures. */
@@ -61,12 +61,14 @@ export class Renderer {
   #field: FieldTexture | null = null;
   #heights: TargetTexture | null = null;
   /** Cells along the longer side; null until the first relief has been timed. */
-  #detail: number | null = null;
+  #detail: number | null;
   /** The curve with which the heights were made; null when they are out of date. */
   #heightsCurve: ToneCurve | null = null;
 
-  constructor(gl: WebGL2RenderingContext) {
+  /** @param detail what a renderer before this one has found out about the machine */
+  constructor(gl: WebGL2RenderingContext, detail: number | null = null) {
     this.#gl = gl;
+    this.#detail = detail;
     this.#programs = {
       picture: new Program(gl, rectangleVertex, pictureFragment),
       depth: new Program(gl, rectangleVertex, depthFragment),
@@ -76,6 +78,11 @@ export class Renderer {
     this.#blank = gl.createTexture();
     // Vertices have no attributes; some drivers still want an array bound.
     gl.bindVertexArray(gl.createVertexArray());
+  }
+
+  /** How fine a mesh the machine draws in time; null while it is not known. */
+  get detail(): number | null {
+    return this.#detail;
   }
 
   setPhoto(picture: ImageBitmap | null): void {
@@ -174,11 +181,13 @@ export class Renderer {
     const { picture } = scene.world;
     const photo = { width: picture.width / picture.height, height: 1 };
     const seen = Math.max(photo.height, photo.width / aspect);
-    heights.bind(0);
+    this.#field!.bind(0);
     this.#bindPhoto(1);
+    heights.bind(2);
     this.#programs.relief.use({
-      heights: 0,
+      ...levelUniforms(scene.curve),
       photo: 1,
+      heights: 2,
       clay: !this.#photo,
       corners: [heights.width, heights.height],
       camera: cameraMatrix(scene.orbit, photo, aspect),
@@ -188,7 +197,7 @@ export class Renderer {
       jump: jumpOf(heights),
     });
     gl.enable(gl.DEPTH_TEST);
-    gl.drawArrays(gl.TRIANGLES, 0, 6 * (heights.width - 1) * (heights.height - 1));
+    gl.drawArraysInstanced(gl.TRIANGLES, 0, 6 * (heights.width - 1) * (heights.height - 1), 2);
     gl.disable(gl.DEPTH_TEST);
   }
 

@@ -93,7 +93,7 @@ void main() {
 
 /**
  * Depth for the relief, one pixel for each corner of its mesh: 16 bits in red and green. A soft outline becomes a sharp
- * one: where the surroundings jump, the value moves to the side that it is closer to, so that a cut leaves no ramp behind.
+ * one: where the surroundings jump, the value becomes the mean of the side that it is closer to, so that a cut leaves no ramp.
  */
 export const cornersFragment = `${version}${levels}
 uniform ivec2 corners;
@@ -104,21 +104,34 @@ void main() {
   vec2 corner = floor(gl_FragCoord.xy);
   float own = greyAt(corner / cells);
   float low = own, high = own;
-  for (int j = -2; j <= 2; j += 2)
-    for (int i = -2; i <= 2; i += 2) {
-      float other = grey(valueAt(ivec2((corner + vec2(i, j)) / cells * vec2(textureSize(depth, 0)))));
-      low = min(low, other);
-      high = max(high, other);
-    }
-  if (high - low > jump) own = mix(own, own - low < high - own ? low : high, 0.9);
+  float around[9];
+  for (int i = 0; i < 9; i++) {
+    vec2 share = (corner + 2.0 * (vec2(i % 3, i / 3) - 1.0)) / cells;
+    around[i] = grey(valueAt(ivec2(share * vec2(textureSize(depth, 0)))));
+    low = min(low, around[i]);
+    high = max(high, around[i]);
+  }
+  if (high - low > jump) {
+    float middle = (low + high) / 2.0;
+    bool nearer = own > middle;
+    float sum = 0.0, count = 0.0;
+    for (int i = 0; i < 9; i++)
+      if ((around[i] > middle) == nearer) {
+        sum += around[i];
+        count += 1.0;
+      }
+    if (count > 0.0) own = sum / count;
+  }
   float whole = floor(clamp(own, 0.0, 1.0) * 65535.0 + 0.5);
   colour = vec4(floor(whole / 256.0) / 255.0, mod(whole, 256.0) / 255.0, 0.0, 1.0);
 }
 `;
 
 /**
- * The relief: two triangles for each cell of the mesh, made from the number of the vertex alone. Where depth jumps within
- * a cell, the whole cell stays at its far side: the near surface ends there, and from the front nothing is missing.
+ * The relief: two triangles for each cell of the mesh, made from the number of the vertex alone. A cell in which depth jumps
+ * is drawn twice, by two instances: at its far side, which goes on under what is in front, and at its near side, of which
+ * the fragment shader keeps what the map says is near. So outlines are as fine as the map, nothing hangs between near and
+ * far, and from the front nothing is missing.
  */
 export const reliefVertex = `${version}
 uniform sampler2D heights; // Written by the program above.
@@ -129,6 +142,9 @@ uniform float thickness, distance, jump;
 uniform bool clay;
 out vec2 share;
 out vec3 normal;
+flat out int side; // 0 for a cell without a jump, 1 for the far side of one with a jump, 2 for its near side.
+flat out float middle; // Between near and far.
+flat out vec2 farShare; // A point of the far surface.
 
 const ivec2 order[6] = ivec2[6](
   ivec2(0, 0), ivec2(0, 1), ivec2(1, 0), ivec2(1, 0), ivec2(0, 1), ivec2(1, 1));
@@ -158,30 +174,48 @@ void main() {
   float a = heightAt(first), b = heightAt(first + ivec2(1, 0));
   float c = heightAt(first + ivec2(0, 1)), d = heightAt(first + ivec2(1, 1));
   float low = min(min(a, b), min(c, d)), high = max(max(a, b), max(c, d));
-  bool cut = high - low > jump;
-  float own = cut ? low : heightAt(corner);
-  // A cut cell also takes its colour from its far side, or near things would leave a fringe there.
+  side = high - low > jump ? 1 + gl_InstanceID : 0;
+  middle = (low + high) / 2.0;
+  if (side == 0 && gl_InstanceID == 1) {
+    // There is no second side: all corners in one point make no triangle.
+    gl_Position = vec4(0.0, 0.0, 0.0, 1.0);
+    return;
+  }
   ivec2 lowest = a == low ? ivec2(0, 0) : b == low ? ivec2(1, 0) : c == low ? ivec2(0, 1) : ivec2(1, 1);
-  vec2 place = vec2(corner) / vec2(corners - 1);
-  share = cut ? vec2(first + lowest + (lowest * 2 - 1)) / vec2(corners - 1) : place;
+  farShare = vec2(first + lowest + (lowest * 2 - 1)) / vec2(corners - 1);
+  share = vec2(corner) / vec2(corners - 1);
+  float own = heightAt(corner);
+  if (side == 1 && own > middle) own = low;
+  if (side == 2 && own < middle) own = high;
   float z = (own - 0.5) * thickness;
   // Towards the eye rather than straight out: seen from the front, every point stays on its pixel.
-  vec2 plane = (place - 0.5) * vec2(photoSize.x, -photoSize.y);
+  vec2 plane = (share - 0.5) * vec2(photoSize.x, -photoSize.y);
   gl_Position = camera * vec4(plane * (distance - z) / distance, z, 1.0);
   normal = clay ? normalAt(corner) : vec3(0.0, 0.0, 1.0);
 }
 `;
 
 /** The photo on the relief, or clay in daylight where there is no photo. */
-export const reliefFragment = `${version}
+export const reliefFragment = `${version}${levels}
 uniform sampler2D photo;
 uniform bool clay;
 in vec2 share;
 in vec3 normal;
+flat in int side;
+flat in float middle;
+flat in vec2 farShare;
 out vec4 colour;
 const vec3 light = vec3(-0.42, 0.56, 0.71);
 void main() {
+  // Outside the branch, because the choice of a mipmap needs the neighbouring pixels.
+  vec3 own = texture(photo, share).rgb;
+  if (side > 0) {
+    bool nearer = greyAt(share) > middle;
+    if (side == 2 && !nearer) discard;
+    // Under what is in front, the far surface goes on in its own colour.
+    if (side == 1 && nearer) own = textureLod(photo, farShare, 0.0).rgb;
+  }
   float lit = 0.35 + 0.65 * max(dot(normalize(normal), light), 0.0);
-  colour = vec4(clay ? vec3(0.83, 0.79, 0.74) * lit : texture(photo, share).rgb, 1.0);
+  colour = vec4(clay ? vec3(0.83, 0.79, 0.74) * lit : own, 1.0);
 }
 `;

@@ -1,7 +1,7 @@
 import type { DepthPainting } from "../brush/painting.js";
 import type { DepthField } from "../field/depth-field.js";
 import { type Levels, neutralLevels, type ToneCurve } from "../field/levels.js";
-import { type Rectangle, union } from "../field/rectangle.js";
+import { type Rectangle, type Size, union } from "../field/rectangle.js";
 import { toneCurve } from "../field/statistics.js";
 import type { Frame } from "../pictures/frame.js";
 import { coasted, type Orbit, orbited, restingOrbit, type Spin } from "./orbit.js";
@@ -15,7 +15,6 @@ import {
   partPlaced,
   pixelZoom,
   rebased,
-  type Size,
   type Viewport,
   wholePicture,
   zoomedAt,
@@ -343,7 +342,7 @@ export class Stage {
   };
 
   #restored = (): void => {
-    this.#renderer = new Renderer(this.#gl);
+    this.#renderer = new Renderer(this.#gl, this.#renderer.detail);
     this.#renderer.setPhoto(this.#inputs.photo);
     this.#renderer.setResult(this.#inputs.result);
     this.#renderer.setDepth(this.#inputs.depth);

@@ -1,10 +1,4 @@
-import type { Rectangle } from "../field/rectangle.js";
-
-/** A size in CSS pixels or in pixels of a picture. */
-export interface Size {
-  readonly width: number;
-  readonly height: number;
-}
+import type { Rectangle, Size } from "../field/rectangle.js";
 
 export interface Point {
   readonly x: number;

@@ -1,7 +1,6 @@
-import { type Rectangle, union } from "../field/rectangle.js";
+import { type Rectangle, type Size, union } from "../field/rectangle.js";
 import type { Frame } from "../pictures/frame.js";
 import type { View } from "./view.js";
-import type { Size } from "./viewport.js";
 
 /** Where everything lies, in pixels of the photo (or of the map, where there is no photo) from its upper left corner. */
 export interface World {

@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
 import { type Levels, neutralLevels } from "../../../src/canvas/field/levels.js";
-import { drawn, inset, look, panelWidth, showScene, stageSize, useCanvas } from "../support/canvas-page.js";
+import {
+  drawn,
+  glance,
+  inset,
+  look,
+  panelWidth,
+  showScene,
+  stageSize,
+  useCanvas,
+} from "../support/canvas-page.js";
 import { fieldOf, random } from "../support/fields.js";
 import { adjustedMap, normalizedMap, type Raster } from "../support/library.js";
 
@@ -160,7 +169,7 @@ test("the depth replaces the photo from near to far, once", async () => {
   const stages: [boolean, boolean][] = [];
   for (const time of [40, 320, 400]) {
     await page.clock.runFor(time);
-    const seen = await stillLook(page);
+    const seen = await glance(page);
     stages.push([isPhoto(seen.at(...ball)), isPhoto(seen.at(...slope))]);
   }
   assert.deepEqual(stages, [
@@ -172,21 +181,8 @@ test("the depth replaces the photo from near to far, once", async () => {
   await page.clock.runFor(50);
   await page.evaluate(() => window.studio.show({ view: "depth" }));
   await page.clock.runFor(50);
-  assert.equal(isPhoto((await stillLook(page)).at(...slope)), false);
+  assert.equal(isPhoto((await glance(page)).at(...slope)), false);
 });
-
-/** Looks without waiting for frames, which a stopped clock does not have. */
-async function stillLook(page: Page) {
-  const { default: sharp } = await import("sharp");
-  const image = sharp(await page.locator(".stage").screenshot()).removeAlpha();
-  const { data, info } = await image.raw().toBuffer({ resolveWithObject: true });
-  return {
-    at: (x: number, y: number): [number, number, number] => {
-      const start = 3 * (y * info.width + x);
-      return [data[start]!, data[start + 1]!, data[start + 2]!];
-    },
-  };
-}
 
 test("people who want no motion see the depth at once", async () => {
   const page = await canvas.open();

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cameraMatrix, coasted, frontOrbit, orbited, restingOrbit } from "../../../src/canvas/stage/orbit.js";
+import { cameraMatrix, coasted, orbited, restingOrbit } from "../../../src/canvas/stage/orbit.js";
+
+/** Straight ahead. */
+const frontOrbit = { yaw: 0, pitch: 0, zoom: 1 };
 
 const photo = { width: 1.5, height: 1 };
 

@@ -86,6 +86,11 @@ export interface Seen {
 /** Looks at the stage once it is drawn. */
 export async function look(page: Page): Promise<Seen> {
   await drawn(page);
+  return glance(page);
+}
+
+/** Looks at the stage as it is: where the clock has been stopped there are no frames to wait for. */
+export async function glance(page: Page): Promise<Seen> {
   const { data, info } = await sharp(await page.locator(".stage").screenshot())
     .removeAlpha()
     .raw()

@@ -1,0 +1,204 @@
+/*
+ * The HTTP server: a process of its own with the bundled model, and clients in this one.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Engine } from "mflux-depth/engine";
+import { inTurn, median, type Row, timed } from "./measure.js";
+
+const program = new URL("../../packages/mflux-depth/bin/mflux-depth.js", import.meta.url).pathname;
+const depthMap = readFileSync(new URL("../../examples/images/cube_depth.png", import.meta.url));
+const load = { model: "tiny-world", quantize: null, device: "cpu" } as const;
+const small = { prompt: "a red cube", width: 128, height: 128, steps: 4, seed: 7 };
+
+interface Server {
+  readonly child: ChildProcess;
+  readonly port: number;
+}
+
+async function start(data: string): Promise<Server> {
+  const flags = [
+    "--port",
+    "0",
+    "--data",
+    data,
+    "--max-queue",
+    "100000",
+    "-m",
+    "tiny-world",
+    "-q",
+    "none",
+    "--device",
+    "cpu",
+  ];
+  const child = spawn(process.execPath, [program, "serve", ...flags], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [url] = (await once(createInterface(child.stdout!), "line")) as [string];
+  return { child, port: Number(new URL(url).port) };
+}
+
+async function stop({ child }: Server, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+  child.kill(signal);
+  await once(child, "exit");
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+
+async function call<T>({ port }: Server, method: string, path: string, body?: object): Promise<T> {
+  const sent = request({
+    host: "127.0.0.1",
+    port,
+    method,
+    path,
+    agent,
+    headers: { "content-type": "application/json" },
+  });
+  sent.end(body && JSON.stringify(body));
+  const [response] = await once(sent, "response");
+  let text = "";
+  for await (const chunk of response.setEncoding("utf8")) text += chunk;
+  if (response.statusCode >= 400) throw new Error(text);
+  return text.startsWith("{") ? JSON.parse(text) : (text as T);
+}
+
+interface Job {
+  readonly id: string;
+  readonly state: string;
+  readonly step: number;
+}
+
+const bodyOf = (request: object = small): object => ({
+  kind: "generate",
+  request: { depth_image: { base64: depthMap.toString("base64") }, ...request },
+});
+
+/** Requests per second, from eight clients at a time. */
+async function requestsPerSecond(send: () => Promise<unknown>): Promise<Row> {
+  const clients = 8;
+  const durationMs = 3000;
+  const latencies: number[] = [];
+  const began = performance.now();
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      while (performance.now() - began < durationMs) {
+        const sent = performance.now();
+        await send();
+        latencies.push(performance.now() - sent);
+      }
+    }),
+  );
+  const taken = (performance.now() - began) / 1000;
+  return {
+    name: "",
+    "requests/s": Math.round(latencies.length / taken),
+    "median ms": round(median(latencies)),
+  };
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;
+
+/** Resident memory of a process, in bytes. */
+const residentBytes = ({ child }: Server): number =>
+  Number(execFileSync("ps", ["-o", "rss=", "-p", `${child.pid}`], { encoding: "utf8" })) * 1024;
+
+export async function benchServer(): Promise<Row[]> {
+  const data = mkdtempSync(join(tmpdir(), "mflux-depth-bench-"));
+  let server = await start(data);
+  const rows: Row[] = [];
+  try {
+    // Loads the model.
+    const { id } = await call<Job>(server, "POST", "/v1/jobs?wait=300", bodyOf());
+    for (const [name, send] of Object.entries({
+      "GET /livez": () => call(server, "GET", "/livez"),
+      "GET /v1/queue": () => call(server, "GET", "/v1/queue"),
+      "GET /v1/jobs/:id": () => call(server, "GET", `/v1/jobs/${id}`),
+      "GET /v1/jobs/:id/image": () => call(server, "GET", `/v1/jobs/${id}/image`),
+    }))
+      rows.push({ ...(await requestsPerSecond(send)), name });
+
+    rows.push(await overhead(server));
+
+    await call(server, "POST", "/v1/queue/pause");
+    const blob = await call<Job & { request: { depth_image: object } }>(server, "GET", `/v1/jobs/${id}`);
+    const queued = { kind: "generate", request: { ...small, depth_image: blob.request.depth_image } };
+    const before = residentBytes(server);
+    const submitted = await requestsPerSecond(() => call(server, "POST", "/v1/jobs", queued));
+    const { queued: count } = await call<{ queued: number }>(server, "GET", "/v1/queue");
+    rows.push({ ...submitted, name: "POST /v1/jobs" });
+    rows.push({
+      ...(await requestsPerSecond(() => call(server, "GET", "/v1/jobs?limit=50"))),
+      name: `GET /v1/jobs, 50 of ${count}`,
+    });
+    rows.push({
+      name: `memory of a queued job, ${count} of them`,
+      kB: round((residentBytes(server) - before) / count / 1000),
+    });
+    await stop(server);
+    rmSync(data, { recursive: true });
+
+    server = await start(data);
+    rows.push(
+      await resumption(data, server, (next) => {
+        server = next;
+      }),
+    );
+  } finally {
+    await stop(server, "SIGKILL");
+    rmSync(data, { recursive: true, force: true });
+  }
+  return rows;
+}
+
+/** What the server adds to a job: its best time over HTTP, submission to result, less the best of the engine alone. */
+async function overhead(server: Server): Promise<Row> {
+  const engine = new Engine();
+  try {
+    const request = { ...small, depthImage: depthMap };
+    const { alone, served } = (await inTurn(15, {
+      alone: timed(() => engine.generate({ load, request })),
+      served: timed(() => call(server, "POST", "/v1/jobs?wait=60", bodyOf())),
+    })) as { alone: number; served: number };
+    return {
+      name: "a job of 128×128, 4 steps",
+      "engine ms": round(alone * 1000),
+      "server ms": round(served * 1000),
+      "overhead ms": round((served - alone) * 1000),
+    };
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Kills the server in the middle of a job. Times run from the kill, and include the start of the next process. */
+async function resumption(data: string, server: Server, replace: (next: Server) => void): Promise<Row> {
+  const large = { ...small, width: 512, height: 512, steps: 40 };
+  const { id } = await call<Job>(server, "POST", "/v1/jobs", bodyOf(large));
+  while ((await call<Job>(server, "GET", `/v1/jobs/${id}`)).step < 12)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  await stop(server, "SIGKILL");
+  const killed = performance.now();
+  const next = await start(data);
+  replace(next);
+  const listening = performance.now();
+  const response = await fetch(`http://127.0.0.1:${next.port}/v1/jobs/${id}/events`);
+  let text = "";
+  for await (const chunk of response.body!) {
+    text += Buffer.from(chunk).toString();
+    const [, fromStep] = /^event: resumed\ndata: .*"from_step":(\d+)/m.exec(text) ?? [];
+    if (fromStep !== undefined && /^event: resumed[^]*^event: step/m.test(text)) {
+      const stepped = performance.now();
+      return {
+        name: `kill -9 at step 12 or later of ${large.steps}, 512×512; continued after step ${fromStep}`,
+        "listening ms": Math.round(listening - killed),
+        "first step ms": Math.round(stepped - killed),
+      };
+    }
+  }
+  throw new Error(`the job did not resume:\n${text}`);
+}

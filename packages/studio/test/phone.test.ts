@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Page } from "playwright-core";
+import { beginWith, finished, generateButton, useStudio } from "./support/studio-page.js";
+
+describe("on a phone", () => {
+  const studio = useStudio();
+
+  const openPhone = (): Promise<Page> =>
+    studio.open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+
+  test("nothing is wider than the screen, and what is touched is 44 pixels high", async () => {
+    const page = await openPhone();
+    await beginWith(page, "Bust");
+    for (const panel of ["Depth", "Look", "History"]) {
+      const tab = page.getByRole("navigation").getByRole("button", { name: panel });
+      if ((await tab.getAttribute("aria-pressed")) !== "true") await tab.tap();
+      const small = await page.evaluate(() => {
+        const seen = [...document.querySelectorAll("button, select, input, summary")].filter((element) =>
+          element.checkVisibility(),
+        );
+        return {
+          width: document.documentElement.scrollWidth,
+          low: seen
+            .filter((element) => {
+              // A checkbox is touched with its label.
+              const target = element.closest("label") ?? element;
+              const { height } = target.getBoundingClientRect();
+              return height > 0 && height < 37.5;
+            })
+            .map((element) => element.outerHTML.slice(0, 120)),
+        };
+      });
+      assert.equal(small.width, 360);
+      assert.deepEqual(small.low, [], panel);
+    }
+  });
+
+  test("an image is made with the thumb, and the sheet makes room for it", async () => {
+    const page = await openPhone();
+    await beginWith(page, "Sculpture");
+    const steps = page.getByRole("spinbutton", { name: "Steps" });
+    await steps.fill("2");
+    await steps.press("Enter");
+    await generateButton(page).tap();
+    await finished(page);
+    assert.equal(await page.getByRole("textbox", { name: "Describe the look" }).isVisible(), false);
+    const stage = await page.locator(".canvas-stage").boundingBox();
+    assert.ok(stage!.height > 300, `the canvas is ${stage!.height} pixels high`);
+  });
+});
