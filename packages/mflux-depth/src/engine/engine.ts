@@ -95,6 +95,54 @@ export class Engine {
     );
   }
 
+  /** Whether a job is running. */
+  get busy(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Number of jobs that have not started. */
+  get waiting(): number {
+    return this.#queue.length + this.#downloading;
+  }
+
+  /** Process id of the engine's process, while there is one. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** The model that the last job left in memory for the next one. */
+  get held(): HeldModel | null {
+    return this.#process?.held ?? null;
+  }
+
+  /**
+   * Generates an image, once its model is on this machine and the jobs before it are done.
+   * @param options.signal cancels the download, removes the job from the queue, or ends it within a step. The promise
+   * rejects with the signal's reason after the job's memory has been returned.
+   * @param options.onEvent receives the job's events. If it throws or rejects, the job ends like a cancelled one, with
+   * that error.
+   * @throws {OptionError} immediately, for an invalid option.
+   * @throws {ImageError} {ModelError} as the pipeline does.
+   * @throws {EngineError} if the process ended, or for an unexpected error.
+   */
+  async generate(job: EngineJob, options: RunOptions = {}): Promise<EngineResult> {
+    this.#requireOpen();
+    const listener = new Listener(options.onEvent);
+    using listened = listener.job(options.signal);
+    const { signal } = listened;
+    signal.throwIfAborted();
+    this.#check(job);
+    const models = modelNamesOf(job, this.#env);
+    using _use = this.#uses.add(models);
+    const deletion = untilDeleted(models, signal);
+    if (deletion) await deletion;
+    const queued = { job, signal, onEvent: listener.tell };
+    if (this.#downloads.missing(job)) await this.#download(queued, options.token);
+    const result = this.#queue.add(queued);
+    void this.#runNext();
+    return await result;
+  }
+
   /**
    * Estimates the depth of a photo without waiting for a running generation: in the side process if there is memory for
    * it in addition to what the generation needs, otherwise between two of the generation's steps.
@@ -158,54 +206,6 @@ export class Engine {
     const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
     const request = { type: "plan", job: planned(job), heldBytes } as const;
     return (await this.#side.ask(request, this.#untilClosed(signal))).plan;
-  }
-
-  /** Whether a job is running. */
-  get busy(): boolean {
-    return this.#running !== null;
-  }
-
-  /** Number of jobs that have not started. */
-  get waiting(): number {
-    return this.#queue.length + this.#downloading;
-  }
-
-  /** Process id of the engine's process, while there is one. */
-  get pid(): number | undefined {
-    return this.#process?.pid;
-  }
-
-  /** The model that the last job left in memory for the next one. */
-  get held(): HeldModel | null {
-    return this.#process?.held ?? null;
-  }
-
-  /**
-   * Generates an image, once its model is on this machine and the jobs before it are done.
-   * @param options.signal cancels the download, removes the job from the queue, or ends it within a step. The promise
-   * rejects with the signal's reason after the job's memory has been returned.
-   * @param options.onEvent receives the job's events. If it throws or rejects, the job ends like a cancelled one, with
-   * that error.
-   * @throws {OptionError} immediately, for an invalid option.
-   * @throws {ImageError} {ModelError} as the pipeline does.
-   * @throws {EngineError} if the process ended, or for an unexpected error.
-   */
-  async generate(job: EngineJob, options: RunOptions = {}): Promise<EngineResult> {
-    this.#requireOpen();
-    const listener = new Listener(options.onEvent);
-    using listened = listener.job(options.signal);
-    const { signal } = listened;
-    signal.throwIfAborted();
-    this.#check(job);
-    const models = modelNamesOf(job, this.#env);
-    using _use = this.#uses.add(models);
-    const deletion = untilDeleted(models, signal);
-    if (deletion) await deletion;
-    const queued = { job, signal, onEvent: listener.tell };
-    if (this.#downloads.missing(job)) await this.#download(queued, options.token);
-    const result = this.#queue.add(queued);
-    void this.#runNext();
-    return await result;
   }
 
   /** The given signal, which also aborts when this engine is closed. */
