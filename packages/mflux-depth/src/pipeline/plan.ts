@@ -127,8 +127,9 @@ export async function planModel(
   let estimator: DepthEstimator | null = null;
   if (request.depthImage === undefined)
     try {
-      const { depthModel } = options;
-      estimator = await obtainEstimator({ depthModel, modelFolder: repository.folder, offline: true });
+      const { depthModel, depthQuantize } = options;
+      const modelFolder = repository.folder;
+      estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline: true });
       if (!estimator.folder.startsWith(repository.folder)) notes.push(...licenceOf(depthModel));
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;

@@ -150,6 +150,7 @@ describe("load options", () => {
       componentsFrom: undefined,
       configFrom: undefined,
       depthModel: undefined,
+      depthQuantize: "none",
       quantize: 4,
       int8: undefined,
       loras: [],
