@@ -8,11 +8,11 @@ import {
   setAttentionProducts,
   setQuantizedProducts,
 } from "@mflux-depth/mlx/nn";
+import { rotaryTables } from "mflux-depth/models/flux-conditioning";
 import {
   FluxTransformer,
   type FluxTransformerInputs,
   fluxTransformerConfig,
-  rotaryTables,
 } from "mflux-depth/models/flux-transformer";
 import { fluxConfig } from "./flux.js";
 import {

@@ -191,7 +191,7 @@ async function resumption(data: string, server: Server, replace: (next: Server) 
   for await (const chunk of response.body!) {
     text += Buffer.from(chunk).toString();
     const [, fromStep] = /^event: resumed\ndata: .*"from_step":(\d+)/m.exec(text) ?? [];
-    if (fromStep !== undefined && /^event: resumed[^]*^event: step/m.test(text)) {
+    if (fromStep !== undefined && /^event: resumed[\s\S]*^event: step/m.test(text)) {
       const stepped = performance.now();
       return {
         name: `kill -9 at step 12 or later of ${large.steps}, 512×512; continued after step ${fromStep}`,

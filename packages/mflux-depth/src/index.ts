@@ -26,7 +26,8 @@ export type {
   TensorInput,
 } from "./options/index.js";
 export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
-export type { GenerationEvent, StageName as Stage, StepEvent } from "./pipeline/events.js";
+export type { Checkpoint } from "./pipeline/checkpoint.js";
+export type { GenerationEvent, PreviewKind, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {
   FluxDepth,
   type FluxDepthOptions,

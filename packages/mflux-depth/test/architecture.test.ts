@@ -384,7 +384,7 @@ describe("imports", () => {
 const consumer = `
 import { array, evaluate, matmul, type MxArray, MlxError, scope } from "@mflux-depth/mlx";
 import { Linear, Module } from "@mflux-depth/mlx/nn";
-import { FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
+import { type Checkpoint, FluxDepth, type GenerationEvent, GenerationResult, ModelError, OptionError, type Picture } from "mflux-depth";
 
 class Twice extends Module {
   readonly linear = new Linear(4, 4);
@@ -412,6 +412,10 @@ export async function image(signal?: AbortSignal): Promise<Picture> {
   using flux = await FluxDepth.load({ model: "tiny-world", quantize: 8, memory: "low", signal });
   const depthImage = { data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1 };
   for await (const event of flux.steps({ prompt: "a cube", depthImage, previewEvery: 5 })) report(event);
+  let resume: Checkpoint | null = null;
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, withLatents: true, previewKind: "fast" }))
+    if (event.type === "step" && event.latents) resume = { step: event.index, latents: event.latents };
+  for await (const event of flux.steps({ prompt: "a cube", depthImage, seed: 3, resume })) report(event);
   const depth = await flux.estimateDepth("photo.jpg");
   const map: Float32Array = depth.data;
   await depth.save("depth.png", { bits: 16 });

@@ -1,6 +1,13 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
 #include "convert.h"
 #include "mlx/backend/cuda/cuda.h"
 #include "mlx/backend/metal/metal.h"
+#include "mlx/io/load.h"
 #include "mlx/version.h"
 #include "runtime.h"
 
@@ -14,6 +21,65 @@ mx::Device device_of(const std::string& name) {
 
 const char* device_name(mx::Device device) {
   return device == mx::Device::cpu ? "cpu" : "gpu";
+}
+
+// A file behind a header of safetensors that is not in it, so that MLX reads tensors of other formats lazily.
+class HeadedReader : public mx::io::Reader {
+ public:
+  HeadedReader(const std::string& path, std::string head)
+      : path_(path), head_(std::move(head)), file_(::open(path.c_str(), O_RDONLY)) {
+    struct stat facts;
+    if (file_ >= 0 && ::fstat(file_, &facts) == 0) size_ = facts.st_size;
+  }
+  ~HeadedReader() override {
+    if (file_ >= 0) ::close(file_);
+  }
+
+  bool is_open() const override { return file_ >= 0; }
+  bool good() const override { return is_open(); }
+  size_t tell() override { return position_; }
+  void seek(int64_t offset, std::ios_base::seekdir way) override {
+    auto from = way == std::ios_base::beg ? 0 : way == std::ios_base::cur ? position_ : head_.size() + size_;
+    position_ = from + offset;
+  }
+  void read(char* data, size_t count) override {
+    read(data, count, position_);
+    position_ += count;
+  }
+  // Called by several threads.
+  void read(char* data, size_t count, size_t offset) override {
+    while (count > 0) {
+      size_t done;
+      if (offset < head_.size()) {
+        done = std::min(count, head_.size() - offset);
+        std::memcpy(data, head_.data() + offset, done);
+      } else {
+        auto got = ::pread(file_, data, count, static_cast<off_t>(offset - head_.size()));
+        if (got <= 0) throw std::runtime_error(path_ + " ended or failed while it was being read");
+        done = static_cast<size_t>(got);
+      }
+      data += done;
+      count -= done;
+      offset += done;
+    }
+  }
+  std::string label() const override { return "file " + path_; }
+
+ private:
+  std::string path_;
+  std::string head_;
+  size_t size_ = 0;
+  size_t position_ = 0;
+  int file_;
+};
+
+// The tensors that `header` (JSON of safetensors) describes in the bytes of a file.
+std::unordered_map<std::string, mx::array> load_headed(const std::string& path, const std::string& header) {
+  uint64_t length = header.size();
+  std::string head(reinterpret_cast<const char*>(&length), sizeof(length));
+  auto reader = std::make_shared<HeadedReader>(path, head + header);
+  if (!reader->is_open()) throw std::invalid_argument(path + " cannot be opened");
+  return mx::load_safetensors(reader).first;
 }
 
 Napi::Value stream_object(Environment& e, mx::Stream stream) {
@@ -55,6 +121,7 @@ Napi::Value device_info_object(Environment& e, mx::Device device) {
 Table io_table() {
   return {
       row("loadSafetensors", "path", [](std::string path) { return mx::load_safetensors(path).first; }),
+      row("loadHeaded", "path header", [](std::string path, std::string header) { return load_headed(path, header); }),
       {"saveSafetensors", "(path: string, arrays: Record<string, MxArray>, metadata: Record<string, string>) => void",
        [](const Napi::CallbackInfo& info, Environment& e) -> Napi::Value {
          auto path = Type<std::string>::from(info[0], e);

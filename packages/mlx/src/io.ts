@@ -21,6 +21,23 @@ export function loadSafetensors(path: string): Safetensors {
 }
 
 /**
+ * Opens parts of a file as arrays of uint8, which are read when they are evaluated. The parts share one descriptor.
+ * @param parts their first byte and their size; none overlap.
+ * @throws {MlxError} if the file cannot be opened; evaluating a part that ends behind the file fails.
+ */
+export function loadBytes(
+  path: string,
+  parts: readonly { readonly start: number; readonly bytes: number }[],
+): MxArray[] {
+  const tensors = parts.map(({ start, bytes }, index) => [
+    `${index}`,
+    { dtype: "U8", shape: [bytes], data_offsets: [start, start + bytes] },
+  ]);
+  const arrays = native.loadHeaded(path, JSON.stringify(Object.fromEntries(tensors)));
+  return parts.map((_, index) => arrays[index]!);
+}
+
+/**
  * Evaluates arrays and writes them to a safetensors file. The write is atomic.
  * @throws {MlxError} if the file cannot be written.
  */

@@ -169,6 +169,7 @@ export interface Native {
   jvp: (fn: (inputs: MxArray[]) => MxArray[], primals: MxArray[], tangents: MxArray[]) => [MxArray[], MxArray[]];
   compile: (fn: (inputs: MxArray[]) => MxArray[], shapeless: boolean) => (inputs: MxArray[]) => MxArray[];
   loadSafetensors: (path: string) => Record<string, MxArray>;
+  loadHeaded: (path: string, header: string) => Record<string, MxArray>;
   saveSafetensors: (path: string, arrays: Record<string, MxArray>, metadata: Record<string, string>) => void;
   activeMemory: () => number;
   peakMemory: () => number;

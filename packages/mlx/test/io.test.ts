@@ -33,6 +33,45 @@ const openOn = (path: string): number =>
     }
   }).length;
 
+describe("parts of a file", () => {
+  const path = file("bytes.bin");
+  const bytes = Buffer.from(Array.from({ length: 1000 }, (_, i) => (i * 7) % 256));
+
+  test("are read when they are evaluated, in any order, through one descriptor", {
+    skip: process.platform !== "linux",
+  }, async () => {
+    writeFileSync(path, bytes);
+    const parts = mx.loadBytes(path, [
+      { start: 500, bytes: 100 },
+      { start: 3, bytes: 1 },
+      { start: 990, bytes: 10 },
+    ]);
+    assert.equal(openOn(path), 1);
+    await mx.evaluate(parts);
+    assert.deepEqual(
+      parts.map((part) => Buffer.from(part.toTypedArray() as Uint8Array)),
+      [bytes.subarray(500, 600), bytes.subarray(3, 4), bytes.subarray(990)],
+    );
+    for (const part of parts) part.dispose();
+    await until(() => openOn(path) === 0);
+  });
+
+  test("cannot be those of a missing file", () => {
+    refuses(
+      () => mx.loadBytes(file("missing.bin"), [{ start: 0, bytes: 1 }]),
+      "loadHeaded",
+      "missing.bin cannot be opened",
+    );
+  });
+
+  test("fail when the file has become shorter", async () => {
+    writeFileSync(path, bytes);
+    const parts = mx.loadBytes(path, [{ start: 900, bytes: 100 }]);
+    writeFileSync(path, bytes.subarray(0, 950));
+    await assert.rejects(mx.evaluate(parts), /ended or failed while it was being read/);
+  });
+});
+
 describe("safetensors", () => {
   test("every dtype and shape and the metadata make a round trip", async () => {
     const arrays = new Map<string, mx.MxArray>();

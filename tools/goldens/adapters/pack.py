@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 kit, target = sys.argv[1:3]
 # These differ from others only in their prefix, which the tests change themselves.
-derived = {"diffusers-bare.safetensors", "fal.safetensors"}
+derived = {"diffusers-bare.safetensors", "fal.safetensors", "onetrainer-dots.safetensors"}
 # The rest has its latents checked by the output alone.
 with_latents = {"plain", "style", "two", "control-1"}
 

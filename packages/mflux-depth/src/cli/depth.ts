@@ -43,9 +43,9 @@ type Values = FlagValues<typeof flags>;
 export const depth: Command = {
   usage: `Usage: mflux-depth depth PHOTO … [FLAGS]
 
-Estimates the depth of photos and writes a depth map for each, at the photo's size, white = near. A folder means all images
-in it. The map of cat.jpg is cat_depth.png in the current folder, unless --output says otherwise. The path of each map
-is printed on standard output, everything else on standard error.
+Estimates the depth of photos and writes a depth map for each, at the photo's size, white = near. A folder means all
+images in it. The map of cat.jpg is cat_depth.png in the current folder, unless --output says otherwise. The path of
+each map is printed on standard output, everything else on standard error.
 
 ${describeFlags("The map", mapFlags)}
 ${describeFlags("The result", resultFlags)}

@@ -1,6 +1,4 @@
-import type { Command } from "../command/command.js";
-import { describeFlags } from "../command/flag-help.js";
-import { parseFlags, pick } from "../command/flags.js";
+import { type Command, describeFlags, parseFlags, pick } from "../command/index.js";
 import type { Fidelity, ScoreOptions } from "../depth/score.js";
 import { OptionError } from "../errors.js";
 import { checkWritable } from "../files/output.js";

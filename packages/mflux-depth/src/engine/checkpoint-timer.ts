@@ -4,24 +4,20 @@ import type { CheckpointPolicy } from "./protocol.js";
 export class CheckpointTimer {
   readonly #policy: CheckpointPolicy;
   #steps = 0;
-  #seconds = 0;
+  #last = performance.now();
 
   constructor(policy: CheckpointPolicy) {
     this.#policy = policy;
   }
 
-  /**
-   * Counts a step.
-   * @param seconds since the step before.
-   * @returns whether a checkpoint is due after it.
-   */
-  step(seconds: number): boolean {
+  /** Counts a step, and tells whether a checkpoint is due after it. */
+  step(): boolean {
     const { everySteps, minSeconds } = this.#policy;
     this.#steps++;
-    this.#seconds += seconds;
-    if (this.#steps < everySteps || this.#seconds < minSeconds) return false;
+    const now = performance.now();
+    if (this.#steps < everySteps || now - this.#last < minSeconds * 1000) return false;
     this.#steps = 0;
-    this.#seconds = 0;
+    this.#last = now;
     return true;
   }
 }

@@ -1,9 +1,8 @@
 import { untilAborted } from "../abort.js";
-import { kindFor } from "../families/kinds.js";
+import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import { isHere } from "../hub/obtain.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { modelsOf, type NeededModel } from "./models.js";
-import type { EngineJob } from "./protocol.js";
 import { downloadModel } from "./store.js";
 
 type ProgressListener = (progress: DownloadProgress) => void;
@@ -20,8 +19,13 @@ interface JobDownloadOptions {
   readonly signal: AbortSignal;
   readonly onProgress: ProgressListener;
   /** For the Hub, in place of this machine's. */
-  readonly token: string | undefined;
+  readonly token?: string | undefined;
+  /** Downloads only what the job needs for this; everything by default. */
+  readonly purpose?: ModelPurpose | undefined;
 }
+
+/** What decides the models of a job. */
+type ModelUser = Parameters<typeof modelsOf>[0];
 
 /**
  * Downloads the models of jobs while other jobs run. Each repository is downloaded once at a time: other jobs that need
@@ -36,12 +40,17 @@ export class Downloads {
     this.#env = env;
   }
 
-  /** The first model of a job that must be downloaded; null if there is none. */
-  missing(job: EngineJob): NeededModel | null {
+  /**
+   * The first model of a job that must be downloaded; null if there is none.
+   * @param purpose considers only models for this.
+   */
+  missing(job: ModelUser, purpose?: ModelPurpose): NeededModel | null {
     const offline = job.load.offline ?? false;
     return (
       modelsOf(job, this.#env).find(
-        ({ source, purpose }) => !isHere(source, { kind: kindFor[purpose], offline, env: this.#env }),
+        (needed) =>
+          (purpose === undefined || needed.purpose === purpose) &&
+          !isHere(needed.source, { kind: kindFor[needed.purpose], offline, env: this.#env }),
       ) ?? null
     );
   }
@@ -51,13 +60,13 @@ export class Downloads {
    * @throws {ModelError} if one cannot be obtained.
    * @throws the signal's reason immediately when cancelled.
    */
-  async obtain(job: EngineJob, options: JobDownloadOptions): Promise<void> {
-    const { signal, onProgress } = options;
+  async obtain(job: ModelUser, options: JobDownloadOptions): Promise<void> {
+    const { signal, onProgress, purpose } = options;
     /** Models downloaded for this job. One that is still incomplete is left for the pipeline to report. */
     const done = new Set<string>();
     for (;;) {
       signal.throwIfAborted();
-      const needed = this.missing(job);
+      const needed = this.missing(job, purpose);
       if (!needed || done.has(needed.source.model)) return;
       const { model } = needed.source;
       const ongoing = this.#ongoing.get(model);

@@ -56,7 +56,8 @@ export interface RunOptions {
 /**
  * Runs the pipeline in a separate process. Jobs run one at a time, in the order of the calls, and the event loop of this
  * process stays free. If the engine's process dies, only its current job fails: the next job starts another. A job whose
- * model must be downloaded first joins the queue after the download; later jobs do not wait for it.
+ * model must be downloaded first joins the queue after the download; later jobs do not wait for it. Depth is estimated
+ * and memory planned in a second process, next to the jobs.
  *
  * The process keeps its model for the next job. Releasing the model ends the process, which returns all its memory.
  */
@@ -92,67 +93,6 @@ export class Engine {
     this.#idle = new IdleWatch({ idleSeconds: 600, shortOfMemory, pressureSeconds: 15, ...policy }, () =>
       this.#stop(),
     );
-  }
-
-  /**
-   * Estimates the depth of a photo without waiting for a running generation: in the side process if there is memory for
-   * it in addition to what the generation needs, otherwise between two of the generation's steps.
-   * @throws {OptionError} immediately, for an invalid option.
-   * @throws {ImageError} when the photo cannot be read, or shows no depth.
-   * @throws {ModelError} when the depth estimator cannot be found or does not load.
-   * @throws {MemoryError} when there is too little memory for an estimate.
-   * @throws {EngineError} if a process ended, or for an unexpected error.
-   */
-  async estimateDepth(
-    job: DepthJob,
-    { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<DepthResult> {
-    this.#requireOpen();
-    requireBytes("photo", job.photo);
-    checkAdjustments(job.adjustments ?? {});
-    resolveLoadOptions(job.load);
-    const models = modelNamesOf({ load: job.load, request: { prompt: "", image: job.photo } }, this.#env);
-    using _use = this.#uses.add(models);
-    await untilDeleted(models, signal);
-    const estimate = this.#estimate(job, this.#untilClosed(signal));
-    const ended = estimate.then(
-      () => {},
-      () => {},
-    );
-    this.#estimates.add(ended);
-    void ended.then(() => this.#estimates.delete(ended));
-    return await estimate;
-  }
-
-  async #estimate(job: DepthJob, signal: AbortSignal): Promise<DepthResult> {
-    const ask = async (required: boolean): Promise<DepthResult | null> => {
-      const running = this.#running?.job;
-      const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
-      const beside = running ? { job: planned(running), heldBytes } : null;
-      return (await this.#side.ask({ type: "depth", job, beside, required }, signal)).result;
-    };
-    const result = await ask(false);
-    if (result) return result;
-    if (this.#running && this.#process) return this.#process.estimateDepth(job, signal);
-    // Nothing runs: the model that waits for the next job gives way.
-    await this.evict();
-    return (await ask(true))!;
-  }
-
-  /**
-   * Plans the memory of a job in the side process. Reads no weights and downloads nothing.
-   * @returns the plan, with one sentence for each thing that could not be examined. What the engine holds now counts as
-   * available.
-   * @throws {OptionError} for an invalid option.
-   * @throws {ModelError} when the model is not on this machine, or is damaged.
-   * @throws {EngineError} if the process ended, or for an unexpected error.
-   */
-  async planJob(job: EngineJob, { signal }: { readonly signal?: AbortSignal } = {}): Promise<JobPlan> {
-    this.#requireOpen();
-    this.#check(job);
-    const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
-    const request = { type: "plan", job: planned(job), heldBytes } as const;
-    return (await this.#side.ask(request, this.#untilClosed(signal))).plan;
   }
 
   /** Whether a job is running. */
@@ -203,6 +143,71 @@ export class Engine {
     return await result;
   }
 
+  /**
+   * Estimates the depth of a photo without waiting for a running generation: in the side process if there is memory for
+   * it in addition to what the generation needs, otherwise between two of the generation's steps.
+   * @throws {OptionError} immediately, for an invalid option.
+   * @throws {ImageError} when the photo cannot be read, or shows no depth.
+   * @throws {ModelError} when the depth estimator cannot be found or does not load.
+   * @throws {MemoryError} when there is too little memory for an estimate.
+   * @throws {EngineError} if a process ended, or for an unexpected error.
+   */
+  async estimateDepth(
+    job: DepthJob,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<DepthResult> {
+    this.#requireOpen();
+    requireBytes("photo", job.photo);
+    checkAdjustments(job.adjustments ?? {});
+    resolveLoadOptions(job.load);
+    const needs = { load: job.load, request: { prompt: "", image: job.photo } };
+    const models = modelNamesOf(needs, this.#env);
+    using _use = this.#uses.add(models);
+    await untilDeleted(models, signal);
+    // Before the estimate counts as in progress: generations wait for it.
+    const ended = this.#untilClosed(signal);
+    await this.#downloads.obtain(needs, { signal: ended, onProgress: () => {}, purpose: "depth" });
+    const estimate = this.#estimate(job, ended);
+    const settled = estimate.then(
+      () => {},
+      () => {},
+    );
+    this.#estimates.add(settled);
+    void settled.then(() => this.#estimates.delete(settled));
+    return await estimate;
+  }
+
+  async #estimate(job: DepthJob, signal: AbortSignal): Promise<DepthResult> {
+    const ask = async (required: boolean): Promise<DepthResult | null> => {
+      const running = this.#running?.job;
+      const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
+      const beside = running ? { job: planned(running), heldBytes } : null;
+      return (await this.#side.ask({ type: "depth", job, beside, required }, signal)).result;
+    };
+    const result = await ask(false);
+    if (result) return result;
+    if (this.#running && this.#process) return this.#process.estimateDepth(job, signal);
+    // Nothing runs: the model that waits for the next job gives way.
+    await this.evict();
+    return (await ask(true))!;
+  }
+
+  /**
+   * Plans the memory of a job in the side process. Reads no weights and downloads nothing.
+   * @returns the plan, with one sentence for each thing that could not be examined. What the engine holds now counts as
+   * available.
+   * @throws {OptionError} for an invalid option.
+   * @throws {ModelError} when the model is not on this machine, or is damaged.
+   * @throws {EngineError} if the process ended, or for an unexpected error.
+   */
+  async planJob(job: EngineJob, { signal }: { readonly signal?: AbortSignal } = {}): Promise<JobPlan> {
+    this.#requireOpen();
+    this.#check(job);
+    const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
+    const request = { type: "plan", job: planned(job), heldBytes } as const;
+    return (await this.#side.ask(request, this.#untilClosed(signal))).plan;
+  }
+
   /** The given signal, which also aborts when this engine is closed. */
   #untilClosed(signal: AbortSignal | undefined): AbortSignal {
     return AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
@@ -219,7 +224,7 @@ export class Engine {
     resolveRequest(request);
     resolveLoadOptions(load);
     if (this.#imagesAsBytes)
-      for (const name of ["image", "depthImage"] as const)
+      for (const name of ["image", "maskImage", "depthImage"] as const)
         if (request[name]) requireBytes(name, request[name]);
   }
 
@@ -345,9 +350,13 @@ function requireBytes(name: string, image: unknown): void {
     throw new OptionError(name, `${name} must be ${expected}.`, { details: { expected } });
 }
 
-/** A job as the planner needs it: of images, only the presence counts. */
+/**
+ * A job as the planner needs it: of images, only the presence counts. The size "auto" would need their proportions; the
+ * given width and height have as many pixels.
+ */
 function planned({ load, request, previews }: EngineJob): PlannedJob {
-  const { latents: _, image, depthImage, ...rest } = request;
+  const { latents: _latents, size: _size, image, maskImage, depthImage, ...rest } = request;
   const mark = (given: unknown): string | null => (given === undefined || given === null ? null : "given");
-  return { load, request: { ...rest, image: mark(image), depthImage: mark(depthImage) }, previews };
+  const images = { image: mark(image), maskImage: mark(maskImage), depthImage: mark(depthImage) };
+  return { load, request: { ...rest, ...images }, previews };
 }

@@ -2,6 +2,7 @@
  * The engine's process: holds one model and runs one job at a time. Its owner talks to it over the channel that `fork`
  * opens; when the channel closes, the process ends.
  */
+import { untilAborted } from "../abort.js";
 import { serializeError } from "../errors.js";
 import { encodePreview } from "../images/encode.js";
 import type { StepEvent } from "../pipeline/events.js";
@@ -41,7 +42,7 @@ async function run(id: number, job: EngineJob): Promise<void> {
   onLoad = (progress) => tell({ type: "load", ...progress });
   try {
     // One that began without a job.
-    await interludes.run();
+    await untilAborted(interludes.run(), controller.signal);
     const result = await generate(job, tell, controller.signal);
     tellOwner({ type: "result", id, result, held: describeHeld() });
   } catch (error) {
@@ -84,7 +85,7 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
     if (event.type === "step") await tellStep(event);
     else tell(event);
     // The generation pauses while this loop is busy.
-    await interludes.run();
+    await untilAborted(interludes.run(), signal);
   }
   throw new Error("the generation ended without a result");
 }
@@ -95,7 +96,7 @@ function stepTeller({ checkpoints }: EngineJob, tell: Tell): (event: StepEvent) 
   let knowsDepthMap = false;
   return async ({ preview, latents, depthMap = null, ...step }) => {
     tell({ ...step, ...(preview && { preview: await encodePreview(preview) }) });
-    if (!latents || !timer?.step(step.seconds)) return;
+    if (!latents || !timer?.step()) return;
     tell({ type: "checkpoint", step: step.index, latents, depthMap: knowsDepthMap ? null : depthMap });
     knowsDepthMap = true;
   };

@@ -13,10 +13,12 @@ export interface ModelHere {
 
 /**
  * Looks whether a model can be used without a download.
- * @param model a repository, a folder, or the bundled model; for generations or for depth.
+ * @param model a repository, a folder, the bundled model, or the file of a LoRA; for generations or for depth.
  * @param env Hugging Face's variables; this process's by default.
  */
 export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
+  const file = await stat(model).catch(() => null);
+  if (file?.isFile()) return { ready: true, bytes: file.size };
   const folder = folderHere({ model }, env);
   if (folder === null) return { ready: false, bytes: null };
   // Offline, everything in the cache passes for complete.

@@ -20,7 +20,10 @@ export interface NeededModel {
  * the main model brings one, which is known only once that is on this machine.
  * @throws {OptionError} for an invalid option.
  */
-export function modelsOf({ load, request }: EngineJob, env: NodeJS.ProcessEnv | undefined): NeededModel[] {
+export function modelsOf(
+  { load, request }: Pick<EngineJob, "load" | "request">,
+  env: NodeJS.ProcessEnv | undefined,
+): NeededModel[] {
   const { model, revision, variant, path, configFrom, depthModel, allowPatterns, ignorePatterns } =
     resolveLoadOptions(load);
   const patterns = { allow: allowPatterns, ignore: ignorePatterns };

@@ -46,7 +46,7 @@ export interface Previews {
   readonly kind: PreviewKind;
 }
 
-/** A checkpoint is sent after the first step at which both have passed since the last one, or since the first step. */
+/** A checkpoint is sent after the first step at which both have passed since the last one, or since the job's start. */
 export interface CheckpointPolicy {
   readonly everySteps: number;
   readonly minSeconds: number;

@@ -11,6 +11,7 @@ import type { Arithmetic } from "../models/layer-plan.js";
 import type { RequestDefaults } from "../options/index.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
 import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
+import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import type { Checkpoint } from "../weights/format.js";
 
@@ -155,14 +156,28 @@ export interface SingleFile {
   /**
    * Derives the network's config from the shapes of its tensors.
    * @param components the same network's config in the model that the other components are from.
+   * @param isBase whether it must be the base model, which a control LoRA widens.
    * @throws {ModelError} when it is another network.
    */
   configOf(
     checkpoint: Checkpoint,
     components: Readonly<Record<string, unknown>>,
+    isBase?: boolean,
   ): Readonly<Record<string, unknown>>;
   /** The checkpoint under the network's names. */
   translate(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): Checkpoint;
+}
+
+/** How a LoRA gives a family's base model the control that the family has of its own. */
+export interface ControlLora {
+  /** Whether an adapter file is such a LoRA. */
+  matches(file: AdapterFile): boolean;
+  /** Explains why a folder does not hold the base model; null if it does. */
+  baseRefusal(folder: string): ModelError | null;
+  /** The config of the base model's denoising network, with inputs for control latents. */
+  widenConfig(config: Readonly<Record<string, unknown>>, source: string): Readonly<Record<string, unknown>>;
+  /** The checkpoint of the base model's denoising network, with zeros for those inputs. */
+  widen(checkpoint: Checkpoint): Checkpoint;
 }
 
 /** Config values derived from the shapes of tensors, by component. */
@@ -180,6 +195,8 @@ export interface FamilyDescription {
   readonly kind: RepositoryKind;
   /** Selects only the configs, for a model that was saved without them. */
   readonly configsKind: RepositoryKind;
+  /** Selects and checks the files of the base model, for a control LoRA. */
+  readonly baseKind: RepositoryKind;
   /** Selects everything but the weights of the denoising network, for one that comes in a file of its own. */
   readonly componentsKind: RepositoryKind;
 }
@@ -202,6 +219,7 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   readonly autoencoding: Autoencoding<C>;
   readonly schedule: Schedule<C>;
   readonly singleFile: SingleFile;
+  readonly controlLora: ControlLora;
   /** How latents become tokens of the transformer. */
   readonly packing: LatentPacking;
   /** Defaults of a request that differ from those in the table of options. */

@@ -7,12 +7,13 @@ import type { RepositoryKind } from "../hub/kind.js";
 import { anyOf } from "./any-kind.js";
 import { familyDescriptions } from "./descriptions.js";
 
-/** The use of a repository: generating, all but the denoising network, configs for a model that was saved without them, or estimating depth. */
-export type ModelPurpose = "generation" | "components" | "configs" | "depth";
+/** The use of a repository: generating, generating with a control LoRA, all but the denoising network, configs for a model that was saved without them, or estimating depth. */
+export type ModelPurpose = "generation" | "base" | "components" | "configs" | "depth";
 
 /** The kind of repository to look for. Its files decide which family a model belongs to. */
 export const kindFor: Readonly<Record<ModelPurpose, RepositoryKind>> = {
   generation: anyOf(familyDescriptions.map(({ kind }) => kind)),
+  base: anyOf(familyDescriptions.map(({ baseKind }) => baseKind)),
   components: anyOf(familyDescriptions.map(({ componentsKind }) => componentsKind)),
   configs: anyOf(familyDescriptions.map(({ configsKind }) => configsKind)),
   depth: estimatorKind,

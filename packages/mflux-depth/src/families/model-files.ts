@@ -29,11 +29,11 @@ export interface ModelFiles {
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
-  /** The denoising network, if it is in a file of its own; `folder` then has the other components. */
+  /** The denoising network, if it is in a file of its own, or widened; `folder` has the other components. */
   readonly denoiser: DenoiserFile | null;
 }
 
-/** The denoising network in one file. */
+/** A denoising network that is not as the folder of its model has it. */
 export interface DenoiserFile {
   readonly path: string;
   /** Its config, derived from the file. */
@@ -46,12 +46,13 @@ export interface DenoiserFile {
  * Opens a denoising network in one file, and the folder with the other components: reads configs and file headers.
  * @throws {ModelError} when no family recognises the file, it is damaged, or a component is missing.
  */
-export function openDenoiserFile(path: string, folder: string): ModelFiles {
+export function openDenoiserFile(path: string, folder: string, isBase = false): ModelFiles {
   const family = defaultFamily;
   const hasConfig = existsSync(join(folder, denoiserFolder, configFile));
   const other = readConfig(join(hasConfig ? folder : family.publishedConfigs, denoiserFolder), configFile);
   const checkpoint = openSingleFile(path);
-  const config = family.singleFile.configOf(checkpoint, other);
+  const config = family.singleFile.configOf(checkpoint, other, isBase);
+  const open = (): Checkpoint => family.singleFile.translate(openSingleFile(path), config);
   return {
     family,
     folder,
@@ -60,9 +61,38 @@ export function openDenoiserFile(path: string, folder: string): ModelFiles {
     storedBits: null,
     notes: [],
     origin: null,
-    denoiser: { path, config, open: () => family.singleFile.translate(openSingleFile(path), config) },
+    denoiser: isBase ? widened(family, { path, config, open }) : { path, config, open },
   };
 }
+
+/**
+ * Opens the folder of a base model, whose denoising network a control LoRA widens: reads configs and file headers.
+ * @throws {ModelError} when it is another model, incomplete or damaged.
+ */
+export function openBaseFiles(folder: string, variant?: string): ModelFiles {
+  const family = defaultFamily;
+  const refusal = family.controlLora.baseRefusal(folder);
+  if (refusal) throw refusal;
+  const path = join(folder, denoiserFolder);
+  const config = readConfig(path, configFile);
+  const open = (): Checkpoint => openCheckpoint(path, { variant: variantIn(path, variant) });
+  return {
+    family,
+    folder,
+    configs: folder,
+    original: null,
+    storedBits: storedBits(open()),
+    notes: [],
+    origin: originOf(folder),
+    denoiser: widened(family, { path, config, open }),
+  };
+}
+
+const widened = ({ controlLora }: Family, { path, config, open }: DenoiserFile): DenoiserFile => ({
+  path,
+  config: controlLora.widenConfig(config, path),
+  open: () => controlLora.widen(open()),
+});
 
 /**
  * Opens a model's folder: reads configs and file headers, no weights.

@@ -166,8 +166,11 @@ export class RepositoryCache {
       if (partial.bytes === file.bytes) return;
       before = partial.bytes;
       const { start, chunks } = await this.#client.open(file, commit, partial.bytes);
-      if (start !== partial.bytes) await partial.restart();
+      let startsOver = start !== partial.bytes;
       for await (const chunk of chunks) {
+        // Inside the loop, because leaving it is what ends the request.
+        if (startsOver) await partial.restart();
+        startsOver = false;
         if (partial.bytes + chunk.length > file.bytes)
           throw new Changed(`${file.path} is longer than listed`);
         await partial.append(chunk);

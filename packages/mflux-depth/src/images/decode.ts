@@ -7,7 +7,7 @@ import { decodeInProcess } from "./decoder-process.js";
 import type { DecodedHeader } from "./decoder-protocol.js";
 import { type EncodedImage, openEncoded, type Purpose, readHeader } from "./encoded.js";
 import { imageFileError, largestFile } from "./file.js";
-import { type LevelSink, MapLevels, PhotoLevels, type PixelLayout } from "./levels.js";
+import { type LevelSink, MapLevels, MaskLevels, PhotoLevels, type PixelLayout } from "./levels.js";
 import { decodePixels } from "./pixels.js";
 import { rawLayout, readRaw } from "./raw.js";
 import type { DecodedImage } from "./types.js";
@@ -49,6 +49,16 @@ export async function readDepthMap(input: ImageInput, options: ReadImageOptions 
 }
 
 /**
+ * Reads a mask: one channel, upright, values as stored. White and transparent parts are 1.
+ * @throws as {@link readPhoto}, and {ImageError} when it is black everywhere.
+ */
+export async function readMask(input: ImageInput, options: ReadImageOptions = {}): Promise<DecodedImage> {
+  const name = nameOf(input, "mask");
+  const { sink, ...image } = await read(input, "mask", (layout) => new MaskLevels(layout, name), options);
+  return { ...image, data: sink.finish(), channels: 1, warnings: [] };
+}
+
+/**
  * Decodes an image and keeps nothing of it.
  * @throws as {@link readPhoto}
  */
@@ -57,7 +67,11 @@ export async function checkDecodable(bytes: Uint8Array, options: ReadImageOption
 }
 
 /** Names in messages for images without a file. */
-const unnamed: Readonly<Record<Purpose, string>> = { photo: "the photo", map: "the depth map" };
+const unnamed: Readonly<Record<Purpose, string>> = {
+  photo: "the photo",
+  map: "the depth map",
+  mask: "the mask",
+};
 
 const nameOf = (input: ImageInput, purpose: Purpose): string =>
   typeof input === "string" ? input : unnamed[purpose];

@@ -9,7 +9,7 @@ import { type EncodedFormat, formatOfBytes, isAnimatedPng } from "./format.js";
 import { checkSize, keptSize } from "./sizes.js";
 
 /** How an image is read: decides colour management, and what transparency means. */
-export type Purpose = "photo" | "map";
+export type Purpose = "photo" | "map" | "mask";
 
 /** An encoded image whose header has been judged. */
 export interface EncodedImage {
@@ -36,7 +36,10 @@ export interface EncodedImage {
 const unlimited: SharpOptions = { limitInputPixels: false };
 
 /** A map's values are not colours to be managed. */
-export const optionsOf = (purpose: Purpose): SharpOptions => ({ ...unlimited, ignoreIcc: purpose === "map" });
+export const optionsOf = (purpose: Purpose): SharpOptions => ({
+  ...unlimited,
+  ignoreIcc: purpose !== "photo",
+});
 
 /**
  * Judges an encoded image by its header.

@@ -85,8 +85,7 @@ export class MapLevels implements LevelSink {
           "has transparent parts, which say nothing about depth; save the map without transparency.",
         );
       const [r, g, b] = [pixels[i]!, pixels[i + green]!, pixels[i + blue]!];
-      // Pillow's weights. Equal channels stay exactly what they are.
-      data[o++] = r === g && g === b ? r : (r * 19595 + g * 38470 + b * 7471) / 65536;
+      data[o++] = luminance(r, g, b);
       if (Math.max(r, g, b) - Math.min(r, g, b) > tolerated) this.#coloured++;
     }
     this.#filled = o;
@@ -109,6 +108,51 @@ export class MapLevels implements LevelSink {
     return toUnitRange(data, this.#layout.white);
   }
 }
+
+/** Collects the luminance of a mask; transparent parts are white. */
+export class MaskLevels implements LevelSink {
+  readonly #layout: PixelLayout;
+  readonly #name: string;
+  readonly #data: Float32Array;
+  #filled = 0;
+
+  /** @param name names the mask in messages */
+  constructor(layout: PixelLayout, name: string) {
+    this.#layout = layout;
+    this.#name = name;
+    this.#data = new Float32Array(layout.width * layout.height);
+  }
+
+  write(pixels: ArrayLike<number>): void {
+    const { channels, white } = this.#layout;
+    const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
+    const hasAlpha = channels % 2 === 0;
+    let o = this.#filled;
+    for (let i = 0; i < pixels.length; i += channels) {
+      const alpha = hasAlpha ? pixels[i + channels - 1]! / white : 1;
+      const level = luminance(pixels[i]!, pixels[i + green]!, pixels[i + blue]!);
+      this.#data[o++] = level * alpha + white * (1 - alpha);
+    }
+    this.#filled = o;
+  }
+
+  /**
+   * @returns luminance in [0, 1].
+   * @throws {ImageError} when all values are 0.
+   */
+  finish(): Float32Array {
+    if (extremesOf(this.#data).max <= 0)
+      throw new ImageError(
+        this.#name,
+        "is black everywhere, so nothing would change; paint the parts white that should change.",
+      );
+    return toUnitRange(this.#data, this.#layout.white);
+  }
+}
+
+/** Pillow's weights. Equal channels stay exactly what they are. */
+const luminance = (r: number, g: number, b: number): number =>
+  r === g && g === b ? r : (r * 19595 + g * 38470 + b * 7471) / 65536;
 
 /** Divides levels by that of white, in place. */
 function toUnitRange(data: Float32Array, white: number): Float32Array {

@@ -33,6 +33,9 @@ export interface PictureParameters {
   readonly image_path: string | null;
   readonly image_sha256: string | null;
   readonly image_strength: number | null;
+  /** The file's name. */
+  readonly mask_image_path: string | null;
+  readonly mask_image_sha256: string | null;
   /** The file's name; `null` when the depth was estimated from the photo. */
   readonly depth_image_path: string | null;
   readonly depth_image_sha256: string | null;
@@ -43,6 +46,11 @@ export interface PictureParameters {
   /** The percentile of the depth map that became black. */
   readonly depth_far: number;
   readonly depth_gamma: number;
+  /** How strongly the depth map guided, 0 to 1. */
+  readonly depth_strength: number;
+  /** The shares of the steps between which it guided. */
+  readonly depth_start: number;
+  readonly depth_stop: number;
   /** How the photo and the depth map got the image's proportions. */
   readonly fit: "stretch" | "crop" | "pad";
   readonly depth_source: "map" | "photo";

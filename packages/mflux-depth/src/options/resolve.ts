@@ -20,11 +20,17 @@ import type { ModelReference, TensorInput } from "./values.js";
 export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
   const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
   const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
-  const { image, depthImage, latents } = values;
+  const { image, depthImage, maskImage, latents } = values;
   const warnings: string[] = [];
 
   requireDepthSource(values);
   requireNearAboveFar(values.depthNear, values.depthFar, ["depthNear", "depthFar"]);
+
+  if (values.depthStart >= values.depthStop)
+    throw new OptionError(
+      "depthStop",
+      `depthStop (${values.depthStop}) must be above depthStart (${values.depthStart}): the map guides between them.`,
+    );
 
   const both = image !== undefined && depthImage !== undefined;
   const imageStrength = values.imageStrength ?? (both ? defaultStrength : 0);
@@ -35,6 +41,15 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
       {
         code: "option-conflict",
         details: { remedies: [{ kind: "omit-option", option: "imageStrength" }] },
+      },
+    );
+
+  if (maskImage !== undefined && image === undefined)
+    throw new OptionError(
+      "maskImage",
+      "A mask says which parts of a photo change; give the photo as image.",
+      {
+        code: "option-missing",
       },
     );
 

@@ -1,5 +1,7 @@
 import { adjustedMap, adjustmentsOf } from "../depth/adjustments.js";
-import { readDepthMap, readPhoto } from "../images/decode.js";
+import { ImageError } from "../errors.js";
+import { readDepthMap, readMask, readPhoto } from "../images/decode.js";
+import type { DecodedImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { RequestImages } from "./stage.js";
 import type { Warnings } from "./warnings.js";
@@ -15,11 +17,22 @@ export async function readImages(
   warnings: Warnings,
   signal: AbortSignal,
 ): Promise<RequestImages> {
-  const { image, depthImage, imageStrength } = request;
+  const { image, depthImage, maskImage, imageStrength } = request;
   const read = depthImage === undefined ? null : await readDepthMap(depthImage, { signal });
   const depthMap = read && { ...read, ...adjustedMap(read, read.source, adjustmentsOf(request)) };
-  const photo =
-    image !== undefined && (!depthMap || imageStrength > 0) ? await readPhoto(image, { signal }) : null;
+  const mask = maskImage === undefined ? null : await readMask(maskImage, { signal });
+  const isUsed = !depthMap || imageStrength > 0 || mask !== null;
+  const photo = image !== undefined && isUsed ? await readPhoto(image, { signal }) : null;
+  if (mask && photo) requireSameSize(mask, photo);
   for (const one of [depthMap, photo]) warnings.add(...(one?.warnings ?? []));
-  return { depthMap, photo };
+  return { depthMap, photo, mask };
+}
+
+/** @throws {ImageError} when a mask has another size than its photo. */
+function requireSameSize({ source, original: mask }: DecodedImage, { original: photo }: DecodedImage): void {
+  if (mask.width === photo.width && mask.height === photo.height) return;
+  throw new ImageError(
+    source,
+    `is ${mask.width} × ${mask.height} pixels, but the photo that it masks is ${photo.width} × ${photo.height}; make them the same size.`,
+  );
 }

@@ -125,17 +125,20 @@ export class Loras {
    * @param valueBytes bytes of a value in the dtype that the component computes in.
    */
   preparation(component: string, valueBytes: number): Preparation | undefined {
+    const isOwn = (one: { readonly component: string }): boolean => one.component === component;
     const changes = this.#loras.flatMap(({ match, ...lora }) => {
-      const layers = match.layers.filter(({ target }) => target.component === component);
-      return layers.length > 0 ? [{ ...lora, layers }] : [];
+      const layers = match.layers.filter(({ target }) => isOwn(target));
+      const replacements = match.replacements.filter(isOwn);
+      return layers.length + replacements.length > 0 ? [{ ...lora, layers, replacements }] : [];
     });
     if (changes.length === 0) return undefined;
-    const layers = changes.flatMap((change) => change.layers);
     return {
-      bytes: layers.reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
+      bytes: changes
+        .flatMap(({ layers }) => layers)
+        .reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
       async apply(network, signal, stored) {
-        for (const { file, layers, dial, training } of changes)
-          await attachAdapters(network, file, layers, { dial, training, stored, signal });
+        for (const { file, dial, training, ...match } of changes)
+          await attachAdapters(network, file, match, { dial, training, stored, signal });
       },
     };
   }

@@ -10,16 +10,19 @@ import {
 } from "../families/family.js";
 import { kindFor } from "../families/kinds.js";
 import { readModelConfigs } from "../families/model-configs.js";
-import { type ModelFiles, openDenoiserFile, openModelFiles } from "../families/model-files.js";
+import { type ModelFiles, openBaseFiles, openDenoiserFile, openModelFiles } from "../families/model-files.js";
+import { families } from "../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
 import { defaultModel } from "../options/defaults.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
+import { openAdapterFile } from "../weights/adapters/adapter-file.js";
 import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import { variantIn } from "../weights/weight-files.js";
 import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
+import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
@@ -38,15 +41,18 @@ export async function findModel(
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
-  if (isCheckpointFile(options.model)) return findDenoiser(options, { signal, onProgress });
+  const isBase = await hasControlLora(options, { signal, onProgress });
+  if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
-    { kind: kindFor.generation, offline, signal, onProgress },
+    { kind: isBase ? kindFor.base : kindFor.generation, offline, signal, onProgress },
   );
   const configs =
     configFrom !== undefined &&
     (await obtainRepository({ model: configFrom }, { kind: kindFor.configs, offline, signal, onProgress }));
-  const files = openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
+  const files = isBase
+    ? openBaseFiles(found.folder, variant)
+    : openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
   if (
     variant !== undefined &&
     !componentNames(files.family).some((name) => variantIn(join(found.folder, name), variant))
@@ -57,12 +63,26 @@ export async function findModel(
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
+/** Whether one of the LoRAs gives a base model the control that this library's models have. */
+async function hasControlLora(
+  { loras, offline }: ResolvedLoadOptions,
+  obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<boolean> {
+  for (const { source } of loras) {
+    const { path } = await findLora(source, { ...obtaining, offline });
+    const file = openAdapterFile(path);
+    if (families.some(({ controlLora }) => controlLora.matches(file))) return true;
+  }
+  return false;
+}
+
 /**
  * Finds a denoising network in one file, and the other components of its model.
  * @throws as {@link findModel}.
  */
 async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
+  isBase: boolean,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<FoundModel> {
   const obtaining = { offline, signal, onProgress };
@@ -71,7 +91,7 @@ async function findDenoiser(
     { model: componentsFrom ?? defaultModel, variant },
     { ...obtaining, kind: kindFor.components },
   );
-  const files = openDenoiserFile(file.path, components.folder);
+  const files = openDenoiserFile(file.path, components.folder, isBase);
   const note = `The text encoders and the VAE are those of ${components.name}.`;
   return {
     repository: { name: file.name, folder: components.folder, revision: file.revision ?? undefined },

@@ -40,7 +40,7 @@ export const workloadOf = (
   height: request.height,
   textTokens: request.maxSequenceLength ?? longestPrompt,
   estimatesDepth,
-  startsFromPhoto: request.imageStrength > 0 && !resume,
+  startsFromPhoto: request.maskImage !== undefined || (request.imageStrength > 0 && !resume),
   steps: stepsOf(request) - (resume?.step ?? 0),
   previews,
 });

@@ -29,7 +29,7 @@ export interface Workload {
   readonly textTokens: number;
   /** Whether the depth of a photo is estimated. */
   readonly estimatesDepth: boolean;
-  /** Whether the generation starts from a photo instead of noise alone. */
+  /** Whether the generation starts from a photo instead of noise alone, or keeps parts of one. */
   readonly startsFromPhoto: boolean;
   /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
   readonly steps: number;
@@ -43,6 +43,8 @@ export interface RequestImages {
   readonly depthMap: DecodedImage | null;
   /** The photo to estimate the depth of, to start from, or both; null if neither is needed. */
   readonly photo: DecodedImage | null;
+  /** The parts of the photo that change, of the photo's size: 1 where they do; null for all. */
+  readonly mask: DecodedImage | null;
 }
 
 /** One generation: the inputs and the context of its stages. */

@@ -22,7 +22,6 @@ export interface DenoisedStep {
  * @param start packed latents `[1, tokens, channels]` float32 at the noise level `sigmas[taken]`; the generator owns them.
  * @param sigmas noise levels that fall to 0, one more than there are steps.
  * @param velocity the model: latents `[1, tokens, channels]` and their noise level → velocity of the same shape.
- * @param taken steps that led to `start`.
  * @returns the final latents, `[1, tokens, channels]`, which the caller disposes; `start` itself when no steps are left.
  * @throws the signal's reason when it is aborted, and errors of `velocity`. All latents are disposed then.
  */
@@ -30,8 +29,17 @@ export async function* denoise(
   start: MxArray,
   sigmas: Float32Array,
   velocity: (latents: MxArray, sigma: number) => Promise<MxArray>,
-  signal?: AbortSignal,
-  taken = 0,
+  {
+    signal,
+    taken = 0,
+    keep = (moved) => moved,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+    /** Steps that led to `start`; 0 by default. */
+    readonly taken?: number;
+    /** Puts back what must not change into the latents after a step, at the noise level that they have then. */
+    readonly keep?: (moved: MxArray, sigma: number) => MxArray;
+  } = {},
 ): AsyncGenerator<DenoisedStep, MxArray, void> {
   const total = sigmas.length - 1;
   let latents = start;
@@ -41,7 +49,7 @@ export async function* denoise(
       const [sigma, next] = [sigmas[step]!, sigmas[step + 1]!];
       using v = await velocity(latents, sigma);
       const before = latents;
-      latents = scope(() => add(before, multiply(v, stepSize(sigma, next))));
+      latents = scope(() => keep(add(before, multiply(v, stepSize(sigma, next))), next));
       before.dispose();
       const current = latents;
       using finite = scope(() => all(isfinite(current)));

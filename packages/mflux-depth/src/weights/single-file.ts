@@ -8,6 +8,7 @@ import { ModelError } from "../errors.js";
 import { isRecord } from "../record.js";
 import { openCheckpointFile } from "./checkpoint.js";
 import type { Checkpoint, StoredTensor } from "./format.js";
+import { isGguf, openGguf } from "./gguf/checkpoint.js";
 
 /** Prefixes of the denoising network. */
 const prefixes = ["model.diffusion_model.", "diffusion_model.", "transformer."];
@@ -38,12 +39,12 @@ const foreign: readonly (readonly [pattern: RegExp, what: string])[] = [
 ];
 
 /**
- * Opens a checkpoint in one safetensors file: names without prefix, values of float8 weights multiplied by their scales.
+ * Opens a checkpoint in one safetensors or GGUF file: names without prefix, values of float8 weights multiplied by their scales.
  * Its header is checked, but no tensor is read.
  * @throws {ModelError} if it is damaged, or in a quantization that is not read, which the message names.
  */
 export function openSingleFile(path: string): Checkpoint {
-  const file = openCheckpointFile(path);
+  const file = isGguf(path) ? openGguf(path) : openCheckpointFile(path);
   for (const [pattern, what] of foreign)
     if ([...file.entries.keys()].some((name) => pattern.test(name)))
       throw new ModelError(path, `${what}; get the weights as bfloat16, float8 or GGUF`);
@@ -73,7 +74,7 @@ export function openSingleFile(path: string): Checkpoint {
     fileOf,
     // Float8 becomes float32 before it is converted further.
     largest: Math.max(
-      0,
+      file.largest ?? 0,
       ...Array.from(entries.values(), ({ dtype, bytes }) => (dtype === "F8_E4M3" ? 4 * bytes : bytes)),
     ),
     bytes: [...entries.values()].reduce((sum, { bytes }) => sum + bytes, 0),

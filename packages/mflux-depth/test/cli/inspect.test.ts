@@ -109,6 +109,8 @@ describe("inspect", () => {
     assert.equal(found.config.num_single_layers, 2);
     assert.equal(found.fit.fits, true);
     assert.ok(found.dtypes.F8_E4M3 > found.dtypes.BF16);
+    const gguf = await asJson(oneFile("q4_0.gguf"), "--components-from", "tiny-world");
+    assert.deepEqual(Object.keys(gguf.dtypes).sort(), ["F16", "F32", "Q4_0"]);
     const { stdout } = await inspect(oneFile("bfl.safetensors"), "--components-from", "tiny-world");
     assert.match(stdout, /^blocks +1 double, 2 single$/m);
     assert.match(stdout, /^Note: The text encoders and the VAE are those of tiny-world\.$/m);

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { Engine } from "../../src/engine/index.js";
 import { job } from "../support/engine.js";
 import { HubFixture } from "../support/hub-fixture.js";
+import { exampleImage } from "../support/tiny-world.js";
 import { until } from "../support/waiting.js";
 
 const fixture = new HubFixture();
@@ -42,4 +44,17 @@ describe("jobs that wait for a download", () => {
     await engine.close();
     await waiting;
   });
+});
+
+test("generations do not wait for an estimate whose estimator is being downloaded", async () => {
+  fixture.hub.host("me/depth", { "config.json": '{"model_type":"depth_pro"}' });
+  fixture.hub.fault = () => true;
+  const engine = new Engine({ env: { ...process.env, ...fixture.environment, HF_HUB_OFFLINE: "0" } });
+  const photo = new Uint8Array(await readFile(exampleImage("cube.png")));
+  const load = { model: "tiny-world", depthModel: "me/depth" };
+  const downloading = assert.rejects(engine.estimateDepth({ load, photo }), /closed/);
+  await until(() => fixture.hub.asked.length > 0);
+  assert.equal((await engine.generate(job({ steps: 1 }))).width, 128);
+  await engine.close();
+  await downloading;
 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { beforeEach, describe, test } from "node:test";
+import { beforeEach, describe, mock, test } from "node:test";
+import { PartialBlob } from "../../src/hub/partial-blob.js";
 import {
   assertComplete,
   full,
@@ -165,6 +166,28 @@ describe("a server", () => {
     assertComplete(await fixture.obtain());
     assert.equal(times, 2);
   });
+});
+
+test("a disk that fails as a file starts over ends the request, too: nothing keeps this process alive", async () => {
+  const cut = fixture.cutTransformer(50_000, 1);
+  fixture.hub.fault = (asked, response) => {
+    const first = cut(asked, response);
+    if (first || !asked.cdn || !asked.headers.range) return first;
+    response.writeHead(200).end(transformerBytes);
+    return true;
+  };
+  const failing = mock.method(PartialBlob.prototype, "restart", async () => {
+    throw new Error("the disk failed");
+  });
+  const timers = (): number =>
+    process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+  try {
+    const before = timers();
+    await assert.rejects(fixture.obtain(), /the disk failed/);
+    assert.ok(timers() <= before, process.getActiveResourcesInfo().join(", "));
+  } finally {
+    failing.mock.restore();
+  }
 });
 
 describe("a server that is not a Hub", () => {

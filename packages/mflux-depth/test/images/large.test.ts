@@ -208,7 +208,7 @@ describe("large images", () => {
       .toBuffer();
     await assert.rejects(readPhoto(avif), (error) => {
       assert.ok(error instanceof ImageError, String(error));
-      assert.match(error.message, /^the photo: needs .* MB to be decoded.*save it as JPEG or PNG/);
+      assert.match(error.message, /^the photo: needs .* MB to be decoded.*save it as a JPEG or PNG/);
       return true;
     });
   });

@@ -20,12 +20,14 @@ import { ModelError } from "../../src/errors.js";
 import {
   embeddedGuidance,
   embeddedTimestep,
+  rotaryTables,
+  sinusoid,
+} from "../../src/models/flux-conditioning.js";
+import {
   FluxTransformer,
   type FluxTransformerConfig,
   type FluxTransformerInputs,
   fluxTransformerConfig,
-  rotaryTables,
-  sinusoid,
 } from "../../src/models/flux-transformer.js";
 import type { Matrix } from "../support/float64.js";
 import { PlainFluxTransformer } from "../support/plain-flux-transformer.js";

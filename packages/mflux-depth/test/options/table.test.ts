@@ -48,7 +48,16 @@ describe("options selected", () => {
 
   test("for plan are those that change the memory", () => {
     assert.deepEqual(names(optionsFor(requestOptions, "plan")), [
-      ...["image", "depthImage", "imageStrength", "width", "height", "size", "maxSequenceLength"],
+      ...[
+        "image",
+        "maskImage",
+        "depthImage",
+        "imageStrength",
+        "width",
+        "height",
+        "size",
+        "maxSequenceLength",
+      ],
     ]);
   });
 

@@ -78,6 +78,17 @@ describe("denoising", () => {
     await steps.return(undefined as never);
   });
 
+  test("puts back after each step what must not change, at the noise level reached", async () => {
+    const levels: number[] = [];
+    const keep = (moved: MxArray, sigma: number): MxArray => {
+      levels.push(sigma);
+      return multiply(moved, 0);
+    };
+    using latents = await finish(denoise(start(), sigmas, half, { keep }));
+    assert.deepEqual(levels, [...sigmas.slice(1)]);
+    assert.ok((latents.toTypedArray() as Float32Array).every((value) => value === 0));
+  });
+
   test("rejects with the signal's reason when it is aborted", async () => {
     const controller = new AbortController();
     const steps = denoise(
@@ -87,7 +98,7 @@ describe("denoising", () => {
         controller.abort(new Error("enough"));
         return half(latents);
       },
-      controller.signal,
+      { signal: controller.signal },
     );
     await assert.rejects(finish(steps), /enough/);
   });

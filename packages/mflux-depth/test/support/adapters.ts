@@ -41,17 +41,20 @@ export async function openWithLoras(
   return openModel(files, resolved, "cpu", { loras: opened });
 }
 
-/** The output of a model's transformer for the input of the goldens. */
-export async function goldenOutput({ components }: Model): Promise<Float32Array> {
+/**
+ * The output of a model's transformer for the input of the goldens.
+ * @param set "control." for the input of the control LoRA.
+ */
+export async function goldenOutput({ components }: Model, set = ""): Promise<Float32Array> {
   const transformer = (await components.transformer!.get()) as FluxTransformer;
   try {
-    const encoderHiddenStates = adapterInput("encoder_hidden_states");
+    const encoderHiddenStates = adapterInput(`${set}encoder_hidden_states`);
     const textTokens = encoderHiddenStates.shape[1]!;
     return values(
       transformer.forward({
-        hiddenStates: adapterInput("hidden_states"),
+        hiddenStates: adapterInput(`${set}hidden_states`),
         encoderHiddenStates,
-        pooledProjections: adapterInput("pooled_projections"),
+        pooledProjections: adapterInput(`${set}pooled_projections`),
         timestep: 0.7,
         guidance: 10,
         rotary: rotaryTables(transformer.config, { rows: 8, columns: 8, textTokens }),

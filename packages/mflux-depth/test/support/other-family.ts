@@ -35,6 +35,7 @@ export const otherFamily: FamilyDescription & Pick<Family, "isCandidate" | "refu
   id: "other",
   name: "Other",
   kind: otherKind,
+  baseKind: otherKind,
   configsKind: otherKind,
   componentsKind: otherKind,
   isCandidate: () => true,

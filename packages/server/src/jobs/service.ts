@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
 import { Engine, modelHere } from "mflux-depth/engine";
-import { type LoadOptions, loadOptions } from "mflux-depth/options";
+import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
 import type {
@@ -612,10 +612,11 @@ export class JobService {
 }
 
 async function defaultsOf({ load = {}, allowedModels = [], env }: ServiceOptions): Promise<Defaults> {
-  const { model, depthModel, ...rest } = load;
+  const { model, depthModel, loras, ...rest } = load;
   const names = {
     model: typeof model === "string" ? model : await usualModel(env),
     depthModel: depthModel ?? undefined,
+    loras: resolveLoadOptions({ loras }).loras,
   };
   return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions };
 }

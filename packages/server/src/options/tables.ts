@@ -33,6 +33,8 @@ export const loadTable: OptionTable = {
     text: "One of the models that GET /v1/models lists.",
   },
   depthModel: { ...loadOptions.depthModel, kind: { type: "text", max: 200 } },
+  loras: { ...loadOptions.loras, text: "LoRAs that this server offers, each with its scale." },
+  loraLenient: loadOptions.loraLenient,
   quantize: loadOptions.quantize,
   int8: loadOptions.int8,
 };

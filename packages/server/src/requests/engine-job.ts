@@ -4,6 +4,7 @@ import type { JsonOptions } from "../contract/index.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { toJsonName, toOptionNames } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
+import type { Lora } from "./models.js";
 import { blobOf, type Defaults } from "./resolve.js";
 
 /** The bytes of a blob. */
@@ -14,12 +15,16 @@ export type ReadBlob = (sha256: string) => Promise<Uint8Array>;
  * @throws {ServiceError} `model_not_found` if the server no longer offers the model.
  */
 export function engineLoadOf(json: JsonOptions, { models, load }: Defaults): LoadOptions {
-  const { model, depthModel, ...rest } = toOptionNames(json);
+  const { model, depthModel, loras, ...rest } = toOptionNames(json);
   return {
     ...load,
     ...rest,
     model: models.sourceOf(model as string, "load.model"),
     depthModel: depthModel == null ? null : models.sourceOf(depthModel as string, "load.depth_model"),
+    loras: ((loras ?? []) as unknown as readonly Lora[]).map(({ source, scale }) => ({
+      source: models.sourceOf(source, "load.loras"),
+      scale,
+    })),
     // A server downloads nothing.
     offline: true,
   };

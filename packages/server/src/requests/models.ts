@@ -4,34 +4,45 @@ import { ServiceError } from "../errors.js";
 /** The name of the model that comes with the library. */
 export const bundledModel = "tiny-world";
 
-/** A model that requests may name. */
+/** A model or LoRA that requests may name. */
 export interface AllowedModel {
   /** The only name that clients see. */
   readonly name: string;
-  /** A folder with the model; without one, `name` is a repository in the cache. */
+  /** Its folder or file; without one, `name` is a repository in the cache. */
   readonly folder?: string | undefined;
 }
 
-/** The models of requests that name none, as repositories, folders, or the bundled model. */
+/** The models and LoRAs of requests that name none, as repositories, folders, files, or the bundled model. */
 export interface DefaultModels {
   readonly model: string;
   readonly depthModel?: string | undefined;
+  readonly loras?: readonly Lora[] | undefined;
 }
 
-/** The models that requests may name: their names, and where the library finds them. */
+/** A LoRA with its strength. */
+export interface Lora {
+  readonly source: string;
+  readonly scale: number;
+}
+
+/** The models and LoRAs that requests may name: their names, and where the library finds them. */
 export class AllowedModels {
   readonly #models: ReadonlyMap<string, AllowedModel>;
   /** The name of the model of requests that name none. */
   readonly defaultModel: string;
   /** The same for depth estimators; undefined where the library chooses. */
   readonly defaultDepthModel: string | undefined;
+  readonly defaultLoras: readonly Lora[];
 
-  constructor({ model, depthModel }: DefaultModels, allowed: readonly AllowedModel[]) {
-    const defaults = [model, ...(depthModel === undefined ? [] : [depthModel])].map(named);
-    const all = [{ name: bundledModel }, ...allowed, ...defaults];
-    this.#models = new Map(all.map((one) => [one.name, one]));
-    this.defaultModel = defaults[0]!.name;
-    this.defaultDepthModel = defaults[1]?.name;
+  constructor({ model, depthModel, loras = [] }: DefaultModels, allowed: readonly AllowedModel[]) {
+    const main = named(model);
+    const estimator = depthModel === undefined ? undefined : named(depthModel);
+    const adapters = loras.map(({ source, scale }) => ({ ...named(source), scale }));
+    const all = [{ name: bundledModel }, ...allowed, main, ...(estimator ? [estimator] : []), ...adapters];
+    this.#models = new Map(all.map(({ name, folder }) => [name, { name, folder }]));
+    this.defaultModel = main.name;
+    this.defaultDepthModel = estimator?.name;
+    this.defaultLoras = adapters.map(({ name, scale }) => ({ source: name, scale }));
   }
 
   get all(): readonly AllowedModel[] {
@@ -48,7 +59,7 @@ export class AllowedModels {
     if (!model)
       throw new ServiceError(
         "model_not_found",
-        `This server does not offer the model ${JSON.stringify(name.slice(0, 100))}; GET /v1/models lists those it does.`,
+        `This server does not offer ${JSON.stringify(name.slice(0, 100))}; GET /v1/models lists those it does.`,
         { param },
       );
     return model.folder ?? model.name;

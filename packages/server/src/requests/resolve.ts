@@ -95,12 +95,14 @@ const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): 
  */
 export function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
   const resolved = checked("load", () => {
-    const defaults = { ...load, model: models.defaultModel, depthModel: models.defaultDepthModel };
+    const { defaultModel: model, defaultDepthModel: depthModel, defaultLoras: loras } = models;
+    const defaults = { ...load, model, depthModel, loras };
     return resolveLoadOptions({ ...defaults, ...optionsNamed(given, loadTable) });
   });
-  const { model, depthModel, quantize } = resolved;
+  const { model, depthModel, loras, quantize } = resolved;
   models.sourceOf(model, "load.model");
   if (depthModel !== undefined) models.sourceOf(depthModel, "load.depth_model");
+  for (const { source } of loras) models.sourceOf(source, "load.loras");
   return inJson(loadTable, { ...resolved, quantize: quantize ?? "none" });
 }
 

@@ -9,7 +9,14 @@ import {
   NameTable,
   type Spelling,
 } from "../../weights/adapters/targets.js";
-import { clipLayers, type FusedLayer, type LayerSize, t5Layers, transformerLayers } from "./layers.js";
+import {
+  clipLayers,
+  type FusedLayer,
+  type LayerSize,
+  normName,
+  t5Layers,
+  transformerLayers,
+} from "./layers.js";
 import type { FluxConfigs } from "./networks.js";
 
 const dotted = (prefix: string, writtenBy: string): Spelling => ({ prefix, separator: ".", writtenBy });
@@ -82,7 +89,21 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
       table.add(name, encoderTarget("text_encoder", layer), clipSpellings);
   for (const layer of t5Layers(text_encoder_2))
     table.add(layer.name, encoderTarget("text_encoder_2", layer), t5Spellings);
-  return { find: (name) => table.find(name), otherModel };
+  const { attentionHeadDim } = transformer;
+  return {
+    find: (name) => table.find(name),
+    replacement(key) {
+      const name = normName(key);
+      return name === null
+        ? undefined
+        : {
+            component: "transformer",
+            path: propertyPath(name).replace(/\.weight$/, ""),
+            size: attentionHeadDim,
+          };
+    },
+    otherModel,
+  };
 }
 
 const encoderTarget = (component: string, { name, rows, columns }: LayerSize): UnspelledTarget => ({

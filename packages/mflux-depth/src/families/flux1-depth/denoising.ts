@@ -1,9 +1,6 @@
 import { concatenate } from "@mflux-depth/mlx";
-import {
-  type FluxTransformer,
-  rotaryTables,
-  transformerWorkingBytes,
-} from "../../models/flux-transformer.js";
+import { rotaryTables } from "../../models/flux-conditioning.js";
+import { type FluxTransformer, transformerWorkingBytes } from "../../models/flux-transformer.js";
 import { modelTime } from "../../sampling/schedule.js";
 import type { Denoising } from "../family.js";
 import type { FluxConfigs } from "./networks.js";

@@ -9,6 +9,7 @@ import { mfluxNames } from "../../weights/mflux.js";
 import type { Family } from "../family.js";
 import { adapterNames } from "./adapter-names.js";
 import { autoencoding } from "./autoencoding.js";
+import { controlLora } from "./control-lora.js";
 import { denoising } from "./denoising.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
@@ -60,6 +61,7 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
     sigmas: (steps, imageTokens, { scheduler }) => sigmas(steps, imageTokens, scheduler),
   },
   singleFile,
+  controlLora,
   packing: patchPacking,
   // The table of options shows the defaults of this family.
   defaults: {},

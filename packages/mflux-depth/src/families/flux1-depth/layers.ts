@@ -120,6 +120,28 @@ export function t5Layers({ numLayers, dModel, dFf, dKv, numHeads, feedForwardPro
   });
 }
 
+/** Norms of queries and keys, by block. */
+const norms: readonly (readonly [theirs: RegExp, ours: string])[] = [
+  [/^double_blocks\.(\d+)\.img_attn\.norm\.query_norm\.scale$/, "transformer_blocks.$1.attn.norm_q.weight"],
+  [/^double_blocks\.(\d+)\.img_attn\.norm\.key_norm\.scale$/, "transformer_blocks.$1.attn.norm_k.weight"],
+  [
+    /^double_blocks\.(\d+)\.txt_attn\.norm\.query_norm\.scale$/,
+    "transformer_blocks.$1.attn.norm_added_q.weight",
+  ],
+  [
+    /^double_blocks\.(\d+)\.txt_attn\.norm\.key_norm\.scale$/,
+    "transformer_blocks.$1.attn.norm_added_k.weight",
+  ],
+  [/^single_blocks\.(\d+)\.norm\.query_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_q.weight"],
+  [/^single_blocks\.(\d+)\.norm\.key_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_k.weight"],
+];
+
+/** diffusers' name of a norm's weight; null if the name is not one of Black Forest Labs' norms. */
+export function normName(theirs: string): string | null {
+  const norm = norms.find(([pattern]) => pattern.test(theirs));
+  return norm ? theirs.replace(...norm) : null;
+}
+
 const size = (name: string, rows: number, columns: number): LayerSize => ({ name, rows, columns });
 
 /** A layer that is not fused. */

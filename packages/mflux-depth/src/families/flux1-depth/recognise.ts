@@ -37,7 +37,22 @@ export function refusal(folder: string, configs = folder): ModelError | null {
   }
 }
 
-function requireFluxDepth(folder: string, configs: string): void {
+/** Explains why a folder does not hold FLUX.1-dev, which the depth LoRA is for; null if it does. */
+export function baseRefusal(folder: string): ModelError | null {
+  try {
+    requireFlux(folder, folder, requireBaseChannels);
+    return null;
+  } catch (error) {
+    if (error instanceof ModelError) return error;
+    throw error;
+  }
+}
+
+const requireFluxDepth = (folder: string, configs: string): void =>
+  requireFlux(folder, configs, requireDepthChannels);
+
+/** @param requireChannels checks the inputs of the transformer. */
+function requireFlux(folder: string, configs: string, requireChannels: typeof requireDepthChannels): void {
   const hasIndex = existsSync(join(configs, modelIndexFile));
   if (!hasIndex && existsSync(join(folder, configFile))) throw singleComponent(folder);
   const pipeline = hasIndex ? readConfig(configs, modelIndexFile)._class_name : undefined;
@@ -67,7 +82,7 @@ function requireFluxDepth(folder: string, configs: string): void {
       `the transformer is a ${typeof network === "string" ? network : JSON.stringify(network)}; FLUX.1 Depth has a ${transformerClass}`,
     );
   const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), configFile);
-  requireDepthChannels(source, channels, latentChannels);
+  requireChannels(source, channels, latentChannels);
 }
 
 /** The error for a folder with its own config.json, which holds a single network. */
@@ -104,6 +119,24 @@ function requireNotCanny(folder: string): void {
   if (namesCanny(basename(folder))) throw new ModelError(folder, cannyReason);
   const card = join(folder, "README.md");
   if (existsSync(card) && namesCanny(readText(folder, "README.md"))) throw new ModelError(card, cannyReason);
+}
+
+/**
+ * Checks that a transformer takes latents alone.
+ * @throws {ModelError} when it takes another number of channels.
+ */
+export function requireBaseChannels(source: string, channels: unknown, latentChannels: unknown): void {
+  const packed = 4 * Number(latentChannels);
+  if (channels === 2 * packed)
+    throw new ModelError(
+      source,
+      "this model takes a depth map itself; the depth LoRA is for FLUX.1-dev, so use one or the other",
+    );
+  if (channels !== packed)
+    throw new ModelError(
+      source,
+      `in_channels is ${JSON.stringify(channels)}; the depth LoRA is for FLUX.1-dev, which has ${packed}`,
+    );
 }
 
 /**

@@ -18,7 +18,7 @@ import { FileSelection } from "../../weights/file-selection.js";
 import type { FamilyDescription } from "../family.js";
 import { denoiserFolder } from "../layout.js";
 import { componentNames, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
-import { refusal, requireNotCannyName } from "./recognise.js";
+import { baseRefusal, refusal, requireNotCannyName } from "./recognise.js";
 
 /** A whole model, including the depth estimator that its repository may bring. */
 const modelKind: RepositoryKind = {
@@ -57,6 +57,17 @@ const configsKind: RepositoryKind = {
   },
 };
 
+/** FLUX.1-dev, which the depth LoRA turns into FLUX.1 Depth. */
+const baseKind: RepositoryKind = {
+  ...modelKind,
+  name: "FLUX.1-dev",
+  check(_, folder, small) {
+    const saysKind = small.includes(`${denoiserFolder}/${configFile}`);
+    const reason = saysKind ? baseRefusal(folder) : null;
+    if (reason) throw reason;
+  },
+};
+
 /** All but the transformer's weights. */
 const componentsKind: RepositoryKind = {
   name: "FLUX.1's text encoders and VAE",
@@ -71,6 +82,7 @@ export const flux1DepthDescription = {
   id: "flux1-depth",
   name: "FLUX.1 Depth",
   kind: modelKind,
+  baseKind,
   configsKind,
   componentsKind,
 } as const satisfies FamilyDescription;

@@ -6,34 +6,18 @@ import { fluxTransformerConfig } from "../../models/flux-transformer.js";
 import type { Checkpoint } from "../../weights/format.js";
 import { type TensorParts, translated } from "../../weights/translated.js";
 import type { SingleFile } from "../family.js";
-import { transformerLayers } from "./layers.js";
-import { requireDepthChannels } from "./recognise.js";
+import { normName, transformerLayers } from "./layers.js";
+import { requireBaseChannels, requireDepthChannels } from "./recognise.js";
 
 /** Sizes of a head's axes in every published model, whose heads are 128 wide. No file says them. */
 const usualHead = 128;
 const usualAxes = [16, 56, 56];
 
-/** Norms of queries and keys, by block. */
-const norms: readonly (readonly [theirs: RegExp, ours: string])[] = [
-  [/^double_blocks\.(\d+)\.img_attn\.norm\.query_norm\.scale$/, "transformer_blocks.$1.attn.norm_q.weight"],
-  [/^double_blocks\.(\d+)\.img_attn\.norm\.key_norm\.scale$/, "transformer_blocks.$1.attn.norm_k.weight"],
-  [
-    /^double_blocks\.(\d+)\.txt_attn\.norm\.query_norm\.scale$/,
-    "transformer_blocks.$1.attn.norm_added_q.weight",
-  ],
-  [
-    /^double_blocks\.(\d+)\.txt_attn\.norm\.key_norm\.scale$/,
-    "transformer_blocks.$1.attn.norm_added_k.weight",
-  ],
-  [/^single_blocks\.(\d+)\.norm\.query_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_q.weight"],
-  [/^single_blocks\.(\d+)\.norm\.key_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_k.weight"],
-];
-
 /** Whether a checkpoint has the names of Black Forest Labs. */
 const isFused = ({ entries }: Checkpoint): boolean => entries.has("img_in.weight");
 
 export const singleFile: SingleFile = {
-  configOf(checkpoint, components) {
+  configOf(checkpoint, components, isBase = false) {
     const size = sizesIn(checkpoint);
     const dims = size("img_in.weight", "x_embedder.weight", 0);
     const head = size(
@@ -43,7 +27,8 @@ export const singleFile: SingleFile = {
     );
     const outChannels = size("final_layer.linear.weight", "proj_out.weight", 0);
     const inChannels = size("img_in.weight", "x_embedder.weight", 1);
-    requireDepthChannels(checkpoint.source, inChannels, outChannels / 4);
+    const requireChannels = isBase ? requireBaseChannels : requireDepthChannels;
+    requireChannels(checkpoint.source, inChannels, outChannels / 4);
     return {
       _class_name: "FluxTransformer2DModel",
       attention_head_dim: head,
@@ -80,9 +65,9 @@ export const singleFile: SingleFile = {
   },
 };
 
-function normOf({ entries }: Checkpoint, name: string): TensorParts | null {
-  const norm = norms.find(([theirs]) => theirs.test(name));
-  return norm ? { parts: [{ name: name.replace(...norm), rows: entries.get(name)!.shape[0] ?? 1 }] } : null;
+function normOf({ entries }: Checkpoint, theirs: string): TensorParts | null {
+  const name = normName(theirs);
+  return name === null ? null : { parts: [{ name, rows: entries.get(theirs)!.shape[0] ?? 1 }] };
 }
 
 /** How to read the size of an axis of a tensor, under one of its two names. */

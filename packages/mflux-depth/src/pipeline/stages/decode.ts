@@ -1,4 +1,5 @@
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
+import { compose } from "../masking.js";
 import { defineStage } from "../stage.js";
 
 /** Decodes the final latents to the image. */
@@ -12,9 +13,9 @@ export const decode = defineStage({
     const { fastPreviews, workload, model } = generation;
     const { component } = model.family.autoencoding;
     using loan = await components.borrow(component);
-    const image = await decodeLatents(latents, loan[component]!, "decode", generation);
+    const decoded = await decodeLatents(latents, loan[component]!, "decode", generation);
     const unpacked = await unpackedLatents(latents, generation);
-    if (workload.previews === "fast") fastPreviews.learn(unpacked, image);
-    return { image, latents: unpacked };
+    if (workload.previews === "fast") fastPreviews.learn(unpacked, decoded);
+    return { image: await compose(decoded, generation), latents: unpacked };
   },
 });

@@ -1,13 +1,15 @@
-import { astype, type MxArray, memory, scope } from "@mflux-depth/mlx";
+import { astype, type MxArray, memory, multiply, scope } from "@mflux-depth/mlx";
 import { type Module, runStages } from "@mflux-depth/mlx/nn";
-import type { Family } from "../../families/family.js";
+import type { Family, Velocity } from "../../families/family.js";
 import { valuesOf } from "../../options/index.js";
 import { type DenoisedStep, denoise as denoiseLatents } from "../../sampling/denoise.js";
 import { addNoise, fromChannelsFirst } from "../../sampling/latents.js";
 import { bytesPerValue } from "../../weights/component.js";
 import { decodeLatents, decodingMemory, unpackedLatents } from "../autoencode.js";
+import { controlStrength } from "../control-strength.js";
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
+import { keepOutside, latentMask } from "../masking.js";
 import type { Model } from "../model.js";
 import type { DepthMap, Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Workload } from "../stage.js";
@@ -39,8 +41,12 @@ export const denoise = defineStage({
     // After loading, which frees buffers of other sizes.
     using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
-    const taken = generation.resume?.step ?? 0;
-    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, signal, taken);
+    using outside = await outsideOf(inputs.start, generation);
+    const steps = denoiseLatents(firstLatents(inputs.start, generation), levels, velocity.at, {
+      signal,
+      taken: generation.resume?.step ?? 0,
+      ...(outside && { keep: outside.keep }),
+    });
     try {
       for (;;) {
         const began = performance.now();
@@ -89,29 +95,68 @@ function firstLatents(
   const { packing } = model.family;
   return scope(() => {
     if (resume) return packing.pack(fromChannelsFirst(resume.latents.data, grid), grid);
-    const noise = request.latents
-      ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
-      : packing.noise(request.seed, grid);
+    const noise = noiseOf({ request, grid, model });
     return photo ? addNoise(photo, noise, sigma) : noise;
   });
+}
+
+/** The packed noise of a generation, `[1, tokens, channels]` float32: given, or drawn from the seed. */
+const noiseOf = ({ request, grid, model }: Pick<Generation, "request" | "grid" | "model">): MxArray => {
+  const { packing } = model.family;
+  return request.latents
+    ? packing.pack(fromChannelsFirst(valuesOf(request.latents), grid), grid)
+    : packing.noise(request.seed, grid);
+};
+
+/** Keeps the photo outside the mask after each step; null without a mask. Disposing it frees what it prepared. */
+async function outsideOf(
+  photo: MxArray | null,
+  generation: Generation,
+): Promise<({ keep: (latents: MxArray, sigma: number) => MxArray } & Disposable) | null> {
+  if (!photo || !generation.images.mask) return null;
+  const mask = await latentMask(generation);
+  const noise = scope(() => noiseOf(generation));
+  return {
+    keep: (latents, sigma) => keepOutside(latents, sigma, { mask, photo, noise }),
+    [Symbol.dispose]() {
+      mask.dispose();
+      noise.dispose();
+    },
+  };
 }
 
 /** The transformer as a function of latents and noise level. Disposing it frees what it prepared. */
 function velocityOf(
   transformer: Module,
   { prompt, control }: Pick<Artifacts, "prompt" | "control">,
-  { request: { guidance }, grid, model, signal }: Generation,
+  generation: Generation,
 ): { at: (latents: MxArray, sigma: number) => Promise<MxArray> } & Disposable {
+  const { request, grid, model, noiseLevels, signal } = generation;
   const { family, configs } = model;
-  // The text stage is skipped only if there are no steps.
-  const inputs = { configs, grid, prompt: prompt!, control: control.latents, guidance };
-  const velocity = family.denoising.velocity(transformer, inputs);
+  const prepared: Disposable[] = [];
+  const atStrength = new Map<number, Velocity>();
+  /** The velocity with the control latents at a strength. A generation needs two at most. */
+  const velocityWith = (strength: number): Velocity => {
+    const known = atStrength.get(strength);
+    if (known) return known;
+    const scaled = strength === 1 ? control.latents : multiply(control.latents, strength);
+    if (scaled !== control.latents) prepared.push(scaled);
+    // The text stage is skipped only if there are no steps.
+    const inputs = { configs, grid, prompt: prompt!, control: scaled, guidance: request.guidance };
+    const made = family.denoising.velocity(transformer, inputs);
+    prepared.push(made);
+    atStrength.set(strength, made);
+    return made;
+  };
   return {
     async at(latents, sigma) {
+      const velocity = velocityWith(controlStrength(request, noiseLevels, sigma));
       using predicted = await runStages(velocity.stages(latents, sigma), { signal });
       return astype(predicted, "float32");
     },
-    [Symbol.dispose]: () => velocity[Symbol.dispose](),
+    [Symbol.dispose]() {
+      for (const one of prepared.reverse()) one[Symbol.dispose]();
+    },
   };
 }
 

@@ -1,10 +1,8 @@
-import { place, placementOf } from "../../images/fit.js";
-import { lanczos, resizeInSlices } from "../../images/resample.js";
-import type { FloatImage } from "../../images/types.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
-import { defineStage, type Generation } from "../stage.js";
+import { framed } from "../framed.js";
+import { defineStage } from "../stage.js";
 
-/** Encodes the photo that the generation starts from. */
+/** Encodes the photo that the generation starts from, or keeps parts of. */
 export const image = defineStage({
   name: "image",
   reads: [],
@@ -14,15 +12,8 @@ export const image = defineStage({
   workingMemory: (workload, { model, room }) => encodingMemory(workload, model, room),
   async run(_, generation, components) {
     const { component } = generation.model.family.autoencoding;
-    const photo = await framedPhoto(generation);
+    const photo = await framed(generation.images.photo!, generation);
     using loan = await components.borrow(component);
     return await encodeImage(photo, loan[component]!, "image", generation);
   },
 });
-
-/** The photo at the size of the image. */
-async function framedPhoto({ images, request, signal }: Generation): Promise<FloatImage> {
-  const photo = images.photo!;
-  const placement = placementOf(photo.original, request, request.fit);
-  return place(await resizeInSlices(photo, placement.width, placement.height, lanczos, signal), placement);
-}

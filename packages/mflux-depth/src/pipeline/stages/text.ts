@@ -50,14 +50,15 @@ export const text = defineStage({
  * @throws {ModelError} when the embeddings are not finite.
  */
 async function encode(
-  { component, makes, encode }: TextEncoding,
+  encoding: TextEncoding,
   { ids }: EncodedPrompt,
   generation: Generation,
   components: ComponentLender,
 ): Promise<MxArray> {
+  const { component, makes } = encoding;
   using loan = await components.borrow(component);
   const network = loan[component]!;
-  const made = await runStages(encode(network, ids), { signal: generation.signal });
+  const made = await runStages(encoding.encode(network, ids), { signal: generation.signal });
   try {
     await requireFinite(made, { stage: "text", values: makes, component, network }, generation);
     return made;

@@ -43,7 +43,7 @@ import { ModelError } from "../../errors.js";
 import { asModelError } from "../format.js";
 import type { AdapterFile } from "./adapter-file.js";
 import type { AdapterRole } from "./keys.js";
-import { gainAxis, type MatchedLayer } from "./match.js";
+import { type AdapterMatch, gainAxis, type MatchedLayer, type MatchedReplacement } from "./match.js";
 import { factorOf, type Training } from "./scaling.js";
 import { hadamardIsWhole } from "./size.js";
 import { rowsOf } from "./targets.js";
@@ -66,7 +66,7 @@ export interface AttachOptions {
 export async function attachAdapters(
   module: Module,
   file: AdapterFile,
-  layers: readonly MatchedLayer[],
+  { layers, replacements }: Pick<AdapterMatch, "layers" | "replacements">,
   { dial, training, stored, signal }: AttachOptions,
 ): Promise<void> {
   const modules = new Map(module.modules());
@@ -79,6 +79,7 @@ export async function attachAdapters(
   const weights = new BaseWeights(layers, layerAt, stored);
   try {
     const alphas = await tensors.alphas(layers, signal);
+    await tensors.replace(modules, replacements, signal);
     for (const layer of layers) {
       const alpha = alphas.get(layer) ?? training.alphaOf(layer.module.name);
       const linears = layer.target.parts.map(({ path }) => layerAt(path));
@@ -367,6 +368,27 @@ class AdapterTensors {
     } finally {
       for (const alpha of found.values()) alpha.dispose();
     }
+  }
+
+  /** Replaces parameters of modules by tensors of the file, in the dtype that they have. */
+  async replace(
+    modules: ReadonlyMap<string, Module>,
+    replacements: readonly MatchedReplacement[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const changes = replacements.flatMap(({ path, key }) => {
+      const module = modules.get(path);
+      const [held] = module?.ownParameters() ?? [];
+      const tensor = this.#arrays.get(key);
+      if (!module || !held || !tensor) throw new Error(`the module has no parameter ${path}`);
+      const [name, { dtype }] = held;
+      return [{ module, name, value: scope(() => astype(tensor, dtype)) }];
+    });
+    await evaluate(
+      changes.map(({ value }) => value),
+      { signal },
+    );
+    for (const { module, name, value } of changes) module.replace(name, value);
   }
 
   /** Frees the tensors of a layer. */

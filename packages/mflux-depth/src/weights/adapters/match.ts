@@ -2,7 +2,7 @@ import { ModelError } from "../../errors.js";
 import type { AdapterFile, AdapterModule } from "./adapter-file.js";
 import { type AdapterForm, type AdapterProblem, formOf } from "./form.js";
 import { foreignKind } from "./keys.js";
-import { type AdapterNames, type AdapterTarget, rowsOf } from "./targets.js";
+import { type AdapterNames, type AdapterTarget, type Replacement, rowsOf } from "./targets.js";
 
 /** A layer of an adapter file and the layers of the model that it changes. */
 export interface MatchedLayer {
@@ -11,19 +11,30 @@ export interface MatchedLayer {
   readonly target: AdapterTarget;
 }
 
+/** A tensor of an adapter file that replaces a parameter. */
+export interface MatchedReplacement extends Replacement {
+  readonly key: string;
+}
+
 export interface AdapterMatch {
   readonly layers: readonly MatchedLayer[];
+  readonly replacements: readonly MatchedReplacement[];
   readonly problems: readonly AdapterProblem[];
 }
 
 /** Finds the layers that an adapter changes in a model. Every key is used, or part of a problem. */
-export function matchAdapter({ modules, strays }: AdapterFile, names: AdapterNames): AdapterMatch {
+export function matchAdapter({ modules, strays, entries }: AdapterFile, names: AdapterNames): AdapterMatch {
   const layers: MatchedLayer[] = [];
-  const problems: AdapterProblem[] = strays.map((key) => ({
-    kind: "unknown",
-    key,
-    reason: foreignKind(key) ?? names.otherModel(key),
-  }));
+  const replacements: MatchedReplacement[] = [];
+  const problems: AdapterProblem[] = [];
+  for (const key of strays) {
+    const replacement = names.replacement(key);
+    const found = entries.get(key)!.shape;
+    if (!replacement)
+      problems.push({ kind: "unknown", key, reason: foreignKind(key) ?? names.otherModel(key) });
+    else if (sameShape(found, [replacement.size])) replacements.push({ ...replacement, key });
+    else problems.push({ kind: "misshapen", key, found, expected: [replacement.size] });
+  }
   for (const module of modules) {
     const keys = Array.from(module.tensors.values(), ({ key }) => key);
     const target = names.find(module.name);
@@ -37,7 +48,7 @@ export function matchAdapter({ modules, strays }: AdapterFile, names: AdapterNam
     problems.push(...found);
     if (!Array.isArray(form) && found.length === 0) layers.push({ module, form, target });
   }
-  return { layers, problems };
+  return { layers, replacements, problems };
 }
 
 /** Shapes that do not fit the layers of the model. */

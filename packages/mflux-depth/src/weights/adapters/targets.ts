@@ -24,9 +24,20 @@ export interface AdapterTarget {
   readonly swapsHalves?: boolean | undefined;
 }
 
+/** A parameter that an adapter file has a new value for. */
+export interface Replacement {
+  readonly component: string;
+  /** The path of its module: "transformerBlocks.0.attn.normQ". */
+  readonly path: string;
+  /** Its only axis. */
+  readonly size: number;
+}
+
 /** Resolves the names of adapter files for one model. */
 export interface AdapterNames {
   find(name: string): AdapterTarget | undefined;
+  /** The parameter that a key's tensor replaces, whatever the scale; undefined if it replaces none. */
+  replacement(key: string): Replacement | undefined;
   /** Says which other model a name belongs to: "Stable Diffusion XL"; null if it is not known. */
   otherModel(name: string): string | null;
 }

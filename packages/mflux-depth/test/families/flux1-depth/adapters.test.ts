@@ -34,7 +34,6 @@ const single: readonly (readonly [file: string, scale: number, golden: string])[
   ["comfy", 1, "style"],
   ["comfy-alpha", 1, "style"],
   ["onetrainer", 1, "style"],
-  ["onetrainer-dots", 1, "style"],
   ["outer-diffusers", 1, "outer"],
   ["outer-kohya", 1, "outer"],
   ["outer-kohya-alpha", 1, "outer"],
@@ -71,6 +70,21 @@ describe("LoRAs give what diffusers computes with merged weights", () => {
       const error = relativeError(await outputWith([path]), expected(file === "xlabs" ? "xlabs" : "style"));
       assert.ok(error < tolerance, `relative error ${error}`);
     });
+
+  test("from OneTrainer's file with dots in its names", async () => {
+    const names = [...loadSafetensors(adapterFile("diffusers")).arrays.keys()].map((key) =>
+      key.replace(/^transformer\.|\.lora_[AB]\.weight$/g, ""),
+    );
+    const dotted = new Map(names.map((name) => [name.replaceAll(".", "_"), name]));
+    const path = await rewritten("onetrainer", folder, (key, tensor) => [
+      [
+        key.replace(/^lora_transformer_(\w+)/, (_, name: string) => `transformer.${dotted.get(name)}`),
+        tensor,
+      ],
+    ]);
+    const error = relativeError(await outputWith([path]), expected("style"));
+    assert.ok(error < tolerance, `relative error ${error}`);
+  });
 
   for (const first of ["diffusers", "kohya"])
     test(`from two at once, ${first} at 0.6 and another at -0.4`, async () => {

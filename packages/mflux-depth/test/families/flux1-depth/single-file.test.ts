@@ -52,6 +52,20 @@ describe("a transformer in one file has the tensors and the output of diffusers'
       assert.ok(error < 2e-5, `relative error ${error}`);
     });
 
+  for (const name of ["q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "k-types"])
+    test(`GGUF, ${name}`, async () => {
+      const path = oneFile(`${name}.gguf`);
+      assert.deepEqual(
+        Object.entries(hashesOf((await open(path)).denoiser!.open())).sort(),
+        Object.entries(expectedOf.sha256[name]!).sort(),
+      );
+      const error = relativeError(
+        await oneFileOutput(await openOneFile(path), expectedOf.models[name]!),
+        values(expectedTensor(`${name}.output`)),
+      );
+      assert.ok(error < 2e-5, `relative error ${error}`);
+    });
+
   for (const prefix of ["model.diffusion_model.", "diffusion_model.", "transformer."])
     test(`with the prefix ${prefix}, next to other networks`, async () => {
       const path = await changed("bfl", (key, tensor) => [

@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { loadSafetensors, type MxArray, saveSafetensors, slice } from "@mflux-depth/mlx";
+import { FluxDepth, type LoadOptions } from "../../../src/index.js";
+import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
+import { modelError } from "../../support/hub-fixture.js";
+import { relativeError, values } from "../../support/tensors.js";
+import { bundled, exampleImage, smallRequest } from "../../support/tiny-world.js";
+
+const folder = mkdtempSync(join(tmpdir(), "mflux-depth-control-lora-"));
+const base = join(folder, "base");
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** FLUX.1-dev in small: the bundled model without control latents, and with one block of each kind. */
+before(async () => {
+  mkdirSync(join(base, "transformer"), { recursive: true });
+  for (const name of readdirSync(bundled))
+    if (!["transformer", "model_index.json"].includes(name))
+      symlinkSync(join(bundled, name), join(base, name));
+  writeFileSync(join(base, "model_index.json"), JSON.stringify({ _class_name: "FluxPipeline" }));
+  const config = JSON.parse(readFileSync(join(bundled, "transformer/config.json"), "utf8"));
+  const smaller = { ...config, in_channels: 64, out_channels: null, num_layers: 1, num_single_layers: 1 };
+  writeFileSync(join(base, "transformer/config.json"), JSON.stringify(smaller));
+  const { arrays } = loadSafetensors(join(bundled, "transformer/diffusion_pytorch_model.safetensors"));
+  const kept = [...arrays].flatMap(([key, tensor]): [string, MxArray][] => {
+    if (/transformer_blocks\.([1-9])\./.test(key)) return [];
+    return [[key, key === "x_embedder.weight" ? slice(tensor, [null, [0, 64]]) : tensor]];
+  });
+  await saveSafetensors(join(base, "transformer/diffusion_pytorch_model.safetensors"), new Map(kept));
+});
+
+const control = adapterFile("control-lora");
+type Given = NonNullable<LoadOptions["loras"]>;
+
+const outputWith = async (loras: Given, options: LoadOptions = {}): Promise<Float32Array> =>
+  goldenOutput(await openWithLoras(loras, { model: base, ...options }), "control.");
+
+describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged weights", () => {
+  const cases: readonly (readonly [golden: string, loras: Given])[] = [
+    ["control-1", [control]],
+    ["control-0.85", [{ source: control, scale: 0.85 }]],
+    ["control-0", [{ source: control, scale: 0 }]],
+    [
+      "control-and-style",
+      [
+        { source: control, scale: 0.85 },
+        { source: adapterFile("base-style"), scale: 0.5 },
+      ],
+    ],
+  ];
+  for (const [golden, loras] of cases)
+    test(golden, async () => {
+      const error = relativeError(await outputWith(loras), expected(golden));
+      assert.ok(error < 2e-5, `relative error ${error}`);
+    });
+
+  test("with the transformer in one file", async () => {
+    const model = join(base, "transformer/diffusion_pytorch_model.safetensors");
+    const found = await outputWith([control], { model, componentsFrom: "tiny-world" });
+    const error = relativeError(found, expected("control-1"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+
+  test("on quantized weights", async () => {
+    const error = relativeError(await outputWith([control], { quantize: 8 }), expected("control-1"));
+    assert.ok(error < 2e-2, `relative error ${error}`);
+  });
+
+  test("in a whole generation", async () => {
+    using flux = await FluxDepth.load({
+      model: base,
+      loras: [control],
+      quantize: "none",
+      dtype: "float32",
+    });
+    const { latents } = await flux.generate({
+      prompt: "a gold portrait, at sunset, light from the left",
+      depthImage: exampleImage("portrait_depth.png"),
+      width: 256,
+      height: 256,
+      steps: 4,
+      guidance: 10,
+      latents: values(adapterInput("noise")),
+    });
+    const error = relativeError(latents.data, expected("control-1.latents"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+});
+
+describe("the strength of the depth", () => {
+  test("changes from image to image", async () => {
+    using flux = await FluxDepth.load({ model: base, loras: [control], dtype: "float32", int8: false });
+    const whole = await flux.generate(smallRequest);
+    const weaker = await flux.generate({ ...smallRequest, loraScales: [0.5] });
+    assert.ok(relativeError(weaker.latents.data, whole.latents.data) > 1e-2);
+  });
+});
+
+describe("without the depth LoRA", () => {
+  test("FLUX.1-dev is refused", async () => {
+    await assert.rejects(
+      FluxDepth.load({ model: base }),
+      modelError(/this is FLUX\.1 dev or schnell, which takes no depth map/),
+    );
+  });
+});
+
+describe("the depth LoRA is refused", () => {
+  test("on a model that takes a depth map itself", async () => {
+    await assert.rejects(
+      FluxDepth.load({ model: "tiny-world", loras: [control] }),
+      modelError(
+        /this model takes a depth map itself; the depth LoRA is for FLUX\.1-dev, so use one or the other/,
+      ),
+    );
+  });
+});
