@@ -48,7 +48,11 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
     const path = join(folder, chooseFile(source, readdirSync(folder)));
     return { path, name: basename(folder), revision: null };
   }
-  if (isFile(source) || fileInRepository(source)) return findFile(source, options);
+  if (isFile(source) || fileInRepository(source))
+    return findFile(source, {
+      ...options,
+      companion: basename(source) === usualNames[1] ? peftConfig : null,
+    });
   if (!isRepositoryName(source))
     throw new ModelError(
       source,
