@@ -58,7 +58,7 @@ export async function findFile(
 }
 
 /** One file of a repository, and a small one next to it if there is any. */
-const fileKind = (file: string, companion: string | null): RepositoryKind => ({
+export const fileKind = (file: string, companion: string | null = null): RepositoryKind => ({
   name: file,
   subject: "this request",
   needed: (names) => ({

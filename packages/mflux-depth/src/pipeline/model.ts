@@ -95,9 +95,12 @@ async function findFiles(
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
-/** Whether one of the LoRAs gives a base model the control that this library's models have. */
-async function hasControlLora(
-  { loras, offline }: ResolvedLoadOptions,
+/**
+ * Whether one of the LoRAs gives a base model the control that this library's models have.
+ * @throws {ModelError} when one does not exist, cannot be downloaded, or is damaged.
+ */
+export async function hasControlLora(
+  { loras, offline }: Pick<ResolvedLoadOptions, "loras" | "offline">,
   obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<boolean> {
   for (const { source } of loras) {

@@ -69,7 +69,8 @@ describe("options selected", () => {
 
   test("for download are those of the files", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "download")), [
-      ...["model", "revision", "variant", "configFrom", "depthModel"],
+      ...["model", "revision", "variant", "componentsFrom", "textEncoder", "textEncoder2"],
+      ...["configFrom", "depthModel", "loras"],
     ]);
   });
 
