@@ -270,6 +270,8 @@ function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined 
     async apply(...to) {
       for (const one of preparations) await one.apply(...to);
     },
+    // Only LoRAs can be merged, and saving takes no other preparations.
+    ...(preparations[0]!.merging && { merging: preparations[0]!.merging }),
   };
 }
 

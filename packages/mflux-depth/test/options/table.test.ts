@@ -63,7 +63,8 @@ describe("options selected", () => {
 
   test("for save are those of the weights", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "save")), [
-      ...["model", "revision", "variant", "offline", "componentsFrom", "configFrom", "quantize", "dtype"],
+      ...["model", "revision", "variant", "offline", "componentsFrom", "configFrom"],
+      ...["loras", "bakeLora", "loraLenient", "quantize", "dtype"],
     ]);
   });
 

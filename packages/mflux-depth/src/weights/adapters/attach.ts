@@ -56,6 +56,8 @@ export interface AttachOptions {
   readonly training: Training;
   /** The tensors of the module's checkpoint under its own names, unread; DoRA needs some before they are quantized. */
   readonly stored: () => Iterable<readonly [key: string, tensor: MxArray]>;
+  /** Whether the module has no weights yet; what is attached is then in float32. */
+  readonly unread?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -69,7 +71,7 @@ export async function attachAdapters(
   module: Module,
   file: AdapterFile,
   { layers, replacements }: Pick<AdapterMatch, "layers" | "replacements">,
-  { dial, training, stored, signal }: AttachOptions,
+  { dial, training, stored, unread = false, signal }: AttachOptions,
 ): Promise<void> {
   const modules = new Map(module.modules());
   const layerAt = (path: string): Linear => {
@@ -83,6 +85,7 @@ export async function attachAdapters(
       .filter((layer) => layer.module.tensors.has("magnitude"))
       .flatMap(({ target }) => target.parts.map(({ path }) => [path, layerAt(path)])),
     stored,
+    { unread },
   );
   try {
     const alphas = await tensors.alphas(layers, signal);

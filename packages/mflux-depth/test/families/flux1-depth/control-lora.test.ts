@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { astype, loadSafetensors, type MxArray, multiply, saveSafetensors, slice } from "@mflux-depth/mlx";
-import { FluxDepth, type LoadOptions } from "../../../src/index.js";
+import { FluxDepth, type LoadOptions, saveModel } from "../../../src/index.js";
 import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { relativeError, values } from "../../support/tensors.js";
@@ -68,6 +68,14 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
   test("merged into the weights and biases", async () => {
     const error = relativeError(await outputWith([control], { bakeLora: true }), expected("control-1"));
     assert.ok(error < 5e-3, `relative error ${error}`);
+  });
+
+  test("saved as a model of its own, at 0.85", async () => {
+    const path = join(folder, "saved");
+    const loras = [{ source: control, scale: 0.85 }];
+    await saveModel({ model: base, loras, bakeLora: true, quantize: "none", dtype: "float32", path });
+    const error = relativeError(await outputWith([], { model: path }), expected("control-0.85"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
   });
 
   test("with the transformer in one file", async () => {
