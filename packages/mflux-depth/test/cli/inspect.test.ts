@@ -113,7 +113,7 @@ describe("inspect", () => {
     assert.deepEqual(Object.keys(gguf.dtypes).sort(), ["F16", "F32", "Q4_0"]);
     const { stdout } = await inspect(oneFile("bfl.safetensors"), "--components-from", "tiny-world");
     assert.match(stdout, /^blocks +1 double, 2 single$/m);
-    assert.match(stdout, /^Note: The text encoders and the VAE are those of tiny-world\.$/m);
+    assert.match(stdout, /^Note: All other components are those of tiny-world\.$/m);
   });
 
   test("refuses what it does not know", async () => {
