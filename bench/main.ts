@@ -4,6 +4,7 @@ import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
 import { benchFidelity } from "./fidelity.js";
+import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
@@ -43,6 +44,10 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   adapters: {
     title: "Run-time LoRAs on one double and one single block at FLUX.1 size, an image of 512×512",
     run: benchAdapters,
+  },
+  formats: {
+    title: "Reading a transformer of 170 million parameters from one file, quantized to 4 bits",
+    run: benchFormats,
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
   server: { title: "The HTTP server, with the bundled model", run: benchServer },
