@@ -136,6 +136,9 @@ describe("the capabilities", () => {
     assert.match(String(steps!.description), /Denoising/);
     assert.deepEqual((steps!.anyOf as object[])[0], { type: "integer", minimum: 1, maximum: 50 });
     assert.equal(near!.default, 100);
+    const { best_of: bestOf } = properties;
+    assert.equal(bestOf!.default, 1);
+    assert.deepEqual((bestOf!.anyOf as object[])[0], { type: "integer", minimum: 1, maximum: 100 });
     assert.ok("quantize" in (load as { properties: object }).properties);
     assert.equal(defaults.model, "tiny-world");
     assert.equal(limits.prompt_characters, 4000);
