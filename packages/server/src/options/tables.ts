@@ -21,6 +21,7 @@ const bestOf = {
   kind: { ...bestOfKind, min: 1 },
   default: 1,
   text: "Make this many images with seeds that count up, and rank them by how faithfully they keep the depth map.",
+  form: { min: 1, max: 12 },
   flags: [],
 } as const satisfies OptionSpec;
 

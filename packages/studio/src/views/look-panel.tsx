@@ -15,7 +15,7 @@ const text = strings.look;
 /** Options that have a place of their own on the page. */
 const placed = new Set([
   ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
-  ...["size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
+  ...["best_of", "size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
 /** The prompt and the options: a few in front, the rest folded. */
@@ -39,6 +39,7 @@ export function LookPanel() {
       {numberField("steps", text.steps, undefined)}
       {numberField("guidance", text.guidance, text.guidanceHint)}
       <SeedField />
+      {numberField("best_of", text.bestOf, text.bestOfHint)}
       <details class="more">
         <summary>
           <Icon name="chevron" />
