@@ -108,6 +108,12 @@ export const strings = {
     bestOfHint: "Make this many images with other seeds, and rank them by how faithfully they keep the depth",
     more: "More options",
     model: "Model",
+    estimator: "Depth estimator",
+    otherEstimators: "From a model of this server",
+    estimatorHint:
+      "Finds the depth of a photo. Times are of an estimate on two CPU cores. The server offers those that --allow-model names and that are on its machine.",
+    estimatorFacts: (name: string, licence: string, memory: string, time: string | null) =>
+      [name, licence, memory, time].filter((fact) => fact !== null).join(" · "),
     resetAll: "Reset all options",
     automatic: "Automatic",
     defaultIs: (text: string) => `Default: ${text}`,

@@ -1,5 +1,6 @@
 /** The pipeline and the model cache in separate processes, for programs that must stay responsive. */
 
+export { bytesOfEstimator, type PublishedEstimator, publishedEstimators } from "../depth/descriptions.js";
 export { EngineError } from "../errors.js";
 export type { PictureFidelity } from "../images/metadata.js";
 export { stepsOf } from "../pipeline/steps.js";

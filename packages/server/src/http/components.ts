@@ -119,11 +119,23 @@ export const components = {
     ),
     notes: list(text),
   }),
+  Estimator: object({
+    id: text,
+    licence: { type: "string", description: "Of the weights, in a few words." },
+    memory_bytes: integer,
+    cpu_seconds: {
+      ...nullable(number),
+      description: "Of an estimate on two CPU cores; null where nobody measured it.",
+    },
+    ready: { type: "boolean", description: "Whether all its files are on this machine." },
+    offered: { type: "boolean", description: "Whether requests may name it." },
+  }),
   Capabilities: object({
     version: text,
     kinds: object({ generate: options, depth: options }),
     load: options,
     defaults: options,
+    estimators: list({ $ref: "Estimator#" }),
     device: text,
     memory: object({ total_bytes: integer, available_bytes: integer }),
     limits: object({

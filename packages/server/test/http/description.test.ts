@@ -144,6 +144,16 @@ describe("the capabilities", () => {
     assert.equal(limits.prompt_characters, 4000);
   });
 
+  test("list the depth estimators with licence, size and measured time", async () => {
+    const { estimators } = await json<CapabilitiesObject>("/v1/capabilities");
+    const pro = estimators.find(({ id }) => id === "apple/DepthPro-hf")!;
+    assert.match(pro.licence, /research only/);
+    assert.ok(pro.memory_bytes > 2e9 && pro.cpu_seconds! > 0);
+    assert.deepEqual([pro.ready, pro.offered], [false, false]);
+    const large = estimators.find(({ id }) => id.endsWith("Large-hf"))!;
+    assert.equal(large.cpu_seconds, null);
+  });
+
   test("have schemas that accept what the server accepts", async () => {
     const { kinds } = await json<CapabilitiesObject>("/v1/capabilities");
     const validate = new Ajv2020({ strict: false }).compile(kinds.generate);
