@@ -1,3 +1,4 @@
+import { attempt } from "../state/failures.js";
 import { BrushPanel, DepthHistogram, looksInverted } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
 import { depth, isPainted, resetPainting, retryDepth } from "../state/depth.js";
@@ -96,7 +97,7 @@ function Shaping() {
             }}
           />
           {isPainted() && (
-            <button type="button" class="button button-quiet" onClick={() => void resetPainting()}>
+            <button type="button" class="button button-quiet" onClick={() => attempt(resetPainting())}>
               {text.resetPainting}
             </button>
           )}
