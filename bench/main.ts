@@ -9,6 +9,7 @@ import { benchKernels } from "./kernels.js";
 import { print, type Row } from "./measure.js";
 import { benchMemory } from "./memory.js";
 import { Peer } from "./peer.js";
+import { benchPreviews } from "./previews.js";
 import { benchQuantization } from "./quantization.js";
 import { benchServer } from "./server.js";
 import { benchDecode } from "./vae.js";
@@ -24,6 +25,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   images: { title: "The bundled checkpoint", run: benchImages },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
+  previews: { title: "Fast previews", run: benchPreviews },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
   blocks: {
     title: "One double and one single block at FLUX.1 size, an image of 256×256",

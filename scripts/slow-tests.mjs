@@ -30,6 +30,7 @@ export const slowTests = {
     "reads images of a hundred megapixels, in processes that it measures",
   "packages/mflux-depth/test/models/autoencoder-memory.test.ts": "measures the memory of large images",
   "packages/mflux-depth/test/pipeline/abort.test.ts": "aborts generations in every stage",
+  "packages/mflux-depth/test/pipeline/control-strength.test.ts": "generates whole images",
   "packages/mflux-depth/test/pipeline/best-of.test.ts": "generates several images and estimates their depth",
   "packages/mflux-depth/test/pipeline/fit.test.ts": "generates images and estimates depth",
   "packages/mflux-depth/test/pipeline/diffusers.test.ts": "generates whole images",

@@ -9,7 +9,7 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } 
 import { checkHost, checkOrigin, isLoopback } from "./http/access.js";
 import type { Context } from "./http/context.js";
 import { HttpError } from "./http/error.js";
-import { answerBadUrl, answerClientError, answerErrors } from "./http/error-answers.js";
+import { answerBadUrl, answerClientError, answerErrors, refuseUnknownRoutes } from "./http/error-answers.js";
 import { watchFailures } from "./http/failures.js";
 import { parseJson } from "./http/json-body.js";
 import { type Logger, logRequests } from "./http/logging.js";
@@ -112,6 +112,7 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     checkOrigin(request, openness, context.access);
     if (openness === "api") await checkToken(request, context.access);
   });
+  refuseUnknownRoutes(app);
   endSlowBodies(app, timeouts.bodyIdleMs);
 
   await describeRoutes(app);

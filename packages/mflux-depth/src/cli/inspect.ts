@@ -40,8 +40,8 @@ const flags = { ...modelFlags, ...resultFlags };
 export const inspect: Command = {
   usage: `Usage: mflux-depth inspect FILE|FOLDER|REPO [FLAGS]
 
-Says what a model, a transformer in one file, a depth estimator or a LoRA is (family, format, number format or bits, components, ranks), and whether
-it would load here. Reads headers and configs; loads and downloads nothing.
+Says what a model, a transformer in one file, a depth estimator or a LoRA is (family, format, number format or bits,
+components, ranks), and whether it would load here. Reads headers and configs; loads and downloads nothing.
 
 ${describeFlags("The model", modelFlags)}
 ${describeFlags("The result", resultFlags)}

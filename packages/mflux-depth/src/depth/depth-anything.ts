@@ -15,7 +15,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
 import { depthAnything } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
+import { bitsOf, type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import type { PredictionMeaning } from "./prediction.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
@@ -32,7 +32,7 @@ class DepthAnythingEstimator extends PhotoEstimator {
   readonly #input: InputConfig;
   readonly #component: Component<DepthAnything>;
 
-  constructor(folder: string, { onLoad }: EstimatorLoadOptions) {
+  constructor(folder: string, options: EstimatorLoadOptions) {
     super();
     const config = depthAnythingConfig(readConfig(folder, configFile), join(folder, configFile));
     this.folder = folder;
@@ -45,8 +45,8 @@ class DepthAnythingEstimator extends PhotoEstimator {
       build: () => new DepthAnything(config),
       rename: depthAnythingKey,
       dtype: "float32",
-      bits: null,
-      onProgress: onLoad,
+      bits: bitsOf(options),
+      onProgress: options.onLoad,
     });
   }
 

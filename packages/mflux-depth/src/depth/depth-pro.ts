@@ -16,7 +16,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
 import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
+import { bitsOf, type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
@@ -93,7 +93,7 @@ class DepthProEstimator extends PhotoEstimator {
       build: () => new DepthPro(config),
       rename: depthProKey(config),
       dtype: "float32",
-      bits: null,
+      bits: bitsOf(this.#options),
       onProgress: this.#options.onLoad,
     });
   }

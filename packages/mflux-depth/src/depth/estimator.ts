@@ -38,6 +38,8 @@ export interface DepthEstimator extends Disposable {
 }
 
 export interface EstimatorLoadOptions {
+  /** Bits to quantize matrices to; "none", the default, keeps them in float32. */
+  readonly depthQuantize?: 8 | "none" | null | undefined;
   /** Receives progress while weights are read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }

@@ -54,14 +54,14 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
-  const { device, onLoad } = options;
+  const { device, depthQuantize, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
     setDefaultDevice(device);
   }
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, configFile);
-  return openerOf(modelType, join(folder, configFile))(folder, { onLoad });
+  return openerOf(modelType, join(folder, configFile))(folder, { depthQuantize, onLoad });
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */

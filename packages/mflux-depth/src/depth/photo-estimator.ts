@@ -6,7 +6,7 @@ import { Listener } from "../listener.js";
 import type { ImageInput } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import { DepthEstimate } from "./estimate.js";
-import type { DepthEstimator, EstimateOptions } from "./estimator.js";
+import type { DepthEstimator, EstimateOptions, EstimatorLoadOptions } from "./estimator.js";
 import { exifFocalLength } from "./focal-length.js";
 import type { DepthPrediction } from "./prediction.js";
 
@@ -16,6 +16,9 @@ export interface ModelOutput {
   /** Horizontal, in degrees. */
   readonly fieldOfView: number | undefined;
 }
+
+/** The bits per weight that a caller chooses; null for float32. */
+export const bitsOf = ({ depthQuantize }: EstimatorLoadOptions): 8 | null => (depthQuantize === 8 ? 8 : null);
 
 /** Shared by all estimators: reading the photo, remembering the last estimate, checking the numbers. */
 export abstract class PhotoEstimator implements DepthEstimator {

@@ -23,12 +23,12 @@ export class DepthWork {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async estimatorOf({ load }: DepthJob, signal: AbortSignal): Promise<DepthEstimator> {
-    const { depthModel, offline } = resolveLoadOptions(load);
+    const { depthModel, depthQuantize, offline } = resolveLoadOptions(load);
     const [main] = modelsOf({ load, request: { prompt: "" } }, undefined);
     const modelFolder = (main && folderHere(main.source)) ?? undefined;
-    const key = JSON.stringify([depthModel, modelFolder]);
+    const key = JSON.stringify([depthModel, depthQuantize, modelFolder]);
     if (this.#last?.key !== key) {
-      const estimator = await obtainEstimator({ depthModel, modelFolder, offline, signal });
+      const estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline, signal });
       this.#last = { key, estimator };
     }
     return this.#last.estimator;

@@ -3,7 +3,13 @@ import { checkAdjustments } from "../depth/adjustments.js";
 import { EngineError, OptionError } from "../errors.js";
 import { Listener } from "../listener.js";
 import { shortOfMemory } from "../memory/pressure.js";
-import { refuseUnknown, requestOptions, resolveLoadOptions, resolveRequest } from "../options/index.js";
+import {
+  type RequestOption,
+  refuseUnknown,
+  requestOptions,
+  resolveLoadOptions,
+  resolveRequest,
+} from "../options/index.js";
 import { untilDeleted, whileDeleting } from "./deletions.js";
 import { Downloads } from "./downloads.js";
 import { EngineProcess, type ProcessJob } from "./engine-process.js";
@@ -224,8 +230,7 @@ export class Engine {
     resolveRequest(request);
     resolveLoadOptions(load);
     if (this.#imagesAsBytes)
-      for (const name of ["image", "maskImage", "depthImage"] as const)
-        if (request[name]) requireBytes(name, request[name]);
+      for (const name of imageOptions) if (request[name]) requireBytes(name, request[name]);
   }
 
   async #download({ job, signal, onEvent }: ProcessJob, token: string | undefined): Promise<void> {
@@ -342,6 +347,11 @@ export class Engine {
     await this.#stopped;
   }
 }
+
+/** The options of a request that are images. */
+const imageOptions = (Object.keys(requestOptions) as RequestOption[]).filter(
+  (name) => requestOptions[name].kind.type === "image",
+);
 
 /** @throws {OptionError} for an image that is not the bytes of a file. */
 function requireBytes(name: string, image: unknown): void {

@@ -38,6 +38,11 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
    * @param key the network's name for it.
    */
   savedKeys?(key: string, config: Config): readonly string[];
+  /**
+   * Opens its weights in a file of their own, under the names of a checkpoint in a folder.
+   * @throws {ModelError} when the file is damaged or in a format that is not read.
+   */
+  openFile?(path: string): Checkpoint;
   /** Multiplies quantized weights by 8-bit inputs where the machine can. */
   readonly int8?: boolean;
   /** Computes in float32 when float16 is requested, because its activations exceed the range of float16. */

@@ -11,6 +11,7 @@ export interface EstimatorSourceOptions {
   /** The model in use. Its folder may hold a depth estimator. */
   readonly model: Repository;
   readonly depthModel: string | undefined;
+  readonly depthQuantize: 8 | "none";
   readonly offline: boolean;
   readonly onLoad: (progress: LoadProgress) => void;
   readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
@@ -37,10 +38,11 @@ export class EstimatorSource {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
-    const { model, depthModel, onLoad, onDownload } = this.#options;
+    const { model, depthModel, depthQuantize, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
     this.#estimator ??= await obtainEstimator({
       depthModel,
+      depthQuantize,
       modelFolder: model.folder,
       offline,
       signal,

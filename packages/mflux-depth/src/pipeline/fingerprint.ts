@@ -16,15 +16,17 @@ import { type ComputeSettings, ownThreads } from "./process-settings.js";
  * that images are encoded in more bands rounds differently.
  */
 export function fingerprintOf(
-  { device, precision, configs, folder, family, components, loras }: Model,
+  { device, precision, configs, folder, components, loras }: Model,
   { revision }: Repository,
   { threads }: ComputeSettings,
   variant: string | undefined,
 ): string {
   const { name, version, blas } = backend();
-  // In a file of its own, it comes with components of another revision.
-  const { source } = components[family.denoising.component]!;
-  const denoiser = isFile(source) ? [statSync(source).size, filesIn(folder)] : null;
+  // With files of their own, components are not those of the revision.
+  const files = Object.values(components)
+    .filter(({ source }) => isFile(source))
+    .map(({ source }) => [statSync(source).size, Math.round(statSync(source).mtimeMs)]);
+  const others = files.length > 0 ? [files, filesIn(folder)] : null;
   const facts = {
     program: packageVersion(),
     mlx: [name, version],
@@ -34,7 +36,7 @@ export function fingerprintOf(
         : [deviceInfo(device).architecture ?? deviceInfo(device).device_name],
     precision,
     configs,
-    weights: [revision ?? filesIn(folder), variant ?? null, denoiser],
+    weights: [revision ?? filesIn(folder), variant ?? null, others],
     loras: loras.identity,
   };
   return createHash("sha256").update(JSON.stringify(facts)).digest("hex");

@@ -124,13 +124,18 @@ export class FluxDepth {
     const { signal } = job;
     signal.throwIfAborted();
     const settings = computeSettingsOf(options);
-    const { repository, files } = await findModel(options, { signal, onProgress: progress.tell });
+    const { repository, files, encoders } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
     const loras = await Loras.open(options, files.family, readModelConfigs(files), {
       signal,
       onProgress: progress.tell,
     });
-    const model = openModel(files, options, settings.device, { loras, onProgress: progress.tell, prepare });
+    const model = openModel(files, options, settings.device, {
+      loras,
+      encoders,
+      onProgress: progress.tell,
+      prepare,
+    });
     const estimators = new EstimatorSource({
       ...options,
       model: repository,

@@ -9,6 +9,7 @@ import type { ObtainOptions } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
 import { type AdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
 import { attachAdapters } from "../weights/adapters/attach.js";
+import { bakeAdapters } from "../weights/adapters/bake.js";
 import {
   type AdapterMatch,
   describeProblems,
@@ -44,9 +45,12 @@ export class Loras {
   /** What is left out of a LoRA, one sentence each. */
   readonly notes: readonly string[];
   readonly #loras: readonly OpenLora[];
+  /** Whether they are merged into the weights when those are loaded. */
+  readonly #isBaked: boolean;
 
-  private constructor(loras: readonly OpenLora[]) {
+  private constructor(loras: readonly OpenLora[], isBaked = false) {
     this.#loras = loras;
+    this.#isBaked = isBaked;
     this.notes = loras.flatMap(({ file, match: { problems } }) =>
       problems.length > 0
         ? [`${basename(file.path)} is used without the rest: ${describeProblems(problems)}.`]
@@ -61,7 +65,12 @@ export class Loras {
    *   `loraLenient`, only if no key fits.
    */
   static async open(
-    { loras, loraLenient, offline }: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "offline">,
+    {
+      loras,
+      loraLenient,
+      bakeLora,
+      offline,
+    }: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">,
     family: Family,
     configs: ModelConfigs,
     options: Pick<ObtainOptions, "signal" | "onProgress"> = {},
@@ -76,7 +85,7 @@ export class Loras {
       requireMatch(file, match, loraLenient);
       opened.push({ ...facts, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
-    return new Loras(opened);
+    return new Loras(opened, bakeLora);
   }
 
   /** All LoRAs in the order of the options, with their strengths now. */
@@ -91,7 +100,7 @@ export class Loras {
 
   /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
   get identity(): unknown {
-    return this.#loras.map(({ sha256, scale }) => [sha256, scale]);
+    return [this.#isBaked, this.#loras.map(({ sha256, scale }) => [sha256, scale])];
   }
 
   /**
@@ -100,6 +109,12 @@ export class Loras {
    */
   checkScales(scales: readonly number[] | undefined): void {
     const { length } = this.#loras;
+    if (scales !== undefined && this.#isBaked)
+      throw new OptionError(
+        "loraScales",
+        "loraScales cannot change LoRAs that are merged into the weights (bakeLora); load the model with the scales, or without bakeLora.",
+        { code: "option-conflict" },
+      );
     if (scales !== undefined && scales.length !== length)
       throw new OptionError(
         "loraScales",
@@ -132,6 +147,7 @@ export class Loras {
       return layers.length + replacements.length > 0 ? [{ ...lora, layers, replacements }] : [];
     });
     if (changes.length === 0) return undefined;
+    const isBaked = this.#isBaked;
     return {
       bytes: changes
         .flatMap(({ layers }) => layers)
@@ -139,6 +155,7 @@ export class Loras {
       async apply(network, signal, stored) {
         for (const { file, dial, training, ...match } of changes)
           await attachAdapters(network, file, match, { dial, training, stored, signal });
+        if (isBaked) await bakeAdapters(network, stored, signal);
       },
     };
   }

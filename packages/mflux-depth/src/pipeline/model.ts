@@ -19,6 +19,7 @@ import { defaultModel } from "../options/defaults.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { openAdapterFile } from "../weights/adapters/adapter-file.js";
 import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../weights/component.js";
+import type { Checkpoint } from "../weights/format.js";
 import { variantIn } from "../weights/weight-files.js";
 import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
@@ -26,10 +27,15 @@ import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
+/** Paths of text encoders in files of their own, by component. */
+export type EncoderFiles = Readonly<Record<string, string>>;
+
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
 export interface FoundModel {
   readonly repository: Repository;
   readonly files: ModelFiles;
+  /** The files of components that the options name, by component. */
+  readonly encoders: EncoderFiles;
 }
 
 /**
@@ -38,8 +44,34 @@ export interface FoundModel {
  */
 export async function findModel(
   options: ResolvedLoadOptions,
-  { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress"> = {},
+  obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
+  const found = await findFiles(options, obtaining);
+  return { ...found, encoders: await findEncoders(options, found.files, obtaining) };
+}
+
+/**
+ * Finds the text encoders that the options name.
+ * @throws {ModelError} when one does not exist or cannot be downloaded.
+ */
+async function findEncoders(
+  { textEncoder, textEncoder2, offline }: ResolvedLoadOptions,
+  { family }: ModelFiles,
+  obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<EncoderFiles> {
+  const encoders: Record<string, string> = {};
+  for (const [index, source] of [textEncoder, textEncoder2].entries()) {
+    const component = family.text[index]?.component;
+    if (source !== undefined && component !== undefined)
+      encoders[component] = (await findFile(source, { ...obtaining, offline })).path;
+  }
+  return encoders;
+}
+
+async function findFiles(
+  options: ResolvedLoadOptions,
+  { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
+): Promise<Omit<FoundModel, "encoders">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
   const isBase = await hasControlLora(options, { signal, onProgress });
   if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
@@ -84,7 +116,7 @@ async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
   isBase: boolean,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<FoundModel> {
+): Promise<Omit<FoundModel, "encoders">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
   const components = await obtainRepository(
@@ -133,6 +165,8 @@ export interface Model {
 export type Preparations = Readonly<Record<string, Preparation>>;
 
 export interface OpenOptions {
+  /** The files of components that are not the model's own, by component. */
+  readonly encoders?: EncoderFiles | undefined;
   /** Attached to the components when they are loaded. */
   readonly loras?: Loras | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -150,7 +184,7 @@ export function openModel(
   files: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
-  { onProgress, loras = Loras.none, prepare = {} }: OpenOptions = {},
+  { onProgress, loras = Loras.none, encoders = {}, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
   refusePreparations(prepare, family);
@@ -176,7 +210,7 @@ export function openModel(
       ...shared,
       name,
       folder: join(folder, name),
-      file: name === family.denoising.component ? files.denoiser : null,
+      file: name === family.denoising.component ? files.denoiser : encoderFile(descriptor, encoders[name]),
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === family.denoising.component && { original: files.original }),
@@ -216,6 +250,13 @@ function refusePreparations(prepare: Preparations, family: Family): void {
       );
   }
 }
+
+/** A component's weights in a file of their own; null for those in its folder. */
+const encoderFile = (
+  descriptor: ComponentDescriptor,
+  path: string | undefined,
+): { readonly path: string; open(): Checkpoint } | null =>
+  path !== undefined && descriptor.openFile ? { path, open: () => descriptor.openFile!(path) } : null;
 
 /** Preparations one after the other; undefined if there are none. */
 function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined {

@@ -118,17 +118,18 @@ export async function planModel(
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
-  const { repository, files } = await findModel({ ...options, offline: true });
+  const { repository, files, encoders } = await findModel({ ...options, offline: true });
   const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
-  const model = openModel(files, options, deviceFor(options.device), { loras });
+  const model = openModel(files, options, deviceFor(options.device), { loras, encoders });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes = [...loras.notes];
   let estimator: DepthEstimator | null = null;
   if (request.depthImage === undefined)
     try {
-      const { depthModel } = options;
-      estimator = await obtainEstimator({ depthModel, modelFolder: repository.folder, offline: true });
+      const { depthModel, depthQuantize } = options;
+      const modelFolder = repository.folder;
+      estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline: true });
       if (!estimator.folder.startsWith(repository.folder)) notes.push(...licenceOf(depthModel));
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;

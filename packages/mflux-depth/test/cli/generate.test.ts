@@ -38,6 +38,36 @@ async function refused(argv: readonly string[], code: number, message: RegExp, i
   assert.deepEqual(await readdir(out), []);
 }
 
+describe("LoRAs on the command line", () => {
+  const lora = (name: string): string => join(golden, `adapters/${name}.safetensors`);
+
+  test("change the image, and are in its parameters", async () => {
+    const loras = ["--lora", lora("kohya"), "-0.5", "--lora", lora("second")];
+    const { code, stderr } = await run([
+      ...smallRequest,
+      ...loras,
+      "--seed",
+      "7",
+      "--output",
+      at("lora.png"),
+    ]);
+    assert.equal(code, 0, stderr);
+    const { parameters } = JSON.parse((await run(["info", at("lora.png"), "--json"])).stdout);
+    assert.deepEqual(parameters.lora_paths, ["kohya.safetensors", "second.safetensors"]);
+    assert.deepEqual(parameters.lora_scales, [-0.5, 1]);
+    await run([...smallRequest, "--seed", "7", "--output", at("plain.png")]);
+    assert.notDeepEqual(await pixels(at("lora.png")), await pixels(at("plain.png")));
+  });
+
+  test("are refused with the flag that uses the rest", async () => {
+    await refused(
+      [...smallRequest, "--lora", lora("strict")],
+      1,
+      /2 keys belong to no layer of this model.*Use --lora-lenient to use the rest\.$/,
+    );
+  });
+});
+
 describe("generate exits with 2 for", () => {
   const withMap = ["generate", "--depth-image-path", map];
   const cases: [string, string[], RegExp][] = [

@@ -62,6 +62,19 @@ describe("the bundled model", () => {
       assert.ok(largestDifference((await readDepthMap(file)).data, expected.data) <= 2.0001 / 255);
     });
 
+  test("changes maps by less than 1 of 255 with 8 bits per weight", async () => {
+    using small = openDepthPro(bundled, { depthQuantize: 8 });
+    assert.ok(small.size().bytes < estimator.size().bytes);
+    for (const name of photos) {
+      const [plain, quantized] = [
+        await estimator.estimate(example(name)),
+        await small.estimate(example(name)),
+      ];
+      const difference = largestDifference(quantized.map().data, plain.map().data);
+      assert.ok(difference > 0 && difference < 1 / 255, `${name}: ${255 * difference} of 255`);
+    }
+  });
+
   test("predicts canonical inverse depth", async () => {
     const { prediction } = await estimator.estimate(example("cube.png"));
     assert.deepEqual([prediction.quantity, prediction.scale], ["inverse-depth", "canonical"]);

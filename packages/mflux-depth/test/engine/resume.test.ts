@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import sharp from "sharp";
 import { Engine, type EngineEvent, type EngineJob, type EngineResult } from "../../src/engine/index.js";
 import { OptionError } from "../../src/errors.js";
 import { isAlive, job, when } from "../support/engine.js";
@@ -16,10 +17,19 @@ const steps = 6;
 const every = { everySteps: 1, minSeconds: 0 };
 const photo = readFileSync(exampleImage("cube.png"));
 
+/** The left half of the photo is to change. */
+const mask = await sharp(
+  Buffer.from(Array.from({ length: 256 * 256 }, (_, i) => (i % 256 < 128 ? 255 : 0))),
+  { raw: { width: 256, height: 256, channels: 1 } },
+)
+  .png()
+  .toBuffer();
+
 /** The requests that begin in different ways. */
 const starts: [string, EngineJob["request"]][] = [
   ["noise and a given map", job({ steps }).request],
   ["a photo and a given map", job({ steps, image: photo, imageStrength: 0.3, trustDepth: true }).request],
+  ["a photo inside a mask", job({ steps, image: photo, maskImage: mask, trustDepth: true }).request],
   ["a photo and its estimated depth", job({ steps, image: photo, depthImage: null }).request],
 ];
 
@@ -83,7 +93,9 @@ for (const [what, request] of starts)
           events.flatMap((event) => (event.type === "step" ? [event.index] : [])),
           checkpoints.map((one) => one.step).filter((index) => index > step),
         );
-        assert.ok(!stagesIn(events).includes("depth") && !stagesIn(events).includes("image"));
+        assert.ok(!stagesIn(events).includes("depth"));
+        // The photo outside the mask is put back after each step.
+        assert.equal(stagesIn(events).includes("image"), Boolean(request.maskImage));
         assert.deepEqual(numbersOf(result), numbersOf(whole.result));
         assert.deepEqual(await pixelsOf(result), await pixelsOf(whole.result));
       });
@@ -199,10 +211,10 @@ describe("an engine that takes images as bytes", () => {
   const strict = new Engine({ imagesAsBytes: true });
   after(() => strict.close());
 
-  for (const name of ["image", "depthImage"] as const)
+  for (const name of ["image", "depthImage", "maskImage"] as const)
     test(`refuses the name of a file as ${name}`, async () => {
       await assert.rejects(
-        strict.generate(job({ [name]: "/etc/hostname" })),
+        strict.generate(job({ image: photo, [name]: "/etc/hostname" })),
         (error) => error instanceof OptionError && error.option === name && !/etc/.test(error.message),
       );
     });

@@ -54,6 +54,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
   const estimators = new EstimatorSource({
     model: { name: "tiny-world", folder: bundled, revision: undefined },
     depthModel: undefined,
+    depthQuantize: "none",
     offline: true,
     onLoad: () => {},
     onDownload: undefined,

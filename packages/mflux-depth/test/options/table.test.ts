@@ -74,7 +74,12 @@ describe("options selected", () => {
   });
 
   test("for depth are those of the depth model", () => {
-    assert.deepEqual(names(optionsFor(loadOptions, "depth")), ["offline", "depthModel", "device"]);
+    assert.deepEqual(names(optionsFor(loadOptions, "depth")), [
+      "offline",
+      "depthModel",
+      "depthQuantize",
+      "device",
+    ]);
   });
 
   test("by group split the options of a depth map", () => {

@@ -213,6 +213,54 @@ describe("LoRAs on quantized weights", () => {
   });
 });
 
+describe("LoRAs merged into the weights", () => {
+  test("give what diffusers computes", async () => {
+    for (const [file, golden] of [
+      ["diffusers", "style"],
+      ["lokr", "lokr"],
+      ["dora", "dora"],
+      ["outer-kohya-alpha", "outer"],
+    ] as const) {
+      // The merged weights are rounded to bfloat16, in which the weights are held.
+      const error = relativeError(
+        await outputWith([adapterFile(file)], { bakeLora: true }),
+        expected(golden),
+      );
+      assert.ok(error < 5e-3, `${file}: relative error ${error}`);
+    }
+  });
+
+  test("are quantized once, with the change", async () => {
+    for (const bits of [4, 8] as const) {
+      const baked = relativeError(
+        await outputWith([style], { quantize: bits, bakeLora: true }),
+        await mergedThenQuantized(style, bits),
+      );
+      // The scales of the groups are held in bfloat16.
+      assert.ok(baked < 1e-2, `${bits} bits: relative error ${baked}`);
+    }
+  });
+
+  test("leave no adapters behind", async () => {
+    const model = await openWithLoras([style, second], { bakeLora: true });
+    const transformer = await model.components.transformer!.get();
+    for (const [path, layer] of transformer.modules())
+      if (layer instanceof Linear) assert.deepEqual(layer.adapters, [], path);
+    model.components.transformer!.free();
+  });
+
+  test("have scales of the load, which a request cannot change", async () => {
+    await withFlux({ loras: [{ source: style, scale: 0 }], bakeLora: true }, async (flux) => {
+      const plain = await withFlux({}, (other) => other.generate(smallRequest));
+      assert.equal(digest(await flux.generate(smallRequest)), digest(plain));
+      await assert.rejects(flux.generate({ ...smallRequest, loraScales: [1] }), {
+        name: "OptionError",
+        message: /loraScales cannot change LoRAs that are merged into the weights/,
+      });
+    });
+  });
+});
+
 describe("the memory of LoRAs", () => {
   for (const file of ["diffusers", "comfy", "lokr", "loha", "dora", "outer-kohya"])
     test(`is planned: ${file}`, async () => {

@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { loadSafetensors, type MxArray, saveSafetensors } from "@mflux-depth/mlx";
 import { readModelConfigs } from "../../src/families/model-configs.js";
-import { type FluxTransformer, rotaryTables } from "../../src/models/flux-transformer.js";
+import { rotaryTables } from "../../src/models/flux-conditioning.js";
+import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
 import { Loras } from "../../src/pipeline/loras.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model.js";

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { astype, evaluateSync, loadSafetensors, type MxArray, scope } from "@mflux-depth/mlx";
-import { type FluxTransformer, rotaryTables } from "../../src/models/flux-transformer.js";
+import { rotaryTables } from "../../src/models/flux-conditioning.js";
+import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
 import type { Checkpoint } from "../../src/weights/format.js";

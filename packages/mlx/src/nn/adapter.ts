@@ -1,4 +1,4 @@
-import { add, multiply, subtract } from "../ops.js";
+import { add, astype, multiply, reshape, subtract, zeros } from "../ops.js";
 import type { DType, MxArray } from "../types.js";
 import type { Delta } from "./delta.js";
 import { castTo } from "./floating.js";
@@ -89,6 +89,19 @@ export class Adapter {
     const scaled = new LinearInput(multiply(input.whole, gains));
     const change = subtract(layer.forward(scaled), plain);
     return this.delta ? add(change, this.delta.apply(scaled, dtype)) : change;
+  }
+
+  /**
+   * What this adds to a weight `[out, in]` at its strength, as a matrix in float32: `scale · D`, or with gains
+   * `scale · (g ∘ (W + D) − W)`.
+   */
+  change(weight: MxArray): MxArray {
+    const { delta, gain, scale } = this;
+    const dense = delta ? astype(delta.dense(), "float32") : zeros(weight.shape);
+    if (!gain) return multiply(dense, scale);
+    const values = astype(gain.values, "float32");
+    const gains = reshape(values, gain.axis === "rows" ? [-1, 1] : [1, -1]);
+    return multiply(subtract(multiply(gains, add(weight, dense)), weight), scale);
   }
 
   /** Bytes of all arrays. */

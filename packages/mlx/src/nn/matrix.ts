@@ -1,7 +1,7 @@
 import { defaultDevice } from "../device.js";
 import { evaluateSync } from "../evaluate.js";
 import { native } from "../load.js";
-import { type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
+import { astype, type Bits, type QuantizedMatrix, quantize, zeros } from "../ops.js";
 import { scope } from "../scope.js";
 import type { DType, MxArray } from "../types.js";
 import { castTo } from "./floating.js";
@@ -106,6 +106,25 @@ export abstract class MatrixLayer extends Module {
       this.weight,
       scope(() => quantize(this.weight, options)),
     );
+  }
+
+  /**
+   * Replaces the matrix by a dense one, lazily: quantized like the old one, in the dtype that it is held in.
+   * @returns the arrays to evaluate
+   */
+  replaceMatrix(dense: MxArray): MxArray[] {
+    const { quantization, scales } = this;
+    const parameters = scope((): Record<string, MxArray> => {
+      if (!quantization || !scales) return { weight: astype(dense, this.weight.dtype) };
+      const made = quantize(dense, quantization);
+      return {
+        weight: made.weight,
+        scales: astype(made.scales, scales.dtype),
+        biases: astype(made.biases, scales.dtype),
+      };
+    });
+    for (const [name, value] of Object.entries(parameters)) this.replace(name, value);
+    return Object.values(parameters);
   }
 
   private setQuantized(source: MxArray, matrix: QuantizedMatrix): void {

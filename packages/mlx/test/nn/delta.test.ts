@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import {
   add,
   array,
+  astype,
   divide,
   type MxArray,
   matmul,
@@ -120,6 +121,49 @@ describe("gains", () => {
       () => linear().attach(new Adapter(null, { gain })),
       /a gain of \[24\] for rows does not fit/,
     );
+  });
+});
+
+describe("the change of an adapter as a matrix", () => {
+  const merged = (adapter: Adapter): MxArray => {
+    const layer = linear();
+    layer.replaceMatrix(add(layer.weight, adapter.change(layer.weight)));
+    return layer.forward(x);
+  };
+
+  for (const [what, options] of [
+    ["its scale", { scale: -0.6 }],
+    ["gains of rows", { scale: 0.6, gain: { axis: "rows", values: normal([outputs], 9, 0.1, 1) } }],
+    ["gains of columns", { scale: 0.6, gain: { axis: "columns", values: normal([inputs], 9, 0.1, 1) } }],
+  ] as const)
+    it(`gives the same as the attached adapter, with ${what}`, () => {
+      const make = (): Adapter =>
+        new Adapter(new LowRank(normal([4, inputs], 7, 0.1), normal([outputs, 4], 8, 0.1), 0.5), options);
+      const layer = linear();
+      layer.attach(make());
+      assertClose(merged(make()), layer.forward(x), 2e-6);
+    });
+});
+
+describe("a replaced matrix", () => {
+  it("is quantized like the one before", () => {
+    const layer = new Linear(64, outputs);
+    layer.replace("weight", normal([outputs, 64], 10));
+    layer.quantize({ bits: 4, groupSize: 32 });
+    const other = new Linear(64, outputs);
+    other.replace("weight", normal([outputs, 64], 11));
+    layer.replaceMatrix(other.weight);
+    other.quantize({ bits: 4, groupSize: 32 });
+    assert.deepEqual(layer.quantization, { bits: 4, groupSize: 32 });
+    assert.deepEqual(dense(layer.weight), dense(other.weight));
+    assert.deepEqual(dense(layer.scales!), dense(other.scales!));
+  });
+
+  it("keeps the dtype of the one before", () => {
+    const layer = linear();
+    layer.replace("weight", astype(layer.weight, "bfloat16"));
+    layer.replaceMatrix(normal([outputs, inputs], 12));
+    assert.equal(layer.weight.dtype, "bfloat16");
   });
 });
 

@@ -3,10 +3,16 @@ import type { StreamEvent } from "./stream-event.js";
 
 type Listener<Event> = (event: Event) => void;
 
-/** Hands live events to those who listen. */
+/** Hands live events to those who listen. What happens to a job does not depend on how they fare. */
 export class EventHub {
+  readonly #onError: (error: unknown) => void;
   readonly #ofJobs = new Map<string, Set<Listener<JobEvent>>>();
   readonly #ofAll = new Set<Listener<StreamEvent>>();
+
+  /** @param onError told what listeners throw. */
+  constructor(onError: (error: unknown) => void) {
+    this.#onError = onError;
+  }
 
   /** @returns a function that ends the subscription. */
   subscribe(jobId: string, listener: Listener<JobEvent>): () => void {
@@ -31,13 +37,23 @@ export class EventHub {
   }
 
   publish(event: JobEvent): void {
-    for (const listener of [...(this.#ofJobs.get(event.data.job) ?? [])]) listener(event);
+    this.#call(this.#ofJobs.get(event.data.job) ?? [], event);
     const { id } = event;
     this.publishToAll({ ...event, data: { ...event.data, event_id: id } } as StreamEvent);
   }
 
   /** Publishes an event that is no job's own. */
   publishToAll(event: StreamEvent): void {
-    for (const listener of [...this.#ofAll]) listener(event);
+    this.#call(this.#ofAll, event);
+  }
+
+  #call<Event>(listeners: Iterable<Listener<Event>>, event: Event): void {
+    // Listeners may leave while they are called.
+    for (const listener of [...listeners])
+      try {
+        listener(event);
+      } catch (error) {
+        this.#onError(error);
+      }
   }
 }

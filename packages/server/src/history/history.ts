@@ -17,6 +17,12 @@ export type Measurement =
   | { readonly name: "queue_wait" | "model_load" | "step"; readonly seconds: number }
   | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
 
+export interface HistoryOptions {
+  /** Told what takes how long. */
+  readonly onMeasurement?: ((measurement: Measurement) => void) | undefined;
+  readonly onProblem?: ((message: string, error: unknown) => void) | undefined;
+}
+
 /** How a job ends. */
 export interface JobEnd {
   readonly state: FinalState;
@@ -43,7 +49,7 @@ const mostPast = 10_000;
 export class History {
   readonly #ledger: Ledger;
   readonly #measure: (measurement: Measurement) => void;
-  readonly hub = new EventHub();
+  readonly hub: EventHub;
   readonly #live = new Map<string, LiveAttempt>();
   /** Places of queued jobs; null when the queue has changed since they were counted. */
   #positions: ReadonlyMap<string, number> | null = null;
@@ -51,9 +57,10 @@ export class History {
   readonly #told = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(ledger: Ledger, measure: (measurement: Measurement) => void = () => {}) {
+  constructor(ledger: Ledger, { onMeasurement = () => {}, onProblem = () => {} }: HistoryOptions = {}) {
     this.#ledger = ledger;
-    this.#measure = measure;
+    this.#measure = onMeasurement;
+    this.hub = new EventHub((error) => onProblem("A listener to events failed.", error));
     this.#timer = setInterval(() => this.#tellPositions(), positionMs);
   }
 

@@ -3,9 +3,13 @@ import type { FastifyReply } from "fastify";
 /** A signal that is aborted when the client leaves before its answer is complete. */
 export function whileConnected(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  reply.raw.on("close", () => {
-    if (!reply.raw.writableFinished) controller.abort(new ClientGone());
-  });
+  const { raw } = reply;
+  const check = (): void => {
+    if (!raw.writableFinished) controller.abort(new ClientGone());
+  };
+  // It may have left while its body was read.
+  if (raw.destroyed) check();
+  else raw.on("close", check);
   return controller.signal;
 }
 

@@ -8,14 +8,6 @@ import { errorBody, errorHeaders, HttpError, notFound } from "./error.js";
 import { refusalFor } from "./refusal.js";
 
 export function answerErrors(app: FastifyInstance): void {
-  /** The methods of each path, for 405. */
-  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>();
-  app.addHook("onRoute", ({ url, method }) => {
-    const known = routes.get(url) ?? { pattern: patternOf(url), methods: new Set() };
-    for (const one of [method].flat()) known.methods.add(one);
-    routes.set(url, known);
-  });
-
   app.setErrorHandler((error, request, reply) => {
     if (error instanceof ClientGone) {
       request.log.debug("the client has left");
@@ -25,16 +17,26 @@ export function answerErrors(app: FastifyInstance): void {
     if (refusal.status >= 500) request.log.error({ err: refusal.cause ?? refusal }, refusal.message);
     return answer(reply, refusal);
   });
+}
 
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split("?")[0]!;
-    const methods = [...routes.values()]
-      .filter(({ pattern }) => pattern.test(path))
-      .flatMap((one) => [...one.methods]);
-    if (methods.length === 0) return answer(reply, notFound("There is no such route."));
-    const allow = [...new Set(methods)].sort().join(", ");
-    const message = `${request.method} is not possible here; use ${allow}.`;
-    return answer(reply, new HttpError(405, "method_not_allowed", message, { headers: { allow } }));
+/** Refuses requests that no route takes, before their bodies are read. Call it before routes are added. */
+export function refuseUnknownRoutes(app: FastifyInstance): void {
+  /** The methods of each path, for 405. */
+  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>();
+  app.addHook("onRoute", ({ url, method }) => {
+    const known = routes.get(url) ?? { pattern: patternOf(url), methods: new Set() };
+    for (const one of [method].flat()) known.methods.add(one);
+    routes.set(url, known);
+  });
+
+  app.addHook("onRequest", async ({ is404, url, method }) => {
+    if (!is404) return;
+    const path = url.split("?")[0]!;
+    const matching = [...routes.values()].filter(({ pattern }) => pattern.test(path));
+    if (matching.length === 0) throw notFound("There is no such route.");
+    const allow = [...new Set(matching.flatMap(({ methods }) => [...methods]))].sort().join(", ");
+    const message = `${method} is not possible here; use ${allow}.`;
+    throw new HttpError(405, "method_not_allowed", message, { headers: { allow } });
   });
 }
 

@@ -107,7 +107,8 @@ function refusalOfForm(error: unknown): unknown {
         cause: error,
       });
   }
-  if (error instanceof Error && error.name === "Error")
+  // The parser's own; errors of the file system have a code.
+  if (error instanceof Error && error.name === "Error" && !("code" in error))
     return new HttpError(400, "malformed_form", "The form is damaged or incomplete.", { cause: error });
   return error;
 }

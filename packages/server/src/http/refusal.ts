@@ -1,7 +1,7 @@
 /*
  * Turns whatever a handler throws into the error that is answered.
  */
-import { MfluxDepthError, OptionError } from "mflux-depth/errors";
+import { ImageError, MemoryError, MfluxDepthError, OptionError } from "mflux-depth/errors";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { toJsonName } from "../options/names.js";
 import { loadTable, requestTables } from "../options/tables.js";
@@ -55,6 +55,10 @@ export function refusalFor(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof ServiceError) return fromService(error);
   if (error instanceof OptionError) return fromOption(error);
+  if (error instanceof ImageError)
+    return new HttpError(400, "invalid_image", error.message, { cause: error });
+  if (error instanceof MemoryError)
+    return new HttpError(503, "insufficient_memory", error.message, { cause: error });
   if (error instanceof Error) {
     const { statusCode, code } = error as { statusCode?: number; code?: string };
     if (

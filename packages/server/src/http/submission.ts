@@ -8,7 +8,7 @@ import type { JobService } from "../jobs/service.js";
 import { toJsonName } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
 import { invalidValue } from "./error.js";
-import { readForm } from "./form.js";
+import { type Form, readForm } from "./form.js";
 import { parseJson } from "./json-body.js";
 import { storePicture } from "./pictures.js";
 
@@ -18,7 +18,10 @@ export interface Submission {
   readonly bodyHash: string;
 }
 
-const allPictures = new Set(Object.values(requestTables).flatMap(pictureNames).map(toJsonName));
+/** The fields with pictures, which forms have as files. */
+export const pictureFields: ReadonlySet<string> = new Set(
+  Object.values(requestTables).flatMap(pictureNames).map(toJsonName),
+);
 
 /**
  * A hook that reads a form into a body like that of JSON, so that one schema checks both.
@@ -28,28 +31,29 @@ export const readJobForm =
   (service: JobService) =>
   async (request: FastifyRequest): Promise<void> => {
     if (!request.isMultipart()) return;
-    const { texts, pictures } = await readForm(request, service, (name) => allPictures.has(name));
-    for (const name of texts.keys())
-      if (name !== "job")
-        throw invalidValue(
-          name,
-          `The form has a part ${name}; it takes job (JSON) and ${[...allPictures].join(", ")} (files).`,
-          {},
-        );
+    const { texts, pictures } = await readForm(request, service, (name) => pictureFields.has(name));
+    const unknown = [...texts.keys()].find((name) => name !== "job");
+    if (unknown !== undefined)
+      throw invalidValue(
+        unknown,
+        `The form has a part ${unknown}; it takes job (JSON) and ${[...pictureFields].join(", ")} (files).`,
+      );
     const text = texts.get("job");
     if (text === undefined) throw invalidValue("job", "The form has no part job with the job as JSON.");
-    const job = parseJson(Buffer.from(text)) as { request?: JsonOptions } | null;
-    if (typeof job !== "object" || job === null || Array.isArray(job) || !isOptions(job.request))
-      // The schema says what is wrong with it.
-      request.body = job;
-    else {
-      for (const name of pictures.keys())
-        if (Object.hasOwn(job.request, name))
-          throw invalidValue(`request.${name}`, `${name} is given twice: in the part job and as a file.`);
-      const files = [...pictures].map(([name, blob]) => [name, { blob }] as const);
-      request.body = { ...job, request: { ...job.request, ...Object.fromEntries(files) } };
-    }
+    request.body = withPictures(parseJson(Buffer.from(text)), pictures);
   };
+
+/** A job with the pictures of its form. The schema refuses what is no job. */
+function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
+  if (!isOptions(job) || !isOptions(job.request)) return job;
+  const request: Record<string, Json> = { ...job.request };
+  for (const [name, blob] of pictures) {
+    if (Object.hasOwn(request, name))
+      throw invalidValue(`request.${name}`, `${name} is given twice: in the part job and as a file.`);
+    request[name] = { blob };
+  }
+  return { ...job, request };
+}
 
 const isOptions = (value: unknown): value is JsonOptions =>
   typeof value === "object" && value !== null && !Array.isArray(value);

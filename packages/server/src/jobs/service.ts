@@ -4,18 +4,19 @@ import { Engine, modelHere } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
-import type {
-  JobBody,
-  JobEvent,
-  JobKind,
-  JobObject,
-  JobPage,
-  JobState,
-  JsonOptions,
-  ModelObject,
-  PlanObject,
-  QueueObject,
-  WorkerObject,
+import {
+  type JobBody,
+  type JobEvent,
+  type JobKind,
+  type JobObject,
+  type JobPage,
+  type JobState,
+  type JsonOptions,
+  type ModelObject,
+  type PlanObject,
+  type QueueObject,
+  terminalEvents,
+  type WorkerObject,
 } from "../contract/index.js";
 import { DataFolder } from "../data-folder/data-folder.js";
 import { diskFull } from "../data-folder/reserve.js";
@@ -167,7 +168,7 @@ export class JobService {
       const checkpoints = new Checkpoints(folder.checkpointsFolder, folder.reserve);
       await Promise.all([files.open(), checkpoints.open()]);
       const ledger = new Ledger(folder.ledgerFile, () => folder.reserve.spend());
-      const history = new History(ledger, onMeasurement);
+      const history = new History(ledger, { onMeasurement, onProblem });
       const engine = new Engine({ idleSeconds: idleMinutes * 60, imagesAsBytes: true, ...(env && { env }) });
       const tools = { ledger, files, checkpoints, history, engine, defaults, onProblem };
       service = new JobService(folder, tools, options);
@@ -183,10 +184,9 @@ export class JobService {
   /** Puts the jobs of the last process back into the queue, and begins to work. */
   async #begin(): Promise<void> {
     const { jobs, settings, workers } = this.#ledger;
-    for (const { id, attempt, cancelRequested } of jobs.running()) {
-      this.#history.interrupted(id, attempt, "interrupted");
+    for (const { id, attempt } of jobs.running()) this.#history.interrupted(id, attempt, "interrupted");
+    for (const { id, cancelRequested } of jobs.queued())
       if (cancelRequested) this.#history.cancelledQueued(id);
-    }
     if (settings.paused) await this.#dispatcher.pause();
     for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
     this.#dispatcher.onLost(({ id, attempt }) => this.#history.interrupted(id, attempt, "interrupted"));
@@ -409,8 +409,8 @@ export class JobService {
           leave();
           reject(signal?.reason);
         };
-        const unsubscribe = this.subscribe(id, () => {
-          if (!isFinished(this.#history.find(id))) return;
+        const unsubscribe = this.subscribe(id, ({ event }) => {
+          if (!(terminalEvents as readonly string[]).includes(event)) return;
           leave();
           resolve();
         });

@@ -51,8 +51,15 @@ const theirs = {
 /** Their fields that change nothing here. */
 const ignored = ["quality", "style", "background", "moderation", "input_fidelity", "user"];
 
-const table: OptionTable = { ...requestTables.generate, ...loadTable, ...theirs };
-const pictures = new Set(pictureNames(requestTables.generate).map(toJsonName));
+/** Ours, without those that theirs stand for. */
+const request: OptionTable = Object.fromEntries(
+  Object.entries(requestTables.generate).filter(([name]) => !Object.hasOwn(theirs, name)),
+);
+
+const table: OptionTable = { ...request, ...loadTable, ...theirs };
+
+/** The fields with pictures. */
+export const pictureFields: readonly string[] = pictureNames(request).map(toJsonName);
 
 const picture: JsonSchema = {
   description: "A picture: base64, a data URL, or { blob } of an upload.",
@@ -84,7 +91,7 @@ export const formSchema: JsonSchema = {
   properties: {
     ...(bodySchema.properties as object),
     ...Object.fromEntries(
-      [...pictures].map((name) => [name, { type: "string", contentMediaType: "image/*" }]),
+      pictureFields.map((name) => [name, { type: "string", contentMediaType: "image/*" }]),
     ),
   },
 };
@@ -92,7 +99,7 @@ export const formSchema: JsonSchema = {
 /** Names of parts: clients send a list of one as "image[]". */
 export const fieldOf = (part: string): string => part.replace(/\[\]$/, "");
 
-export const isPictureField = (part: string): boolean => pictures.has(fieldOf(part));
+export const isPictureField = (part: string): boolean => pictureFields.includes(fieldOf(part));
 
 /**
  * The value of a form's text field. Pictures may be texts too; what is unknown stays a text, and the schema refuses it.
@@ -129,7 +136,7 @@ export function sortFields(body: JsonOptions): ImagesBody {
   return {
     ...defaults,
     ...of(theirs),
-    request: of(requestTables.generate),
+    request: of(request),
     load: of(loadTable),
   } as unknown as ImagesBody;
 }

@@ -18,6 +18,7 @@ import {
   type ImagesBody,
   isPictureField,
   parseField,
+  pictureFields,
   sortFields,
 } from "./fields.js";
 import { encodedImage, requireImage } from "./image.js";
@@ -104,7 +105,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const request: Record<string, Json> = { ...body.request };
     if (operation === "image_edit" && request.image === undefined)
       throw new HttpError(400, "missing", "image is missing; send the photo.", { param: "image" });
-    for (const name of ["image", "depth_image"]) {
+    for (const name of pictureFields) {
       const value = request[name];
       if (value !== undefined) request[name] = { blob: await storePicture(value, name, service) };
     }

@@ -11,7 +11,7 @@ import { isDiskFull } from "../data-folder/durable-file.js";
 import { diskFull } from "../data-folder/reserve.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { toJsonName } from "../options/names.js";
-import { withJsonNames, withoutPaths } from "./messages.js";
+import { forClients } from "./messages.js";
 
 const optionCodes: Partial<Record<ErrorCode, ServiceErrorCode>> = {
   "option-invalid": "invalid_value",
@@ -28,7 +28,7 @@ const optionCodes: Partial<Record<ErrorCode, ServiceErrorCode>> = {
 export function serviceErrorOf(error: unknown, part: "request" | "load" = "request"): ServiceError {
   if (error instanceof ServiceError) return error;
   const refuse = (code: ServiceErrorCode, message: string, param: string | null = null): ServiceError =>
-    new ServiceError(code, withoutPaths(withJsonNames(message)), { cause: error, param });
+    new ServiceError(code, forClients(message), { cause: error, param });
   if (error instanceof OptionError)
     return refuse(
       optionCodes[error.code] ?? "invalid_value",

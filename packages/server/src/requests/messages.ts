@@ -8,7 +8,7 @@ const optionNames = [requestOptions, loadOptions, depthOptions]
 const optionName = new RegExp(`\\b(?:${optionNames.join("|")})\\b`, "g");
 
 /** A message of the library with the names that options have in JSON. */
-export const withJsonNames = (message: string): string => message.replace(optionName, toJsonName);
+const withJsonNames = (message: string): string => message.replace(optionName, toJsonName);
 
 /** Replaces absolute paths by the last part of their names: clients must not learn how this machine is set up. */
 export const withoutPaths = (message: string): string =>
@@ -16,3 +16,6 @@ export const withoutPaths = (message: string): string =>
     /(?<![\w/:.-])(?:[A-Za-z]:)?(?:[\\/][^\s"'`:,;()\\/]+)+[\\/]?/g,
     (path) => path.split(/[\\/]/).filter(Boolean).at(-1)!,
   );
+
+/** A message of the library as clients may see it. */
+export const forClients = (message: string): string => withoutPaths(withJsonNames(message));

@@ -14,7 +14,7 @@ import type { NewJob } from "../ledger/jobs.js";
 import { toJsonName, toOptionNames } from "../options/names.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 import { serviceErrorOf } from "./failure.js";
-import { withJsonNames } from "./messages.js";
+import { forClients } from "./messages.js";
 import type { AllowedModels } from "./models.js";
 
 /** A request with every default filled in. */
@@ -50,7 +50,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     kind,
     steps,
     seed,
-    warnings: warnings.map(withJsonNames),
+    warnings: warnings.map(forClients),
     request: inJson(requestTables[kind], { ...values, ...mapValues(pictures, blobReference) }),
     load,
     model: JSON.stringify(load),

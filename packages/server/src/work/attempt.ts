@@ -18,6 +18,7 @@ import type { Ledger } from "../ledger/ledger.js";
 import { adjustmentsOf, mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf, engineRequestOf } from "../requests/engine-job.js";
 import { errorObjectOf } from "../requests/failure.js";
+import { forClients } from "../requests/messages.js";
 import type { Defaults } from "../requests/resolve.js";
 import type { Checkpoint, Checkpoints } from "./checkpoints.js";
 import { loadData, StepClock, stageData, stepData } from "./progress.js";
@@ -154,7 +155,7 @@ export class Attempt {
         this.#save({ ...event, fingerprint: this.#fingerprint! });
         break;
       case "warning":
-        history.warned(id, attempt, event.message);
+        history.warned(id, attempt, forClients(event.message));
         break;
     }
   }

@@ -107,6 +107,13 @@ describe("an uploaded picture", () => {
   });
 });
 
+test("a picture without relief has no map", async () => {
+  const bytes = await picture.clone().png().toBuffer();
+  const { id } = (await (await post(bytes)).json()) as BlobObject;
+  const { status, error } = await errorOf(await server.fetch(`/v1/blobs/${id}/map`));
+  assert.deepEqual([status, error.code], [400, "invalid_image"]);
+});
+
 describe("an upload is refused", () => {
   for (const [what, bytes, message] of cases)
     test(`for ${what}`, async () => {

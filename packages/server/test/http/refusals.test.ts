@@ -39,7 +39,13 @@ describe("a job is refused, with the field's name, for", () => {
       /4000 characters/,
     ],
     ["a missing prompt", { request: { prompt: undefined } }, "request.prompt", "missing", /is missing/],
-    ["no picture", { request: { depth_image: null } }, "request.depth_image", "missing", /Give a depth map/],
+    [
+      "no picture",
+      { request: { depth_image: null } },
+      "request.depth_image",
+      "missing",
+      /neither a depth map nor a photo/,
+    ],
     [
       "a path as picture",
       { request: { depth_image: "/etc/passwd" } },

@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import type { JobEvent } from "../../src/contract/index.js";
 import type { StreamEvent } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
+import { photo } from "../support/pictures.js";
 import { hashOfPixels } from "../support/png.js";
 import { eventOf, generation, openService, story, submitted } from "../support/service.js";
 
@@ -77,6 +78,16 @@ describe("a job service", () => {
     await service.finished(job.id);
     assert.equal(seen[0], `/v1/jobs/${job.id}/previews/2 image/jpeg`);
     assert.throws(() => service.preview(job.id, 2), { code: "not_found" });
+  });
+
+  test("keeps the warning about a value that it changed, once", async (t) => {
+    const service = await openService(t);
+    const { blob } = await service.blobs.put(photo());
+    const request = { prompt: "a cube", image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
+    const { job } = await service.submit({ kind: "generate", request: { ...request, width: 70 } });
+    const { warnings } = await service.finished(job.id);
+    assert.equal(warnings.filter((warning) => warning.includes("width 70")).length, 1);
+    assert.deepEqual([...new Set(warnings)], warnings);
   });
 
   test("has a stream of all jobs, of the queue and of changes, that continues after any of its ids", async (t) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, type TestContext, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { JobService, type StreamEvent } from "../../src/jobs/service.js";
 import { Checkpoints } from "../../src/work/checkpoints.js";
@@ -31,7 +31,7 @@ describe("a job", () => {
   let pixels: string;
   before(async () => {
     // What an uninterrupted run makes.
-    const folder = temporaryFolder({ after } as unknown as TestContext);
+    const folder = temporaryFolder({ name: "uninterrupted" });
     const service = await JobService.open({ folder, load: { model: "tiny-world" } });
     const { id } = await service.finished(await submitted(service, long));
     pixels = hashOfPixels((await service.image(id)).bytes);

@@ -34,7 +34,7 @@ describe("the options of requests", () => {
     ]));
 
   test("know which of them are pictures", () => {
-    assert.deepEqual(pictureNames(requestTables.generate), ["image", "depthImage"]);
+    assert.deepEqual(pictureNames(requestTables.generate), ["image", "maskImage", "depthImage"]);
     assert.deepEqual(pictureNames(requestTables.depth), ["image"]);
   });
 });

@@ -11,6 +11,7 @@ import { adapterNames } from "./adapter-names.js";
 import { autoencoding } from "./autoencoding.js";
 import { controlLora } from "./control-lora.js";
 import { denoising } from "./denoising.js";
+import { openClipFile, openT5File } from "./encoder-files.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
@@ -30,12 +31,14 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
       readConfig: clipTextConfig,
       build: (config) => new ClipTextEncoder(config),
       rename: ClipTextEncoder.sanitize,
+      openFile: openClipFile,
       savedKeys: mfluxNames.clip,
     },
     text_encoder_2: {
       readConfig: t5Config,
       build: (config) => new T5Encoder(config),
       rename: T5Encoder.sanitize,
+      openFile: openT5File,
       savedKeys: (key, { numLayers }) => mfluxNames.t5(key, numLayers),
       int8: true,
     },

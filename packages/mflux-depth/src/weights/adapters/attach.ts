@@ -9,7 +9,6 @@ import {
   concatenate,
   contiguous,
   type DType,
-  dequantize,
   divide,
   evaluate,
   fromFp8,
@@ -36,12 +35,12 @@ import {
   Linear,
   LowRank,
   type Module,
-  propertyPath,
   WholeDelta,
 } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../errors.js";
 import { asModelError } from "../format.js";
 import type { AdapterFile } from "./adapter-file.js";
+import { BaseWeights } from "./base-weights.js";
 import type { AdapterRole } from "./keys.js";
 import { type AdapterMatch, gainAxis, type MatchedLayer, type MatchedReplacement } from "./match.js";
 import { factorOf, type Training } from "./scaling.js";
@@ -76,7 +75,12 @@ export async function attachAdapters(
     return layer;
   };
   const tensors = new AdapterTensors(file);
-  const weights = new BaseWeights(layers, layerAt, stored);
+  const weights = new BaseWeights(
+    layers
+      .filter((layer) => layer.module.tensors.has("magnitude"))
+      .flatMap(({ target }) => target.parts.map(({ path }) => [path, layerAt(path)])),
+    stored,
+  );
   try {
     const alphas = await tensors.alphas(layers, signal);
     await tensors.replace(modules, replacements, signal);
@@ -98,7 +102,7 @@ export async function attachAdapters(
     throw asModelError(file.path, error);
   } finally {
     tensors.dispose();
-    weights.dispose();
+    weights[Symbol.dispose]();
   }
 }
 
@@ -398,43 +402,5 @@ class AdapterTensors {
 
   dispose(): void {
     for (const array of this.#arrays.values()) array.dispose();
-  }
-}
-
-/** The weights of layers as they were stored, for DoRA. Quantized layers take them from the checkpoint again. */
-class BaseWeights {
-  readonly #stored = new Map<Linear, MxArray>();
-
-  constructor(
-    layers: readonly MatchedLayer[],
-    layerAt: (path: string) => Linear,
-    stored: AttachOptions["stored"],
-  ) {
-    const needed = new Map<string, Linear>();
-    for (const { module, target } of layers)
-      if (module.tensors.has("magnitude"))
-        for (const { path } of target.parts)
-          if (layerAt(path).quantization) needed.set(`${path}.weight`, layerAt(path));
-    if (needed.size === 0) return;
-    for (const [key, tensor] of stored()) {
-      const layer = needed.get(propertyPath(key));
-      if (layer && tensor.dtype !== "uint32") this.#stored.set(layer, tensor);
-      else tensor.dispose();
-    }
-  }
-
-  /** The weight of a layer in float32, lazily. */
-  of(layer: Linear): () => MxArray {
-    return () => {
-      const stored = this.#stored.get(layer);
-      if (stored) return astype(stored, "float32");
-      const { weight, scales, biases, quantization } = layer;
-      if (!quantization || !scales || !biases) return astype(weight, "float32");
-      return astype(dequantize({ weight, scales, biases }, quantization), "float32");
-    };
-  }
-
-  dispose(): void {
-    for (const tensor of this.#stored.values()) tensor.dispose();
   }
 }

@@ -162,8 +162,7 @@ export function requireMatch(
     throw new ModelError(path, `this adapter is for ${other}, and fits no layer of this model`, {
       details: { problems },
     });
-  const advice = layers.length > 0 ? ". Set loraLenient to use the rest" : "";
-  throw new ModelError(path, `${describeProblems(problems)}${advice}`, {
+  throw new ModelError(path, describeProblems(problems), {
     details: {
       problems,
       ...(layers.length > 0 && {

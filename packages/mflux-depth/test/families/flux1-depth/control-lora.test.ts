@@ -65,6 +65,11 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
       assert.ok(error < 2e-5, `relative error ${error}`);
     });
 
+  test("merged into the weights and biases", async () => {
+    const error = relativeError(await outputWith([control], { bakeLora: true }), expected("control-1"));
+    assert.ok(error < 5e-3, `relative error ${error}`);
+  });
+
   test("with the transformer in one file", async () => {
     const model = join(base, "transformer/diffusion_pytorch_model.safetensors");
     const found = await outputWith([control], { model, componentsFrom: "tiny-world" });

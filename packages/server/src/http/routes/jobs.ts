@@ -20,7 +20,7 @@ import {
   sendMap,
   sendPicture,
 } from "../picture-answer.js";
-import { readJobForm, submissionOf } from "../submission.js";
+import { pictureFields, readJobForm, submissionOf } from "../submission.js";
 
 const maxWait = 300;
 const tags = ["Jobs"];
@@ -33,7 +33,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
   app.post<{ Querystring: { wait?: number }; Body: JobBody }>(
     "/v1/jobs",
     {
-      config: { documentedBody: documentedForm("job", jobBodySchema, ["image", "depth_image"]) },
+      config: { documentedBody: documentedForm("job", jobBodySchema, [...pictureFields]) },
       preValidation: readJobForm(service),
       schema: {
         tags,

@@ -5,13 +5,13 @@ import { answers, json, query } from "../components.js";
 import type { Context } from "../context.js";
 import { jobBodySchema } from "../job-schema.js";
 import { documentedForm } from "../openapi.js";
-import { readJobForm, submissionOf } from "../submission.js";
+import { pictureFields, readJobForm, submissionOf } from "../submission.js";
 
 export function planRoutes(app: FastifyInstance, { service }: Context): void {
   app.post<{ Body: JobBody }>(
     "/v1/plan",
     {
-      config: { documentedBody: documentedForm("job", jobBodySchema, ["image", "depth_image"]) },
+      config: { documentedBody: documentedForm("job", jobBodySchema, [...pictureFields]) },
       preValidation: readJobForm(service),
       schema: {
         tags: ["Jobs"],
