@@ -104,7 +104,8 @@ describe("the history", () => {
     assert.equal(await prompt(other).inputValue(), "a marble owl");
     assert.equal(await other.getByRole("spinbutton", { name: "Seed" }).inputValue(), "1234");
     assert.equal(await other.getByRole("spinbutton", { name: "Steps" }).inputValue(), "2");
-    assert.equal(await other.locator(".source").count(), 2);
+    await other.locator(".source").getByText("Photo").waitFor();
+    await other.locator(".source").getByText("Depth map").waitFor();
   });
 
   test("gives the settings back from an image of the first version", async () => {

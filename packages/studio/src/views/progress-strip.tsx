@@ -1,6 +1,6 @@
-import { attempt } from "../state/failures.js";
 import type { JobObject } from "@mflux-depth/server/contract";
 import { roughTime } from "../controls/format.js";
+import { attempt } from "../state/failures.js";
 import { progressOf } from "../state/jobs.js";
 import { cancel } from "../state/queue.js";
 import { strings } from "../strings.js";

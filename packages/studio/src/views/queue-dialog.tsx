@@ -1,10 +1,10 @@
-import { attempt } from "../state/failures.js";
 import type { JobObject, WorkerObject } from "@mflux-depth/server/contract";
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { Dialog } from "../controls/dialog.js";
 import { memoryText } from "../controls/format.js";
 import { Icon } from "../design/icons.js";
+import { attempt } from "../state/failures.js";
 import {
   cancel,
   isPaused,

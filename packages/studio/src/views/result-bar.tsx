@@ -1,10 +1,10 @@
-import { attempt, failure } from "../state/failures.js";
 import type { JobObject } from "@mflux-depth/server/contract";
 import { useSignal } from "@preact/signals";
 import { fileNameOf } from "../commands/file-name.js";
 import { commandsOf } from "../commands/index.js";
 import { Menu, MenuItem } from "../controls/menu.js";
 import { Icon } from "../design/icons.js";
+import { attempt, failure } from "../state/failures.js";
 import { retry, varySeedOf } from "../state/generation.js";
 import { removeLater, setStarred } from "../state/history.js";
 import { hasPicture } from "../state/pictures.js";
