@@ -91,6 +91,10 @@ describe("the history", () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     await setSteps(page, 2);
+    // An image that keeps nothing of its photo does not remember it.
+    const keep = page.getByRole("spinbutton", { name: "Keep of photo" });
+    await keep.fill("50");
+    await keep.press("Enter");
     await page.getByRole("spinbutton", { name: "Seed" }).fill("1234");
     await make(page, "a marble owl");
     const [job] = await studio.server.jobs();

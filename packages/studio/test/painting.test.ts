@@ -8,7 +8,10 @@ describe("a painted map", () => {
 
   /** Pulls the middle of the picture nearer. */
   async function paint(page: Page): Promise<void> {
-    await page.getByRole("button", { name: "Nearer" }).or(page.getByRole("radio", { name: "Nearer" })).click();
+    await page
+      .getByRole("button", { name: "Nearer" })
+      .or(page.getByRole("radio", { name: "Nearer" }))
+      .click();
     const { x, y, width, height } = (await page.locator(".stage").boundingBox())!;
     await page.mouse.move(x + width / 2 - 60, y + height / 2);
     await page.mouse.down();
@@ -25,11 +28,12 @@ describe("a painted map", () => {
     await generate(page);
     const [job] = await studio.server.jobs();
     const { depth_near, depth_far, depth_gamma, invert_depth, trust_depth } = job!.request;
-    assert.deepEqual([depth_near, depth_far, depth_gamma, invert_depth, trust_depth], [100, 0, 1, false, true]);
-    const { blob } = job!.request.depth_image as { blob: string };
-    const png = new Uint8Array(
-      await (await fetch(`${studio.server.url}/v1/blobs/${blob}`)).arrayBuffer(),
+    assert.deepEqual(
+      [depth_near, depth_far, depth_gamma, invert_depth, trust_depth],
+      [100, 0, 1, false, true],
     );
+    const { blob } = job!.request.depth_image as { blob: string };
+    const png = new Uint8Array(await (await fetch(`${studio.server.url}/v1/blobs/${blob}`)).arrayBuffer());
     const [bits, colourType] = [png[24], png[25]];
     assert.deepEqual([bits, colourType], [16, 0]);
   });
