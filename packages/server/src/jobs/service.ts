@@ -377,8 +377,8 @@ export class JobService {
     return { past: this.#history.past(id, after), finished: isFinished(job) };
   }
 
-  /** The same for the stream of all jobs. */
-  eventsOfAll(after: number): readonly StreamEvent[] {
+  /** The same for the stream of all jobs, in parts: ask again after the last event until one is `complete`. */
+  eventsOfAll(after: number): { readonly past: readonly StreamEvent[]; readonly complete: boolean } {
     return this.#history.pastOfAll(after);
   }
 
