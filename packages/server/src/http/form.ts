@@ -26,6 +26,16 @@ const partLimits = {
 };
 
 /**
+ * Whether a part comes as bytes. Clients may name a type for JSON and pictures without a file name; as a field, JSON
+ * would be parsed before it is measured, and a picture would be decoded as text.
+ */
+const isPartAFile = (
+  _name: string | undefined,
+  type: string | undefined,
+  fileName: string | undefined,
+): boolean => fileName !== undefined || (type !== undefined && type !== "text/plain");
+
+/**
  * Reads a form to its end and stores its pictures.
  * @param isPicture whether a part of this name is a picture; a file of another name is read as text.
  * @throws {HttpError} 400 for a form that is damaged or has a part twice, 413 for a part that is too large, and what
@@ -47,7 +57,7 @@ export async function readForm(
     texts.set(name, text);
   };
   try {
-    for await (const part of request.parts({ limits: partLimits })) {
+    for await (const part of request.parts({ limits: partLimits, isPartAFile })) {
       const name = part.fieldname;
       if (texts.has(name) || pictures.has(name))
         throw invalidValue(name, `The form has the part ${name} twice.`);

@@ -87,6 +87,8 @@ function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"
     case "exclusiveMinimum":
     case "exclusiveMaximum":
       return refuse("out_of_range", `${subject} must be ${range(parentSchema)}, not ${shown(data)}.`);
+    case "minLength":
+      return refuse("missing", `${subject} must not be empty.`);
     case "maxLength":
       return refuse("too_long", `${subject} has more than ${params.limit} characters.`);
     case "discriminator": {

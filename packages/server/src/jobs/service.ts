@@ -456,7 +456,7 @@ export class JobService {
     if (state === "queued" || state === "running")
       throw new ServiceError("job_not_finished", `This job is ${state}; wait for its end.`);
     const artifact = this.#ledger.files.artifactsOf(id).find((one) => one.name === name);
-    if (!artifact) throw new ServiceError("no_image", `This job made no such picture; it has ${state}.`);
+    if (!artifact) throw new ServiceError("no_image", `This job ${outcomes[state]} and has no such picture.`);
     return artifact;
   }
 
@@ -634,6 +634,9 @@ const offerOf = ({ id, priority, arrival, model, attempt }: JobRecord): Offer =>
   model,
   attempt,
 });
+
+/** How a job ended, as part of a sentence. */
+const outcomes = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" } as const;
 
 const isFinished = ({ state }: JobRecord): boolean => state !== "queued" && state !== "running";
 

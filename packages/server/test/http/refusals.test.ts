@@ -171,6 +171,17 @@ describe("a body is refused when it", () => {
   });
 });
 
+test("an empty body counts as none, whatever type it names", async () => {
+  for (const type of ["application/x-www-form-urlencoded", "application/json"]) {
+    const answer = await server.fetch("/v1/queue/resume", {
+      method: "POST",
+      headers: { "content-type": type },
+      body: "",
+    });
+    assert.equal(answer.status, 200);
+  }
+});
+
 describe("a form is refused when it", () => {
   const post = (parts: Readonly<Record<string, string | Blob>>) => {
     const form = new FormData();
