@@ -66,6 +66,11 @@ export const strings = {
     fine: "Right",
   },
 
+  failures: {
+    away: "The server does not answer. Try again in a moment.",
+    close: "Close",
+  },
+
   remembered: {
     title: "mflux-depth made this picture",
     settings: "Use its settings",
@@ -189,6 +194,7 @@ export const strings = {
     inputHint: "Make this image the photo of the next one",
     copy: "Copy as…",
     copied: "Copied",
+    cannotCopy: "The browser lets a page copy only over HTTPS or on the server's own machine.",
     reuse: "Reuse",
     reuseAll: "All settings",
     reuseWithoutSeed: "All but the seed",

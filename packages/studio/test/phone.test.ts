@@ -26,7 +26,7 @@ describe("on a phone", () => {
               // A checkbox is touched with its label.
               const target = element.closest("label") ?? element;
               const { height } = target.getBoundingClientRect();
-              return height > 0 && height < 37.5;
+              return height > 0 && height < 43.5;
             })
             .map((element) => element.outerHTML.slice(0, 120)),
         };

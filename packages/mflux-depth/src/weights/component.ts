@@ -154,7 +154,11 @@ export class Component<M extends Module> {
     }
     return {
       bytes: total,
-      reading: Math.min(2 * largest + cached, checkpoint.bytes),
+      // Tensors that grow while they are read may take more than the whole file.
+      reading:
+        checkpoint.largest === undefined
+          ? Math.min(2 * largest + cached, checkpoint.bytes)
+          : 2 * largest + cached,
     };
   }
 

@@ -17,7 +17,7 @@ export type Reuse = "all" | "all-but-seed" | "depth";
 
 /** Options that the draft keeps elsewhere than among its options. */
 const elsewhere = new Set([
-  ...["prompt", "width", "height", "image", "depth_image", "trust_depth"],
+  ...["prompt", "size", "fit", "width", "height", "image", "depth_image", "trust_depth"],
   ...["depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 

@@ -15,7 +15,7 @@ const text = strings.look;
 /** Options that have a place of their own on the page. */
 const placed = new Set([
   ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
-  ...["depth_near", "depth_far", "depth_gamma", "invert_depth"],
+  ...["size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
 /** The prompt and the options: a few in front, the rest folded. */

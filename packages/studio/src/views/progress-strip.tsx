@@ -1,5 +1,6 @@
 import type { JobObject } from "@mflux-depth/server/contract";
 import { roughTime } from "../controls/format.js";
+import { attempt } from "../state/failures.js";
 import { progressOf } from "../state/jobs.js";
 import { cancel } from "../state/queue.js";
 import { strings } from "../strings.js";
@@ -39,7 +40,7 @@ export function ProgressStrip({ job }: { readonly job: JobObject }) {
         type="button"
         class="button"
         disabled={job.cancel_requested}
-        onClick={() => void cancel(job.id)}
+        onClick={() => attempt(cancel(job.id))}
       >
         {text.cancel}
       </button>

@@ -4,6 +4,7 @@ import { fileNameOf } from "../commands/file-name.js";
 import { commandsOf } from "../commands/index.js";
 import { Menu, MenuItem } from "../controls/menu.js";
 import { Icon } from "../design/icons.js";
+import { attempt, failure } from "../state/failures.js";
 import { retry, varySeedOf } from "../state/generation.js";
 import { removeLater, setStarred } from "../state/history.js";
 import { hasPicture } from "../state/pictures.js";
@@ -48,7 +49,7 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
         aria-pressed={job.starred}
         aria-label={job.starred ? text.unstar : text.star}
         title={job.starred ? text.unstar : text.star}
-        onClick={() => void setStarred(job, !job.starred)}
+        onClick={() => attempt(setStarred(job, !job.starred))}
       >
         <Icon name="star" />
       </button>
@@ -91,7 +92,7 @@ const ImageActions = ({
       <Icon name="grid" />
       {text.vary}
     </button>
-    <button type="button" class="button" title={text.inputHint} onClick={() => void useAsInput(job)}>
+    <button type="button" class="button" title={text.inputHint} onClick={() => attempt(useAsInput(job))}>
       <Icon name="picture" />
       {text.input}
     </button>
@@ -102,6 +103,11 @@ const ImageActions = ({
 function CopyMenu({ job }: { readonly job: JobObject }) {
   const copied = useSignal(false);
   const copy = async (command: string): Promise<void> => {
+    // Browsers let only secure pages copy.
+    if (!navigator.clipboard) {
+      failure.value = { message: text.cannotCopy };
+      return;
+    }
     await navigator.clipboard.writeText(command);
     copied.value = true;
     setTimeout(() => {
@@ -127,8 +133,8 @@ function CopyMenu({ job }: { readonly job: JobObject }) {
 
 const ReuseMenu = ({ job }: { readonly job: JobObject }) => (
   <Menu label={text.reuse} icon="reuse">
-    <MenuItem onClick={() => void reuseJob(job, "all")}>{text.reuseAll}</MenuItem>
-    <MenuItem onClick={() => void reuseJob(job, "all-but-seed")}>{text.reuseWithoutSeed}</MenuItem>
-    <MenuItem onClick={() => void reuseJob(job, "depth")}>{text.reuseDepth}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "all"))}>{text.reuseAll}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "all-but-seed"))}>{text.reuseWithoutSeed}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "depth"))}>{text.reuseDepth}</MenuItem>
   </Menu>
 );

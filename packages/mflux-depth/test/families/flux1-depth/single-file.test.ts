@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { array, loadSafetensors, type MxArray, ones, saveSafetensors, slice } from "@mflux-depth/mlx";
+import { array, loadSafetensors, type MxArray, memory, ones, saveSafetensors, slice } from "@mflux-depth/mlx";
 import { FluxDepth, saveModel } from "../../../src/index.js";
 import { resolveLoadOptions } from "../../../src/options/index.js";
 import { findModel } from "../../../src/pipeline/model.js";
@@ -120,6 +120,25 @@ describe("a generation with a transformer in one file", () => {
     const [quantized, whole] = [model, plain].map(({ components }) => components.transformer!.size().bytes);
     assert.ok(quantized! < 0.4 * whole!, `${quantized} bytes of ${whole}`);
   });
+
+  for (const [name, quantize] of [
+    ["k-types.gguf", 4],
+    ["k-types.gguf", "none"],
+    ["q4_0.gguf", 8],
+    ["fp8-scaled.safetensors", 4],
+  ] as const)
+    test(`takes no more memory to load than planned: ${name} at ${quantize}`, async () => {
+      const component = (await openOneFile(oneFile(name), { quantize })).components.transformer!;
+      const { bytes, reading } = component.size();
+      memory.clearCache();
+      const before = memory.activeMemory();
+      memory.resetPeakMemory();
+      await component.get();
+      const peak = memory.peakMemory() - before;
+      component.free();
+      // Each array is rounded up to the allocator's granularity.
+      assert.ok(peak <= bytes + reading + 1e5, `${peak} bytes at most, ${bytes} + ${reading} planned`);
+    });
 
   test("can be saved as a whole model", async () => {
     const path = join(folder(), "saved");
