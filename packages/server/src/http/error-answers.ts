@@ -13,6 +13,9 @@ export function answerErrors(app: FastifyInstance): void {
       request.log.debug("the client has left");
       return reply.hijack();
     }
+    // Fastify closes the connection when it refuses a body, and clients that are still sending would miss the answer;
+    // without its header, Node skips the rest of the body.
+    reply.removeHeader("connection");
     const refusal = refusalFor(error);
     if (refusal.status >= 500) request.log.error({ err: refusal.cause ?? refusal }, refusal.message);
     return answer(reply, refusal);
