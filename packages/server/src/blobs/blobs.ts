@@ -7,6 +7,7 @@ import type { PictureFacts } from "../ledger/files.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { limits } from "../options/limits.js";
 import type { FileStore } from "./file-store.js";
+import { pictureMessage } from "./picture-message.js";
 
 /** Bytes with their format. */
 export interface StoredPicture {
@@ -99,7 +100,7 @@ async function examine(
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     const isTooLarge = error.details.limit !== undefined;
-    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", error.message, {
+    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", pictureMessage(error), {
       cause: error,
     });
   }

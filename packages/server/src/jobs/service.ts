@@ -483,7 +483,7 @@ export class JobService {
       return { map: mapOf(result), inverse: result.inverse };
     } catch (error) {
       signal?.throwIfAborted();
-      throw serviceErrorOf(error);
+      throw serviceErrorOf(error, null);
     }
   }
 
