@@ -45,6 +45,12 @@ describe("images.generate", () => {
     );
   });
 
+  test("returns n images after the largest seed too", async () => {
+    await client.images.generate({ ...small, n: 2, ...ours, seed: 4294967295 } as typeof small);
+    const { data: latest } = await jobs();
+    assert.deepEqual(new Set(latest.slice(0, 2).map(({ seed }) => seed)), new Set([4294967295, 1]));
+  });
+
   test("returns addresses on request", async () => {
     const { data } = await client.images.generate({ ...small, response_format: "url", ...ours });
     const url = data?.[0]?.url ?? "";
