@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import envPaths from "env-paths";
 import type { FastifyInstance } from "fastify";
-import type { Io } from "mflux-depth/command";
+import { type Io, listenError } from "mflux-depth/command";
 import { OptionError, OutputError } from "mflux-depth/errors";
 import { buildApp } from "./app.js";
 import { openInBrowser } from "./browser.js";
@@ -108,13 +108,7 @@ async function listen(app: FastifyInstance, { host, port }: ServeSettings): Prom
   await app
     .listen({ host, port, listenTextResolver: (address) => `listening at ${address}` })
     .catch((error: NodeJS.ErrnoException) => {
-      throw new OptionError(
-        "--port",
-        error.code === "EADDRINUSE"
-          ? `Port ${port} of ${host} is in use; choose another with --port.`
-          : `Cannot listen on ${host}, port ${port} (${error.code ?? error.message}).`,
-        { cause: error },
-      );
+      throw listenError(error, { host, port });
     });
   const address = app.server.address() as AddressInfo;
   return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;

@@ -99,7 +99,7 @@ export const strings = {
     prompt: "Describe the look",
     useExample: "Use the example",
     promptMissing: "Describe the look first.",
-    keep: "Keep of photo",
+    keep: "Keep from photo",
     keepHint: "How much of the photo's colours and details to keep (image strength)",
     size: "Size",
     steps: "Steps",

@@ -92,7 +92,7 @@ describe("the history", () => {
     await beginWith(page, "Bust");
     await setSteps(page, 2);
     // An image that keeps nothing of its photo does not remember it.
-    const keep = page.getByRole("spinbutton", { name: "Keep of photo" });
+    const keep = page.getByRole("spinbutton", { name: "Keep from photo" });
     await keep.fill("50");
     await keep.press("Enter");
     await page.getByRole("spinbutton", { name: "Seed" }).fill("1234");

@@ -1,7 +1,7 @@
 /*
  * Lists and downloads the models that a job needs.
  */
-import { estimatorIn } from "../depth/repository.js";
+import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
 import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
 import { defaultDepthModel } from "../options/defaults.js";
@@ -84,8 +84,9 @@ export const obtainDepthModel = (
   options: DownloadOptions = {},
 ): Promise<ObtainedModel> => obtain(depthEstimator(depthModel), options);
 
-const obtain = async (needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> => ({
-  model: needed.source.model,
-  kind: kindFor[needed.purpose].name,
-  folder: await downloadModel(needed, options),
-});
+async function obtain(needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> {
+  const { source, purpose } = needed;
+  const folder = await downloadModel(needed, options);
+  const kind = purpose === "depth" ? estimatorNameIn(folder) : kindFor[purpose].name;
+  return { model: source.model, kind, folder };
+}
