@@ -152,7 +152,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     openai: {
       files: ["openai/"],
-      layers: ["contract", "options", "jobs", "http"],
+      layers: ["base", "contract", "options", "jobs", "http"],
       packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
     },
     command: {

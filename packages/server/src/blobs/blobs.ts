@@ -77,7 +77,7 @@ export class Blobs {
     if (!blob)
       throw new ServiceError(
         "not_found",
-        "There is no picture with this id; unused ones are deleted after a day. Upload it again.",
+        "No picture has this id; unused pictures are deleted after a day. Upload it again.",
       );
     return blob;
   }

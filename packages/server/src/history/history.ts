@@ -73,7 +73,7 @@ export class History {
   /** @throws {ServiceError} `not_found` */
   find(id: string): JobRecord {
     const job = isId(id) ? this.#ledger.jobs.find(id) : null;
-    if (!job) throw new ServiceError("not_found", "There is no job with this id; it may have been deleted.");
+    if (!job) throw new ServiceError("not_found", "No job has this id; it may have been deleted.");
     return job;
   }
 

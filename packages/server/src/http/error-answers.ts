@@ -63,7 +63,7 @@ const clientErrors: Readonly<Record<string, readonly [status: number, code: stri
   ERR_HTTP_REQUEST_TIMEOUT: [408, "timeout", "The request did not arrive in time."],
 };
 
-/** Answers bytes that are no request, or one that did not arrive in time, and closes the connection. */
+/** Answers bytes that are not a request, or one that did not arrive in time, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();

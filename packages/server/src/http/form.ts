@@ -13,7 +13,7 @@ export interface Form {
   readonly pictures: ReadonlyMap<string, string>;
 }
 
-/** The most text that a form holds besides its pictures. */
+/** The most text that a form may hold in addition to its pictures. */
 const maxTextBytes = limits.jsonBytes;
 
 const partLimits = {

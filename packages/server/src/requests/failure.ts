@@ -46,7 +46,7 @@ export function serviceErrorOf(error: unknown, part: "request" | "load" | null =
   if (error instanceof MemoryError) return refuse("insufficient_memory", error.message);
   if (isDiskFull(error)) return diskFull(error);
   if (error instanceof MfluxDepthError) return refuse("engine_failed", error.message);
-  return refuse("internal_error", "The server made a mistake; its log has the details.");
+  return refuse("internal_error", "Something went wrong in the server; its log has the details.");
 }
 
 /** The error of a failed job. */

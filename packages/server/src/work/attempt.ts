@@ -291,6 +291,6 @@ const isCrash = (error: unknown): boolean =>
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times at this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
     { cause },
   );

@@ -98,7 +98,7 @@ export class Runner {
       if (ledger.jobs.find(claim.id)?.cancelRequested) history.cancelledQueued(claim.id);
       await dispatcher.giveBack(claim);
     } catch (error) {
-      onProblem(`The job ${claim.id} waits for the next start of the server.`, error);
+      onProblem(`The job ${claim.id} will continue when the server next starts.`, error);
     }
   }
 

@@ -75,7 +75,7 @@ describe("depth at once", () => {
     assert.deepEqual([status, error.param], [400, "near"]);
   });
 
-  test("refuses what is no picture", async () => {
+  test("refuses anything but a picture", async () => {
     assert.equal((await errorOf(await depth("", "hello"))).status, 415);
   });
 

@@ -61,7 +61,7 @@ describe("the events of a job", () => {
     assert.equal((await server.fetch(`/v1/jobs/${job.id}/events?after=${last!.id}`)).status, 204);
   });
 
-  test("are no page that a proxy may keep or collect", async () => {
+  test("may not be kept or collected by a proxy", async () => {
     const job = await server.submit();
     const { headers, body } = await server.fetch(`/v1/jobs/${job.id}/events`);
     assert.equal(headers.get("content-type"), "text/event-stream");

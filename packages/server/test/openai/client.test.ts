@@ -170,7 +170,7 @@ describe("a refusal", () => {
     ["an unknown field", { strength: 1 }, "strength", "unknown_field"],
     ["another format", { output_format: "bmp" }, "output_format", "invalid_value"],
     ["compression of PNG", { output_compression: 50 }, "output_compression", "invalid_value"],
-    ["a picture that is none", { depth_image: "AAAA" }, "depth_image", "invalid_image"],
+    ["a picture that cannot be read", { depth_image: "AAAA" }, "depth_image", "invalid_image"],
     ["no picture", { depth_image: null }, "depth_image", "missing"],
   ] as const)
     test(`of ${what} names the bare field`, async () => {
@@ -231,7 +231,7 @@ describe("a request whose client left", () => {
     assert.equal((await withSeed(102)).length, 1);
   });
 
-  test("is made again by the same request that is no repeat", async () => {
+  test("is made again by the same request unless it is a repeat", async () => {
     await (await send(103, 0)).json();
     await (await send(103, 0)).json();
     assert.equal((await withSeed(103)).length, 2);

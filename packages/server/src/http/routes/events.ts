@@ -121,7 +121,7 @@ export function eventRoutes(app: FastifyInstance, { service, metrics, stopping }
 /** Steps and previews: only the latest matters to a reader that is behind. */
 const isReplaceable = ({ event }: StreamedEvent): boolean => event === "step" || event === "preview";
 
-/** The event to continue after; null when the client names none. @throws {HttpError} 400 for what is no id. */
+/** The event to continue after; null when the client names none. @throws {HttpError} 400 for anything but an id. */
 function lastEventId(request: FastifyRequest, after: string | undefined): number | null {
   const header = request.headers["last-event-id"];
   const text = typeof header === "string" && header !== "" ? header : after;
