@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { requestOptions } from "mflux-depth/options";
+import { maxSeed, requestOptions } from "mflux-depth/options";
 import type { JobObject, Json, JsonOptions } from "../contract/index.js";
 import { ownOrigin } from "../http/access.js";
 import { ClientGone, whileConnected } from "../http/client.js";
@@ -138,7 +138,8 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const first = await submit(request);
     const ids = [first.id];
     try {
-      for (let i = 1; i < n; i++) ids.push((await submit({ ...request, seed: (first.seed ?? 0) + i })).id);
+      for (let i = 1; i < n; i++)
+        ids.push((await submit({ ...request, seed: seedAfter(first.seed!, i) })).id);
     } catch (error) {
       for (const id of ids) await service.cancel(id);
       throw error;
@@ -169,6 +170,9 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     };
   }
 }
+
+/** The seed some places after another. The largest is followed by 1, since 0 stands for any. */
+const seedAfter = (seed: number, places: number): number => ((seed - 1 + places) % maxSeed) + 1;
 
 /** OpenAI's bodies are flat: a field is named alone. */
 function withBareParam(error: HttpError): HttpError {

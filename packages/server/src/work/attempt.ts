@@ -91,7 +91,6 @@ export class Attempt {
     const { id, previewEvery } = this.#job;
     const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
     const checkpoint = await checkpoints.latest(id);
-    if (!checkpoint && this.#job.step > 0) history.beganAnew(id, this.#attempt);
     const job: EngineJob = {
       ...given,
       checkpoints: checkpointPolicy,
@@ -104,7 +103,10 @@ export class Attempt {
     );
     const result = await engine.generate(job, {
       signal: this.#signal,
-      onEvent: (event) => this.#receive(event, load),
+      onEvent: (event) => {
+        if (event.type === "started" && event.fingerprint !== checkpoint?.fingerprint) this.#beginAnew();
+        this.#receive(event, load);
+      },
     });
     await this.#saving;
     await this.#keepImage(result);
@@ -127,6 +129,11 @@ export class Attempt {
     );
     history.progressed(id, attempt, "stage", { stage: "depth", state: "finished" });
     await this.#keep(await depthFiles(mapOf(result)));
+  }
+
+  /** Forgets the steps of earlier attempts: nothing fits to continue from. */
+  #beginAnew(): void {
+    if (this.#job.step > 0) this.#tools.history.beganAnew(this.#job.id, this.#attempt);
   }
 
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
@@ -284,6 +291,6 @@ const isCrash = (error: unknown): boolean =>
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times at this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
     { cause },
   );
