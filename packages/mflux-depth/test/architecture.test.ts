@@ -113,7 +113,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     dispatch: { files: ["dispatch/"] },
     requests: {
       files: ["requests/"],
-      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      layers: ["base", "contract", "options", "data-folder", "ledger", "blobs"],
       packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
     },
     work: {
@@ -134,7 +134,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     upkeep: {
       files: ["upkeep/"],
       layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
-      packages: ["tar-stream"],
+      packages: ["mflux-depth/errors", "tar-stream"],
     },
     // Everything the server does, without HTTP.
     jobs: {
@@ -162,7 +162,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     openai: {
       files: ["openai/"],
-      layers: ["contract", "options", "jobs", "http"],
+      layers: ["base", "contract", "options", "jobs", "http"],
       packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
     },
     command: {

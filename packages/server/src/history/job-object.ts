@@ -3,7 +3,7 @@ import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { depthUrl, imageUrl } from "./urls.js";
 
-/** What a job object shows besides the ledger's record. */
+/** What a job object shows in addition to the ledger's record. */
 export interface JobView {
   readonly artifacts: readonly ArtifactRecord[];
   /** The number of queued jobs ahead; null unless it is queued. */

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { requestOptions } from "mflux-depth/options";
+import { requestOptions, seedAfter } from "mflux-depth/options";
 import type { JobObject, Json, JsonOptions } from "../contract/index.js";
 import { ownOrigin } from "../http/access.js";
 import { ClientGone, whileConnected } from "../http/client.js";
@@ -140,7 +140,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const ids = [first.id];
     try {
       for (let i = 1; i < n; i++)
-        ids.push((await submit({ ...request, seed: (first.seed ?? 0) + i * bestOfCount(request) })).id);
+        ids.push((await submit({ ...request, seed: seedAfter(first.seed!, i * bestOfCount(request)) })).id);
     } catch (error) {
       for (const id of ids) await service.cancel(id);
       throw error;

@@ -5,6 +5,7 @@ import {
   type LoadOptions,
   type OptionTable,
   refuseUnknown,
+  requireNearAboveFar,
   resolveLoadOptions,
   resolveRequest,
 } from "mflux-depth/options";
@@ -46,6 +47,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     return kind === "generate" ? resolveGenerate(options) : resolveDepth(options);
   });
   const { steps, seed, values, warnings } = resolved;
+  requireScalePerLora(values.loraScales, load.loras);
   return {
     kind,
     steps,
@@ -74,7 +76,19 @@ function resolveGenerate({ bestOf, ...given }: Record<string, unknown>): Resolve
 }
 
 function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
-  return { steps: null, seed: null, warnings: [], values: checkOptions(requestTables.depth, given) };
+  const values = checkOptions(requestTables.depth, given);
+  requireNearAboveFar(Number(values.depthNear), Number(values.depthFar), ["depthNear", "depthFar"]);
+  return { steps: null, seed: null, warnings: [], values };
+}
+
+/** @throws {ServiceError} `option_conflict` for another number of scales than of LoRAs. */
+function requireScalePerLora(scales: unknown, loras: unknown): void {
+  if (!Array.isArray(scales) || !Array.isArray(loras) || scales.length === loras.length) return;
+  throw new ServiceError(
+    "option_conflict",
+    `lora_scales must have one number for each LoRA (${loras.length}), not ${scales.length}.`,
+    { param: "request.lora_scales" },
+  );
 }
 
 /** The hashes of a request's pictures, by the names of their options in the library. */

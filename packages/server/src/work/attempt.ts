@@ -60,8 +60,6 @@ export class Attempt {
   #fingerprint: string | null = null;
   /** The steps of the images before the one that is being made. */
   #stepsBefore = 0;
-  /** The checkpoint that the first image continues from. */
-  #resume: Checkpoint | null = null;
   #loadSeconds = 0;
   /** The last checkpoint that is being written, and one that waits for it. */
   #saving: Promise<void> = Promise.resolve();
@@ -97,8 +95,8 @@ export class Attempt {
     const { id, previewEvery, request, seed } = this.#job;
     const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
     const seeds = seedsOf(seed!, request);
-    const kept = this.#candidates();
-    await this.#continueAfter(kept.length);
+    const made = this.#candidates().length;
+    const checkpoint = await this.#checkpointOf(made);
     const job: EngineJob = {
       ...given,
       checkpoints: checkpointPolicy,
@@ -109,15 +107,19 @@ export class Attempt {
     using load = new Throttle<EventData["load"]>(loadMs, (data) =>
       history.progressed(id, this.#attempt, "load", data),
     );
-    for (let index = kept.length; index < seeds.length; index++) {
+    for (let index = made; index < seeds.length; index++) {
       this.#stepsBefore = index * this.#stepsOfImage;
+      const resume = index === made ? checkpoint : null;
       const result = await engine.generate(
+        { ...job, request: { ...job.request, seed: seeds[index] }, ...(resume && { resume }) },
         {
-          ...job,
-          request: { ...job.request, seed: seeds[index] },
-          ...(this.#resume && { resume: this.#resume }),
+          signal: this.#signal,
+          onEvent: (event) => {
+            if (event.type === "started" && index === made && event.fingerprint !== resume?.fingerprint)
+              this.#beginImage();
+            this.#receive(event, load);
+          },
         },
-        { signal: this.#signal, onEvent: (event) => this.#receive(event, load) },
       );
       await this.#saving;
       if (index + 1 < seeds.length) await this.#keepCandidate(result, index + 1);
@@ -137,24 +139,12 @@ export class Attempt {
     }
   }
 
-  /**
-   * Continues after the images that earlier attempts made: from the checkpoint of the next one, if there is one. Whether
-   * that fits turns out when the engine has started.
-   */
-  async #continueAfter(images: number): Promise<void> {
-    const before = images * this.#stepsOfImage;
+  /** The checkpoint of the image after those that are made; null if there is none. */
+  async #checkpointOf(made: number): Promise<Checkpoint | null> {
+    const before = made * this.#stepsOfImage;
     const latest = await this.#tools.checkpoints.latest(this.#job.id);
     // One of an image that has been finished since is of no use.
-    if (latest && latest.step > before) this.#resume = { ...latest, step: latest.step - before };
-    else this.#beginAfter(before);
-  }
-
-  /** The attempt begins with the first step of an image. @param before the steps of the images that are there */
-  #beginAfter(before: number): void {
-    const { history } = this.#tools;
-    const { id, step } = this.#job;
-    if (before > 0) history.resumed(id, this.#attempt, before);
-    else if (step > 0) history.beganAnew(id, this.#attempt);
+    return latest && latest.step > before ? { ...latest, step: latest.step - before } : null;
   }
 
   /** The steps of one of the job's images. */
@@ -182,6 +172,14 @@ export class Attempt {
     await this.#keep(await depthFiles(mapOf(result)));
   }
 
+  /** The attempt begins with the first step of an image: nothing fits to continue from, except images that are made. */
+  #beginImage(): void {
+    const { history } = this.#tools;
+    const { id, step } = this.#job;
+    if (this.#stepsBefore > 0) history.resumed(id, this.#attempt, this.#stepsBefore);
+    else if (step > 0) history.beganAnew(id, this.#attempt);
+  }
+
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
     const { history } = this.#tools;
     const { id } = this.#job;
@@ -189,10 +187,6 @@ export class Attempt {
     switch (event.type) {
       case "started":
         this.#fingerprint = event.fingerprint;
-        if (this.#resume && this.#resume.fingerprint !== event.fingerprint)
-          this.#beginAfter(this.#stepsBefore);
-        // It was for the first image.
-        this.#resume = null;
         break;
       case "resumed":
         history.resumed(id, attempt, this.#stepsBefore + event.step);
@@ -376,6 +370,6 @@ const isCrash = (error: unknown): boolean =>
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times at this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
     { cause },
   );

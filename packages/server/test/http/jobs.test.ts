@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { JobObject, JobPage } from "../../src/contract/index.js";
+import { raw } from "../support/raw.js";
 import { depthMap, errorOf, jobBody, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
@@ -78,6 +79,27 @@ describe("a submitted job", () => {
     const form = new FormData();
     form.set("job", new Blob([JSON.stringify(jobBody())], { type: "application/json" }), "job.json");
     assert.equal((await server.fetch("/v1/jobs", { method: "POST", body: form })).status, 202);
+  });
+
+  test("takes parts of a form that have a type and no file name", async () => {
+    const { request, ...rest } = jobBody() as { request: { depth_image: unknown } };
+    const { depth_image: _, ...options } = request;
+    const part = (name: string, type: string): string =>
+      `--b\r\ncontent-disposition: form-data; name="${name}"\r\ncontent-type: ${type}\r\n\r\n`;
+    const answer = await raw(server, {
+      method: "POST",
+      path: "/v1/jobs",
+      headers: { "content-type": "multipart/form-data; boundary=b" },
+      body: Buffer.concat([
+        Buffer.from(part("job", "application/json; charset=utf-8")),
+        Buffer.from(`${JSON.stringify({ ...rest, request: options })}\r\n`),
+        Buffer.from(part("depth_image", "image/png")),
+        depthMap,
+        Buffer.from("\r\n--b--\r\n"),
+      ]),
+    });
+    assert.equal(answer.status, 202, answer.body);
+    assert.deepEqual((JSON.parse(answer.body) as JobObject).request, done.request);
   });
 
   test("takes a picture as a data URL", async () => {
