@@ -118,7 +118,17 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     work: {
       files: ["work/"],
-      layers: ["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests"],
+      layers: [
+        "base",
+        "contract",
+        "options",
+        "data-folder",
+        "ledger",
+        "blobs",
+        "history",
+        "dispatch",
+        "requests",
+      ],
       packages: ["mflux-depth/engine", "mflux-depth/images"],
     },
     upkeep: {

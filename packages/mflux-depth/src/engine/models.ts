@@ -1,6 +1,7 @@
 /*
  * Lists and downloads the models that a job needs.
  */
+import { judgeFor } from "../depth/judge.js";
 import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
 import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
@@ -21,7 +22,7 @@ export interface NeededModel {
  * @throws {OptionError} for an invalid option.
  */
 export function modelsOf(
-  { load, request }: Pick<EngineJob, "load" | "request">,
+  { load, request, includeFidelity = false }: Pick<EngineJob, "load" | "request" | "includeFidelity">,
   env: NodeJS.ProcessEnv | undefined,
 ): NeededModel[] {
   const { model, revision, variant, path, configFrom, depthModel, allowPatterns, ignorePatterns } =
@@ -30,9 +31,12 @@ export function modelsOf(
   const main: ModelSource = { model, revision, variant, path, patterns };
   const models: NeededModel[] = [{ source: main, purpose: "generation" }];
   if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
-  if (!request.image || request.depthImage) return models;
-  const folder = folderHere(main, env);
-  if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
+  if (request.image && !request.depthImage) {
+    const folder = folderHere(main, env);
+    if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
+  }
+  if (includeFidelity)
+    models.push(depthEstimator(judgeFor({ model, depth_model: request.depthImage ? null : depthModel })));
   return models;
 }
 

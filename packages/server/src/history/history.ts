@@ -216,6 +216,15 @@ export class History {
     return this.#ledger.write(() => this.#ledger.jobs.setStep(id, attempt, 0));
   }
 
+  /** One of several images is stored: a later attempt continues after it. @param step the last one of this image. */
+  candidateMade(id: string, attempt: number, candidate: ArtifactRecord, step: number): boolean {
+    return this.#ledger.write(() => {
+      if (!this.#ledger.jobs.checkpoint(id, attempt, step)) return false;
+      this.#ledger.files.addArtifact(id, candidate);
+      return true;
+    });
+  }
+
   warned(id: string, attempt: number, message: string): boolean {
     return (
       this.#record(
@@ -280,6 +289,8 @@ export class History {
     const step = end.step ?? this.#liveOf(id, attempt)?.step;
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.finish(id, attempt, { state, step, error }, now)) return false;
+      // The images among them are ranked now; those of a job that does not succeed go.
+      this.#ledger.files.removeArtifacts(id);
       for (const artifact of artifacts) this.#ledger.files.addArtifact(id, artifact);
       if (duration) this.#ledger.durations.add(duration.workload, duration);
       this.#live.delete(id);

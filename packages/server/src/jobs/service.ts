@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
-import { Engine, modelHere } from "mflux-depth/engine";
+import { Engine, modelHere, publishedEstimators } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
 import {
+  type EstimatorObject,
   type JobBody,
   type JobEvent,
   type JobKind,
@@ -43,7 +44,7 @@ import type { AttemptTools } from "../work/attempt.js";
 import { Checkpoints } from "../work/checkpoints.js";
 import { Runner } from "../work/runner.js";
 import { workloadOf } from "../work/workload.js";
-import { modelObjectOf } from "./models.js";
+import { estimatorObjectOf, modelObjectOf } from "./models.js";
 import type { ServiceOptions } from "./settings.js";
 
 export type { BlobLimits, Blobs, StoredPicture } from "../blobs/blobs.js";
@@ -566,6 +567,16 @@ export class JobService {
   async models(): Promise<readonly ModelObject[]> {
     const facts = { loaded: this.#runner.modelName, env: this.#env };
     return Promise.all(this.#defaults.models.all.map((model) => modelObjectOf(model, facts)));
+  }
+
+  /** The depth estimators that the library knows. */
+  async estimators(): Promise<readonly EstimatorObject[]> {
+    const names = new Set(this.#defaults.models.all.map(({ name }) => name));
+    return Promise.all(
+      publishedEstimators.map((estimator) =>
+        estimatorObjectOf(estimator, { offered: names.has(estimator.repository), env: this.#env }),
+      ),
+    );
   }
 
   /** @throws {ServiceError} `model_not_found` */

@@ -10,6 +10,7 @@ import { readForm } from "../http/form.js";
 import { storePicture } from "../http/pictures.js";
 import { refusalFor } from "../http/refusal.js";
 import { hashOf } from "../http/submission.js";
+import { bestOfCount } from "../options/best-of.js";
 import { Attempts } from "./attempts.js";
 import {
   bodySchema,
@@ -139,7 +140,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const ids = [first.id];
     try {
       for (let i = 1; i < n; i++)
-        ids.push((await submit({ ...request, seed: seedAfter(first.seed!, i) })).id);
+        ids.push((await submit({ ...request, seed: seedAfter(first.seed!, i * bestOfCount(request)) })).id);
     } catch (error) {
       for (const id of ids) await service.cancel(id);
       throw error;

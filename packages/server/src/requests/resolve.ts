@@ -64,9 +64,15 @@ interface ResolvedOptionsOfKind extends Pick<NewJob, "steps" | "seed" | "warning
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-function resolveGenerate(given: Record<string, unknown>): ResolvedOptionsOfKind {
+function resolveGenerate({ bestOf, ...given }: Record<string, unknown>): ResolvedOptionsOfKind {
+  const own = checkOptions({ bestOf: requestTables.generate.bestOf! }, { bestOf });
   const values = resolveRequest(given as unknown as GenerateRequest);
-  return { steps: stepsOf(values), seed: values.seed, warnings: values.warnings, values: { ...values } };
+  return {
+    steps: stepsOf(values) * (own.bestOf as number),
+    seed: values.seed,
+    warnings: values.warnings,
+    values: { ...values, ...own },
+  };
 }
 
 function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {

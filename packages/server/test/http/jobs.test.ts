@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { JobObject, JobPage } from "../../src/contract/index.js";
@@ -187,6 +188,19 @@ describe("a finished job", () => {
   test("has its pictures by number", async () => {
     assert.equal((await server.fetch(done.images[0]!.url)).status, 200);
     assert.equal((await errorOf(await server.fetch(`/v1/jobs/${done.id}/images/2`))).status, 404);
+  });
+
+  test("has its scored pictures by rank", async () => {
+    const { image, images } = await server.submit({ request: { best_of: 2 } }, "/v1/jobs?wait=60");
+    assert.equal(images.length, 2);
+    assert.ok(images[0]!.score!.rmse < images[1]!.score!.rmse);
+    assert.equal(image!.sha256, images[0]!.sha256);
+    for (const { url, sha256 } of images) {
+      const bytes = Buffer.from(await (await server.fetch(url)).arrayBuffer());
+      assert.equal(createHash("sha256").update(bytes).digest("hex"), sha256);
+      const { exif } = await sharp(bytes).metadata();
+      assert.match(exif!.toString("latin1"), /"fidelity":\{"rmse":/);
+    }
   });
 
   for (const format of ["png", "jpeg", "webp"] as const)

@@ -17,6 +17,7 @@ import { depth, isPainted, photoBitmap } from "./depth.js";
 import { draft, edit, mainPicture } from "./draft.js";
 import { fieldNamed } from "./fields.js";
 import { newId } from "./ids.js";
+import { imagesWanted } from "./images.js";
 import { jobBody, type PreparedPictures, picturesOf } from "./job-body.js";
 import { learn } from "./jobs.js";
 import { fileOf, uploadAgain } from "./pictures.js";
@@ -133,7 +134,7 @@ export async function varySeedOf({ request, load, preview_every, metadata }: Job
   await submitAndShow(async () => {
     const made: JobObject[] = [];
     for (let i = 0; i < variations; i++) {
-      const seeded = { ...withoutNulls(request), seed: randomSeed() };
+      const seeded = { ...withoutNulls(request), seed: randomSeed(), best_of: 1 };
       const body: JobBody = {
         kind: "generate",
         request: seeded,
@@ -158,7 +159,8 @@ async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> 
   try {
     const made = await submit();
     learn(made);
-    showsGrid.value = false;
+    // Ranked images appear together, once they are there.
+    showsGrid.value = imagesWanted(made[0]!) > 1;
     show(made[0]!.id);
   } catch (error) {
     submitError.value = describe(error);

@@ -7,9 +7,10 @@ import { Icon } from "../design/icons.js";
 import { attempt, failure } from "../state/failures.js";
 import { retry, varySeedOf } from "../state/generation.js";
 import { removeLater, setStarred } from "../state/history.js";
+import { withOnly } from "../state/images.js";
 import { hasPicture } from "../state/pictures.js";
 import { reuseJob, useAsInput } from "../state/reuse.js";
-import { showDraft } from "../state/shown.js";
+import { showDraft, shownImage } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { progressText } from "./progress-text.js";
 
@@ -28,7 +29,7 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
           <strong>{progressText(job)}.</strong> {job.error?.message}
         </p>
       )}
-      {job.seed !== null && <p class="quiet small number">{text.seed(job.seed)}</p>}
+      {job.seed !== null && <SeedAndPlace job={job} />}
       {job.warnings.map((warning) => (
         <p key={warning} class="quiet small">
           {warning}
@@ -41,7 +42,11 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
       </button>
     )}
     <div class="result-actions">
-      {job.image ? <ImageActions job={job} image={job.image} /> : <RetryButton job={job} />}
+      {shownImage.value ? (
+        <ImageActions job={withOnly(job, shownImage.value)} image={shownImage.value} />
+      ) : (
+        <RetryButton job={job} />
+      )}
       <ReuseMenu job={job} />
       <button
         type="button"
@@ -68,6 +73,18 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
     </div>
   </section>
 );
+
+/** The seed of the image on the canvas, and its place among the job's images. */
+function SeedAndPlace({ job }: { readonly job: JobObject }) {
+  const image = shownImage.value;
+  const seed = image?.seed ?? job.seed;
+  const place = image?.score && text.place(job.images.indexOf(image) + 1, image.score.rmse);
+  return (
+    <p class="quiet small number" title={place ? text.placeHint : undefined}>
+      {[place, seed !== null && text.seed(seed)].filter(Boolean).join(" · ")}
+    </p>
+  );
+}
 
 const RetryButton = ({ job }: { readonly job: JobObject }) => (
   <button type="button" class="button" onClick={() => void retry(job.id)}>
