@@ -135,6 +135,7 @@ export class History {
     const job = this.#record(id, () => {
       const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
       if (!this.#ledger.jobs.cancelQueued(id, now)) return false;
+      this.#ledger.files.removeArtifacts(id);
       this.#leaveQueue(id);
       return [this.#durable(id, attempt, "cancelled", {})];
     });

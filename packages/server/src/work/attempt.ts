@@ -60,6 +60,8 @@ export class Attempt {
   #fingerprint: string | null = null;
   /** The steps of the images before the one that is being made. */
   #stepsBefore = 0;
+  /** The checkpoint that the first image continues from. */
+  #resume: Checkpoint | null = null;
   #loadSeconds = 0;
   /** The last checkpoint that is being written, and one that waits for it. */
   #saving: Promise<void> = Promise.resolve();
@@ -96,7 +98,7 @@ export class Attempt {
     const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
     const seeds = seedsOf(seed!, request);
     const kept = this.#candidates();
-    const checkpoint = await this.#continueAfter(kept.length);
+    await this.#continueAfter(kept.length);
     const job: EngineJob = {
       ...given,
       checkpoints: checkpointPolicy,
@@ -109,21 +111,13 @@ export class Attempt {
     );
     for (let index = kept.length; index < seeds.length; index++) {
       this.#stepsBefore = index * this.#stepsOfImage;
-      const isFirst = index === kept.length;
       const result = await engine.generate(
         {
           ...job,
           request: { ...job.request, seed: seeds[index] },
-          ...(isFirst && checkpoint && { resume: checkpoint }),
+          ...(this.#resume && { resume: this.#resume }),
         },
-        {
-          signal: this.#signal,
-          onEvent: (event) => {
-            const fits = event.type !== "started" || event.fingerprint === checkpoint?.fingerprint;
-            if (isFirst && checkpoint && !fits) this.#startOver(this.#stepsBefore);
-            this.#receive(event, load);
-          },
-        },
+        { signal: this.#signal, onEvent: (event) => this.#receive(event, load) },
       );
       await this.#saving;
       if (index + 1 < seeds.length) await this.#keepCandidate(result, index + 1);
@@ -144,24 +138,22 @@ export class Attempt {
   }
 
   /**
-   * Reports where the attempt continues, except in the middle of an image: whether that is possible turns out later.
-   * @param images that earlier attempts made.
-   * @returns the checkpoint of the next image, if there is one.
+   * Continues after the images that earlier attempts made: from the checkpoint of the next one, if there is one. Whether
+   * that fits turns out when the engine has started.
    */
-  async #continueAfter(images: number): Promise<Checkpoint | null> {
+  async #continueAfter(images: number): Promise<void> {
     const before = images * this.#stepsOfImage;
     const latest = await this.#tools.checkpoints.latest(this.#job.id);
     // One of an image that has been finished since is of no use.
-    if (latest && latest.step > before) return { ...latest, step: latest.step - before };
-    this.#startOver(before);
-    return null;
+    if (latest && latest.step > before) this.#resume = { ...latest, step: latest.step - before };
+    else this.#beginAfter(before);
   }
 
-  /** Forgets the steps that earlier attempts took at an image, for lack of a checkpoint that fits. */
-  #startOver(stepsBefore: number): void {
+  /** The attempt begins with the first step of an image. @param before the steps of the images that are there */
+  #beginAfter(before: number): void {
     const { history } = this.#tools;
     const { id, step } = this.#job;
-    if (stepsBefore > 0) history.resumed(id, this.#attempt, stepsBefore);
+    if (before > 0) history.resumed(id, this.#attempt, before);
     else if (step > 0) history.beganAnew(id, this.#attempt);
   }
 
@@ -197,6 +189,10 @@ export class Attempt {
     switch (event.type) {
       case "started":
         this.#fingerprint = event.fingerprint;
+        if (this.#resume && this.#resume.fingerprint !== event.fingerprint)
+          this.#beginAfter(this.#stepsBefore);
+        // It was for the first image.
+        this.#resume = null;
         break;
       case "resumed":
         history.resumed(id, attempt, this.#stepsBefore + event.step);
@@ -380,6 +376,6 @@ const isCrash = (error: unknown): boolean =>
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times at this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
     { cause },
   );

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { cpSync } from "node:fs";
+import { join } from "node:path";
 import { before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { JobEvent, JobObject } from "../../src/contract/index.js";
 import { JobService } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
@@ -116,6 +119,17 @@ describe("a job that makes several images", () => {
       again.images.map(({ seed, score }) => [seed, score]),
       first.images.map(({ seed, score }) => [seed, score]),
     );
+  });
+
+  test("fails before its first image when the judge is missing, and says which it is", async (t) => {
+    const model = join(temporaryFolder(t), "own-world");
+    cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
+      recursive: true,
+    });
+    const service = await openService(t, { load: { model }, env: { ...process.env, HF_HUB_OFFLINE: "1" } });
+    const { state, error, step } = await service.finished(await submitted(service, { best_of: 2 }));
+    assert.deepEqual([state, error!.code, step], ["failed", "model_not_found", 0]);
+    assert.match(error!.message, /Depth-Anything-V2-Small-hf/);
   });
 
   for (const count of [0, 101, 1.5])
