@@ -11,7 +11,7 @@ import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
 import { workingRoom } from "../memory/machine.js";
 import { resolveLoadOptions } from "../options/index.js";
-import { modelsOf } from "./models.js";
+import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
 
 /** Estimates depth, one photo at a time. Weights are freed after each; the last estimate is kept. */
@@ -23,9 +23,9 @@ export class DepthWork {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async estimatorOf({ load }: DepthJob, signal: AbortSignal): Promise<DepthEstimator> {
-    const { depthModel, depthQuantize, offline } = resolveLoadOptions(load);
-    const [main] = modelsOf({ load, request: { prompt: "" } }, undefined);
-    const modelFolder = (main && folderHere(main.source)) ?? undefined;
+    const options = resolveLoadOptions(load);
+    const { depthModel, depthQuantize, offline } = options;
+    const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
     const key = JSON.stringify([depthModel, depthQuantize, modelFolder]);
     if (this.#last?.key !== key) {
       const estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline, signal });

@@ -1,8 +1,8 @@
 import { untilAborted } from "../abort.js";
-import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import { isHere } from "../hub/obtain.js";
 import type { DownloadProgress } from "../hub/transfer.js";
-import { modelsOf, type NeededModel } from "./models.js";
+import { modelsOf } from "./models.js";
+import { kindOf, type NeededModel } from "./needed-model.js";
 import { downloadModel } from "./store.js";
 
 type ProgressListener = (progress: DownloadProgress) => void;
@@ -21,15 +21,18 @@ interface JobDownloadOptions {
   /** For the Hub, in place of this machine's. */
   readonly token?: string | undefined;
   /** Downloads only what the job needs for this; everything by default. */
-  readonly purpose?: ModelPurpose | undefined;
+  readonly purpose?: NeededModel["purpose"] | undefined;
 }
 
 /** What decides the models of a job. */
 type ModelUser = Parameters<typeof modelsOf>[0];
 
+/** Jobs that need the same files of a repository have the same key. */
+const keyOf = ({ source, purpose, file }: NeededModel): string => JSON.stringify([source, purpose, file]);
+
 /**
- * Downloads the models of jobs while other jobs run. Each repository is downloaded once at a time: other jobs that need
- * it wait for that download.
+ * Downloads the models of jobs while other jobs run. Each is downloaded once at a time: other jobs that need it wait for
+ * that download.
  */
 export class Downloads {
   readonly #env: NodeJS.ProcessEnv | undefined;
@@ -44,13 +47,13 @@ export class Downloads {
    * The first model of a job that must be downloaded; null if there is none.
    * @param purpose considers only models for this.
    */
-  missing(job: ModelUser, purpose?: ModelPurpose): NeededModel | null {
+  missing(job: ModelUser, purpose?: NeededModel["purpose"]): NeededModel | null {
     const offline = job.load.offline ?? false;
     return (
       modelsOf(job, this.#env).find(
         (needed) =>
           (purpose === undefined || needed.purpose === purpose) &&
-          !isHere(needed.source, { kind: kindFor[needed.purpose], offline, env: this.#env }),
+          !isHere(needed.source, { kind: kindOf(needed), offline, env: this.#env }),
       ) ?? null
     );
   }
@@ -67,22 +70,21 @@ export class Downloads {
     for (;;) {
       signal.throwIfAborted();
       const needed = this.missing(job, purpose);
-      if (!needed || done.has(needed.source.model)) return;
-      const { model } = needed.source;
-      const ongoing = this.#ongoing.get(model);
+      if (!needed || done.has(keyOf(needed))) return;
+      const ongoing = this.#ongoing.get(keyOf(needed));
       if (ongoing) {
         ongoing.listeners.add(onProgress);
         if (ongoing.lastProgress) onProgress(ongoing.lastProgress);
         await untilAborted(ongoing.ended, signal).finally(() => ongoing.listeners.delete(onProgress));
       } else {
         await this.#download(needed, options);
-        done.add(model);
+        done.add(keyOf(needed));
       }
     }
   }
 
   #download(needed: NeededModel, { signal, onProgress, token }: JobDownloadOptions): Promise<unknown> {
-    const { model } = needed.source;
+    const key = keyOf(needed);
     const listeners = new Set([onProgress]);
     const download = downloadModel(
       { ...needed, token },
@@ -94,13 +96,13 @@ export class Downloads {
           for (const listener of listeners) listener(progress);
         },
       },
-    ).finally(() => this.#ongoing.delete(model));
+    ).finally(() => this.#ongoing.delete(key));
     const ended = download.then(
       () => {},
       () => {},
     );
     const ongoing: OngoingDownload = { ended, listeners, lastProgress: null };
-    this.#ongoing.set(model, ongoing);
+    this.#ongoing.set(key, ongoing);
     return download;
   }
 }

@@ -3,21 +3,16 @@
  */
 import { judgeFor } from "../depth/judge.js";
 import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
-import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
-import { defaultDepthModel } from "../options/defaults.js";
-import { resolveLoadOptions } from "../options/index.js";
+import { defaultDepthModel, defaultModel } from "../options/defaults.js";
+import { type ResolvedLoadOptions, resolveLoadOptions } from "../options/index.js";
+import { isCheckpointFile } from "../pipeline/checkpoint-source.js";
+import { kindOf, type NeededModel, neededFile, neededLoras } from "./needed-model.js";
 import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 
-/** A model that a job needs. */
-export interface NeededModel {
-  readonly source: ModelSource;
-  readonly purpose: ModelPurpose;
-}
-
 /**
- * Lists the models of a job in the order in which the pipeline opens them. A depth estimator of its own is needed unless
+ * Lists the models of a job in the order in which the pipeline opens them: LoRAs come first. A depth estimator of its own is needed unless
  * the main model brings one, which is known only once that is on this machine.
  * @throws {OptionError} for an invalid option.
  */
@@ -25,19 +20,35 @@ export function modelsOf(
   { load, request, includeFidelity = false }: Pick<EngineJob, "load" | "request" | "includeFidelity">,
   env: NodeJS.ProcessEnv | undefined,
 ): NeededModel[] {
-  const { model, revision, variant, path, configFrom, depthModel, allowPatterns, ignorePatterns } =
-    resolveLoadOptions(load);
-  const patterns = { allow: allowPatterns, ignore: ignorePatterns };
-  const main: ModelSource = { model, revision, variant, path, patterns };
-  const models: NeededModel[] = [{ source: main, purpose: "generation" }];
+  const options = resolveLoadOptions(load);
+  const { configFrom, depthModel, textEncoder, textEncoder2 } = options;
+  const models = [...neededLoras(options.loras), ...mainModel(options)];
   if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
+  models.push(...neededFile(textEncoder), ...neededFile(textEncoder2));
   if (request.image && !request.depthImage) {
-    const folder = folderHere(main, env);
+    const folder = folderHere(repositoryOf(options), env);
     if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
   }
-  if (includeFidelity)
-    models.push(depthEstimator(judgeFor({ model, depth_model: request.depthImage ? null : depthModel })));
+  if (includeFidelity) {
+    const judge = judgeFor({ model: options.model, depth_model: request.depthImage ? null : depthModel });
+    models.push(depthEstimator(judge));
+  }
   return models;
+}
+
+/** The repository or folder that brings all but a network in a file of its own, and perhaps a depth estimator. */
+export function repositoryOf(options: ResolvedLoadOptions): ModelSource {
+  const { model, revision, variant, path, allowPatterns, ignorePatterns, componentsFrom } = options;
+  return isCheckpointFile(model)
+    ? { model: componentsFrom ?? defaultModel, variant }
+    : { model, revision, variant, path, patterns: { allow: allowPatterns, ignore: ignorePatterns } };
+}
+
+function mainModel(options: ResolvedLoadOptions): NeededModel[] {
+  const source = repositoryOf(options);
+  const { model, revision, loras } = options;
+  if (isCheckpointFile(model)) return [...neededFile(model, { revision }), { source, purpose: "components" }];
+  return [{ source, purpose: "generation", ...(loras.length > 0 && { loras }) }];
 }
 
 const depthEstimator = (depthModel: string | undefined): NeededModel => ({
@@ -91,6 +102,6 @@ export const obtainDepthModel = (
 async function obtain(needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> {
   const { source, purpose } = needed;
   const folder = await downloadModel(needed, options);
-  const kind = purpose === "depth" ? estimatorNameIn(folder) : kindFor[purpose].name;
+  const kind = purpose === "depth" ? estimatorNameIn(folder) : kindOf(needed).name;
   return { model: source.model, kind, folder };
 }

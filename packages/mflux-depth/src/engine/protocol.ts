@@ -4,9 +4,7 @@
  */
 import type { MapAdjustments } from "../depth/adjustments.js";
 import type { SerializedError } from "../errors.js";
-import type { ModelPurpose } from "../families/kinds.js";
 import type { CachedModel } from "../hub/cached-models.js";
-import type { ModelSource } from "../hub/obtain.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { MapFormat } from "../images/map.js";
 import type { PictureFidelity } from "../images/metadata.js";
@@ -15,6 +13,7 @@ import type { Checkpoint } from "../pipeline/checkpoint.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "../pipeline/events.js";
 import type { FluxDepthOptions } from "../pipeline/flux-depth.js";
 import type { planModel } from "../pipeline/plan.js";
+import type { NeededModel } from "./needed-model.js";
 
 type GenerationResult = Extract<GenerationEvent, { type: "result" }>["result"];
 export type Latents = GenerationResult["latents"];
@@ -199,12 +198,7 @@ export type FromSide =
 export type StoreRequest =
   | { readonly type: "list" }
   | { readonly type: "delete"; readonly repository: string; readonly revision?: string | undefined }
-  | {
-      readonly type: "download";
-      readonly source: ModelSource;
-      readonly purpose: ModelPurpose;
-      readonly token?: string | undefined;
-    };
+  | ({ readonly type: "download"; readonly token?: string | undefined } & NeededModel);
 
 export type ToStore =
   | { readonly type: "request"; readonly request: StoreRequest }

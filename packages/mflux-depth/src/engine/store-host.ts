@@ -7,6 +7,7 @@ import { identifyModel } from "../families/identify.js";
 import { kindFor } from "../families/kinds.js";
 import { cachedModels, deleteCached } from "../hub/cached-models.js";
 import { obtainRepository } from "../hub/obtain.js";
+import { kindOf, type NeededModel } from "./needed-model.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import type { FromStore, StoreRequest, ToStore } from "./protocol.js";
 
@@ -28,9 +29,9 @@ async function answer(request: StoreRequest): Promise<FromStore> {
     case "delete":
       return { type: "deleted", deleted: await deleteCached(request.repository, request) };
     case "download": {
-      const { source, purpose, token } = request;
+      const { source, token } = request;
       const { folder } = await obtainRepository(source, {
-        kind: kindFor[purpose],
+        kind: (await isBase(request)) ? kindFor.base : kindOf(request),
         signal: controller.signal,
         onProgress: (progress) => tellOwner({ type: "progress", progress }),
         ...(token !== undefined && {
@@ -40,4 +41,12 @@ async function answer(request: StoreRequest): Promise<FromStore> {
       return { type: "folder", folder };
     }
   }
+}
+
+/** Whether a model is the base of one of the job's LoRAs, which are here by now. */
+async function isBase({ purpose, loras = [] }: NeededModel): Promise<boolean> {
+  if (purpose !== "generation" || loras.length === 0) return false;
+  // Reads the headers of LoRAs with MLX's package.
+  const { hasControlLora } = await import("../pipeline/model.js");
+  return hasControlLora({ loras, offline: true }, { signal: controller.signal });
 }

@@ -270,7 +270,7 @@ export const loadOptions = {
     defaultText: defaultModel,
     flags: ["--components-from"],
     value: "NAME",
-    appliesTo: ["generate", "plan", "save"],
+    appliesTo: ["generate", "plan", "save", "download"],
   },
   textEncoder: {
     kind: { type: "text" },
@@ -278,7 +278,7 @@ export const loadOptions = {
     defaultText: "the model's",
     flags: ["--text-encoder"],
     value: "FILE",
-    appliesTo: ["generate", "plan"],
+    appliesTo: ["generate", "plan", "download"],
   },
   textEncoder2: {
     kind: { type: "text" },
@@ -286,7 +286,7 @@ export const loadOptions = {
     defaultText: "the model's",
     flags: ["--text-encoder-2"],
     value: "FILE",
-    appliesTo: ["generate", "plan"],
+    appliesTo: ["generate", "plan", "download"],
   },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
@@ -312,21 +312,21 @@ export const loadOptions = {
     defaultText: "none; a scale left out is 1",
     flags: ["--lora"],
     value: "FILE|REPO[:FILE] [SCALE]",
-    appliesTo: ["generate", "plan"],
+    appliesTo: ["generate", "plan", "save", "download"],
   },
   bakeLora: {
     kind: { type: "boolean" },
     default: false,
     text: "Merge the LoRAs into the weights before these are quantized: steps take no longer, and scales are fixed.",
     flags: ["--bake-lora"],
-    appliesTo: ["generate", "plan"],
+    appliesTo: ["generate", "plan", "save"],
   },
   loraLenient: {
     kind: { type: "boolean" },
     default: false,
     text: "Use the part of a LoRA that fits the model, and warn about the rest instead of refusing the file.",
     flags: ["--lora-lenient"],
-    appliesTo: ["generate", "plan"],
+    appliesTo: ["generate", "plan", "save"],
   },
   depthQuantize: {
     kind: { type: "choice", values: [8, "none"] },

@@ -1,7 +1,7 @@
 /*
  * Finding a single file of weights: on this machine, or in a repository on the Hub, through the same cache as models.
  */
-import { basename, join, resolve } from "node:path";
+import { basename, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
@@ -32,12 +32,16 @@ export const isCheckpointFile = (model: string): boolean => isFile(model) || fil
 /**
  * Finds a file, and downloads it if it is in a repository and not on this machine.
  * @param source the path of a file, or "owner/name:file".
+ * @param options.companion the name of a file next to it, which is downloaded with it if it exists.
  * @throws {ModelError} when it does not exist or cannot be downloaded.
  * @throws the signal's reason when cancelled.
  */
 export async function findFile(
   source: string,
-  options: Omit<ObtainOptions, "kind"> & { readonly revision?: string | undefined },
+  options: Omit<ObtainOptions, "kind"> & {
+    readonly revision?: string | undefined;
+    readonly companion?: string | null;
+  },
 ): Promise<FoundFile> {
   if (isFile(source)) return { path: resolve(source), name: basename(source), revision: null };
   const named = fileInRepository(source);
@@ -45,20 +49,21 @@ export async function findFile(
   const { repository, file } = named;
   if (/^[/\\]|(^|[/\\])\.\.([/\\]|$)/.test(file))
     throw new ModelError(source, `${file} leads out of the repository`);
-  const { revision, ...obtaining } = options;
+  const { revision, companion = null, ...obtaining } = options;
   const found = await obtainRepository(
     { model: repository, revision },
-    { ...obtaining, kind: fileKind(file) },
+    { ...obtaining, kind: fileKind(file, companion) },
   );
   return { path: join(found.folder, file), name: source, revision: found.revision ?? null };
 }
 
-/** One file of a repository. */
-const fileKind = (file: string): RepositoryKind => ({
+/** One file of a repository, and a small one next to it if there is any. */
+export const fileKind = (file: string, companion: string | null = null): RepositoryKind => ({
   name: file,
   subject: "this request",
   needed: (names) => ({
-    small: [],
+    small:
+      companion === null ? [] : names.filter((name) => name === posix.join(posix.dirname(file), companion)),
     weights: () => [file],
     missing: names.includes(file) ? [] : [file],
   }),

@@ -3,13 +3,13 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream, readdirSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile, isFolder } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import { isRepositoryName } from "../hub/repository.js";
-import { type FoundFile, fileInRepository, findFile } from "./checkpoint-source.js";
+import { type FoundFile, fileInRepository, fileKind, findFile } from "./checkpoint-source.js";
 
 /** The file of a LoRA on this machine. */
 export interface LoraFile extends FoundFile {
@@ -48,7 +48,11 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
     const path = join(folder, chooseFile(source, readdirSync(folder)));
     return { path, name: basename(folder), revision: null };
   }
-  if (isFile(source) || fileInRepository(source)) return findFile(source, options);
+  if (isFile(source) || fileInRepository(source))
+    return findFile(source, {
+      ...options,
+      companion: companionOf(source),
+    });
   if (!isRepositoryName(source))
     throw new ModelError(
       source,
@@ -58,6 +62,20 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
   const found = await obtainRepository({ model: source }, { ...options, kind: loraKind(source) });
   const chosen = chooseFile(source, readdirSync(found.folder));
   return { name: source, path: join(found.folder, chosen), revision: found.revision ?? null };
+}
+
+/** The name of the file that says how strong a LoRA is, which lies next to it; null if its own file says that. */
+const companionOf = (source: string): string | null =>
+  posix.basename(source.replace(/^.*:/, "")) === usualNames[1] ? peftConfig : null;
+
+/** A LoRA in a repository on the Hub: its repository, and the files that it needs; null for one on this machine. */
+export function loraRepository(
+  source: string,
+): { readonly repository: string; readonly kind: RepositoryKind } | null {
+  if (isFolder(source) || isFile(source)) return null;
+  const named = fileInRepository(source);
+  if (named) return { repository: named.repository, kind: fileKind(named.file, companionOf(source)) };
+  return isRepositoryName(source) ? { repository: source, kind: loraKind(source) } : null;
 }
 
 /** The files of a repository that one LoRA needs. */

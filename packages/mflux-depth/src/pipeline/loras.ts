@@ -16,6 +16,7 @@ import {
   matchAdapter,
   requireMatch,
 } from "../weights/adapters/match.js";
+import { MergedTensors } from "../weights/adapters/merge.js";
 import { type Training, trainingOf } from "../weights/adapters/scaling.js";
 import { adapterBytes } from "../weights/adapters/size.js";
 import type { Preparation } from "../weights/component.js";
@@ -156,6 +157,12 @@ export class Loras {
         for (const { file, dial, training, ...match } of changes)
           await attachAdapters(network, file, match, { dial, training, stored, signal });
         if (isBaked) await bakeAdapters(network, stored, signal);
+      },
+      async merging(network, signal, stored, source) {
+        for (const { file, dial, training, ...match } of changes)
+          await attachAdapters(network, file, match, { dial, training, stored, unread: true, signal });
+        const replaced = changes.flatMap(({ replacements }) => replacements.map(({ path }) => path));
+        return new MergedTensors(network, replaced, source);
       },
     };
   }

@@ -95,9 +95,12 @@ async function findFiles(
   return { repository: { ...found, revision: found.revision ?? files.origin?.revision ?? undefined }, files };
 }
 
-/** Whether one of the LoRAs gives a base model the control that this library's models have. */
-async function hasControlLora(
-  { loras, offline }: ResolvedLoadOptions,
+/**
+ * Whether one of the LoRAs gives a base model the control that this library's models have.
+ * @throws {ModelError} when one does not exist, cannot be downloaded, or is damaged.
+ */
+export async function hasControlLora(
+  { loras, offline }: Pick<ResolvedLoadOptions, "loras" | "offline">,
   obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<boolean> {
   for (const { source } of loras) {
@@ -267,6 +270,8 @@ function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined 
     async apply(...to) {
       for (const one of preparations) await one.apply(...to);
     },
+    // Only LoRAs can be merged, and saving takes no other preparations.
+    ...(preparations[0]!.merging && { merging: preparations[0]!.merging }),
   };
 }
 

@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { MlxError } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../errors.js";
+import { readModelConfigs } from "../families/model-configs.js";
 import { checkDiskSpace, checkNewFolder, writeFolder } from "../files/atomic-folder.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -14,6 +15,7 @@ import {
 } from "../options/index.js";
 import { packageVersion } from "../version.js";
 import { originFile } from "../weights/origin.js";
+import { Loras } from "./loras.js";
 import { findModel, openModel, quantizeNotes } from "./model.js";
 import { copyModelFiles, writeJson } from "./save-files.js";
 import { ModelTensors } from "./save-weights.js";
@@ -57,6 +59,8 @@ export interface SavedModel {
  *
  * Saves the weights as they are in the files: `FluxDepth.load` takes `prepare`, this does not.
  *
+ * LoRAs are merged before the weights are quantized, with `bakeLora`.
+ *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
  * @throws {OptionError} for an option's value.
  * @throws {ModelError} when the model is not found, or its weights do not fit their configs.
@@ -68,6 +72,12 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   const options = resolveLoadOptions({ ...rest, dtype: rest.dtype ?? "bfloat16" });
   if (typeof path !== "string" || path.trim() === "")
     throw new OptionError("path", "path is required: the folder to create.");
+  if (options.loras.length > 0 && !options.bakeLora)
+    throw new OptionError(
+      "loras",
+      "Saving merges LoRAs into the weights: set bakeLora for that. To keep them separate, save the model without them, and name them when you load it.",
+      { code: "option-conflict" },
+    );
   const listener = new Listener(onProgress);
   using job = listener.job(cancel);
   const { signal } = job;
@@ -77,7 +87,11 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
 
   const { repository, files } = await findModel(options, { signal, onProgress: listener.tell });
   const bits = files.storedBits ?? options.quantize;
-  using tensors = await ModelTensors.of(openModel(files, options, "cpu"));
+  const loras = await Loras.open(options, files.family, readModelConfigs(files), {
+    signal,
+    onProgress: listener.tell,
+  });
+  using tensors = await ModelTensors.of(openModel(files, options, "cpu", { loras }), signal);
   const totalBytes = tensors.bytes;
   await checkDiskSpace(target, totalBytes);
   let bytes = 0;
@@ -98,6 +112,7 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
         revision: repository.revision ?? null,
         quantize: bits,
         dtype: options.dtype,
+        ...(loras.states.length > 0 && { loras: loras.states }),
       });
       signal.throwIfAborted();
     });
@@ -107,6 +122,6 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
       cause: error,
     });
   }
-  const notes = [...files.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
+  const notes = [...files.notes, ...loras.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
   return { path, bytes: totalBytes, quantize: bits, notes };
 }

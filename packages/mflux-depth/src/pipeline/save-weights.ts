@@ -51,9 +51,10 @@ export class ModelTensors implements Disposable {
 
   /**
    * Collects the tensors of a model. Every checkpoint is opened and checked; no weights are read.
-   * @throws {ModelError} when weights are missing, damaged, or do not fit their config.
+   * @throws {ModelError} when weights are missing, damaged, or do not fit their config, or a LoRA cannot be merged.
+   * @throws the signal's reason.
    */
-  static async of({ family, components, configs }: Model): Promise<ModelTensors> {
+  static async of({ family, components, configs }: Model, signal: AbortSignal): Promise<ModelTensors> {
     const collected = Object.entries(components).map(([name, component]) => ({
       name,
       component,
@@ -70,7 +71,7 @@ export class ModelTensors implements Disposable {
             sources.set(array, { key, finite });
             for (const saved of savedKeys(name, layer + parameter)) tensors.push([saved, array]);
           }
-        });
+        }, signal);
     } catch (error) {
       for (const { sources } of collected) disposeAll(sources);
       throw error;

@@ -36,6 +36,25 @@ export interface Preparation<M extends Module = Module> {
    * @param stored the tensors of the checkpoint under the network's names, unread; they belong to the consumer.
    */
   apply(network: M, signal: AbortSignal, stored: () => Iterable<NamedTensor>): void | Promise<void>;
+  /**
+   * Makes the same change to tensors on their way from the checkpoint, for saving them.
+   * @param network has no weights; what is attached to it is freed with it.
+   * @param source the checkpoint, for messages.
+   */
+  merging?(
+    network: M,
+    signal: AbortSignal,
+    stored: () => Iterable<NamedTensor>,
+    source: string,
+  ): Promise<TensorChanges>;
+}
+
+/** Changes of tensors before they become parameters. */
+export interface TensorChanges {
+  /** The changed tensor, lazily, or the tensor itself. */
+  change(key: string, tensor: MxArray): MxArray;
+  /** @throws {ModelError} when a change was for no tensor that came by. */
+  requireAllUsed(): void;
 }
 
 export interface ComponentOptions<M extends Module> {
@@ -172,17 +191,21 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Passes the parameters to `take`, lazy and in the form in which the module would have them, and keeps none.
+   * Passes the parameters to `take`, lazy and in the form in which the module would have them, and keeps none. What
+   * `prepare` can merge is merged.
    * @throws like {@link get}.
    */
-  async deliver(take: (tensor: DeliveredTensor) => void): Promise<void> {
+  async deliver(take: (tensor: DeliveredTensor) => void, signal: AbortSignal): Promise<void> {
     using module = this.#options.build();
     const checkpoint = this.#open();
     const options = weightOptions({ ...this.#options, matricesAsStored: false }, checkpoint);
     const checks = new Map<string, MxArray>();
+    const stored = (): Iterable<NamedTensor> => storedTensors(checkpoint, options);
+    const changes = await this.#options.prepare?.merging?.(module, signal, stored, checkpoint.source);
     try {
       await loadWeights(module, checkpoint, {
         ...options,
+        ...(changes && { change: (key, tensor) => changes.change(key, tensor) }),
         onTensor: (key, tensor) => checks.set(key, allFinite(tensor)),
         deliver(key, parameters) {
           const finite = checks.get(key)!;
@@ -190,6 +213,7 @@ export class Component<M extends Module> {
           take({ key, parameters, finite });
         },
       });
+      changes?.requireAllUsed();
     } finally {
       for (const finite of checks.values()) finite.dispose();
     }

@@ -10,6 +10,7 @@ import { isSaved, savedTensors } from "./mflux.js";
  * @param options.rename the module's name for a tensor; null for a tensor it does not use.
  * @param options.original the checkpoint that a saved one was made from, to recover a tensor that saving lost.
  * @param options.onTensor receives each tensor, unread, before it becomes a parameter of its key.
+ * @param options.change what a tensor becomes before that, lazily.
  * @param options.deliver receives the parameters instead of the module (see {@link LoadOptions}).
  * @param options.onBytes receives the number of bytes read since its last call.
  * @throws {ModelError} naming the file and the tensor if they do not fit. The module is disposed.
@@ -25,19 +26,22 @@ export async function loadWeights(
     rename?: (name: string) => string | null;
     original?: Checkpoint | null;
     onTensor?: (key: string, tensor: MxArray) => void;
+    change?: (key: string, tensor: MxArray) => MxArray;
     deliver?: NonNullable<LoadOptions["deliver"]>;
     onBytes?: (bytes: number) => void;
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
-  const { dtype, matrices, quantization, deliver, onBytes, onTensor, signal } = options;
+  const { dtype, matrices, quantization, deliver, onBytes, onTensor, change, signal } = options;
   /** The checkpoint's name for each parameter of the module. */
   const storedNames = new Map<string, string>();
   function* renamed(): Generator<readonly [string, MxArray], void> {
     for (const [name, key, tensor] of namedTensors(checkpoint, options)) {
       storedNames.set(key, name);
       onTensor?.(key, tensor);
-      yield [key, tensor];
+      const changed = change?.(key, tensor) ?? tensor;
+      if (changed !== tensor) tensor.dispose();
+      yield [key, changed];
     }
   }
   try {

@@ -48,7 +48,7 @@ export function openSingleFile(path: string): Checkpoint {
   for (const [pattern, what] of foreign)
     if ([...file.entries.keys()].some((name) => pattern.test(name)))
       throw new ModelError(path, `${what}; get the weights as bfloat16, float8 or GGUF`);
-  requireKnownQuantization(file);
+  const quantized = quantizedLayers(file);
   const prefix = prefixes.find((one) => [...file.entries.keys()].some((name) => name.startsWith(one))) ?? "";
   const scales = new Map<string, string>();
   const entries = new Map<string, StoredTensor>();
@@ -61,6 +61,8 @@ export function openSingleFile(path: string): Checkpoint {
       requireScalar(path, name, entry);
       scales.set(`${layer}.weight`, name);
     } else {
+      if (entries.has(own))
+        throw new ModelError(path, `tensor "${own}" occurs with the prefix ${prefix} and without`);
       entries.set(own, entry);
       fileOf.set(own, path);
     }
@@ -68,6 +70,11 @@ export function openSingleFile(path: string): Checkpoint {
   for (const [weight, scale] of scales)
     if (!entries.has(weight))
       throw new ModelError(path, `tensor "${scale}" is the scale of a weight that is missing, ${weight}`);
+  for (const layer of quantized) {
+    const own = ownName(layer, prefix);
+    if (own !== null && !scales.has(`${own}.weight`))
+      throw new ModelError(path, `the scale of the quantized layer "${layer}" is missing`);
+  }
   return {
     ...file,
     entries,
@@ -111,9 +118,9 @@ export function openSingleFile(path: string): Checkpoint {
 
 /** The name of a tensor in its network; null for other networks, markers, and scales of inputs. */
 function ownName(name: string, prefix: string): string | null {
-  if (!name.startsWith(prefix)) return null;
-  const own = name.slice(prefix.length);
-  if (prefix === "" && otherNetworks.test(own)) return null;
+  // Loading refuses a tensor of no known network by its whole name.
+  const own = name.startsWith(prefix) ? name.slice(prefix.length) : name;
+  if (!(prefix !== "" && name.startsWith(prefix)) && otherNetworks.test(name)) return null;
   return own === fileMarker || own.endsWith(layerMarker) || inputScaleSuffix.test(own) ? null : own;
 }
 
@@ -130,16 +137,22 @@ function requireScalar(path: string, name: string, { dtype, shape }: StoredTenso
     );
 }
 
-/** @throws {ModelError} if ComfyUI's metadata or markers name another quantization than scaled float8. */
-function requireKnownQuantization({ source, metadata, entries }: Checkpoint): void {
+/**
+ * The layers that ComfyUI's metadata or markers say are scaled float8.
+ * @throws {ModelError} if they name another quantization.
+ */
+function quantizedLayers({ source, metadata, entries }: Checkpoint): string[] {
+  const listed: string[] = [];
   const text = metadata.get(metadataKey);
   if (text !== undefined) {
     const { layers } = jsonOf(source, metadataKey, text);
-    for (const [layer, value] of Object.entries(isRecord(layers) ? layers : {}))
+    for (const [layer, value] of Object.entries(isRecord(layers) ? layers : {})) {
       requireFloat8(source, layer, value);
+      listed.push(layer);
+    }
   }
   const markers = [...entries].filter(([name]) => name.endsWith(layerMarker));
-  if (markers.length === 0) return;
+  if (markers.length === 0) return listed;
   const { tensors } = readSafetensorsHeader(source);
   const file = openSync(source, "r");
   try {
@@ -152,6 +165,7 @@ function requireKnownQuantization({ source, metadata, entries }: Checkpoint): vo
   } finally {
     closeSync(file);
   }
+  return [...listed, ...markers.map(([name]) => name.slice(0, -layerMarker.length))];
 }
 
 function requireFloat8(source: string, layer: string, value: unknown): void {

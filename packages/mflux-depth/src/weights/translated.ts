@@ -30,6 +30,8 @@ export function translated(
         `tensor "${name}" has the shape [${shape.join(", ")}]; expected ${rows} rows`,
       );
     for (const part of parts) {
+      if (entries.has(part.name))
+        throw new ModelError(file, `tensor "${name}" and another one are both ${part.name}`);
       const share = rows === 0 ? 0 : part.rows / rows;
       entries.set(part.name, {
         dtype,

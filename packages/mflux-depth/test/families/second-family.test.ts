@@ -108,8 +108,8 @@ describe("a family with other components, packing and joining of the control lat
   });
 
   test("is saved with the same number of bytes", async () => {
-    using theirs = await ModelTensors.of(open(rearranged));
-    using ours = await ModelTensors.of(open(flux1Depth));
+    using theirs = await ModelTensors.of(open(rearranged), new AbortController().signal);
+    using ours = await ModelTensors.of(open(flux1Depth), new AbortController().signal);
     assert.equal(theirs.bytes, ours.bytes);
   });
 });

@@ -63,13 +63,15 @@ describe("options selected", () => {
 
   test("for save are those of the weights", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "save")), [
-      ...["model", "revision", "variant", "offline", "componentsFrom", "configFrom", "quantize", "dtype"],
+      ...["model", "revision", "variant", "offline", "componentsFrom", "configFrom"],
+      ...["loras", "bakeLora", "loraLenient", "quantize", "dtype"],
     ]);
   });
 
   test("for download are those of the files", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "download")), [
-      ...["model", "revision", "variant", "configFrom", "depthModel"],
+      ...["model", "revision", "variant", "componentsFrom", "textEncoder", "textEncoder2"],
+      ...["configFrom", "depthModel", "loras"],
     ]);
   });
 

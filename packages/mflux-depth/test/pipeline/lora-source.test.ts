@@ -117,6 +117,20 @@ describe("a LoRA on the Hub", () => {
     assert.deepEqual(fixture.hub.resolved().sort(), ["adapter_config.json", "adapter_model.safetensors"]);
   });
 
+  test("comes with PEFT's config from a folder of a repository, too", async () => {
+    fixture.hub.host(repository, {
+      "more/adapter_config.json": "{}",
+      "more/adapter_model.safetensors": bytes,
+      "adapter_config.json": "{}",
+    });
+    const { path } = await find(`${repository}:more/adapter_model.safetensors`);
+    assert.deepEqual(fixture.hub.resolved().sort(), [
+      "more/adapter_config.json",
+      "more/adapter_model.safetensors",
+    ]);
+    assert.equal(readFileSync(join(path, "../adapter_config.json"), "utf8"), "{}");
+  });
+
   test("that the repository lacks is refused", async () => {
     fixture.hub.host(repository, { "a.safetensors": bytes });
     await assert.rejects(

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
-import { add, memory, scope } from "@mflux-depth/mlx";
+import { add, memory, ones, saveSafetensors, scope } from "@mflux-depth/mlx";
 import { Linear } from "@mflux-depth/mlx/nn";
 import type { FluxDepth, FluxDepthOptions, GenerateOptions } from "../../src/index.js";
 import type { Bits } from "../../src/options/index.js";
@@ -16,6 +17,7 @@ import {
   openWithLoras,
   outputWith,
 } from "../support/adapters.js";
+import { folderPerTest } from "../support/folders.js";
 import { relativeError, values } from "../support/tensors.js";
 import {
   digest,
@@ -31,6 +33,8 @@ const [style, second, text] = ["diffusers", "second", "text-comfy"].map(adapterF
   string,
   string,
 ];
+
+const folder = folderPerTest("mflux-depth-loras");
 
 /** The request of the goldens. */
 const goldenRequest: GenerateOptions = {
@@ -239,6 +243,18 @@ describe("LoRAs merged into the weights", () => {
       // The scales of the groups are held in bfloat16.
       assert.ok(baked < 1e-2, `${bits} bits: relative error ${baked}`);
     }
+  });
+
+  test("give a layer without a bias the bias that they add", async () => {
+    const path = join(folder(), "bias.safetensors");
+    const name = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q";
+    await saveSafetensors(path, new Map([[`${name}.diff_b`, ones([128])]]));
+    const model = await openWithLoras([{ source: path, scale: 0.5 }], { bakeLora: true });
+    const t5 = await model.components.text_encoder_2!.get();
+    const layer = new Map(t5.modules()).get("encoder.block.0.layer.0.SelfAttention.q");
+    assert.ok(layer instanceof Linear && layer.bias);
+    assert.ok(values(layer.bias).every((value) => value === 0.5));
+    model.components.text_encoder_2!.free();
   });
 
   test("leave no adapters behind", async () => {

@@ -22,7 +22,7 @@ import {
   pictureFields,
   sortFields,
 } from "./fields.js";
-import { encodedImage, requireImage } from "./image.js";
+import { encodedImage, requireImage, stoppingRefusal } from "./image.js";
 import { imageStream } from "./image-stream.js";
 import { sizeOf } from "./size.js";
 
@@ -93,10 +93,10 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
       return reply;
     } catch (error) {
       leave(connected.aborted || stopping.aborted ? "left" : "failed");
+      // A stream has told its reader.
+      if (reply.sent) return reply;
       if (connected.aborted) throw new ClientGone();
-      if (stopping.aborted)
-        throw new HttpError(503, "stopping", "The server is stopping; its jobs continue later.");
-      throw error;
+      throw stopping.aborted ? stoppingRefusal() : error;
     }
   }
 

@@ -237,3 +237,15 @@ describe("a request whose client left", () => {
     assert.equal((await withSeed(103)).length, 2);
   });
 });
+
+test("a stream says why it ends when the server stops", async () => {
+  const stopped = await TestServer.start();
+  const response = await stopped.send("POST", "/v1/images/generations", {
+    ...{ prompt: "a red cube", depth_image: base64, steps: 50, size: "512x512" },
+    stream: true,
+  });
+  const reading = response.text();
+  await stopped.stop();
+  assert.match(await reading, /^event: error\ndata: .*"code":"stopping"/m);
+  assert.doesNotMatch(stopped.log, /"level":"error"/);
+});

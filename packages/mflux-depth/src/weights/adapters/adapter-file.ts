@@ -27,7 +27,9 @@ export interface AdapterFile {
 }
 
 /** Dtypes that hold adapters, under safetensors' names. */
-const dtypes: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F8_E4M3"]);
+export const adapterDtypes: ReadonlySet<string> = new Set(["F32", "F16", "BF16", "F8_E4M3"]);
+/** Dtypes that some trainers leave alpha in, a whole number. */
+const alphaDtypes: ReadonlySet<string> = new Set(["I16", "I32", "I64"]);
 
 /**
  * Opens an adapter file: reads and checks its header, no tensors.
@@ -43,7 +45,7 @@ export function openAdapterFile(path: string): AdapterFile {
       strays.push(key);
       continue;
     }
-    if (!dtypes.has(dtype))
+    if (!adapterDtypes.has(dtype) && !(parsed.role === "alpha" && alphaDtypes.has(dtype)))
       throw new ModelError(
         path,
         `tensor "${key}" has the dtype ${dtype}; adapters are floating-point numbers`,

@@ -12,6 +12,7 @@ import {
   divide,
   evaluate,
   fromFp8,
+  greater,
   isfinite,
   loadSafetensors,
   type MxArray,
@@ -25,7 +26,9 @@ import {
   sqrt,
   square,
   stack,
+  subtract,
   sum,
+  where,
 } from "@mflux-depth/mlx";
 import {
   Adapter,
@@ -44,7 +47,7 @@ import { BaseWeights } from "./base-weights.js";
 import type { AdapterRole } from "./keys.js";
 import { type AdapterMatch, gainAxis, type MatchedLayer, type MatchedReplacement } from "./match.js";
 import { factorOf, type Training } from "./scaling.js";
-import { hadamardIsWhole } from "./size.js";
+import { hadamardIsWhole, isForEarlierColumns } from "./size.js";
 import { rowsOf } from "./targets.js";
 
 export interface AttachOptions {
@@ -53,6 +56,8 @@ export interface AttachOptions {
   readonly training: Training;
   /** The tensors of the module's checkpoint under its own names, unread; DoRA needs some before they are quantized. */
   readonly stored: () => Iterable<readonly [key: string, tensor: MxArray]>;
+  /** Whether the module has no weights yet; what is attached is then in float32. */
+  readonly unread?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -66,7 +71,7 @@ export async function attachAdapters(
   module: Module,
   file: AdapterFile,
   { layers, replacements }: Pick<AdapterMatch, "layers" | "replacements">,
-  { dial, training, stored, signal }: AttachOptions,
+  { dial, training, stored, unread = false, signal }: AttachOptions,
 ): Promise<void> {
   const modules = new Map(module.modules());
   const layerAt = (path: string): Linear => {
@@ -80,16 +85,20 @@ export async function attachAdapters(
       .filter((layer) => layer.module.tensors.has("magnitude"))
       .flatMap(({ target }) => target.parts.map(({ path }) => [path, layerAt(path)])),
     stored,
+    { unread },
   );
   try {
     const alphas = await tensors.alphas(layers, signal);
     await tensors.replace(modules, replacements, signal);
+    const released = lastUses(layers);
     for (const layer of layers) {
-      const alpha = alphas.get(layer) ?? training.alphaOf(layer.module.name);
+      const { name } = layer.module;
+      const alpha = alphas.get(layer) ?? training.alphaOf(name);
       const linears = layer.target.parts.map(({ path }) => layerAt(path));
       const parts = await readLayer(layer, {
         tensors,
-        factor: layer.form.rank === null ? 1 : factorOf(layer.form.rank, alpha, training),
+        factor:
+          layer.form.rank === null ? 1 : factorOf(layer.form.rank, alpha, training.isRankStabilized(name)),
         dtypes: linears.map(({ dtype }) => dtype),
         weights: layer.module.tensors.has("magnitude") ? linears.map((linear) => weights.of(linear)) : null,
         signal,
@@ -97,6 +106,7 @@ export async function attachAdapters(
       for (const [index, changes] of parts.entries())
         if (changes.delta || changes.bias || changes.gain)
           linears[index]!.attach(new Adapter(changes.delta, { ...changes, scale: dial }));
+      for (const path of released.get(layer) ?? []) weights.release(layerAt(path));
     }
   } catch (error) {
     throw asModelError(file.path, error);
@@ -104,6 +114,17 @@ export async function attachAdapters(
     tensors.dispose();
     weights[Symbol.dispose]();
   }
+}
+
+/** The layers of the model whose weights are not needed any more once a layer of the file has been read. */
+function lastUses(layers: readonly MatchedLayer[]): ReadonlyMap<MatchedLayer, readonly string[]> {
+  const last = new Map<string, MatchedLayer>();
+  for (const layer of layers)
+    if (layer.module.tensors.has("magnitude"))
+      for (const { path } of layer.target.parts) last.set(path, layer);
+  const paths = new Map<MatchedLayer, string[]>();
+  for (const [path, layer] of last) paths.set(layer, [...(paths.get(layer) ?? []), path]);
+  return paths;
 }
 
 /** The changes to one layer of the model. */
@@ -163,7 +184,13 @@ function changesOf(layer: MatchedLayer, options: ReadOptions): LayerChange[] {
   const deltaFor = deltasOf(layer, tensors, factor);
   const upBias = tensors.maybe(layer, "upBias");
   const diffBias = tensors.maybe(layer, "diffBias");
-  const biases = upBias ? multiply(upBias, factor) : diffBias;
+  const scaled = upBias && multiply(upBias, factor);
+  const biases = scaled && diffBias ? add(scaled, diffBias) : (scaled ?? diffBias);
+  if (weights && isForEarlierColumns(layer)) {
+    const [dtype, weight] = [dtypes[0]!, weights[0]!()];
+    const whole = astype(earlierDora(layer, tensors, { factor, weight }), dtype);
+    return [{ delta: new WholeDelta(whole), bias: biases && astype(biases, dtype), gain: null }];
+  }
   const parts = target.parts.map(({ rows }, index) => {
     const range = [from, from + rows] as const;
     from += rows;
@@ -280,6 +307,32 @@ function hadamardOf(
   return lowRankOf(layer, down, up, factor);
 }
 
+/**
+ * What DoRA adds to the columns of a layer that its base model had, with zeros for the others: gains would change those, too.
+ */
+function earlierDora(
+  layer: MatchedLayer,
+  tensors: AdapterTensors,
+  { factor, weight }: { readonly factor: number; readonly weight: MxArray },
+): MxArray {
+  const columns = layer.form.columns!;
+  const earlier = slice(weight, [null, [0, columns]]);
+  const change = multiply(matmul(tensors.get(layer, "up"), tensors.get(layer, "down")), factor);
+  const adapted = add(earlier, change);
+  const magnitude = tensors.get(layer, "magnitude");
+  const axis = gainAxis(magnitude.shape, { rows: rowsOf(layer.target), columns })!;
+  const norms = sqrt(sum(square(adapted), { axis: axis === "rows" ? 1 : 0 }));
+  const gains = reshape(gainsFor(magnitude, norms), axis === "rows" ? [-1, 1] : [1, -1]);
+  return pad(subtract(multiply(gains, adapted), earlier), [
+    [0, 0],
+    [0, layer.target.columns - columns],
+  ]);
+}
+
+/** Magnitudes divided by norms; 1 where a row or column is zero, which no gain changes. */
+const gainsFor = (magnitudes: MxArray, norms: MxArray): MxArray =>
+  where(greater(norms, 0), divide(reshape(magnitudes, [-1]), norms), 1);
+
 /** DoRA's gains: its magnitudes divided by the norms of the adapted rows, or of the columns of the whole fused matrix. */
 function gainsOf(
   layer: MatchedLayer,
@@ -297,10 +350,10 @@ function gainsOf(
   });
   if (axis === "rows") {
     const all = reshape(magnitude, [-1]);
-    return { axis, values: parts.map(({ range }, i) => divide(cut(all, range, layer), sqrt(squares[i]!))) };
+    return { axis, values: parts.map(({ range }, i) => gainsFor(cut(all, range, layer), sqrt(squares[i]!))) };
   }
   const norms = sqrt(sum(stack(squares), { axis: 0 }));
-  return { axis, values: parts.map(() => divide(reshape(magnitude, [-1]), norms)) };
+  return { axis, values: parts.map(() => gainsFor(magnitude, norms)) };
 }
 
 /**
@@ -341,8 +394,7 @@ class AdapterTensors {
     const { key } = module.tensors.get(role)!;
     const tensor = this.#arrays.get(key);
     if (!tensor) throw new ModelError(this.path, `MLX did not read tensor "${key}"`);
-    // Float8 is read as bytes.
-    return tensor.dtype === "uint8" ? fromFp8(tensor, "float32") : astype(tensor, "float32");
+    return floating(tensor);
   }
 
   maybe(layer: MatchedLayer, role: AdapterRole): MxArray | null {
@@ -386,12 +438,26 @@ class AdapterTensors {
       const tensor = this.#arrays.get(key);
       if (!module || !held || !tensor) throw new Error(`the module has no parameter ${path}`);
       const [name, { dtype }] = held;
-      return [{ module, name, value: scope(() => astype(tensor, dtype)) }];
+      const value = scope(() => astype(floating(tensor), dtype));
+      return [{ module, name, key, value, finite: scope(() => all(isfinite(value))) }];
     });
-    await evaluate(
-      changes.map(({ value }) => value),
-      { signal },
-    );
+    try {
+      await evaluate(
+        changes.map(({ value, finite }) => [value, finite]),
+        { signal },
+      );
+      const damaged = changes.find(({ finite }) => !finite.item());
+      if (damaged)
+        throw new ModelError(
+          this.path,
+          `"${damaged.key}" has values that are not finite numbers; the file is damaged`,
+        );
+    } catch (error) {
+      for (const { value } of changes) value.dispose();
+      throw error;
+    } finally {
+      for (const { finite } of changes) finite.dispose();
+    }
     for (const { module, name, value } of changes) module.replace(name, value);
   }
 
@@ -404,3 +470,7 @@ class AdapterTensors {
     for (const array of this.#arrays.values()) array.dispose();
   }
 }
+
+/** A tensor of the file in float32. Float8 is read as bytes. */
+const floating = (tensor: MxArray): MxArray =>
+  tensor.dtype === "uint8" ? fromFp8(tensor, "float32") : astype(tensor, "float32");

@@ -1,4 +1,4 @@
-import { add, evaluate, multiply, scope } from "@mflux-depth/mlx";
+import { add, evaluate, type MxArray, multiply, scope } from "@mflux-depth/mlx";
 import { Linear, type Module } from "@mflux-depth/mlx/nn";
 import type { NamedTensor } from "../component.js";
 import { BaseWeights } from "./base-weights.js";
@@ -23,7 +23,7 @@ export async function bakeAdapters(
       const weight = weights.of(layer)();
       const merged = layer.adapters.reduce((sum, adapter) => add(sum, adapter.change(weight)), weight);
       const bias = layer.adapters.reduce(
-        (sum, adapter) => (sum && adapter.bias ? add(sum, multiply(adapter.bias, adapter.scale)) : sum),
+        (sum, adapter) => (adapter.bias ? plus(sum, multiply(adapter.bias, adapter.scale)) : sum),
         layer.bias,
       );
       if (bias && bias !== layer.bias) layer.replace("bias", bias);
@@ -37,3 +37,6 @@ export async function bakeAdapters(
     }
   }
 }
+
+/** The sum of biases, of which the layer may have none. */
+const plus = (bias: MxArray | null, change: MxArray): MxArray => (bias ? add(bias, change) : change);

@@ -9,10 +9,15 @@ export class BaseWeights implements Disposable {
   /**
    * @param layers those whose weights are needed, with their paths.
    * @param stored the tensors of the checkpoint under the module's names, unread.
+   * @param options.unread whether the layers have no weights of their own yet.
    */
-  constructor(layers: Iterable<readonly [path: string, layer: Linear]>, stored: () => Iterable<NamedTensor>) {
+  constructor(
+    layers: Iterable<readonly [path: string, layer: Linear]>,
+    stored: () => Iterable<NamedTensor>,
+    { unread = false } = {},
+  ) {
     const needed = new Map<string, Linear>();
-    for (const [path, layer] of layers) if (layer.quantization) needed.set(`${path}.weight`, layer);
+    for (const [path, layer] of layers) if (layer.quantization || unread) needed.set(`${path}.weight`, layer);
     if (needed.size === 0) return;
     for (const [key, tensor] of stored()) {
       const layer = needed.get(propertyPath(key));

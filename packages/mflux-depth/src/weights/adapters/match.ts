@@ -1,5 +1,5 @@
 import { ModelError } from "../../errors.js";
-import type { AdapterFile, AdapterModule } from "./adapter-file.js";
+import { type AdapterFile, type AdapterModule, adapterDtypes } from "./adapter-file.js";
 import { type AdapterForm, type AdapterProblem, formOf } from "./form.js";
 import { foreignKind } from "./keys.js";
 import { type AdapterNames, type AdapterTarget, type Replacement, rowsOf } from "./targets.js";
@@ -28,8 +28,8 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
   const replacements: MatchedReplacement[] = [];
   const problems: AdapterProblem[] = [];
   for (const key of strays) {
-    const replacement = names.replacement(key);
-    const found = entries.get(key)!.shape;
+    const { dtype, shape: found } = entries.get(key)!;
+    const replacement = adapterDtypes.has(dtype) ? names.replacement(key) : undefined;
     if (!replacement)
       problems.push({ kind: "unknown", key, reason: foreignKind(key) ?? names.otherModel(key) });
     else if (sameShape(found, [replacement.size])) replacements.push({ ...replacement, key });

@@ -13,7 +13,9 @@ import type { AdapterFile } from "./adapter-file.js";
 export interface Training {
   /** Alpha of a layer without an alpha of its own, by the name of the layer; null if unknown. */
   readonly alphaOf: (name: string) => number | null;
-  /** Rank-stabilized LoRA: the factor is alpha / √rank. (Kalajdzievski, 2023.) */
+  /** Whether a layer is rank-stabilized: its factor is alpha / √rank. (Kalajdzievski, 2023.) */
+  readonly isRankStabilized: (name: string) => boolean;
+  /** Whether any layer is. */
   readonly rankStabilized: boolean;
 }
 
@@ -32,14 +34,17 @@ export function trainingOf({ path, metadata }: AdapterFile): Training {
   const configs: PeftConfig[] = [];
   const fromDiffusers = metadata.get(diffusersKey);
   if (fromDiffusers !== undefined)
-    configs.push(...splitByComponent(jsonOf(path, diffusersKey, fromDiffusers)));
+    configs.push(...splitByComponent(path, jsonOf(path, diffusersKey, fromDiffusers)));
   const folder = dirname(path);
   if (basename(path) === peftWeights && existsSync(join(folder, peftConfig)))
-    configs.push(peftConfigOf("", readConfig(folder, peftConfig)));
+    configs.push(peftConfigOf(join(folder, peftConfig), "", readConfig(folder, peftConfig)));
   const kohya = metadata.get(kohyaKey);
   const kohyaStabilizes = kohya !== undefined && isTrue(jsonOf(path, kohyaKey, kohya).rs_lora);
   return {
     rankStabilized: kohyaStabilizes || configs.some((config) => config.rankStabilized),
+    isRankStabilized: (name) =>
+      kohyaStabilizes ||
+      configs.some(({ component, rankStabilized }) => rankStabilized && name.startsWith(component)),
     alphaOf(name) {
       for (const { component, alpha, alphas } of configs) {
         if (!name.startsWith(component)) continue;
@@ -53,7 +58,7 @@ export function trainingOf({ path, metadata }: AdapterFile): Training {
 }
 
 /** `alpha / rank`, or `alpha / √rank`. Without an alpha, it equals the rank; LyCORIS takes 0 to mean that, too. */
-export function factorOf(rank: number, alpha: number | null, { rankStabilized }: Training): number {
+export function factorOf(rank: number, alpha: number | null, rankStabilized: boolean): number {
   if (alpha === null || alpha === 0) return rankStabilized && alpha === 0 ? Math.sqrt(rank) : 1;
   return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 }
@@ -67,18 +72,28 @@ interface PeftConfig {
   readonly rankStabilized: boolean;
 }
 
-function splitByComponent(flat: Readonly<Record<string, unknown>>): PeftConfig[] {
+function splitByComponent(source: string, flat: Readonly<Record<string, unknown>>): PeftConfig[] {
   const configs = new Map<string, Record<string, unknown>>();
   for (const [key, value] of Object.entries(flat)) {
     const dot = key.indexOf(".");
     const component = key.slice(0, dot + 1);
     configs.set(component, { ...configs.get(component), [key.slice(dot + 1)]: value });
   }
-  return Array.from(configs, ([component, config]) => peftConfigOf(component, config));
+  return Array.from(configs, ([component, config]) => peftConfigOf(source, component, config));
 }
 
-function peftConfigOf(component: string, config: Readonly<Record<string, unknown>>): PeftConfig {
+function peftConfigOf(
+  source: string,
+  component: string,
+  config: Readonly<Record<string, unknown>>,
+): PeftConfig {
   const { lora_alpha: alpha, alpha_pattern: patterns, use_rslora: rankStabilized } = config;
+  const refused = Object.keys(isRecord(patterns) ? patterns : {}).find((name) => !/^[\w.-]+$/.test(name));
+  if (refused !== undefined)
+    throw new ModelError(
+      source,
+      `its alpha_pattern has the regular expression ${JSON.stringify(refused)}; only names of layers are read, so the strength of its layers is unknown`,
+    );
   return {
     component,
     alpha: typeof alpha === "number" && Number.isFinite(alpha) ? alpha : null,

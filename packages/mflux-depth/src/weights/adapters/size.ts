@@ -16,7 +16,9 @@ export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes:
   const matrices = (): number => {
     switch (form.kind) {
       case "low-rank":
-        return lowRank(form.rank!);
+        return module.tensors.has("magnitude") && isForEarlierColumns({ form, target })
+          ? rows * columns
+          : lowRank(form.rank!);
       case "hadamard":
         return hadamardIsWhole(form.rank! * shape("hada_w2_a")[1]!, rows, columns)
           ? rows * columns
@@ -43,6 +45,10 @@ export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes:
   );
   return valueBytes * (matrices() + biases + gains);
 }
+
+/** Whether a layer is that of the model that this one was made from, with fewer inputs. */
+export const isForEarlierColumns = ({ form, target }: Pick<MatchedLayer, "form" | "target">): boolean =>
+  form.kind === "low-rank" && form.columns! < target.columns;
 
 /** Whether the product of two low-rank matrices, element by element, takes less memory as a whole matrix. */
 export const hadamardIsWhole = (rank: number, rows: number, columns: number): boolean =>

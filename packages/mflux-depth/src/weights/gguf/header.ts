@@ -72,6 +72,7 @@ function parse(cursor: Cursor): GgufHeader {
   const alignment = fields.get("general.alignment") ?? 32;
   if (
     typeof alignment !== "number" ||
+    !Number.isInteger(alignment) ||
     alignment < 8 ||
     alignment > 4096 ||
     (alignment & (alignment - 1)) !== 0

@@ -10,16 +10,29 @@ import {
   loadSafetensors,
   type MxArray,
   matmul,
+  memory,
+  multiply,
   ones,
   saveSafetensors,
   slice,
+  sqrt,
+  square,
+  sum,
+  zeros,
   zerosLike,
 } from "@mflux-depth/mlx";
-import { runStages } from "@mflux-depth/mlx/nn";
+import { Linear, runStages } from "@mflux-depth/mlx/nn";
 import type { ClipTextEncoder } from "../../../src/models/clip.js";
 import type { T5Encoder } from "../../../src/models/t5.js";
+import type { Model } from "../../../src/pipeline/model.js";
+import { openAdapterFile } from "../../../src/weights/adapters/adapter-file.js";
+import { attachAdapters } from "../../../src/weights/adapters/attach.js";
+import { matchAdapter } from "../../../src/weights/adapters/match.js";
+import { trainingOf } from "../../../src/weights/adapters/scaling.js";
+import { openCheckpoint } from "../../../src/weights/checkpoint.js";
 import { adapterFile, expected, openWithLoras, outputWith, rewritten } from "../../support/adapters.js";
 import { relativeError, values } from "../../support/tensors.js";
+import { bundled } from "../../support/tiny-world.js";
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-adapters-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -148,6 +161,106 @@ describe("whole matrices", () => {
       expected("plain").map((value) => value - 0.5),
     );
     assert.ok(error < tolerance, `relative error ${error}`);
+  });
+
+  test("add to the bias that a LoRA has of its own", async () => {
+    const path = join(folder, "biases.safetensors");
+    const name = "diffusion_model.final_layer.linear";
+    await saveSafetensors(
+      path,
+      new Map([
+        [`${name}.lora_A.weight`, zeros([1, 192])],
+        [`${name}.lora_B.weight`, zeros([64, 1])],
+        [`${name}.lora_B.bias`, ones([64])],
+        [`${name}.diff_b`, ones([64])],
+      ]),
+    );
+    const error = relativeError(
+      await outputWith([path]),
+      expected("plain").map((value) => value + 2),
+    );
+    assert.ok(error < tolerance, `relative error ${error}`);
+  });
+});
+
+describe("DoRA", () => {
+  const name = "transformer.x_embedder";
+  /** The weight of the input layer, whose first 64 columns FLUX.1-dev has, too. */
+  const weightOf = async (model: Model): Promise<MxArray> => {
+    const transformer = await model.components.transformer!.get();
+    const layer = new Map(transformer.modules()).get("xEmbedder");
+    assert.ok(layer instanceof Linear);
+    return layer.weight;
+  };
+
+  for (const axis of ["rows", "columns"] as const)
+    test(`of FLUX.1-dev's input layer, over ${axis}, leaves the control latents alone`, async () => {
+      const plain = await openWithLoras([]);
+      const weight = astype(firstColumns(await weightOf(plain)), "float32");
+      const along = axis === "rows" ? 1 : 0;
+      const norms = sqrt(sum(square(weight), { axis: along, keepDims: true }));
+      const path = join(folder, `dora-${axis}.safetensors`);
+      // Magnitudes of twice the norms double the weight.
+      await saveSafetensors(
+        path,
+        new Map([
+          [`${name}.lora_A.weight`, zeros([1, 64])],
+          [`${name}.lora_B.weight`, zeros([192, 1])],
+          [`${name}.dora_scale`, multiply(norms, 2)],
+        ]),
+      );
+      const whole = join(folder, `whole-${axis}.safetensors`);
+      const change = concatenate([weight, zerosLike(weight)], 1);
+      await saveSafetensors(whole, new Map([[`${name}.diff`, change]]));
+      plain.components.transformer!.free();
+      const error = relativeError(await outputWith([path]), await outputWith([whole]));
+      assert.ok(error < tolerance, `relative error ${error}`);
+    });
+
+  test("leaves rows of zeros as they are", async () => {
+    const path = join(folder, "zeros.safetensors");
+    const layer = "transformer.transformer_blocks.0.attn.to_q";
+    const { arrays } = loadSafetensors(join(bundled, "transformer/diffusion_pytorch_model.safetensors"));
+    const weight = astype(arrays.get("transformer_blocks.0.attn.to_q.weight")!, "float32");
+    await saveSafetensors(
+      path,
+      new Map([
+        [`${layer}.diff`, multiply(weight, -1)],
+        [`${layer}.dora_scale`, ones([192, 1])],
+      ]),
+    );
+    assert.ok((await outputWith([path])).every(Number.isFinite));
+  });
+
+  test("holds one layer's unquantized weight at a time", async () => {
+    const path = await rewritten("diffusers", folder, (key, tensor) =>
+      key.endsWith(".lora_B.weight")
+        ? [
+            [key, tensor],
+            [key.replace(".lora_B.weight", ".lora_magnitude_vector"), ones([tensor.shape[0]!])],
+          ]
+        : [[key, tensor]],
+    );
+    const { components, family, configs } = await openWithLoras([], { quantize: 4 });
+    const transformer = await components.transformer!.get();
+    const checkpoint = openCheckpoint(join(bundled, "transformer"));
+    const file = openAdapterFile(path);
+    const match = matchAdapter(file, family.adapterNames(configs));
+    memory.clearCache();
+    const before = memory.activeMemory();
+    memory.resetPeakMemory();
+    await attachAdapters(transformer, file, match, {
+      dial: { scale: 1 },
+      training: trainingOf(file),
+      stored: () => checkpoint.tensors(),
+      signal: new AbortController().signal,
+    });
+    const left = memory.activeMemory() - before;
+    const peak = memory.peakMemory() - before;
+    components.transformer!.free();
+    const largest = Math.max(...Array.from(checkpoint.entries.values(), ({ bytes }) => bytes));
+    // As stored, and in float32 with what is added, and their squares.
+    assert.ok(peak - left < 8 * largest, `${peak - left} bytes, the largest weight has ${largest}`);
   });
 });
 

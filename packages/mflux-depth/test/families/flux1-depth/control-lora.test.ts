@@ -11,8 +11,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { loadSafetensors, type MxArray, saveSafetensors, slice } from "@mflux-depth/mlx";
-import { FluxDepth, type LoadOptions } from "../../../src/index.js";
+import { astype, loadSafetensors, type MxArray, multiply, saveSafetensors, slice } from "@mflux-depth/mlx";
+import { FluxDepth, type LoadOptions, saveModel } from "../../../src/index.js";
 import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { relativeError, values } from "../../support/tensors.js";
@@ -70,6 +70,14 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
     assert.ok(error < 5e-3, `relative error ${error}`);
   });
 
+  test("saved as a model of its own, at 0.85", async () => {
+    const path = join(folder, "saved");
+    const loras = [{ source: control, scale: 0.85 }];
+    await saveModel({ model: base, loras, bakeLora: true, quantize: "none", dtype: "float32", path });
+    const error = relativeError(await outputWith([], { model: path }), expected("control-0.85"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+
   test("with the transformer in one file", async () => {
     const model = join(base, "transformer/diffusion_pytorch_model.safetensors");
     const found = await outputWith([control], { model, componentsFrom: "tiny-world" });
@@ -100,6 +108,29 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
     });
     const error = relativeError(latents.data, expected("control-1.latents"));
     assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+});
+
+describe("the norms of the depth LoRA", () => {
+  const rewritten = async (name: string, change: (norm: MxArray) => MxArray): Promise<string> => {
+    const { arrays } = loadSafetensors(control);
+    const path = join(folder, `${name}.safetensors`);
+    const changed = [...arrays].map(([key, tensor]): [string, MxArray] => [
+      key,
+      key.endsWith("_norm.scale") ? change(tensor) : tensor,
+    ]);
+    await saveSafetensors(path, new Map(changed));
+    return path;
+  };
+
+  test("are refused when they are not finite", async () => {
+    const path = await rewritten("nan", (norm) => multiply(norm, Number.NaN));
+    await assert.rejects(outputWith([path]), modelError(/_norm\.scale" has values that are not finite/));
+  });
+
+  test("are refused when they are integers", async () => {
+    const path = await rewritten("integers", (norm) => astype(norm, "int32"));
+    await assert.rejects(outputWith([path]), modelError(/belong to no layer of this model.*_norm\.scale/));
   });
 });
 

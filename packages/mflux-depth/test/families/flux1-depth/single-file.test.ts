@@ -244,6 +244,45 @@ describe("a transformer in one file is refused", () => {
     await refuse(rows, /is F32 \[448\]; expected one number in float32 for each weight/);
   });
 
+  test("if a layer is marked as quantized and has no scale", async () => {
+    const path = await changed("fp8-comfy-quant", (key, tensor) =>
+      key.endsWith("single_blocks.0.linear1.weight_scale") ? [] : [[key, tensor]],
+    );
+    await refuse(
+      path,
+      /the scale of the quantized layer "model\.diffusion_model\.single_blocks\.0\.linear1" is missing/,
+    );
+  });
+
+  test("if a tensor of no known network lies next to it", async () => {
+    const path = await changed("bfl", (key, tensor) => [
+      [`model.diffusion_model.${key}`, tensor],
+      ["extra.weight", ones([1])],
+    ]);
+    const model = await openOneFile(path);
+    await assert.rejects(
+      model.components.transformer!.get(),
+      modelError(/tensor "extra\.weight" does not belong to this model/),
+    );
+  });
+
+  test("if a tensor occurs with the prefix and without", async () => {
+    const path = await changed("bfl", (key, tensor) => [
+      [`model.diffusion_model.${key}`, tensor],
+      ...(key === "img_in.bias" ? ([[key, ones([64])]] as const) : []),
+    ]);
+    await refuse(path, /"img_in\.bias" occurs with the prefix model\.diffusion_model\. and without/);
+  });
+
+  test("if it has a layer fused and in parts", async () => {
+    const path = await changed("bfl", (key, tensor) => [
+      [key, tensor],
+      ...(key === "img_in.bias" ? ([["x_embedder.bias", ones([64])]] as const) : []),
+    ]);
+    const files = await open(path);
+    assert.throws(() => files.denoiser!.open(), modelError(/and another one are both x_embedder\.bias/));
+  });
+
   test("if a tensor has other rows than its parts", async () => {
     const path = await changed("bfl", (key, tensor) => [
       [key, key === "single_blocks.1.linear1.bias" ? ones([447]) : tensor],

@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { multiply } from "@mflux-depth/mlx";
+import { array, multiply } from "@mflux-depth/mlx";
 import { adapterFile, expected, outputWith, rewritten } from "../../support/adapters.js";
 import { relativeError } from "../../support/tensors.js";
 
@@ -51,6 +51,31 @@ describe("the strength of an adapter's layers", () => {
       new Map(Object.entries(own)),
     );
     await isStyle(path);
+  });
+
+  test("is unknown with regular expressions for layers, which are refused", async () => {
+    const config = { lora_alpha: 4, alpha_pattern: { "blocks\\.[0-3]\\..*": 8 } };
+    const path = await multiplied(1, diffusersMetadata(config));
+    await assert.rejects(outputWith([path]), /alpha_pattern has the regular expression "blocks/);
+  });
+
+  test("is rank-stabilized only in the components that say so", async () => {
+    const other = { "text_encoder.lora_alpha": 4, "text_encoder.use_rslora": true };
+    const own = diffusersMetadata({ lora_alpha: 4 }).lora_adapter_metadata!;
+    await isStyle(
+      await multiplied(1, { lora_adapter_metadata: JSON.stringify({ ...JSON.parse(own), ...other }) }),
+    );
+  });
+
+  test("may be a whole number", async () => {
+    const path = await rewritten("kohya", folder, (key, tensor) => {
+      if (key.endsWith(".alpha")) return [[key, array(Int32Array.of(2), { dtype: "int32", shape: [] })]];
+      return [[key, tensor]];
+    });
+    const floats = await rewritten("kohya", folder, (key, tensor) => [
+      [key, key.endsWith(".alpha") ? array(Float32Array.of(2), { shape: [] }) : tensor],
+    ]);
+    assert.deepEqual(await outputWith([path]), await outputWith([floats]));
   });
 
   test("comes from PEFT's config next to adapter_model.safetensors", async () => {

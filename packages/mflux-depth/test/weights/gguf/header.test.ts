@@ -117,6 +117,16 @@ describe("the header of a GGUF file", () => {
       () => header(0, 1).text("general.alignment").u32(4).u32(33),
       /expected a power of two/,
     ],
+    [
+      "an alignment that is no number",
+      () => header(0, 1).text("general.alignment").u32(6).u32(0x7fc00000),
+      /general\.alignment is null; expected a power of two/,
+    ],
+    [
+      "a fractional alignment",
+      () => header(0, 1).text("general.alignment").u32(6).u32(0x41080000),
+      /general\.alignment is 8\.5; expected a power of two/,
+    ],
     ["many axes", () => header(1).text("a").u32(9), /has 9 axes/],
     ["an axis of 0", () => header(1).tensor("a", [0], 0, 0), /has the shape \[0\]/],
     ["an endless axis", () => header(1).tensor("a", [2n ** 40n], 0, 0), /has the shape \[1099511627776\]/],
