@@ -148,18 +148,23 @@ const printEstimator = ({ name, estimator, folder, ...weights }: InspectedEstima
     ["tensors", `${weights.tensors}`],
   ]);
 
+function fitOf({ fits, isControl, model, components }: InspectedAdapter): string {
+  if (fits) return `${model}, with every key`;
+  return isControl || components.length === 0 ? `not ${model}` : `${model}, only in part`;
+}
+
 function printAdapter(found: InspectedAdapter): string {
-  const { components, fits, problems, model } = found;
+  const { components, problems } = found;
   return [
     table([
-      ["LoRA", found.name],
+      [found.isControl ? "depth LoRA" : "LoRA", found.name],
       ["written by", found.writtenBy.join("; ") || "unknown"],
       ["file", found.path],
       ["sha256", found.sha256],
       ["size", describeBytes(found.bytes)],
       ["numbers", numbersOf(found)],
       ...(found.rankStabilized ? [["strength", "rank-stabilized: alpha / √rank"]] : []),
-      ["fits", fits ? `${model}, with every key` : `${model}, only in part`],
+      ["fits", fitOf(found)],
     ]),
     ...(components.length > 0
       ? [

@@ -21,10 +21,10 @@ export function modelsOf(
   env: NodeJS.ProcessEnv | undefined,
 ): NeededModel[] {
   const options = resolveLoadOptions(load);
-  const { configFrom, depthModel, textEncoder, textEncoder2 } = options;
+  const { configFrom, depthModel, textEncoder, textEncoder2, vae } = options;
   const models = [...neededLoras(options.loras), ...mainModel(options)];
   if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
-  models.push(...neededFile(textEncoder), ...neededFile(textEncoder2));
+  models.push(...[textEncoder, textEncoder2, vae].flatMap((file) => neededFile(file)));
   if (request.image && !request.depthImage) {
     const folder = folderHere(repositoryOf(options), env);
     if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));

@@ -288,6 +288,14 @@ export const loadOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan", "download"],
   },
+  vae: {
+    kind: { type: "text" },
+    text: "The VAE in a file of its own, with diffusers' or Black Forest Labs' names: FILE or REPO:FILE.",
+    defaultText: "the model's",
+    flags: ["--vae"],
+    value: "FILE",
+    appliesTo: ["generate", "plan", "download"],
+  },
   /** Models saved by mflux have no configs of their own. */
   configFrom: {
     kind: { type: "text" },

@@ -124,7 +124,7 @@ export class FluxDepth {
     const { signal } = job;
     signal.throwIfAborted();
     const settings = computeSettingsOf(options);
-    const { repository, files, encoders } = await findModel(options, { signal, onProgress: progress.tell });
+    const { repository, files, ownFiles } = await findModel(options, { signal, onProgress: progress.tell });
     signal.throwIfAborted();
     const loras = await Loras.open(options, files.family, readModelConfigs(files), {
       signal,
@@ -132,7 +132,7 @@ export class FluxDepth {
     });
     const model = openModel(files, options, settings.device, {
       loras,
-      encoders,
+      ownFiles,
       onProgress: progress.tell,
       prepare,
     });

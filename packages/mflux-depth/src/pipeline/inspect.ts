@@ -95,6 +95,8 @@ export interface InspectedAdapter extends WeightStatistics {
   /** The programs whose names the keys have. */
   readonly writtenBy: readonly string[];
   readonly rankStabilized: boolean;
+  /** Whether it makes the family's base model take control images: Black Forest Labs' depth LoRA for FLUX.1-dev. */
+  readonly isControl: boolean;
   /** The model that it was compared with: "FLUX.1 Depth", or the name of the given model. */
   readonly model: string;
   readonly components: readonly AdaptedComponent[];
@@ -242,7 +244,8 @@ function inspectEstimator(name: string, folder: string): InspectedEstimator {
 async function inspectAdapter(name: string, options: LoadOptions): Promise<InspectedAdapter> {
   const found = await findLora(name, { offline: true });
   const file = openAdapterFile(found.path);
-  const { model, names } = await modelToCompare(options);
+  const isControl = defaultFamily.controlLora.matches(file);
+  const { model, names, refusal } = await modelToCompare(options, isControl ? name : null);
   const { layers, problems } = matchAdapter(file, names);
   if (layers.length === 0 && problems.every((one) => one.kind === "unknown" && one.reason === null))
     throw new ModelError(name, "its keys belong to no model that this program knows");
@@ -252,24 +255,41 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
     path: found.path,
     sha256: found.sha256,
     ...statisticsOf(file.entries.values()),
-    writtenBy: [...new Set(layers.map(({ target }) => target.writtenBy))],
+    writtenBy: isControl ? ["Black Forest Labs"] : [...new Set(layers.map(({ target }) => target.writtenBy))],
     rankStabilized: trainingOf(file).rankStabilized,
+    isControl,
     model,
     components: adaptedComponents(layers),
-    fits: problems.length === 0,
-    problems: problems.length > 0 ? describeProblems(problems) : null,
+    fits: refusal === null && problems.length === 0,
+    problems: refusal ?? (problems.length > 0 ? describeProblems(problems) : null),
   };
 }
 
-/** The names of the given model's layers, or of the published model's. */
-async function modelToCompare(options: LoadOptions): Promise<{ model: string; names: AdapterNames }> {
+/**
+ * The names of the given model's layers, or of the published model's.
+ * @param control a LoRA that needs the base model; `refusal` says why the given model is not that.
+ */
+async function modelToCompare(
+  options: LoadOptions,
+  control: string | null,
+): Promise<{ model: string; names: AdapterNames; refusal: string | null }> {
   if (options.model === undefined || options.model === null) {
     const family: Family = defaultFamily;
     const configs = readModelConfigs({ family, configs: family.publishedConfigs, denoiser: null });
-    return { model: family.name, names: family.adapterNames(configs) };
+    const model = control === null ? family.name : family.baseKind.name;
+    return { model, names: family.adapterNames(configs), refusal: null };
   }
-  const { repository, files } = await findModel(resolveLoadOptions({ ...options, offline: true }));
-  return { model: repository.name, names: files.family.adapterNames(readModelConfigs(files)) };
+  const compared = async (loras: readonly string[], refusal: string | null) => {
+    const { repository, files } = await findModel(resolveLoadOptions({ ...options, loras, offline: true }));
+    return { model: repository.name, names: files.family.adapterNames(readModelConfigs(files)), refusal };
+  };
+  if (control === null) return compared([], null);
+  try {
+    return await compared([control], null);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return compared([], error.message);
+  }
 }
 
 function adaptedComponents(layers: readonly MatchedLayer[]): AdaptedComponent[] {

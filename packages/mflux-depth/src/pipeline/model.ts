@@ -27,15 +27,15 @@ import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
-/** Paths of text encoders in files of their own, by component. */
-export type EncoderFiles = Readonly<Record<string, string>>;
+/** Paths of components in files of their own, by component. */
+export type ComponentFiles = Readonly<Record<string, string>>;
 
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
 export interface FoundModel {
   readonly repository: Repository;
   readonly files: ModelFiles;
   /** The files of components that the options name, by component. */
-  readonly encoders: EncoderFiles;
+  readonly ownFiles: ComponentFiles;
 }
 
 /**
@@ -47,31 +47,34 @@ export async function findModel(
   obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const found = await findFiles(options, obtaining);
-  return { ...found, encoders: await findEncoders(options, found.files, obtaining) };
+  return { ...found, ownFiles: await findOwnFiles(options, found.files, obtaining) };
 }
 
 /**
- * Finds the text encoders that the options name.
+ * Finds the text encoders and the autoencoder that the options name.
  * @throws {ModelError} when one does not exist or cannot be downloaded.
  */
-async function findEncoders(
-  { textEncoder, textEncoder2, offline }: ResolvedLoadOptions,
+async function findOwnFiles(
+  { textEncoder, textEncoder2, vae, offline }: ResolvedLoadOptions,
   { family }: ModelFiles,
   obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<EncoderFiles> {
-  const encoders: Record<string, string> = {};
-  for (const [index, source] of [textEncoder, textEncoder2].entries()) {
-    const component = family.text[index]?.component;
+): Promise<ComponentFiles> {
+  const named = [
+    [family.text[0]?.component, textEncoder],
+    [family.text[1]?.component, textEncoder2],
+    [family.autoencoding.component, vae],
+  ] as const;
+  const files: Record<string, string> = {};
+  for (const [component, source] of named)
     if (source !== undefined && component !== undefined)
-      encoders[component] = (await findFile(source, { ...obtaining, offline })).path;
-  }
-  return encoders;
+      files[component] = (await findFile(source, { ...obtaining, offline })).path;
+  return files;
 }
 
 async function findFiles(
   options: ResolvedLoadOptions,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "encoders">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
   const isBase = await hasControlLora(options, { signal, onProgress });
   if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
@@ -119,7 +122,7 @@ async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
   isBase: boolean,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "encoders">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
   const components = await obtainRepository(
@@ -127,7 +130,7 @@ async function findDenoiser(
     { ...obtaining, kind: kindFor.components },
   );
   const files = openDenoiserFile(file.path, components.folder, isBase);
-  const note = `The text encoders and the VAE are those of ${components.name}.`;
+  const note = `All other components are those of ${components.name}.`;
   return {
     repository: { name: file.name, folder: components.folder, revision: file.revision ?? undefined },
     files: { ...files, notes: [...files.notes, note] },
@@ -169,7 +172,7 @@ export type Preparations = Readonly<Record<string, Preparation>>;
 
 export interface OpenOptions {
   /** The files of components that are not the model's own, by component. */
-  readonly encoders?: EncoderFiles | undefined;
+  readonly ownFiles?: ComponentFiles | undefined;
   /** Attached to the components when they are loaded. */
   readonly loras?: Loras | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -187,7 +190,7 @@ export function openModel(
   files: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
-  { onProgress, loras = Loras.none, encoders = {}, prepare = {} }: OpenOptions = {},
+  { onProgress, loras = Loras.none, ownFiles = {}, prepare = {} }: OpenOptions = {},
 ): Model {
   const { family, folder } = files;
   refusePreparations(prepare, family);
@@ -213,7 +216,7 @@ export function openModel(
       ...shared,
       name,
       folder: join(folder, name),
-      file: name === family.denoising.component ? files.denoiser : encoderFile(descriptor, encoders[name]),
+      file: name === family.denoising.component ? files.denoiser : ownFile(descriptor, ownFiles[name]),
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
       ...(name === family.denoising.component && { original: files.original }),
@@ -255,7 +258,7 @@ function refusePreparations(prepare: Preparations, family: Family): void {
 }
 
 /** A component's weights in a file of their own; null for those in its folder. */
-const encoderFile = (
+const ownFile = (
   descriptor: ComponentDescriptor,
   path: string | undefined,
 ): { readonly path: string; open(): Checkpoint } | null =>

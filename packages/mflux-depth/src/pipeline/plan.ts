@@ -118,9 +118,9 @@ export async function planModel(
 ): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
-  const { repository, files, encoders } = await findModel({ ...options, offline: true });
+  const { repository, files, ownFiles } = await findModel({ ...options, offline: true });
   const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
-  const model = openModel(files, options, deviceFor(options.device), { loras, encoders });
+  const model = openModel(files, options, deviceFor(options.device), { loras, ownFiles });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes = [...loras.notes];

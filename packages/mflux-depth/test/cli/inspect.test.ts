@@ -96,6 +96,15 @@ describe("inspect", () => {
     assert.match(stdout, /^Problems: 2 keys belong to no layer of this model.*to_gate/m);
   });
 
+  test("says that the depth LoRA is for FLUX.1-dev alone", async () => {
+    const found = await asJson(adapterFile("control-lora"), "--model", "tiny-world");
+    assert.deepEqual([found.isControl, found.writtenBy, found.fits], [true, ["Black Forest Labs"], false]);
+    assert.match(found.problems, /this model takes a depth map itself; the depth LoRA is for FLUX\.1-dev/);
+    const { stdout } = await inspect(adapterFile("control-lora"), "--model", "tiny-world");
+    assert.match(stdout, /^depth LoRA +control-lora\.safetensors$/m);
+    assert.match(stdout, /^fits +not tiny-world$/m);
+  });
+
   test("compares a LoRA with the published model by default", async () => {
     const found = await asJson(adapterFile("text-comfy"));
     assert.equal(found.model, "FLUX.1 Depth");
@@ -113,7 +122,7 @@ describe("inspect", () => {
     assert.deepEqual(Object.keys(gguf.dtypes).sort(), ["F16", "F32", "Q4_0"]);
     const { stdout } = await inspect(oneFile("bfl.safetensors"), "--components-from", "tiny-world");
     assert.match(stdout, /^blocks +1 double, 2 single$/m);
-    assert.match(stdout, /^Note: The text encoders and the VAE are those of tiny-world\.$/m);
+    assert.match(stdout, /^Note: All other components are those of tiny-world\.$/m);
   });
 
   test("refuses what it does not know", async () => {

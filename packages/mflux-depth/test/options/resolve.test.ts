@@ -147,6 +147,7 @@ describe("load options", () => {
       offline: false,
       textEncoder: undefined,
       textEncoder2: undefined,
+      vae: undefined,
       componentsFrom: undefined,
       configFrom: undefined,
       depthModel: undefined,

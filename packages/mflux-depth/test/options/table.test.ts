@@ -70,7 +70,7 @@ describe("options selected", () => {
 
   test("for download are those of the files", () => {
     assert.deepEqual(names(optionsFor(loadOptions, "download")), [
-      ...["model", "revision", "variant", "componentsFrom", "textEncoder", "textEncoder2"],
+      ...["model", "revision", "variant", "componentsFrom", "textEncoder", "textEncoder2", "vae"],
       ...["configFrom", "depthModel", "loras"],
     ]);
   });

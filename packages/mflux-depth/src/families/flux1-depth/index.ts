@@ -18,6 +18,7 @@ import { flux1DepthDescription } from "./repository.js";
 import { configsFromShapes } from "./shapes.js";
 import { singleFile } from "./single-file.js";
 import { clipEncoding, t5Encoding } from "./text.js";
+import { openVaeFile } from "./vae-file.js";
 
 /**
  * FLUX.1 Depth (Black Forest Labs): FLUX.1-dev with a transformer that also takes the latents of a depth map, joined to
@@ -51,6 +52,7 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
     vae: {
       readConfig: autoencoderConfig,
       build: (config) => new Autoencoder(config),
+      openFile: openVaeFile,
       savedKeys: mfluxNames.autoencoder,
       float32InsteadOfFloat16: true,
     },

@@ -28,8 +28,8 @@ describe("T5 in GGUF", () => {
       quantize: "none",
       int8: false,
     });
-    const { files, encoders } = await findModel(options);
-    const { text_encoder_2: component } = openModel(files, options, "cpu", { encoders }).components;
+    const { files, ownFiles } = await findModel(options);
+    const { text_encoder_2: component } = openModel(files, options, "cpu", { ownFiles }).components;
     const t5 = (await component!.get()) as T5Encoder;
     const found = values(await runStages(t5.stages(expectedTensor("t5.t5_ids"))));
     component!.free();

@@ -108,7 +108,7 @@ describe("a generation with a transformer in one file", () => {
       const error = relativeError(latents.data, values(expectedTensor(`${name}.latents`)));
       assert.ok(error < 2e-5, `relative error ${error}`);
       assert.equal(metadata.model, `${name}.safetensors`);
-      assert.deepEqual(flux.notes, ["The text encoders and the VAE are those of tiny-world."]);
+      assert.deepEqual(flux.notes, ["All other components are those of tiny-world."]);
     });
 
   test("quantizes while reading", async () => {
