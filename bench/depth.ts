@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { memory, random } from "@mflux-depth/mlx";
+import { fileURLToPath } from "node:url";
+import { type MxArray, memory, random } from "@mflux-depth/mlx";
 import { randomize } from "@mflux-depth/mlx/nn";
 import { FluxDepth } from "mflux-depth";
 import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
@@ -23,8 +24,46 @@ const large = {
   patch_size: 16,
 };
 
-/** The bundled estimator: the first estimate, which includes reading its weights, and the next ones. */
+/** How much two maps of one photo differ, each stretched from 0 to 255. */
+function mapDifference(a: Float32Array, b: Float32Array): Pick<Row, "mean change of 255" | "largest of 255"> {
+  const [one, other] = [stretched(a), stretched(b)];
+  let [sum, largest] = [0, 0];
+  for (let i = 0; i < one.length; i++) {
+    const change = Math.abs(one[i]! - other[i]!);
+    sum += change;
+    largest = Math.max(largest, change);
+  }
+  return { "mean change of 255": round(sum / one.length), "largest of 255": round(largest) };
+}
+
+function stretched(map: Float32Array): Float32Array {
+  let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of map) [min, max] = [Math.min(min, value), Math.max(max, value)];
+  return map.map((value) => (255 * (value - min)) / (max - min || 1));
+}
+
+/** The bundled estimator: with float32 weights, and with 8 bits. */
 export async function benchDepth(): Promise<Row[]> {
+  return [await bundledTimes(), ...(await bundledLoss())];
+}
+
+const pictures = ["astronaut.jpg", "chelsea.jpg", "coffee.jpg", "cube.png", "mountains.png", "portrait.png"];
+
+/** How 8-bit weights change the maps of some pictures. */
+async function bundledLoss(): Promise<Row[]> {
+  using dense = await FluxDepth.load({ model: "tiny-world" });
+  using quantized = await FluxDepth.load({ model: "tiny-world", depthQuantize: 8 });
+  const rows: Row[] = [];
+  for (const name of pictures) {
+    const path = fileURLToPath(new URL(`../../examples/images/${name}`, import.meta.url));
+    const [whole, rounded] = [await dense.estimateDepth(path), await quantized.estimateDepth(path)];
+    rows.push({ name: `8 bits, ${name}`, ...mapDifference(whole.data, rounded.data) });
+  }
+  return rows;
+}
+
+/** The first estimate, which includes reading the weights, and the next ones. */
+async function bundledTimes(): Promise<Row> {
   memory.resetPeakMemory();
   using flux = await FluxDepth.load({ model: "tiny-world" });
   let n = 0;
@@ -32,20 +71,18 @@ export async function benchDepth(): Promise<Row[]> {
   await flux.estimateDepth(photo(n++));
   const first = (performance.now() - start) / 1000;
   const next = await seconds(3, () => flux.estimateDepth(photo(n++)));
-  return [
-    {
-      name: "tiny-world, a photo of 600×400",
-      "first s": round(first),
-      "estimation s": round(next),
-      "MLX peak MB": round(peakMlxMB()),
-      "resident peak MB": round(peakResidentMB()),
-    },
-  ];
+  return {
+    name: "tiny-world, a photo of 600×400",
+    "first s": round(first),
+    "estimation s": round(next),
+    "MLX peak MB": round(peakMlxMB()),
+    "resident peak MB": round(peakResidentMB()),
+  };
 }
 
 /**
- * One forward pass at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random float32 weights.
- * Takes minutes on a CPU, and 6 GB.
+ * Forward passes at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random weights: in float32, and
+ * in 8 bits. Takes minutes on a CPU, and 6 GB.
  */
 export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
@@ -64,8 +101,10 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const { depth } = await model.forward(pixels, {
     onProgress: (done) => void shares.set(done, (performance.now() - start) / 1000),
   });
+  const whole = depth.toTypedArray() as Float32Array;
   depth.dispose();
   const total = (performance.now() - start) / 1000;
+  const peaks = { "MLX peak MB": round(peakMlxMB()), "resident peak MB": round(peakResidentMB()) };
   await using work = await peer?.make("depth_pro", { config: { ...models, use_fov_model: false } });
   const theirs = await work?.run();
   // The encoders account for four fifths of the progress.
@@ -77,13 +116,39 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
       "encoders s": round(encoders),
       ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, total) }),
       "weights MB": round(weights / 1e6),
-      "MLX peak MB": round(peakMlxMB()),
-      "resident peak MB": round(peakResidentMB()),
+      ...peaks,
     },
+    await inEightBits(model, whole, async () => (await model.forward(pixels)).depth),
   ];
 }
 
-/** Forward passes at the sizes of Depth Anything V2 Small and a square photo, with random float32 weights. */
+/**
+ * The same model with its matrices in 8 bits, which replaces its weights.
+ * @param whole the map of the float32 weights
+ */
+async function inEightBits(
+  model: DepthPro | DepthAnything,
+  whole: Float32Array,
+  forward: () => Promise<MxArray>,
+): Promise<Row> {
+  model.quantize({ bits: 8 });
+  await setImmediate();
+  memory.clearCache();
+  const weights = memory.activeMemory();
+  memory.resetPeakMemory();
+  const start = performance.now();
+  using depth = await forward();
+  const map = depth.toTypedArray() as Float32Array;
+  return {
+    name: "the same in 8 bits",
+    "estimation s": round((performance.now() - start) / 1000),
+    ...mapDifference(whole, map),
+    "weights MB": round(weights / 1e6),
+    "MLX peak MB": round(peakMlxMB()),
+  };
+}
+
+/** Forward passes at the sizes of Depth Anything V2 Small and a square photo, with random weights: in float32 and 8 bits. */
 export async function benchDepthAnything(): Promise<Row[]> {
   const side = 518;
   const config = depthAnythingConfig(
@@ -107,8 +172,10 @@ export async function benchDepthAnything(): Promise<Row[]> {
   const weights = memory.activeMemory();
   memory.resetPeakMemory();
   using pixels = random.uniform([1, side, side, 3], { low: -2, high: 2 });
+  let whole = new Float32Array();
   const time = await seconds(3, async () => {
-    using _depth = await model.forward(pixels);
+    using depth = await model.forward(pixels);
+    whole = depth.toTypedArray() as Float32Array<ArrayBuffer>;
   });
   return [
     {
@@ -118,5 +185,6 @@ export async function benchDepthAnything(): Promise<Row[]> {
       "MLX peak MB": round(peakMlxMB()),
       "resident peak MB": round(peakResidentMB()),
     },
+    await inEightBits(model, whole, () => model.forward(pixels)),
   ];
 }

@@ -1,5 +1,5 @@
 import { type FidelityScores, FluxDepth, type LoadOptions, score } from "mflux-depth";
-import { type Row, round } from "./measure.js";
+import { type Row, round, seconds } from "./measure.js";
 
 /** Scenes with exact depth, and what their pictures show. */
 const scenes = {
@@ -73,4 +73,11 @@ export async function benchFidelity(): Promise<Row[]> {
   for (const guidance of [1, 3, 5, 15]) rows.push(await row(`guidance ${guidance}`, { guidance }));
   for (const quantize of [8, 6, 5, 4, 3] as const) rows.push(await row(`${quantize} bits`, { quantize }));
   return rows;
+}
+
+/** The time of `score` with the bundled estimator, which includes reading its weights. */
+export async function benchScore(): Promise<Row[]> {
+  const image = mapOf("cube").replace("_depth.png", ".png");
+  const taken = await seconds(3, () => score(image, { depth: mapOf("cube"), depthModel: "tiny-world" }));
+  return [{ name: "score, an image of 256×256 against its map", "whole s": round(taken) }];
 }

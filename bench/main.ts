@@ -3,7 +3,7 @@ import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
-import { benchFidelity } from "./fidelity.js";
+import { benchFidelity, benchScore } from "./fidelity.js";
 import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
@@ -26,6 +26,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   images: { title: "The bundled checkpoint", run: benchImages },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
+  score: { title: "Scoring an image, the bundled estimator", run: benchScore },
   previews: { title: "Fast previews", run: benchPreviews },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
   blocks: {

@@ -79,6 +79,8 @@ export const slowTests = {
   "packages/server/test/crowd.test.ts": "generates 300 images for 100 clients",
   "packages/server/test/examples.test.ts": "runs the examples against a server",
   "packages/server/test/dispatch/local.test.ts": "waits for leases to expire",
+  "packages/server/test/jobs/best-of.test.ts":
+    "kills servers and engines, and generates several images to the end",
   "packages/server/test/jobs/depth.test.ts": "starts engine processes and generates in them",
   "packages/server/test/jobs/disk-full.test.ts": "generates on a disk that it fills",
   "packages/server/test/jobs/service.test.ts": "starts engine processes and generates in them",

@@ -113,18 +113,28 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     dispatch: { files: ["dispatch/"] },
     requests: {
       files: ["requests/"],
-      layers: ["base", "contract", "options", "data-folder", "ledger"],
+      layers: ["base", "contract", "options", "data-folder", "ledger", "blobs"],
       packages: ["mflux-depth/engine", "mflux-depth/errors", "mflux-depth/images", "mflux-depth/options"],
     },
     work: {
       files: ["work/"],
-      layers: ["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests"],
+      layers: [
+        "base",
+        "contract",
+        "options",
+        "data-folder",
+        "ledger",
+        "blobs",
+        "history",
+        "dispatch",
+        "requests",
+      ],
       packages: ["mflux-depth/engine", "mflux-depth/images"],
     },
     upkeep: {
       files: ["upkeep/"],
       layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
-      packages: ["tar-stream"],
+      packages: ["mflux-depth/errors", "tar-stream"],
     },
     // Everything the server does, without HTTP.
     jobs: {
@@ -152,7 +162,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     openai: {
       files: ["openai/"],
-      layers: ["contract", "options", "jobs", "http"],
+      layers: ["base", "contract", "options", "jobs", "http"],
       packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
     },
     command: {

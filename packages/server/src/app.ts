@@ -43,6 +43,9 @@ const timeouts = { headersMs: 10_000, bodyIdleMs: 20_000, requestMs: 15 * 60_000
 /** Requests in a minute from an address of another machine; this one's programs may ask as often as they like. */
 const maxRequestsPerMinute = 6000;
 
+const unsupportedType = (): HttpError =>
+  new HttpError(415, "unsupported_media_type", "This route does not take a body of this Content-Type.");
+
 /** Builds the application; it does not listen yet. */
 export async function buildApp({ log, ...options }: AppOptions): Promise<FastifyInstance> {
   const app = fastify({
@@ -77,6 +80,12 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     } catch (error) {
       done(error as Error);
     }
+  });
+
+  app.addContentTypeParser("*", (request, _payload, done) => {
+    // Some clients name a type although there is no body.
+    if (request.headers["content-length"] === "0") done(null);
+    else done(unsupportedType());
   });
 
   await app.register(helmet, {

@@ -14,9 +14,9 @@ export type ServiceErrorCode =
   | "model_not_found"
   /** A model that may be used, but whose files are damaged or missing. */
   | "model_unusable"
-  /** A picture in a job is missing, damaged or of a kind that is not taken. */
+  /** A picture in a job is missing, damaged or of an unsupported kind. */
   | "invalid_image"
-  /** The same for an upload: what was sent is no picture of a kind that is taken. */
+  /** The same for an upload: the body is not a picture of a supported kind. */
   | "unsupported_image"
   | "image_too_large"
   | "invalid_cursor"
@@ -35,7 +35,7 @@ export type ServiceErrorCode =
   | "damaged_file"
   | "internal_error";
 
-/** Facts about an error besides its message. */
+/** Facts about an error in addition to its message. */
 export interface ServiceErrorFacts extends ErrorOptions {
   /** The path of the field in the body, such as `request.steps`. */
   readonly param?: string | null;

@@ -9,7 +9,7 @@ import type { AllowedModel } from "./jobs/settings.js";
 const placeFlags = {
   host: {
     kind: { type: "text" },
-    text: "The address to listen on. Any but a loopback address needs a token.",
+    text: "The address to listen on. Anything but a loopback address requires a token.",
     default: "127.0.0.1",
     flags: ["--host"],
     value: "ADDRESS",
@@ -23,7 +23,7 @@ const placeFlags = {
   },
   allowHost: {
     kind: { type: "text" },
-    text: "A name that this server is reached by, such as that of a proxy; needs a token.",
+    text: "A host name by which clients reach this server, such as a proxy's; requires a token.",
     flags: ["--allow-host"],
     value: "NAME",
     many: true,
@@ -40,7 +40,7 @@ const placeFlags = {
 const dataFlags = {
   data: {
     kind: { type: "text" },
-    text: "The folder of jobs and pictures.",
+    text: "The folder that holds jobs and pictures.",
     defaultText: "the platform's place for application data",
     flags: ["--data"],
     value: "DIR",
@@ -61,7 +61,7 @@ const dataFlags = {
   },
   backup: {
     kind: { type: "text" },
-    text: "Write a copy of the data folder to a file, and end. A server may be running.",
+    text: "Write a backup of the data folder to a file, then exit. It works while a server is running.",
     flags: ["--backup"],
     value: "FILE",
   },
@@ -70,28 +70,28 @@ const dataFlags = {
 const jobFlags = {
   maxQueue: {
     kind: { type: "integer", min: 1, max: 100_000 },
-    text: "The most jobs that wait.",
+    text: "How many jobs may wait.",
     default: 1000,
     flags: ["--max-queue"],
     value: "N",
   },
   idleMinutes: {
     kind: { type: "number", min: 0, exclusiveMin: true },
-    text: "Release the model after this long without a job.",
+    text: "Unload the model after this many minutes without a job.",
     default: 10,
     flags: ["--idle-minutes"],
     value: "N",
   },
   allowModel: {
     kind: { type: "text" },
-    text: "A model that requests may name: a repository, or NAME=FOLDER, of which only NAME is shown.",
+    text: "A model that requests may name: a repository, or NAME=FOLDER, where clients see only NAME.",
     flags: ["--allow-model"],
     value: "NAME",
     many: true,
   },
   logPrompts: {
     kind: { type: "boolean" },
-    text: "Write prompts into the log.",
+    text: "Log prompts too.",
     flags: ["--log-prompts"],
   },
 } as const satisfies OptionTable;

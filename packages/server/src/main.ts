@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import envPaths from "env-paths";
 import type { FastifyInstance } from "fastify";
-import type { Io } from "mflux-depth/command";
+import { type Io, listenError } from "mflux-depth/command";
 import { OptionError, OutputError } from "mflux-depth/errors";
 import { buildApp } from "./app.js";
 import { openInBrowser } from "./browser.js";
@@ -108,13 +108,7 @@ async function listen(app: FastifyInstance, { host, port }: ServeSettings): Prom
   await app
     .listen({ host, port, listenTextResolver: (address) => `listening at ${address}` })
     .catch((error: NodeJS.ErrnoException) => {
-      throw new OptionError(
-        "--port",
-        error.code === "EADDRINUSE"
-          ? `Port ${port} of ${host} is in use; choose another with --port.`
-          : `Cannot listen on ${host}, port ${port} (${error.code ?? error.message}).`,
-        { cause: error },
-      );
+      throw listenError(error, { host, port });
     });
   const address = app.server.address() as AddressInfo;
   return `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
@@ -122,14 +116,21 @@ async function listen(app: FastifyInstance, { host, port }: ServeSettings): Prom
 
 /** The token of the file or the environment; null without one. */
 async function tokenOf({ tokenFile }: ServeSettings, env: Io["env"]): Promise<string | null> {
-  const fromEnv = env.MFLUX_DEPTH_TOKEN?.trim();
-  if (tokenFile === undefined) return fromEnv || null;
+  const fromEnv = env.MFLUX_DEPTH_TOKEN?.trim() ?? "";
+  if (tokenFile === undefined) return fromEnv === "" ? null : checkedToken(fromEnv, "MFLUX_DEPTH_TOKEN");
   const token = await readFile(tokenFile, "utf8").catch((error: NodeJS.ErrnoException) => {
     throw new OptionError("--token-file", `The token file cannot be read (${error.code}).`, { cause: error });
   });
-  if (!/^[\x21-\x7e]+$/.test(token.trim()))
-    throw new OptionError("--token-file", "The token file must hold one line of visible ASCII characters.");
-  return token.trim();
+  return checkedToken(token.trim(), "--token-file");
+}
+
+/** @throws {OptionError} for a token that no header can carry. */
+function checkedToken(token: string, source: string): string {
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new OptionError(
+    source,
+    `The token of ${source} must be one line of visible ASCII characters, without spaces.`,
+  );
 }
 
 /** @throws {OptionError} when others could reach a server without a token. */
@@ -151,6 +152,14 @@ const inFolder =
   (folder: string) =>
   (error: unknown): never => {
     if (error instanceof ServiceError) throw new OutputError(folder, error.message, { cause: error });
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    // The codes of the file system and of SQLite.
+    if (/^(E[A-Z]+|SQLITE_\w+)$/.test(code)) {
+      const reason = message.startsWith(code) ? message : `${message} (${code})`;
+      throw new OutputError(folder, `The data folder cannot be used: ${reason}.`, {
+        cause: error,
+      });
+    }
     throw error;
   };
 

@@ -104,6 +104,21 @@ describe("mflux-depth serve", () => {
       assert.match((await run(["--token-file", file])).stderr, /one line/);
     });
 
+    test("with a token that no header can carry", async () => {
+      const outcome = await run(["--port", "0"], { MFLUX_DEPTH_TOKEN: "two words" });
+      assert.equal(outcome.code, 2);
+      assert.match(outcome.stderr, /^The token of MFLUX_DEPTH_TOKEN must be one line of visible ASCII/);
+    });
+
+    test("in a data folder that is a file", async () => {
+      const file = join(temporaryFolder(), "data");
+      await writeFile(file, "");
+      const outcome = await run(["--port", "0", "--data", file]);
+      assert.equal(outcome.code, 1);
+      assert.match(outcome.stderr, /: The data folder cannot be used: .*EEXIST/);
+      assert.equal(outcome.stderr.trim().split("\n").length, 1);
+    });
+
     test("on a port in use", async () => {
       const server = await TestServer.start();
       const outcome = await run(["--port", `${server.port}`, "--data", temporaryFolder()]);

@@ -66,6 +66,11 @@ export const strings = {
     fine: "Right",
   },
 
+  failures: {
+    away: "The server does not answer. Try again in a moment.",
+    close: "Close",
+  },
+
   remembered: {
     title: "mflux-depth made this picture",
     settings: "Use its settings",
@@ -94,7 +99,7 @@ export const strings = {
     prompt: "Describe the look",
     useExample: "Use the example",
     promptMissing: "Describe the look first.",
-    keep: "Keep of photo",
+    keep: "Keep from photo",
     keepHint: "How much of the photo's colours and details to keep (image strength)",
     size: "Size",
     steps: "Steps",
@@ -104,8 +109,16 @@ export const strings = {
     seedRandom: "Random",
     seedHint: "The same seed gives the same image; leave it empty for a new one each time",
     roll: "Choose a random seed",
+    bestOf: "Best of",
+    bestOfHint: "Make this many images with other seeds, and rank them by how faithfully they keep the depth",
     more: "More options",
     model: "Model",
+    estimator: "Depth estimator",
+    otherEstimators: "From a model of this server",
+    estimatorHint:
+      "Finds the depth of a photo. Times are of an estimate on two CPU cores. The server offers those that --allow-model names and that are on its machine.",
+    estimatorFacts: (name: string, licence: string, memory: string, time: string | null) =>
+      [name, licence, memory, time].filter((fact) => fact !== null).join(" · "),
     resetAll: "Reset all options",
     automatic: "Automatic",
     defaultIs: (text: string) => `Default: ${text}`,
@@ -168,6 +181,7 @@ export const strings = {
       denoise: "Drawing",
       decode: "Finishing",
     },
+    image: (image: number, images: number) => `image ${image} of ${images}`,
     step: (step: number, steps: number) => `step ${step} of ${steps}`,
     left: (time: string) => `${time} left`,
     cancel: "Cancel",
@@ -189,6 +203,7 @@ export const strings = {
     inputHint: "Make this image the photo of the next one",
     copy: "Copy as…",
     copied: "Copied",
+    cannotCopy: "The browser lets a page copy only over HTTPS or on the server's own machine.",
     reuse: "Reuse",
     reuseAll: "All settings",
     reuseWithoutSeed: "All but the seed",
@@ -198,7 +213,9 @@ export const strings = {
     unstar: "Remove the star",
     edit: "Keep editing",
     seed: (seed: number) => `seed ${seed}`,
-    grid: "All four",
+    place: (rank: number, rmse: number) => `${rank}. depth error ${rmse.toFixed(1)}`,
+    placeHint: "How far the image's depth is from the map, on a scale of 255 (RMSE): lower is more faithful",
+    grid: (n: number) => `All ${n}`,
     commands: { cli: "Command line", curl: "curl", typescript: "TypeScript", python: "Python" },
   },
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
+import { beginWith, generate, generateButton, setSteps, useStudio } from "./support/studio-page.js";
 
 describe("a result", () => {
   const studio = useStudio();
@@ -16,7 +16,32 @@ describe("a result", () => {
     assert.equal(new Set(seeds).size, 4);
     await page.locator(".grid-tile").nth(2).click();
     await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
-    await page.getByRole("button", { name: "All four" }).click();
+    await page.getByRole("button", { name: "All 4" }).click();
+    await page.locator(".grid-tile").first().waitFor();
+  });
+
+  test("is the best of several, which a grid shows with their scores", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 2);
+    const field = page.getByRole("spinbutton", { name: "Best of" });
+    await field.fill("3");
+    await field.press("Enter");
+    await generateButton(page).click();
+    await page.locator(".grid-tile > img[alt^='a glossy']").nth(2).waitFor();
+    const [job] = await studio.server.jobs();
+    const captions = await page.locator(".grid-caption").allTextContents();
+    assert.deepEqual(
+      captions,
+      job!.images.map(
+        ({ seed, score }, i) => `${i + 1}. depth error ${score!.rmse.toFixed(1)} · seed ${seed}`,
+      ),
+    );
+    await page.locator(".grid-tile").nth(1).click();
+    await page.locator(".result-bar").getByText(captions[1]!).waitFor();
+    const second = page.getByRole("link", { name: "Download" });
+    assert.equal(await second.getAttribute("href"), job!.images[1]!.url);
+    await page.getByRole("button", { name: "All 3" }).click();
     await page.locator(".grid-tile").first().waitFor();
   });
 

@@ -115,8 +115,14 @@ function print({
   return `${facts}\n${list.join("")}`;
 }
 
-const estimatorRow = ({ licence, bytes, folder, isDefault }: EstimatorReport): string =>
-  `${folder === null ? "not downloaded" : "here"}; licence: ${licence}; ${describeBytes(bytes)} in memory${isDefault ? "; the default" : ""}`;
+const estimatorRow = ({ licence, bytes, cpuSeconds, folder, isDefault }: EstimatorReport): string =>
+  [
+    folder === null ? "not downloaded" : "here",
+    `licence: ${licence}`,
+    `${describeBytes(bytes)} in memory`,
+    ...(cpuSeconds === null ? [] : [`${cpuSeconds} s an estimate on two CPU cores`]),
+    ...(isDefault ? ["the default"] : []),
+  ].join("; ");
 
 /** The type in which the transformer attends next to 8-bit inputs, and why. */
 function attentionIn(

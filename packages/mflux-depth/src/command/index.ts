@@ -3,3 +3,4 @@
 export type { Command, Io } from "./command.js";
 export { describeFlags } from "./flag-help.js";
 export { type Flags, type FlagValues, parseFlags, pick, refusePositionals } from "./flags.js";
+export { listenError } from "./listening.js";

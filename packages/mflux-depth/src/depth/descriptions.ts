@@ -11,6 +11,8 @@ export interface PublishedEstimator {
   readonly licence: string;
   /** Weights that a depth map needs. In memory, each takes four bytes. */
   readonly parameters: number;
+  /** Seconds that an estimate took on two CPU cores, weights in memory; null where nobody measured it. */
+  readonly cpuSeconds: number | null;
 }
 
 /** A type of depth estimator. */
@@ -28,7 +30,14 @@ export interface EstimatorDescription<Type extends string = string> {
 export const depthPro = {
   modelType: "depth_pro",
   name: "Depth Pro",
-  models: [{ repository: "apple/DepthPro-hf", licence: "Apple's, for research only", parameters: 647e6 }],
+  models: [
+    {
+      repository: "apple/DepthPro-hf",
+      licence: "Apple's, for research only",
+      parameters: 647e6,
+      cpuSeconds: 186,
+    },
+  ],
   files: [{ name: "preprocessor_config.json", optional: true }],
 } as const satisfies EstimatorDescription;
 
@@ -36,16 +45,23 @@ export const depthAnything = {
   modelType: "depth_anything",
   name: "Depth Anything",
   models: [
-    { repository: "depth-anything/Depth-Anything-V2-Small-hf", licence: "Apache-2.0", parameters: 24.7e6 },
+    {
+      repository: "depth-anything/Depth-Anything-V2-Small-hf",
+      licence: "Apache-2.0",
+      parameters: 24.7e6,
+      cpuSeconds: 1.1,
+    },
     {
       repository: "depth-anything/Depth-Anything-V2-Base-hf",
       licence: "CC-BY-NC-4.0, non-commercial",
       parameters: 97.2e6,
+      cpuSeconds: null,
     },
     {
       repository: "depth-anything/Depth-Anything-V2-Large-hf",
       licence: "CC-BY-NC-4.0, non-commercial",
       parameters: 334e6,
+      cpuSeconds: null,
     },
   ],
   files: [{ name: "preprocessor_config.json", optional: true }],

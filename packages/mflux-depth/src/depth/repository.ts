@@ -14,6 +14,15 @@ export function estimatorIn(folder: string): string | null {
   return candidates.find((candidate) => existsSync(join(candidate, configFile))) ?? null;
 }
 
+/**
+ * The name of the estimator in a downloaded repository, at its root or brought along by a model: "Depth Pro".
+ * @throws {ModelError} when its config is damaged.
+ */
+export function estimatorNameIn(folder: string): string {
+  const { model_type: type } = readConfig(estimatorIn(folder) ?? folder, configFile);
+  return estimatorDescriptions.find(({ modelType }) => modelType === type)?.name ?? String(type);
+}
+
 /** The estimator that a model's repository brings along, by the repository's files. */
 const broughtBy = (selection: FileSelection): EstimatorDescription | undefined =>
   estimatorDescriptions.find(({ modelType }) => selection.inside(modelType).includes(configFile));

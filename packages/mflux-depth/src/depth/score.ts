@@ -1,13 +1,11 @@
 import { OptionError } from "../errors.js";
 import { saveFile } from "../files/output.js";
-import { bundledModel } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { readDepthMap, readPhoto } from "../images/decode.js";
 import { encodeImage, formatOf } from "../images/encode.js";
 import { readParameters } from "../images/metadata.js";
 import type { DecodedImage, Raster } from "../images/types.js";
 import { Listener } from "../listener.js";
-import { defaultDepthModel } from "../options/defaults.js";
 import {
   checkOption,
   checkOptions,
@@ -19,10 +17,10 @@ import {
   scoreOptions,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { depthAnything } from "./descriptions.js";
 import type { DepthEstimator } from "./estimator.js";
 import { compareDepth, type FidelityComparison, type FidelityScores } from "./fidelity.js";
 import { toHeatmap } from "./heatmap.js";
+import { judgeFor } from "./judge.js";
 import { obtainEstimator } from "./open.js";
 
 export interface ScoreOptions extends GivenOptions<typeof scoreOptions> {
@@ -119,17 +117,4 @@ async function depthOf(
 ): Promise<Raster> {
   const { inverseDepth } = await estimator.estimate(photo, { fieldOfView: false, signal });
   return inverseDepth;
-}
-
-/**
- * An estimator that an image's map did not come from: an estimator would forgive its own mistakes. Only tiny-world's
- * judges itself, because no other knows its rendered scenes without a download.
- * @param parameters of the image, if it has any
- */
-export function judgeFor(parameters: Readonly<Record<string, unknown>> | undefined): string {
-  if (parameters?.model === bundledModel) return bundledModel;
-  const cameFromDepthAnything = depthAnything.models.some(
-    ({ repository }) => repository === parameters?.depth_model,
-  );
-  return cameFromDepthAnything ? defaultDepthModel : depthAnything.models[0].repository;
 }

@@ -78,6 +78,8 @@ export interface EstimatorReport {
   readonly licence: string;
   /** Of its weights in memory. */
   readonly bytes: number;
+  /** Of an estimate on two CPU cores; null where nobody measured it. */
+  readonly cpuSeconds: number | null;
   /** Null if it is not on this machine. */
   readonly folder: string | null;
   /** Whether it is the one that photos get unless another is named. */
@@ -237,6 +239,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       repository: model.repository,
       licence: model.licence,
       bytes: bytesOfEstimator(model),
+      cpuSeconds: model.cpuSeconds,
       folder: find(model.repository),
       isDefault: model.repository === depthModel,
     })),

@@ -7,6 +7,8 @@ import { serializeError } from "../errors.js";
 import { encodePreview } from "../images/encode.js";
 import type { StepEvent } from "../pipeline/events.js";
 import type { FluxDepth } from "../pipeline/flux-depth.js";
+import type { Judge } from "../pipeline/judge.js";
+import type { GenerationResult } from "../pipeline/result.js";
 import { CheckpointTimer } from "./checkpoint-timer.js";
 import { Interludes } from "./interludes.js";
 import { endWithOwner, tellOwner } from "./owner.js";
@@ -60,6 +62,8 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
   const flux = await modelFor(load, signal);
   const { fingerprint } = flux;
   tell({ type: "started", fingerprint });
+  // Before the image is made: it may be missing.
+  using judge = job.includeFidelity ? await judgeFor(flux, request, signal) : null;
   const resume = job.resume?.fingerprint === fingerprint ? job.resume : null;
   if (resume) tell({ type: "resumed", step: resume.step });
   const tellStep = stepTeller(job, tell);
@@ -73,13 +77,15 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
   });
   for await (const event of events) {
     if (event.type === "result") {
-      const { image, seed, metadata, timings, warnings, depthMap, latents } = event.result;
+      const result = judge ? await scoredBy(judge, event.result, signal) : event.result;
+      const { image, seed, metadata, timings, warnings, depthMap, latents } = result;
       const { width, height } = image;
       return {
-        image: await event.result.encode(format),
+        image: await result.encode(format),
         ...{ format, width, height, seed, metadata, timings, warnings },
         depthMap: job.includeDepthMap ? depthMap : null,
         latents: job.includeLatents ? latents : null,
+        fidelity: metadata.fidelity,
       };
     }
     if (event.type === "step") await tellStep(event);
@@ -88,6 +94,20 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
     await untilAborted(interludes.run(), signal);
   }
   throw new Error("the generation ended without a result");
+}
+
+async function judgeFor(flux: FluxDepth, request: EngineJob["request"], signal: AbortSignal): Promise<Judge> {
+  const { Judge } = await import("../pipeline/judge.js");
+  return Judge.obtain(flux, request, { signal, onProgress: (progress) => onLoad(progress) });
+}
+
+async function scoredBy(
+  judge: Judge,
+  result: GenerationResult,
+  signal: AbortSignal,
+): Promise<GenerationResult> {
+  const { withFidelity } = await import("../pipeline/judge.js");
+  return withFidelity(result, await judge.score(result, signal));
 }
 
 /** Makes the function that reports steps, with the previews and checkpoints that a job asks for. */

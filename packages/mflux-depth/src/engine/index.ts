@@ -1,6 +1,8 @@
 /** The pipeline and the model cache in separate processes, for programs that must stay responsive. */
 
+export { bytesOfEstimator, type PublishedEstimator, publishedEstimators } from "../depth/descriptions.js";
 export { EngineError } from "../errors.js";
+export type { PictureFidelity } from "../images/metadata.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export { type ModelHere, modelHere } from "./model-here.js";

@@ -1,7 +1,8 @@
 /*
  * Lists and downloads the models that a job needs.
  */
-import { estimatorIn } from "../depth/repository.js";
+import { judgeFor } from "../depth/judge.js";
+import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
 import { type ResolvedLoadOptions, resolveLoadOptions } from "../options/index.js";
@@ -16,7 +17,7 @@ import { type DownloadOptions, downloadModel } from "./store.js";
  * @throws {OptionError} for an invalid option.
  */
 export function modelsOf(
-  { load, request }: Pick<EngineJob, "load" | "request">,
+  { load, request, includeFidelity = false }: Pick<EngineJob, "load" | "request" | "includeFidelity">,
   env: NodeJS.ProcessEnv | undefined,
 ): NeededModel[] {
   const options = resolveLoadOptions(load);
@@ -24,9 +25,14 @@ export function modelsOf(
   const models = [...neededLoras(options.loras), ...mainModel(options)];
   if (configFrom !== undefined) models.push({ source: { model: configFrom }, purpose: "configs" });
   models.push(...[textEncoder, textEncoder2, vae].flatMap((file) => neededFile(file)));
-  if (!request.image || request.depthImage) return models;
-  const folder = folderHere(repositoryOf(options), env);
-  if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
+  if (request.image && !request.depthImage) {
+    const folder = folderHere(repositoryOf(options), env);
+    if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
+  }
+  if (includeFidelity) {
+    const judge = judgeFor({ model: options.model, depth_model: request.depthImage ? null : depthModel });
+    models.push(depthEstimator(judge));
+  }
   return models;
 }
 
@@ -93,8 +99,9 @@ export const obtainDepthModel = (
   options: DownloadOptions = {},
 ): Promise<ObtainedModel> => obtain(depthEstimator(depthModel), options);
 
-const obtain = async (needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> => ({
-  model: needed.source.model,
-  kind: kindOf(needed).name,
-  folder: await downloadModel(needed, options),
-});
+async function obtain(needed: NeededModel, options: DownloadOptions): Promise<ObtainedModel> {
+  const { source, purpose } = needed;
+  const folder = await downloadModel(needed, options);
+  const kind = purpose === "depth" ? estimatorNameIn(folder) : kindOf(needed).name;
+  return { model: source.model, kind, folder };
+}

@@ -7,6 +7,7 @@ import type { SerializedError } from "../errors.js";
 import type { CachedModel } from "../hub/cached-models.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { MapFormat } from "../images/map.js";
+import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest, LoadOptions } from "../options/index.js";
 import type { Checkpoint } from "../pipeline/checkpoint.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "../pipeline/events.js";
@@ -36,6 +37,11 @@ export interface EngineJob {
   readonly includeDepthMap?: boolean | undefined;
   /** Whether the result has the latents of the image (default false). */
   readonly includeLatents?: boolean | undefined;
+  /**
+   * Whether the image is scored by how faithfully it keeps the depth map (default false), by an estimator that the map
+   * did not come from. The score is also in the parameters of the image.
+   */
+  readonly includeFidelity?: boolean | undefined;
 }
 
 export interface Previews {
@@ -104,6 +110,8 @@ export interface EngineResult {
   readonly depthMap: DepthMap | null;
   /** Null unless the job includes them. */
   readonly latents: Latents | null;
+  /** Null unless the job includes it. */
+  readonly fidelity: PictureFidelity | null;
 }
 
 /** A photo whose depth is to be estimated. */

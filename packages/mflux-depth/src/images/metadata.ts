@@ -55,7 +55,7 @@ export interface PictureParameters {
   readonly fit: "stretch" | "crop" | "pad";
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
-  /** How faithfully the image keeps the depth map, if it was chosen from several. */
+  /** How faithfully the image keeps the depth map, if it was scored. */
   readonly fidelity: PictureFidelity | null;
   readonly mlx_version: string;
   /** Seconds of all stages, without reading weights. */
@@ -66,7 +66,7 @@ export interface PictureParameters {
   readonly created_at: string;
 }
 
-/** The score of an image, and its place among the images that it was chosen from. */
+/** The score of an image, and its place among the images that it was compared with. */
 export interface PictureFidelity {
   readonly rmse: number;
   readonly correlation: number;
@@ -74,9 +74,9 @@ export interface PictureFidelity {
   readonly edge_f1: number;
   /** The depth estimator that judged. */
   readonly depth_model: string;
-  /** 1 for the best. */
-  readonly rank: number;
-  readonly candidates: number;
+  /** 1 for the best; missing where the image was written before the others were scored. */
+  readonly rank?: number;
+  readonly candidates?: number;
 }
 
 /** The most bytes of a comment. EXIF blocks are limited to 65,535; the difference leaves room for the other fields. */

@@ -13,6 +13,7 @@ export {
   valuesOf,
 } from "./resolve.js";
 export { bestOfKind, scoreOptions } from "./score.js";
+export { seedAfter, seedsFrom } from "./seeds.js";
 export { nearest } from "./suggest.js";
 export {
   depthOptions,

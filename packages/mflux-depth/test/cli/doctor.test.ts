@@ -44,14 +44,17 @@ describe("doctor", () => {
     );
   });
 
-  test("lists depth estimators with licence and size, and the one that photos get", async () => {
+  test("lists depth estimators with licence, size and measured time, and the one that photos get", async () => {
     const { estimators } = (await report).models;
     const small = estimators.find(({ repository }: { repository: string }) => /V2-Small/.test(repository));
     assert.deepEqual([small.licence, small.folder, small.isDefault], ["Apache-2.0", null, false]);
     assert.ok(small.bytes > 90e6 && small.bytes < 110e6);
     const { stdout } = await text;
     assert.match(stdout, /apple\/DepthPro-hf +not downloaded; licence: Apple's, .*; the default/);
-    assert.match(stdout, /Depth-Anything-V2-Small-hf +not downloaded; licence: Apache-2\.0; .* in memory$/m);
+    assert.match(
+      stdout,
+      /Depth-Anything-V2-Small-hf +not downloaded; licence: Apache-2\.0; .* in memory; 1\.1 s an estimate on two CPU cores$/m,
+    );
   });
 
   test("misses the estimator that MFLUX_DEPTH_DEPTH_MODEL names instead of the default", async () => {

@@ -3,7 +3,7 @@
  */
 import { Console } from "node:console";
 import { isIPv4 } from "node:net";
-import type { Io } from "mflux-depth/command";
+import { type Io, listenError } from "mflux-depth/command";
 import { Engine } from "mflux-depth/engine";
 import { MfluxDepthError, OptionError } from "mflux-depth/errors";
 import { definition } from "../definition.js";
@@ -66,13 +66,7 @@ async function overWebSocket(engine: Engine, values: WorkerFlags, io: Io): Promi
   const worker = new Worker({ transport: "websocket", engine, frameLimit, log: logTo(io) });
   const endpoint = await serveWebSocket(worker, { host, port, token, frameLimit }).catch(
     (error: NodeJS.ErrnoException) => {
-      throw new OptionError(
-        "--port",
-        error.code === "EADDRINUSE"
-          ? `Port ${port} of ${host} is in use; choose another with --port.`
-          : `Cannot listen on ${host}, port ${port} (${error.code ?? error.message}).`,
-        { cause: error },
-      );
+      throw listenError(error, { host, port });
     },
   );
   io.stdout.write(`${endpoint.url}\n`);

@@ -7,6 +7,7 @@ import type { PictureFacts } from "../ledger/files.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { limits } from "../options/limits.js";
 import type { FileStore } from "./file-store.js";
+import { pictureMessage } from "./picture-message.js";
 
 /** Bytes with their format. */
 export interface StoredPicture {
@@ -76,7 +77,7 @@ export class Blobs {
     if (!blob)
       throw new ServiceError(
         "not_found",
-        "There is no picture with this id; unused ones are deleted after a day. Upload it again.",
+        "No picture has this id; unused pictures are deleted after a day. Upload it again.",
       );
     return blob;
   }
@@ -99,7 +100,7 @@ async function examine(
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     const isTooLarge = error.details.limit !== undefined;
-    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", error.message, {
+    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", pictureMessage(error), {
       cause: error,
     });
   }

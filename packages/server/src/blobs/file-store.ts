@@ -97,7 +97,7 @@ export class FileStore {
     if (hash.digest("hex") !== sha256)
       throw new ServiceError(
         "damaged_file",
-        "A stored file has changed on the disk; restore it from a backup, or upload it again.",
+        "A stored file is damaged; restore it from a backup, or upload it again.",
       );
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }

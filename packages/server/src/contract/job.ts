@@ -36,6 +36,20 @@ export interface ArtifactObject {
 
 export interface ImageObject extends ArtifactObject {
   readonly seed: number | null;
+  /** Null unless the job compared several images. */
+  readonly score: ScoreObject | null;
+}
+
+/** How faithfully an image keeps the depth map that it was made from. */
+export interface ScoreObject {
+  /** Root of the mean squared difference, on a scale where the map reaches from 0 to 255. Images are ranked by it, the lowest first. */
+  readonly rmse: number;
+  /** Pearson's correlation with the map, −1 to 1. */
+  readonly correlation: number;
+  /** The mean relative error of distances. */
+  readonly abs_rel: number;
+  /** How well edges of depth coincide, 0 to 1. */
+  readonly edge_f1: number;
 }
 
 /** A job as every route returns it. */
@@ -55,8 +69,9 @@ export interface JobObject {
   /** 0 until the job first starts. */
   readonly attempt: number;
   readonly step: number;
-  /** Null for kind `depth`. */
+  /** Of all images that the job makes together. Null for kind `depth`. */
   readonly steps: number | null;
+  /** Of the first image. */
   readonly seed: number | null;
   /** The request with every default filled in, the seed drawn, and pictures as blob ids. */
   readonly request: JsonOptions;
@@ -67,7 +82,9 @@ export interface JobObject {
   /** The id of the worker that runs or ran it. */
   readonly worker: string | null;
   readonly metadata: Readonly<Record<string, string>>;
+  /** The best or only one. */
   readonly image: ImageObject | null;
+  /** All of them, the most faithful first. */
   readonly images: readonly ImageObject[];
   readonly depth: ArtifactObject | null;
 }

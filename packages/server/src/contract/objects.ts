@@ -46,6 +46,21 @@ export interface ModelObject {
   readonly loaded: boolean;
 }
 
+/** A depth estimator that the library knows. */
+export interface EstimatorObject {
+  readonly id: string;
+  /** Of the weights, in a few words. */
+  readonly licence: string;
+  /** Of the weights in memory. */
+  readonly memory_bytes: number;
+  /** Of an estimate on two CPU cores; null where nobody measured it. */
+  readonly cpu_seconds: number | null;
+  /** Whether all its files are on this machine. */
+  readonly ready: boolean;
+  /** Whether requests may name it. */
+  readonly offered: boolean;
+}
+
 /** What a job needs, and what would fit where it does not. */
 export interface PlanObject {
   readonly fits: boolean;
@@ -74,6 +89,8 @@ export interface CapabilitiesObject {
   readonly load: object;
   /** The model and other loading options of jobs that name none. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** For `depth_model`. */
+  readonly estimators: readonly EstimatorObject[];
   readonly device: string;
   readonly memory: { readonly total_bytes: number; readonly available_bytes: number };
   readonly limits: {

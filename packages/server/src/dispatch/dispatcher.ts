@@ -37,7 +37,7 @@ export interface ClaimRequest {
 }
 
 /**
- * Says who may work on what. It is no record: the ledger is, and offers all unfinished jobs again after a restart.
+ * Says who may work on what. It records nothing: the ledger does, and offers all unfinished jobs again after a restart.
  *
  * Jobs start in order of priority, then of arrival, except that jobs for a worker's model may overtake others of their
  * priority within a bound.

@@ -42,7 +42,7 @@ export class EventHub {
     this.publishToAll({ ...event, data: { ...event.data, event_id: id } } as StreamEvent);
   }
 
-  /** Publishes an event that is no job's own. */
+  /** Publishes an event that belongs to no job. */
   publishToAll(event: StreamEvent): void {
     this.#call(this.#ofAll, event);
   }

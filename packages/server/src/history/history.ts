@@ -39,8 +39,8 @@ type ProgressName = "load" | "stage" | "step";
 /** How often positions in the queue are told again. */
 const positionMs = 1000;
 
-/** As many past events as a client of the stream of all jobs gets at once. */
-const mostPast = 10_000;
+/** As many past events of the stream of all jobs as are read at once. */
+const pastPage = 1000;
 
 /**
  * What happens to jobs: each method changes the ledger and tells those who listen, in this order. Whatever an old
@@ -73,7 +73,7 @@ export class History {
   /** @throws {ServiceError} `not_found` */
   find(id: string): JobRecord {
     const job = isId(id) ? this.#ledger.jobs.find(id) : null;
-    if (!job) throw new ServiceError("not_found", "There is no job with this id; it may have been deleted.");
+    if (!job) throw new ServiceError("not_found", "No job has this id; it may have been deleted.");
     return job;
   }
 
@@ -103,14 +103,16 @@ export class History {
     return [...durable, ...live].sort((a, b) => a.id - b.id);
   }
 
-  /** Events of all jobs after an id, oldest first. */
-  pastOfAll(after: number): readonly StreamEvent[] {
-    const durable = this.#ledger.events.ofAll(after, mostPast).flatMap((record) => this.#streamEvent(record));
+  /** The first events of all jobs after an id, oldest first; `complete` when there are no more. */
+  pastOfAll(after: number): { readonly past: readonly StreamEvent[]; readonly complete: boolean } {
+    const records = this.#ledger.events.ofAll(after, pastPage);
+    const durable = records.flatMap((record) => this.#streamEvent(record));
+    if (records.length === pastPage) return { past: durable, complete: false };
     const live = [...this.#live.values()]
       .flatMap(({ events }) => events)
       .filter(({ id }) => id > after)
       .map(forAll);
-    return [...durable, ...live].sort((a, b) => a.id - b.id);
+    return { past: [...durable, ...live].sort((a, b) => a.id - b.id), complete: true };
   }
 
   // ---------------------------------------------------------------- what clients do
@@ -133,6 +135,7 @@ export class History {
     const job = this.#record(id, () => {
       const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
       if (!this.#ledger.jobs.cancelQueued(id, now)) return false;
+      this.#ledger.files.removeArtifacts(id);
       this.#leaveQueue(id);
       return [this.#durable(id, attempt, "cancelled", {})];
     });
@@ -214,6 +217,15 @@ export class History {
     return this.#ledger.write(() => this.#ledger.jobs.setStep(id, attempt, 0));
   }
 
+  /** One of several images is stored: a later attempt continues after it. @param step the last one of this image. */
+  candidateMade(id: string, attempt: number, candidate: ArtifactRecord, step: number): boolean {
+    return this.#ledger.write(() => {
+      if (!this.#ledger.jobs.checkpoint(id, attempt, step)) return false;
+      this.#ledger.files.addArtifact(id, candidate);
+      return true;
+    });
+  }
+
   warned(id: string, attempt: number, message: string): boolean {
     return (
       this.#record(
@@ -278,6 +290,8 @@ export class History {
     const step = end.step ?? this.#liveOf(id, attempt)?.step;
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.finish(id, attempt, { state, step, error }, now)) return false;
+      // The images among them are ranked now; those of a job that does not succeed go.
+      this.#ledger.files.removeArtifacts(id);
       for (const artifact of artifacts) this.#ledger.files.addArtifact(id, artifact);
       if (duration) this.#ledger.durations.add(duration.workload, duration);
       this.#live.delete(id);

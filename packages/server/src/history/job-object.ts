@@ -3,7 +3,7 @@ import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { depthUrl, imageUrl } from "./urls.js";
 
-/** What a job object shows besides the ledger's record. */
+/** What a job object shows in addition to the ledger's record. */
 export interface JobView {
   readonly artifacts: readonly ArtifactRecord[];
   /** The number of queued jobs ahead; null unless it is queued. */
@@ -16,6 +16,8 @@ export interface JobView {
 export const depthArtifact = "depth";
 export const depthValues = "depth-values";
 export const imageArtifact = (number: number): string => `image-${number}`;
+/** One of several images, before all are there to be ranked; clients do not see it. From 1, in the order of seeds. */
+export const candidateArtifact = (number: number): string => `candidate-${number}`;
 
 /** A job as every route returns it. */
 export function jobObjectOf(job: JobRecord, { artifacts, position, step }: JobView): JobObject {
@@ -54,7 +56,7 @@ function imagesOf(id: string, artifacts: readonly ArtifactRecord[]): readonly Im
   for (let number = 1; ; number++) {
     const image = artifacts.find(({ name }) => name === imageArtifact(number));
     if (!image) return images;
-    images.push({ ...artifactObject(image, imageUrl(id, number)), seed: image.seed });
+    images.push({ ...artifactObject(image, imageUrl(id, number)), seed: image.seed, score: image.score });
   }
 }
 

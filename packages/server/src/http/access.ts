@@ -28,7 +28,7 @@ declare module "fastify" {
 export interface AccessSettings {
   /** Null: nobody needs one. */
   readonly token: string | null;
-  /** Names besides loopback and the bound address. */
+  /** Names in addition to loopback and the bound address. */
   readonly allowedHosts: readonly string[];
   readonly sessions: Sessions;
   readonly failures: Failures;
@@ -62,7 +62,7 @@ export function checkHost(request: FastifyRequest, { allowedHosts }: AccessSetti
   throw new HttpError(
     403,
     "forbidden_host",
-    "The Host header is no name of this server; whoever runs it can allow more names.",
+    "The Host header does not name this server; its operator can allow more names with --allow-host.",
   );
 }
 
@@ -78,7 +78,7 @@ export function checkOrigin(request: FastifyRequest, openness: Openness, setting
     throw new HttpError(
       403,
       "forbidden_origin",
-      "The Origin header is not the origin that the request was sent to.",
+      "The Origin header does not match the address that this request was sent to.",
     );
 }
 
@@ -98,6 +98,6 @@ export const tokenRefused = (given: boolean): HttpError =>
   new HttpError(
     401,
     given ? "invalid_token" : "missing_token",
-    given ? "The token is not this server's." : "This server needs a token: Authorization: Bearer TOKEN.",
+    given ? "The token is wrong." : "This server needs a token: Authorization: Bearer TOKEN.",
     { headers: { "www-authenticate": "Bearer" } },
   );

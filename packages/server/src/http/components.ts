@@ -44,7 +44,14 @@ export const components = {
     }),
   }),
   Artifact: object(artifact),
-  Image: object({ ...artifact, seed: nullable(integer) }),
+  Image: object({
+    ...artifact,
+    seed: nullable(integer),
+    score: {
+      ...nullable(object({ rmse: number, correlation: number, abs_rel: number, edge_f1: number })),
+      description: "How faithfully it keeps the depth map; null unless the job compared several.",
+    },
+  }),
   Job: object({
     id: text,
     kind: { enum: ["generate", "depth"] },
@@ -61,8 +68,8 @@ export const components = {
     },
     attempt: integer,
     step: integer,
-    steps: nullable(integer),
-    seed: nullable(integer),
+    steps: { ...nullable(integer), description: "Of all images that the job makes together." },
+    seed: { ...nullable(integer), description: "Of the first image." },
     request: { ...options, description: "With defaults filled in, and pictures as blobs." },
     load: options,
     preview_every: integer,
@@ -112,11 +119,23 @@ export const components = {
     ),
     notes: list(text),
   }),
+  Estimator: object({
+    id: text,
+    licence: { type: "string", description: "Of the weights, in a few words." },
+    memory_bytes: integer,
+    cpu_seconds: {
+      ...nullable(number),
+      description: "Of an estimate on two CPU cores; null where nobody measured it.",
+    },
+    ready: { type: "boolean", description: "Whether all its files are on this machine." },
+    offered: { type: "boolean", description: "Whether requests may name it." },
+  }),
   Capabilities: object({
     version: text,
     kinds: object({ generate: options, depth: options }),
     load: options,
     defaults: options,
+    estimators: list({ $ref: "Estimator#" }),
     device: text,
     memory: object({ total_bytes: integer, available_bytes: integer }),
     limits: object({

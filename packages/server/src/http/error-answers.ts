@@ -13,6 +13,9 @@ export function answerErrors(app: FastifyInstance): void {
       request.log.debug("the client has left");
       return reply.hijack();
     }
+    // Fastify closes the connection when it refuses a body, and clients that are still sending would miss the answer;
+    // without its header, Node skips the rest of the body.
+    reply.removeHeader("connection");
     const refusal = refusalFor(error);
     if (refusal.status >= 500) request.log.error({ err: refusal.cause ?? refusal }, refusal.message);
     return answer(reply, refusal);
@@ -60,7 +63,7 @@ const clientErrors: Readonly<Record<string, readonly [status: number, code: stri
   ERR_HTTP_REQUEST_TIMEOUT: [408, "timeout", "The request did not arrive in time."],
 };
 
-/** Answers bytes that are no request, or one that did not arrive in time, and closes the connection. */
+/** Answers bytes that are not a request, or one that did not arrive in time, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();

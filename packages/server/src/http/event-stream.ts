@@ -65,12 +65,29 @@ export class EventStream {
   }
 
   send(event: StreamedEvent): void {
-    if (this.#response.destroyed || this.#ending) return;
+    if (this.ended) return;
     if (this.#blocked && this.#isReplaceable(event))
       this.#waiting = this.#waiting.filter((one) => one.event !== event.event);
     this.#waiting.push(event);
     if (!this.#blocked) this.#flush();
     else if (this.#waiting.length > this.#maxWaiting) this.#response.destroy();
+  }
+
+  /** Resolves once the reader has taken what waits, or has left. */
+  async drained(): Promise<void> {
+    while (this.#blocked && !this.#response.destroyed)
+      await new Promise<void>((resolve) => {
+        const go = (): void => {
+          this.#response.off("drain", go).off("close", go);
+          resolve();
+        };
+        this.#response.on("drain", go).on("close", go);
+      });
+  }
+
+  /** Whether nothing can be sent any more. */
+  get ended(): boolean {
+    return this.#ending || this.#response.destroyed;
   }
 
   /** Ends the response after the events that wait. */

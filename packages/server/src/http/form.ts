@@ -13,7 +13,7 @@ export interface Form {
   readonly pictures: ReadonlyMap<string, string>;
 }
 
-/** The most text that a form holds besides its pictures. */
+/** The most text that a form may hold in addition to its pictures. */
 const maxTextBytes = limits.jsonBytes;
 
 const partLimits = {
@@ -24,6 +24,16 @@ const partLimits = {
   fieldNameSize: 100,
   headerPairs: 20,
 };
+
+/**
+ * Whether a part comes as bytes. Clients may name a type for JSON and pictures without a file name; as a field, JSON
+ * would be parsed before it is measured, and a picture would be decoded as text.
+ */
+const isPartAFile = (
+  _name: string | undefined,
+  type: string | undefined,
+  fileName: string | undefined,
+): boolean => fileName !== undefined || (type !== undefined && type !== "text/plain");
 
 /**
  * Reads a form to its end and stores its pictures.
@@ -47,7 +57,7 @@ export async function readForm(
     texts.set(name, text);
   };
   try {
-    for await (const part of request.parts({ limits: partLimits })) {
+    for await (const part of request.parts({ limits: partLimits, isPartAFile })) {
       const name = part.fieldname;
       if (texts.has(name) || pictures.has(name))
         throw invalidValue(name, `The form has the part ${name} twice.`);

@@ -2,6 +2,7 @@
  * Reads JSON bodies. `JSON.parse` makes an object of hundreds of bytes from a few characters, so a body is measured
  * before it is parsed: a request has long texts (pictures in base64), and few values.
  */
+import { isUtf8 } from "node:buffer";
 import { HttpError } from "./error.js";
 
 const maxDepth = 32;
@@ -18,6 +19,8 @@ const [comma, colon] = [0x2c, 0x3a];
  */
 export function parseJson(body: Buffer): unknown {
   measure(body);
+  // Decoding would silently replace what is not UTF-8.
+  if (!isUtf8(body)) throw new HttpError(400, "malformed_json", "The body is not UTF-8.");
   try {
     return JSON.parse(body.toString("utf8"), refusePrototypes);
   } catch (error) {

@@ -11,7 +11,7 @@ import { asPictureOf } from "./form.js";
  * Stores a picture that a body holds.
  * @param param the field's path, for refusals.
  * @returns its id.
- * @throws {HttpError} 400 `invalid_image` for damaged base64, what is no picture, or a blob that is not there; 413 for
+ * @throws {HttpError} 400 `invalid_image` for damaged base64, for anything but a picture, or for a missing blob; 413 for
  * one that is too large.
  */
 export async function storePicture(value: Json, param: string, service: JobService): Promise<string> {

@@ -7,7 +7,7 @@ import { HttpError } from "./error.js";
 
 /** Hands the bodies of a scope's routes on as streams. The length that a client announces is checked before. */
 export function acceptAnyBody(scope: FastifyInstance, except: readonly string[] = []): void {
-  scope.removeContentTypeParser(["application/json", "text/plain"]);
+  scope.removeContentTypeParser(["application/json", "text/plain", "*"]);
   if (!except.includes("multipart/form-data") && scope.hasContentTypeParser("multipart/form-data"))
     scope.removeContentTypeParser("multipart/form-data");
   scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));

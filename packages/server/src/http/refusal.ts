@@ -1,5 +1,5 @@
 /*
- * Turns whatever a handler throws into the error that is answered.
+ * Turns anything that a handler throws into the error to answer with.
  */
 import { ImageError, MemoryError, MfluxDepthError, OptionError } from "mflux-depth/errors";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
@@ -71,7 +71,12 @@ export function refusalFor(error: unknown): HttpError {
         cause: error,
       });
   }
-  return new HttpError(500, "internal_error", "The server failed; its log says why.", { cause: error });
+  return new HttpError(
+    500,
+    "internal_error",
+    "Something went wrong in the server; its log has the details.",
+    { cause: error },
+  );
 }
 
 function fromService(error: ServiceError): HttpError {

@@ -39,11 +39,12 @@ export const readJobForm =
         `The form has a part ${unknown}; it takes job (JSON) and ${[...pictureFields].join(", ")} (files).`,
       );
     const text = texts.get("job");
-    if (text === undefined) throw invalidValue("job", "The form has no part job with the job as JSON.");
+    if (text === undefined)
+      throw invalidValue("job", "The form lacks the part job, which holds the job as JSON.");
     request.body = withPictures(parseJson(Buffer.from(text)), pictures);
   };
 
-/** A job with the pictures of its form. The schema refuses what is no job. */
+/** A job with the pictures of its form. The schema refuses anything else. */
 function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
   if (!isOptions(job) || !isOptions(job.request)) return job;
   const request: Record<string, Json> = { ...job.request };

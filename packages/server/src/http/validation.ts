@@ -87,8 +87,16 @@ function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"
     case "exclusiveMinimum":
     case "exclusiveMaximum":
       return refuse("out_of_range", `${subject} must be ${range(parentSchema)}, not ${shown(data)}.`);
-    case "maxLength":
-      return refuse("too_long", `${subject} has more than ${params.limit} characters.`);
+    case "minLength":
+      return refuse("missing", `${subject} must not be empty.`);
+    case "minProperties":
+      return refuse("missing", `${subject} must have at least one field.`);
+    case "maxProperties":
+      return refuse("too_many_fields", `${subject} must have at most ${params.limit} fields.`);
+    case "maxLength": {
+      const what = violation.propertyName === undefined ? subject : `A name in ${path}`;
+      return refuse("too_long", `${what} has more than ${params.limit} characters.`);
+    }
     case "discriminator": {
       const given = (data as Readonly<Record<string, unknown>>)[String(params.tag)];
       const expected = `${within(params.tag)} must be one of ${choices(parentSchema, params.tag)}`;

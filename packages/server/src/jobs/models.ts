@@ -1,5 +1,5 @@
-import { modelHere } from "mflux-depth/engine";
-import type { ModelObject } from "../contract/index.js";
+import { bytesOfEstimator, modelHere, type PublishedEstimator } from "mflux-depth/engine";
+import type { EstimatorObject, ModelObject } from "../contract/index.js";
 import { type AllowedModel, bundledModel } from "../requests/models.js";
 
 /**
@@ -20,5 +20,25 @@ export async function modelObjectOf(
     ready,
     bytes,
     loaded: name === loaded,
+  };
+}
+
+/**
+ * A depth estimator as `GET /v1/capabilities` lists it.
+ * @param offered whether requests may name it
+ * @param env Hugging Face's variables.
+ */
+export async function estimatorObjectOf(
+  estimator: PublishedEstimator,
+  { offered, env }: { readonly offered: boolean; readonly env: NodeJS.ProcessEnv | undefined },
+): Promise<EstimatorObject> {
+  const { repository, licence, cpuSeconds } = estimator;
+  return {
+    id: repository,
+    licence,
+    memory_bytes: bytesOfEstimator(estimator),
+    cpu_seconds: cpuSeconds,
+    ready: (await modelHere(repository, env)).ready,
+    offered,
   };
 }

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { totalmem } from "node:os";
-import { Engine, modelHere } from "mflux-depth/engine";
+import { Engine, modelHere, publishedEstimators } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
 import { Blobs, type StoredPicture } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
 import {
+  type EstimatorObject,
   type JobBody,
   type JobEvent,
   type JobKind,
@@ -43,7 +44,7 @@ import type { AttemptTools } from "../work/attempt.js";
 import { Checkpoints } from "../work/checkpoints.js";
 import { Runner } from "../work/runner.js";
 import { workloadOf } from "../work/workload.js";
-import { modelObjectOf } from "./models.js";
+import { estimatorObjectOf, modelObjectOf } from "./models.js";
 import type { ServiceOptions } from "./settings.js";
 
 export type { BlobLimits, Blobs, StoredPicture } from "../blobs/blobs.js";
@@ -203,7 +204,7 @@ export class JobService {
       this.#upkeep.run();
       this.#seeWorker();
     } catch (error) {
-      this.#onProblem("What is no longer kept could not be deleted.", error);
+      this.#onProblem("Expired jobs and pictures could not be deleted.", error);
     }
   }
 
@@ -211,7 +212,7 @@ export class JobService {
     try {
       await this.#upkeep.sweep();
     } catch (error) {
-      this.#onProblem("What nothing needs could not be deleted.", error);
+      this.#onProblem("Unneeded files could not be deleted.", error);
     }
   }
 
@@ -278,7 +279,7 @@ export class JobService {
     if (priority !== undefined && state !== "queued")
       throw new ServiceError(
         "conflict",
-        `Only queued jobs have a priority to change; this one is ${state}.`,
+        `The priority of a job can change only while it is queued; this one ${past[state]}.`,
         {
           param: "priority",
         },
@@ -336,7 +337,7 @@ export class JobService {
       if (!this.#ledger.files.findBlob(sha256))
         throw new ServiceError(
           "invalid_image",
-          `There is no picture sha256-${sha256}; unused ones are deleted after a day. Upload it again.`,
+          `No picture has the id sha256-${sha256}; unused pictures are deleted after a day. Upload it again.`,
           { param },
         );
   }
@@ -377,8 +378,8 @@ export class JobService {
     return { past: this.#history.past(id, after), finished: isFinished(job) };
   }
 
-  /** The same for the stream of all jobs. */
-  eventsOfAll(after: number): readonly StreamEvent[] {
+  /** The same for the stream of all jobs, in parts: ask again after the last event until one is `complete`. */
+  eventsOfAll(after: number): { readonly past: readonly StreamEvent[]; readonly complete: boolean } {
     return this.#history.pastOfAll(after);
   }
 
@@ -446,7 +447,7 @@ export class JobService {
     if (preview?.step !== step)
       throw new ServiceError(
         "not_found",
-        "This preview is gone; each is kept until the next one or the end of the job.",
+        "This preview is gone; a preview lasts until the next one, or until the job ends.",
       );
     return preview;
   }
@@ -454,9 +455,9 @@ export class JobService {
   #artifact(id: string, name: string): ArtifactRecord {
     const { state } = this.#history.find(id);
     if (state === "queued" || state === "running")
-      throw new ServiceError("job_not_finished", `This job is ${state}; wait for its end.`);
+      throw new ServiceError("job_not_finished", `This job is ${state}; wait until it has finished.`);
     const artifact = this.#ledger.files.artifactsOf(id).find((one) => one.name === name);
-    if (!artifact) throw new ServiceError("no_image", `This job made no such picture; it has ${state}.`);
+    if (!artifact) throw new ServiceError("no_image", `This job ${outcomes[state]} and has no such picture.`);
     return artifact;
   }
 
@@ -483,7 +484,7 @@ export class JobService {
       return { map: mapOf(result), inverse: result.inverse };
     } catch (error) {
       signal?.throwIfAborted();
-      throw serviceErrorOf(error);
+      throw serviceErrorOf(error, null);
     }
   }
 
@@ -551,7 +552,7 @@ export class JobService {
 
   #setDraining(id: string, draining: boolean): WorkerObject {
     if (!this.#ledger.write(() => this.#ledger.workers.setDraining(id, draining)))
-      throw new ServiceError("not_found", "There is no worker with this id; GET /v1/workers lists them.");
+      throw new ServiceError("not_found", "No worker has this id; GET /v1/workers lists them.");
     return this.workers().find((worker) => worker.id === id)!;
   }
 
@@ -566,6 +567,16 @@ export class JobService {
   async models(): Promise<readonly ModelObject[]> {
     const facts = { loaded: this.#runner.modelName, env: this.#env };
     return Promise.all(this.#defaults.models.all.map((model) => modelObjectOf(model, facts)));
+  }
+
+  /** The depth estimators that the library knows. */
+  async estimators(): Promise<readonly EstimatorObject[]> {
+    const names = new Set(this.#defaults.models.all.map(({ name }) => name));
+    return Promise.all(
+      publishedEstimators.map((estimator) =>
+        estimatorObjectOf(estimator, { offered: names.has(estimator.repository), env: this.#env }),
+      ),
+    );
   }
 
   /** @throws {ServiceError} `model_not_found` */
@@ -635,12 +646,18 @@ const offerOf = ({ id, priority, arrival, model, attempt }: JobRecord): Offer =>
   attempt,
 });
 
+/** How a job ended, as part of a sentence. */
+const outcomes = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" } as const;
+
+/** The state of a job, as part of a sentence. */
+const past = { queued: "is queued", running: "is running", ...outcomes } as const;
+
 const isFinished = ({ state }: JobRecord): boolean => state !== "queued" && state !== "running";
 
 /** @throws {ServiceError} `conflict` */
 function requireFinished(job: JobRecord, verb: string): void {
   if (!isFinished(job))
-    throw new ServiceError("conflict", `This job is ${job.state}; it can be ${verb} once it has ended.`);
+    throw new ServiceError("conflict", `This job is ${job.state}; it can be ${verb} once it has finished.`);
 }
 
 const hashOf = (body: JobBody): string => createHash("sha256").update(JSON.stringify(body)).digest("hex");

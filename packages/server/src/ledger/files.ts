@@ -1,3 +1,4 @@
+import type { ScoreObject } from "../contract/index.js";
 import type { Connection } from "./database.js";
 
 /** What is known of a stored picture. */
@@ -12,9 +13,10 @@ export interface PictureFacts {
 
 /** A file that a job made. */
 export interface ArtifactRecord extends PictureFacts {
-  /** "image-1", "image-2" …, "depth", or "depth-values". */
+  /** "image-1", "image-2" …, "depth", or "depth-values"; "candidate-1" … before images are ranked. */
   readonly name: string;
   readonly seed: number | null;
+  readonly score: ScoreObject | null;
 }
 
 /** The tables that say why a stored file is kept: uploaded blobs with their uses, and artifacts. */
@@ -69,19 +71,29 @@ export class Files {
       .all(before) as string[];
   }
 
-  addArtifact(jobId: string, { name, sha256, mime, width, height, bytes, seed }: ArtifactRecord): void {
+  addArtifact(jobId: string, artifact: ArtifactRecord): void {
+    const { name, sha256, mime, width, height, bytes, seed, score } = artifact;
     this.#database
-      .prepare("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-      .run(jobId, name, sha256, mime, width, height, bytes, seed);
+      .prepare("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .run(jobId, name, sha256, mime, width, height, bytes, seed, score && JSON.stringify(score));
+  }
+
+  /** Forgets the artifacts of a job. */
+  removeArtifacts(jobId: string): void {
+    this.#database.prepare("DELETE FROM artifacts WHERE job_id = ?").run(jobId);
   }
 
   /** The artifacts of a job, by name. */
   artifactsOf(jobId: string): readonly ArtifactRecord[] {
-    return this.#database
+    const rows = this.#database
       .prepare(
-        "SELECT name, sha256, mime, width, height, bytes, seed FROM artifacts WHERE job_id = ? ORDER BY name",
+        "SELECT name, sha256, mime, width, height, bytes, seed, score FROM artifacts WHERE job_id = ? ORDER BY name",
       )
-      .all(jobId) as ArtifactRecord[];
+      .all(jobId) as (Omit<ArtifactRecord, "score"> & { readonly score: string | null })[];
+    return rows.map(({ score, ...facts }) => ({
+      ...facts,
+      score: score === null ? null : JSON.parse(score),
+    }));
   }
 
   /** Whether anything still needs a stored file. */

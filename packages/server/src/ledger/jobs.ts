@@ -384,7 +384,7 @@ function arrivalOf(cursor: string): number {
   if (digits === undefined)
     throw new ServiceError(
       "invalid_cursor",
-      "This cursor does not belong to a page of jobs; pass a next_cursor unchanged, or leave it out.",
+      "This cursor did not come from a page of jobs; pass a next_cursor unchanged, or leave it out.",
       { param: "cursor" },
     );
   return Number(digits);

@@ -6,6 +6,9 @@ import { Jobs } from "./jobs.js";
 import { Settings } from "./settings.js";
 import { Workers } from "./workers.js";
 
+/** More pages than any database has. */
+const allPages = 2 ** 31 - 1;
+
 /** The record of everything that clients were told. What it holds is true; queues and processes come and go. */
 export class Ledger {
   readonly #database: Connection;
@@ -56,7 +59,8 @@ export class Ledger {
 
   /** Writes a consistent copy while others read and write. */
   async copyTo(file: string): Promise<void> {
-    await this.#database.backup(file);
+    // In one go: a copy in parts begins again with every write of another process, and might never end.
+    await this.#database.backup(file, { progress: () => allPages });
   }
 
   close(): void {

@@ -109,4 +109,8 @@ export const migrations: readonly string[] = [
     other_seconds REAL NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- How faithfully an image keeps the depth map, as JSON; null for files without a score.
+  ALTER TABLE artifacts ADD COLUMN score TEXT;
+  `,
 ];

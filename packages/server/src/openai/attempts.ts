@@ -2,6 +2,8 @@
  * Which jobs belong to which request of OpenAI's clients. Their clients repeat a request whose answer they did not get,
  * and say so; the repeat gets the jobs of the first attempt.
  */
+import type { JobState } from "../contract/index.js";
+import { ServiceError } from "../errors.js";
 import type { JobService } from "../jobs/service.js";
 
 /** How long a repeat finds jobs that have finished. */
@@ -39,7 +41,8 @@ export class Attempts {
     readonly leave: (outcome: "finished" | "failed" | "left") => void;
   }> {
     const known = isRepeat ? this.#byContent.get(content) : undefined;
-    const attempt = known ?? { jobs: await start(), waiting: 0, timer: undefined };
+    const isThere = known?.jobs.every((id) => this.#stateOf(id) !== null) ?? false;
+    const attempt = known && isThere ? known : { jobs: await start(), waiting: 0, timer: undefined };
     this.#byContent.set(content, attempt);
     clearTimeout(attempt.timer);
     attempt.waiting++;
@@ -60,10 +63,27 @@ export class Attempts {
     // A repeat of what failed shall be tried anew.
     if (outcome === "failed") forget();
     if (attempt.waiting > 0) return;
-    const end = (): void => {
+    const cancel = (): void => {
+      // What has finished meanwhile is as good for a repeat as if the client had stayed.
+      if (attempt.jobs.every((id) => this.#stateOf(id) === "succeeded")) {
+        attempt.timer = setTimeout(forget, memoryMs).unref();
+        return;
+      }
       forget();
-      if (outcome === "left") for (const id of attempt.jobs) this.#service.cancel(id).catch(() => {});
+      for (const id of attempt.jobs) this.#service.cancel(id).catch(() => {});
     };
-    attempt.timer = setTimeout(end, outcome === "left" ? this.#graceMs : memoryMs).unref();
+    attempt.timer = (
+      outcome === "left" ? setTimeout(cancel, this.#graceMs) : setTimeout(forget, memoryMs)
+    ).unref();
+  }
+
+  /** Null for a job that was deleted. */
+  #stateOf(id: string): JobState | null {
+    try {
+      return this.#service.get(id).state;
+    } catch (error) {
+      if (error instanceof ServiceError && error.code === "not_found") return null;
+      throw error;
+    }
   }
 }

@@ -103,7 +103,7 @@ export const isPictureField = (part: string): boolean => pictureFields.includes(
 
 /**
  * The value of a form's text field. Pictures may be texts too; what is unknown stays a text, and the schema refuses it.
- * @throws {OptionError} for a text that is no value of the field.
+ * @throws {OptionError} for a text that is not a value of the field.
  */
 export function parseField(name: string, text: string): Json {
   const spec = table[toOptionName(name)];

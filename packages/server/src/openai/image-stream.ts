@@ -10,7 +10,7 @@ import { EventStream } from "../http/event-stream.js";
 import { refusalFor } from "../http/refusal.js";
 import type { PreviewPicture } from "../jobs/service.js";
 import type { ImagesBody } from "./fields.js";
-import { encodedImage, requireImage } from "./image.js";
+import { encodedImage, requireImage, stoppingRefusal } from "./image.js";
 
 export interface ImageStreamOptions extends Context {
   readonly reply: FastifyReply;
@@ -26,7 +26,7 @@ export interface ImageStreamOptions extends Context {
  * @throws the signal's reason, or why a job has no image, after telling the client.
  */
 export async function imageStream(options: ImageStreamOptions): Promise<void> {
-  const { reply, signal, jobs } = options;
+  const { reply, stopping, jobs } = options;
   reply.hijack();
   const headers = Object.fromEntries(
     Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
@@ -35,7 +35,8 @@ export async function imageStream(options: ImageStreamOptions): Promise<void> {
   try {
     for (const id of jobs) await follow(id, stream, options);
   } catch (error) {
-    if (!signal.aborted) stream.send({ event: "error", data: errorBody(refusalFor(error)) });
+    const reason = stopping.aborted ? stoppingRefusal() : refusalFor(error);
+    stream.send({ event: "error", data: errorBody(reason) });
     throw error;
   } finally {
     stream.end();

@@ -27,3 +27,7 @@ export function requireImage({ state, error }: JobObject): void {
   };
   throw new HttpError(statusOf(code), code, message, { param });
 }
+
+/** The refusal of requests that wait when the server stops. */
+export const stoppingRefusal = (): HttpError =>
+  new HttpError(503, "stopping", "The server is stopping; its jobs continue later.");

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { requestOptions } from "mflux-depth/options";
+import { requestOptions, seedAfter } from "mflux-depth/options";
 import type { JobObject, Json, JsonOptions } from "../contract/index.js";
 import { ownOrigin } from "../http/access.js";
 import { ClientGone, whileConnected } from "../http/client.js";
@@ -10,6 +10,7 @@ import { readForm } from "../http/form.js";
 import { storePicture } from "../http/pictures.js";
 import { refusalFor } from "../http/refusal.js";
 import { hashOf } from "../http/submission.js";
+import { bestOfCount } from "../options/best-of.js";
 import { Attempts } from "./attempts.js";
 import {
   bodySchema,
@@ -21,7 +22,7 @@ import {
   pictureFields,
   sortFields,
 } from "./fields.js";
-import { encodedImage, requireImage } from "./image.js";
+import { encodedImage, requireImage, stoppingRefusal } from "./image.js";
 import { imageStream } from "./image-stream.js";
 import { sizeOf } from "./size.js";
 
@@ -92,10 +93,10 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
       return reply;
     } catch (error) {
       leave(connected.aborted || stopping.aborted ? "left" : "failed");
+      // A stream has told its reader.
+      if (reply.sent) return reply;
       if (connected.aborted) throw new ClientGone();
-      if (stopping.aborted)
-        throw new HttpError(503, "stopping", "The server is stopping; its jobs continue later.");
-      throw error;
+      throw stopping.aborted ? stoppingRefusal() : error;
     }
   }
 
@@ -138,7 +139,8 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const first = await submit(request);
     const ids = [first.id];
     try {
-      for (let i = 1; i < n; i++) ids.push((await submit({ ...request, seed: (first.seed ?? 0) + i })).id);
+      for (let i = 1; i < n; i++)
+        ids.push((await submit({ ...request, seed: seedAfter(first.seed!, i * bestOfCount(request)) })).id);
     } catch (error) {
       for (const id of ids) await service.cancel(id);
       throw error;

@@ -1,7 +1,13 @@
 /*
  * Which options of the library a request over HTTP may set.
  */
-import { loadOptions, type OptionTable, requestOptions } from "mflux-depth/options";
+import {
+  bestOfKind,
+  loadOptions,
+  type OptionSpec,
+  type OptionTable,
+  requestOptions,
+} from "mflux-depth/options";
 import type { JobKind } from "../contract/index.js";
 import { limits } from "./limits.js";
 
@@ -10,11 +16,21 @@ const { latents: _, ...withoutLatents } = requestOptions;
 
 const { depthNear, depthFar, depthGamma, invertDepth } = requestOptions;
 
+/** The server's own: the library compares images in a function of its own. */
+const bestOf = {
+  kind: { ...bestOfKind, min: 1 },
+  default: 1,
+  text: "Make this many images with seeds that count up, and rank them by how faithfully they keep the depth map.",
+  form: { min: 1, max: 12 },
+  flags: [],
+} as const satisfies OptionSpec;
+
 /** The options of a job's `request`, by its kind. */
 export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
   generate: {
     ...withoutLatents,
     prompt: { ...requestOptions.prompt, kind: { type: "text", max: limits.promptCharacters } },
+    bestOf,
   },
   depth: {
     image: { ...requestOptions.image, text: "The photo whose depth is estimated.", required: true },

@@ -41,7 +41,8 @@ export async function engineRequestOf(
     const value = request[json] ?? null;
     if (value !== null) pictures[name] = await readBlob(blobOf(value, `request.${json}`));
   }
-  return { ...toOptionNames(request), ...pictures } as unknown as GenerateRequest;
+  const { best_of: _, ...options } = request;
+  return { ...toOptionNames(options), ...pictures } as unknown as GenerateRequest;
 }
 
 /** A job as the engine takes it. */

@@ -6,6 +6,7 @@ import {
   ModelError,
   OptionError,
 } from "mflux-depth/errors";
+import { pictureMessage } from "../blobs/picture-message.js";
 import type { ErrorObject } from "../contract/index.js";
 import { isDiskFull } from "../data-folder/durable-file.js";
 import { diskFull } from "../data-folder/reserve.js";
@@ -23,9 +24,9 @@ const optionCodes: Partial<Record<ErrorCode, ServiceErrorCode>> = {
 
 /**
  * An error of the library as one that clients may see: with the names that options have in JSON, and without paths.
- * @param part of the body that options belong to.
+ * @param part of the body that options belong to; null for parameters of a query.
  */
-export function serviceErrorOf(error: unknown, part: "request" | "load" = "request"): ServiceError {
+export function serviceErrorOf(error: unknown, part: "request" | "load" | null = "request"): ServiceError {
   if (error instanceof ServiceError) return error;
   const refuse = (code: ServiceErrorCode, message: string, param: string | null = null): ServiceError =>
     new ServiceError(code, forClients(message), { cause: error, param });
@@ -33,9 +34,9 @@ export function serviceErrorOf(error: unknown, part: "request" | "load" = "reque
     return refuse(
       optionCodes[error.code] ?? "invalid_value",
       error.message,
-      `${part}.${toJsonName(error.option)}`,
+      [part, toJsonName(error.option)].filter((name) => name !== null).join("."),
     );
-  if (error instanceof ImageError) return refuse("invalid_image", error.message);
+  if (error instanceof ImageError) return refuse("invalid_image", pictureMessage(error));
   if (error instanceof ModelError)
     return refuse(
       error.code === "model-not-found" ? "model_not_found" : "model_unusable",
@@ -45,7 +46,7 @@ export function serviceErrorOf(error: unknown, part: "request" | "load" = "reque
   if (error instanceof MemoryError) return refuse("insufficient_memory", error.message);
   if (isDiskFull(error)) return diskFull(error);
   if (error instanceof MfluxDepthError) return refuse("engine_failed", error.message);
-  return refuse("internal_error", "The server made a mistake; its log has the details.");
+  return refuse("internal_error", "Something went wrong in the server; its log has the details.");
 }
 
 /** The error of a failed job. */

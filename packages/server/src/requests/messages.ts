@@ -1,7 +1,8 @@
-import { depthOptions, loadOptions, requestOptions } from "mflux-depth/options";
+import { depthOptions, loadOptions } from "mflux-depth/options";
 import { toJsonName } from "../options/names.js";
+import { requestTables } from "../options/tables.js";
 
-const optionNames = [requestOptions, loadOptions, depthOptions]
+const optionNames = [requestTables.generate, loadOptions, depthOptions]
   .flatMap((table) => Object.keys(table))
   .filter((name) => name !== toJsonName(name));
 

@@ -5,6 +5,7 @@ import {
   type LoadOptions,
   type OptionTable,
   refuseUnknown,
+  requireNearAboveFar,
   resolveLoadOptions,
   resolveRequest,
 } from "mflux-depth/options";
@@ -46,6 +47,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     return kind === "generate" ? resolveGenerate(options) : resolveDepth(options);
   });
   const { steps, seed, values, warnings } = resolved;
+  requireScalePerLora(values.loraScales, load.loras);
   return {
     kind,
     steps,
@@ -62,13 +64,31 @@ interface ResolvedOptionsOfKind extends Pick<NewJob, "steps" | "seed" | "warning
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-function resolveGenerate(given: Record<string, unknown>): ResolvedOptionsOfKind {
+function resolveGenerate({ bestOf, ...given }: Record<string, unknown>): ResolvedOptionsOfKind {
+  const own = checkOptions({ bestOf: requestTables.generate.bestOf! }, { bestOf });
   const values = resolveRequest(given as unknown as GenerateRequest);
-  return { steps: stepsOf(values), seed: values.seed, warnings: values.warnings, values: { ...values } };
+  return {
+    steps: stepsOf(values) * (own.bestOf as number),
+    seed: values.seed,
+    warnings: values.warnings,
+    values: { ...values, ...own },
+  };
 }
 
 function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
-  return { steps: null, seed: null, warnings: [], values: checkOptions(requestTables.depth, given) };
+  const values = checkOptions(requestTables.depth, given);
+  requireNearAboveFar(Number(values.depthNear), Number(values.depthFar), ["depthNear", "depthFar"]);
+  return { steps: null, seed: null, warnings: [], values };
+}
+
+/** @throws {ServiceError} `option_conflict` for another number of scales than of LoRAs. */
+function requireScalePerLora(scales: unknown, loras: unknown): void {
+  if (!Array.isArray(scales) || !Array.isArray(loras) || scales.length === loras.length) return;
+  throw new ServiceError(
+    "option_conflict",
+    `lora_scales must have one number for each LoRA (${loras.length}), not ${scales.length}.`,
+    { param: "request.lora_scales" },
+  );
 }
 
 /** The hashes of a request's pictures, by the names of their options in the library. */

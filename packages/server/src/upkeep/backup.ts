@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream, existsSync } from "node:fs";
 import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { OutputError } from "mflux-depth/errors";
 import { type Pack, pack } from "tar-stream";
 import { pathInStore } from "../blobs/file-store.js";
 import { filesFolderIn, ledgerFileIn } from "../data-folder/data-folder.js";
@@ -17,7 +18,7 @@ const leaseMs = 60_000;
  * @param folder the data folder.
  * @param target the archive; it appears under this name once it is complete.
  * @throws {ServiceError} `unavailable` if the folder has no usable ledger.
- * @throws the error of the file system.
+ * @throws {OutputError} for a file that cannot be read or written.
  */
 export async function backUp(folder: string, target: string): Promise<void> {
   if (!existsSync(ledgerFileIn(folder)))
@@ -27,17 +28,36 @@ export async function backUp(folder: string, target: string): Promise<void> {
   const hold = (): void => ledger.settings.holdFiles(Date.now() + leaseMs);
   hold();
   const renewal = setInterval(hold, leaseMs / 3);
-  const aside = await mkdtemp(join(dirname(target), ".backup-"));
   try {
-    const copy = join(aside, "ledger.db");
-    await ledger.copyTo(copy);
-    await writeArchive(join(aside, "archive"), copy, folder);
-    await rename(join(aside, "archive"), target);
+    await writeAside(target, async (aside) => {
+      const copy = join(aside, "ledger.db");
+      await ledger.copyTo(copy);
+      await writeArchive(join(aside, "archive"), copy, folder);
+      await rename(join(aside, "archive"), target);
+    });
   } finally {
     clearInterval(renewal);
     ledger.settings.holdFiles(0);
     ledger.close();
-    await rm(aside, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Works in a folder next to the target, and removes it afterwards.
+ * @throws {OutputError} for a file that cannot be read or written.
+ */
+async function writeAside(target: string, work: (aside: string) => Promise<void>): Promise<void> {
+  try {
+    const aside = await mkdtemp(join(dirname(target), ".backup-"));
+    try {
+      await work(aside);
+    } finally {
+      await rm(aside, { recursive: true, force: true });
+    }
+  } catch (error) {
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new OutputError(target, `The backup could not be made: ${message}`, { cause: error });
   }
 }
 

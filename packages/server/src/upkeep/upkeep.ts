@@ -43,8 +43,7 @@ export class Upkeep {
     const { ledger, files, checkpoints } = this.#tools;
     ledger.write(() => ledger.events.prune());
     this.collectFiles(await files.list(), now);
-    const unfinished = [...ledger.jobs.queued(), ...ledger.jobs.running()].map(({ id }) => id);
-    await checkpoints.keepOnly(new Set(unfinished));
+    await checkpoints.keepOnly((id) => ledger.jobs.find(id)?.finishedAt === null);
   }
 
   /** Deletes those of some files that nothing needs, unless a backup copies files. */

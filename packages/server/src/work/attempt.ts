@@ -4,17 +4,19 @@ import {
   type EngineEvent,
   type EngineJob,
   type EngineResult,
+  type PictureFidelity,
 } from "mflux-depth/engine";
 import { encodeMap, type GreyMap } from "mflux-depth/images";
 import type { FileStore, StoredFile } from "../blobs/file-store.js";
-import type { EventData } from "../contract/index.js";
+import type { EventData, ScoreObject } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
 import { ServiceError } from "../errors.js";
 import type { History, JobEnd } from "../history/history.js";
-import { depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
+import { candidateArtifact, depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import type { Ledger } from "../ledger/ledger.js";
+import { bestOfCount, seedsOf } from "../options/best-of.js";
 import { adjustmentsOf, mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf, engineRequestOf } from "../requests/engine-job.js";
 import { errorObjectOf } from "../requests/failure.js";
@@ -56,6 +58,8 @@ export class Attempt {
   readonly #steps = new StepClock();
   readonly #began = performance.now();
   #fingerprint: string | null = null;
+  /** The steps of the images before the one that is being made. */
+  #stepsBefore = 0;
   #loadSeconds = 0;
   /** The last checkpoint that is being written, and one that waits for it. */
   #saving: Promise<void> = Promise.resolve();
@@ -87,27 +91,66 @@ export class Attempt {
   // ---------------------------------------------------------------- kinds
 
   async #generate(): Promise<void> {
-    const { engine, defaults, files, history, checkpoints } = this.#tools;
-    const { id, previewEvery } = this.#job;
+    const { engine, defaults, files, history } = this.#tools;
+    const { id, previewEvery, request, seed } = this.#job;
     const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
-    const checkpoint = await checkpoints.latest(id);
-    if (!checkpoint && this.#job.step > 0) history.beganAnew(id, this.#attempt);
+    const seeds = seedsOf(seed!, request);
+    const made = this.#candidates().length;
+    const checkpoint = await this.#checkpointOf(made);
     const job: EngineJob = {
       ...given,
       checkpoints: checkpointPolicy,
       includeDepthMap: true,
+      includeFidelity: seeds.length > 1,
       ...(previewEvery > 0 && { previews: { every: previewEvery, kind: "fast" } }),
-      ...(checkpoint && { resume: checkpoint }),
     };
     using load = new Throttle<EventData["load"]>(loadMs, (data) =>
       history.progressed(id, this.#attempt, "load", data),
     );
-    const result = await engine.generate(job, {
-      signal: this.#signal,
-      onEvent: (event) => this.#receive(event, load),
-    });
-    await this.#saving;
-    await this.#keepImage(result);
+    for (let index = made; index < seeds.length; index++) {
+      this.#stepsBefore = index * this.#stepsOfImage;
+      const resume = index === made ? checkpoint : null;
+      const result = await engine.generate(
+        { ...job, request: { ...job.request, seed: seeds[index] }, ...(resume && { resume }) },
+        {
+          signal: this.#signal,
+          onEvent: (event) => {
+            if (event.type === "started" && index === made && event.fingerprint !== resume?.fingerprint)
+              this.#beginImage();
+            this.#receive(event, load);
+          },
+        },
+      );
+      await this.#saving;
+      if (index + 1 < seeds.length) await this.#keepCandidate(result, index + 1);
+      else await this.#keepImages(result);
+    }
+  }
+
+  /** The images of earlier attempts, in the order of seeds. */
+  #candidates(): readonly ArtifactRecord[] {
+    const artifacts = this.#tools.ledger.files.artifactsOf(this.#job.id);
+    const candidates: ArtifactRecord[] = [];
+    for (;;) {
+      const name = candidateArtifact(candidates.length + 1);
+      const next = artifacts.find((one) => one.name === name);
+      if (!next) return candidates;
+      candidates.push(next);
+    }
+  }
+
+  /** The checkpoint of the image after those that are made; null if there is none. */
+  async #checkpointOf(made: number): Promise<Checkpoint | null> {
+    const before = made * this.#stepsOfImage;
+    const latest = await this.#tools.checkpoints.latest(this.#job.id);
+    // One of an image that has been finished since is of no use.
+    return latest && latest.step > before ? { ...latest, step: latest.step - before } : null;
+  }
+
+  /** The steps of one of the job's images. */
+  get #stepsOfImage(): number {
+    const { steps, request } = this.#job;
+    return (steps ?? 0) / bestOfCount(request);
   }
 
   async #estimateDepth(): Promise<void> {
@@ -129,6 +172,14 @@ export class Attempt {
     await this.#keep(await depthFiles(mapOf(result)));
   }
 
+  /** The attempt begins with the first step of an image: nothing fits to continue from, except images that are made. */
+  #beginImage(): void {
+    const { history } = this.#tools;
+    const { id, step } = this.#job;
+    if (this.#stepsBefore > 0) history.resumed(id, this.#attempt, this.#stepsBefore);
+    else if (step > 0) history.beganAnew(id, this.#attempt);
+  }
+
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
     const { history } = this.#tools;
     const { id } = this.#job;
@@ -138,7 +189,7 @@ export class Attempt {
         this.#fingerprint = event.fingerprint;
         break;
       case "resumed":
-        history.resumed(id, attempt, event.step);
+        history.resumed(id, attempt, this.#stepsBefore + event.step);
         break;
       case "load":
         load.add(loadData(event));
@@ -147,12 +198,19 @@ export class Attempt {
       case "stage":
         history.progressed(id, attempt, "stage", stageData(event));
         break;
-      case "step":
-        history.progressed(id, attempt, "step", stepData(event, this.#steps.add(event.seconds)));
-        if (event.preview) history.previewed(id, attempt, { step: event.index, ...event.preview });
+      case "step": {
+        const place = { step: this.#stepsBefore + event.index, steps: this.#job.steps! };
+        history.progressed(
+          id,
+          attempt,
+          "step",
+          stepData(place, event.seconds, this.#steps.add(event.seconds)),
+        );
+        if (event.preview) history.previewed(id, attempt, { step: place.step, ...event.preview });
         break;
+      }
       case "checkpoint":
-        this.#save({ ...event, fingerprint: this.#fingerprint! });
+        this.#save({ ...event, step: this.#stepsBefore + event.step, fingerprint: this.#fingerprint! });
         break;
       case "warning":
         history.warned(id, attempt, forClients(event.message));
@@ -160,12 +218,21 @@ export class Attempt {
     }
   }
 
-  async #keepImage(result: EngineResult): Promise<void> {
-    const { image, width, height, seed, depthMap } = result;
-    await this.#keep([
-      { name: imageArtifact(1), bytes: image, mime: "image/png", width, height, seed },
-      ...(depthMap ? await depthFiles(depthMap) : []),
-    ]);
+  /** Stores one of several images, so that a later attempt continues after it. */
+  async #keepCandidate(result: EngineResult, number: number): Promise<void> {
+    const { files, history } = this.#tools;
+    const { bytes, ...facts } = imageFile(result, candidateArtifact(number));
+    using stored = await files.add(bytes);
+    const step = number * this.#stepsOfImage;
+    history.candidateMade(this.#job.id, this.#attempt, { ...facts, ...sizeOf(stored) }, step);
+  }
+
+  /** Stores the last or only image, ranks it among the others, and ends the job. */
+  async #keepImages(result: EngineResult): Promise<void> {
+    const images = [...this.#candidates(), imageFile(result, imageArtifact(1))]
+      .toSorted((a, b) => (a.score?.rmse ?? 0) - (b.score?.rmse ?? 0))
+      .map((image, index) => ({ ...image, name: imageArtifact(index + 1) }));
+    await this.#keep([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
   }
 
   // ---------------------------------------------------------------- checkpoints
@@ -193,17 +260,22 @@ export class Attempt {
 
   // ---------------------------------------------------------------- ends
 
-  /** Stores what the job made, and ends it. */
-  async #keep(made: readonly MadeFile[]): Promise<void> {
+  /** Stores what the job made, unless it is stored already, and ends the job. */
+  async #keep(made: readonly (MadeFile | ArtifactRecord)[]): Promise<void> {
     const { files, history } = this.#tools;
     const { id, steps } = this.#job;
     if (this.#loadSeconds > 0) history.modelLoaded(this.#loadSeconds);
     // At once, because the disk takes about as long for one as for all.
-    const adding = await Promise.allSettled(made.map(({ bytes }) => files.add(bytes)));
-    const stored = adding.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    const adding = await Promise.allSettled(
+      made.map(async (file) => (isStored(file) ? null : files.add(file.bytes))),
+    );
+    const stored = adding.flatMap((one) => (one.status === "fulfilled" && one.value ? [one.value] : []));
     try {
-      for (const one of adding) if (one.status === "rejected") throw one.reason;
-      const artifacts = made.map((facts, index) => ({ ...facts, ...sizeOf(stored[index]!) }));
+      const artifacts = made.map((file, index): ArtifactRecord => {
+        const one = adding[index]!;
+        if (one.status === "rejected") throw one.reason;
+        return one.value ? { ...file, ...sizeOf(one.value) } : (file as ArtifactRecord);
+      });
       const duration = this.#duration();
       const end = { state: "succeeded", step: steps ?? 0, artifacts, ...(duration && { duration }) } as const;
       history.finished(id, this.#attempt, end);
@@ -257,15 +329,29 @@ export class Attempt {
 /** A file that a job made, before it is stored. */
 type MadeFile = Omit<ArtifactRecord, "sha256" | "bytes"> & { readonly bytes: Uint8Array };
 
+const isStored = (file: MadeFile | ArtifactRecord): file is ArtifactRecord => "sha256" in file;
+
 const sizeOf = ({ sha256, bytes }: StoredFile): Pick<ArtifactRecord, "sha256" | "bytes"> => ({
   sha256,
   bytes,
 });
 
+function imageFile({ image, width, height, seed, fidelity }: EngineResult, name: string): MadeFile {
+  const score = fidelity && scoreOf(fidelity);
+  return { name, bytes: image, mime: "image/png", width, height, seed, score };
+}
+
+const scoreOf = ({ rmse, correlation, abs_rel, edge_f1 }: PictureFidelity): ScoreObject => ({
+  rmse,
+  correlation,
+  abs_rel,
+  edge_f1,
+});
+
 /** A depth map as clients see it, and its values at full precision. */
 async function depthFiles(map: GreyMap): Promise<readonly MadeFile[]> {
   const { data, width, height } = map;
-  const facts = { width, height, seed: null };
+  const facts = { width, height, seed: null, score: null };
   return [
     { ...facts, name: depthArtifact, mime: "image/png", bytes: await encodeMap(map, "png") },
     {
@@ -284,6 +370,6 @@ const isCrash = (error: unknown): boolean =>
 const crashedTooOften = (cause: unknown): ServiceError =>
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times at this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
     { cause },
   );

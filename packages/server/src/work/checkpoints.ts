@@ -77,10 +77,13 @@ export class Checkpoints {
     for (const name of await this.#filesOf(id)) await rm(join(this.#folder, name), { force: true });
   }
 
-  /** Deletes the checkpoints of all jobs but some. */
-  async keepOnly(ids: ReadonlySet<string>): Promise<void> {
+  /**
+   * Deletes the checkpoints of all jobs but some.
+   * @param isKept asked right before each deletion: jobs may begin meanwhile.
+   */
+  async keepOnly(isKept: (id: string) => boolean): Promise<void> {
     for (const name of await readdir(this.#folder))
-      if (!ids.has(name.split(".", 1)[0]!)) await rm(join(this.#folder, name), { force: true });
+      if (!isKept(name.split(".", 1)[0]!)) await rm(join(this.#folder, name), { force: true });
   }
 
   async #filesOf(id: string): Promise<string[]> {

@@ -16,11 +16,15 @@ export const stageData = ({ stage, state }: Of<"stage">): EventData["stage"] => 
 });
 
 /** @param usual the time that a step takes. */
-export const stepData = ({ index, total, seconds }: Of<"step">, usual: number): EventData["step"] => ({
-  step: index,
-  steps: total,
+export const stepData = (
+  { step, steps }: Pick<EventData["step"], "step" | "steps">,
+  seconds: number,
+  usual: number,
+): EventData["step"] => ({
+  step,
+  steps,
   seconds: rounded(seconds),
-  remaining_seconds: rounded((total - index) * usual),
+  remaining_seconds: rounded((steps - step) * usual),
 });
 
 const rounded = (seconds: number): number => Math.round(seconds * 1000) / 1000;

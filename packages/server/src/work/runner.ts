@@ -90,14 +90,15 @@ export class Runner {
 
   /** Puts a job back into the queue after its attempt could not be recorded. */
   async #recover(claim: Claim): Promise<void> {
-    const { dispatcher, history, onProblem } = this.#options;
+    const { dispatcher, history, ledger, onProblem } = this.#options;
     // The ledger may need a moment, such as for a disk that others fill.
     await sleep(retryMs, undefined, { signal: this.#stopping.signal }).catch(() => {});
     try {
       history.interrupted(claim.id, claim.attempt, "interrupted");
+      if (ledger.jobs.find(claim.id)?.cancelRequested) history.cancelledQueued(claim.id);
       await dispatcher.giveBack(claim);
     } catch (error) {
-      onProblem(`The job ${claim.id} waits for the next start of the server.`, error);
+      onProblem(`The job ${claim.id} will continue when the server next starts.`, error);
     }
   }
 

@@ -71,10 +71,11 @@ describe("depth at once", () => {
     });
 
   test("refuses levels that are the wrong way round", async () => {
-    assert.equal((await errorOf(await depth("?near=10&far=90"))).status, 400);
+    const { status, error } = await errorOf(await depth("?near=10&far=90"));
+    assert.deepEqual([status, error.param], [400, "near"]);
   });
 
-  test("refuses what is no picture", async () => {
+  test("refuses anything but a picture", async () => {
     assert.equal((await errorOf(await depth("", "hello"))).status, 415);
   });
 

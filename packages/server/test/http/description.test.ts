@@ -136,9 +136,22 @@ describe("the capabilities", () => {
     assert.match(String(steps!.description), /Denoising/);
     assert.deepEqual((steps!.anyOf as object[])[0], { type: "integer", minimum: 1, maximum: 50 });
     assert.equal(near!.default, 100);
+    const { best_of: bestOf } = properties;
+    assert.equal(bestOf!.default, 1);
+    assert.deepEqual((bestOf!.anyOf as object[])[0], { type: "integer", minimum: 1, maximum: 100 });
     assert.ok("quantize" in (load as { properties: object }).properties);
     assert.equal(defaults.model, "tiny-world");
     assert.equal(limits.prompt_characters, 4000);
+  });
+
+  test("list the depth estimators with licence, size and measured time", async () => {
+    const { estimators } = await json<CapabilitiesObject>("/v1/capabilities");
+    const pro = estimators.find(({ id }) => id === "apple/DepthPro-hf")!;
+    assert.match(pro.licence, /research only/);
+    assert.ok(pro.memory_bytes > 2e9 && pro.cpu_seconds! > 0);
+    assert.deepEqual([pro.ready, pro.offered], [false, false]);
+    const large = estimators.find(({ id }) => id.endsWith("Large-hf"))!;
+    assert.equal(large.cpu_seconds, null);
   });
 
   test("have schemas that accept what the server accepts", async () => {

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { durableEvents, type JobObject } from "../../src/contract/index.js";
+import { Ledger } from "../../src/ledger/ledger.js";
 import { allEvents, eventsOf, type ReceivedEvent } from "../support/events.js";
+import { newJob } from "../support/ledger.js";
 import { connection } from "../support/raw.js";
-import { errorOf, TestServer } from "../support/server.js";
+import { errorOf, TestServer, temporaryFolder } from "../support/server.js";
 
 const server = await TestServer.start();
 const post = (path: string) => server.fetch(path, { method: "POST" });
@@ -58,7 +61,7 @@ describe("the events of a job", () => {
     assert.equal((await server.fetch(`/v1/jobs/${job.id}/events?after=${last!.id}`)).status, 204);
   });
 
-  test("are no page that a proxy may keep or collect", async () => {
+  test("may not be kept or collected by a proxy", async () => {
     const job = await server.submit();
     const { headers, body } = await server.fetch(`/v1/jobs/${job.id}/events`);
     assert.equal(headers.get("content-type"), "text/event-stream");
@@ -151,6 +154,33 @@ describe("the events of everything", () => {
     const { value } = await again.next();
     assert.deepEqual([value.event, value.data.job], ["started", job.id]);
     await again.return(undefined);
+  });
+
+  test("continue without a gap however many there were", async () => {
+    const data = temporaryFolder();
+    const ledger = new Ledger(join(data, "ledger.db"), () => {});
+    const job = newJob();
+    const count = 10_500;
+    ledger.write(() => {
+      ledger.jobs.insert(job);
+      for (let n = 0; n < count; n++)
+        ledger.events.insert({
+          id: ledger.events.nextId(),
+          jobId: job.id,
+          name: "warning",
+          attempt: 0,
+          data: { message: `${n}` },
+        });
+      ledger.jobs.cancelQueued(job.id, Date.now());
+    });
+    ledger.close();
+    const restarted = await TestServer.start({ data });
+    const events = eventsOf(await restarted.fetch("/v1/events?after=0"));
+    for (let n = 0; n < count; n++) assert.equal((await events.next()).value.data.message, `${n}`);
+    await restarted.fetch("/v1/queue/pause", { method: "POST" });
+    assert.equal((await events.next()).value.event, "queue");
+    await events.return(undefined);
+    await restarted.stop();
   });
 
   test("have changes, deletions and pauses too", async () => {

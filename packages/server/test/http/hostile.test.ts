@@ -62,7 +62,7 @@ describe("an id that looks like a path", () => {
     });
 });
 
-describe("bytes that are no request", () => {
+describe("bytes that are not a request", () => {
   for (const [what, bytes, status] of [
     ["noise", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400],
     ["a header without a colon", "GET / HTTP/1.1\r\nbad header\r\n\r\n", 400],

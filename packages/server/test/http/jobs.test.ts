@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { JobObject, JobPage } from "../../src/contract/index.js";
+import { raw } from "../support/raw.js";
 import { depthMap, errorOf, jobBody, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
@@ -77,6 +79,27 @@ describe("a submitted job", () => {
     const form = new FormData();
     form.set("job", new Blob([JSON.stringify(jobBody())], { type: "application/json" }), "job.json");
     assert.equal((await server.fetch("/v1/jobs", { method: "POST", body: form })).status, 202);
+  });
+
+  test("takes parts of a form that have a type and no file name", async () => {
+    const { request, ...rest } = jobBody() as { request: { depth_image: unknown } };
+    const { depth_image: _, ...options } = request;
+    const part = (name: string, type: string): string =>
+      `--b\r\ncontent-disposition: form-data; name="${name}"\r\ncontent-type: ${type}\r\n\r\n`;
+    const answer = await raw(server, {
+      method: "POST",
+      path: "/v1/jobs",
+      headers: { "content-type": "multipart/form-data; boundary=b" },
+      body: Buffer.concat([
+        Buffer.from(part("job", "application/json; charset=utf-8")),
+        Buffer.from(`${JSON.stringify({ ...rest, request: options })}\r\n`),
+        Buffer.from(part("depth_image", "image/png")),
+        depthMap,
+        Buffer.from("\r\n--b--\r\n"),
+      ]),
+    });
+    assert.equal(answer.status, 202, answer.body);
+    assert.deepEqual((JSON.parse(answer.body) as JobObject).request, done.request);
   });
 
   test("takes a picture as a data URL", async () => {
@@ -165,6 +188,19 @@ describe("a finished job", () => {
   test("has its pictures by number", async () => {
     assert.equal((await server.fetch(done.images[0]!.url)).status, 200);
     assert.equal((await errorOf(await server.fetch(`/v1/jobs/${done.id}/images/2`))).status, 404);
+  });
+
+  test("has its scored pictures by rank", async () => {
+    const { image, images } = await server.submit({ request: { best_of: 2 } }, "/v1/jobs?wait=60");
+    assert.equal(images.length, 2);
+    assert.ok(images[0]!.score!.rmse < images[1]!.score!.rmse);
+    assert.equal(image!.sha256, images[0]!.sha256);
+    for (const { url, sha256 } of images) {
+      const bytes = Buffer.from(await (await server.fetch(url)).arrayBuffer());
+      assert.equal(createHash("sha256").update(bytes).digest("hex"), sha256);
+      const { exif } = await sharp(bytes).metadata();
+      assert.match(exif!.toString("latin1"), /"fidelity":\{"rmse":/);
+    }
   });
 
   for (const format of ["png", "jpeg", "webp"] as const)

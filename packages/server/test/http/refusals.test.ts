@@ -143,7 +143,7 @@ describe("a body is refused when it", () => {
     server.fetch("/v1/jobs", { method: "POST", body, headers: { "content-type": type } });
 
   for (const [what, body, code] of [
-    ["is no JSON", "{bad", "malformed_json"],
+    ["is not JSON", "{bad", "malformed_json"],
     ["is empty", "", "invalid_type"],
     ["is a list", "[]", "invalid_type"],
     ["names a prototype", '{"__proto__": {}}', "unknown_field"],
@@ -171,6 +171,17 @@ describe("a body is refused when it", () => {
   });
 });
 
+test("an empty body counts as none, whatever type it names", async () => {
+  for (const type of ["application/x-www-form-urlencoded", "application/json"]) {
+    const answer = await server.fetch("/v1/queue/resume", {
+      method: "POST",
+      headers: { "content-type": type },
+      body: "",
+    });
+    assert.equal(answer.status, 200);
+  }
+});
+
 describe("a form is refused when it", () => {
   const post = (parts: Readonly<Record<string, string | Blob>>) => {
     const form = new FormData();
@@ -183,7 +194,7 @@ describe("a form is refused when it", () => {
     assert.deepEqual([status, error.param], [400, "job"]);
   });
 
-  test("has a file that is no picture", async () => {
+  test("has a file that is not a picture", async () => {
     const { status, error } = await errorOf(
       await post({ job: "{}", image: new Blob([new Uint8Array(100)]) }),
     );
@@ -195,7 +206,7 @@ describe("a form is refused when it", () => {
     assert.deepEqual([status, error.param], [400, "other"]);
   });
 
-  test("has a part job that is no JSON", async () => {
+  test("has a part job that is not JSON", async () => {
     const { status, error } = await errorOf(await post({ job: "{bad" }));
     assert.deepEqual([status, error.code], [400, "malformed_json"]);
   });

@@ -35,7 +35,7 @@ describe("depth at once", () => {
     await service.cancel(id);
   });
 
-  test("refuses what is no picture", async (t) => {
+  test("refuses anything but a picture", async (t) => {
     const service = await openService(t);
     await assert.rejects(service.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
   });

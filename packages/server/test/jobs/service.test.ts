@@ -105,7 +105,7 @@ describe("a job service", () => {
     );
     const [queue] = live;
     assert.deepEqual(
-      service.eventsOfAll(queue!.id).map(({ event }) => event),
+      service.eventsOfAll(queue!.id).past.map(({ event }) => event),
       ["deleted"],
     );
   });

@@ -94,6 +94,10 @@ describe("a job", () => {
     const checkpoint = await checkpoints.latest(id);
     await checkpoints.save(id, 1, { ...checkpoint!, fingerprint: "another machine" });
     const service = await openService(t, { folder });
+    const shown = new Promise<number>((resolve) => {
+      service.subscribe(id, ({ event }) => event === "stage" && resolve(service.get(id).step));
+    });
+    assert.equal(await shown, 0);
     await service.finished(id);
     assert.deepEqual(story(service, id), ["queued", "started", "queued", "started", "succeeded"]);
     await assertSamePixels(service, id);

@@ -86,4 +86,30 @@ describe("a ledger", () => {
     });
     assert.deepEqual([result, tries, full], ["done", 2, 1]);
   });
+
+  test("is copied although another process never stops writing", async (t) => {
+    const folder = temporaryFolder(t);
+    const ledger = newLedger(t, folder);
+    // More than the part that SQLite copies at once by default.
+    const prompt = "x".repeat(1000);
+    ledger.write(() => {
+      for (let n = 0; n < 1000; n++) ledger.jobs.insert(newJob({ request: { prompt } }));
+    });
+    const other = new Database(join(folder, "ledger.db"));
+    t.after(() => other.close());
+    let writes = 0;
+    let copied = false;
+    const written = (async () => {
+      while (!copied && ++writes < 1000) {
+        other.prepare("INSERT OR REPLACE INTO settings VALUES ('other', ?)").run(writes);
+        await new Promise(setImmediate);
+      }
+    })();
+    const copying = ledger.copyTo(join(folder, "copy.db")).then(() => {
+      copied = true;
+    });
+    await Promise.race([copying, written]);
+    assert.equal(copied, true);
+    await written;
+  });
 });

@@ -48,4 +48,33 @@ describe("the jobs of an attempt", () => {
     second.leave("finished");
     attempts.close();
   });
+
+  test("are made anew after their deletion", async () => {
+    const attempts = new Attempts(service, graceMs);
+    const first = await attempts.join("d", false, start);
+    await service.cancel(first.jobs[0]!);
+    first.leave("finished");
+    await service.remove(first.jobs[0]!);
+    const second = await attempts.join("d", true, start);
+    assert.notDeepEqual(second.jobs, first.jobs);
+    second.leave("finished");
+    attempts.close();
+  });
+
+  test("that finished after their client left are there for a repeat", async () => {
+    const attempts = new Attempts(service, graceMs);
+    const first = await attempts.join("e", false, async () => {
+      const request = { prompt: "x", depth_image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
+      return [(await service.submit({ kind: "generate", request, priority: 1 })).job.id];
+    });
+    await service.resumeQueue();
+    await service.finished(first.jobs[0]!);
+    await service.pauseQueue();
+    first.leave("left");
+    await new Promise((resolve) => setTimeout(resolve, 3 * graceMs));
+    const second = await attempts.join("e", true, start);
+    assert.deepEqual(second.jobs, first.jobs);
+    second.leave("finished");
+    attempts.close();
+  });
 });

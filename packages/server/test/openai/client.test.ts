@@ -45,6 +45,12 @@ describe("images.generate", () => {
     );
   });
 
+  test("returns n images after the largest seed too", async () => {
+    await client.images.generate({ ...small, n: 2, ...ours, seed: 4294967295 } as typeof small);
+    const { data: latest } = await jobs();
+    assert.deepEqual(new Set(latest.slice(0, 2).map(({ seed }) => seed)), new Set([4294967295, 1]));
+  });
+
   test("returns addresses on request", async () => {
     const { data } = await client.images.generate({ ...small, response_format: "url", ...ours });
     const url = data?.[0]?.url ?? "";
@@ -164,7 +170,7 @@ describe("a refusal", () => {
     ["an unknown field", { strength: 1 }, "strength", "unknown_field"],
     ["another format", { output_format: "bmp" }, "output_format", "invalid_value"],
     ["compression of PNG", { output_compression: 50 }, "output_compression", "invalid_value"],
-    ["a picture that is none", { depth_image: "AAAA" }, "depth_image", "invalid_image"],
+    ["a picture that cannot be read", { depth_image: "AAAA" }, "depth_image", "invalid_image"],
     ["no picture", { depth_image: null }, "depth_image", "missing"],
   ] as const)
     test(`of ${what} names the bare field`, async () => {
@@ -225,9 +231,21 @@ describe("a request whose client left", () => {
     assert.equal((await withSeed(102)).length, 1);
   });
 
-  test("is made again by the same request that is no repeat", async () => {
+  test("is made again by the same request unless it is a repeat", async () => {
     await (await send(103, 0)).json();
     await (await send(103, 0)).json();
     assert.equal((await withSeed(103)).length, 2);
   });
+});
+
+test("a stream says why it ends when the server stops", async () => {
+  const stopped = await TestServer.start();
+  const response = await stopped.send("POST", "/v1/images/generations", {
+    ...{ prompt: "a red cube", depth_image: base64, steps: 50, size: "512x512" },
+    stream: true,
+  });
+  const reading = response.text();
+  await stopped.stop();
+  assert.match(await reading, /^event: error\ndata: .*"code":"stopping"/m);
+  assert.doesNotMatch(stopped.log, /"level":"error"/);
 });

@@ -36,6 +36,12 @@ describe("an error of the library, for clients,", () => {
       assert.deepEqual([object.code, object.type], [code, type]);
     });
 
+  test("about a picture is a sentence", () => {
+    const messageOf = (reason: string): string => serviceErrorOf(new ImageError("the photo", reason)).message;
+    assert.equal(messageOf("is animated."), "The photo is animated.");
+    assert.equal(messageOf("its decoder ended."), "The photo: its decoder ended.");
+  });
+
   test("says nothing about a mistake of the server but that it was one", () => {
     const { message, code } = errorObjectOf(
       new TypeError("Cannot read properties of undefined (reading 'x')"),

@@ -91,4 +91,19 @@ describe("a request", () => {
       param: "request.prompt",
     });
   });
+
+  test("of kind depth may not have the percentiles the wrong way round", () =>
+    assert.throws(
+      () =>
+        resolveBody({ kind: "depth", request: { image: photo, depth_near: 10, depth_far: 20 } }, defaults),
+      { code: "invalid_value", param: "request.depth_near" },
+    ));
+
+  test("has one scale for each LoRA", () => {
+    const resolve = (scales: readonly number[]): unknown =>
+      resolveBody({ kind: "generate", request: { prompt: "x", image: photo, lora_scales: scales } }, defaults)
+        .request.lora_scales;
+    assert.deepEqual(resolve([0.3]), [0.3]);
+    assert.throws(() => resolve([0.3, 0.4]), { code: "option_conflict", param: "request.lora_scales" });
+  });
 });

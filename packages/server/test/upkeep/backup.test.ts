@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { Ledger } from "../../src/ledger/ledger.js";
 import { backUp } from "../../src/upkeep/backup.js";
 import { temporaryFolder } from "../support/folder.js";
 import { openService, submitted } from "../support/service.js";
@@ -56,5 +57,19 @@ describe("a backup", () => {
     });
     assert.equal(existsSync(join(folder, "nothing")), false);
     assert.deepEqual(readdirSync(folder), []);
+  });
+
+  test("to a place that cannot be written ends with a sentence, and holds nothing up", async (t) => {
+    const folder = temporaryFolder(t);
+    const data = join(folder, "data");
+    const service = await openService(t, { folder: data });
+    await service.close();
+    await assert.rejects(backUp(data, join(folder, "nowhere", "backup.tar")), {
+      name: "OutputError",
+      message: /could not be made: ENOENT/,
+    });
+    const ledger = new Ledger(join(data, "ledger.db"), () => {});
+    t.after(() => ledger.close());
+    assert.equal(ledger.settings.backupUntil, 0);
   });
 });

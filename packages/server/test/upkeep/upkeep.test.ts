@@ -49,6 +49,7 @@ class Kept {
       width: 1,
       height: 1,
       seed: 7,
+      score: null,
     };
     this.history.finished(job.id, 1, { state: "succeeded", artifacts: [artifact] }, finishedAt);
     return job.id;

@@ -19,7 +19,8 @@ type Repeated = Pick<JobObject, "request" | "load" | "seed" | "image">;
  * @param origin the server's address, where the job's pictures are
  */
 export function commandsOf(job: Repeated, origin: string): Commands {
-  const request = given(job.request);
+  // One image needs no comparison with others.
+  const { best_of: _, ...request } = given(job.request);
   const load = given(job.load);
   return {
     cli: cliOf(request, load, fileNameOf(job), origin),

@@ -16,6 +16,8 @@ import { capabilities, requestFields, usualArea } from "./capabilities.js";
 import { depth, isPainted, photoBitmap } from "./depth.js";
 import { draft, edit, mainPicture } from "./draft.js";
 import { fieldNamed } from "./fields.js";
+import { newId } from "./ids.js";
+import { imagesWanted } from "./images.js";
 import { jobBody, type PreparedPictures, picturesOf } from "./job-body.js";
 import { learn } from "./jobs.js";
 import { fileOf, uploadAgain } from "./pictures.js";
@@ -128,11 +130,11 @@ export const randomSeed = (): number => 1 + Math.floor(Math.random() * largestSe
 
 /** Repeats a job with four other seeds, as one group, and shows the grid. */
 export async function varySeedOf({ request, load, preview_every, metadata }: JobObject): Promise<void> {
-  const group = crypto.randomUUID();
+  const group = newId();
   await submitAndShow(async () => {
     const made: JobObject[] = [];
     for (let i = 0; i < variations; i++) {
-      const seeded = { ...withoutNulls(request), seed: randomSeed() };
+      const seeded = { ...withoutNulls(request), seed: randomSeed(), best_of: 1 };
       const body: JobBody = {
         kind: "generate",
         request: seeded,
@@ -140,7 +142,7 @@ export async function varySeedOf({ request, load, preview_every, metadata }: Job
         preview_every,
         metadata: { ...metadata, group },
       };
-      made.push(await api.submit(body, crypto.randomUUID()));
+      made.push(await api.submit(body, newId()));
     }
     return made;
   });
@@ -157,7 +159,8 @@ async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> 
   try {
     const made = await submit();
     learn(made);
-    showsGrid.value = false;
+    // Ranked images appear together, once they are there.
+    showsGrid.value = imagesWanted(made[0]!) > 1;
     show(made[0]!.id);
   } catch (error) {
     submitError.value = describe(error);
@@ -196,7 +199,7 @@ let unanswered: { readonly body: string; readonly key: string } | null = null;
 
 function keyOf(body: JobBody): string {
   const text = JSON.stringify(body);
-  if (unanswered?.body !== text) unanswered = { body: text, key: crypto.randomUUID() };
+  if (unanswered?.body !== text) unanswered = { body: text, key: newId() };
   return unanswered.key;
 }
 

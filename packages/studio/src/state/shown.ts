@@ -1,7 +1,7 @@
 /*
  * What the canvas shows: the draft, or a job with its own pictures.
  */
-import type { JobObject } from "@mflux-depth/server/contract";
+import type { ImageObject, JobObject } from "@mflux-depth/server/contract";
 import { computed, effect, signal, untracked } from "@preact/signals";
 import {
   type Comparison,
@@ -33,9 +33,18 @@ export const shown = computed<JobObject | null>(() =>
   shownId.value === null ? null : (jobs.value.get(shownId.value) ?? null),
 );
 
-/** Puts a job on the canvas. */
+/** Which of the job's images is on the canvas, from 0: the best. */
+const imageIndex = signal(0);
+
+/** The image of the job on the canvas; null until it has one. */
+export const shownImage = computed<ImageObject | null>(
+  () => shown.value?.images[imageIndex.value] ?? shown.value?.image ?? null,
+);
+
+/** Puts a job on the canvas, with its best or only image. */
 export function show(id: string): void {
   shownId.value = id;
+  imageIndex.value = 0;
   view.value = "result";
   void meet(id).catch(() => showDraft());
 }
@@ -56,8 +65,21 @@ export const group = computed<readonly JobObject[]>(() => {
     .sort((a, b) => a.created_at.localeCompare(b.created_at) || a.id.localeCompare(b.id));
 });
 
-/** Whether the grid is shown rather than one of its jobs. */
+/** Whether the grid is shown rather than one of its images. */
 export const showsGrid = signal(false);
+
+/** How many images a grid would have: those of the job, or those of its group. */
+export const gridSize = computed<number>(() => {
+  const ranked = shown.value?.images.length ?? 0;
+  return ranked > 1 ? ranked : group.value.length;
+});
+
+/** Puts one of the shown job's images on the canvas. @param index from 0: the best */
+export function showImage(index: number): void {
+  imageIndex.value = index;
+  showsGrid.value = false;
+  view.value = "result";
+}
 
 export interface Pictures {
   readonly photo: ImageBitmap | null;
@@ -115,7 +137,7 @@ export function followShown(): () => void {
       ? JSON.stringify([
           blobOf(job.request, "image"),
           job.depth?.url ?? null,
-          job.image?.url ?? (isFinished(job) ? null : progressOf(job.id).preview),
+          shownImage.value?.url ?? (isFinished(job) ? null : progressOf(job.id).preview),
           job.id,
         ])
       : null;

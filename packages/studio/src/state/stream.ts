@@ -40,7 +40,8 @@ type Message =
 
 /** Follows the stream until the signal aborts. */
 export function followEvents(listener: StreamListener, signal: AbortSignal): void {
-  const channel = new BroadcastChannel(lockName);
+  // Without a secure context there are no locks; each tab then reads a stream of its own.
+  const channel = navigator.locks ? new BroadcastChannel(lockName) : null;
   let lastId: string | null = null;
   let isOpen = false;
 
@@ -57,18 +58,20 @@ export function followEvents(listener: StreamListener, signal: AbortSignal): voi
   };
   const tell = (message: Message): void => {
     take(message);
-    channel.postMessage(message);
+    channel?.postMessage(message);
   };
-  channel.onmessage = ({ data }) => take(data as Message);
-  signal.addEventListener("abort", () => channel.close());
 
   const lead = async (until: AbortSignal): Promise<void> => {
     await readStream(() => lastId, tell, until);
     // What happens before the next tab has opened its stream may be missed.
     isOpen = false;
   };
-  // Without a secure context there are no locks; each tab then reads a stream of its own.
-  if (!navigator.locks) return void lead(signal);
+  if (!channel) {
+    void lead(signal);
+    return;
+  }
+  channel.onmessage = ({ data }) => take(data as Message);
+  signal.addEventListener("abort", () => channel.close());
   void takeTurns(lead, signal);
 }
 

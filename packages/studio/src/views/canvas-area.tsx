@@ -1,12 +1,23 @@
+import type { JobObject } from "@mflux-depth/server/contract";
 import { DepthStage, type View } from "../canvas/index.js";
 import { Icon } from "../design/icons.js";
 import { depth } from "../state/depth.js";
 import { frame } from "../state/generation.js";
 import { isFinished } from "../state/jobs.js";
-import { comparison, group, isEditable, levels, pictures, shown, showsGrid, view } from "../state/shown.js";
+import {
+  comparison,
+  gridSize,
+  group,
+  isEditable,
+  levels,
+  pictures,
+  shown,
+  showsGrid,
+  view,
+} from "../state/shown.js";
 import { strings } from "../strings.js";
 import { brush, clipping } from "./brush-state.js";
-import { Grid } from "./grid.js";
+import { ImageGrid, JobGrid } from "./grid.js";
 import { ProgressStrip } from "./progress-strip.js";
 import { ResultBar } from "./result-bar.js";
 import { holding, toggleComparison } from "./shortcuts.js";
@@ -17,12 +28,11 @@ const views = ["photo", "depth", "relief", "result"] as const;
 /** The canvas with the choice of views above it and the job below it. */
 export function CanvasArea() {
   const job = shown.value;
-  const inGrid = showsGrid.value && group.value.length > 1;
   return (
     <main class="canvas-area">
       <ViewBar />
       <div class="canvas-stage">
-        {inGrid ? <Grid jobs={group.value} /> : <Stage />}
+        {isInGrid() ? <Grid job={job} /> : <Stage />}
         {!job && depth.value.state === "loading" && (
           <p class="canvas-note">
             <span class="spinner" />
@@ -35,6 +45,11 @@ export function CanvasArea() {
     </main>
   );
 }
+
+const isInGrid = (): boolean => showsGrid.value && gridSize.value > 1;
+
+const Grid = ({ job }: { readonly job: JobObject | null }) =>
+  job && job.images.length > 1 ? <ImageGrid job={job} /> : <JobGrid jobs={group.value} />;
 
 /** Which views have a picture. */
 const present = (): Readonly<Record<View, boolean>> => {
@@ -82,7 +97,7 @@ function ViewBar() {
           <button
             key={name}
             type="button"
-            aria-pressed={view.value === name && visible === name && !showsGrid.value}
+            aria-pressed={view.value === name && visible === name && !isInGrid()}
             aria-keyshortcuts={String(index + 1)}
             disabled={!there[name]}
             onClick={() => {
@@ -96,17 +111,17 @@ function ViewBar() {
         ))}
       </fieldset>
       <span class="spacer" />
-      {group.value.length > 1 && (
+      {gridSize.value > 1 && (
         <button
           type="button"
           class="button button-quiet"
-          aria-pressed={showsGrid.value}
+          aria-pressed={isInGrid()}
           onClick={() => {
             showsGrid.value = !showsGrid.value;
           }}
         >
           <Icon name="grid" />
-          <span class="button-text">{strings.result.grid}</span>
+          <span class="button-text">{strings.result.grid(gridSize.value)}</span>
         </button>
       )}
       {compared && (

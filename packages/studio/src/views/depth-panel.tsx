@@ -2,6 +2,7 @@ import { BrushPanel, DepthHistogram, looksInverted } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
 import { depth, isPainted, resetPainting, retryDepth } from "../state/depth.js";
 import { draft, edit, type Picture } from "../state/draft.js";
+import { attempt } from "../state/failures.js";
 import { takeFile } from "../state/pictures.js";
 import { showDraft, view } from "../state/shown.js";
 import { strings } from "../strings.js";
@@ -96,7 +97,7 @@ function Shaping() {
             }}
           />
           {isPainted() && (
-            <button type="button" class="button button-quiet" onClick={() => void resetPainting()}>
+            <button type="button" class="button button-quiet" onClick={() => attempt(resetPainting())}>
               {text.resetPainting}
             </button>
           )}

@@ -149,6 +149,7 @@ function Frame({ job }: { readonly job: JobObject }) {
 
 function FramePicture({ job }: { readonly job: JobObject }) {
   if (job.image) return <img src={thumbnailOf(job.image, 256)} loading="lazy" alt="" />;
+  if (job.depth && job.kind === "depth") return <img src={job.depth.url} loading="lazy" alt="" />;
   if (isFinished(job)) return <span class="frame-words">{text.states[job.state]}</span>;
   const { preview } = progressOf(job.id);
   const share = shareOf(job);

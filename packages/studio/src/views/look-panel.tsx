@@ -1,6 +1,8 @@
+import type { EstimatorObject } from "@mflux-depth/server/contract";
+import { memoryText, roughTime } from "../controls/format.js";
 import { Slider } from "../controls/slider.js";
 import { Icon } from "../design/icons.js";
-import { loadFields, model, models, requestFields } from "../state/capabilities.js";
+import { capabilities, loadFields, model, models, requestFields } from "../state/capabilities.js";
 import { draft, setLoadOption, setOption } from "../state/draft.js";
 import type { Field } from "../state/fields.js";
 import { randomSeed } from "../state/generation.js";
@@ -15,7 +17,7 @@ const text = strings.look;
 /** Options that have a place of their own on the page. */
 const placed = new Set([
   ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
-  ...["size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
+  ...["best_of", "size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
 /** The prompt and the options: a few in front, the rest folded. */
@@ -39,6 +41,7 @@ export function LookPanel() {
       {numberField("steps", text.steps, undefined)}
       {numberField("guidance", text.guidance, text.guidanceHint)}
       <SeedField />
+      {numberField("best_of", text.bestOf, text.bestOfHint)}
       <details class="more">
         <summary>
           <Icon name="chevron" />
@@ -46,6 +49,7 @@ export function LookPanel() {
         </summary>
         <div class="more-fields">
           {models.value.length > 1 && <ModelField />}
+          <EstimatorField />
           {folded.map((field) => (
             <OptionField
               key={field.name}
@@ -55,7 +59,7 @@ export function LookPanel() {
             />
           ))}
           {loadFields.value
-            .filter(({ name }) => name !== "model")
+            .filter(({ name }) => name !== "model" && name !== "depth_model")
             .map((field) => (
               <OptionField
                 key={field.name}
@@ -179,3 +183,48 @@ const ModelField = () => (
     </select>
   </div>
 );
+
+/** The depth estimators with their licences; those that this server does not offer cannot be chosen. */
+const EstimatorField = () => (
+  <div class="field">
+    <label class="field-label" for="load-depth_model">
+      {text.estimator}
+    </label>
+    <select
+      id="load-depth_model"
+      class="input"
+      aria-describedby="load-depth_model-text"
+      value={String(draft.value.load.depth_model ?? "")}
+      onChange={({ currentTarget }) => setLoadOption("depth_model", currentTarget.value || undefined)}
+    >
+      <option value="">{text.automatic}</option>
+      {capabilities.value?.estimators.map((estimator) => (
+        <option key={estimator.id} value={estimator.id} disabled={!(estimator.ready && estimator.offered)}>
+          {estimatorText(estimator)}
+        </option>
+      ))}
+      <optgroup label={text.otherEstimators}>
+        {otherModels().map(({ id, ready }) => (
+          <option key={id} value={id} disabled={!ready}>
+            {id}
+          </option>
+        ))}
+      </optgroup>
+    </select>
+    <p id="load-depth_model-text" class="quiet small">
+      {text.estimatorHint}
+    </p>
+  </div>
+);
+
+/** Models that may bring an estimator. */
+const otherModels = () =>
+  models.value.filter(({ id }) => !capabilities.value?.estimators.some((estimator) => estimator.id === id));
+
+const estimatorText = ({ id, licence, memory_bytes: bytes, cpu_seconds: seconds }: EstimatorObject): string =>
+  text.estimatorFacts(
+    id.split("/").at(-1)!,
+    licence,
+    memoryText(bytes),
+    seconds === null ? null : roughTime(seconds),
+  );

@@ -1,3 +1,4 @@
+import { attempt, failure } from "../state/failures.js";
 import { undoable } from "../state/history.js";
 import { isTaking, remembered, takePicture, takingError } from "../state/pictures.js";
 import { reuseParameters } from "../state/reuse.js";
@@ -13,6 +14,7 @@ export const Notices = () => (
       </div>
     )}
     <TakingProblem />
+    <Failure />
     <Remembered />
     {undoable.value && (
       <div class="notice" role="status">
@@ -24,6 +26,25 @@ export const Notices = () => (
     )}
   </div>
 );
+
+function Failure() {
+  const why = failure.value;
+  if (!why) return null;
+  return (
+    <div class="notice notice-bad" role="alert">
+      <p>{why === "away" ? strings.failures.away : why.message}</p>
+      <button
+        type="button"
+        class="button button-quiet"
+        onClick={() => {
+          failure.value = null;
+        }}
+      >
+        {strings.failures.close}
+      </button>
+    </div>
+  );
+}
 
 function TakingProblem() {
   const error = takingError.value;
@@ -38,7 +59,7 @@ function TakingProblem() {
           takingError.value = null;
         }}
       >
-        {strings.shortcuts.close}
+        {strings.failures.close}
       </button>
     </div>
   );
@@ -59,7 +80,7 @@ function Remembered() {
         class="button button-primary"
         onClick={() => {
           remembered.value = null;
-          void reuseParameters(found.parameters);
+          attempt(reuseParameters(found.parameters));
         }}
       >
         {strings.remembered.settings}

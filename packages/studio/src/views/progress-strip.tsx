@@ -1,5 +1,7 @@
 import type { JobObject } from "@mflux-depth/server/contract";
 import { roughTime } from "../controls/format.js";
+import { attempt } from "../state/failures.js";
+import { imageAt, imagesWanted } from "../state/images.js";
 import { progressOf } from "../state/jobs.js";
 import { cancel } from "../state/queue.js";
 import { strings } from "../strings.js";
@@ -11,7 +13,9 @@ const text = strings.progress;
 export function ProgressStrip({ job }: { readonly job: JobObject }) {
   const { step, steps, remainingSeconds, resumedFrom, loading } = progressOf(job.id);
   const share = shareOf(job);
+  const count = imagesWanted(job);
   const details = [
+    count > 1 && job.state === "running" && steps !== null && text.image(imageAt(step, steps, count), count),
     !loading && job.state === "running" && step > 0 && steps && text.step(step, steps),
     !loading && remainingSeconds !== null && remainingSeconds > 0 && text.left(roughTime(remainingSeconds)),
     resumedFrom !== null && text.resumed(resumedFrom),
@@ -39,7 +43,7 @@ export function ProgressStrip({ job }: { readonly job: JobObject }) {
         type="button"
         class="button"
         disabled={job.cancel_requested}
-        onClick={() => void cancel(job.id)}
+        onClick={() => attempt(cancel(job.id))}
       >
         {text.cancel}
       </button>

@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import { Dialog } from "../controls/dialog.js";
 import { memoryText } from "../controls/format.js";
 import { Icon } from "../design/icons.js";
+import { attempt } from "../state/failures.js";
 import {
   cancel,
   isPaused,
@@ -33,7 +34,7 @@ export const QueueDialog = () => (
       <p class="quiet" role="status">
         {isPaused.value ? text.pausedText : queue.value.length === 0 && text.empty}
       </p>
-      <button type="button" class="button" onClick={() => void setPaused(!isPaused.value)}>
+      <button type="button" class="button" onClick={() => attempt(setPaused(!isPaused.value))}>
         <Icon name={isPaused.value ? "play" : "pause"} />
         {isPaused.value ? text.resume : text.pause}
       </button>
@@ -79,7 +80,7 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
             aria-label={`${text.up}: ${words}`}
             title={text.up}
             disabled={at === 0}
-            onClick={() => void move(job.id, "up")}
+            onClick={() => attempt(move(job.id, "up"))}
           >
             <Icon name="up" />
           </button>
@@ -89,7 +90,7 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
             aria-label={`${text.down}: ${words}`}
             title={text.down}
             disabled={at === waiting.length - 1}
-            onClick={() => void move(job.id, "down")}
+            onClick={() => attempt(move(job.id, "down"))}
           >
             <Icon name="down" />
           </button>
@@ -101,7 +102,7 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
         aria-label={`${text.cancel}: ${words}`}
         title={text.cancel}
         disabled={job.cancel_requested}
-        onClick={() => void cancel(job.id)}
+        onClick={() => attempt(cancel(job.id))}
       >
         <Icon name="close" />
       </button>
@@ -145,7 +146,7 @@ function Worker({ worker }: { readonly worker: WorkerObject }) {
         </span>
       </span>
       {worker.state !== "lost" && (
-        <button type="button" class="button" onClick={() => void setDraining(worker.id, !draining)}>
+        <button type="button" class="button" onClick={() => attempt(setDraining(worker.id, !draining))}>
           {draining ? text.undrain : text.drain}
         </button>
       )}

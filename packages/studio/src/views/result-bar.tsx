@@ -4,11 +4,13 @@ import { fileNameOf } from "../commands/file-name.js";
 import { commandsOf } from "../commands/index.js";
 import { Menu, MenuItem } from "../controls/menu.js";
 import { Icon } from "../design/icons.js";
+import { attempt, failure } from "../state/failures.js";
 import { retry, varySeedOf } from "../state/generation.js";
 import { removeLater, setStarred } from "../state/history.js";
+import { withOnly } from "../state/images.js";
 import { hasPicture } from "../state/pictures.js";
 import { reuseJob, useAsInput } from "../state/reuse.js";
-import { showDraft } from "../state/shown.js";
+import { showDraft, shownImage } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { progressText } from "./progress-text.js";
 
@@ -27,7 +29,7 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
           <strong>{progressText(job)}.</strong> {job.error?.message}
         </p>
       )}
-      {job.seed !== null && <p class="quiet small number">{text.seed(job.seed)}</p>}
+      {job.seed !== null && <SeedAndPlace job={job} />}
       {job.warnings.map((warning) => (
         <p key={warning} class="quiet small">
           {warning}
@@ -40,7 +42,11 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
       </button>
     )}
     <div class="result-actions">
-      {job.image ? <ImageActions job={job} image={job.image} /> : <RetryButton job={job} />}
+      {shownImage.value ? (
+        <ImageActions job={withOnly(job, shownImage.value)} image={shownImage.value} />
+      ) : (
+        <RetryButton job={job} />
+      )}
       <ReuseMenu job={job} />
       <button
         type="button"
@@ -48,7 +54,7 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
         aria-pressed={job.starred}
         aria-label={job.starred ? text.unstar : text.star}
         title={job.starred ? text.unstar : text.star}
-        onClick={() => void setStarred(job, !job.starred)}
+        onClick={() => attempt(setStarred(job, !job.starred))}
       >
         <Icon name="star" />
       </button>
@@ -67,6 +73,18 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
     </div>
   </section>
 );
+
+/** The seed of the image on the canvas, and its place among the job's images. */
+function SeedAndPlace({ job }: { readonly job: JobObject }) {
+  const image = shownImage.value;
+  const seed = image?.seed ?? job.seed;
+  const place = image?.score && text.place(job.images.indexOf(image) + 1, image.score.rmse);
+  return (
+    <p class="quiet small number" title={place ? text.placeHint : undefined}>
+      {[place, seed !== null && text.seed(seed)].filter(Boolean).join(" · ")}
+    </p>
+  );
+}
 
 const RetryButton = ({ job }: { readonly job: JobObject }) => (
   <button type="button" class="button" onClick={() => void retry(job.id)}>
@@ -91,7 +109,7 @@ const ImageActions = ({
       <Icon name="grid" />
       {text.vary}
     </button>
-    <button type="button" class="button" title={text.inputHint} onClick={() => void useAsInput(job)}>
+    <button type="button" class="button" title={text.inputHint} onClick={() => attempt(useAsInput(job))}>
       <Icon name="picture" />
       {text.input}
     </button>
@@ -102,6 +120,11 @@ const ImageActions = ({
 function CopyMenu({ job }: { readonly job: JobObject }) {
   const copied = useSignal(false);
   const copy = async (command: string): Promise<void> => {
+    // Browsers let only secure pages copy.
+    if (!navigator.clipboard) {
+      failure.value = { message: text.cannotCopy };
+      return;
+    }
     await navigator.clipboard.writeText(command);
     copied.value = true;
     setTimeout(() => {
@@ -127,8 +150,8 @@ function CopyMenu({ job }: { readonly job: JobObject }) {
 
 const ReuseMenu = ({ job }: { readonly job: JobObject }) => (
   <Menu label={text.reuse} icon="reuse">
-    <MenuItem onClick={() => void reuseJob(job, "all")}>{text.reuseAll}</MenuItem>
-    <MenuItem onClick={() => void reuseJob(job, "all-but-seed")}>{text.reuseWithoutSeed}</MenuItem>
-    <MenuItem onClick={() => void reuseJob(job, "depth")}>{text.reuseDepth}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "all"))}>{text.reuseAll}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "all-but-seed"))}>{text.reuseWithoutSeed}</MenuItem>
+    <MenuItem onClick={() => attempt(reuseJob(job, "depth"))}>{text.reuseDepth}</MenuItem>
   </Menu>
 );

@@ -13,7 +13,8 @@ export function capabilityRoutes(app: FastifyInstance, { service, maxQueue }: Co
     {
       schema: {
         tags: ["Server"],
-        summary: "What this server can do: options with ranges and defaults, limits, memory",
+        summary:
+          "What this server can do: options with ranges and defaults, depth estimators, limits, memory",
         operationId: "getCapabilities",
         querystring: query(),
         response: answers({ 200: json("The capabilities", "Capabilities") }),
@@ -24,6 +25,7 @@ export function capabilityRoutes(app: FastifyInstance, { service, maxQueue }: Co
       kinds: requestSchemas,
       load: loadSchema,
       defaults: service.defaultLoad(),
+      estimators: await service.estimators(),
       device: service.workers()[0]?.device ?? "none",
       memory: memory(),
       limits: {

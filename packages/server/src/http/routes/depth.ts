@@ -77,6 +77,6 @@ export function depthRoutes(app: FastifyInstance, { service }: Context): void {
 
 /** A number of the options table as a query parameter. */
 function parameter({ kind, text, default: fallback }: OptionSpec): Record<string, unknown> {
-  if (kind.type !== "number") throw new TypeError(`${text} is no number`);
+  if (kind.type !== "number") throw new TypeError(`${text} is not a number`);
   return { type: "number", minimum: kind.min, maximum: kind.max, default: fallback, description: text };
 }

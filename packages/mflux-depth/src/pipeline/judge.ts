@@ -1,0 +1,76 @@
+import type { DepthEstimator } from "../depth/estimator.js";
+import { compareDepth } from "../depth/fidelity.js";
+import { judgeFor } from "../depth/judge.js";
+import { obtainEstimator } from "../depth/open.js";
+import type { DownloadProgress } from "../hub/transfer.js";
+import { readPhoto } from "../images/decode.js";
+import type { PictureFidelity } from "../images/metadata.js";
+import type { GenerateRequest } from "../options/index.js";
+import type { LoadProgress } from "../weights/component.js";
+import type { FluxDepth } from "./flux-depth.js";
+import { GenerationResult } from "./result.js";
+
+export interface JudgeOptions {
+  /** The depth estimator that judges; by default one that the map did not come from. */
+  readonly depthModel?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Receives the progress of downloads and of reading weights. */
+  readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
+}
+
+/** Scores generated images against the depth maps that they were made from. */
+export class Judge implements Disposable {
+  /** The repository or folder of the estimator. */
+  readonly depthModel: string;
+  readonly #estimator: DepthEstimator;
+
+  private constructor(depthModel: string, estimator: DepthEstimator) {
+    this.depthModel = depthModel;
+    this.#estimator = estimator;
+  }
+
+  /**
+   * Finds the estimator that judges the images of a request; downloads missing files unless the model is offline.
+   * @throws {ModelError} when it is not found, or cannot be downloaded.
+   */
+  static async obtain(
+    { model, options }: FluxDepth,
+    { depthImage }: GenerateRequest,
+    { depthModel: chosen, signal, onProgress }: JudgeOptions = {},
+  ): Promise<Judge> {
+    const depthModel =
+      chosen ?? judgeFor({ model: model.name, depth_model: depthImage ? null : options.depthModel });
+    const estimator = await obtainEstimator({
+      depthModel,
+      offline: options.offline,
+      signal,
+      onLoad: onProgress,
+      onDownload: onProgress,
+    });
+    return new Judge(depthModel, estimator);
+  }
+
+  /** Scores an image. @throws the signal's reason when it is aborted. */
+  async score(
+    { image, depthMap }: GenerationResult,
+    signal?: AbortSignal | undefined,
+  ): Promise<PictureFidelity> {
+    const photo = await readPhoto({ ...image, channels: 3 }, { signal });
+    const { inverseDepth } = await this.#estimator.estimate(photo, { fieldOfView: false, signal });
+    const { rmse, correlation, absRel, edgeF1 } = compareDepth(
+      { ...depthMap, channels: 1 },
+      inverseDepth,
+      photo,
+    );
+    return { rmse, correlation, abs_rel: absRel, edge_f1: edgeF1, depth_model: this.depthModel };
+  }
+
+  /** Frees the estimator's weights. */
+  [Symbol.dispose](): void {
+    this.#estimator[Symbol.dispose]();
+  }
+}
+
+/** The same result with a score in its parameters. */
+export const withFidelity = (result: GenerationResult, fidelity: PictureFidelity): GenerationResult =>
+  new GenerationResult({ ...result, metadata: { ...result.metadata, fidelity } });

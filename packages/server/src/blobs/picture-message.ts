@@ -1,0 +1,8 @@
+import type { ImageError } from "mflux-depth/errors";
+
+/** What is wrong with a picture that came without a file name, as a sentence. */
+export function pictureMessage({ source, message }: ImageError): string {
+  const reason = message.slice(source.length + 2);
+  const separator = /^(is|has|needs) /.test(reason) ? " " : ": ";
+  return `${source[0]!.toUpperCase()}${source.slice(1)}${separator}${reason}`;
+}

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { cpSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { JobEvent, JobObject } from "../../src/contract/index.js";
+import { JobService } from "../../src/jobs/service.js";
+import { temporaryFolder } from "../support/folder.js";
+import { hashOfPixels } from "../support/png.js";
+import { eventOf, generation, killEngine, openService, story, submitted } from "../support/service.js";
+import { ServiceProcess } from "../support/service-process.js";
+
+/** Three images, each of which takes more than a second. */
+const three = { best_of: 3, steps: 12, width: 256, height: 256, seed: 7 };
+
+/** The pixels of a job's images, by their seeds. */
+async function pixelsOf(service: JobService, { id, images }: JobObject): Promise<Map<number, string>> {
+  const pixels = new Map<number, string>();
+  for (const [index, { seed }] of images.entries())
+    pixels.set(seed!, hashOfPixels((await service.image(id, index + 1)).bytes));
+  return pixels;
+}
+
+const stepOf = ({ event, data }: JobEvent): number => (event === "step" ? data.step : 0);
+
+describe("a job that makes several images", () => {
+  let pixels: Map<number, string>;
+  before(async () => {
+    const folder = temporaryFolder({ name: "uninterrupted" });
+    const service = await JobService.open({ folder, load: { model: "tiny-world" } });
+    pixels = await pixelsOf(service, await service.finished(await submitted(service, three)));
+    await service.close();
+  });
+
+  test("ranks them by their scores, the best first", async (t) => {
+    const service = await openService(t);
+    const id = await submitted(service, { best_of: 3 });
+    const job = await service.finished(id);
+    assert.deepEqual([job.state, job.seed, job.image?.seed], ["succeeded", 7, job.images[0]!.seed]);
+    assert.deepEqual(job.images.map(({ seed }) => seed!).toSorted(), [7, 8, 9]);
+    const errors = job.images.map(({ score }) => score!.rmse);
+    assert.deepEqual(
+      errors,
+      errors.toSorted((a, b) => a - b),
+    );
+    assert.equal(new Set(errors).size, 3);
+    assert.equal((await service.image(id)).sha256, job.images[0]!.sha256);
+    for (const [index, { url, sha256 }] of job.images.entries()) {
+      assert.equal(url, `/v1/jobs/${id}/images/${index + 1}`);
+      assert.equal((await service.image(id, index + 1)).sha256, sha256);
+    }
+    assert.equal((await service.depthMap(id)).width, 64);
+  });
+
+  test("makes the images that jobs with the same seeds make alone", async (t) => {
+    const service = await openService(t);
+    const job = await service.finished(await submitted(service, { best_of: 2 }));
+    const together = await pixelsOf(service, job);
+    for (const seed of [7, 8]) {
+      const alone = await service.finished(await submitted(service, { seed }));
+      assert.deepEqual(alone.images[0]!.score, null);
+      assert.equal(together.get(seed), (await pixelsOf(service, alone)).get(seed));
+    }
+  });
+
+  test("counts the steps of all images", async (t) => {
+    const service = await openService(t);
+    await service.pauseQueue();
+    const id = await submitted(service, { best_of: 3 });
+    assert.equal(service.get(id).steps, 6);
+    const steps: number[] = [];
+    service.subscribe(id, (event) => event.event === "step" && steps.push(event.data.step));
+    await service.resumeQueue();
+    const { step } = await service.finished(id);
+    assert.deepEqual([steps, step], [[1, 2, 3, 4, 5, 6], 6]);
+  });
+
+  test("continues after the images it has when its server is killed", async (t) => {
+    const folder = temporaryFolder(t);
+    const server = await ServiceProcess.open(t, folder);
+    const id = await server.submit(three);
+    await server.event((event) => event.event === "step" && event.data.step >= 13);
+    await server.kill();
+    const service = await openService(t, { folder });
+    const resumed = await eventOf(service, id, ({ event }) => event === "resumed");
+    assert.ok((resumed.data as { from_step: number }).from_step >= 12);
+    const job = await service.finished(id);
+    assert.deepEqual(await pixelsOf(service, job), pixels);
+    assert.deepEqual(story(service, id), ["queued", "started", "queued", "started", "resumed", "succeeded"]);
+  });
+
+  test("survives its engine", async (t) => {
+    const service = await openService(t);
+    const id = await submitted(service, three);
+    await eventOf(service, id, (event) => stepOf(event) >= 14);
+    await killEngine();
+    const job = await service.finished(id);
+    assert.deepEqual([job.state, job.attempt], ["succeeded", 2]);
+    assert.deepEqual(await pixelsOf(service, job), pixels);
+  });
+
+  test("ends without images when it is cancelled", async (t) => {
+    const service = await openService(t);
+    const id = await submitted(service, three);
+    await eventOf(service, id, (event) => stepOf(event) >= 13);
+    await service.cancel(id);
+    const job = await service.finished(id);
+    assert.deepEqual([job.state, job.image, job.images], ["cancelled", null, []]);
+    await assert.rejects(service.image(id), { code: "no_image" });
+    await service.remove(id);
+  });
+
+  test("is tried again with the same seeds", async (t) => {
+    const service = await openService(t);
+    const id = await submitted(service, { best_of: 2 });
+    const first = await service.finished(id);
+    const again = await service.finished((await service.retry(id)).id);
+    assert.deepEqual(
+      again.images.map(({ seed, score }) => [seed, score]),
+      first.images.map(({ seed, score }) => [seed, score]),
+    );
+  });
+
+  test("fails before its first image when the judge is missing, and says which it is", async (t) => {
+    const model = join(temporaryFolder(t), "own-world");
+    cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
+      recursive: true,
+    });
+    const service = await openService(t, { load: { model }, env: { ...process.env, HF_HUB_OFFLINE: "1" } });
+    const { state, error, step } = await service.finished(await submitted(service, { best_of: 2 }));
+    assert.deepEqual([state, error!.code, step], ["failed", "model_not_found", 0]);
+    assert.match(error!.message, /Depth-Anything-V2-Small-hf/);
+  });
+
+  for (const count of [0, 101, 1.5])
+    test(`is refused with best_of ${count}`, async (t) => {
+      const service = await openService(t);
+      await assert.rejects(service.submit(await generation(service, { best_of: count })), {
+        param: "request.best_of",
+        message: /best_of/,
+      });
+    });
+});

@@ -1,0 +1,18 @@
+/*
+ * Actions that the server refused, or that did not reach it.
+ */
+import { signal } from "@preact/signals";
+import { RefusedError, ServerAwayError } from "./api.js";
+
+/** Why the last action failed, until the person has read it. */
+export const failure = signal<"away" | { readonly message: string } | null>(null);
+
+/** Carries out what a person asked for, and tells them if it fails. */
+export function attempt(action: Promise<unknown>): void {
+  failure.value = null;
+  action.catch((error: unknown) => {
+    if (error instanceof ServerAwayError) failure.value = "away";
+    else if (error instanceof RefusedError) failure.value = { message: error.message };
+    else throw error;
+  });
+}
