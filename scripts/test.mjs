@@ -1,6 +1,7 @@
 // Builds, lints and tests everything or a scope of it; prints what failed, what was skipped and a summary.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { run } from "node:test";
 import { parseArgs } from "node:util";
 import { showProgress } from "./test-progress.mjs";
@@ -20,6 +21,9 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
 /** Test files run two at a time: each uses several threads itself. */
 const CONCURRENCY = 2;
 
+/** The most time that one file may take, in milliseconds. */
+const FILE_LIMIT = 10 * 60_000;
+
 const { values: options, positionals: scopes } = readArguments();
 const tests = orExit(() => selectTests(scopes, { fast: options.fast }));
 
@@ -29,16 +33,37 @@ if (tests.some((test) => test.startsWith("packages/studio/"))) runTool("vite", "
 // A run with a scope belongs to someone's inner loop, which the linter would only slow down.
 if (scopes.length === 0) runTool("biome", "check", "--reporter=summary", ".");
 
-const events = run({
-  files: tests.map((test) => join(root, compiled(test))),
-  concurrency: CONCURRENCY,
-  ...(options.name === undefined ? {} : { testNamePatterns: [new RegExp(options.name)] }),
-});
+const events = runFiles(tests.map((test) => join(root, compiled(test))));
 const progress = showProgress(tests.length);
 const results = await collectResults(events, { tests, filtered: options.name !== undefined, progress });
 progress.end();
 console.log(formatReport(results, { times: options.times }));
 process.exitCode = results.failures.length > 0 ? 1 : 0;
+
+/**
+ * Runs files in a few lanes, and merges their events. Each file is a run of its own, so that one whose process leaves its
+ * output open ends by the time limit, by its name, and never holds back the others.
+ */
+function runFiles(files) {
+  const merged = new PassThrough({ objectMode: true });
+  const waiting = files.values();
+  const lane = async () => {
+    for (const file of waiting) {
+      const signal = AbortSignal.timeout(FILE_LIMIT);
+      for await (const event of run({
+        files: [file],
+        signal,
+        ...(options.name === undefined ? {} : { testNamePatterns: [new RegExp(options.name)] }),
+      }))
+        merged.write(event);
+    }
+  };
+  Promise.all(Array.from({ length: CONCURRENCY }, lane)).then(
+    () => merged.end(),
+    (error) => merged.destroy(error),
+  );
+  return merged;
+}
 
 function readArguments() {
   const parsed = orExit(() =>
