@@ -1,6 +1,4 @@
 // Collects the results of a test run from the events of node:test.
-import { sourceOf } from "./test-selection.mjs";
-
 /** How much of the output of a test file is kept, in characters: the last of it. */
 const OUTPUT_LIMIT = 10_000;
 
@@ -22,7 +20,8 @@ const LEFT_OUT = "test name does not match pattern";
 /**
  * Follows a test run to its end.
  *
- * @param events the stream of node:test's `run`
+ * @param events the events of node:test's `run`, each with its `test`, the source path of the file that runs: tests may
+ *   be declared by other files
  * @param tests the source paths of the files it runs
  * @param filtered whether tests are chosen by name, so that a file may run none
  * @param progress told of each file that ends and each failure; see test-progress.mjs
@@ -45,11 +44,10 @@ export async function collectResults(events, { tests, filtered, progress }) {
     progress.failed(file, name);
   };
 
-  for await (const { type, data } of events) {
+  for await (const { test, type, data } of events) {
     // A test that throws after its end is reported in words, without its file.
     if (type === "test:diagnostic" && data.message.startsWith("Error: ")) fail("", "", data.message);
     if (!data.file) continue;
-    const test = sourceOf(data.file);
     const file = results.files.get(test);
     // Node also reports each file as a test named after its path.
     const isFile = data.nesting === 0 && data.name === data.file;

@@ -41,12 +41,6 @@ export function compiled(test) {
   return [packages, name, "dist", ...rest].join("/").replace(/\.ts$/, ".js");
 }
 
-/** The source file of a compiled test; the inverse of `compiled`. */
-export function sourceOf(file) {
-  const [packages, name, , ...rest] = relative(root, file).split(sep);
-  return [packages, name, ...rest].join("/").replace(/\.js$/, ".ts");
-}
-
 /** Every test file. Source files are listed, because dist may still hold tests that were moved or deleted. */
 function allTests() {
   return readdirSync(join(root, "packages"))

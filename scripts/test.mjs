@@ -33,29 +33,35 @@ if (tests.some((test) => test.startsWith("packages/studio/"))) runTool("vite", "
 // A run with a scope belongs to someone's inner loop, which the linter would only slow down.
 if (scopes.length === 0) runTool("biome", "check", "--reporter=summary", ".");
 
-const events = runFiles(tests.map((test) => join(root, compiled(test))));
+const events = runFiles(tests);
 const progress = showProgress(tests.length);
-const results = await collectResults(events, { tests, filtered: options.name !== undefined, progress });
+const results = await collectResults(events, { tests, filtered: options.name !== undefined, progress }).catch(
+  (error) => {
+    // While tests run, node:test takes errors that nobody catches.
+    console.error(error);
+    process.exit(1);
+  },
+);
 progress.end();
 console.log(formatReport(results, { times: options.times }));
 process.exitCode = results.failures.length > 0 ? 1 : 0;
 
 /**
- * Runs files in a few lanes, and merges their events. Each file is a run of its own, so that one whose process leaves its
- * output open ends by the time limit, by its name, and never holds back the others.
+ * Runs test files in a few lanes, and merges their events, each with its test file. Every file is a run of its own, so
+ * that one whose process hangs ends by the time limit, by its name, and never holds back the others.
  */
-function runFiles(files) {
+function runFiles(tests) {
   const merged = new PassThrough({ objectMode: true });
-  const waiting = files.values();
+  const waiting = tests.values();
   const lane = async () => {
-    for (const file of waiting) {
+    for (const test of waiting) {
       const signal = AbortSignal.timeout(FILE_LIMIT);
       for await (const event of run({
-        files: [file],
+        files: [join(root, compiled(test))],
         signal,
         ...(options.name === undefined ? {} : { testNamePatterns: [new RegExp(options.name)] }),
       }))
-        merged.write(event);
+        merged.write({ test, ...event });
     }
   };
   Promise.all(Array.from({ length: CONCURRENCY }, lane)).then(
