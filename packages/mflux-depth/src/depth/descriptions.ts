@@ -11,7 +11,7 @@ export interface PublishedEstimator {
   readonly licence: string;
   /** Weights that a depth map needs. In memory, each takes four bytes. */
   readonly parameters: number;
-  /** Seconds that an estimate took on two CPU cores, weights in memory; null where nobody measured it. */
+  /** Seconds that an estimate took on two CPU cores, weights in memory; null if it has not been measured. */
   readonly cpuSeconds: number | null;
 }
 

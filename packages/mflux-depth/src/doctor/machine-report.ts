@@ -78,7 +78,7 @@ export interface EstimatorReport {
   readonly licence: string;
   /** Of its weights in memory. */
   readonly bytes: number;
-  /** Of an estimate on two CPU cores; null where nobody measured it. */
+  /** The time of an estimate on two CPU cores; null if it has not been measured. */
   readonly cpuSeconds: number | null;
   /** Null if it is not on this machine. */
   readonly folder: string | null;

@@ -187,8 +187,8 @@ export class Engine {
     const ask = async (required: boolean): Promise<DepthResult | null> => {
       const running = this.#running?.job;
       const heldBytes = this.pid === undefined ? 0 : await residentMemory(this.pid);
-      const beside = running ? { job: planned(running), heldBytes } : null;
-      return (await this.#side.ask({ type: "depth", job, beside, required }, signal)).result;
+      const runningJob = running ? { job: planned(running), heldBytes } : null;
+      return (await this.#side.ask({ type: "depth", job, runningJob, required }, signal)).result;
     };
     const result = await ask(false);
     if (result) return result;

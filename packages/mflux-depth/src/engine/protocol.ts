@@ -173,7 +173,7 @@ export type SideRequest =
       readonly type: "depth";
       readonly job: DepthJob;
       /** The generation in progress, whose memory is reserved, and what its process holds by now; null if there is none. */
-      readonly beside: { readonly job: PlannedJob; readonly heldBytes: number } | null;
+      readonly runningJob: { readonly job: PlannedJob; readonly heldBytes: number } | null;
       /** Whether too little memory is an error; otherwise the answer is null. */
       readonly required: boolean;
     }

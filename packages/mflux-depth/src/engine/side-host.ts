@@ -55,7 +55,7 @@ type DepthRequest = Extract<SideRequest, { type: "depth" }>;
  * @throws {MemoryError} if there is not, and it is.
  */
 async function estimate(
-  { job, beside, required }: DepthRequest,
+  { job, runningJob, required }: DepthRequest,
   signal: AbortSignal,
 ): Promise<DepthResult | null> {
   const own = await estimates.enter(signal);
@@ -64,7 +64,7 @@ async function estimate(
     try {
       const estimator = await depth.estimatorOf(job, signal);
       if (!job.load.force) {
-        const reserved = beside ? await reservedFor(beside) : 0;
+        const reserved = runningJob ? await reservedFor(runningJob) : 0;
         if (required) requireRoom(estimator, reserved);
         else if (!hasRoom(estimator, reserved)) return null;
       }
@@ -78,7 +78,7 @@ async function estimate(
 }
 
 /** Bytes that must stay free for a generation in another process: all that it has not taken yet. */
-async function reservedFor({ job, heldBytes }: NonNullable<DepthRequest["beside"]>): Promise<number> {
+async function reservedFor({ job, heldBytes }: NonNullable<DepthRequest["runningJob"]>): Promise<number> {
   const { peak, machine } = await plan(job, heldBytes);
   return measuresFree(machine) ? Math.max(0, peak - heldBytes) : Math.max(peak, heldBytes);
 }

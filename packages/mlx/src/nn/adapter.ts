@@ -39,8 +39,8 @@ export interface AdaptedLayer {
 }
 
 /**
- * A change to a {@link Linear} layer beside its weight: `y` → `y + scale · (D x + bias)`. With gains `g`, the matrix
- * `W + scale · (g ∘ (W + D) − W)` takes the place of `W + scale · D`.
+ * A change to a {@link Linear} layer that leaves its weight alone: `y` → `y + scale · (D x + bias)`. With gains `g`, the
+ * matrix `W + scale · (g ∘ (W + D) − W)` takes the place of `W + scale · D`.
  *
  * Owns its arrays. {@link Linear.attach} hands it to a layer, which disposes it together with its parameters;
  * {@link Linear.detach} hands it back.

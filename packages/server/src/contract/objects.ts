@@ -53,7 +53,7 @@ export interface EstimatorObject {
   readonly licence: string;
   /** Of the weights in memory. */
   readonly memory_bytes: number;
-  /** Of an estimate on two CPU cores; null where nobody measured it. */
+  /** The time of an estimate on two CPU cores; null if it has not been measured. */
   readonly cpu_seconds: number | null;
   /** Whether all its files are on this machine. */
   readonly ready: boolean;

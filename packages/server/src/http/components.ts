@@ -125,7 +125,7 @@ export const components = {
     memory_bytes: integer,
     cpu_seconds: {
       ...nullable(number),
-      description: "Of an estimate on two CPU cores; null where nobody measured it.",
+      description: "The time of an estimate on two CPU cores; null if it has not been measured.",
     },
     ready: { type: "boolean", description: "Whether all its files are on this machine." },
     offered: { type: "boolean", description: "Whether requests may name it." },

@@ -56,7 +56,7 @@ test("an abandoned stroke leaves nothing behind", () => {
   assert.deepEqual([painting.canUndo, painting.canRedo, painting.painted], [false, false, false]);
 });
 
-test("a stroke beside the map is no step of undo", () => {
+test("a stroke outside the map adds no undo step", () => {
   const painting = new DepthPainting(slope());
   stroke(painting, [-90, -90], [-80, -80]);
   assert.equal(painting.canUndo, false);
