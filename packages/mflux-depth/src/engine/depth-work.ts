@@ -1,6 +1,7 @@
 /*
  * Estimates depth inside one of the engine's processes. Loads MLX.
  */
+import { existsSync } from "node:fs";
 import { describeBytes } from "../bytes.js";
 import { checkAdjustments } from "../depth/adjustments.js";
 import type { DepthEstimate } from "../depth/estimate.js";
@@ -11,6 +12,7 @@ import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
 import { workingRoom } from "../memory/machine.js";
 import { resolveLoadOptions } from "../options/index.js";
+import { bytesOfEstimate, hasRoom } from "../pipeline/estimate-room.js";
 import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
 
@@ -27,7 +29,8 @@ export class DepthWork {
     const { depthModel, depthQuantize, offline } = options;
     const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
     const key = JSON.stringify([depthModel, depthQuantize, modelFolder]);
-    if (this.#last?.key !== key) {
+    // The folder may have been deleted since, and the model downloaded at another revision.
+    if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
       const estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline, signal });
       this.#last = { key, estimator };
     }
@@ -67,20 +70,10 @@ function mapOf(
   return estimate.encode({ ...checkAdjustments(adjustments), format: "png", bits, signal });
 }
 
-/** Bytes that an estimate takes. */
-function bytesOf(estimator: DepthEstimator): number {
-  const { bytes, reading } = estimator.size();
-  return bytes + Math.max(reading, estimator.workingMemory());
-}
-
-/** Whether this process has the memory for an estimate, and `reserved` bytes remain. */
-export const hasRoom = (estimator: DepthEstimator, reserved = 0): boolean =>
-  bytesOf(estimator) <= workingRoom() - reserved;
-
 /** @throws {MemoryError} when {@link hasRoom} is false. */
 export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
   if (hasRoom(estimator, reserved)) return;
-  const [needed, room] = [bytesOf(estimator), Math.max(0, workingRoom() - reserved)];
+  const [needed, room] = [bytesOfEstimate(estimator), Math.max(0, workingRoom() - reserved)];
   throw new MemoryError(
     needed,
     room,

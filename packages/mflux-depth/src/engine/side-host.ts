@@ -6,10 +6,11 @@ import { serializeError } from "../errors.js";
 import { measuresFree } from "../memory/machine.js";
 import { resolveLoadOptions, resolveRequest } from "../options/index.js";
 import { computeSettingsOf } from "../pipeline/device.js";
+import { hasRoom } from "../pipeline/estimate-room.js";
 import { planModel } from "../pipeline/plan.js";
 import { enterWith } from "../pipeline/process-settings.js";
 import { Queue } from "../pipeline/queue.js";
-import { DepthWork, hasRoom, requireRoom } from "./depth-work.js";
+import { DepthWork, requireRoom } from "./depth-work.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import type { DepthResult, FromSide, JobPlan, PlannedJob, SideRequest, ToSide } from "./protocol.js";
 
