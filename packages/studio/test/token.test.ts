@@ -1,7 +1,7 @@
 import { describe, test } from "node:test";
 import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
 
-const token = "a token that only the owner knows";
+const token = "a-token-that-only-the-owner-knows";
 
 describe("a server with a token", () => {
   const studio = useStudio({ token });

@@ -60,9 +60,14 @@ export class Attempts {
     const forget = (): void => {
       if (this.#byContent.get(content) === attempt) this.#byContent.delete(content);
     };
-    // A repeat of what failed shall be tried anew.
+    // A repeat starts anew after a failure.
     if (outcome === "failed") forget();
     if (attempt.waiting > 0) return;
+    if (outcome === "failed") {
+      // Nobody wants the other images of the request.
+      this.#cancelAll(attempt);
+      return;
+    }
     const cancel = (): void => {
       // What has finished meanwhile is as good for a repeat as if the client had stayed.
       if (attempt.jobs.every((id) => this.#stateOf(id) === "succeeded")) {
@@ -70,11 +75,16 @@ export class Attempts {
         return;
       }
       forget();
-      for (const id of attempt.jobs) this.#service.cancel(id).catch(() => {});
+      this.#cancelAll(attempt);
     };
     attempt.timer = (
       outcome === "left" ? setTimeout(cancel, this.#graceMs) : setTimeout(forget, memoryMs)
     ).unref();
+  }
+
+  /** Cancels the jobs that have not finished. */
+  #cancelAll({ jobs }: Attempt): void {
+    for (const id of jobs) this.#service.cancel(id).catch(() => {});
   }
 
   /** Null for a job that was deleted. */

@@ -86,7 +86,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     try {
       if (body.stream) await imageStream({ ...context, reply, signal, operation, body, jobs });
       else {
-        const finished = await Promise.all(jobs.map((id) => service.finished(id, signal)));
+        const finished = await Promise.all(jobs.map((id) => withImage(id, signal)));
         await reply.send(await answerOf(finished, body, request));
       }
       leave("finished");
@@ -115,6 +115,13 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     if (body.output_format === "png" && body.output_compression !== 100)
       throw invalidValue("output_compression", "output_compression is for jpeg and webp; PNG loses nothing.");
     return { ...body, request: { ...request, ...sizeOf(body.size, request, photo) } };
+  }
+
+  /** Waits for a job to end. @throws {HttpError} if it ends without an image; the signal's reason. */
+  async function withImage(id: string, signal: AbortSignal): Promise<JobObject> {
+    const job = await service.finished(id, signal);
+    requireImage(job);
+    return job;
   }
 
   /** Submits the jobs of a request. @returns their ids. */
@@ -156,7 +163,6 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const origin = ownOrigin(request, access.allowedHosts)?.origin ?? "";
     const data = await Promise.all(
       jobs.map(async (job) => {
-        requireImage(job);
         if (body.response_format === "url")
           return { url: `${origin}/v1/jobs/${job.id}/image?format=${body.output_format}` };
         return { b64_json: await encodedImage(service, job, body) };

@@ -119,6 +119,35 @@ describe("images.generate", () => {
   });
 });
 
+describe("a request for several images", () => {
+  const authorization = { authorization: `Bearer ${token}` };
+  const post = (path: string) => raw(server, { method: "POST", path, headers: authorization });
+  const withSeeds = async (...seeds: number[]) =>
+    (await jobs()).data.filter(({ seed }) => seeds.includes(seed!)).toReversed();
+
+  for (const stream of [false, true])
+    test(`${stream ? "as a stream " : ""}fails as soon as one of them cannot be made, and ends the others`, async () => {
+      const seed = stream ? 311 : 301;
+      await post("/v1/queue/pause");
+      const request = server.send(
+        "POST",
+        "/v1/images/generations",
+        { ...small, ...ours, n: 2, seed, stream },
+        authorization,
+      );
+      let waiting = await withSeeds(seed, seed + 1);
+      while (waiting.length < 2) waiting = await withSeeds(seed, seed + 1);
+      await post(`/v1/jobs/${waiting[0]!.id}/cancel`);
+      assert.match(await (await request).text(), /"code":"cancelled"/);
+      while (waiting.some(({ state }) => state === "queued")) waiting = await withSeeds(seed, seed + 1);
+      assert.deepEqual(
+        waiting.map(({ state }) => state),
+        ["cancelled", "cancelled"],
+      );
+      await post("/v1/queue/resume");
+    });
+});
+
 describe("images.edit", () => {
   test("takes a photo and a depth map as files, and options as text", async () => {
     const request = {

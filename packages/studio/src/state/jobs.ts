@@ -18,11 +18,17 @@ export const progressOf = (id: string): Progress => running.value.get(id) ?? noP
 
 export const isFinished = ({ state }: JobObject): boolean => state !== "queued" && state !== "running";
 
-/** Takes jobs as an answer of the server has them. */
+/**
+ * Takes jobs as an answer of the server has them. A job that has ended stays so: the answer to a request may be older
+ * than the event that told of the end, and arrive after it.
+ */
 export function learn(news: readonly JobObject[]): void {
   if (news.length === 0) return;
   const next = new Map(known.value);
-  for (const job of news) next.set(job.id, job);
+  for (const job of news) {
+    const before = next.get(job.id);
+    if (!before || !isFinished(before) || isFinished(job)) next.set(job.id, job);
+  }
   known.value = next;
 }
 

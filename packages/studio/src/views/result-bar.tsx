@@ -1,5 +1,6 @@
 import type { JobObject } from "@mflux-depth/server/contract";
 import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import { fileNameOf } from "../commands/file-name.js";
 import { commandsOf } from "../commands/index.js";
 import { Menu, MenuItem } from "../controls/menu.js";
@@ -117,8 +118,12 @@ const ImageActions = ({
   </>
 );
 
+/** How long the button tells of a copy: long enough for a screen reader. */
+const copiedMs = 4000;
+
 function CopyMenu({ job }: { readonly job: JobObject }) {
   const copied = useSignal(false);
+  const reset = useRef<number | undefined>(undefined);
   const copy = async (command: string): Promise<void> => {
     // Browsers let only secure pages copy.
     if (!navigator.clipboard) {
@@ -127,9 +132,10 @@ function CopyMenu({ job }: { readonly job: JobObject }) {
     }
     await navigator.clipboard.writeText(command);
     copied.value = true;
-    setTimeout(() => {
+    clearTimeout(reset.current);
+    reset.current = window.setTimeout(() => {
       copied.value = false;
-    }, 2000);
+    }, copiedMs);
   };
   const commands = commandsOf(job, location.origin);
   return (
