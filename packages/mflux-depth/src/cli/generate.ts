@@ -207,8 +207,10 @@ async function generateOne(
   throw new Error("the generation ended without a result");
 }
 
+type BestOfValues = Pick<Values, "bestOf" | "keep" | "judge" | "autoSeeds" | "seed" | "latents">;
+
 /** @throws {OptionError} for options that only --best-of has, or that contradict it. */
-function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: Values): void {
+export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: BestOfValues): void {
   const conflict = (option: string, message: string): never => {
     throw new OptionError(option, message, { code: "option-conflict" });
   };

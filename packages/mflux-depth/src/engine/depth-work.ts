@@ -2,17 +2,13 @@
  * Estimates depth inside one of the engine's processes. Loads MLX.
  */
 import { existsSync } from "node:fs";
-import { describeBytes } from "../bytes.js";
 import { checkAdjustments } from "../depth/adjustments.js";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
-import { MemoryError } from "../errors.js";
 import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
-import { workingRoom } from "../memory/machine.js";
 import { resolveLoadOptions } from "../options/index.js";
-import { bytesOfEstimate, hasRoom } from "../pipeline/estimate-room.js";
 import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
 
@@ -68,15 +64,4 @@ function mapOf(
   if (format === "npy") return encodeMap(estimate.map(estimate.width, estimate.height, adjustments), "npy");
   const bits = format === "png16" ? 16 : 8;
   return estimate.encode({ ...checkAdjustments(adjustments), format: "png", bits, signal });
-}
-
-/** @throws {MemoryError} when {@link hasRoom} is false. */
-export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
-  if (hasRoom(estimator, reserved)) return;
-  const [needed, room] = [bytesOfEstimate(estimator), Math.max(0, workingRoom() - reserved)];
-  throw new MemoryError(
-    needed,
-    room,
-    `Estimating depth needs about ${describeBytes(needed)} of memory, but only ${describeBytes(room)} is available; free some, or give a depth map.`,
-  );
 }

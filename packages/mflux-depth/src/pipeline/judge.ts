@@ -7,6 +7,7 @@ import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
@@ -36,6 +37,7 @@ export class Judge implements Disposable {
   /**
    * Finds the estimator that judges the images of a request; downloads missing files unless the model is offline.
    * @throws {ModelError} when it is not found, or cannot be downloaded.
+   * @throws {MemoryError} when this machine has too little memory for it, even without the model.
    */
   static async obtain(
     flux: FluxDepth,
@@ -52,6 +54,7 @@ export class Judge implements Disposable {
       onLoad: onProgress,
       onDownload: onProgress,
     });
+    if (!options.force) requireRoomAlone(estimator, depthModel);
     return new Judge(depthModel, estimator, flux);
   }
 

@@ -37,6 +37,19 @@ describe("a judge", () => {
       assert.equal(loads.filter((component) => component === "transformer").length, reads);
     });
 
+  test("is refused before an image is made if this machine is too small for it", async () => {
+    using flux = await loadTinyWorld();
+    await onMachineWith(0.151, () =>
+      assert.rejects(Judge.obtain(flux, smallRequest), {
+        name: "MemoryError",
+        message: /^Scoring with tiny-world needs about .* choose another judge\.$/,
+      }),
+    );
+    using forced = await loadTinyWorld({ force: true });
+    const judge = await onMachineWith(0.151, () => Judge.obtain(forced, smallRequest));
+    judge[Symbol.dispose]();
+  });
+
   test("is named without the folders of this machine", async () => {
     using flux = await loadTinyWorld();
     using judge = await Judge.obtain(flux, smallRequest, { depthModel: at("test/golden/depth_anything") });
