@@ -101,7 +101,6 @@ export class Attempt {
       ...given,
       checkpoints: checkpointPolicy,
       includeDepthMap: true,
-      includeFidelity: seeds.length > 1,
       ...(previewEvery > 0 && { previews: { every: previewEvery, kind: "fast" } }),
     };
     using load = new Throttle<EventData["load"]>(loadMs, (data) =>

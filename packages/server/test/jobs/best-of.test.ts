@@ -7,7 +7,15 @@ import type { JobEvent, JobObject } from "../../src/contract/index.js";
 import { JobService } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
 import { hashOfPixels } from "../support/png.js";
-import { eventOf, generation, killEngine, openService, story, submitted } from "../support/service.js";
+import {
+  emptyCache,
+  eventOf,
+  generation,
+  killEngine,
+  openService,
+  story,
+  submitted,
+} from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
 
 /** Three images, each of which takes more than a second. */
@@ -121,15 +129,18 @@ describe("a job that makes several images", () => {
     );
   });
 
-  test("fails before its first image when the judge is missing, and says which it is", async (t) => {
+  test("is refused when the judge is not on this machine, with the command that downloads it", async (t) => {
     const model = join(temporaryFolder(t), "own-world");
     cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
       recursive: true,
     });
-    const service = await openService(t, { load: { model }, env: { ...process.env, HF_HUB_OFFLINE: "1" } });
-    const { state, error, step } = await service.finished(await submitted(service, { best_of: 2 }));
-    assert.deepEqual([state, error!.code, step], ["failed", "model_not_found", 0]);
-    assert.match(error!.message, /Depth-Anything-V2-Small-hf/);
+    const service = await openService(t, { load: { model }, env: emptyCache(t) });
+    await assert.rejects(submitted(service, { best_of: 2 }), {
+      code: "model_not_found",
+      param: "request.best_of",
+      message: /leave best_of out, .*--depth-model depth-anything\/Depth-Anything-V2-Small-hf\)\.$/,
+    });
+    await service.cancel(await submitted(service));
   });
 
   for (const count of [0, 101, 1.5])
