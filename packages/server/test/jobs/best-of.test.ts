@@ -3,6 +3,7 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { parametersIn } from "mflux-depth/images";
 import type { JobEvent, JobObject } from "../../src/contract/index.js";
 import { JobService } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
@@ -58,6 +59,11 @@ describe("a job that makes several images", () => {
       assert.equal((await service.image(id, index + 1)).sha256, sha256);
     }
     assert.equal((await service.depthMap(id)).width, 64);
+    for (const [index, { score }] of job.images.entries()) {
+      const { fidelity } = (await parametersIn((await service.image(id, index + 1)).bytes))!;
+      const expected = { ...score, depth_model: "tiny-world", rank: index + 1, candidates: 3 };
+      assert.deepEqual(fidelity, expected);
+    }
   });
 
   test("makes the images that jobs with the same seeds make alone", async (t) => {
