@@ -156,17 +156,30 @@ function quantizedMatrix(
   return { weight, scales: astype(scales, "float16"), biases: astype(biases, "float16") };
 }
 
-/** What becomes of a file's blocks: the types of its matrices by what is done with them. */
+/** What becomes of a file's matrices of blocks, by their types; see {@link BlockOptions}. */
 export interface BlockUse {
+  /** Stay as they are. */
   readonly kept: readonly string[];
-  readonly quantized: readonly string[];
+  /** Are quantized again, because the file has more bits than asked for. */
+  readonly lost: readonly string[];
+  /** Are quantized again, because MLX cannot hold them. */
+  readonly unfit: readonly string[];
+  /** The fewest bits to ask for so that nothing is lost. */
+  readonly keptFrom: number;
 }
 
 /** Says what becomes of a file's blocks, from its header. @throws {ModelError} as {@link openGguf}. */
 export function blockUseOf(path: string, bits: Bits): BlockUse {
   const { tensors } = readGgufHeader(path);
-  const [kept, quantized] = [new Set<string>(), new Set<string>()];
-  for (const [name, { isKept }] of blockMatrices(tensors, bits))
-    (isKept ? kept : quantized).add(tensors.get(name)!.type.name);
-  return { kept: [...kept].sort(), quantized: [...quantized].sort() };
+  const matrices = blockMatrices(tensors, bits);
+  const typesOf = (isWanted: (type: string, matrix: BlockMatrix) => boolean): string[] => {
+    const named = [...matrices].map(([name, matrix]) => [tensors.get(name)!.type.name, matrix] as const);
+    return [...new Set(named.filter((one) => isWanted(...one)).map(([type]) => type))].sort();
+  };
+  return {
+    kept: typesOf((_, { isKept }) => isKept),
+    lost: typesOf((type, { isKept }) => !isKept && isAffine(type)),
+    unfit: typesOf((type) => !isAffine(type)),
+    keptFrom: usualBits([...matrices.keys()].map((name) => tensors.get(name)!)),
+  };
 }

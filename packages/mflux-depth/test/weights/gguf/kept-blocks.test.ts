@@ -63,8 +63,9 @@ test("Q4_K and Q5_K are kept with scales rounded to float16", () => {
 });
 
 test("blocks that MLX cannot hold, and a file with more bits than asked for, are quantized", () => {
-  assert.deepEqual(blockUseOf(oneFile("q8_0.gguf"), 4), { kept: [], quantized: ["Q8_0"] });
-  assert.deepEqual(blockUseOf(oneFile("k-types.gguf"), 8).quantized, ["Q2_K", "Q3_K", "Q6_K"]);
+  const all = { kept: [], lost: ["Q8_0"], unfit: [], keptFrom: 8 };
+  assert.deepEqual(blockUseOf(oneFile("q8_0.gguf"), 4), all);
+  assert.deepEqual(blockUseOf(oneFile("k-types.gguf"), 8).unfit, ["Q2_K", "Q3_K", "Q6_K"]);
   const [quantized, plain] = [tensorsOf("q8_0.gguf", 6), tensorsOf("q8_0.gguf", null)];
   const names = keptIn(quantized);
   assert.ok(names.length > 0);
@@ -77,7 +78,8 @@ test("blocks that MLX cannot hold, and a file with more bits than asked for, are
 test("matrices with more bits than most of the file stay as they are, too", () => {
   const { entries } = openGguf(oneFile("q4_1.gguf"));
   assert.equal(entries.get("img_in.weight")!.dtype, "Q8_0");
-  assert.deepEqual(blockUseOf(oneFile("q4_1.gguf"), 4), { kept: ["Q4_1", "Q8_0"], quantized: [] });
+  const { kept, lost } = blockUseOf(oneFile("q4_1.gguf"), 4);
+  assert.deepEqual([kept, lost], [["Q4_1", "Q8_0"], []]);
 });
 
 test("matrices that the file has as floating-point numbers stay so", () => {
