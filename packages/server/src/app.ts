@@ -14,6 +14,7 @@ import { watchFailures } from "./http/failures.js";
 import { parseJson } from "./http/json-body.js";
 import { type Logger, logRequests } from "./http/logging.js";
 import { describeRoutes } from "./http/openapi.js";
+import { holdPictures } from "./http/pictures.js";
 import { blobRoutes } from "./http/routes/blobs.js";
 import { capabilityRoutes } from "./http/routes/capabilities.js";
 import { depthRoutes } from "./http/routes/depth.js";
@@ -109,6 +110,7 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
 
   const context: Context = { ...options, access: { ...options.access, failures: watchFailures(app) } };
   answerErrors(app);
+  holdPictures(app);
   logRequests(app);
   app.addHook("onRequest", async (request) => {
     const openness = request.routeOptions.config.openness ?? "api";
