@@ -27,13 +27,14 @@ import { serverRoutes } from "./http/routes/server.js";
 import { sessionRoutes } from "./http/routes/session.js";
 import { workerRoutes } from "./http/routes/workers.js";
 import { endSlowBodies } from "./http/slow-bodies.js";
+import { Streams } from "./http/streams.js";
 import { studioRoutes } from "./http/studio.js";
 import { checkToken } from "./http/token-check.js";
 import { validatorCompiler } from "./http/validation.js";
 import { openAiRoutes } from "./openai/routes.js";
 import { limits } from "./options/limits.js";
 
-export interface AppOptions extends Omit<Context, "access"> {
+export interface AppOptions extends Omit<Context, "access" | "streams"> {
   readonly access: Omit<Context["access"], "failures">;
   readonly log: Logger;
 }
@@ -56,6 +57,8 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
+    // A proxy on this machine says who its callers are; others could say anything.
+    trustProxy: "loopback",
     // We answer with error objects instead.
     return503OnClosing: false,
     // Event streams and waiting requests would hold up the end; they are told to end before.
@@ -108,7 +111,11 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     allowList: ({ ip }) => isLoopback(ip.replace(/^::ffff:/, "")),
   });
 
-  const context: Context = { ...options, access: { ...options.access, failures: watchFailures(app) } };
+  const context: Context = {
+    ...options,
+    streams: new Streams(options.metrics),
+    access: { ...options.access, failures: watchFailures(app) },
+  };
   answerErrors(app);
   holdPictures(app);
   logRequests(app);
