@@ -35,6 +35,7 @@ import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
 import { mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
+import { requireEstimators } from "../requests/estimators.js";
 import { serviceErrorOf } from "../requests/failure.js";
 import { AllowedModels, bundledModel } from "../requests/models.js";
 import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
@@ -220,8 +221,8 @@ export class JobService {
   // ---------------------------------------------------------------- jobs
 
   /**
-   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found`, `invalid_image`, or the
-   *   code of an option.
+   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found` (also for a depth estimator
+   *   that is not on this machine), `invalid_image`, or the code of an option.
    */
   async submit(
     body: JobBody,
@@ -232,6 +233,7 @@ export class JobService {
     const first = earlier();
     if (first) return { job: first, created: false };
     const { blobs, ...resolved } = resolveBody(body, this.#defaults);
+    requireEstimators(resolved, this.#defaults, this.#env);
     if (!(await this.#folder.reserve.restore())) throw diskFull();
     // Nothing waits from here on, so that two requests with the same key or for the last place cannot pass both.
     const meanwhile = earlier();
@@ -487,7 +489,13 @@ export class JobService {
     signal?: AbortSignal,
   ): Promise<DepthAtOnce> {
     try {
-      const load = engineLoadOf(this.defaultLoad(), this.#defaults);
+      const given = this.defaultLoad();
+      requireEstimators(
+        { kind: "depth", request: { image: "given" }, load: given },
+        this.#defaults,
+        this.#env,
+      );
+      const load = engineLoadOf(given, this.#defaults);
       const job = { load, photo: picture, adjustments, encode: "npy" } as const;
       const result = await this.#engine.estimateDepth(job, signal && { signal });
       return { map: mapOf(result), inverse: result.inverse };
