@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
-import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
+import { beginWith, finished, generate, generateButton, setSteps, useStudio } from "./support/studio-page.js";
 
 describe("a painted map", () => {
   const studio = useStudio();
@@ -36,6 +36,40 @@ describe("a painted map", () => {
     const png = new Uint8Array(await (await fetch(`${studio.server.url}/v1/blobs/${blob}`)).arrayBuffer());
     const [bits, colourType] = [png[24], png[25]];
     assert.deepEqual([bits, colourType], [16, 0]);
+  });
+
+  test("goes to the server although the page has only just been opened again", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await paint(page);
+    // The strokes take their time to be read.
+    await page.addInitScript(() => {
+      const get = IDBObjectStore.prototype.get;
+      IDBObjectStore.prototype.get = function (name) {
+        const request = get.call(this, name);
+        if (!String(name).startsWith("painting:")) return request;
+        const late = new EventTarget() as EventTarget & Partial<IDBRequest>;
+        request.onsuccess = () => setTimeout(() => late.onsuccess?.call(request, new Event("success")), 1500);
+        return Object.defineProperty(late, "result", { get: () => request.result }) as IDBRequest;
+      };
+    });
+    await page.reload();
+    await generateButton(page).click();
+    await finished(page);
+    const [job] = await studio.server.jobs();
+    assert.equal(job!.request.trust_depth, true);
+  });
+
+  test("outlives what another tab does", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await paint(page);
+    const other = await studio.openTab(page);
+    await other.getByRole("button", { name: "New" }).click();
+    await beginWith(other, "Mountains");
+    await page.reload();
+    await page.getByRole("button", { name: "Remove all strokes" }).waitFor();
   });
 
   test("is kept while the prompt is typed and over a reload, until its strokes are removed", async () => {

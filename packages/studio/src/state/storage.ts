@@ -44,16 +44,38 @@ async function perform<T>(
   });
 }
 
+/** The record of when a file was last used. */
+const usePrefix = "used:";
+
+const noteUse = (name: string): Promise<unknown> =>
+  perform("readwrite", (store) => store.put(Date.now(), usePrefix + name));
+
+/** Files stay this long after their last use: other tabs, also those closed for a while, have drafts of their own. */
+const keptMilliseconds = 7 * 24 * 60 * 60 * 1000;
+
 /** Files that outlive a reload, by name. */
 export const files = {
-  get: async <T>(name: string): Promise<T | null> =>
-    ((await perform("readonly", (store) => store.get(name))) as T | undefined) ?? null,
-  put: async (name: string, value: unknown): Promise<void> =>
-    void (await perform("readwrite", (store) => store.put(value, name))),
-  /** Deletes all files but those named. */
-  keepOnly: async (names: readonly string[]): Promise<void> => {
-    const stored = await perform("readonly", (store) => store.getAllKeys());
-    for (const key of stored)
-      if (!names.includes(String(key))) await perform("readwrite", (store) => store.delete(key));
+  get: async <T>(name: string): Promise<T | null> => {
+    const value = (await perform("readonly", (store) => store.get(name))) as T | undefined;
+    if (value !== undefined) await noteUse(name);
+    return value ?? null;
+  },
+  /** Keeps a value; undefined deletes what was kept. */
+  put: async (name: string, value: unknown): Promise<void> => {
+    if (value === undefined) return deleteFile(name);
+    await perform("readwrite", (store) => store.put(value, name));
+    await noteUse(name);
+  },
+  /** Deletes what has not been used for a week. */
+  forgetUnused: async (): Promise<void> => {
+    const stored = (await perform("readonly", (store) => store.getAllKeys())).map(String);
+    for (const name of stored.filter((key) => !key.startsWith(usePrefix))) {
+      const used = await perform("readonly", (store) => store.get(usePrefix + name));
+      if (Date.now() - Number(used ?? 0) > keptMilliseconds) await deleteFile(name);
+    }
   },
 } as const;
+
+async function deleteFile(name: string): Promise<void> {
+  for (const key of [name, usePrefix + name]) await perform("readwrite", (store) => store.delete(key));
+}
