@@ -6,17 +6,19 @@ import { beginWith, finished, generate, generateButton, setSteps, useStudio } fr
 describe("a painted map", () => {
   const studio = useStudio();
 
-  /** Pulls the middle of the picture nearer. */
-  async function paint(page: Page): Promise<void> {
-    await page
-      .getByRole("button", { name: "Nearer" })
-      .or(page.getByRole("radio", { name: "Nearer" }))
-      .click();
+  /** Draws across the middle of the picture. */
+  async function stroke(page: Page): Promise<void> {
     const { x, y, width, height } = (await page.locator(".stage").boundingBox())!;
     await page.mouse.move(x + width / 2 - 60, y + height / 2);
     await page.mouse.down();
     await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 8 });
     await page.mouse.up();
+  }
+
+  /** Pulls the middle of the picture nearer. */
+  async function paint(page: Page): Promise<void> {
+    await page.getByRole("button", { name: "Nearer" }).click();
+    await stroke(page);
     await page.getByRole("button", { name: "Remove all strokes" }).waitFor();
   }
 
@@ -43,15 +45,18 @@ describe("a painted map", () => {
     await beginWith(page, "Bust");
     await setSteps(page, 1);
     await paint(page);
-    // The strokes take their time to be read.
+    // The strokes cannot be read before the click.
     await page.addInitScript(() => {
-      const get = IDBObjectStore.prototype.get;
-      IDBObjectStore.prototype.get = function (name) {
-        const request = get.call(this, name);
-        if (!String(name).startsWith("painting:")) return request;
-        const late = new EventTarget() as EventTarget & Partial<IDBRequest>;
-        request.onsuccess = () => setTimeout(() => late.onsuccess?.call(request, new Event("success")), 1500);
-        return Object.defineProperty(late, "result", { get: () => request.result }) as IDBRequest;
+      const { open } = IDBFactory.prototype;
+      IDBFactory.prototype.open = function (...given) {
+        const request = open.apply(this, given);
+        const hold = (event: Event): void => {
+          event.stopImmediatePropagation();
+          const release = () => request.dispatchEvent(new Event("success"));
+          window.addEventListener("click", release, { once: true });
+        };
+        request.addEventListener("success", hold, { once: true });
+        return request;
       };
     });
     await page.reload();
@@ -59,6 +64,17 @@ describe("a painted map", () => {
     await finished(page);
     const [job] = await studio.server.jobs();
     assert.equal(job!.request.trust_depth, true);
+  });
+
+  test("is kept although the page is left as soon as the stroke ends", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await page.getByRole("button", { name: "Nearer" }).click();
+    await page.evaluate(() => window.addEventListener("pointerup", () => location.reload(), { once: true }));
+    const reloaded = page.waitForEvent("load");
+    await stroke(page);
+    await reloaded;
+    await page.getByRole("button", { name: "Remove all strokes" }).waitFor();
   });
 
   test("outlives what another tab does", async () => {
