@@ -81,7 +81,7 @@ describe("quantization on the CPU", onLinux, () => {
     const values = Float32Array.from({ length: 2 * 128 }, (_, i) => (i === 70 ? Number.NaN : Math.sin(i)));
     const w = array(values, { shape: [2, 128] });
     const { scales } = quantize(w, { bits: 4 });
-    const isFinite = [...(scales.toTypedArray() as Float32Array)].map(Number.isFinite);
-    assert.deepEqual(isFinite, [true, false, true, true]);
+    const finite = [...(scales.toTypedArray() as Float32Array)].map(Number.isFinite);
+    assert.deepEqual(finite, [true, false, true, true]);
   });
 });
