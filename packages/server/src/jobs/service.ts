@@ -30,6 +30,7 @@ import type { Preview } from "../history/live.js";
 import type { StreamEvent } from "../history/stream-event.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import { newId } from "../ledger/ids.js";
+import type { ImageRequestRecord } from "../ledger/image-requests.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
 import { mapOf } from "../requests/depth-job.js";
@@ -48,7 +49,7 @@ import { workloadOf } from "../work/workload.js";
 import { estimatorObjectOf, modelObjectOf } from "./models.js";
 import type { ServiceOptions } from "./settings.js";
 
-export type { BlobLimits, Blobs, StoredPicture } from "../blobs/blobs.js";
+export type { BlobLimits, Blobs, LentPicture, StoredPicture } from "../blobs/blobs.js";
 export type { StreamEvent } from "../history/stream-event.js";
 
 export interface SubmitOptions {
@@ -149,7 +150,7 @@ export class JobService {
     this.blobs = new Blobs(ledger, files);
     this.#dispatcher = new LocalDispatcher();
     this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
-    this.#upkeep = new Upkeep(tools, options);
+    this.#upkeep = new Upkeep({ ...tools, blobs: this.blobs }, options);
     this.#timers = [
       setInterval(() => void this.#maintain(), upkeepMs),
       setInterval(() => void this.#sweep(), sweepMs),
@@ -421,6 +422,14 @@ export class JobService {
       });
     return this.get(id);
   }
+
+  /** Requests for images whose clients may come back. */
+  readonly imageRequests = {
+    all: (): readonly ImageRequestRecord[] => this.#ledger.imageRequests.all(),
+    put: (request: ImageRequestRecord): void =>
+      this.#ledger.write(() => this.#ledger.imageRequests.put(request)),
+    remove: (content: string): void => this.#ledger.write(() => this.#ledger.imageRequests.remove(content)),
+  } as const;
 
   // ---------------------------------------------------------------- what jobs made
 

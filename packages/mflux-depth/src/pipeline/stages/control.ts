@@ -1,7 +1,8 @@
 import { adjustmentsOf } from "../../depth/adjustments.js";
 import type { DepthEstimate } from "../../depth/estimate.js";
 import { place, placementOf } from "../../images/fit.js";
-import { lanczos, resizeInSlices } from "../../images/resample.js";
+import { lanczos } from "../../images/resample.js";
+import { resizeInSlices } from "../../images/resample-in-slices.js";
 import type { FloatImage } from "../../images/types.js";
 import { latentShape } from "../../sampling/latents.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
