@@ -110,12 +110,12 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["mflux-depth/errors", "mflux-depth/images"],
     },
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
-    dispatch: { files: ["dispatch/"] },
     "dispatch-redis": {
       files: ["dispatch/redis/"],
       layers: ["dispatch"],
       packages: ["bullmq", "ioredis"],
     },
+    dispatch: { files: ["dispatch/"] },
     requests: {
       files: ["requests/"],
       layers: ["base", "contract", "options", "data-folder", "ledger", "blobs"],
