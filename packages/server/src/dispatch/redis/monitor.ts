@@ -129,8 +129,7 @@ export class Monitor {
     const { link, keys, leaseMs, scripts } = this.#options;
     const began = performance.now();
     const misses = this.#misses;
-    if (this.#paused) await link.redis.set(keys.paused, "1");
-    else await link.redis.del(keys.paused);
+    await scripts.hold(this.#paused);
     await this.#offerMissing();
     await this.#removeUnknown();
     await scripts.prune();
