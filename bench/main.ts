@@ -3,6 +3,7 @@ import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
+import { benchDispatch } from "./dispatch.js";
 import { benchFidelity, benchScore } from "./fidelity.js";
 import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
@@ -52,6 +53,11 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
   server: { title: "The HTTP server, with the bundled model", run: benchServer },
+  dispatch: {
+    title: "Giving jobs to workers, in one process and over Redis (needs redis-server)",
+    run: benchDispatch,
+    named: true,
+  },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,

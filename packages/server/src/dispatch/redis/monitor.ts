@@ -140,12 +140,16 @@ export class Monitor {
 
   async #offerMissing(): Promise<void> {
     const { ledger, scripts, offer } = this.#options;
-    for (const piece of inPieces(ledger.waiting()))
-      for (const { id, attempt } of await scripts.missing(piece)) {
-        const job = ledger.find(id);
-        // It may have been taken or ended since.
-        if (job?.attempt === attempt) await offer(job);
-      }
+    for (const piece of inPieces(ledger.waiting())) {
+      const missing = await scripts.missing(piece);
+      await Promise.all(
+        missing.map(async ({ id, attempt }) => {
+          const job = ledger.find(id);
+          // It may have been taken or ended since.
+          if (job?.attempt === attempt) await offer(job);
+        }),
+      );
+    }
   }
 
   async #removeUnknown(): Promise<void> {

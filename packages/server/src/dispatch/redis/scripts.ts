@@ -28,8 +28,8 @@ export interface Unleased {
   readonly current: boolean;
 }
 
-/** How long someone may take to choose. */
-const turnMs = 5000;
+/** How long someone may take to choose; whoever is stopped meanwhile holds up all others. */
+const turnMs = 2000;
 
 /** Tells all instances that something may be taken, and how many of them hear it. */
 const tellToLook = (channel: string): string => `
@@ -74,6 +74,7 @@ const lua = {
   // queues that are refused. → nothing, "busy", or the time and for each job: queue, model, id, score, overtaken.
   look: `
     if redis.call("EXISTS", KEYS[2]) == 1 then return {} end
+    if redis.call("EXISTS", KEYS[4]) == 1 then return { "busy" } end
     local refused = {}
     for i = 5, #ARGV do refused[ARGV[i]] = true end
     local queues = redis.call("HGETALL", KEYS[1])
@@ -88,7 +89,7 @@ const lua = {
       end
     end
     if #jobs == 0 then return {} end
-    if not redis.call("SET", KEYS[4], ARGV[2], "NX", "PX", ARGV[4]) then return { "busy" } end
+    redis.call("SET", KEYS[4], ARGV[2], "PX", ARGV[4])
     local time = redis.call("TIME")
     return { time[1] * 1000 + math.floor(time[2] / 1000), jobs }`,
 
