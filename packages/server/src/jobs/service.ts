@@ -42,6 +42,7 @@ import { backUp } from "../upkeep/backup.js";
 import { Upkeep } from "../upkeep/upkeep.js";
 import type { AttemptTools } from "../work/attempt.js";
 import { Checkpoints } from "../work/checkpoints.js";
+import { interrupt, LedgerRecords, type LedgerTools } from "../work/ledger-record.js";
 import { Runner } from "../work/runner.js";
 import { workloadOf } from "../work/workload.js";
 import { estimatorObjectOf, modelObjectOf } from "./models.js";
@@ -133,7 +134,7 @@ export class JobService {
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #timers: readonly NodeJS.Timeout[];
 
-  private constructor(folder: DataFolder, tools: AttemptTools, options: ServiceOptions) {
+  private constructor(folder: DataFolder, tools: AttemptTools & LedgerTools, options: ServiceOptions) {
     const { ledger, history, files, defaults, onProblem } = tools;
     const { maxQueue = 1000, env } = options;
     this.#folder = folder;
@@ -147,7 +148,12 @@ export class JobService {
     this.#onProblem = onProblem;
     this.blobs = new Blobs(ledger, files);
     this.#dispatcher = new LocalDispatcher();
-    this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
+    this.#runner = new Runner({
+      ...tools,
+      records: new LedgerRecords(tools),
+      dispatcher: this.#dispatcher,
+      worker: localWorker,
+    });
     this.#upkeep = new Upkeep(tools, options);
     this.#timers = [
       setInterval(() => void this.#maintain(), upkeepMs),
@@ -185,17 +191,21 @@ export class JobService {
   /** Puts the jobs of the last process back into the queue, and begins to work. */
   async #begin(): Promise<void> {
     const { jobs, settings, workers } = this.#ledger;
-    for (const { id, attempt } of jobs.running()) this.#history.interrupted(id, attempt, "interrupted");
+    for (const { id, attempt } of jobs.running()) this.#interrupted(id, attempt);
     for (const { id, cancelRequested } of jobs.queued())
       if (cancelRequested) this.#history.cancelledQueued(id);
     if (settings.paused) await this.#dispatcher.pause();
     for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
-    this.#dispatcher.onLost(({ id, attempt }) => this.#history.interrupted(id, attempt, "interrupted"));
+    this.#dispatcher.onLost(({ id, attempt }) => this.#interrupted(id, attempt));
     this.#seeWorker();
     if (workers.find(localWorker)?.draining) this.#runner.drain();
     await this.#maintain();
     await this.#sweep();
     this.#runner.start();
+  }
+
+  #interrupted(id: string, attempt: number): void {
+    interrupt({ history: this.#history, ledger: this.#ledger }, id, attempt);
   }
 
   async #maintain(): Promise<void> {

@@ -113,4 +113,7 @@ export const migrations: readonly string[] = [
   -- How faithfully an image keeps the depth map, as JSON; null for files without a score.
   ALTER TABLE artifacts ADD COLUMN score TEXT;
   `,
+  `
+  CREATE INDEX jobs_by_model ON jobs (model) WHERE state = 'queued';
+  `,
 ];
