@@ -111,6 +111,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
     dispatch: { files: ["dispatch/"] },
+    "dispatch-redis": {
+      files: ["dispatch/redis/"],
+      layers: ["dispatch"],
+      packages: ["bullmq", "ioredis"],
+    },
     requests: {
       files: ["requests/"],
       layers: ["base", "contract", "options", "data-folder", "ledger", "blobs"],
