@@ -1,7 +1,13 @@
 import type { StoredFile } from "../blobs/file-store.js";
 import { ServiceError } from "../errors.js";
 import type { ArtifactRecord } from "../ledger/files.js";
-import type { AttemptEnd, AttemptJob, AttemptOutcome, AttemptRef, AttemptStart } from "../work/attempt-record.js";
+import type {
+  AttemptEnd,
+  AttemptJob,
+  AttemptOutcome,
+  AttemptRef,
+  AttemptStart,
+} from "../work/attempt-record.js";
 import type { Checkpoint } from "../work/checkpoints.js";
 import { type LedgerRecord, LedgerRecords, type LedgerTools } from "../work/ledger-record.js";
 import {
@@ -197,6 +203,7 @@ export class RemoteAttempts {
     }
     const end = await record.end(outcome);
     this.#close(ref.id);
+    this.#heard.delete(ref.id);
     return { end, missing: [] };
   }
 

@@ -115,7 +115,8 @@ export class FleetWorker {
   }
 
   #obey({ worker, draining, standing, wanted }: HeartbeatAnswer, attempt: Heartbeat["attempt"]): void {
-    const runner = (this.#runner ??= this.#begin(worker));
+    this.#runner ??= this.#begin(worker);
+    const runner = this.#runner;
     if (draining) runner.drain();
     else runner.resume();
     const { current } = this.#records;

@@ -56,6 +56,9 @@ export interface NewJob
   readonly idempotencyKey: string | null;
 }
 
+/** What decides when a job starts, and who runs it. */
+export type JobPlace = Pick<JobRecord, "id" | "priority" | "arrival" | "model" | "attempt" | "worker">;
+
 export type FinalState = Extract<JobState, "succeeded" | "failed" | "cancelled">;
 
 /** How an attempt ended without ending its job. */
@@ -103,6 +106,9 @@ interface Row {
   readonly worker: string | null;
   readonly body_hash: string | null;
 }
+
+/** As many jobs as are read at once. */
+const pageSize = 256;
 
 const columns = `arrival, id, kind, state, cancel_requested, priority, starred, created_at, started_at, finished_at,
   attempt, crashes, step, steps, seed, request, load, model, preview_every, metadata, warnings, error, worker, body_hash`;
@@ -206,6 +212,20 @@ export class Jobs {
       .prepare(`SELECT ${columns} FROM jobs WHERE state = ? ORDER BY priority DESC, arrival`)
       .all(state) as Row[];
     return rows.map(recordOf);
+  }
+
+  /** Jobs in a state, in the order in which they start, by what decides about it. Read in pages. */
+  *places(state: "queued" | "running"): Generator<JobPlace> {
+    const page = this.#database.prepare(
+      `SELECT id, priority, arrival, model, attempt, worker FROM jobs
+       WHERE state = ? AND (priority < ? OR priority = ? AND arrival > ?) ORDER BY priority DESC, arrival LIMIT ?`,
+    );
+    for (let last = { priority: 101, arrival: 0 }; ; ) {
+      const places = page.all(state, last.priority, last.priority, last.arrival, pageSize) as JobPlace[];
+      yield* places;
+      if (places.length < pageSize) return;
+      last = places.at(-1)!;
+    }
   }
 
   /** The models that queued jobs are for, by key. */
