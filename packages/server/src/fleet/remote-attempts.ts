@@ -1,6 +1,4 @@
-import type { StoredFile } from "../blobs/file-store.js";
 import { ServiceError } from "../errors.js";
-import type { ArtifactRecord } from "../ledger/files.js";
 import type {
   AttemptEnd,
   AttemptJob,
@@ -27,8 +25,6 @@ interface Open {
   readonly record: LedgerRecord;
   /** The number of the next report. */
   next: number;
-  /** Files that were handed over, and that the ledger does not know yet. */
-  readonly files: Map<string, StoredFile>;
 }
 
 /**
@@ -77,7 +73,7 @@ export class RemoteAttempts {
         : await this.#records.begin(ref);
     if (!record) return { start: null };
     this.#close(id);
-    this.#open.set(id, { record, next: 0, files: new Map() });
+    this.#open.set(id, { record, next: 0 });
     this.#hear(id, attempt);
     return { start: startOf(record) };
   }
@@ -163,19 +159,14 @@ export class RemoteAttempts {
   /**
    * Stores a file, as it comes.
    * @param sha256 what it must be.
-   * @throws {ServiceError} `forbidden`, `damaged_file` if it is something else, `disk_full`
+   * @throws {ServiceError} `forbidden`, `invalid_value` if it is something else, `disk_full`
    */
   async store(ref: AttemptRef, sha256: string, content: AsyncIterable<Uint8Array>): Promise<StandingAnswer> {
     const standing = this.standing(ref);
     if (standing === "lost") return { standing };
-    const { files } = this.#opened(ref);
-    const stored = await this.#tools.files.add(content, { limit: artifactBytes });
-    if (stored.sha256 !== sha256) {
-      stored[Symbol.dispose]();
+    const kept = await this.#opened(ref).record.keep(content, artifactBytes);
+    if (kept.sha256 !== sha256)
       throw new ServiceError("invalid_value", "The file is not what its hash says; send it again.");
-    }
-    files.get(sha256)?.[Symbol.dispose]();
-    files.set(sha256, stored);
     return { standing: this.standing(ref) };
   }
 
@@ -183,8 +174,8 @@ export class RemoteAttempts {
   async candidateMade(ref: AttemptRef, { candidate, step }: CandidateBody): Promise<FilesAnswer> {
     const standing = this.standing(ref);
     if (standing === "lost") return { standing, missing: [] };
-    const { record, files } = this.#opened(ref);
-    const missing = await this.#missing(files, [candidate]);
+    const { record } = this.#opened(ref);
+    const missing = await record.missing([candidate.sha256]);
     const isKnown = this.#tools.ledger.files.artifactsOf(ref.id).some(({ name }) => name === candidate.name);
     if (missing.length === 0 && !isKnown) await record.candidateMade(candidate, step);
     return { standing, missing };
@@ -196,9 +187,9 @@ export class RemoteAttempts {
    */
   async end(ref: AttemptRef, outcome: AttemptOutcome): Promise<EndAnswer> {
     if (this.standing(ref) === "lost") return { end: this.#earlierEnd(ref, outcome), missing: [] };
-    const { record, files } = this.#opened(ref);
+    const { record } = this.#opened(ref);
     if (outcome.state === "succeeded") {
-      const missing = await this.#missing(files, outcome.artifacts);
+      const missing = await record.missing(outcome.artifacts.map(({ sha256 }) => sha256));
       if (missing.length > 0) return { end: "unfinished", missing };
     }
     const end = await record.end(outcome);
@@ -215,29 +206,17 @@ export class RemoteAttempts {
     return state === "crashed" || state === "interrupted" ? "unfinished" : "ended";
   }
 
-  /** Holds the files that artifacts name. @returns the hashes of those that are not there. */
-  async #missing(files: Open["files"], artifacts: readonly ArtifactRecord[]): Promise<readonly string[]> {
-    const missing: string[] = [];
-    for (const { sha256 } of artifacts) {
-      if (files.has(sha256)) continue;
-      const stored = await this.#tools.files.hold(sha256);
-      if (stored) files.set(sha256, stored);
-      else missing.push(sha256);
-    }
-    return missing;
-  }
-
   #opened({ id, attempt }: AttemptRef): Open {
     const open = this.#open.get(id);
     if (open?.record.job.attempt === attempt) return open;
     this.#close(id);
-    const opened = { record: this.#records.open(id), next: 0, files: new Map() };
+    const opened = { record: this.#records.open(id), next: 0 };
     this.#open.set(id, opened);
     return opened;
   }
 
   #close(id: string): void {
-    for (const file of this.#open.get(id)?.files.values() ?? []) file[Symbol.dispose]();
+    this.#open.get(id)?.record[Symbol.dispose]();
     this.#open.delete(id);
   }
 

@@ -158,7 +158,7 @@ export class RemoteRecord implements AttemptRecord {
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     this.#files.set(sha256, bytes);
     await this.#put(`/files/${sha256}`, bytes);
-    return { sha256, bytes: bytes.byteLength, [Symbol.dispose]: () => this.#files.delete(sha256) };
+    return { sha256, bytes: bytes.byteLength };
   }
 
   async candidateMade(candidate: ArtifactRecord, step: number): Promise<void> {
@@ -174,6 +174,10 @@ export class RemoteRecord implements AttemptRecord {
       if (this.#lost.signal.aborted) return "lost";
       throw error;
     }
+  }
+
+  [Symbol.dispose](): void {
+    this.#files.clear();
   }
 
   #report(report: Report): void {

@@ -22,8 +22,8 @@ export interface AttemptStart {
   readonly candidates: readonly ArtifactRecord[];
 }
 
-/** A file that has been handed over. It is kept at least until it is disposed. */
-export interface KeptFile extends Disposable {
+/** A file that has been handed over. */
+export interface KeptFile {
   /** 64 hexadecimal digits. */
   readonly sha256: string;
   readonly bytes: number;
@@ -55,7 +55,7 @@ export type AttemptEnd = "ended" | "unfinished" | "lost";
  * Where one attempt reads its job and records what happens. What an attempt reports after another one has begun is
  * dropped.
  */
-export interface AttemptRecord extends AttemptStart {
+export interface AttemptRecord extends AttemptStart, Disposable {
   /** Aborts when the record says that the attempt must stop, with a `ClaimEnd` as its reason. */
   readonly signal: AbortSignal;
   /** Whether the job is still this attempt's, as far as anybody can know now. */
@@ -74,12 +74,18 @@ export interface AttemptRecord extends AttemptStart {
   modelLoaded(seconds: number): void;
   /** Keeps a checkpoint, so that a later attempt continues there. @throws if it could not be kept. */
   saveCheckpoint(checkpoint: Checkpoint): Promise<void>;
-  /** Hands a file over, before it is named by {@link candidateMade} or the outcome. @throws {ServiceError} `disk_full` */
+  /**
+   * Hands a file over, before it is named by {@link candidateMade} or the outcome. It is kept at least until the attempt
+   * ends.
+   * @throws {ServiceError} `disk_full`
+   */
   keep(bytes: Uint8Array): Promise<KeptFile>;
   /** One of several images has been handed over: a later attempt continues after it. @param step the last of this image. */
   candidateMade(candidate: ArtifactRecord, step: number): Promise<void>;
   /** Ends the attempt. */
   end(outcome: AttemptOutcome): Promise<AttemptEnd>;
+  /** Lets go of what was handed over. */
+  [Symbol.dispose](): void;
 }
 
 /** Where a worker's attempts are recorded. */

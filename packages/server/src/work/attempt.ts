@@ -17,7 +17,7 @@ import { engineJobOf, engineLoadOf, engineRequestOf } from "../requests/engine-j
 import { errorObjectOf } from "../requests/failure.js";
 import { forClients } from "../requests/messages.js";
 import type { Defaults } from "../requests/resolve.js";
-import type { AttemptEnd, AttemptJob, AttemptOutcome, AttemptRecord, KeptFile } from "./attempt-record.js";
+import type { AttemptEnd, AttemptJob, AttemptOutcome, AttemptRecord } from "./attempt-record.js";
 import type { Checkpoint } from "./checkpoints.js";
 import { loadData, StepClock, stageData, stepData } from "./progress.js";
 import { Throttle } from "./throttle.js";
@@ -181,8 +181,8 @@ export class Attempt {
   /** Stores one of several images, so that a later attempt continues after it. */
   async #keepCandidate(result: EngineResult, number: number): Promise<void> {
     const { bytes, ...facts } = imageFile(result, candidateArtifact(number));
-    using kept = await this.#record.keep(bytes);
-    const candidate = { ...facts, ...sizeOf(kept) };
+    const kept = await this.#record.keep(bytes);
+    const candidate = { ...facts, ...kept };
     await this.#record.candidateMade(candidate, number * this.#stepsOfImage);
     this.#candidates.push(candidate);
   }
@@ -225,21 +225,16 @@ export class Attempt {
     const keeping = await Promise.allSettled(
       made.map(async (file) => (isKept(file) ? null : record.keep(file.bytes))),
     );
-    const kept = keeping.flatMap((one) => (one.status === "fulfilled" && one.value ? [one.value] : []));
-    try {
-      const artifacts = made.map((file, index): ArtifactRecord => {
-        const one = keeping[index]!;
-        if (one.status === "rejected") throw one.reason;
-        if (!one.value) return file as ArtifactRecord;
-        const { bytes: _, ...facts } = file;
-        return { ...facts, ...sizeOf(one.value) };
-      });
-      const duration = this.#duration();
-      const step = this.#job.steps ?? 0;
-      return await record.end({ state: "succeeded", step, artifacts, ...(duration && { duration }) });
-    } finally {
-      for (const file of kept) file[Symbol.dispose]();
-    }
+    const artifacts = made.map((file, index): ArtifactRecord => {
+      const one = keeping[index]!;
+      if (one.status === "rejected") throw one.reason;
+      if (!one.value) return file as ArtifactRecord;
+      const { bytes: _, ...facts } = file;
+      return { ...facts, ...one.value };
+    });
+    const duration = this.#duration();
+    const step = this.#job.steps ?? 0;
+    return await record.end({ state: "succeeded", step, artifacts, ...(duration && { duration }) });
   }
 
   /** How the attempt ends after an error. */
@@ -269,11 +264,6 @@ export class Attempt {
 type MadeFile = Omit<ArtifactRecord, "sha256" | "bytes"> & { readonly bytes: Uint8Array };
 
 const isKept = (file: MadeFile | ArtifactRecord): file is ArtifactRecord => "sha256" in file;
-
-const sizeOf = ({ sha256, bytes }: KeptFile): Pick<ArtifactRecord, "sha256" | "bytes"> => ({
-  sha256,
-  bytes,
-});
 
 function imageFile({ image, width, height, seed, fidelity }: EngineResult, name: string): MadeFile {
   const score = fidelity && scoreOf(fidelity);

@@ -1,4 +1,4 @@
-import type { FileStore } from "../blobs/file-store.js";
+import type { FileStore, StoredFile } from "../blobs/file-store.js";
 import type { ErrorObject, EventData } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
 import type { History } from "../history/history.js";
@@ -62,6 +62,8 @@ export class LedgerRecords implements AttemptRecords {
 /** The record of one attempt in the ledger of this process. */
 export class LedgerRecord implements AttemptRecord {
   readonly #tools: LedgerTools;
+  /** Files that the ledger does not know yet. */
+  readonly #kept: StoredFile[] = [];
   readonly job: AttemptJob;
   readonly candidates: readonly ArtifactRecord[];
   /** Never aborts: whoever cancels a job of this process tells its claim. */
@@ -118,8 +120,22 @@ export class LedgerRecord implements AttemptRecord {
     history.checkpointed(id, attempt, checkpoint.step);
   }
 
-  keep(bytes: Uint8Array | AsyncIterable<Uint8Array>): Promise<KeptFile> {
-    return this.#tools.files.add(bytes);
+  /** @param limit the most bytes that it may have. */
+  async keep(content: Uint8Array | AsyncIterable<Uint8Array>, limit?: number): Promise<KeptFile> {
+    const stored = await this.#tools.files.add(content, limit === undefined ? {} : { limit });
+    this.#kept.push(stored);
+    return { sha256: stored.sha256, bytes: stored.bytes };
+  }
+
+  /** Keeps files that were handed over before this process started. @returns the hashes of those that are not there. */
+  async missing(files: Iterable<string>): Promise<readonly string[]> {
+    const missing: string[] = [];
+    for (const sha256 of files) {
+      const stored = await this.#tools.files.hold(sha256);
+      if (stored) this.#kept.push(stored);
+      else missing.push(sha256);
+    }
+    return missing;
   }
 
   async candidateMade(candidate: ArtifactRecord, step: number): Promise<void> {
@@ -128,8 +144,14 @@ export class LedgerRecord implements AttemptRecord {
 
   async end(outcome: AttemptOutcome): Promise<AttemptEnd> {
     const end = this.#end(outcome);
+    // At once: whoever hears of the end may delete the job.
+    this[Symbol.dispose]();
     if (end === "ended") await this.#tools.checkpoints.remove(this.job.id);
     return end;
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#kept.splice(0)) file[Symbol.dispose]();
   }
 
   #end(outcome: AttemptOutcome): AttemptEnd {

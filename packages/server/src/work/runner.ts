@@ -139,7 +139,7 @@ export class Runner {
 
   async #work(claim: Claim): Promise<void> {
     const { dispatcher, records } = this.#options;
-    const record = await records.begin(claim);
+    using record = await records.begin(claim);
     if (!record) {
       // It was cancelled or deleted on its way here.
       await dispatcher.finish(claim);
