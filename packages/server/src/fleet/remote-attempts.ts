@@ -135,11 +135,14 @@ export class RemoteAttempts {
   }
 
   /**
-   * A picture of a job, for the worker that runs it.
+   * A picture or candidate of a job, for the worker that runs it.
    * @throws {ServiceError} `forbidden` for others, `damaged_file`
    */
   async picture(ref: AttemptRef, sha256: string): Promise<Uint8Array> {
-    if (this.standing(ref) === "lost" || !this.#tools.ledger.files.usesBlob(ref.id, sha256))
+    const { files } = this.#tools.ledger;
+    const isOfJob =
+      files.usesBlob(ref.id, sha256) || files.artifactsOf(ref.id).some((one) => one.sha256 === sha256);
+    if (this.standing(ref) === "lost" || !isOfJob)
       throw new ServiceError("forbidden", "This picture belongs to no job that this worker runs.");
     return await this.#opened(ref).record.picture(sha256);
   }

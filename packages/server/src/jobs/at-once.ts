@@ -3,6 +3,7 @@ import type { JobBody, PlanObject } from "../contract/index.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
+import { requireEstimators } from "../requests/estimators.js";
 import { serviceErrorOf } from "../requests/failure.js";
 import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
 import { type Defaults, type ResolvedBody, resolveBody, resolveLoad } from "../requests/resolve.js";
@@ -25,16 +26,26 @@ export interface DepthAtOnce {
   readonly inverse: FloatMap;
 }
 
+export interface AtOnceTools {
+  readonly engine: Engine;
+  readonly ledger: Ledger;
+  readonly defaults: Defaults;
+  /** Hugging Face's variables. */
+  readonly env: NodeJS.ProcessEnv | undefined;
+}
+
 /** What is answered without a job, on this machine. */
 export class AtOnce {
   readonly #engine: Engine;
   readonly #ledger: Ledger;
   readonly #defaults: Defaults;
+  readonly #env: NodeJS.ProcessEnv | undefined;
 
-  constructor(engine: Engine, ledger: Ledger, defaults: Defaults) {
+  constructor({ engine, ledger, defaults, env }: AtOnceTools) {
     this.#engine = engine;
     this.#ledger = ledger;
     this.#defaults = defaults;
+    this.#env = env;
   }
 
   /**
@@ -48,7 +59,13 @@ export class AtOnce {
     signal?: AbortSignal,
   ): Promise<DepthAtOnce> {
     try {
-      const load = engineLoadOf(resolveLoad({}, this.#defaults), this.#defaults);
+      const given = resolveLoad({}, this.#defaults);
+      requireEstimators(
+        { kind: "depth", request: { image: "given" }, load: given },
+        this.#defaults,
+        this.#env,
+      );
+      const load = engineLoadOf(given, this.#defaults);
       const job = { load, photo: picture, adjustments, encode: "npy" } as const;
       const result = await this.#engine.estimateDepth(job, signal && { signal });
       return { map: mapOf(result), inverse: result.inverse };

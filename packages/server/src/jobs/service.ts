@@ -21,8 +21,10 @@ import { RemoteAttempts } from "../fleet/remote-attempts.js";
 import { History } from "../history/history.js";
 import type { StreamEvent } from "../history/stream-event.js";
 import { newId } from "../ledger/ids.js";
+import type { ImageRequestRecord } from "../ledger/image-requests.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
+import { requireEstimators } from "../requests/estimators.js";
 import { type Defaults, resolveBody } from "../requests/resolve.js";
 import { backUp } from "../upkeep/backup.js";
 import { Upkeep } from "../upkeep/upkeep.js";
@@ -41,7 +43,7 @@ import type { ServiceOptions } from "./settings.js";
 import { states } from "./words.js";
 import { localWorker, WorkerRegistry } from "./worker-registry.js";
 
-export type { BlobLimits, Blobs, StoredPicture } from "../blobs/blobs.js";
+export type { BlobLimits, Blobs, LentPicture, StoredPicture } from "../blobs/blobs.js";
 export type { RemoteAttempts } from "../fleet/remote-attempts.js";
 export type { StreamEvent } from "../history/stream-event.js";
 export type { DepthAdjustments, DepthAtOnce } from "./at-once.js";
@@ -105,6 +107,7 @@ export class JobService {
   readonly #upkeep: Upkeep;
   readonly #defaults: Defaults;
   readonly #maxQueue: number;
+  readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #timers: readonly NodeJS.Timeout[];
 
@@ -117,6 +120,7 @@ export class JobService {
     this.#engine = engine;
     this.#defaults = defaults;
     this.#maxQueue = maxQueue;
+    this.#env = env;
     this.#onProblem = onProblem;
     this.remote = new RemoteAttempts(tools);
     this.#dispatcher =
@@ -140,11 +144,11 @@ export class JobService {
     this.blobs = new Blobs(ledger, files);
     this.queue = new JobQueue(ledger, history, this.#dispatcher);
     this.results = new Results(ledger, history, files);
-    this.atOnce = new AtOnce(engine, ledger, defaults);
+    this.atOnce = new AtOnce({ engine, ledger, defaults, env });
     const device = defaults.load.device ?? (process.platform === "darwin" ? "gpu" : "cpu");
     this.workers = new WorkerRegistry({ ledger, history, runner: this.#runner, device, leaseMs });
     this.catalogue = new Catalogue(defaults, this.workers, env);
-    this.#upkeep = new Upkeep(tools, options);
+    this.#upkeep = new Upkeep({ ...tools, blobs: this.blobs }, options);
     this.#timers = [
       setInterval(() => void this.#maintain(), upkeepMs),
       setInterval(() => void this.#sweep(), sweepMs),
@@ -233,8 +237,8 @@ export class JobService {
   // ---------------------------------------------------------------- jobs
 
   /**
-   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found`, `invalid_image`, or the
-   *   code of an option.
+   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found` (also for a depth estimator
+   *   that is not on this machine), `invalid_image`, or the code of an option.
    */
   async submit(
     body: JobBody,
@@ -245,6 +249,8 @@ export class JobService {
     const first = earlier();
     if (first) return { job: first, created: false };
     const { blobs, ...resolved } = resolveBody(body, this.#defaults);
+    // Other machines have files of their own.
+    if (this.#runner) requireEstimators(resolved, this.#defaults, this.#env);
     if (!(await this.#folder.reserve.restore())) throw diskFull();
     // Nothing waits from here on, so that two requests with the same key or for the last place cannot pass both.
     const meanwhile = earlier();
@@ -399,6 +405,14 @@ export class JobService {
       });
     return this.get(id);
   }
+
+  /** Requests for images whose clients may come back. */
+  readonly imageRequests = {
+    all: (): readonly ImageRequestRecord[] => this.#ledger.imageRequests.all(),
+    put: (request: ImageRequestRecord): void =>
+      this.#ledger.write(() => this.#ledger.imageRequests.put(request)),
+    remove: (content: string): void => this.#ledger.write(() => this.#ledger.imageRequests.remove(content)),
+  } as const;
 
   async health(): Promise<Health> {
     const checks = {

@@ -114,6 +114,15 @@ export const migrations: readonly string[] = [
   ALTER TABLE artifacts ADD COLUMN score TEXT;
   `,
   `
+  -- Requests of OpenAI's clients, whose repeats get the jobs of the first one.
+  CREATE TABLE image_requests (
+    -- A hash of the request.
+    content TEXT PRIMARY KEY,
+    -- The ids of the jobs, as JSON.
+    jobs TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
+  `
   CREATE INDEX jobs_by_model ON jobs (model) WHERE state = 'queued';
   `,
 ];

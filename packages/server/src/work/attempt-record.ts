@@ -60,7 +60,7 @@ export interface AttemptRecord extends AttemptStart, Disposable {
   readonly signal: AbortSignal;
   /** Whether the job is still this attempt's, as far as anybody can know now. */
   isCurrent(): Promise<boolean>;
-  /** The bytes of a picture of the job. @throws {ServiceError} `damaged_file` */
+  /** The bytes of a picture of the job, or of a candidate. @throws {ServiceError} `damaged_file` */
   picture(sha256: string): Promise<Uint8Array>;
   /** The latest checkpoint of an earlier attempt; null if there is none. */
   latestCheckpoint(): Promise<Checkpoint | null>;

@@ -6,7 +6,7 @@ import {
   type EngineResult,
   type PictureFidelity,
 } from "mflux-depth/engine";
-import { encodeMap, type GreyMap } from "mflux-depth/images";
+import { changeParameters, encodeMap, type GreyMap } from "mflux-depth/images";
 import type { EventData, ScoreObject } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
 import { candidateArtifact, depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
@@ -85,7 +85,6 @@ export class Attempt {
       ...given,
       checkpoints: checkpointPolicy,
       includeDepthMap: true,
-      includeFidelity: seeds.length > 1,
       ...(previewEvery > 0 && { previews: { every: previewEvery, kind: "fast" } }),
     };
     using load = new Throttle<EventData["load"]>(loadMs, (data) => this.#record.progressed("load", data));
@@ -189,10 +188,28 @@ export class Attempt {
 
   /** Stores the last or only image, ranks it among the others, and ends the job. */
   async #keepImages(result: EngineResult): Promise<AttemptEnd> {
-    const images = [...this.#candidates, imageFile(result, imageArtifact(1))]
-      .toSorted((a, b) => (a.score?.rmse ?? 0) - (b.score?.rmse ?? 0))
-      .map((image, index) => ({ ...image, name: imageArtifact(index + 1) }));
+    const last = imageFile(result, imageArtifact(1));
+    const images = this.#candidates.length > 0 ? await this.#ranked([...this.#candidates, last]) : [last];
     return await this.#succeed([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
+  }
+
+  /** Sorts images by their scores, the best first, and writes their ranks into their parameters. */
+  async #ranked(images: readonly (MadeFile | ArtifactRecord)[]): Promise<readonly MadeFile[]> {
+    const sorted = images.toSorted((a, b) => a.score!.rmse - b.score!.rmse);
+    const ranked: MadeFile[] = [];
+    for (const [index, image] of sorted.entries()) {
+      const bytes = isKept(image) ? await this.#record.picture(image.sha256) : image.bytes;
+      const place = { rank: index + 1, candidates: sorted.length };
+      const { mime, width, height, seed, score } = image;
+      ranked.push({
+        ...{ name: imageArtifact(index + 1), mime, width, height, seed, score },
+        bytes: await changeParameters(bytes, ({ fidelity, ...others }) => ({
+          ...others,
+          fidelity: { ...(fidelity as PictureFidelity), ...place },
+        })),
+      });
+    }
+    return ranked;
   }
 
   // ---------------------------------------------------------------- checkpoints
@@ -217,20 +234,16 @@ export class Attempt {
 
   // ---------------------------------------------------------------- ends
 
-  /** Hands over what the job made, unless that has been done already, and ends the job. */
-  async #succeed(made: readonly (MadeFile | ArtifactRecord)[]): Promise<AttemptEnd> {
+  /** Hands over what the job made, and ends the job. */
+  async #succeed(made: readonly MadeFile[]): Promise<AttemptEnd> {
     const record = this.#record;
     if (this.#loadSeconds > 0) record.modelLoaded(this.#loadSeconds);
-    // At once, because the disk takes about as long for one as for all.
-    const keeping = await Promise.allSettled(
-      made.map(async (file) => (isKept(file) ? null : record.keep(file.bytes))),
-    );
-    const artifacts = made.map((file, index): ArtifactRecord => {
-      const one = keeping[index]!;
-      if (one.status === "rejected") throw one.reason;
-      if (!one.value) return file as ArtifactRecord;
-      const { bytes: _, ...facts } = file;
-      return { ...facts, ...one.value };
+    // At once, because the disk takes about as long for one as for all; none is left behind when one fails.
+    const keeping = await Promise.allSettled(made.map(({ bytes }) => record.keep(bytes)));
+    const artifacts = made.map(({ bytes: _, ...facts }, index): ArtifactRecord => {
+      const kept = keeping[index]!;
+      if (kept.status === "rejected") throw kept.reason;
+      return { ...facts, ...kept.value };
     });
     const duration = this.#duration();
     const step = this.#job.steps ?? 0;
