@@ -57,7 +57,7 @@ export function serverRoutes(app: FastifyInstance, { service, metrics, stopping 
       },
     },
     async (_request, reply) => {
-      for (const [state, count] of Object.entries(service.counts())) metrics.jobs.set({ state }, count);
+      for (const [state, count] of Object.entries(service.queue.counts())) metrics.jobs.set({ state }, count);
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
     },
   );
