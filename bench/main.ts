@@ -5,6 +5,7 @@ import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
 import { benchDispatch } from "./dispatch.js";
 import { benchFidelity, benchScore } from "./fidelity.js";
+import { benchGrowth, benchSimulation, benchThroughput } from "./fleet.js";
 import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
@@ -56,6 +57,22 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   dispatch: {
     title: "Giving jobs to workers, in one process and over Redis (needs redis-server)",
     run: benchDispatch,
+    named: true,
+  },
+  fleet: {
+    title:
+      "Workers with the bundled model, an API and a Redis as processes of this machine (needs redis-server)",
+    run: benchThroughput,
+    named: true,
+  },
+  "fleet-growth": {
+    title: "What 100,000 waiting jobs take (needs redis-server)",
+    run: benchGrowth,
+    named: true,
+  },
+  "fleet-simulation": {
+    title: `Workers whose engines only wait, with jobs of 20 steps (Linux; needs redis-server)`,
+    run: benchSimulation,
     named: true,
   },
   int8: {

@@ -3,34 +3,55 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { createInterface } from "node:readline";
+import { residentBytes } from "./serve.js";
 
 export class BenchRedis {
   readonly #child: ChildProcess;
   readonly #folder: string;
+  readonly #port: number;
 
-  private constructor(child: ChildProcess, folder: string) {
+  private constructor(child: ChildProcess, folder: string, port: number) {
     this.#child = child;
     this.#folder = folder;
+    this.#port = port;
   }
 
   /** @throws if `redis-server` is not installed. */
   static async start(): Promise<BenchRedis> {
     const folder = mkdtempSync(join(tmpdir(), "mflux-depth-bench-"));
-    const flags = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"];
-    const child = spawn("redis-server", flags, { cwd: folder, stdio: "ignore" });
+    const port = await freePort();
+    const flags = ["--bind", "127.0.0.1", "--port", `${port}`, "--save", "", "--appendonly", "no"];
+    const child = spawn("redis-server", flags, { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
     await once(child, "spawn");
-    const redis = new BenchRedis(child, folder);
-    while (!existsSync(redis.url)) await sleep(10);
-    return redis;
+    for await (const line of createInterface(child.stdout)) if (line.includes("Ready to accept")) break;
+    child.stdout.resume();
+    return new BenchRedis(child, folder, port);
   }
 
-  /** The path of its socket, which the client takes for an address. */
   get url(): string {
-    return join(this.#folder, "redis.sock");
+    return `redis://127.0.0.1:${this.#port}`;
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /** Resident memory, in bytes. */
+  get residentBytes(): number {
+    return residentBytes(this.#child);
+  }
+
+  /** Removes everything that it has. */
+  async flush(): Promise<void> {
+    const socket = connect(this.#port, "127.0.0.1");
+    socket.write("FLUSHALL\r\n");
+    await once(socket, "data");
+    socket.destroy();
   }
 
   async stop(): Promise<void> {
@@ -38,4 +59,12 @@ export class BenchRedis {
     await once(this.#child, "exit");
     rmSync(this.#folder, { recursive: true });
   }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
 }

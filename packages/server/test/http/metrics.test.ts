@@ -25,8 +25,11 @@ describe("the metrics of a fleet", () => {
     const metrics = new Metrics();
     assert.doesNotMatch(await textOf(metrics), /redis/);
     metrics.setRedis({ up: true, waiting: 3 });
-    assert.match(await textOf(metrics), /^mflux_depth_redis_up 1$[^]*^mflux_depth_redis_waiting_jobs 3$/m);
+    assert.match(await textOf(metrics), /^mflux_depth_redis_up 1$[\s\S]*^mflux_depth_redis_waiting_jobs 3$/m);
     metrics.setRedis({ up: false, waiting: null });
-    assert.match(await textOf(metrics), /^mflux_depth_redis_up 0$[^]*^mflux_depth_redis_waiting_jobs Nan$/m);
+    assert.match(
+      await textOf(metrics),
+      /^mflux_depth_redis_up 0$[\s\S]*^mflux_depth_redis_waiting_jobs Nan$/m,
+    );
   });
 });
