@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JobObject } from "../../src/contract/index.js";
-import { Fleet } from "../support/fleet.js";
+import { Fleet, until } from "../support/fleet.js";
 import { hashOfPixels } from "../support/png.js";
 import { withoutRedis } from "../support/redis.js";
 import { TestServer } from "../support/server.js";
@@ -87,5 +87,25 @@ test(
     const resumed = (await fleet.events(id)).find(({ event }) => event === "resumed");
     assert.ok(Number(resumed?.data.from_step) >= 10, `resumed from ${resumed?.data.from_step}`);
     assert.equal(await pixelsOf(fleet.api, id), await pixelsOf(alone, undisturbed.id));
+  },
+);
+
+test(
+  "another worker takes over within the lock, the interval of checks and two seconds",
+  options,
+  async (t) => {
+    const fleet = await Fleet.start(t);
+    const first = await fleet.worker("a");
+    const second = await fleet.worker("b");
+    const { id } = await fleet.api.submit(long);
+    const { worker } = await fleet.reached(id, 2);
+    const [dies, stays] = worker === first.id ? [first, second] : [second, first];
+    const [lock, check, grace] = [30_000, 5000, 2000];
+    await dies.process.stop("SIGKILL");
+    const died = performance.now();
+    await until(async () => ((await fleet.job(id)).worker === stays.id ? true : undefined));
+    const took = performance.now() - died;
+    t.diagnostic(`taken over after ${(took / 1000).toFixed(1)} s`);
+    assert.ok(took < lock + check + grace, `it took ${took} ms`);
   },
 );
