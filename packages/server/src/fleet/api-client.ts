@@ -74,7 +74,7 @@ export class ApiClient {
     const { url, token, process } = this.#options;
     const isBytes = body instanceof Uint8Array;
     const content = body === undefined || isBytes ? body : JSON.stringify(body);
-    const patience = answerMs + (content?.length ?? 0) / bytesPerMs;
+    const patience = answerMs + Math.ceil((content?.length ?? 0) / bytesPerMs);
     const response = await fetch(`${url}/internal${path}`, {
       method,
       headers: {
@@ -94,11 +94,11 @@ export class ApiClient {
       ...(content !== undefined && { body: content }),
     }).catch((error: Error) => {
       signal?.throwIfAborted();
-      throw new ApiAway("The API cannot be reached.", { cause: error });
+      throw new ApiAway(`The API cannot be reached: ${reasonOf(error)}.`, { cause: error });
     });
     const bytes = await response.arrayBuffer().catch((error: Error) => {
       signal?.throwIfAborted();
-      throw new ApiAway("The API's answer broke off.", { cause: error });
+      throw new ApiAway(`The API's answer broke off: ${reasonOf(error)}.`, { cause: error });
     });
     if (!response.ok) throw refusalOf(response.status, Buffer.from(bytes).toString());
     return response.status === 204 ? null : new Uint8Array(bytes);
@@ -128,6 +128,9 @@ export class ApiClient {
     }
   }
 }
+
+/** Why a request failed; fetch hides it behind "fetch failed". */
+const reasonOf = ({ cause, message }: Error): string => (cause instanceof Error ? cause.message : message);
 
 function refusalOf(status: number, text: string): Error {
   const { code, message } = errorIn(text);

@@ -127,10 +127,12 @@ export class Runner {
     }
     this.#waiting = new AbortController();
     const { signal } = this.#waiting;
-    const { dispatcher, worker, accepts } = this.#options;
+    const { dispatcher, worker, accepts: acceptsHere = () => true } = this.#options;
+    // No job is to be taken by a wait that has just ended: it would have to be given back.
+    const accepts = (model: string): boolean => !signal.aborted && acceptsHere(model);
     const model = this.#holder?.model ?? null;
     try {
-      return await dispatcher.claim({ worker, model, signal, ...(accepts && { accepts }) });
+      return await dispatcher.claim({ worker, model, accepts, signal });
     } catch (error) {
       if (!signal.aborted && !this.#stopping.signal.aborted) throw error;
       return null;
