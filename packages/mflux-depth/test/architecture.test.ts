@@ -78,6 +78,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     engine: {
       files: ["engine/"],
       layers: ["base", "options", "images", "hub", "memory", "depth", "families", "pipeline"],
+      packages: ["@mflux-depth/mlx/exit-guard"],
     },
     cli: {
       files: ["cli/"],
