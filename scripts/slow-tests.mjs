@@ -89,6 +89,7 @@ export const slowTests = {
   "packages/server/test/upkeep/backup.test.ts": "generates images and copies them",
   "packages/server/test/main.test.ts": "starts servers, kills them and resumes their jobs",
   "packages/server/test/openai/client.test.ts": "starts a server and generates in it",
+  "packages/server/test/openai/restart.test.ts": "kills a server and waits for its image",
   "packages/server/test/package.test.ts": "packs and installs the packages",
   "packages/studio/test/accessibility.test.ts": "looks at every state in a real browser",
   "packages/studio/test/events.test.ts": "cuts the wire between a real browser and a server",

@@ -210,7 +210,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     state: {
       files: ["state/"],
       layers: ["samples", "canvas", "parameters"],
-      packages: ["@mflux-depth/server/contract", "@preact/signals"],
+      packages: ["@mflux-depth/server/contract", "@preact/signals", "mflux-depth/depth/polarity"],
     },
     views: {
       files: ["views/", "main"],
@@ -388,6 +388,24 @@ describe("imports", () => {
       assert.ok(sources.length >= 10);
       assert.deepEqual(violations(sources, layers), []);
       assert.equal(cycleOf(sources), null);
+    });
+});
+
+/** Modules of the library that the studio's page bundles. */
+const forPages = ["depth/polarity"];
+
+describe("modules for pages", () => {
+  for (const entry of forPages)
+    test(`${entry} and what it needs at run time need nothing of Node or other packages`, () => {
+      const seen = new Set([entry]);
+      for (const module of seen) {
+        const file = join(root, "packages/mflux-depth/dist/src", `${module}.js`);
+        for (const specifier of importsOf(readFileSync(file, "utf8"))) {
+          assert.ok(specifier.startsWith("."), `${module} imports ${specifier}`);
+          seen.add(target(module, specifier));
+        }
+      }
+      assert.ok(seen.has("images/resample"));
     });
 });
 

@@ -14,6 +14,7 @@ import { watchFailures } from "./http/failures.js";
 import { parseJson } from "./http/json-body.js";
 import { type Logger, logRequests } from "./http/logging.js";
 import { describeRoutes } from "./http/openapi.js";
+import { holdPictures } from "./http/pictures.js";
 import { blobRoutes } from "./http/routes/blobs.js";
 import { capabilityRoutes } from "./http/routes/capabilities.js";
 import { depthRoutes } from "./http/routes/depth.js";
@@ -26,13 +27,14 @@ import { serverRoutes } from "./http/routes/server.js";
 import { sessionRoutes } from "./http/routes/session.js";
 import { workerRoutes } from "./http/routes/workers.js";
 import { endSlowBodies } from "./http/slow-bodies.js";
+import { Streams } from "./http/streams.js";
 import { studioRoutes } from "./http/studio.js";
 import { checkToken } from "./http/token-check.js";
 import { validatorCompiler } from "./http/validation.js";
 import { openAiRoutes } from "./openai/routes.js";
 import { limits } from "./options/limits.js";
 
-export interface AppOptions extends Omit<Context, "access"> {
+export interface AppOptions extends Omit<Context, "access" | "streams"> {
   readonly access: Omit<Context["access"], "failures">;
   readonly log: Logger;
 }
@@ -55,6 +57,8 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
+    // A proxy on this machine says who its callers are; others could say anything.
+    trustProxy: "loopback",
     // We answer with error objects instead.
     return503OnClosing: false,
     // Event streams and waiting requests would hold up the end; they are told to end before.
@@ -107,8 +111,13 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     allowList: ({ ip }) => isLoopback(ip.replace(/^::ffff:/, "")),
   });
 
-  const context: Context = { ...options, access: { ...options.access, failures: watchFailures(app) } };
+  const context: Context = {
+    ...options,
+    streams: new Streams(options.metrics),
+    access: { ...options.access, failures: watchFailures(app) },
+  };
   answerErrors(app);
+  holdPictures(app);
   logRequests(app);
   app.addHook("onRequest", async (request) => {
     const openness = request.routeOptions.config.openness ?? "api";

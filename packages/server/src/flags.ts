@@ -54,7 +54,7 @@ const dataFlags = {
   },
   keepGb: {
     kind: { type: "number", min: 0, exclusiveMin: true },
-    text: "Delete the oldest finished jobs, except starred ones, when the folder takes more than this, in GB (10⁹ bytes).",
+    text: "Delete the oldest finished jobs, except starred ones, when their files take more than this, in GB (10⁹ bytes).",
     defaultText: "keep them",
     flags: ["--keep-gb"],
     value: "GB",
@@ -145,7 +145,7 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
   return {
     host: values.host ?? placeFlags.host.default,
     port: values.port ?? placeFlags.port.default,
-    allowedHosts: (values.allowHost ?? []).map((name) => name.toLowerCase()),
+    allowedHosts: (values.allowHost ?? []).map(allowedHost),
     tokenFile: values.tokenFile,
     open: values.open ?? false,
     data: values.data,
@@ -158,6 +158,16 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
     logPrompts: values.logPrompts ?? false,
     load: pick(values, loadFlags),
   };
+}
+
+/** @throws {OptionError} for anything but a name, such as an address. */
+function allowedHost(text: string): string {
+  const name = text.toLowerCase();
+  if (URL.canParse(`http://${name}`) && new URL(`http://${name}`).hostname === name) return name;
+  throw new OptionError(
+    "--allow-host",
+    `--allow-host must be a host name without scheme and port, such as depth.example.org, not ${JSON.stringify(text)}.`,
+  );
 }
 
 function allowedModel(text: string): AllowedModel {

@@ -18,6 +18,7 @@ import { type Logger, logJobs, logTo } from "./http/logging.js";
 import { Metrics } from "./http/metrics.js";
 import { Sessions, sessionSecret } from "./http/sessions.js";
 import { JobService } from "./jobs/service.js";
+import { requireModelFiles } from "./model-files.js";
 import { backUp } from "./upkeep/backup.js";
 
 export { usage } from "./flags.js";
@@ -39,6 +40,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
   const token = await tokenOf(settings, io.env);
   requireToken(settings, token);
+  requireModelFiles(settings);
   const log = logTo(io.stderr);
   const metrics = new Metrics();
   const service = await JobService.open({

@@ -83,7 +83,6 @@ export const strings = {
     photo: "Photo",
     givenMap: "Depth map",
     replace: "Replace",
-    remove: "Remove",
     loading: "Finding the depth…",
     failed: "The depth could not be found.",
     retry: "Try again",
@@ -91,7 +90,6 @@ export const strings = {
     inverted: "White should be near, and this map looks the other way round.",
     invertIt: "Swap near and far",
     notInverted: "Keep it",
-    painted: "Painted",
   },
 
   look: {
@@ -99,6 +97,8 @@ export const strings = {
     prompt: "Describe the look",
     useExample: "Use the example",
     promptMissing: "Describe the look first.",
+    promptTooLong: (excess: number) =>
+      `${count(excess, "character", "characters")} too many. Shorten the description.`,
     keep: "Keep from photo",
     keepHint: "How much of the photo's colours and details to keep (image strength)",
     size: "Size",
@@ -160,10 +160,7 @@ export const strings = {
     compare: "Compare",
     slider: "Slider",
     side: "Side by side",
-    withPhoto: "With photo",
-    withDepth: "With depth",
     hold: "Hold Space to see the photo",
-    noResult: "There is no result yet",
   },
 
   progress: {

@@ -112,6 +112,26 @@ describe("the history", () => {
     await other.locator(".source").getByText("Depth map").waitFor();
   });
 
+  test("gives the levels back from a dropped file", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    const near = page.getByLabel("Near", { exact: true }).and(page.locator("input"));
+    await near.fill("90");
+    await near.press("Enter");
+    await make(page, "a bronze hare");
+    const [job] = await studio.server.jobs();
+    const response = await fetch(studio.server.url + job!.image!.url);
+    const other = await studio.open();
+    await other.getByText("tiny-world · CPU").waitFor();
+    await dropFile(other, "hare.png", Buffer.from(await response.arrayBuffer()));
+    await other.getByRole("button", { name: "Use its settings" }).click();
+    await other.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
+    const theirs = other.getByLabel("Near", { exact: true }).and(other.locator("input"));
+    await theirs.waitFor();
+    assert.equal(await theirs.inputValue(), "90 %");
+  });
+
   test("gives the settings back from an image of the first version", async () => {
     const page = await studio.open();
     await page.getByText("tiny-world · CPU").waitFor();
@@ -119,5 +139,40 @@ describe("the history", () => {
     await dropFile(page, "portrait.png", await readFile(file));
     await page.getByRole("button", { name: "Use its settings" }).click();
     await page.getByText("Your next look is kept: a glossy gold portrait, on snow").waitFor();
+  });
+});
+
+describe("a long history", () => {
+  const studio = useStudio();
+
+  /** Waiting jobs, cancelled at once: history that takes no time to make. */
+  async function fill(count: number): Promise<void> {
+    const { server } = studio;
+    await server.ask("/v1/queue/pause", { method: "POST" });
+    const file = await readFile(new URL("../../../../examples/images/cube_depth.png", import.meta.url));
+    const map = await server.ask<{ id: string }>("/v1/blobs", { method: "POST", body: new Blob([file]) });
+    for (let i = 0; i < count; i++) {
+      const request = { prompt: `cube number ${i}`, depth_image: { blob: map.id }, steps: 1 };
+      const body = JSON.stringify({ kind: "generate", request });
+      const job = await server.ask<{ id: string }>("/v1/jobs", { method: "POST", body });
+      await server.ask(`/v1/jobs/${job.id}/cancel`, { method: "POST" });
+    }
+    await server.ask("/v1/queue/resume", { method: "POST" });
+  }
+
+  test("shows an old image again after a reload, and the draft once that image is deleted", async () => {
+    await fill(1);
+    const [oldest] = await studio.server.jobs();
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await page.locator(".frame").click();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await fill(60);
+    await page.reload();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await studio.server.ask(`/v1/jobs/${oldest!.id}`, { method: "DELETE" });
+    await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
+    await page.locator(".result-bar").waitFor({ state: "hidden" });
+    await page.getByRole("checkbox", { name: "Invert" }).waitFor();
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { dropFile, generate, setSteps, useStudio } from "./support/studio-page.js";
+import { beginWith, dropFile, generate, setSteps, useStudio } from "./support/studio-page.js";
 
 const example = (name: string): Promise<Buffer> =>
   readFile(new URL(`../../../../examples/images/${name}`, import.meta.url));
@@ -69,5 +69,56 @@ describe("a picture", () => {
     const sides = new DataView(await photo.arrayBuffer());
     assert.equal(sides.getUint32(16), sides.getUint32(20), "the photo that was sent is square");
     assert.equal(job!.request.trust_depth, true);
+  });
+});
+
+describe("a file that is no picture", () => {
+  const studio = useStudio();
+
+  test("is refused with advice, whatever its name says", async () => {
+    const page = await studio.open();
+    await page.getByText("tiny-world · CPU").waitFor();
+    const refusal = page.getByRole("alert").filter({ hasText: "This browser cannot read the file" });
+    await dropFile(page, "letter.png", Buffer.from("Dear reader"), "image/png");
+    await refusal.waitFor();
+    await refusal.getByRole("button", { name: "Close" }).click();
+    await dropFile(page, "letter.txt", Buffer.from("Dear reader"), "text/plain");
+    await refusal.waitFor();
+  });
+});
+
+describe("a depth map taken for a photo", () => {
+  const studio = useStudio();
+
+  test("joins the photo that was there when the person says what it is", async () => {
+    const page = await studio.open();
+    await dropFile(page, "room.png", await example("room.png"));
+    await page.getByText("Taken for a photo.").waitFor();
+    await dropFile(page, "room_depth.png", await example("room_depth.png"));
+    await page.getByText("Taken for a depth map.").waitFor();
+    // There and back again: the page forgets nothing on the way.
+    await page.getByRole("button", { name: "It is a photo." }).click();
+    await page.getByRole("button", { name: "It is a depth map." }).click();
+    const sources = page.locator(".source");
+    await sources.getByText("Depth map").waitFor();
+    await sources.getByText("Photo", { exact: true }).waitFor();
+  });
+});
+
+describe("a prompt that is too long", () => {
+  const studio = useStudio();
+
+  test("is kept as it was pasted, and the page says by how much", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    const prompt = page.getByRole("textbox", { name: "Describe the look" });
+    await prompt.evaluate((field: HTMLTextAreaElement) => field.select());
+    await page.keyboard.insertText("word ".repeat(1000).trim());
+    assert.equal((await prompt.inputValue()).length, 4999);
+    await page.getByText("999 characters too many.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Generate" }).isDisabled(), true);
+    await prompt.fill("a marble owl");
+    await page.getByText("characters too many.").waitFor({ state: "hidden" });
+    assert.equal(await page.getByRole("button", { name: "Generate" }).isEnabled(), true);
   });
 });

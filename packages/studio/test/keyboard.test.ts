@@ -67,6 +67,15 @@ describe("with the keyboard alone", () => {
     await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
   });
 
+  test("Space presses a switch", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    const invert = page.getByRole("checkbox", { name: "Invert" });
+    await invert.focus();
+    await page.keyboard.press(" ");
+    assert.equal(await invert.isChecked(), true);
+  });
+
   test("the list of keys opens with a question mark and closes with Escape", async () => {
     const page = await studio.open();
     await page.getByText("tiny-world · CPU").waitFor();

@@ -56,6 +56,34 @@ describe("a result", () => {
     await page.getByText("256 × 256").first().waitFor();
   });
 
+  test("leaves none of its previews in memory", async () => {
+    const page = await studio.open();
+    await page.addInitScript(() => {
+      const made: ImageBitmap[] = [];
+      Object.assign(window, { made });
+      const create = window.createImageBitmap.bind(window) as (...given: unknown[]) => Promise<ImageBitmap>;
+      window.createImageBitmap = async (...given: unknown[]) => {
+        const bitmap = await create(...given);
+        made.push(bitmap);
+        return bitmap;
+      };
+    });
+    await page.reload();
+    await beginWith(page, "Bust");
+    await setSteps(page, 16);
+    await generate(page);
+    /** Waits until so many bitmaps are open; one that has been closed has no size. */
+    const open = (count: number) =>
+      page.waitForFunction((wanted) => {
+        const { made } = window as unknown as { made: ImageBitmap[] };
+        return made.filter(({ width }) => width > 0).length === wanted;
+      }, count);
+    // The draft's photo, and the job's photo and image.
+    await open(3);
+    await page.getByRole("button", { name: "Keep editing" }).click();
+    await open(1);
+  });
+
   test("is copied as a command that makes it again", async () => {
     const page = await studio.open({ permissions: ["clipboard-read", "clipboard-write"] });
     await beginWith(page, "Bust");

@@ -26,11 +26,13 @@ describe("a server that is killed under an open page", () => {
     await beginWith(page, "Sculpture");
     await setSteps(page, 2);
     await studio.server.kill();
+    await setSteps(page, 3);
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a red sculpture, on sand");
     await generateButton(page).click();
     await page.getByRole("alert").filter({ hasText: "Your prompt and strokes are kept" }).waitFor();
     await studio.server.restart();
     await page.getByText("tiny-world · CPU").waitFor();
+    await page.locator("#cost").getByText("about").waitFor();
     await generateButton(page).click();
     await finished(page);
     const jobs = await studio.server.jobs();

@@ -24,7 +24,7 @@ import {
   resolveRequest,
 } from "../options/index.js";
 import type { GenerationEvent, StageName } from "../pipeline/events.js";
-import type { FluxDepth } from "../pipeline/flux-depth.js";
+import type { FluxDepth, FluxDepthOptions } from "../pipeline/flux-depth.js";
 import type { GenerationResult } from "../pipeline/result.js";
 import { adviceOn } from "./advice.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags, overwriteFlag, quietFlag } from "./common-flags.js";
@@ -114,6 +114,12 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     resolveLoadOptions(load);
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
     requireDepthSource(given);
+    if (given.maskImage && !given.image)
+      throw new OptionError(
+        "maskImage",
+        "--mask-image says which parts of a photo change; give the photo with --image-path.",
+        { code: "option-missing" },
+      );
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
     formatOf(output);
@@ -132,11 +138,9 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     const progress = values.quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showLoad = loadOn(progress, io);
-    const flux = await FluxDepth.load({
-      ...load,
-      signal: io.signal,
-      onProgress: (event) => (event.state === "download" ? showDownload(event) : showLoad(event)),
-    });
+    const onProgress: FluxDepthOptions["onProgress"] = (event) =>
+      event.state === "download" ? showDownload(event) : showLoad(event);
+    const flux = await FluxDepth.load({ ...load, signal: io.signal, onProgress });
     const show = eventsOn(progress);
     const writeAll = async (results: readonly GenerationResult[]): Promise<void> => {
       for (const [n, result] of results.entries())
@@ -153,6 +157,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
         const ranked = await rankedResults(flux, { ...given, prompt, seed: seeds[0] }, values, {
           progress,
           show,
+          onProgress,
           io,
         });
         await writeAll(values.keep === "all" ? ranked : ranked.slice(0, 1));
@@ -208,8 +213,10 @@ async function generateOne(
   throw new Error("the generation ended without a result");
 }
 
+type BestOfValues = Pick<Values, "bestOf" | "keep" | "judge" | "autoSeeds" | "seed" | "latents">;
+
 /** @throws {OptionError} for options that only --best-of has, or that contradict it. */
-function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: Values): void {
+export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: BestOfValues): void {
   const conflict = (option: string, message: string): never => {
     throw new OptionError(option, message, { code: "option-conflict" });
   };
@@ -230,7 +237,17 @@ async function rankedResults(
   flux: FluxDepth,
   request: GenerateRequest,
   { bestOf: count, judge }: Values,
-  { progress, show, io }: { progress: Progress; show: (event: GenerationEvent) => void; io: Io },
+  {
+    progress,
+    show,
+    onProgress,
+    io,
+  }: {
+    progress: Progress;
+    show: (event: GenerationEvent) => void;
+    onProgress: FluxDepthOptions["onProgress"];
+    io: Io;
+  },
 ): Promise<readonly GenerationResult[]> {
   const { bestOf } = await import("../pipeline/best-of.js");
   let shown = -1;
@@ -238,6 +255,7 @@ async function rankedResults(
     count: count!,
     depthModel: judge,
     signal: io.signal,
+    onProgress,
     onEvent: (event, n) => {
       if (n !== shown) progress.status(`Image ${n + 1} of ${count}`);
       shown = n;

@@ -1,5 +1,6 @@
 import { describeBytes } from "../bytes.js";
 import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
+import { judgeOfRequest } from "../depth/judge.js";
 import type { MachineMemory } from "../memory/machine.js";
 import type { MemoryPlan } from "../memory/plan.js";
 import {
@@ -11,10 +12,13 @@ import {
 } from "../options/index.js";
 import { flagsFor } from "./advice.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
-import { generateFlags } from "./generate.js";
+import { checkBestOf, generateFlags } from "./generate.js";
 
 /** The options of a request that change how much memory it needs. */
-const imageFlags = optionsFor(requestOptions, "plan");
+const requestFlags = optionsFor(requestOptions, "plan");
+
+const { bestOf, judge } = generateFlags;
+const imageFlags = { ...requestFlags, bestOf, judge };
 
 const resultFlags = {
   json: jsonFlag("JSON, with sizes in bytes"),
@@ -27,9 +31,9 @@ const flags = { ...generateFlags, ...resultFlags };
 export const plan: Command = {
   usage: `Usage: mflux-depth plan [FLAGS]
 
-Estimates the peak memory of each stage of a generation from configs and weight headers, compares it with this
-machine's memory, and lists settings that would fit. Accepts every flag of generate; those below affect the plan. It
-loads and downloads nothing. The exit code is 1 when the generation would not fit.
+Estimates the peak memory of each stage of a generation, and of scoring for --best-of, from configs and weight headers.
+Compares it with this machine's memory, and lists settings that would fit. Accepts every flag of generate; those below
+affect the plan. It loads and downloads nothing. The exit code is 1 when the generation would not fit.
 
 ${describeFlags("The image", imageFlags)}
 ${describeFlags("The model", modelFlags)}
@@ -40,7 +44,8 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
     const options = resolveLoadOptions({ ...loadOptionsFrom(pick(values, modelFlags)), offline: true });
-    const given = pick(values, imageFlags);
+    checkBestOf(values);
+    const given = pick(values, requestFlags);
     const request = resolveRequest({
       ...given,
       prompt: "any",
@@ -50,7 +55,9 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
 
     // Loads MLX's binding, so not for help.
     const { planModel } = await import("../pipeline/plan.js");
-    const made = await planModel(options, request);
+    const made = await planModel(options, request, {
+      judge: values.bestOf === undefined ? null : (values.judge ?? judgeOfRequest(request, options)),
+    });
     io.stdout.write(values.json ? `${JSON.stringify(made)}\n` : print(made));
     return made.fits ? 0 : 1;
   },

@@ -9,7 +9,8 @@
  */
 import { ImageError } from "../errors.js";
 import { extremesOf } from "../images/extremes.js";
-import { bilinear, resize, resizeByRows, type TakeRow } from "../images/resample.js";
+import { bilinear, resize, type TakeRow } from "../images/resample.js";
+import { resizeByRows } from "../images/resample-in-slices.js";
 import type { FloatImage, Raster } from "../images/types.js";
 import {
   checkOptions,

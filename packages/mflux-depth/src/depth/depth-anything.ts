@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { array } from "@mflux-depth/mlx";
 import { readConfig } from "../files/json.js";
 import { configFile } from "../files/repository-layout.js";
-import { bicubic, resizeInSlices } from "../images/resample.js";
+import { bicubic } from "../images/resample.js";
+import { resizeInSlices } from "../images/resample-in-slices.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import {
   DepthAnything,

@@ -3,8 +3,10 @@
  * inverse depth up to scale and shift, so the estimate is fitted to the map first.
  */
 import { extremesOf } from "../images/extremes.js";
+import { type Fit, place, placementOf } from "../images/fit.js";
 import { bilinear, resize } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
+import type { Size } from "../images/upright-size.js";
 
 /** Numbers that compare an image's depth with a map. */
 export interface FidelityScores {
@@ -16,6 +18,13 @@ export interface FidelityScores {
   readonly absRel: number;
   /** How well edges of depth coincide, 0 to 1: the harmonic mean of precision and recall. Higher is better. */
   readonly edgeF1: number;
+}
+
+/** How a map got the proportions of an image. */
+export interface Framing {
+  readonly fit?: Fit;
+  /** The size of what the map shows, if it differs from the map's own: an estimator sees a photo as a square. */
+  readonly proportions?: Size;
 }
 
 /** The scores, and the two maps that they compare. */
@@ -33,17 +42,20 @@ const comparedSide = 256;
  * Compares the depth estimated from an image with a depth map.
  * @param map one channel; near is large; not the same value everywhere
  * @param estimate inverse depth of the image, one channel; near is large; of the same view, at any size
- * @param image the size of the image in pixels, whose proportions both have
+ * @param image the size of the image in pixels
+ * @param framing how the map got the image's proportions; stretched by default
  */
 export function compareDepth(
   map: Raster,
   estimate: Raster,
-  image: { readonly width: number; readonly height: number },
+  image: Size,
+  { fit = "stretch", proportions = map }: Framing = {},
 ): FidelityComparison {
-  const [width, height] = comparedSize(image);
-  const expected = stretched(resize(map, width, height, bilinear));
-  const found = resize(estimate, width, height, bilinear);
-  const { correlation, scale, shift } = fit(found.data, expected.data);
+  const size = comparedSize(image);
+  const placement = placementOf(proportions, size, fit);
+  const expected = stretched(place(resize(map, placement.width, placement.height, bilinear), placement));
+  const found = resize(estimate, size.width, size.height, bilinear);
+  const { correlation, scale, shift } = leastSquares(found.data, expected.data);
   const fitted = { ...found, data: found.data.map((value) => scale * value + shift) };
   return {
     rmse: 255 * rootMeanSquare(expected.data, fitted.data),
@@ -55,9 +67,9 @@ export function compareDepth(
   };
 }
 
-function comparedSize({ width, height }: { width: number; height: number }): [width: number, height: number] {
+function comparedSize({ width, height }: Size): Size {
   const scale = comparedSide / Math.max(width, height);
-  return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
 function stretched(map: Raster): FloatImage {
@@ -70,7 +82,7 @@ function stretched(map: Raster): FloatImage {
  * The scale and shift of `values` that come closest to `target` (least squares). The scale is not negative: near and far
  * must not change places.
  */
-function fit(
+function leastSquares(
   values: Float32Array,
   target: Float32Array,
 ): { correlation: number; scale: number; shift: number } {

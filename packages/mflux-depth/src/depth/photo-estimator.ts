@@ -41,7 +41,7 @@ export abstract class PhotoEstimator implements DepthEstimator {
     const { signal } = job;
     const fieldOfView = (options.fieldOfView ?? true) && this.seesFieldOfView;
     const decoded = isDecoded(photo) ? photo : await readPhoto(photo, { signal });
-    const key = `${decoded.sha256} ${decoded.width} ${decoded.height}`;
+    const key = decoded.sha256;
     if (this.#last?.key === key && (!fieldOfView || this.#last.estimate.fieldOfView !== undefined)) {
       listener.tell(1);
       signal.throwIfAborted();

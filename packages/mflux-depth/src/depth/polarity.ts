@@ -58,6 +58,12 @@ const mean = (values: ArrayLike<number>): number => {
 };
 
 /**
+ * Whether a given depth map looks by itself as if white meant far. The studio's page bundles it, so that both judge alike.
+ * @param map one channel, any range
+ */
+export const looksInverted = (map: Raster): boolean => farLooksWhite(atAGlance(map));
+
+/**
  * Tells whether a map looks inverted by itself. Most images show near things in the middle and at the bottom. So a row is
  * suspicious if its ends are brighter than its middle, a column if its top is (the ground at the bottom is near), and the
  * map if most of these lines are suspicious and its upper half is brighter than the lower.

@@ -17,6 +17,8 @@ import {
   scoreOptions,
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { adjustedMap, type MapAdjustments, normalizedMap } from "./adjustments.js";
+import { derivationOf } from "./derivation.js";
 import type { DepthEstimator } from "./estimator.js";
 import { compareDepth, type FidelityComparison, type FidelityScores } from "./fidelity.js";
 import { toHeatmap } from "./heatmap.js";
@@ -70,7 +72,8 @@ export class Fidelity implements FidelityScores {
 
 /**
  * Scores how faithfully an image keeps the geometry it was made from: estimates the image's depth and compares it with a
- * map, or with the depth that the same estimator sees in a photo.
+ * map, or with the depth that the same estimator sees in a photo. If the image's parameters name that very file, the map
+ * is adjusted and framed as it was for the image.
  * @throws {OptionError} for an invalid option, and unless exactly one of `depth` and `photo` is given.
  * @throws {ImageError} when an image cannot be read.
  * @throws {ModelError} when the depth estimator is not found, cannot be downloaded or does not load.
@@ -96,7 +99,8 @@ export async function score(image: ImageInput, given: ScoreOptions): Promise<Fid
   const decoded = await readPhoto(image, { signal });
   const reference = depth === undefined ? await readPhoto(photo!, { signal }) : null;
   const map = depth === undefined ? null : await readDepthMap(depth, { signal });
-  const judge = depthModel ?? judgeFor(readParameters(decoded.exif));
+  const parameters = readParameters(decoded.exif);
+  const judge = depthModel ?? judgeFor(parameters);
   using estimator = await obtainEstimator({
     depthModel: judge,
     device,
@@ -106,8 +110,24 @@ export async function score(image: ImageInput, given: ScoreOptions): Promise<Fid
     onDownload: progress.tell,
   });
   const estimate = await depthOf(decoded, estimator, signal);
-  const expected = map ?? (await depthOf(reference!, estimator, signal));
-  return new Fidelity(compareDepth(expected, estimate, decoded.original), decoded, judge);
+  const origin = map ?? reference!;
+  const { fit, adjustments } = derivationOf(parameters, origin.sha256);
+  const expected = map
+    ? adjustedMap(map, map.source, adjustments)
+    : await mapOf(origin, estimator, adjustments, signal);
+  const framing = { fit, proportions: origin.original };
+  return new Fidelity(compareDepth(expected, estimate, decoded.original, framing), decoded, judge);
+}
+
+/** The map that a photo's depth becomes, at the estimator's size. */
+async function mapOf(
+  photo: DecodedImage,
+  estimator: DepthEstimator,
+  adjustments: MapAdjustments,
+  signal: AbortSignal | undefined,
+): Promise<Raster> {
+  const inverse = await depthOf(photo, estimator, signal);
+  return normalizedMap(inverse, inverse.width, inverse.height, photo.source, adjustments);
 }
 
 async function depthOf(

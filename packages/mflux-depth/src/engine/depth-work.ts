@@ -1,15 +1,13 @@
 /*
  * Estimates depth inside one of the engine's processes. Loads MLX.
  */
-import { describeBytes } from "../bytes.js";
+import { existsSync } from "node:fs";
 import { checkAdjustments } from "../depth/adjustments.js";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
-import { MemoryError } from "../errors.js";
 import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
-import { workingRoom } from "../memory/machine.js";
 import { resolveLoadOptions } from "../options/index.js";
 import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
@@ -27,7 +25,8 @@ export class DepthWork {
     const { depthModel, depthQuantize, offline } = options;
     const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
     const key = JSON.stringify([depthModel, depthQuantize, modelFolder]);
-    if (this.#last?.key !== key) {
+    // The folder may have been deleted since, and the model downloaded at another revision.
+    if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
       const estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline, signal });
       this.#last = { key, estimator };
     }
@@ -65,25 +64,4 @@ function mapOf(
   if (format === "npy") return encodeMap(estimate.map(estimate.width, estimate.height, adjustments), "npy");
   const bits = format === "png16" ? 16 : 8;
   return estimate.encode({ ...checkAdjustments(adjustments), format: "png", bits, signal });
-}
-
-/** Bytes that an estimate takes. */
-function bytesOf(estimator: DepthEstimator): number {
-  const { bytes, reading } = estimator.size();
-  return bytes + Math.max(reading, estimator.workingMemory());
-}
-
-/** Whether this process has the memory for an estimate, and `reserved` bytes remain. */
-export const hasRoom = (estimator: DepthEstimator, reserved = 0): boolean =>
-  bytesOf(estimator) <= workingRoom() - reserved;
-
-/** @throws {MemoryError} when {@link hasRoom} is false. */
-export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
-  if (hasRoom(estimator, reserved)) return;
-  const [needed, room] = [bytesOf(estimator), Math.max(0, workingRoom() - reserved)];
-  throw new MemoryError(
-    needed,
-    room,
-    `Estimating depth needs about ${describeBytes(needed)} of memory, but only ${describeBytes(room)} is available; free some, or give a depth map.`,
-  );
 }

@@ -364,9 +364,9 @@ function requireBytes(name: string, image: unknown): void {
  * A job as the planner needs it: of images, only the presence counts. The size "auto" would need their proportions; the
  * given width and height have as many pixels.
  */
-function planned({ load, request, previews }: EngineJob): PlannedJob {
+function planned({ load, request, previews, includeFidelity }: EngineJob): PlannedJob {
   const { latents: _latents, size: _size, image, maskImage, depthImage, ...rest } = request;
   const mark = (given: unknown): string | null => (given === undefined || given === null ? null : "given");
   const images = { image: mark(image), maskImage: mark(maskImage), depthImage: mark(depthImage) };
-  return { load, request: { ...rest, ...images }, previews };
+  return { load, request: { ...rest, ...images }, previews, includeFidelity };
 }

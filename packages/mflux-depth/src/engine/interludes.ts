@@ -45,7 +45,8 @@ export class Interludes {
   async #answer({ id, job, controller: { signal } }: Interlude): Promise<void> {
     try {
       signal.throwIfAborted();
-      const { DepthWork, requireRoom } = await import("./depth-work.js");
+      const { DepthWork } = await import("./depth-work.js");
+      const { requireRoom } = await import("../pipeline/estimate-room.js");
       this.#work ??= new DepthWork();
       const estimator = await this.#work.estimatorOf(job, signal);
       if (!job.load.force) requireRoom(estimator);

@@ -1,7 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { kindFor } from "../families/kinds.js";
-import { folderHere, isHere } from "../hub/obtain.js";
+import { folderHere, isComplete } from "../hub/obtain.js";
 
 /** What of a model is on this machine. */
 export interface ModelHere {
@@ -21,10 +21,8 @@ export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.
   if (file?.isFile()) return { ready: true, bytes: file.size };
   const folder = folderHere({ model }, env);
   if (folder === null) return { ready: false, bytes: null };
-  // Offline, everything in the cache passes for complete.
-  const online = { ...env, HF_HUB_OFFLINE: "" };
   const ready = (["generation", "depth"] as const).some((purpose) =>
-    isHere({ model }, { kind: kindFor[purpose], offline: false, env: online }),
+    isComplete({ model }, kindFor[purpose], env),
   );
   return { ready, bytes: await bytesIn(folder) };
 }

@@ -1,7 +1,7 @@
 /*
  * Lists and downloads the models that a job needs.
  */
-import { judgeFor } from "../depth/judge.js";
+import { judgeOfRequest } from "../depth/judge.js";
 import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
@@ -12,8 +12,8 @@ import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 
 /**
- * Lists the models of a job in the order in which the pipeline opens them: LoRAs come first. A depth estimator of its own is needed unless
- * the main model brings one, which is known only once that is on this machine.
+ * Lists the models of a job in the order in which the pipeline opens them: LoRAs come first. A depth estimator of its own
+ * is needed unless the main model brings one, which is known only once that is on this machine.
  * @throws {OptionError} for an invalid option.
  */
 export function modelsOf(
@@ -29,10 +29,7 @@ export function modelsOf(
     const folder = folderHere(repositoryOf(options), env);
     if (depthModel !== undefined || !folder || !estimatorIn(folder)) models.push(depthEstimator(depthModel));
   }
-  if (includeFidelity) {
-    const judge = judgeFor({ model: options.model, depth_model: request.depthImage ? null : depthModel });
-    models.push(depthEstimator(judge));
-  }
+  if (includeFidelity) models.push(depthEstimator(judgeOfRequest(request, options)));
   return models;
 }
 

@@ -163,7 +163,7 @@ export type FromDepth =
   | { readonly type: "depth-error"; readonly id: number; readonly error: SerializedError };
 
 /** What the memory of a generation depends on: its images only by their presence. */
-export type PlannedJob = Pick<EngineJob, "load" | "request" | "previews">;
+export type PlannedJob = Pick<EngineJob, "load" | "request" | "previews" | "includeFidelity">;
 
 export type JobPlan = Awaited<ReturnType<typeof planModel>>;
 

@@ -2,14 +2,16 @@
  * The side process: estimates depth and plans memory while the engine's process generates. Its owner talks to it over the
  * channel that `fork` opens; when the channel closes, the process ends.
  */
+import { judgeOfRequest } from "../depth/judge.js";
 import { serializeError } from "../errors.js";
 import { measuresFree } from "../memory/machine.js";
 import { resolveLoadOptions, resolveRequest } from "../options/index.js";
 import { computeSettingsOf } from "../pipeline/device.js";
+import { hasRoom, requireRoom } from "../pipeline/estimate-room.js";
 import { planModel } from "../pipeline/plan.js";
 import { enterWith } from "../pipeline/process-settings.js";
 import { Queue } from "../pipeline/queue.js";
-import { DepthWork, hasRoom, requireRoom } from "./depth-work.js";
+import { DepthWork } from "./depth-work.js";
 import { endWithOwner, tellOwner } from "./owner.js";
 import type { DepthResult, FromSide, JobPlan, PlannedJob, SideRequest, ToSide } from "./protocol.js";
 
@@ -41,11 +43,17 @@ async function answerOf(id: number, request: SideRequest, signal: AbortSignal): 
   return { type: "depth", id, result: await estimate(request, signal) };
 }
 
-const plan = ({ load, request, previews }: PlannedJob, reclaimable: number): Promise<JobPlan> =>
-  planModel(resolveLoadOptions({ ...load, offline: true }), resolveRequest(request), {
+function plan(
+  { load, request, previews, includeFidelity }: PlannedJob,
+  reclaimable: number,
+): Promise<JobPlan> {
+  const options = resolveLoadOptions({ ...load, offline: true });
+  return planModel(options, resolveRequest(request), {
     previews: previews && previews.every > 0 ? previews.kind : null,
     reclaimable,
+    judge: includeFidelity ? judgeOfRequest(request, options) : null,
   });
+}
 
 type DepthRequest = Extract<SideRequest, { type: "depth" }>;
 

@@ -56,6 +56,14 @@ export function isHere(
   return offline || hubSettings(env).offline || searchCache(source, kind, env).missing?.length === 0;
 }
 
+/**
+ * Tells whether a model can be used without a download: it is complete on this machine, or its name cannot be a Hub
+ * repository. Unlike {@link isHere}, whether downloads are on does not matter.
+ * @param env Hugging Face's variables.
+ */
+export const isComplete = (source: ModelSource, kind: RepositoryKind, env: NodeJS.ProcessEnv): boolean =>
+  isHere(source, { kind, offline: false, env: { ...env, HF_HUB_OFFLINE: "" } });
+
 /** The folder of a model that is on this machine, complete or not; null when there is none. */
 export function folderHere(
   { model, revision = "main", path = "" }: ModelSource,

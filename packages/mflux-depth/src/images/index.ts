@@ -6,5 +6,5 @@ export { type ImageIdentity, identifyImage } from "./identify.js";
 export { decodeMap, encodeMap, type GreyMap, type MapFormat } from "./map.js";
 export type { PictureParameters } from "./metadata.js";
 export { toNpy } from "./npy.js";
-export { parametersIn } from "./parameters.js";
+export { changeParameters, parametersIn } from "./parameters.js";
 export { type ReencodeOptions, reencode } from "./reencode.js";

@@ -1,4 +1,5 @@
-import { lanczos, resizeInSlices } from "./resample.js";
+import { lanczos } from "./resample.js";
+import { resizeInSlices } from "./resample-in-slices.js";
 import type { FloatImage } from "./types.js";
 
 /**

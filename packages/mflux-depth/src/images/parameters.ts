@@ -1,6 +1,7 @@
 import { bytesSource } from "./byte-source.js";
+import { codec } from "./codec.js";
 import { readHeader } from "./encoded.js";
-import { isTooDeep, readParameters } from "./metadata.js";
+import { isTooDeep, type PictureParameters, readParameters, toComment } from "./metadata.js";
 
 /**
  * Reads the parameters that an image was generated with, under the names of `PictureParameters`: from images written by
@@ -14,4 +15,21 @@ export async function parametersIn(
   const { info } = await readHeader(bytes, bytesSource(bytes), "the picture");
   const parameters = readParameters(info.exif);
   return isTooDeep(parameters) ? undefined : parameters;
+}
+
+/**
+ * Changes the parameters inside a PNG image; its pixels stay.
+ * @param change gets the parameters that it has, unchecked.
+ * @throws {ImageError} when the bytes are not an image that can be read.
+ */
+export async function changeParameters(
+  png: Uint8Array,
+  change: (parameters: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>,
+): Promise<Uint8Array> {
+  const parameters = change((await parametersIn(png)) ?? {}) as unknown as PictureParameters;
+  const sharp = await codec();
+  return sharp(png)
+    .withExifMerge({ IFD2: { UserComment: toComment(parameters) } })
+    .png()
+    .toBuffer();
 }

@@ -13,6 +13,9 @@ const whites: Readonly<Record<string, number>> = {
   Float32Array: 1,
 };
 
+/** The type of an array by its name: one of another realm (a vm context, an Electron window) has classes of its own. */
+const typeOf = (data: RawImage["data"]): string => data[Symbol.toStringTag] ?? "DataView";
+
 /**
  * Checks pixels in memory.
  * @param name what messages call them
@@ -20,8 +23,7 @@ const whites: Readonly<Record<string, number>> = {
  * @throws {ImageError} when the array has another type or size than the image needs, or the image has an unusable size.
  */
 export function rawLayout({ data, width, height, channels }: RawImage, name: string): PixelLayout {
-  // By name, as an array of another realm (a vm context, an Electron window) has classes of its own.
-  const type = data[Symbol.toStringTag] ?? "DataView";
+  const type = typeOf(data);
   const white = Object.hasOwn(whites, type) ? whites[type]! : undefined;
   if (white === undefined)
     throw new ImageError(
@@ -43,7 +45,7 @@ const sliceValues = 1 << 20;
 
 /**
  * Writes the pixels of an image to a sink, and yields to other work in between.
- * @returns the SHA-256 of the pixels.
+ * @returns the SHA-256 of the pixels and their layout.
  * @throws {ImageError} when floating-point values lie outside of 0 to 1.
  * @throws the signal's reason when it is aborted.
  */
@@ -55,7 +57,8 @@ export async function readRaw(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const factor = shrinkFactor(width, height);
-  const hash = createHash("sha256");
+  // The same bytes are another image at another size.
+  const hash = createHash("sha256").update(`${typeOf(data)} ${width} ${height} ${channels} `);
   const stride = width * channels;
   const rowsPerSlice = factor * Math.max(1, Math.floor(sliceValues / (stride * factor)));
   for (let y = 0; y < height; y += rowsPerSlice) {

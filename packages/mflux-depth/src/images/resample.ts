@@ -1,9 +1,8 @@
-import { setImmediate } from "node:timers/promises";
 import type { Raster } from "./types.js";
 
 /*
  * Resizing as the references do it, on floats, for any number of channels. Image libraries differ here by up to 8 levels
- * of 255, so these kernels are our own.
+ * of 255, so these kernels are our own. They need nothing of Node: the studio's page bundles them.
  *
  * Pillow: src/libImaging/Resample.c, in its mode F (coefficients and sums in double precision, float32 between the
  * passes). PyTorch: aten/native/cpu/UpSampleKernel.cpp, `interpolate(mode="bilinear",
@@ -50,54 +49,11 @@ export function resize(source: Raster, width: number, height: number, filter: Fi
   return raster;
 }
 
-/**
- * {@link resize} that lets other work run in between: large photos take more than a second.
- * @throws the signal's reason when it is aborted.
- */
-export async function resizeInSlices(
-  source: Raster,
-  width: number,
-  height: number,
-  filter: Filter,
-  signal: AbortSignal | undefined,
-): Promise<Raster> {
-  if (source.width === width && source.height === height) return source;
-  const { raster, take } = emptyRaster(width, height, source.channels);
-  await inSlices(resizing(source, width, height, filter, take), signal);
-  return raster;
-}
-
 /** Takes a row of an image; its values are overwritten by the next one. */
 export type TakeRow = (row: Float32Array, y: number) => void;
 
-/**
- * {@link resizeInSlices} that hands out one row after another, so that a large result never exists as a whole.
- * @throws the signal's reason when it is aborted.
- */
-export async function resizeByRows(
-  source: Raster,
-  width: number,
-  height: number,
-  filter: Filter,
-  take: TakeRow,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  await inSlices(resizing(source, width, height, filter, take), signal);
-}
-
-/** How long other work may have to wait, in milliseconds. */
-const longestSlice = 20;
-
-async function inSlices(work: Generator<void, void, void>, signal: AbortSignal | undefined): Promise<void> {
-  for (let began = performance.now(); !work.next().done; ) {
-    if (performance.now() - began < longestSlice) continue;
-    await setImmediate();
-    signal?.throwIfAborted();
-    began = performance.now();
-  }
-}
-
-function emptyRaster(
+/** A raster to fill row by row. */
+export function emptyRaster(
   width: number,
   height: number,
   channels: number,
@@ -107,8 +63,8 @@ function emptyRaster(
   return { raster: { data, width, height, channels }, take };
 }
 
-/** Yields after each row of each pass. */
-function* resizing(
+/** Hands out the resized rows one after another; yields after each row of each pass. */
+export function* resizing(
   source: Raster,
   width: number,
   height: number,

@@ -16,7 +16,7 @@ export interface DecodedImage extends FloatImage {
   readonly source: string;
   /** The size of what was read, in pixels, upright: very large images are made smaller while they are read. */
   readonly original: { readonly width: number; readonly height: number };
-  /** Of the file's bytes, or of the pixels if there was no file. */
+  /** Of the file's bytes, or of the pixels and their layout if there was no file. */
   readonly sha256: string;
   /** The file's EXIF block. */
   readonly exif?: Uint8Array;

@@ -3,6 +3,7 @@ import type { ImageInput } from "../options/index.js";
 import { bytesSource, fileSource } from "./byte-source.js";
 import { openEncoded } from "./encoded.js";
 import { imageFileError, largestFile } from "./file.js";
+import { rawLayout } from "./raw.js";
 
 /** Pixels. */
 export interface Size {
@@ -16,7 +17,10 @@ export interface Size {
  */
 export async function uprightSize(input: ImageInput): Promise<Size> {
   if (input instanceof Uint8Array) return openEncoded(input, bytesSource(input), "the image", "photo");
-  if (typeof input !== "string") return input;
+  if (typeof input !== "string") {
+    rawLayout(input, "the image");
+    return input;
+  }
   const { file, size } = await openRegularFile(input, largestFile).catch((error: unknown) => {
     throw imageFileError(input, error);
   });

@@ -19,6 +19,8 @@ export interface PlannedStage<Stage extends string, Component extends string> {
    * @param room bytes left for it while its weights are held. Computations in bands adapt to it.
    */
   readonly workingMemory: (room: number) => number;
+  /** Whether everything that it does not use is freed first where memory is short. */
+  readonly makesRoom?: boolean;
 }
 
 /** The memory of one stage at its peak, in bytes. */
@@ -26,7 +28,7 @@ export interface StageMemory<Stage extends string = string> {
   readonly stage: Stage;
   /** Weights held at the time, including those of other stages. */
   readonly weights: number;
-  /** Memory that the stage computes with. */
+  /** Memory that the stage computes with, and what the last generation left for the next one. */
   readonly work: number;
   /** `weights`, `work` and the program itself. */
   readonly peak: number;
@@ -36,6 +38,7 @@ export interface StageMemory<Stage extends string = string> {
  * Adds up the memory of each stage.
  * @param options.sizeOf the size of a component's weights.
  * @param options.available bytes that the process can use.
+ * @param options.kept bytes that the last generation left for the next one, other than weights.
  */
 export function planStages<Stage extends string, Component extends string>(
   stages: readonly PlannedStage<Stage, Component>[],
@@ -43,22 +46,27 @@ export function planStages<Stage extends string, Component extends string>(
     readonly sizeOf: (component: Component) => HeldSize;
     readonly policy: MemoryPolicy;
     readonly available: number;
+    readonly kept?: number;
   },
 ): StageMemory<Stage>[] {
-  const { sizeOf, policy, available } = options;
+  const { sizeOf, policy, available, kept = 0 } = options;
   const lifetimes = lifetimesOf(
     stages.flatMap(({ uses }) => uses),
     policy,
   );
-  return stages.map(({ name, uses, workingMemory }) => {
+  return stages.map(({ name, uses, workingMemory, makesRoom = false }) => {
+    const memoryOf = (use: ComponentUse<Component>, held: readonly Component[]): StageMemory<Stage> => {
+      const weights = held.reduce((sum, component) => sum + sizeOf(component).bytes, 0);
+      const reading = Math.max(0, ...use.components.map((component) => sizeOf(component).reading));
+      const room = Math.max(0, available - programBytes - weights - kept);
+      const work = kept + Math.max(workingMemory(room), reading);
+      return { stage: name, weights, work, peak: programBytes + weights + work };
+    };
     const peaks = lifetimes
       .filter(({ use }) => uses.includes(use))
       .map(({ use, held }) => {
-        const weights = held.reduce((sum, component) => sum + sizeOf(component).bytes, 0);
-        const reading = Math.max(0, ...use.components.map((component) => sizeOf(component).reading));
-        const room = Math.max(0, available - programBytes - weights);
-        const work = Math.max(workingMemory(room), reading);
-        return { stage: name, weights, work, peak: programBytes + weights + work };
+        const memory = memoryOf(use, held);
+        return makesRoom && memory.peak > available ? memoryOf(use, use.components) : memory;
       });
     return peaks.reduce((highest, one) => (one.peak > highest.peak ? one : highest));
   });

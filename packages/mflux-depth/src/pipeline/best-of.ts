@@ -3,7 +3,7 @@ import type { PictureFidelity } from "../images/metadata.js";
 import { bestOfKind, checkOption, type GenerateRequest, maxSeed, seedsFrom } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
 import type { FluxDepth } from "./flux-depth.js";
-import { Judge, withFidelity } from "./judge.js";
+import { Judge, type JudgeOptions, withFidelity } from "./judge.js";
 import type { GenerationResult } from "./result.js";
 
 export interface BestOfOptions {
@@ -12,6 +12,8 @@ export interface BestOfOptions {
   /** The depth estimator that judges, as in {@link score}; by default one that the map did not come from. */
   readonly depthModel?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Receives the progress of finding the judge and reading its weights. */
+  readonly onProgress?: JudgeOptions["onProgress"];
   /** Receives the events of each generation, and which it is, from 0. */
   readonly onEvent?: ((event: GenerationEvent, index: number) => void) | undefined;
 }
@@ -27,7 +29,7 @@ export interface BestOfOptions {
 export async function bestOf(
   flux: FluxDepth,
   request: GenerateRequest,
-  { count, depthModel, signal, onEvent }: BestOfOptions,
+  { count, depthModel, signal, onProgress, onEvent }: BestOfOptions,
 ): Promise<GenerationResult[]> {
   checkOption("count", bestOfKind, count);
   if (request.latents)
@@ -35,7 +37,7 @@ export async function bestOf(
       code: "option-conflict",
     });
   // Before the images are made: it may have to be downloaded, or be missing.
-  using judge = await Judge.obtain(flux, request, { depthModel, signal });
+  using judge = await Judge.obtain(flux, request, { depthModel, signal, onProgress });
   const results: GenerationResult[] = [];
   for (const [index, seed] of seedsOf(request, count).entries())
     for await (const event of flux.steps({ ...request, seed, signal })) {

@@ -1,5 +1,6 @@
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
+import { estimatorIn } from "../depth/repository.js";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import type { Repository } from "../hub/repository.js";
@@ -29,8 +30,7 @@ export class EstimatorSource {
   /** The name of the estimator's repository: the requested one, the model's if it brings one, or the default. */
   get name(): string {
     const { model, depthModel } = this.#options;
-    const isBrought = this.#estimator?.folder.startsWith(model.folder);
-    return depthModel ?? (isBrought ? model.name : defaultDepthModel);
+    return depthModel ?? (estimatorIn(model.folder) === null ? defaultDepthModel : model.name);
   }
 
   /**

@@ -46,6 +46,8 @@ export function fingerprintOf(
 const filesIn = (folder: string): unknown[] =>
   readdirSync(folder, { recursive: true, encoding: "utf8" })
     .sort()
-    .map((name) => ({ name, file: statSync(join(folder, name)) }))
-    .filter(({ file }) => file.isFile())
-    .map(({ name, file }) => [name, file.size, Math.round(file.mtimeMs)]);
+    .flatMap((name) => {
+      // A link may lead nowhere.
+      const file = statSync(join(folder, name), { throwIfNoEntry: false });
+      return file?.isFile() ? [[name, file.size, Math.round(file.mtimeMs)]] : [];
+    });

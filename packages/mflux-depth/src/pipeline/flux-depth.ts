@@ -1,9 +1,10 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
-import type { EstimateOptions } from "../depth/estimator.js";
+import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
+import type { DecodedImage } from "../images/types.js";
 import { Listener } from "../listener.js";
 import {
   checkOption,
@@ -22,6 +23,7 @@ import type { LoadProgress } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
+import { hasRoom } from "./estimate-room.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
 import { FastPreviews } from "./fast-previews.js";
@@ -236,15 +238,46 @@ export class FluxDepth {
     checkOption("photo", { type: "image" }, photo);
     requireOptions(options);
     const { estimators } = this.#context;
-    const ended = this.#untilDisposed(options.signal);
+    return this.#inTurn(options.signal, async (signal) => {
+      try {
+        return await this.#estimate(await estimators.find(signal), photo, { ...options, signal });
+      } finally {
+        estimators.free();
+      }
+    });
+  }
+
+  /**
+   * Estimates depth with another estimator, whose weights stay in memory: with this instance's settings, when its earlier
+   * generations have ended.
+   * @throws as {@link DepthEstimator.estimate}.
+   */
+  estimateWith(
+    estimator: DepthEstimator,
+    photo: DecodedImage,
+    options: EstimateOptions = {},
+  ): Promise<DepthEstimate> {
+    return this.#inTurn(options.signal, (signal) => this.#estimate(estimator, photo, { ...options, signal }));
+  }
+
+  /** If the model's weights leave too little memory, they give way; the next generation reads them again. */
+  async #estimate(
+    estimator: DepthEstimator,
+    photo: ImageInput | DecodedImage,
+    options: EstimateOptions,
+  ): Promise<DepthEstimate> {
+    if (!hasRoom(estimator)) this.#freeModel();
+    return estimator.estimate(photo, options);
+  }
+
+  /** Works while nothing else computes on this instance, nor elsewhere with other settings. */
+  async #inTurn<T>(cancel: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const ended = this.#untilDisposed(cancel);
     const turn = await this.#enter(ended);
     using job = this.#progress.job(ended);
-    const { signal } = job;
     try {
-      const estimator = await estimators.find(signal);
-      return await estimator.estimate(photo, { ...options, signal });
+      return await work(job.signal);
     } finally {
-      estimators.free();
       memory.clearCache();
       turn.end();
     }
@@ -308,10 +341,14 @@ export class FluxDepth {
 
   /** Frees everything that outlives a generation. */
   #free(): void {
-    const { model, estimators, prompts, controls } = this.#context;
-    for (const component of Object.values(model.components)) component.free();
+    const { estimators, prompts, controls } = this.#context;
+    this.#freeModel();
     estimators.free();
     prompts.clear();
     controls.clear();
+  }
+
+  #freeModel(): void {
+    for (const component of Object.values(this.#context.model.components)) component.free();
   }
 }

@@ -1,5 +1,6 @@
 import { place, placementOf } from "../images/fit.js";
-import { lanczos, resizeInSlices } from "../images/resample.js";
+import { lanczos } from "../images/resample.js";
+import { resizeInSlices } from "../images/resample-in-slices.js";
 import type { DecodedImage, FloatImage } from "../images/types.js";
 import type { Generation } from "./stage.js";
 

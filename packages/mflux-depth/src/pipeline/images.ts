@@ -1,6 +1,7 @@
 import { adjustedMap, adjustmentsOf } from "../depth/adjustments.js";
 import { ImageError } from "../errors.js";
 import { readDepthMap, readMask, readPhoto } from "../images/decode.js";
+import { placementOf } from "../images/fit.js";
 import type { DecodedImage } from "../images/types.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { RequestImages } from "./stage.js";
@@ -8,7 +9,7 @@ import type { Warnings } from "./warnings.js";
 
 /**
  * Reads the images that a request uses, and adjusts the depth map. A photo with no effect is not read.
- * @throws {ImageError} when one cannot be read.
+ * @throws {ImageError} when one cannot be read, or hardly anything of it would remain.
  * @throws {MemoryError} when the machine has too little memory to decode one.
  * @throws the signal's reason when it is aborted.
  */
@@ -24,8 +25,22 @@ export async function readImages(
   const isUsed = !depthMap || imageStrength > 0 || mask !== null;
   const photo = image !== undefined && isUsed ? await readPhoto(image, { signal }) : null;
   if (mask && photo) requireSameSize(mask, photo);
+  for (const one of [depthMap, photo]) if (one) requireFraming(one, request);
   for (const one of [depthMap, photo]) warnings.add(...(one?.warnings ?? []));
   return { depthMap, photo, mask };
+}
+
+/** An image is enlarged before it is cut: what remains must be at least this share of it. */
+const leastKept = 1 / 16;
+
+/** @throws {ImageError} when little of an image would remain. */
+function requireFraming({ source, original }: DecodedImage, canvas: ResolvedRequest): void {
+  const { width, height } = placementOf(original, canvas, canvas.fit);
+  if (canvas.width * canvas.height >= leastKept * width * height) return;
+  throw new ImageError(
+    source,
+    `is ${original.width} × ${original.height} pixels; cropped to ${canvas.width} × ${canvas.height}, less than a sixteenth of it would remain. Choose another fit, or another size.`,
+  );
 }
 
 /** @throws {ImageError} when a mask has another size than its photo. */

@@ -1,13 +1,15 @@
 import type { DepthEstimator } from "../depth/estimator.js";
 import { compareDepth } from "../depth/fidelity.js";
-import { judgeFor } from "../depth/judge.js";
+import { judgeOfRequest } from "../depth/judge.js";
 import { obtainEstimator } from "../depth/open.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
+import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
 
 export interface JudgeOptions {
@@ -23,23 +25,28 @@ export class Judge implements Disposable {
   /** The repository or folder of the estimator. */
   readonly depthModel: string;
   readonly #estimator: DepthEstimator;
+  /** The instance that made the images. */
+  readonly #flux: FluxDepth;
 
-  private constructor(depthModel: string, estimator: DepthEstimator) {
+  private constructor(depthModel: string, estimator: DepthEstimator, flux: FluxDepth) {
     this.depthModel = depthModel;
     this.#estimator = estimator;
+    this.#flux = flux;
   }
 
   /**
    * Finds the estimator that judges the images of a request; downloads missing files unless the model is offline.
    * @throws {ModelError} when it is not found, or cannot be downloaded.
+   * @throws {MemoryError} when this machine has too little memory for it, even without the model.
    */
   static async obtain(
-    { model, options }: FluxDepth,
-    { depthImage }: GenerateRequest,
+    flux: FluxDepth,
+    request: GenerateRequest,
     { depthModel: chosen, signal, onProgress }: JudgeOptions = {},
   ): Promise<Judge> {
+    const { model, options } = flux;
     const depthModel =
-      chosen ?? judgeFor({ model: model.name, depth_model: depthImage ? null : options.depthModel });
+      chosen ?? judgeOfRequest(request, { model: model.name, depthModel: options.depthModel });
     const estimator = await obtainEstimator({
       depthModel,
       offline: options.offline,
@@ -47,22 +54,29 @@ export class Judge implements Disposable {
       onLoad: onProgress,
       onDownload: onProgress,
     });
-    return new Judge(depthModel, estimator);
+    if (!options.force) requireRoomAlone(estimator, depthModel);
+    return new Judge(depthModel, estimator, flux);
   }
 
-  /** Scores an image. @throws the signal's reason when it is aborted. */
+  /**
+   * Scores an image, on the device that made it.
+   * @throws the signal's reason when it is aborted.
+   */
   async score(
     { image, depthMap }: GenerationResult,
     signal?: AbortSignal | undefined,
   ): Promise<PictureFidelity> {
     const photo = await readPhoto({ ...image, channels: 3 }, { signal });
-    const { inverseDepth } = await this.#estimator.estimate(photo, { fieldOfView: false, signal });
+    const { inverseDepth } = await this.#flux.estimateWith(this.#estimator, photo, {
+      fieldOfView: false,
+      signal,
+    });
     const { rmse, correlation, absRel, edgeF1 } = compareDepth(
       { ...depthMap, channels: 1 },
       inverseDepth,
       photo,
     );
-    return { rmse, correlation, abs_rel: absRel, edge_f1: edgeF1, depth_model: this.depthModel };
+    return { rmse, correlation, abs_rel: absRel, edge_f1: edgeF1, depth_model: publicName(this.depthModel) };
   }
 
   /** Frees the estimator's weights. */

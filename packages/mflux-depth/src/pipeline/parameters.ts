@@ -8,7 +8,7 @@ import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
 
 /** A repository's name; of a folder that is given by its absolute path, only the last part, because the rest is private. */
-const publicName = (name: string): string => (isAbsolute(name) ? basename(name) : name);
+export const publicName = (name: string): string => (isAbsolute(name) ? basename(name) : name);
 
 /** The name of an image's file. Its folder stays private; the hash identifies the image. */
 const fileName = (image: ImageInput | undefined): string | null =>

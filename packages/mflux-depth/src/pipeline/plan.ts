@@ -4,13 +4,13 @@
  */
 import { publishedEstimators } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
-import { obtainEstimator } from "../depth/open.js";
+import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
-import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
+import { type MemoryPlan, type PlannedStage, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
@@ -26,6 +26,9 @@ import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
 import type { Workload } from "./stage.js";
 import { stepsOf } from "./steps.js";
+
+/** A stage of a plan. "judge" scores the image. */
+export type PlannedStageName = StageName | "judge";
 
 /** The facts about a request that decide its stages and their memory. */
 export const workloadOf = (
@@ -48,26 +51,39 @@ export const workloadOf = (
 /**
  * Plans the memory of a generation, and looks for alternatives if it does not fit.
  * @param options.estimator estimates the depth; without one, its weights are left out of the sum.
+ * @param options.judge estimates the image's depth to score it; without one, the image is not scored.
  * @throws {ModelError} when weights are missing or damaged.
  */
 export function planGeneration(
   model: Model,
   workload: Workload,
-  options: { policy: MemoryPolicy; estimator: DepthEstimator | null; machine?: MachineMemory },
-): MemoryPlan<StageName> {
-  const { policy, estimator, machine = machineMemory(model.device) } = options;
+  options: {
+    policy: MemoryPolicy;
+    estimator: DepthEstimator | null;
+    judge?: DepthEstimator | null;
+    machine?: MachineMemory;
+  },
+): MemoryPlan<PlannedStageName> {
+  const { policy, estimator, judge = null, machine = machineMemory(model.device) } = options;
   const { available } = machine;
   const { bits, bitsAreStored } = model.precision;
-  const sizeWith = componentSizes(model, estimator);
+  const sizeWith = componentSizes(model, { estimator, judge });
 
-  const stagesWith = ({ memory, bits, width, height }: MemorySettings): StageMemory<StageName>[] => {
+  const stagesWith = ({ memory, bits, width, height }: MemorySettings): StageMemory<PlannedStageName>[] => {
     const changed = { ...workload, width, height };
-    const stages = stagesOf(changed).map((stage) => ({
+    const recipe = stagesOf(changed);
+    const stages = recipe.map((stage) => ({
       name: stage.name,
       uses: usesOf(stage, changed, model.family),
       workingMemory: (room: number) => stage.workingMemory(changed, { model, estimator, room }),
     }));
-    return planStages(stages, { policy: memory, available, sizeOf: (name) => sizeWith(name, bits) });
+    const bytesKept = recipe.map((stage) => stage.keeps?.(changed, model) ?? 0);
+    return planStages<PlannedStageName, string>([...stages, ...(judge ? [judging(judge)] : [])], {
+      policy: memory,
+      available,
+      sizeOf: (name) => sizeWith(name, bits),
+      kept: memory === "resident" ? bytesKept.reduce((sum, bytes) => sum + bytes) : 0,
+    });
   };
 
   const settings = { memory: policy, bits, width: workload.width, height: workload.height };
@@ -84,15 +100,27 @@ export function planGeneration(
   return { stages, peak, machine, fits, alternatives };
 }
 
+/** The name of the judge's weights in the plan; no stage borrows them. */
+const judgeName = "judge";
+
+/** Scores the image once it is made. The model's weights give way to it, see `FluxDepth.estimateWith`. */
+const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
+  name: "judge",
+  uses: [{ components: [judgeName], transient: true }],
+  workingMemory: () => judge.workingMemory(),
+  makesRoom: true,
+});
+
 /** Gives the size of a component with matrices of some bits. File headers are read once. */
 function componentSizes(
   model: Model,
-  estimator: DepthEstimator | null,
+  { estimator, judge }: Readonly<Record<"estimator" | "judge", DepthEstimator | null>>,
 ): (name: string, bits: Bits | null) => HeldSize {
   const known = new Map<string, HeldSize>();
   return (name, bits) => {
     const key = `${name} ${bits}`;
-    const size = known.get(key) ?? lendable(name, model, estimator).size(bits);
+    const size =
+      known.get(key) ?? (name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits));
     known.set(key, size);
     return size;
   };
@@ -103,6 +131,8 @@ export interface PlanOptions {
   readonly previews?: PreviewKind | null;
   /** Bytes that another process holds and would give up for this generation (default 0). */
   readonly reclaimable?: number;
+  /** The depth estimator that scores the image, a repository or a folder; null, the default, if it is not scored. */
+  readonly judge?: string | null;
 }
 
 /**
@@ -114,8 +144,8 @@ export interface PlanOptions {
 export async function planModel(
   options: ResolvedLoadOptions,
   given: ResolvedRequest,
-  { previews = null, reclaimable = 0 }: PlanOptions = {},
-): Promise<MemoryPlan<StageName> & { readonly notes: readonly string[] }> {
+  { previews = null, reclaimable = 0, judge: judgeModel = null }: PlanOptions = {},
+): Promise<MemoryPlan<PlannedStageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
   const { repository, files, ownFiles } = await findModel({ ...options, offline: true });
@@ -124,20 +154,30 @@ export async function planModel(
   const request = await withAutoSize(given);
   latentGridOf(request, model);
   const notes = [...loras.notes];
-  let estimator: DepthEstimator | null = null;
-  if (request.depthImage === undefined)
+  /** An estimator on this machine; null, with a note, if a stage has none. */
+  const estimatorFor = async (
+    stage: "depth" | "judge",
+    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "modelFolder">,
+  ): Promise<DepthEstimator | null> => {
     try {
-      const { depthModel, depthQuantize } = options;
-      const modelFolder = repository.folder;
-      estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline: true });
-      if (!estimator.folder.startsWith(repository.folder)) notes.push(...licenceOf(depthModel));
+      return await obtainEstimator({ ...wanted, offline: true });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
-      notes.push(`The stage depth is left out: ${error.message}`);
+      notes.push(`The stage ${stage} is left out: ${error.message}`);
+      return null;
     }
+  };
+  const { depthModel, depthQuantize } = options;
+  const modelFolder = repository.folder;
+  const estimator =
+    request.depthImage === undefined
+      ? await estimatorFor("depth", { depthModel, depthQuantize, modelFolder })
+      : null;
+  if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
+  const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });
   const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
   const machine = withReclaimed(machineMemory(model.device), reclaimable);
-  return { ...planGeneration(model, workload, { policy: options.memory, estimator, machine }), notes };
+  return { ...planGeneration(model, workload, { policy: options.memory, estimator, judge, machine }), notes };
 }
 
 /** The memory of a machine on which another process gives up what it holds. */

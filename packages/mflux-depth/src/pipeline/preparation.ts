@@ -8,11 +8,11 @@ import { machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, requireFit } from "../memory/plan.js";
 import type { ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { EstimatorSource } from "./estimator-source.js";
-import type { PreviewKind, StageName } from "./events.js";
+import type { PreviewKind } from "./events.js";
 import type { FastPreviews } from "./fast-previews.js";
 import { readImages } from "./images.js";
 import type { Model } from "./model.js";
-import { planGeneration, workloadOf } from "./plan.js";
+import { type PlannedStageName, planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
 import type { PromptCache } from "./prompt-cache.js";
 import type { Generation, RequestImages, Workload } from "./stage.js";
@@ -40,7 +40,7 @@ export interface GenerationContext {
 interface Choice {
   readonly estimator: DepthEstimator | null;
   readonly workload: Workload;
-  readonly plan: MemoryPlan<StageName>;
+  readonly plan: MemoryPlan<PlannedStageName>;
 }
 
 /**
@@ -96,5 +96,5 @@ const canCompare = ({ trustDepth }: ResolvedRequest, photo: RequestImages["photo
   photo !== null && !trustDepth;
 
 /** The peak of the stage that estimates the depth, in bytes. */
-const depthPeak = ({ stages }: MemoryPlan<StageName>): number =>
+const depthPeak = ({ stages }: MemoryPlan<PlannedStageName>): number =>
   stages.find(({ stage }) => stage === "depth")!.peak;

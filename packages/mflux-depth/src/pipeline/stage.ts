@@ -137,6 +137,8 @@ export interface Stage<
   readonly transient?: boolean;
   /** The cache that owns the output, and keeps it for the next generation if the memory policy allows. */
   cache?(generation: Generation): ArtifactCache;
+  /** The bytes that the cache keeps for the next generation. */
+  keeps?(workload: Workload, model: Model): number;
   /** Estimates the bytes that it computes with, weights excluded. */
   workingMemory(workload: Workload, context: PlanContext): number;
   /** Makes the output. A stage with steps is a generator that yields after each step. */

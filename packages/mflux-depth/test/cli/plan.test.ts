@@ -57,6 +57,20 @@ describe("plan", () => {
     assert.match(stdout, /It does not fit\. It would with:\n.*--width \d+ --height \d+: [\d.]+ MB/);
   });
 
+  test("counts the judge of --best-of", async () => {
+    const { code, stdout } = await plan("--model", "tiny-world", "--best-of", "4");
+    assert.equal(code, 0);
+    assert.match(stdout, /^judge( +[1-9][\d.]* (GB|MB|kB)){3}$/m);
+    const { stdout: help } = await plan("--help");
+    assert.match(help, /--best-of N/);
+  });
+
+  test("refuses --judge without --best-of, as generate does", async () => {
+    const { code, stderr } = await plan("--model", "tiny-world", "--judge", "tiny-world");
+    assert.equal(code, 2);
+    assert.match(stderr, /--judge scores images for --best-of; give --best-of\./);
+  });
+
   test("prints JSON", async () => {
     const { code, stdout } = await plan("--model", "tiny-world", "--json", "-q", "8");
     assert.equal(code, 0);

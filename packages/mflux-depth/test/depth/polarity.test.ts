@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { adjustedMap } from "../../src/depth/adjustments.js";
-import { polarityWarning } from "../../src/depth/polarity.js";
+import { looksInverted, polarityWarning } from "../../src/depth/polarity.js";
 import { readDepthMap } from "../../src/images/decode.js";
 import { drawn } from "../support/images.js";
 import { at } from "../support/tensors.js";
@@ -9,6 +9,13 @@ import { at } from "../support/tensors.js";
 const example = (name: string): string => at(`../../examples/images/${name}_depth.png`);
 const inverted = async (name: string) =>
   adjustedMap(await readDepthMap(example(name)), name, { invert: true });
+
+test("looksInverted judges a map smaller than the glance at it, too", () => {
+  /** A floor that comes nearer, and a post in the middle. */
+  const scene = drawn(12, 9, (x, y) => Math.max(Math.abs(x - 5.5) < 2 ? 0.8 : 0, y / 9));
+  assert.equal(looksInverted(scene), false);
+  assert.equal(looksInverted({ ...scene, data: scene.data.map((value) => 1 - value) }), true);
+});
 
 describe("polarityWarning by the map alone", () => {
   for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {

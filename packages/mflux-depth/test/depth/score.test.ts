@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,7 @@ import { after, describe, test } from "node:test";
 import sharp from "sharp";
 import { score } from "../../src/depth/score.js";
 import { ImageError, ModelError, OptionError } from "../../src/errors.js";
+import { encodeImage } from "../../src/images/encode.js";
 import { at } from "../support/tensors.js";
 
 const example = (name: string): string => at(`../../examples/images/${name}.png`);
@@ -26,6 +28,51 @@ describe("score", () => {
   test("finds an image equal to the photo that it is", async () => {
     const { rmse, correlation, edgeF1 } = await score(example("room"), { photo: example("room"), ...tiny });
     assert.ok(rmse < 0.01 && correlation > 0.999999 && edgeF1 === 1);
+  });
+
+  describe("of an image whose parameters name the map", () => {
+    /** The example's pixels, with parameters. */
+    async function imageFrom(map: Uint8Array, parameters: object): Promise<Uint8Array> {
+      const { data, info } = await sharp(example("room"))
+        .removeAlpha()
+        .raw()
+        .toBuffer({ resolveWithObject: true });
+      const depth_image_sha256 = createHash("sha256").update(map).digest("hex");
+      return encodeImage(
+        { data, width: info.width, height: info.height, channels: 3 },
+        "png",
+        JSON.stringify({ depth_source: "map", depth_image_sha256, ...parameters }),
+      );
+    }
+    const own = () => score(example("room"), { depth: example("room_depth"), ...tiny });
+
+    test("inverts the map as it was inverted for the image", async () => {
+      const depth = await sharp(example("room_depth")).negate({ alpha: false }).png().toBuffer();
+      const image = await imageFrom(depth, { depth_inverted: true });
+      const { rmse } = await score(image, { depth, ...tiny });
+      assert.ok(Math.abs(rmse - (await own()).rmse) < 0.01);
+    });
+
+    test("cuts the map as it was cut for the image", async () => {
+      const depth = await sharp(example("room_depth"))
+        .extend({ left: 128, right: 128, background: "white" })
+        .png()
+        .toBuffer();
+      const { rmse } = await score(await imageFrom(depth, { fit: "crop" }), { depth, ...tiny });
+      assert.ok(Math.abs(rmse - (await own()).rmse) < 0.01);
+    });
+
+    test("takes another map as it is", async () => {
+      const depth = await sharp(example("room_depth")).png().toBuffer();
+      const image = await imageFrom(new Uint8Array(), { depth_inverted: true });
+      assert.equal((await score(image, { depth, ...tiny })).rmse, (await own()).rmse);
+    });
+
+    test("takes the map as it is if the parameters make no sense", async () => {
+      const depth = await sharp(example("room_depth")).png().toBuffer();
+      const image = await imageFrom(depth, { fit: "shrink", depth_near: "far" });
+      assert.equal((await score(image, { depth, ...tiny })).rmse, (await own()).rmse);
+    });
   });
 
   test("lets another estimator judge", async () => {

@@ -199,6 +199,11 @@ describe("a plan", () => {
     assert.equal(await denoise({ every: 1, kind: "fast" }), await denoise());
   });
 
+  test("counts the judge of an image that is scored", async () => {
+    const { stages } = await engine.planJob({ ...job(), includeFidelity: true });
+    assert.equal(stages.at(-1)!.stage, "judge");
+  });
+
   test("is made while a generation runs", async () => {
     const { onEvent, seen } = when(isStep);
     let done = false;

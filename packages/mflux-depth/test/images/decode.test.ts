@@ -110,6 +110,17 @@ describe("readPhoto", () => {
     assert.deepEqual([fromFile.source, fromBytes.source], [file("same.png"), "the photo"]);
   });
 
+  test("tells the same pixels in other layouts apart", async () => {
+    const data = new Uint8Array(32 * 64 * 2).fill(100);
+    const images = [
+      { data, width: 64, height: 32, channels: 2 },
+      { data, width: 32, height: 64, channels: 2 },
+      { data: new Uint16Array(data.buffer), width: 64, height: 32, channels: 1 },
+    ];
+    const hashes = await Promise.all(images.map(async (image) => (await readPhoto(image)).sha256));
+    assert.equal(new Set(hashes).size, 3);
+  });
+
   test("reads an image of one colour", async () => {
     const red = sharp({ create: { width: 32, height: 32, channels: 3, background: "red" } });
     const photo = await readPhoto(await red.png().toBuffer());

@@ -26,7 +26,8 @@ const plan = (
   stages: readonly PlannedStage<string, Component>[],
   policy: "resident" | "low" = "low",
   available = programBytes + 1000,
-) => planStages(stages, { sizeOf: (name) => sizes[name], policy, available });
+  kept = 0,
+) => planStages(stages, { sizeOf: (name) => sizes[name], policy, available, kept });
 
 describe("planStages", () => {
   const denoise = stage("denoise", [["transformer"]], () => 70);
@@ -75,6 +76,27 @@ describe("planStages", () => {
   test("takes the highest peak of a stage with several uses", () => {
     const text = stage("text", [["vae"], ["encoder"]], () => 30);
     assert.deepEqual(plan([text]), [{ stage: "text", weights: 50, work: 30, peak: programBytes + 80 }]);
+  });
+
+  test("adds what the last generation left to the work of every stage, and takes it from the room", () => {
+    const decoding = stage("decode", [["vae"]], (room) => room / 10);
+    assert.deepEqual(
+      plan([denoise, decoding], "resident", programBytes + 1000, 40).map(({ work }) => work),
+      [110, 40 + (1000 - 110 - 40) / 10],
+    );
+  });
+
+  describe("with a stage that makes room for itself", () => {
+    const judge = { ...stage("judge", [["encoder"]], () => 60), makesRoom: true };
+    const weightsWith = (available: number) => plan([denoise, judge], "resident", available)[1]!.weights;
+
+    test("keeps the others' weights where there is room", () => {
+      assert.equal(weightsWith(programBytes + 210), 150);
+    });
+
+    test("holds only its own where there is not", () => {
+      assert.equal(weightsWith(programBytes + 209), 50);
+    });
   });
 
   test("has the highest peak of all stages", () => {

@@ -74,6 +74,24 @@ describe("bestOf", () => {
     assert.notDeepEqual(padded.image.data, stretched.image.data);
   });
 
+  test("encodes the depth map again for the same pixels in another layout", async () => {
+    const data = Uint8Array.from({ length: 32 * 64 }, (_, i) => i % 256);
+    const from = (width: number, height: number) =>
+      flux.generate({ ...request, seed: 5, steps: 1, depthImage: { data, width, height, channels: 1 } });
+    const [wide, high] = [await from(64, 32), await from(32, 64)];
+    assert.notDeepEqual(high.depthMap.data, wide.depthMap.data);
+  });
+
+  test("reports how the judge's weights are read", async () => {
+    const seen: string[] = [];
+    await bestOf(
+      flux,
+      { ...request, steps: 1 },
+      { count: 2, onProgress: (one) => one.state === "start" && seen.push(one.component) },
+    );
+    assert.deepEqual(seen, ["depth_pro"]);
+  });
+
   test("draws different seeds when none is given", async () => {
     const drawn = await bestOf(flux, { ...request, steps: 1 }, { count: 2 });
     assert.equal(new Set(drawn.map(({ seed }) => seed)).size, 2);

@@ -18,6 +18,8 @@ async function wideMap(): Promise<RawImage> {
   return { data: data.slice(0, (width * height) / 2), width, height: height / 2, channels: 1 };
 }
 
+const ramp = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i % 256);
+
 describe("fit", () => {
   let flux: FluxDepth;
   before(async () => {
@@ -45,6 +47,14 @@ describe("fit", () => {
     for (const y of [0, 8, 15]) assert.deepEqual(row(y), row(16));
     for (const y of [48, 63]) assert.deepEqual(row(y), row(47));
     assert.notDeepEqual(row(30), row(16));
+  });
+
+  test("crop refuses a map of which hardly anything would remain", () => {
+    const depthImage = { data: ramp(400 * 16), width: 400, height: 16, channels: 1 };
+    return assert.rejects(
+      flux.generate({ ...small, depthImage, fit: "crop" }),
+      (error) => error instanceof ImageError && /400 × 16.*64 × 64.*another fit/.test(error.message),
+    );
   });
 
   test("stretch stays the default", async () => {
@@ -79,6 +89,14 @@ describe("fit", () => {
   test("the size auto has the proportions of the map without a photo", async () => {
     const { image } = await flux.generate({ ...small, depthImage: await wideMap(), size: "auto" });
     assert.deepEqual([image.width, image.height], [96, 48]);
+  });
+
+  test("the size auto says that pixels make no image", () => {
+    const depthImage = { data: ramp(64), width: 0, height: 64, channels: 1 };
+    return assert.rejects(
+      flux.generate({ ...small, depthImage, size: "auto" }),
+      (error) => error instanceof ImageError && /is 0 × 64 pixels/.test(error.message),
+    );
   });
 
   test("the size auto says that the image is missing", () =>

@@ -10,6 +10,7 @@ import {
   resolveRequest,
 } from "../../src/options/index.js";
 import { FluxDepth } from "../../src/pipeline/flux-depth.js";
+import { Judge } from "../../src/pipeline/judge.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
 import { planGeneration, planModel, workloadOf } from "../../src/pipeline/plan.js";
 import { gradientMap, logLoads, onMachineWith } from "../support/tiny-world.js";
@@ -95,6 +96,53 @@ describe("a plan", () => {
     assert.equal(notes.length, 1);
     assert.match(notes[0]!, /^The stage depth is left out: /);
   });
+});
+
+describe("the stage judge, for an image that is scored", () => {
+  const judgeOf = async (load: LoadOptions, judge = model) => {
+    const size = { width: 256, height: 256 };
+    const made = await planModel(
+      resolveLoadOptions({ model, ...load }),
+      resolveRequest({ ...request, ...size }),
+      { judge },
+    );
+    return { ...made, judge: made.stages.find(({ stage }) => stage === "judge") };
+  };
+
+  test("takes at least the measured memory, and at most three times as much", { skip }, async () => {
+    using flux = await FluxDepth.load({ model, memory: "low" });
+    const result = await flux.generate({ ...request, width: 256, height: 256 });
+    using judge = await Judge.obtain(flux, request);
+    memory.clearCache();
+    memory.resetPeakMemory();
+    await judge.score(result);
+    const measured = memory.peakMemory();
+    const { weights, work } = (await judgeOf({ memory: "low" })).judge!;
+    const note = `${weights + work} estimated, ${measured} measured`;
+    assert.ok(weights + work >= measured && weights + work <= 3 * measured, note);
+  });
+
+  test("counts the model's weights if they stay and there is room", async () => {
+    const [low, resident] = [await judgeOf({ memory: "low" }), await judgeOf({ memory: "resident" })];
+    assert.ok(resident.judge!.weights > low.judge!.weights + 5e6);
+    const small = (low.judge!.peak + 1e6) / 1e9;
+    const { judge } = await onMachineWith(small, () => judgeOf({ memory: "resident" }));
+    assert.equal(judge!.weights, low.judge!.weights);
+  });
+
+  test("is left out with a note if the judge is not on this machine", async () => {
+    const { judge, notes } = await judgeOf({}, "nobody/absent");
+    assert.equal(judge, undefined);
+    assert.match(notes.join(), /^The stage judge is left out: /);
+  });
+});
+
+test("a plan counts the control latents and the map that resident keeps", async () => {
+  const textOf = async (load: LoadOptions) =>
+    (await planOf(load, { width: 512, height: 256 })).stages.find(({ stage }) => stage === "text")!.work;
+  const [low, resident] = [await textOf({ memory: "low" }), await textOf({ memory: "resident" })];
+  // Float32: the map, and 16 channels for every 8 × 8 pixels.
+  assert.equal(resident - low, 4 * (512 * 256 + 16 * 64 * 32));
 });
 
 describe("a workload", () => {

@@ -27,37 +27,87 @@ export interface BlobLimits {
 
 const usualLimits: BlobLimits = { bytes: limits.pictureBytes, pixels: limits.picturePixels };
 
-/** Uploaded pictures. */
+/** A picture that is here until its holder disposes it, and longer only if a job uses it or someone uploads it. */
+export interface LentPicture extends Disposable {
+  readonly blob: BlobObject;
+}
+
+/** Pictures that clients sent. */
 export class Blobs {
   readonly #ledger: Ledger;
   readonly #files: FileStore;
+  /** Who holds each lent picture, by its hash. */
+  readonly #lent = new Map<string, Set<LentPicture>>();
 
   constructor(ledger: Ledger, files: FileStore) {
     this.#ledger = ledger;
     this.#files = files;
   }
 
+  /** The hashes of pictures that somebody holds. */
+  get lent(): readonly string[] {
+    return [...this.#lent.keys()];
+  }
+
   /**
-   * Stores a picture. Nothing is left of one that is refused.
+   * Stores an uploaded picture. Nothing is left of one that is refused.
    * @returns `created` false if it was there already.
    * @throws {ServiceError} `unsupported_image`, `image_too_large`, `disk_full`.
    */
   async put(
     picture: Readable | Uint8Array,
-    { bytes: limit, pixels }: BlobLimits = usualLimits,
-  ): Promise<{ blob: BlobObject; created: boolean }> {
+    blobLimits: BlobLimits = usualLimits,
+  ): Promise<{ readonly blob: BlobObject; readonly created: boolean }> {
+    const { facts, created } = await this.#store(picture, blobLimits, (one) =>
+      this.#ledger.files.addBlob(one, Date.now()),
+    );
+    return { blob: blobObjectOf(facts), created };
+  }
+
+  /**
+   * Stores a picture that came inside a request, for as long as the request needs it.
+   * @throws as {@link put}.
+   */
+  async lend(picture: Readable | Uint8Array, blobLimits: BlobLimits = usualLimits): Promise<LentPicture> {
+    let lent!: LentPicture;
+    await this.#store(picture, blobLimits, (facts) => {
+      const { sha256 } = facts;
+      // In the same turn as the record: upkeep never finds it without a holder.
+      lent ??= { blob: blobObjectOf(facts), [Symbol.dispose]: () => this.#giveBack(sha256, lent) };
+      this.#lent.set(sha256, (this.#lent.get(sha256) ?? new Set()).add(lent));
+      return this.#ledger.files.addBlob(facts, 0);
+    });
+    return lent;
+  }
+
+  #giveBack(sha256: string, lent: LentPicture): void {
+    const holders = this.#lent.get(sha256);
+    if (!holders?.delete(lent) || holders.size > 0) return;
+    this.#lent.delete(sha256);
+    if (this.#ledger.write(() => this.#ledger.files.forgetLent(sha256))) this.#collect(sha256);
+  }
+
+  async #store(
+    picture: Readable | Uint8Array,
+    { bytes: limit, pixels }: BlobLimits,
+    record: (facts: PictureFacts) => boolean,
+  ): Promise<{ readonly facts: PictureFacts; readonly created: boolean }> {
     using file = await this.#files.add(picture, { limit });
     const { sha256, bytes } = file;
     const known = this.#ledger.files.findBlob(sha256);
     try {
       const facts = known ?? { ...(await examine(await this.#files.read(sha256), pixels)), sha256, bytes };
-      const created = this.#ledger.write(() => this.#ledger.files.addBlob(facts, Date.now()));
-      return { blob: blobObjectOf(facts), created };
+      return { facts, created: this.#ledger.write(() => record(facts)) };
     } catch (error) {
       file[Symbol.dispose]();
-      this.#files.collect([sha256], (hash) => this.#ledger.files.isNeeded(hash));
+      this.#collect(sha256);
       throw error;
     }
+  }
+
+  /** Deletes a stored file that nothing needs. */
+  #collect(sha256: string): void {
+    this.#files.collect([sha256], (hash) => this.#ledger.files.isNeeded(hash));
   }
 
   /** @throws {ServiceError} `not_found`. */

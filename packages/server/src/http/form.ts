@@ -6,6 +6,7 @@ import type { FastifyRequest } from "fastify";
 import type { JobService } from "../jobs/service.js";
 import { limits } from "../options/limits.js";
 import { HttpError, invalidValue } from "./error.js";
+import { asPictureOf, lendPicture } from "./pictures.js";
 
 /** A form: texts, and the ids of the pictures that were stored. */
 export interface Form {
@@ -71,7 +72,7 @@ export async function readForm(
         files++;
         if (files > limits.fileParts)
           throw new HttpError(413, "too_many_parts", `A form has at most ${limits.fileParts} files.`);
-        pictures.set(name, await store(part, service));
+        pictures.set(name, await store(part, request, service));
       }
     }
   } catch (error) {
@@ -84,26 +85,12 @@ export async function readForm(
 }
 
 /** Stores the picture of a part. @returns its id. */
-async function store(part: MultipartFile, service: JobService): Promise<string> {
+async function store(part: MultipartFile, request: FastifyRequest, service: JobService): Promise<string> {
   try {
-    const { blob } = await service.blobs.put(part.file, {
-      bytes: limits.pictureBytes,
-      pixels: limits.picturePixels,
-    });
-    return blob.id;
+    return await lendPicture(request, part.file, service);
   } catch (error) {
     throw asPictureOf(part.fieldname, error);
   }
-}
-
-/** The refusal of a picture that is part of a larger body: it names the field, and 415 is for uploads alone. */
-export function asPictureOf(param: string, error: unknown): unknown {
-  const { code, message } = error as { code?: unknown; message: string };
-  if (code === "unsupported_image" || code === "not_found")
-    return new HttpError(400, "invalid_image", message, { param, cause: error });
-  if (code === "image_too_large")
-    return new HttpError(413, "image_too_large", message, { param, cause: error });
-  return error;
 }
 
 function refusalOfForm(error: unknown): unknown {

@@ -1,11 +1,57 @@
 /*
- * Pictures in JSON: stored, and replaced by their ids.
+ * Pictures inside requests: stored for as long as the request lasts, or for the job that it submits.
  */
+import type { Readable } from "node:stream";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Json } from "../contract/index.js";
-import type { JobService } from "../jobs/service.js";
+import type { JobService, LentPicture } from "../jobs/service.js";
 import { limits } from "../options/limits.js";
 import { HttpError } from "./error.js";
-import { asPictureOf } from "./form.js";
+
+const pictureLimits = { bytes: limits.pictureBytes, pixels: limits.picturePixels };
+
+/** The pictures that a request brought. */
+class RequestPictures {
+  readonly #lent: LentPicture[] = [];
+  #isOver = false;
+
+  add(lent: LentPicture): void {
+    if (this.#isOver) lent[Symbol.dispose]();
+    else this.#lent.push(lent);
+  }
+
+  /** The request was answered, or its client has left. */
+  end(): void {
+    this.#isOver = true;
+    for (const lent of this.#lent) lent[Symbol.dispose]();
+  }
+}
+
+const picturesOf = new WeakMap<FastifyRequest, RequestPictures>();
+
+/** Lets requests bring pictures, which go with them unless a job uses them. */
+export function holdPictures(app: FastifyInstance): void {
+  app.addHook("onRequest", async (request, { raw }) => {
+    const pictures = new RequestPictures();
+    picturesOf.set(request, pictures);
+    raw.on("close", () => pictures.end());
+  });
+}
+
+/**
+ * Stores a picture until its request has been answered.
+ * @returns its id.
+ * @throws {ServiceError} as {@link Blobs.lend}.
+ */
+export async function lendPicture(
+  request: FastifyRequest,
+  picture: Readable | Uint8Array,
+  service: JobService,
+): Promise<string> {
+  const lent = await service.blobs.lend(picture, pictureLimits);
+  picturesOf.get(request)!.add(lent);
+  return lent.blob.id;
+}
 
 /**
  * Stores a picture that a body holds.
@@ -14,19 +60,29 @@ import { asPictureOf } from "./form.js";
  * @throws {HttpError} 400 `invalid_image` for damaged base64, for anything but a picture, or for a missing blob; 413 for
  * one that is too large.
  */
-export async function storePicture(value: Json, param: string, service: JobService): Promise<string> {
+export async function storePicture(
+  value: Json,
+  param: string,
+  request: FastifyRequest,
+  service: JobService,
+): Promise<string> {
   try {
     if (isObject(value) && typeof value.blob === "string") return service.blobs.get(value.blob).id;
     const text = isObject(value) ? value.base64 : value;
-    const bytes = decodeBase64(String(text), param);
-    const { blob } = await service.blobs.put(bytes, {
-      bytes: limits.pictureBytes,
-      pixels: limits.picturePixels,
-    });
-    return blob.id;
+    return await lendPicture(request, decodeBase64(String(text), param), service);
   } catch (error) {
     throw asPictureOf(param, error);
   }
+}
+
+/** The refusal of a picture that is part of a larger body: it names the field, and 415 is for uploads alone. */
+export function asPictureOf(param: string, error: unknown): unknown {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (code === "unsupported_image" || code === "not_found")
+    return new HttpError(400, "invalid_image", message, { param, cause: error });
+  if (code === "image_too_large")
+    return new HttpError(413, "image_too_large", message, { param, cause: error });
+  return error;
 }
 
 const isObject = (value: Json): value is { readonly [name: string]: Json } =>

@@ -60,14 +60,18 @@ const isOptions = (value: unknown): value is JsonOptions =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Stores the pictures of a checked body. @throws {HttpError} for a picture that cannot be used. */
-export async function submissionOf(body: JobBody, service: JobService): Promise<Submission> {
-  const request: Record<string, Json> = { ...body.request };
+export async function submissionOf(
+  body: JobBody,
+  request: FastifyRequest,
+  service: JobService,
+): Promise<Submission> {
+  const options: Record<string, Json> = { ...body.request };
   for (const name of pictureNames(requestTables[body.kind]).map(toJsonName)) {
-    const value = request[name];
+    const value = options[name];
     if (value !== undefined && value !== null)
-      request[name] = { blob: await storePicture(value, `request.${name}`, service) };
+      options[name] = { blob: await storePicture(value, `request.${name}`, request, service) };
   }
-  const ready = { ...body, request };
+  const ready = { ...body, request: options };
   return { body: ready, bodyHash: hashOf(ready) };
 }
 

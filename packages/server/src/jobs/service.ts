@@ -30,10 +30,12 @@ import type { Preview } from "../history/live.js";
 import type { StreamEvent } from "../history/stream-event.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import { newId } from "../ledger/ids.js";
+import type { ImageRequestRecord } from "../ledger/image-requests.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
 import { mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
+import { requireEstimators } from "../requests/estimators.js";
 import { serviceErrorOf } from "../requests/failure.js";
 import { AllowedModels, bundledModel } from "../requests/models.js";
 import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
@@ -47,7 +49,7 @@ import { workloadOf } from "../work/workload.js";
 import { estimatorObjectOf, modelObjectOf } from "./models.js";
 import type { ServiceOptions } from "./settings.js";
 
-export type { BlobLimits, Blobs, StoredPicture } from "../blobs/blobs.js";
+export type { BlobLimits, Blobs, LentPicture, StoredPicture } from "../blobs/blobs.js";
 export type { StreamEvent } from "../history/stream-event.js";
 
 export interface SubmitOptions {
@@ -148,7 +150,7 @@ export class JobService {
     this.blobs = new Blobs(ledger, files);
     this.#dispatcher = new LocalDispatcher();
     this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
-    this.#upkeep = new Upkeep(tools, options);
+    this.#upkeep = new Upkeep({ ...tools, blobs: this.blobs }, options);
     this.#timers = [
       setInterval(() => void this.#maintain(), upkeepMs),
       setInterval(() => void this.#sweep(), sweepMs),
@@ -219,8 +221,8 @@ export class JobService {
   // ---------------------------------------------------------------- jobs
 
   /**
-   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found`, `invalid_image`, or the
-   *   code of an option.
+   * @throws {ServiceError} `queue_full`, `disk_full`, `idempotency_mismatch`, `model_not_found` (also for a depth estimator
+   *   that is not on this machine), `invalid_image`, or the code of an option.
    */
   async submit(
     body: JobBody,
@@ -231,6 +233,7 @@ export class JobService {
     const first = earlier();
     if (first) return { job: first, created: false };
     const { blobs, ...resolved } = resolveBody(body, this.#defaults);
+    requireEstimators(resolved, this.#defaults, this.#env);
     if (!(await this.#folder.reserve.restore())) throw diskFull();
     // Nothing waits from here on, so that two requests with the same key or for the last place cannot pass both.
     const meanwhile = earlier();
@@ -420,6 +423,14 @@ export class JobService {
     return this.get(id);
   }
 
+  /** Requests for images whose clients may come back. */
+  readonly imageRequests = {
+    all: (): readonly ImageRequestRecord[] => this.#ledger.imageRequests.all(),
+    put: (request: ImageRequestRecord): void =>
+      this.#ledger.write(() => this.#ledger.imageRequests.put(request)),
+    remove: (content: string): void => this.#ledger.write(() => this.#ledger.imageRequests.remove(content)),
+  } as const;
+
   // ---------------------------------------------------------------- what jobs made
 
   /**
@@ -478,7 +489,13 @@ export class JobService {
     signal?: AbortSignal,
   ): Promise<DepthAtOnce> {
     try {
-      const load = engineLoadOf(this.defaultLoad(), this.#defaults);
+      const given = this.defaultLoad();
+      requireEstimators(
+        { kind: "depth", request: { image: "given" }, load: given },
+        this.#defaults,
+        this.#env,
+      );
+      const load = engineLoadOf(given, this.#defaults);
       const job = { load, photo: picture, adjustments, encode: "npy" } as const;
       const result = await this.#engine.estimateDepth(job, signal && { signal });
       return { map: mapOf(result), inverse: result.inverse };

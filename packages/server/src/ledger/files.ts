@@ -27,15 +27,19 @@ export class Files {
     this.#database = database;
   }
 
-  /** Records an upload, or that it was uploaded again. @returns whether it is new. */
-  addBlob({ sha256, mime, width, height, bytes }: PictureFacts, now: number): boolean {
+  /**
+   * Records a picture, or that it came again.
+   * @param touchedAt when it was uploaded; 0 for one that came inside a request and stays only while a job uses it.
+   * @returns whether it is new.
+   */
+  addBlob({ sha256, mime, width, height, bytes }: PictureFacts, touchedAt: number): boolean {
     const known = this.findBlob(sha256) !== null;
     this.#database
       .prepare(
         `INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)`,
       )
-      .run(sha256, mime, width, height, bytes, now);
+      .run(sha256, mime, width, height, bytes, touchedAt);
     return !known;
   }
 
@@ -60,15 +64,32 @@ export class Files {
       .run(now, jobId);
   }
 
-  /** Forgets blobs that no job uses and that were last touched before a time. @returns their hashes. */
-  expireBlobs(before: number): readonly string[] {
+  /**
+   * Forgets blobs that no job uses and that were last touched before a time.
+   * @param kept hashes of some that stay all the same.
+   * @returns their hashes.
+   */
+  expireBlobs(before: number, kept: readonly string[] = []): readonly string[] {
     return this.#database
       .prepare(
         `DELETE FROM blobs WHERE touched_at < ?
-         AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.sha256 = blobs.sha256) RETURNING sha256`,
+         AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.sha256 = blobs.sha256)
+         AND sha256 NOT IN (SELECT value FROM json_each(?)) RETURNING sha256`,
       )
       .pluck()
-      .all(before) as string[];
+      .all(before, JSON.stringify(kept)) as string[];
+  }
+
+  /** Forgets a blob that came inside a request, unless a job uses it or it was uploaded. @returns whether it was forgotten. */
+  forgetLent(sha256: string): boolean {
+    return (
+      this.#database
+        .prepare(
+          `DELETE FROM blobs WHERE sha256 = ? AND touched_at = 0
+           AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.sha256 = blobs.sha256)`,
+        )
+        .run(sha256).changes > 0
+    );
   }
 
   addArtifact(jobId: string, artifact: ArtifactRecord): void {

@@ -2,6 +2,7 @@ import { type Connection, openDatabase } from "./database.js";
 import { Durations } from "./durations.js";
 import { Events } from "./events.js";
 import { Files } from "./files.js";
+import { ImageRequests } from "./image-requests.js";
 import { Jobs } from "./jobs.js";
 import { Settings } from "./settings.js";
 import { Workers } from "./workers.js";
@@ -18,6 +19,7 @@ export class Ledger {
   readonly workers: Workers;
   readonly settings: Settings;
   readonly durations: Durations;
+  readonly imageRequests: ImageRequests;
   readonly #onDiskFull: () => void;
 
   /**
@@ -34,6 +36,7 @@ export class Ledger {
     this.workers = new Workers(database);
     this.settings = new Settings(database);
     this.durations = new Durations(database);
+    this.imageRequests = new ImageRequests(database);
   }
 
   /**

@@ -113,4 +113,13 @@ export const migrations: readonly string[] = [
   -- How faithfully an image keeps the depth map, as JSON; null for files without a score.
   ALTER TABLE artifacts ADD COLUMN score TEXT;
   `,
+  `
+  -- Requests of OpenAI's clients, whose repeats get the jobs of the first one.
+  CREATE TABLE image_requests (
+    -- A hash of the request.
+    content TEXT PRIMARY KEY,
+    -- The ids of the jobs, as JSON.
+    jobs TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

@@ -6,7 +6,7 @@ import { reencode } from "mflux-depth/images";
 import type { JobEvent, JobObject } from "../contract/index.js";
 import type { Context } from "../http/context.js";
 import { errorBody } from "../http/error.js";
-import { EventStream } from "../http/event-stream.js";
+import type { EventStream } from "../http/event-stream.js";
 import { refusalFor } from "../http/refusal.js";
 import type { PreviewPicture } from "../jobs/service.js";
 import type { ImagesBody } from "./fields.js";
@@ -23,15 +23,11 @@ export interface ImageStreamOptions extends Context {
 
 /**
  * Streams the previews and images of jobs, one job after another.
- * @throws the signal's reason, or why a job has no image, after telling the client.
+ * @throws {HttpError} 503 if too many streams are open; the signal's reason, or why a job has no image, after telling the client.
  */
 export async function imageStream(options: ImageStreamOptions): Promise<void> {
-  const { reply, stopping, jobs } = options;
-  reply.hijack();
-  const headers = Object.fromEntries(
-    Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]),
-  );
-  const stream = new EventStream(reply.raw, { headers });
+  const { reply, stopping, streams, jobs } = options;
+  const stream = streams.open(reply);
   try {
     for (const id of jobs) await follow(id, stream, options);
   } catch (error) {

@@ -11,7 +11,6 @@ import { storePicture } from "../http/pictures.js";
 import { refusalFor } from "../http/refusal.js";
 import { hashOf } from "../http/submission.js";
 import { bestOfCount } from "../options/best-of.js";
-import { Attempts } from "./attempts.js";
 import {
   bodySchema,
   fieldOf,
@@ -24,6 +23,7 @@ import {
 } from "./fields.js";
 import { encodedImage, requireImage, stoppingRefusal } from "./image.js";
 import { imageStream } from "./image-stream.js";
+import { Repeats } from "./repeats.js";
 import { sizeOf } from "./size.js";
 
 /** The names of a route's events begin with it. */
@@ -31,8 +31,8 @@ type Operation = "image_generation" | "image_edit";
 
 export function openAiRoutes(app: FastifyInstance, context: Context): void {
   const { service, stopping, access } = context;
-  const attempts = new Attempts(service);
-  app.addHook("onClose", async () => attempts.close());
+  const repeats = new Repeats(service);
+  app.addHook("onClose", async () => repeats.close());
 
   add("/v1/images/generations", "image_generation", "createImage");
   add("/v1/images/edits", "image_edit", "createImageEdit");
@@ -79,9 +79,9 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     operation: Operation,
   ): Promise<FastifyReply> {
     const connected = whileConnected(reply);
-    const body = await prepared(request.body, operation);
+    const body = await prepared(request, operation);
     const isRepeat = Number(request.headers["x-stainless-retry-count"] ?? 0) > 0;
-    const { jobs, leave } = await attempts.join(hashOf({ operation, ...body }), isRepeat, () => start(body));
+    const { jobs, leave } = await repeats.join(hashOf({ operation, ...body }), isRepeat, () => start(body));
     const signal = AbortSignal.any([connected, stopping]);
     try {
       if (body.stream) await imageStream({ ...context, reply, signal, operation, body, jobs });
@@ -101,20 +101,23 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
   }
 
   /** The body with its pictures stored and its size known. */
-  async function prepared(fields: JsonOptions, operation: Operation): Promise<ImagesBody> {
-    const body = sortFields(fields);
-    const request: Record<string, Json> = { ...body.request };
-    if (operation === "image_edit" && request.image === undefined)
+  async function prepared(
+    request: FastifyRequest<{ Body: JsonOptions }>,
+    operation: Operation,
+  ): Promise<ImagesBody> {
+    const body = sortFields(request.body);
+    const options: Record<string, Json> = { ...body.request };
+    if (operation === "image_edit" && options.image === undefined)
       throw new HttpError(400, "missing", "image is missing; send the photo.", { param: "image" });
     for (const name of pictureFields) {
-      const value = request[name];
-      if (value !== undefined) request[name] = { blob: await storePicture(value, name, service) };
+      const value = options[name];
+      if (value !== undefined) options[name] = { blob: await storePicture(value, name, request, service) };
     }
-    const shape = (request.image ?? request.depth_image) as { blob: string } | undefined;
+    const shape = (options.image ?? options.depth_image) as { blob: string } | undefined;
     const photo = shape === undefined ? null : service.blobs.get(shape.blob);
     if (body.output_format === "png" && body.output_compression !== 100)
       throw invalidValue("output_compression", "output_compression is for jpeg and webp; PNG loses nothing.");
-    return { ...body, request: { ...request, ...sizeOf(body.size, request, photo) } };
+    return { ...body, request: { ...options, ...sizeOf(body.size, options, photo) } };
   }
 
   /** Waits for a job to end. @throws {HttpError} if it ends without an image; the signal's reason. */

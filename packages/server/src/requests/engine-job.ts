@@ -2,6 +2,7 @@ import type { EngineJob } from "mflux-depth/engine";
 import type { GenerateRequest, LoadOptions } from "mflux-depth/options";
 import type { JsonOptions } from "../contract/index.js";
 import type { JobRecord } from "../ledger/jobs.js";
+import { bestOfCount } from "../options/best-of.js";
 import { toJsonName, toOptionNames } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
 import type { Lora } from "./models.js";
@@ -53,4 +54,6 @@ export const engineJobOf = async (
 ): Promise<EngineJob> => ({
   load: engineLoadOf(job.load, defaults),
   request: await engineRequestOf(job, readBlob),
+  // Images are scored to be compared.
+  includeFidelity: bestOfCount(job.request) > 1,
 });

@@ -68,6 +68,7 @@ export class AllowedModels {
 
 /** A folder of the server's own settings is as private as the others: clients see the last part of its name. */
 const named = (model: string): AllowedModel =>
-  isAbsolute(model) || /^\.{1,2}[\\/]/.test(model)
-    ? { name: basename(model), folder: model }
-    : { name: model };
+  isPath(model) ? { name: basename(model), folder: model } : { name: model };
+
+/** Whether a model is named by the path of its folder or file; repositories have one slash inside. */
+export const isPath = (model: string): boolean => isAbsolute(model) || /^\.{1,2}[\\/]/.test(model);

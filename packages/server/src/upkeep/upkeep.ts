@@ -1,3 +1,4 @@
+import type { Blobs } from "../blobs/blobs.js";
 import type { FileStore } from "../blobs/file-store.js";
 import type { History } from "../history/history.js";
 import type { Ledger } from "../ledger/ledger.js";
@@ -12,6 +13,7 @@ export interface UpkeepOptions {
 }
 
 export interface UpkeepTools {
+  readonly blobs: Blobs;
   readonly ledger: Ledger;
   readonly history: History;
   readonly files: FileStore;
@@ -32,9 +34,9 @@ export class Upkeep {
 
   /** Deletes jobs and blobs whose time is over. @param now milliseconds since 1970. */
   run(now: number = Date.now()): void {
-    const { ledger } = this.#tools;
+    const { ledger, blobs } = this.#tools;
     const released = [...this.#deleteOld(now), ...this.#deleteLarge(now)];
-    released.push(...ledger.write(() => ledger.files.expireBlobs(now - dayMs)));
+    released.push(...ledger.write(() => ledger.files.expireBlobs(now - dayMs, blobs.lent)));
     this.collectFiles(released, now);
   }
 

@@ -6,7 +6,7 @@ import {
   type EngineResult,
   type PictureFidelity,
 } from "mflux-depth/engine";
-import { encodeMap, type GreyMap } from "mflux-depth/images";
+import { changeParameters, encodeMap, type GreyMap } from "mflux-depth/images";
 import type { FileStore, StoredFile } from "../blobs/file-store.js";
 import type { EventData, ScoreObject } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
@@ -101,7 +101,6 @@ export class Attempt {
       ...given,
       checkpoints: checkpointPolicy,
       includeDepthMap: true,
-      includeFidelity: seeds.length > 1,
       ...(previewEvery > 0 && { previews: { every: previewEvery, kind: "fast" } }),
     };
     using load = new Throttle<EventData["load"]>(loadMs, (data) =>
@@ -229,10 +228,30 @@ export class Attempt {
 
   /** Stores the last or only image, ranks it among the others, and ends the job. */
   async #keepImages(result: EngineResult): Promise<void> {
-    const images = [...this.#candidates(), imageFile(result, imageArtifact(1))]
-      .toSorted((a, b) => (a.score?.rmse ?? 0) - (b.score?.rmse ?? 0))
-      .map((image, index) => ({ ...image, name: imageArtifact(index + 1) }));
+    const last = imageFile(result, imageArtifact(1));
+    const candidates = this.#candidates();
+    const images = candidates.length > 0 ? await this.#ranked([...candidates, last]) : [last];
     await this.#keep([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
+  }
+
+  /** Sorts images by their scores, the best first, and writes their ranks into their parameters. */
+  async #ranked(images: readonly (MadeFile | ArtifactRecord)[]): Promise<readonly MadeFile[]> {
+    const { files } = this.#tools;
+    const sorted = images.toSorted((a, b) => a.score!.rmse - b.score!.rmse);
+    const ranked: MadeFile[] = [];
+    for (const [index, image] of sorted.entries()) {
+      const bytes = isStored(image) ? await files.read(image.sha256) : image.bytes;
+      const place = { rank: index + 1, candidates: sorted.length };
+      const { mime, width, height, seed, score } = image;
+      ranked.push({
+        ...{ name: imageArtifact(index + 1), mime, width, height, seed, score },
+        bytes: await changeParameters(bytes, ({ fidelity, ...others }) => ({
+          ...others,
+          fidelity: { ...(fidelity as PictureFidelity), ...place },
+        })),
+      });
+    }
+    return ranked;
   }
 
   // ---------------------------------------------------------------- checkpoints

@@ -5,15 +5,17 @@ import { describe, type TestContext, test } from "node:test";
 import { crc32, deflateSync } from "node:zlib";
 import { Blobs } from "../../src/blobs/blobs.js";
 import { FileStore } from "../../src/blobs/file-store.js";
+import type { Ledger } from "../../src/ledger/ledger.js";
 import { newReserve, temporaryFolder } from "../support/folder.js";
-import { newLedger } from "../support/ledger.js";
+import { newJob, newLedger } from "../support/ledger.js";
 import { photo } from "../support/pictures.js";
 
-async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore }> {
+async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore; ledger: Ledger }> {
   const folder = temporaryFolder(t);
   const files = new FileStore(join(folder, "files"), newReserve(t));
   await files.open();
-  return { blobs: new Blobs(newLedger(t, folder), files), files };
+  const ledger = newLedger(t, folder);
+  return { blobs: new Blobs(ledger, files), files, ledger };
 }
 
 /** A small file that says it has 20,000 × 6,000 pixels. */
@@ -96,4 +98,47 @@ describe("uploaded pictures", () => {
       const { blobs } = await newBlobs(t);
       assert.throws(() => blobs.get(id), { code: "not_found" });
     });
+});
+
+describe("a picture that came inside a request", () => {
+  test("is there while someone holds it", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    const first = await blobs.lend(photo());
+    const second = await blobs.lend(photo());
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    assert.deepEqual(Buffer.from((await blobs.open(second.blob.id)).bytes), Buffer.from(photo()));
+    second[Symbol.dispose]();
+    assert.throws(() => blobs.get(second.blob.id), { code: "not_found" });
+    assert.deepEqual(await files.list(), []);
+  });
+
+  test("stays for a job that uses it", async (t) => {
+    const { blobs, ledger } = await newBlobs(t);
+    const lent = await blobs.lend(photo());
+    const job = newJob();
+    ledger.write(() => {
+      ledger.jobs.insert(job);
+      ledger.files.useBlob(job.id, lent.blob.id.replace("sha256-", ""));
+    });
+    lent[Symbol.dispose]();
+    assert.deepEqual(blobs.get(lent.blob.id), lent.blob);
+  });
+
+  test("stays if it was uploaded too, before or meanwhile", async (t) => {
+    const { blobs } = await newBlobs(t);
+    for (const upload of ["before", "meanwhile"]) {
+      if (upload === "before") await blobs.put(photo());
+      const lent = await blobs.lend(photo());
+      if (upload === "meanwhile") await blobs.put(photo());
+      lent[Symbol.dispose]();
+      assert.deepEqual(blobs.get(lent.blob.id), lent.blob, upload);
+    }
+  });
+
+  test("leaves nothing if it is refused", async (t) => {
+    const { blobs, files } = await newBlobs(t);
+    await assert.rejects(blobs.lend(Buffer.from("text")), { code: "unsupported_image" });
+    assert.deepEqual([await files.list(), blobs.lent], [[], []]);
+  });
 });

@@ -186,6 +186,15 @@ test("guessing is slowed down, and sessions go on", async () => {
   assert.equal((await raw(server, { headers: { cookie } })).status, 200);
 });
 
+test("a guesser behind a proxy of this machine slows down nobody else", async () => {
+  const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
+  const ask = (caller: string, bearer: string) =>
+    raw(server, { headers: { authorization: `Bearer ${bearer}`, "x-forwarded-for": caller } });
+  for (let i = 0; i < 40; i++) await ask("192.0.2.1", "guess");
+  assert.equal((await ask("192.0.2.1", token)).status, 429);
+  assert.equal((await ask("192.0.2.2", token)).status, 200);
+});
+
 test("every answer has the headers that protect browsers", async () => {
   for (const path of ["/v1/queue", "/v1/none", "/livez", "/", "/v1/jobs?x=1"]) {
     const { headers } = await raw(open, { path });

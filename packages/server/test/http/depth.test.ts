@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { JobObject, JobPage, PlanObject } from "../../src/contract/index.js";
-import { errorOf, jobBody, photo, TestServer } from "../support/server.js";
+import { errorOf, gone, jobBody, photo, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
 const { width, height } = await sharp(photo).metadata();
@@ -51,6 +51,12 @@ describe("depth at once", () => {
     const form = new FormData();
     form.set("image", new Blob([photo]), "photo.png");
     assert.deepEqual(await bytesOf(await depth("", form)), await bytesOf(await depth()));
+  });
+
+  test("leaves no picture behind", async () => {
+    const unseen = await sharp(photo).negate().png().toBuffer();
+    await bytesOf(await depth("", unseen));
+    await gone(server, unseen);
   });
 
   test("leaves no job behind", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { depthMap, errorOf, type JobChanges, jobBody, TestServer } from "../support/server.js";
+import sharp from "sharp";
+import { depthMap, errorOf, gone, type JobChanges, jobBody, photo, TestServer } from "../support/server.js";
 
 const server = await TestServer.start({ argv: ["--max-queue", "2"] });
 
@@ -297,6 +298,15 @@ describe("a method that a path does not have", () => {
       const { status, headers, error } = await errorOf(await server.fetch(path, { method }));
       assert.deepEqual([status, headers.get("allow"), error.code], [405, allow, "method_not_allowed"]);
     });
+});
+
+test("a refused form leaves no picture behind", async () => {
+  const unseen = await sharp(photo).flop().png().toBuffer();
+  const form = new FormData();
+  form.set("image", new Blob([unseen]), "photo.png");
+  form.set("job", JSON.stringify({ kind: "generate", request: { prompt: "x", steps: -1 } }));
+  assert.equal((await server.fetch("/v1/jobs", { method: "POST", body: form })).status, 400);
+  await gone(server, unseen);
 });
 
 test("a full queue answers 429 and when to try again", async () => {

@@ -3,11 +3,20 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { parametersIn } from "mflux-depth/images";
 import type { JobEvent, JobObject } from "../../src/contract/index.js";
 import { JobService } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
 import { hashOfPixels } from "../support/png.js";
-import { eventOf, generation, killEngine, openService, story, submitted } from "../support/service.js";
+import {
+  emptyCache,
+  eventOf,
+  generation,
+  killEngine,
+  openService,
+  story,
+  submitted,
+} from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
 
 /** Three images, each of which takes more than a second. */
@@ -50,6 +59,11 @@ describe("a job that makes several images", () => {
       assert.equal((await service.image(id, index + 1)).sha256, sha256);
     }
     assert.equal((await service.depthMap(id)).width, 64);
+    for (const [index, { score }] of job.images.entries()) {
+      const { fidelity } = (await parametersIn((await service.image(id, index + 1)).bytes))!;
+      const expected = { ...score, depth_model: "tiny-world", rank: index + 1, candidates: 3 };
+      assert.deepEqual(fidelity, expected);
+    }
   });
 
   test("makes the images that jobs with the same seeds make alone", async (t) => {
@@ -121,15 +135,18 @@ describe("a job that makes several images", () => {
     );
   });
 
-  test("fails before its first image when the judge is missing, and says which it is", async (t) => {
+  test("is refused when the judge is not on this machine, with the command that downloads it", async (t) => {
     const model = join(temporaryFolder(t), "own-world");
     cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
       recursive: true,
     });
-    const service = await openService(t, { load: { model }, env: { ...process.env, HF_HUB_OFFLINE: "1" } });
-    const { state, error, step } = await service.finished(await submitted(service, { best_of: 2 }));
-    assert.deepEqual([state, error!.code, step], ["failed", "model_not_found", 0]);
-    assert.match(error!.message, /Depth-Anything-V2-Small-hf/);
+    const service = await openService(t, { load: { model }, env: emptyCache(t) });
+    await assert.rejects(submitted(service, { best_of: 2 }), {
+      code: "model_not_found",
+      param: "request.best_of",
+      message: /leave best_of out, .*--depth-model depth-anything\/Depth-Anything-V2-Small-hf\)\.$/,
+    });
+    await service.cancel(await submitted(service));
   });
 
   for (const count of [0, 101, 1.5])

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { photo } from "../support/pictures.js";
-import { eventOf, generation, openService, submitted } from "../support/service.js";
+import { emptyCache, eventOf, generation, openService, submitted } from "../support/service.js";
 
 const spread = (values: Float32Array): readonly [number, number] => [
   values.reduce((least, value) => Math.min(least, value)),
@@ -38,6 +38,40 @@ describe("depth at once", () => {
   test("refuses anything but a picture", async (t) => {
     const service = await openService(t);
     await assert.rejects(service.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
+  });
+});
+
+describe("without the depth estimator on this machine", () => {
+  const missing = { depthModel: "nobody/absent" };
+  const refusal = (message: RegExp) => ({ code: "model_not_found", param: "load.depth_model", message });
+
+  test("a generation from a photo is refused, with what helps", async (t) => {
+    const service = await openService(t, {
+      load: { model: "tiny-world", ...missing },
+      env: emptyCache(t),
+    });
+    const { blob } = await service.blobs.put(photo());
+    const { request } = await generation(service);
+    const { depth_image: map, ...others } = request;
+    await assert.rejects(
+      service.submit({ kind: "generate", request: { ...others, image: { blob: blob.id } } }),
+      refusal(
+        /^The depth estimator nobody\/absent is not on .*: send a depth_image, choose another depth_model,/,
+      ),
+    );
+    const both = { ...others, image: { blob: blob.id }, depth_image: map! };
+    assert.equal((await service.submit({ kind: "generate", request: both })).created, true);
+  });
+
+  test("a job of kind depth and depth at once are refused", async (t) => {
+    const service = await openService(t, {
+      load: { model: "tiny-world", ...missing },
+      env: emptyCache(t),
+    });
+    const { blob } = await service.blobs.put(photo());
+    const expected = refusal(/is not on the server's machine: choose another depth_model, or download/);
+    await assert.rejects(service.submit({ kind: "depth", request: { image: { blob: blob.id } } }), expected);
+    await assert.rejects(service.depth(photo(), {}), expected);
   });
 });
 

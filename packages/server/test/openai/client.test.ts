@@ -24,6 +24,11 @@ const jobs = async (): Promise<JobPage> => {
   return JSON.parse(body);
 };
 
+const openStreams = async (): Promise<number> => {
+  const { body } = await raw(server, { path: "/metrics", headers: { authorization: `Bearer ${token}` } });
+  return Number(/^mflux_depth_sse_clients (\d+)/m.exec(body)![1]);
+};
+
 describe("images.generate", () => {
   test("returns an image of the size and format asked for", async () => {
     const { data, created } = await client.images.generate({ ...small, output_format: "webp", ...ours });
@@ -106,7 +111,9 @@ describe("images.generate", () => {
       ...{ steps: 6 },
     });
     const events = [];
+    const streams = await openStreams();
     for await (const event of stream) events.push(event);
+    assert.equal(streams, 1);
     const partial = events.filter((event) => event.type === "image_generation.partial_image");
     assert.deepEqual(
       partial.map((event) => event.partial_image_index),

@@ -3,12 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "../../src/contract/index.js";
 
@@ -28,6 +30,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A data folder from before; a new one otherwise. */
   readonly data?: string;
+  /** The port to listen on; a free one otherwise. */
+  readonly port?: number;
 }
 
 /** A folder that is removed after the tests of the file. */
@@ -35,6 +39,15 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "mflux-depth-server-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Waits until a picture that came inside a request is gone from a server's data folder. */
+export async function gone(server: TestServer, picture: Uint8Array): Promise<void> {
+  const sha256 = createHash("sha256").update(picture).digest("hex");
+  const path = join(server.data, "files", sha256.slice(0, 2), sha256);
+  for (const deadline = Date.now() + 60_000; existsSync(path); await sleep(20))
+    assert.ok(Date.now() < deadline, "the picture is still there");
+  assert.equal((await server.fetch(`/v1/blobs/sha256-${sha256}`)).status, 404);
 }
 
 export class TestServer {
@@ -57,10 +70,11 @@ export class TestServer {
     argv = [],
     env = {},
     data = temporaryFolder(),
+    port = 0,
   }: StartOptions = {}): Promise<TestServer> {
     const child = spawn(
       process.execPath,
-      [bin, "serve", "--port", "0", "--data", data, ...fastModel, ...argv],
+      [bin, "serve", "--port", String(port), "--data", data, ...fastModel, ...argv],
       {
         env: { ...process.env, HF_HUB_OFFLINE: "1", ...env },
         stdio: ["ignore", "pipe", "pipe"],

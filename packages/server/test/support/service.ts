@@ -17,6 +17,12 @@ export async function openService(
   return service;
 }
 
+/** The environment of a machine without downloaded models. */
+export const emptyCache = (t: TestContext): NodeJS.ProcessEnv => ({
+  ...process.env,
+  HF_HUB_CACHE: temporaryFolder(t),
+});
+
 /** A generation that takes a second at most, unless options make it larger. */
 export async function generation(service: JobService, options: JsonOptions = {}): Promise<JobBody> {
   const { blob } = await service.blobs.put(depthMap());

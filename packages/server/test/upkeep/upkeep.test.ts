@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { Blobs } from "../../src/blobs/blobs.js";
 import { FileStore } from "../../src/blobs/file-store.js";
 import { History } from "../../src/history/history.js";
 import type { Ledger } from "../../src/ledger/ledger.js";
@@ -9,6 +10,7 @@ import { Upkeep, type UpkeepOptions } from "../../src/upkeep/upkeep.js";
 import { Checkpoints } from "../../src/work/checkpoints.js";
 import { newReserve, temporaryFolder } from "../support/folder.js";
 import { newJob, newLedger } from "../support/ledger.js";
+import { photo } from "../support/pictures.js";
 
 const dayMs = 86_400_000;
 const now = 100 * dayMs;
@@ -18,6 +20,7 @@ class Kept {
   readonly ledger: Ledger;
   readonly history: History;
   readonly files: FileStore;
+  readonly blobs: Blobs;
   readonly checkpoints: Checkpoints;
 
   private constructor(t: TestContext, folder: string) {
@@ -26,6 +29,7 @@ class Kept {
     this.history = new History(this.ledger);
     t.after(() => this.history.close());
     this.files = new FileStore(join(folder, "files"), reserve);
+    this.blobs = new Blobs(this.ledger, this.files);
     this.checkpoints = new Checkpoints(join(folder, "checkpoints"), reserve);
   }
 
@@ -139,6 +143,17 @@ describe("upkeep", () => {
     new Upkeep(kept, {}).run(now + 2);
     assert.equal(existsSync(path), false, "after a day");
     assert.equal(kept.ledger.files.findBlob(sha256), null);
+  });
+
+  test("keeps a picture while a request holds it, and deletes what a killed process held", async (t) => {
+    const kept = await Kept.make(t);
+    const { blob } = await kept.blobs.lend(photo());
+    const hash = blob.id.replace("sha256-", "");
+    kept.upkeep();
+    assert.notEqual(kept.ledger.files.findBlob(hash), null);
+    const next = new Upkeep({ ...kept, blobs: new Blobs(kept.ledger, kept.files) }, {});
+    next.run(now);
+    assert.equal(existsSync(kept.files.pathOf(hash)), false);
   });
 
   test("keeps a blob that was uploaded again", async (t) => {

@@ -8,7 +8,6 @@ export { type DepthField, type FieldOrigin, makeField } from "./field/depth-fiel
 export { isNeutral, type Levels, neutralLevels } from "./field/levels.js";
 export { fieldFromNpy } from "./field/npy.js";
 export { encodeDepth } from "./field/png16.js";
-export { looksInverted } from "./field/polarity.js";
 export type { Size } from "./field/rectangle.js";
 export type { PictureKind } from "./pictures/classify.js";
 export { classifyPicture, decodePicture } from "./pictures/decode.js";

@@ -6,6 +6,9 @@ const extensions: Readonly<Record<string, string>> = {
   "image/webp": "webp",
 };
 
+/** Words without spaces can be long; file systems take 255 bytes, and characters have up to four. */
+const longest = 48;
+
 /** A file name for a job's image: the first words of its prompt and the seed. */
 export function fileNameOf({ request, seed, image }: Pick<JobObject, "request" | "seed" | "image">): string {
   const words = String(request.prompt ?? "")
@@ -15,6 +18,7 @@ export function fileNameOf({ request, seed, image }: Pick<JobObject, "request" |
     .split(" ")
     .slice(0, 6)
     .join("-");
+  const short = [...words].slice(0, longest).join("");
   const extension = extensions[image?.mime ?? ""] ?? "png";
-  return `${[words || "image", seed].filter((part) => part !== null).join("-")}.${extension}`;
+  return `${[short || "image", seed].filter((part) => part !== null).join("-")}.${extension}`;
 }

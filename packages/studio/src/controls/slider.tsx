@@ -26,6 +26,9 @@ export function Slider(props: SliderProps) {
   const { id, label, hint, value, fallback, range, limits = range, step, unit, onValue, onReset } = props;
   const clamp = (number: number, { min, max }: { min: number; max: number }): number =>
     Math.min(max, Math.max(min, number));
+  /** A number as it was typed: whole where the steps are. */
+  const taken = (number: number): number =>
+    clamp(Number.isInteger(step) ? Math.round(number) : number, limits);
   const shareOf = (number: number): number =>
     (clamp(number, range) - range.min) / (range.max - range.min || 1);
   return (
@@ -45,8 +48,8 @@ export function Slider(props: SliderProps) {
           onChange={({ currentTarget }) => {
             const typed = currentTarget.valueAsNumber;
             if (Number.isNaN(typed)) onReset();
-            else onValue(clamp(typed, limits));
-            currentTarget.value = String(Number.isNaN(typed) ? fallback : clamp(typed, limits));
+            else onValue(taken(typed));
+            currentTarget.value = String(Number.isNaN(typed) ? fallback : taken(typed));
           }}
         />
         {unit && <span class="quiet">{unit}</span>}

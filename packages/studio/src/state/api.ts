@@ -1,5 +1,5 @@
 /*
- * The server's interface, as functions. Only the session and the sample scenes have requests of their own.
+ * The server's interface, as functions. Only the session has requests of its own.
  */
 import type {
   BlobObject,
@@ -58,21 +58,37 @@ async function send(path: string, options: Options = {}): Promise<Response> {
 
 /** The error of an answer; an answer of something in between, such as a proxy, has none of ours. */
 async function errorOf(response: Response): Promise<ErrorObject> {
-  const text = await response.text();
+  const answer = await response.json().catch(() => null);
+  const error = (answer as { error?: Partial<ErrorObject> } | null)?.error;
+  if (typeof error?.message === "string") return error as ErrorObject;
+  return {
+    message: `${response.status} ${response.statusText}`,
+    type: "server_error",
+    param: null,
+    code: "unreadable_answer",
+  };
+}
+
+const read = <T>(path: string, options?: Options): Promise<T> =>
+  receive(path, options, (response) => response.json() as Promise<T>);
+
+/** Sends a request and reads the answer to its end, where a connection can still break. */
+async function receive<T>(
+  path: string,
+  options: Options | undefined,
+  take: (response: Response) => Promise<T>,
+): Promise<T> {
+  const response = await send(path, options);
   try {
-    return (JSON.parse(text) as { error: ErrorObject }).error;
-  } catch {
-    return {
-      message: `${response.status} ${response.statusText}`,
-      type: "server_error",
-      param: null,
-      code: "unreadable_answer",
-    };
+    return await take(response);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ServerAwayError(String(error));
   }
 }
 
-const read = async <T>(path: string, options?: Options): Promise<T> =>
-  (await send(path, options)).json() as Promise<T>;
+const bytesOf = (response: Response): Promise<ArrayBuffer> => response.arrayBuffer();
+const fileOf = (response: Response): Promise<Blob> => response.blob();
 
 const job = (id: string): string => `/v1/jobs/${encodeURIComponent(id)}`;
 
@@ -127,24 +143,25 @@ export const api = {
       ...(signal && { signal }),
     }),
   /** The bytes of a picture that was uploaded. */
-  blob: async (id: string) => (await send(`/v1/blobs/${id}`)).blob(),
+  blob: (id: string) => receive(`/v1/blobs/${id}`, undefined, fileOf),
   /** The luminance of a picture that was uploaded, as `.npy`. */
-  blobMap: async (id: string, signal: AbortSignal) =>
-    (await send(`/v1/blobs/${id}/map`, { signal })).arrayBuffer(),
+  blobMap: (id: string, signal: AbortSignal) => receive(`/v1/blobs/${id}/map`, { signal }, bytesOf),
   /** The estimator's own inverse depth of a photo, as `.npy`. */
-  rawDepth: async (photo: Blob, signal: AbortSignal) =>
-    (
-      await send("/v1/depth?format=npy&raw=true", {
+  rawDepth: (photo: Blob, signal: AbortSignal) =>
+    receive(
+      "/v1/depth?format=npy&raw=true",
+      {
         method: "POST",
         body: photo,
         headers: { "content-type": photo.type || "application/octet-stream" },
         signal,
-      })
-    ).arrayBuffer(),
-  /** The bytes behind an address in a job. */
-  file: async (url: string) => (await send(url)).blob(),
+      },
+      bytesOf,
+    ),
+  /** The bytes behind an address: one in a job, or one of the page itself. */
+  file: (url: string) => receive(url, undefined, fileOf),
   /** A job's depth map, as `.npy`. */
-  jobDepth: async (url: string) => (await send(`${url}?format=npy`)).arrayBuffer(),
+  jobDepth: (url: string) => receive(`${url}?format=npy`, undefined, bytesOf),
 } as const;
 
 /** The address of a job's picture as a thumbnail of a width in pixels. */

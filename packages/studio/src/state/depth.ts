@@ -2,9 +2,13 @@
  * The depth that the person looks at and paints: estimated from the photo or given, and kept with its strokes.
  */
 import { computed, effect, signal, untracked } from "@preact/signals";
+import { looksInverted as looksInvertedMap } from "mflux-depth/depth/polarity";
 import { type DepthField, DepthPainting, decodePicture, fieldFromNpy } from "../canvas/index.js";
-import { api, RefusedError, ServerAwayError } from "./api.js";
+import { api, ServerAwayError } from "./api.js";
+import { release } from "./bitmaps.js";
 import { draft, mainPicture } from "./draft.js";
+import { attempt } from "./failures.js";
+import { isGone } from "./jobs.js";
 import { fileOf, paintingName, uploadAgain } from "./pictures.js";
 import { files } from "./storage.js";
 
@@ -34,21 +38,52 @@ export function isPainted(): boolean {
   return value.state === "ready" && (value.restored || value.painting.painted);
 }
 
+/** Whether a given map looks as if white meant far. Estimates are what their estimator found. */
+export const looksInverted = computed<boolean>(() => {
+  void strokes.value;
+  const { value } = depth;
+  if (value.state !== "ready" || draft.value.map === null) return false;
+  const { width, height, values } = value.painting.field;
+  return looksInvertedMap({ width, height, channels: 1, data: values });
+});
+
+/** Whether strokes on the draft's depth are kept, also before they have been read. */
+export async function hasKeptStrokes(): Promise<boolean> {
+  return source.value !== null && (await files.get(paintingName(source.value))) !== null;
+}
+
+/** The depth once it has been found, or could not be. */
+export function settledDepth(): Promise<DepthState> {
+  return new Promise((resolve) => {
+    const stop = effect(() => {
+      const { value } = depth;
+      if (value.state === "loading") return;
+      resolve(value);
+      queueMicrotask(() => stop());
+    });
+  });
+}
+
 /** The upload whose depth is shown. Other changes of the draft leave it, and so the painting, alone. */
 const source = computed<string | null>(() => (draft.value.map ?? draft.value.photo)?.id ?? null);
 const photoId = computed<string | null>(() => mainPicture(draft.value)?.id ?? null);
 
 const attempts = signal(0);
 
-/** Loads the depth again after a failure. */
+/** Loads the depth again. */
 export function retryDepth(): void {
   attempts.value += 1;
+}
+
+/** Loads the depth again if that has failed. */
+export function retryFailedDepth(): void {
+  if (depth.value.state === "failed") retryDepth();
 }
 
 /** Throws the strokes away. */
 export async function resetPainting(): Promise<void> {
   if (!source.value) return;
-  await files.put(paintingName(source.value), null);
+  await files.put(paintingName(source.value), undefined);
   retryDepth();
 }
 
@@ -65,6 +100,7 @@ export function followPictures(): () => void {
   const stopPhoto = effect(() => {
     const id = photoId.value;
     let current = true;
+    release(photoBitmap.peek());
     photoBitmap.value = null;
     if (id)
       void fileOf(id)
@@ -72,6 +108,7 @@ export function followPictures(): () => void {
         .then(
           (bitmap) => {
             if (current) photoBitmap.value = bitmap;
+            else bitmap.close();
           },
           // The depth says what is wrong with the picture.
           () => undefined,
@@ -97,7 +134,7 @@ async function load(id: string, given: boolean, signal: AbortSignal): Promise<vo
       // The stroke has not ended.
       if (region !== null && painting.isStroking) return;
       strokes.value += 1;
-      void files.put(paintingName(id), painting.painted || kept ? painting.field : null);
+      attempt(files.put(paintingName(id), painting.painted || kept ? painting.field : undefined));
     });
     depth.value = { state: "ready", painting, restored: kept !== null };
   } catch (error) {
@@ -112,7 +149,7 @@ async function readField(id: string, given: boolean, signal: AbortSignal): Promi
   try {
     return fieldFromNpy(await api.blobMap(id, signal), "given");
   } catch (error) {
-    if (!(error instanceof RefusedError && error.status === 404)) throw error;
+    if (!isGone(error)) throw error;
     await uploadAgain(id);
     return fieldFromNpy(await api.blobMap(id, signal), "given");
   }

@@ -20,6 +20,8 @@ export interface Draft {
   readonly photo: Picture | null;
   /** A depth map that was given; without one, depth is estimated from the photo. */
   readonly map: Picture | null;
+  /** Whether the person has said that the given map is as it should be, although it looks inverted. */
+  readonly trusted: boolean;
   readonly levels: Levels;
   readonly prompt: string;
   /** Options of the request that the person set. */
@@ -34,6 +36,7 @@ export interface Draft {
 const emptyDraft: Draft = {
   photo: null,
   map: null,
+  trusted: false,
   levels: neutralLevels,
   prompt: "",
   request: {},
@@ -47,6 +50,16 @@ const name = "draft";
 export const draft = signal<Draft>({ ...emptyDraft, ...recall<Partial<Draft>>(name) });
 
 effect(() => remember(name, draft.value));
+
+/** What the draft is prepared from, and what belongs to it alone. */
+export type Sources = Pick<Draft, "photo" | "map" | "trusted" | "levels">;
+
+/** Other pictures, as they are. */
+export const withPictures = (pictures: Pick<Draft, "photo" | "map">): Sources => ({
+  ...pictures,
+  trusted: false,
+  levels: neutralLevels,
+});
 
 export const edit = (changes: Partial<Draft>): void => {
   draft.value = { ...draft.value, ...changes };

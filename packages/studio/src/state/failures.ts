@@ -7,12 +7,12 @@ import { RefusedError, ServerAwayError } from "./api.js";
 /** Why the last action failed, until the person has read it. */
 export const failure = signal<"away" | { readonly message: string } | null>(null);
 
-/** Carries out what a person asked for, and tells them if it fails. */
+/** Carries out what a person asked for, and tells them if it fails. Errors of the page itself also go to the console. */
 export function attempt(action: Promise<unknown>): void {
   failure.value = null;
   action.catch((error: unknown) => {
     if (error instanceof ServerAwayError) failure.value = "away";
-    else if (error instanceof RefusedError) failure.value = { message: error.message };
-    else throw error;
+    else failure.value = { message: error instanceof Error ? error.message : String(error) };
+    if (!(error instanceof ServerAwayError || error instanceof RefusedError)) console.error(error);
   });
 }

@@ -13,8 +13,8 @@ import {
 } from "../canvas/index.js";
 import { api, RefusedError, ServerAwayError } from "./api.js";
 import { capabilities, requestFields, usualArea } from "./capabilities.js";
-import { depth, isPainted, photoBitmap } from "./depth.js";
-import { draft, edit, mainPicture } from "./draft.js";
+import { hasKeptStrokes, isPainted, photoBitmap, settledDepth } from "./depth.js";
+import { type Draft, draft, edit, mainPicture } from "./draft.js";
 import { fieldNamed } from "./fields.js";
 import { newId } from "./ids.js";
 import { imagesWanted } from "./images.js";
@@ -23,6 +23,7 @@ import { learn } from "./jobs.js";
 import { fileOf, uploadAgain } from "./pictures.js";
 import { show, showsGrid } from "./shown.js";
 import { chosenSize, needsFrame, type Size } from "./size.js";
+import { resyncs } from "./stream.js";
 
 /** The size of the next image. */
 export const size = computed<Size>(() =>
@@ -79,6 +80,8 @@ const planned = computed<string | null>(() => {
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {
   return effect(() => {
+    // A server that was away has not answered.
+    void resyncs.value;
     if (planned.value === null) {
       plan.value = { state: "none" };
       return;
@@ -108,6 +111,12 @@ export function followPlan(): () => void {
 
 // Submitting.
 
+/** How many characters the prompt has too many; 0 for one that the server takes. */
+export const promptExcess = computed<number>(() => {
+  const most = capabilities.value?.limits.prompt_characters ?? Number.POSITIVE_INFINITY;
+  return Math.max(0, [...draft.value.prompt.trim()].length - most);
+});
+
 /** Why the last attempt to submit failed; null when it did not. */
 export const submitError = signal<SubmitError | null>(null);
 export type SubmitError = "away" | { readonly message: string; readonly param: string | null };
@@ -123,7 +132,7 @@ export const retry = (id: string): Promise<void> => submitAndShow(async () => [a
 
 /** Jobs of a grid that varies the seed. */
 const variations = 4;
-const largestSeed = 2 ** 32 - 1;
+export const largestSeed = 2 ** 32 - 1;
 
 /** A seed that nobody chose. 0 would let the server draw one. */
 export const randomSeed = (): number => 1 + Math.floor(Math.random() * largestSeed);
@@ -169,15 +178,28 @@ async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> 
   }
 }
 
+/** The draft at the moment of the click. */
+interface Prepared {
+  readonly draft: Draft;
+  readonly size: Size;
+  readonly framed: boolean;
+  readonly steps: number;
+}
+
 async function submitDraft(): Promise<JobObject> {
-  const current = draft.value;
+  // The person may go on changing it meanwhile.
+  const now: Prepared = {
+    draft: draft.value,
+    size: size.value,
+    framed: isFramed.value,
+    steps: steps.value,
+  };
+  const current = now.draft;
   const submit = async (): Promise<JobObject> => {
     const body = jobBody({
-      draft: current,
-      pictures: await preparePictures(),
-      size: size.value,
+      ...now,
+      pictures: await preparePictures(now),
       prompt: current.prompt.trim(),
-      steps: steps.value,
     });
     const job = await api.submit(body, keyOf(body));
     unanswered = null;
@@ -210,26 +232,26 @@ const describe = (error: unknown): SubmitError => {
 };
 
 /** Uploads what has to differ from the draft's own pictures: painted, cropped or padded ones. */
-async function preparePictures(): Promise<PreparedPictures> {
-  const current = draft.value;
+async function preparePictures({
+  draft: current,
+  size: target,
+  framed,
+}: Prepared): Promise<PreparedPictures> {
   const own = picturesOf(current);
-  if (depth.value.state !== "ready" || (!isPainted() && !isFramed.value)) return own;
-  const { painting } = depth.value;
-  const framed = isFramed.value;
-  const field = framed
-    ? framedField(painting.field, frameFor(painting.field, size.value, current.fit))
-    : painting.field;
+  const frameOf = (picture: Size): Frame => frameFor(picture, target, current.fit);
+  // Neither strokes of an earlier visit nor the frame are forgotten because the depth is still being found.
+  const found = framed || isPainted() || (await hasKeptStrokes()) ? await settledDepth() : null;
+  const photo = current.photo && framed ? await framedPhoto(current.photo.id, frameOf) : own.photo;
+  if (found?.state !== "ready" || !(framed || isPainted())) return { ...own, photo };
+  const { painting } = found;
+  const field = framed ? framedField(painting.field, frameOf(painting.field)) : painting.field;
   const map = await api.upload(await encodeDepth(field, painting.statistics, current.levels));
-  return {
-    photo: current.photo && framed ? await framedPhoto(current.photo.id) : own.photo,
-    map: map.id,
-    levelled: true,
-  };
+  return { photo, map: map.id, levelled: true };
 }
 
-async function framedPhoto(id: string): Promise<string> {
+async function framedPhoto(id: string, frameOf: (picture: Size) => Frame): Promise<string> {
   const bitmap = await decodePicture(await fileOf(id));
-  const file = await renderFrame(bitmap, frameFor(bitmap, size.value, draft.value.fit));
+  const file = await renderFrame(bitmap, frameOf(bitmap));
   bitmap.close();
   return (await api.upload(file)).id;
 }

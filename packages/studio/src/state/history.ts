@@ -3,8 +3,9 @@
  */
 import type { JobObject } from "@mflux-depth/server/contract";
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
-import { api, RefusedError } from "./api.js";
-import { forget, jobs, learn } from "./jobs.js";
+import { api } from "./api.js";
+import { attempt } from "./failures.js";
+import { forget, isGone, jobs, learn } from "./jobs.js";
 
 /** Words to find in prompts. */
 export const query = signal("");
@@ -43,12 +44,12 @@ export const history = computed<readonly JobObject[]>(() => {
   return listed.filter(({ id, created_at }) => ids.has(id) || created_at >= oldest).sort(newestFirst);
 });
 
-const pageSize = 40;
+const pageSize = { first: 40, most: 200 };
 /** Answers to earlier questions are dropped. */
 let question = 0;
 
 /** Reads the next page, if there is one and none is being read. */
-export async function readMore(): Promise<void> {
+export async function readMore(limit = pageSize.first): Promise<void> {
   const { cursor } = pages.value;
   if (reading.value || cursor === null) return;
   reading.value = true;
@@ -57,7 +58,7 @@ export async function readMore(): Promise<void> {
     const page = await api.jobs({
       query: query.value,
       starred: starredOnly.value,
-      limit: pageSize,
+      limit,
       ...(cursor !== undefined && { cursor }),
     });
     if (mine !== question) return;
@@ -73,14 +74,15 @@ export async function readMore(): Promise<void> {
   }
 }
 
-/** Forgets the pages and reads the first again. */
+/** Forgets the pages and reads as many jobs again, so that the filmstrip stays where it was scrolled to. */
 export async function rereadHistory(): Promise<void> {
+  const limit = Math.min(Math.max(pages.value.ids.size, pageSize.first), pageSize.most);
   question += 1;
   batch(() => {
     pages.value = nothing;
     reading.value = false;
   });
-  await readMore();
+  await readMore(limit);
 }
 
 /** Reads again whenever the search changes. */
@@ -98,7 +100,12 @@ export function followSearch(): () => void {
 /** Stars a job, or takes the star away; shown at once. */
 export async function setStarred(job: JobObject, starred: boolean): Promise<void> {
   learn([{ ...job, starred }]);
-  learn([await api.update(job.id, { starred })]);
+  try {
+    learn([await api.update(job.id, { starred })]);
+  } catch (error) {
+    learn([job]);
+    throw error;
+  }
 }
 
 /** The deletion that can still be undone. */
@@ -120,12 +127,15 @@ export function removeLater(id: string): void {
   };
   carryOut = (leaving = false) => {
     settle();
-    void api.remove(id, leaving).then(
-      () => forget(id),
-      (error: unknown) => {
-        if (error instanceof RefusedError && error.status === 404) return forget(id);
-        show();
-      },
+    attempt(
+      api.remove(id, leaving).then(
+        () => forget(id),
+        (error: unknown) => {
+          if (isGone(error)) return forget(id);
+          show();
+          throw error;
+        },
+      ),
     );
   };
   const timer = setTimeout(() => carryOut?.(), undoMilliseconds);

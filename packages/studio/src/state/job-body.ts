@@ -44,8 +44,8 @@ export function jobBody({ draft, pictures, size, prompt, steps }: JobParts): Job
       // How much of the photo is kept is always said, since the default depends on which pictures there are.
       ...(photo && { image: { blob: photo }, image_strength: 0 }),
       ...(map && { depth_image: { blob: map } }),
-      // A map with levels applied has been looked at by a person.
-      ...(levelled && { trust_depth: true }),
+      // A person has looked at a map with levels applied, or said that it is right.
+      ...((levelled || (map !== null && draft.trusted)) && { trust_depth: true }),
       ...levelOptions(levelled ? neutralLevels : draft.levels),
       ...withoutPhotoOptions(draft.request, photo !== null),
       prompt,

@@ -3,7 +3,7 @@
  */
 import type { JobObject } from "@mflux-depth/server/contract";
 import { batch, type ReadonlySignal, signal } from "@preact/signals";
-import { api } from "./api.js";
+import { api, RefusedError } from "./api.js";
 import { noProgress, type Progress, progressAfter } from "./progress.js";
 import { resultOf, type StreamEvent } from "./stream.js";
 
@@ -69,8 +69,8 @@ export function takeJobEvent(event: StreamEvent): void {
   const id = event.data.job;
   const job = known.value.get(id);
   if (!job) {
-    // Another tab or program made it.
-    void meet(id);
+    // Another tab or program made it. What fails now is asked for again with the next event or connection.
+    void meet(id).catch(() => undefined);
     return;
   }
   batch(() => {
@@ -87,8 +87,12 @@ function changesOf({ event, data }: StreamEvent): Partial<JobObject> | null {
       return { state: "queued", position: data.position };
     case "started":
       return { state: "running", position: null, worker: data.worker };
+    // The job may be known only from an answer that was written before it started.
+    case "load":
+    case "stage":
+      return { state: "running", position: null };
     case "step":
-      return { step: data.step };
+      return { state: "running", position: null, step: data.step };
     default:
       return null;
   }
@@ -96,13 +100,32 @@ function changesOf({ event, data }: StreamEvent): Partial<JobObject> | null {
 
 /** Asks again for the jobs that have not finished, and for those that finished while the page did not listen. */
 export async function resyncJobs(): Promise<void> {
-  const unfinished = [...known.value.values()].filter((job) => !isFinished(job));
-  const [waiting, ...others] = await Promise.all([
-    api.jobs({ states: ["queued", "running"], limit: 200 }),
-    ...unfinished.map(({ id }) => api.job(id).catch(() => null)),
-  ]);
-  batch(() => {
-    learn([...waiting!.data, ...others.filter((job) => job !== null)]);
-    for (const [index, job] of others.entries()) if (job === null) forget(unfinished[index]!.id);
-  });
+  const unfinished = await readUnfinished();
+  learn(unfinished);
+  const listed = new Set(unfinished.map(({ id }) => id));
+  const others = [...known.value.values()].filter((job) => !isFinished(job) && !listed.has(job.id));
+  await Promise.all(others.map(({ id }) => readAgain(id)));
 }
+
+async function readUnfinished(): Promise<JobObject[]> {
+  const found: JobObject[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await api.jobs({ states: ["queued", "running"], limit: 200, ...(cursor && { cursor }) });
+    found.push(...page.data);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return found;
+}
+
+async function readAgain(id: string): Promise<void> {
+  try {
+    learn([await api.job(id)]);
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    forget(id);
+  }
+}
+
+/** Whether the server says that there is no such job. */
+export const isGone = (error: unknown): boolean => error instanceof RefusedError && error.status === 404;

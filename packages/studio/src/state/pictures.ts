@@ -2,10 +2,10 @@
  * The draft's pictures: taking files, keeping them, and deciding whether one is a photo or a depth map.
  */
 import { batch, computed, signal } from "@preact/signals";
-import { classifyPicture, decodePicture, neutralLevels } from "../canvas/index.js";
+import { classifyPicture, decodePicture } from "../canvas/index.js";
 import { parametersIn } from "../parameters/index.js";
-import { api, RefusedError } from "./api.js";
-import { draft, edit, type Picture } from "./draft.js";
+import { api, ServerAwayError } from "./api.js";
+import { draft, edit, type Picture, type Sources, withPictures } from "./draft.js";
 import { files } from "./storage.js";
 
 export type PictureKind = "photo" | "depth";
@@ -16,6 +16,8 @@ export const taken = signal<{
   readonly kind: PictureKind;
   /** Whether the person may want to look twice. */
   readonly uncertain: boolean;
+  /** The draft's pictures before, to which the picture returns when it is taken for the other kind. */
+  readonly before: Sources;
 } | null>(null);
 
 /** A picture that mflux-depth made, dropped on the page: its settings can be had back. */
@@ -34,14 +36,20 @@ export type TakingError = "unreadable" | "away" | { readonly message: string };
 /** Takes a file as a photo or depth map; one that mflux-depth made is offered for its settings first. */
 export async function takeFile(file: File): Promise<void> {
   takingError.value = null;
-  const parameters = parametersIn(new Uint8Array(await file.arrayBuffer()));
+  // Folders and files that are gone have no bytes.
+  const bytes = await file.arrayBuffer().catch(() => null);
+  if (!bytes) {
+    takingError.value = "unreadable";
+    return;
+  }
+  const parameters = parametersIn(new Uint8Array(bytes));
   if (parameters) remembered.value = { file, parameters };
   else await takePicture(file);
 }
 
 /** Takes a file as a picture, whatever it remembers. */
 export const takePicture = (file: File, as?: PictureKind): Promise<void> =>
-  taking(async () => {
+  taking(async (isLast) => {
     const bitmap = await decodePicture(file).catch(() => null);
     if (!bitmap) {
       takingError.value = "unreadable";
@@ -50,19 +58,27 @@ export const takePicture = (file: File, as?: PictureKind): Promise<void> =>
     const judged = await classifyPicture(file, bitmap);
     bitmap.close();
     const picture = await upload(file);
+    if (!isLast()) return;
     const kind = as ?? judged.kind;
     batch(() => {
+      const before = sourcesOf(draft.value);
       usePicture(picture, kind);
-      taken.value = { picture, kind, uncertain: as === undefined && judged.confidence < 0.9 };
+      taken.value = { picture, kind, uncertain: as === undefined && judged.confidence < 0.9, before };
     });
   });
 
-/** Takes a photo and its depth map together. */
-export const takePair = (photoFile: File, mapFile: File): Promise<void> =>
-  taking(async () => {
-    const [photo, map] = await Promise.all([upload(photoFile), upload(mapFile)]);
+/** Takes a photo and its depth map together. @param read gives the two files, and what else changes in the draft */
+export const takePair = (
+  read: () => Promise<{ readonly photo: File; readonly map: File }>,
+  then: () => void,
+): Promise<void> =>
+  taking(async (isLast) => {
+    const files = await read();
+    const [photo, map] = await Promise.all([upload(files.photo), upload(files.map)]);
+    if (!isLast()) return;
     batch(() => {
-      edit({ photo, map, levels: neutralLevels });
+      edit(withPictures({ photo, map }));
+      then();
       taken.value = null;
     });
   });
@@ -73,40 +89,52 @@ async function upload(file: File): Promise<Picture> {
   return { id, name: file.name, width, height };
 }
 
-async function taking(work: () => Promise<void>): Promise<void> {
+/** Grows with every picture that is taken; of two that are on their way, the later one counts. */
+let takings = 0;
+
+async function taking(work: (isLast: () => boolean) => Promise<void>): Promise<void> {
+  const mine = ++takings;
+  const isLast = (): boolean => mine === takings;
   batch(() => {
     isTaking.value = true;
     takingError.value = null;
     remembered.value = null;
   });
   try {
-    await work();
-    await forgetUnused();
+    await work(isLast);
+    await files.forgetUnused();
   } catch (error) {
-    takingError.value = error instanceof RefusedError ? { message: error.message } : "away";
+    if (isLast()) takingError.value = takingErrorOf(error);
   } finally {
-    isTaking.value = false;
+    if (isLast()) isTaking.value = false;
   }
 }
+
+const takingErrorOf = (error: unknown): TakingError =>
+  error instanceof ServerAwayError
+    ? "away"
+    : { message: error instanceof Error ? error.message : String(error) };
+
+const sourcesOf = ({ photo, map, trusted, levels }: Sources): Sources => ({ photo, map, trusted, levels });
 
 /** Puts a picture into the draft. A depth map joins the photo where both have the same proportions. */
 function usePicture(picture: Picture, kind: PictureKind): void {
   if (kind === "photo") {
-    edit({ photo: picture, map: null, levels: neutralLevels });
+    edit(withPictures({ photo: picture, map: null }));
     return;
   }
   const { photo } = draft.value;
   const pair = photo && Math.abs((photo.width * picture.height) / (photo.height * picture.width) - 1) < 0.02;
-  edit({ map: picture, photo: pair ? photo : null, levels: neutralLevels });
+  edit(withPictures({ map: picture, photo: pair ? photo : null }));
 }
 
-/** Takes the last picture for the other kind. */
+/** Takes the last picture for the other kind, as if it had been taken for that at once. */
 export function correctKind(): void {
   const last = taken.value;
   if (!last) return;
   const kind = last.kind === "photo" ? "depth" : "photo";
   batch(() => {
-    edit({ photo: null, map: null });
+    edit(last.before);
     usePicture(last.picture, kind);
     taken.value = { ...last, kind, uncertain: false };
   });
@@ -115,7 +143,7 @@ export function correctKind(): void {
 /** Takes the pictures out of the draft. */
 export function clearPictures(): void {
   batch(() => {
-    edit({ photo: null, map: null, levels: neutralLevels });
+    edit(withPictures({ photo: null, map: null }));
     taken.value = null;
   });
 }
@@ -136,13 +164,6 @@ export async function fileOf(id: string): Promise<Blob> {
 export async function uploadAgain(id: string): Promise<void> {
   const file = await files.get<Blob>(id);
   if (file) await api.upload(file);
-}
-
-/** Keeps the files of this draft only. */
-async function forgetUnused(): Promise<void> {
-  const { photo, map } = draft.value;
-  const used = [photo, map].flatMap((picture) => (picture ? [picture.id] : []));
-  await files.keepOnly([...used, ...used.map(paintingName)]);
 }
 
 /** The name under which the painted depth of a picture is kept. */

@@ -3,7 +3,6 @@
  */
 import type { JobObject, JsonOptions } from "@mflux-depth/server/contract";
 import { batch } from "@preact/signals";
-import { neutralLevels } from "../canvas/index.js";
 import { api } from "./api.js";
 import { requestFields, usualArea } from "./capabilities.js";
 import { type Draft, draft, edit, type Picture } from "./draft.js";
@@ -24,7 +23,12 @@ const elsewhere = new Set([
 /** Takes a job's settings into the draft. */
 export async function reuseJob({ request, load, seed }: JobObject, what: Reuse): Promise<void> {
   const [photo, map] = await Promise.all([pictureOf(request, "image"), pictureOf(request, "depth_image")]);
-  const changes: Partial<Draft> = { photo, map, levels: levelsOf(request) };
+  const changes: Partial<Draft> = {
+    photo,
+    map,
+    trusted: request.trust_depth === true,
+    levels: levelsOf(request),
+  };
   batch(() => {
     edit(
       what === "depth"
@@ -35,6 +39,7 @@ export async function reuseJob({ request, load, seed }: JobObject, what: Reuse):
             request: optionsOf(request, what === "all" ? seed : null),
             load: withoutNulls(load),
             size: sizeChoiceOf(request, photo ?? map),
+            ...fitOf(request),
           },
     );
     showDraft("depth");
@@ -54,14 +59,18 @@ async function pictureOf(request: JsonOptions, option: "image" | "depth_image"):
 function optionsOf(request: JsonOptions, seed: number | null): JsonOptions {
   const kept = Object.entries(request).filter(([name, value]) => {
     if (elsewhere.has(name) || name === "seed" || value === null) return false;
-    const field = fieldNamed(requestFields.value, name);
-    return field !== undefined && field.default !== value;
+    // Options that no form shows, such as the scales of LoRAs, are part of what made the image, too.
+    return fieldNamed(requestFields.value, name)?.default !== value;
   });
   return { ...Object.fromEntries(kept), ...(seed !== null && { seed }) };
 }
 
 const withoutNulls = (options: JsonOptions): JsonOptions =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null));
+
+/** A job of another client may stretch; the studio does not. */
+const fitOf = ({ fit }: JsonOptions): Pick<Draft, "fit"> | null =>
+  fit === "crop" || fit === "pad" ? { fit } : null;
 
 /** A size that the picture's proportions would give stays tied to them. */
 function sizeChoiceOf(request: JsonOptions, picture: Picture | null): Draft["size"] {
@@ -86,11 +95,13 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
     prompt: String(parameters.prompt),
     request: Object.fromEntries(known) as JsonOptions,
     ...(width > 0 && height > 0 && { size: { mode: "custom", width, height } }),
-    levels: neutralLevels,
   });
   // A photo takes the place of what was there; its depth map then joins it.
   await restore(parameters.image_sha256, "photo");
   await restore(parameters.depth_image_sha256, "depth");
+  edit({
+    levels: levelsOf({ ...(parameters as JsonOptions), invert_depth: parameters.depth_inverted === true }),
+  });
   showDraft("depth");
 }
 

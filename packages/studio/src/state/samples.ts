@@ -8,6 +8,7 @@ import mountains from "../samples/mountains.jpg";
 import mountainsMap from "../samples/mountains-depth.png";
 import sculpture from "../samples/sculpture.jpg";
 import sculptureMap from "../samples/sculpture-depth.png";
+import { api } from "./api.js";
 import { draft, edit } from "./draft.js";
 import { takePair } from "./pictures.js";
 
@@ -23,11 +24,18 @@ export type SampleName = keyof typeof samples;
 /** Begins with a sample scene. A prompt that is there already stays. */
 export async function takeSample(name: SampleName, prompt: string): Promise<void> {
   const { photo, map } = samples[name];
-  await takePair(await fileAt(photo, `${name}.jpg`), await fileAt(map, `${name}-depth.png`));
-  if (draft.value.prompt.trim() === "") edit({ prompt });
+  await takePair(
+    async () => ({
+      photo: await fileAt(photo, `${name}.jpg`),
+      map: await fileAt(map, `${name}-depth.png`),
+    }),
+    () => {
+      if (draft.value.prompt.trim() === "") edit({ prompt });
+    },
+  );
 }
 
 async function fileAt(url: string, name: string): Promise<File> {
-  const bytes = await (await fetch(url)).blob();
+  const bytes = await api.file(url);
   return new File([bytes], name, { type: bytes.type });
 }

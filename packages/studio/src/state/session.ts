@@ -13,6 +13,7 @@ export const signIns = signal(0);
  * Starts a session with the server's token. The token is not kept; the server sets a cookie.
  * @returns whether the server took it
  * @throws {TypeError} when the server does not answer
+ * @throws {Error} when it refuses for another reason
  */
 export async function signIn(token: string): Promise<boolean> {
   const response = await fetch("/v1/session", {
@@ -20,7 +21,8 @@ export async function signIn(token: string): Promise<boolean> {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ token }),
   });
-  if (!response.ok) return false;
+  if (response.status === 401) return false;
+  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
   locked.value = false;
   signIns.value += 1;
   return true;

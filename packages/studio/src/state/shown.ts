@@ -12,12 +12,14 @@ import {
   type View,
 } from "../canvas/index.js";
 import { api } from "./api.js";
+import { release } from "./bitmaps.js";
 import { depth, photoBitmap } from "./depth.js";
 import { draft } from "./draft.js";
 import { blobOf } from "./job-body.js";
-import { isFinished, jobs, meet, progressOf } from "./jobs.js";
+import { isFinished, isGone, jobs, meet, progressOf } from "./jobs.js";
 import { fileOf } from "./pictures.js";
 import { recall, remember } from "./storage.js";
+import { resyncs } from "./stream.js";
 
 const name = "shown";
 
@@ -46,7 +48,6 @@ export function show(id: string): void {
   shownId.value = id;
   imageIndex.value = 0;
   view.value = "result";
-  void meet(id).catch(() => showDraft());
 }
 
 /** Puts the draft on the canvas. */
@@ -128,6 +129,23 @@ export function followNewPictures(): () => void {
   });
 }
 
+/** The id of a job that should be on the canvas, but which the page does not know: it is old, or has been deleted. */
+const missing = computed<string | null>(() =>
+  shownId.value !== null && !jobs.value.has(shownId.value) ? shownId.value : null,
+);
+
+/** Asks for the shown job where the page does not know it, and shows the draft when it no longer exists. */
+export function followMissing(): () => void {
+  return effect(() => {
+    void resyncs.value;
+    const id = missing.value;
+    if (id === null) return;
+    void untracked(() => meet(id)).catch((error: unknown) => {
+      if (isGone(error) && shownId.value === id) showDraft();
+    });
+  });
+}
+
 /** Follows the shown job with its pictures. */
 export function followShown(): () => void {
   /** The addresses that the job's pictures come from; a change of them reads the pictures again. */
@@ -143,35 +161,43 @@ export function followShown(): () => void {
       : null;
   });
   let before: string | null = null;
+  const drop = (): void => {
+    release(jobPictures.peek().photo);
+    release(jobPictures.peek().result);
+    jobPictures.value = none;
+  };
   return effect(() => {
+    // What could not be read while the server was away is read when it is back.
+    void resyncs.value;
     const text = addresses.value;
     let current = true;
     if (text === null) {
       before = null;
-      jobPictures.value = none;
+      drop();
       return;
     }
     const [photo, map, image, id] = JSON.parse(text) as [string | null, string | null, string | null, string];
     // Pictures of the same job stay until the new ones are there.
-    if (before !== id) jobPictures.value = none;
+    if (before !== id) drop();
     before = id;
+    const old = jobPictures.peek();
     const take = (changes: Partial<Pictures>): void => {
-      if (current) jobPictures.value = { ...untracked(() => jobPictures.value), ...changes };
+      jobPictures.value = { ...jobPictures.peek(), ...changes };
     };
-    const old = untracked(() => jobPictures.value);
-    if (photo && !old.photo)
-      void fileOf(photo)
-        .then(decodePicture)
-        .then((bitmap) => take({ photo: bitmap }), ignore);
+    /** A bitmap takes its place unless it came too late. */
+    const takeBitmap = (name: "photo" | "result") => (bitmap: ImageBitmap) => {
+      release(current ? jobPictures.peek()[name] : bitmap);
+      if (current) take({ [name]: bitmap });
+    };
+    if (photo && !old.photo) void fileOf(photo).then(decodePicture).then(takeBitmap("photo"), ignore);
     if (map && !old.depth)
       void api
         .jobDepth(map)
-        .then((npy) => take({ depth: new DepthPainting(fieldFromNpy(npy, "given")) }), ignore);
-    if (image)
-      void api
-        .file(image)
-        .then(decodePicture)
-        .then((bitmap) => take({ result: bitmap }), ignore);
+        .then((npy) => {
+          if (current) take({ depth: new DepthPainting(fieldFromNpy(npy, "given")) });
+        })
+        .catch(ignore);
+    if (image) void api.file(image).then(decodePicture).then(takeBitmap("result"), ignore);
     return () => {
       current = false;
     };

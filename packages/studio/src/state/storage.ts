@@ -32,28 +32,56 @@ const database = new Promise<IDBDatabase>((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
+/** The name of the record of when a file was last used. */
+const useOf = (name: string): string => `used:${name}`;
+
+/** @returns what the operation's request has found, once the transaction is complete */
 async function perform<T>(
   mode: IDBTransactionMode,
   operation: (store: IDBObjectStore) => IDBRequest<T>,
 ): Promise<T> {
-  const store = (await database).transaction(storeName, mode).objectStore(storeName);
-  const request = operation(store);
+  const transaction = (await database).transaction(storeName, mode);
+  const request = operation(transaction.objectStore(storeName));
+  // Browsers take back a transaction that is open when its page is left, but not one that is being committed.
+  transaction.commit();
   return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onabort = () => reject(transaction.error);
   });
 }
 
+/** Files stay this long after their last use: other tabs, also those closed for a while, have drafts of their own. */
+const keptMilliseconds = 7 * 24 * 60 * 60 * 1000;
+
 /** Files that outlive a reload, by name. */
 export const files = {
-  get: async <T>(name: string): Promise<T | null> =>
-    ((await perform("readonly", (store) => store.get(name))) as T | undefined) ?? null,
-  put: async (name: string, value: unknown): Promise<void> =>
-    void (await perform("readwrite", (store) => store.put(value, name))),
-  /** Deletes all files but those named. */
-  keepOnly: async (names: readonly string[]): Promise<void> => {
-    const stored = await perform("readonly", (store) => store.getAllKeys());
-    for (const key of stored)
-      if (!names.includes(String(key))) await perform("readwrite", (store) => store.delete(key));
+  get: async <T>(name: string): Promise<T | null> => {
+    const value = (await perform("readonly", (store) => store.get(name))) as T | undefined;
+    if (value === undefined) return null;
+    await perform("readwrite", (store) => store.put(Date.now(), useOf(name)));
+    return value;
+  },
+  /** Keeps a value as it is now, even if the page is left at once; undefined deletes what was kept. */
+  put: async (name: string, value: unknown): Promise<void> => {
+    if (value === undefined) return deleteFile(name);
+    await perform("readwrite", (store) => {
+      store.put(Date.now(), useOf(name));
+      return store.put(value, name);
+    });
+  },
+  /** Deletes what has not been used for a week. */
+  forgetUnused: async (): Promise<void> => {
+    const stored = (await perform("readonly", (store) => store.getAllKeys())).map(String);
+    for (const name of stored.filter((key) => stored.includes(useOf(key)))) {
+      const used = await perform("readonly", (store) => store.get(useOf(name)));
+      if (Date.now() - Number(used) > keptMilliseconds) await deleteFile(name);
+    }
   },
 } as const;
+
+async function deleteFile(name: string): Promise<void> {
+  await perform("readwrite", (store) => {
+    store.delete(useOf(name));
+    return store.delete(name);
+  });
+}

@@ -19,6 +19,9 @@ export type StreamEvent = {
 /** "lost" means that the page shows what it last heard, and that it keeps trying. */
 export const connection = signal<"connecting" | "open" | "lost">("connecting");
 
+/** Grows when events may have been missed: what was asked in vain can be asked again. */
+export const resyncs = signal(0);
+
 /** Every event that the stream can have; EventSource wants to know their names. */
 const names = [
   ...["queued", "started", "load", "stage", "step", "preview", "warning", "resumed"],
@@ -36,7 +39,12 @@ const retryMilliseconds = { first: 500, longest: 5000 };
 
 type Message =
   | { readonly type: "event"; readonly id: string; readonly event: StreamEvent }
-  | { readonly type: "connection"; readonly state: "open" | "lost" };
+  | {
+      readonly type: "connection";
+      readonly state: "open" | "lost";
+      /** Whether the stream begins with what happens next, so that whoever listened before may have missed something. */
+      readonly afresh: boolean;
+    };
 
 /** Follows the stream until the signal aborts. */
 export function followEvents(listener: StreamListener, signal: AbortSignal): void {
@@ -52,9 +60,12 @@ export function followEvents(listener: StreamListener, signal: AbortSignal): voi
       return;
     }
     connection.value = message.state;
-    const opened = message.state === "open" && !isOpen;
+    const missed = message.state === "open" && (!isOpen || message.afresh);
     isOpen = message.state === "open";
-    if (opened) listener.resync();
+    if (missed) {
+      resyncs.value += 1;
+      listener.resync();
+    }
   };
   const tell = (message: Message): void => {
     take(message);
@@ -119,10 +130,10 @@ async function readStream(
     await new Promise<void>((resolve) => {
       source.onopen = () => {
         wait = retryMilliseconds.first;
-        tell({ type: "connection", state: "open" });
+        tell({ type: "connection", state: "open", afresh: after === null });
       };
       source.onerror = () => {
-        tell({ type: "connection", state: "lost" });
+        tell({ type: "connection", state: "lost", afresh: false });
         resolve();
       };
       closed = resolve;

@@ -4,14 +4,14 @@
 import { effect, untracked } from "@preact/signals";
 import { ServerAwayError } from "./api.js";
 import { readCapabilities } from "./capabilities.js";
-import { followPictures, retryDepth } from "./depth.js";
+import { followPictures, retryDepth, retryFailedDepth } from "./depth.js";
 import { followPlan } from "./generation.js";
 import { followSearch, rereadHistory, settleDeletion } from "./history.js";
 import { resyncJobs, takeJobEvent } from "./jobs.js";
 import { followLeaving } from "./news.js";
 import { resyncQueue, takeQueueEvent } from "./queue.js";
 import { locked, signIns } from "./session.js";
-import { followNewPictures, followShown } from "./shown.js";
+import { followMissing, followNewPictures, followShown } from "./shown.js";
 import { followEvents, type StreamEvent } from "./stream.js";
 
 /** Connects the page to its server, for as long as the page lives. */
@@ -21,6 +21,7 @@ export function startStudio(): void {
   followSearch();
   followPictures();
   followPlan();
+  followMissing();
   followShown();
   followNewPictures();
   window.addEventListener("pagehide", settleDeletion);
@@ -45,6 +46,7 @@ function takeEvent(event: StreamEvent): void {
 
 /** Asks for everything shown: the page has just connected, or missed something. */
 async function resync(): Promise<void> {
+  retryFailedDepth();
   await Promise.all([readCapabilities, resyncJobs, resyncQueue, rereadHistory].map(ask));
 }
 

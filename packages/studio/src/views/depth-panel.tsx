@@ -1,6 +1,6 @@
-import { BrushPanel, DepthHistogram, looksInverted } from "../canvas/index.js";
+import { BrushPanel, DepthHistogram } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
-import { depth, isPainted, resetPainting, retryDepth } from "../state/depth.js";
+import { depth, isPainted, looksInverted, resetPainting, retryDepth } from "../state/depth.js";
 import { draft, edit, type Picture } from "../state/draft.js";
 import { attempt } from "../state/failures.js";
 import { takeFile } from "../state/pictures.js";
@@ -8,7 +8,7 @@ import { showDraft, view } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { brush, clipping } from "./brush-state.js";
 import { FileThumbnail } from "./file-thumbnail.js";
-import { InvertedAdvice, trustedMap } from "./inverted-advice.js";
+import { InvertedAdvice } from "./inverted-advice.js";
 import { TakenNotice } from "./taken-notice.js";
 
 const text = strings.depthPanel;
@@ -60,7 +60,7 @@ function Shaping() {
         </button>
       </div>
     );
-  const { levels } = draft.value;
+  const { levels, trusted } = draft.value;
   const painting = state.state === "ready" ? state.painting : null;
   /** Levels apply to the draft, so that is what the canvas shows from now on. */
   const shape = (next: typeof levels): void => {
@@ -82,8 +82,11 @@ function Shaping() {
             }}
           />
         )}
-        {painting && !levels.invert && trustedMap.value !== painting && looksInverted(painting.field) && (
-          <InvertedAdvice painting={painting} onInvert={() => shape({ ...levels, invert: true })} />
+        {looksInverted.value && !levels.invert && !trusted && (
+          <InvertedAdvice
+            onInvert={() => shape({ ...levels, invert: true })}
+            onKeep={() => edit({ trusted: true })}
+          />
         )}
       </section>
       {painting && (

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
-import { takeFile } from "../state/pictures.js";
+import { takeFile, takingError } from "../state/pictures.js";
 import { strings } from "../strings.js";
 
 /** Takes pictures that are dropped anywhere on the page or pasted. */
@@ -34,6 +34,7 @@ export function DropTarget({ children }: { readonly children: ComponentChildren 
         over.value = false;
         const file = pictureIn(event.dataTransfer);
         if (file) void takeFile(file);
+        else if (event.dataTransfer?.files.length) takingError.value = "unreadable";
       }}
     >
       {children}

@@ -5,7 +5,7 @@ import { thumbnailOf } from "../state/api.js";
 import { hasMore, history, isReading, query, readMore, removeLater, starredOnly } from "../state/history.js";
 import { isFinished, progressOf } from "../state/jobs.js";
 import { isNew, markOpened } from "../state/news.js";
-import { show, shown, showsGrid } from "../state/shown.js";
+import { show, showDraft, shown, showsGrid } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { shareOf } from "./progress-text.js";
 
@@ -35,7 +35,7 @@ export function Filmstrip() {
           <Icon name="star" />
         </button>
       </div>
-      {jobs.length === 0 && !isReading.value ? (
+      {jobs.length === 0 && !isReading.value && !hasMore.value ? (
         <p class="quiet filmstrip-empty">{filtered ? text.nothingFound : text.empty}</p>
       ) : (
         <Film jobs={jobs} />
@@ -82,7 +82,10 @@ function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
         if (at < 0) return;
         if (event.key === "Delete") {
           const job = jobs[at];
-          if (job && isFinished(job)) removeLater(job.id);
+          if (job && isFinished(job)) {
+            if (shown.value?.id === job.id) showDraft("depth");
+            removeLater(job.id);
+          }
           (buttons[at + 1] ?? buttons[at - 1])?.focus();
         }
         if (to === undefined) return;

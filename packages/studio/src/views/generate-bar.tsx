@@ -1,14 +1,25 @@
 import type { PlanObject } from "@mflux-depth/server/contract";
 import { memoryText, roughTime, sizeText } from "../controls/format.js";
 import { draft } from "../state/draft.js";
-import { applyAlternative, generate, isSubmitting, plan, size, submitError } from "../state/generation.js";
+import {
+  applyAlternative,
+  generate,
+  isSubmitting,
+  plan,
+  promptExcess,
+  size,
+  submitError,
+} from "../state/generation.js";
 import { strings } from "../strings.js";
 
 const text = strings.generate;
 
 /** Whether there is something to generate from. */
 export const canGenerate = (): boolean =>
-  draft.value.prompt.trim() !== "" && !isSubmitting.value && (draft.value.photo ?? draft.value.map) !== null;
+  draft.value.prompt.trim() !== "" &&
+  promptExcess.value === 0 &&
+  !isSubmitting.value &&
+  (draft.value.photo ?? draft.value.map) !== null;
 
 /** The button to generate, with what it will cost. */
 export function GenerateBar() {

@@ -5,7 +5,7 @@ import { Icon } from "../design/icons.js";
 import { capabilities, loadFields, model, models, requestFields } from "../state/capabilities.js";
 import { draft, setLoadOption, setOption } from "../state/draft.js";
 import type { Field } from "../state/fields.js";
-import { randomSeed } from "../state/generation.js";
+import { largestSeed, randomSeed } from "../state/generation.js";
 import { resetOptions } from "../state/reuse.js";
 import { strings } from "../strings.js";
 import { OptionField } from "./option-field.js";
@@ -17,7 +17,7 @@ const text = strings.look;
 /** Options that have a place of their own on the page. */
 const placed = new Set([
   ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
-  ...["best_of", "size", "fit", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
+  ...["best_of", "size", "fit", "trust_depth", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
 /** The prompt and the options: a few in front, the rest folded. */
@@ -141,13 +141,15 @@ function SeedField() {
           class="input number"
           type="number"
           min={1}
-          max={2 ** 32 - 1}
+          max={largestSeed}
           placeholder={text.seedRandom}
           title={text.seedHint}
           value={typeof seed === "number" ? seed : ""}
           onChange={({ currentTarget }) => {
-            const typed = currentTarget.valueAsNumber;
-            setOption("seed", typed > 0 ? Math.min(2 ** 32 - 1, Math.floor(typed)) : undefined);
+            const typed = Math.floor(currentTarget.valueAsNumber);
+            const taken = typed > 0 ? Math.min(largestSeed, typed) : undefined;
+            setOption("seed", taken);
+            currentTarget.value = String(taken ?? "");
           }}
         />
         <button

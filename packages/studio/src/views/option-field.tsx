@@ -88,8 +88,12 @@ function Control({ id, describedBy, field, value, onValue }: ControlProps) {
           placeholder={fallback}
           value={typeof value === "number" ? value : ""}
           onChange={({ currentTarget }) => {
-            const typed = currentTarget.valueAsNumber;
-            onValue(Number.isNaN(typed) ? undefined : Math.min(kind.max, Math.max(kind.min, typed)));
+            const typed = kind.integer
+              ? Math.round(currentTarget.valueAsNumber)
+              : currentTarget.valueAsNumber;
+            const taken = Number.isNaN(typed) ? undefined : Math.min(kind.max, Math.max(kind.min, typed));
+            onValue(taken);
+            currentTarget.value = String(taken ?? "");
           }}
         />
       );

@@ -1,8 +1,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { capabilities, isBundled } from "../state/capabilities.js";
+import { isBundled } from "../state/capabilities.js";
 import { draft, edit } from "../state/draft.js";
-import { submitError } from "../state/generation.js";
+import { promptExcess, submitError } from "../state/generation.js";
 import { strings } from "../strings.js";
 
 const text = strings.look;
@@ -42,10 +42,13 @@ export function PromptField() {
         rows={4}
         placeholder={example}
         value={prompt}
-        maxLength={capabilities.value?.limits.prompt_characters}
-        aria-invalid={refused === "request.prompt"}
+        aria-invalid={promptExcess.value > 0 || refused === "request.prompt"}
+        aria-describedby="prompt-problem"
         onInput={({ currentTarget }) => edit({ prompt: currentTarget.value })}
       />
+      <p id="prompt-problem" class="problem" role="status">
+        {promptExcess.value > 0 && text.promptTooLong(promptExcess.value)}
+      </p>
     </div>
   );
 }

@@ -142,7 +142,7 @@ function CopyMenu({ job }: { readonly job: JobObject }) {
     <>
       <Menu label={copied.value ? text.copied : text.copy} icon="copy">
         {(Object.keys(commands) as (keyof typeof commands)[]).map((name) => (
-          <MenuItem key={name} onClick={() => void copy(commands[name])}>
+          <MenuItem key={name} onClick={() => attempt(copy(commands[name]))}>
             {text.commands[name]}
           </MenuItem>
         ))}

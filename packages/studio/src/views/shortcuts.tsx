@@ -82,8 +82,9 @@ function press(event: KeyboardEvent): void {
   }
   switch (event.key) {
     case " ":
-      // On a button, Space presses it.
-      if (event.target instanceof HTMLElement && event.target.closest("button, a, summary")) return;
+      // On a button or a switch, Space presses it.
+      if (event.target instanceof HTMLElement && event.target.closest("button, a, summary, [type=checkbox]"))
+        return;
       event.preventDefault();
       holding.value = true;
       break;

@@ -99,7 +99,9 @@ const Side = ({ label, value, onValue }: SideProps) => (
     value={value}
     onChange={({ currentTarget }) => {
       const typed = currentTarget.valueAsNumber;
-      if (typed > 0) onValue(Math.min(sides.max, Math.max(sides.min, Math.round(typed / 16) * 16)));
+      const taken = typed > 0 ? Math.min(sides.max, Math.max(sides.min, Math.round(typed / 16) * 16)) : value;
+      onValue(taken);
+      currentTarget.value = String(taken);
     }}
   />
 );

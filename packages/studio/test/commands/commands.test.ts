@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { describe, test } from "node:test";
+import { fileNameOf } from "../../src/commands/file-name.js";
 import { commandsOf } from "../../src/commands/index.js";
 
 const origin = "http://127.0.0.1:4280";
@@ -20,6 +21,14 @@ const job = {
   image: null,
 };
 const { cli, curl, typescript, python } = commandsOf(job, origin);
+
+describe("the file of an image", () => {
+  test("has a name that file systems take, however long the words of its prompt are", () => {
+    const name = fileNameOf({ ...job, request: { prompt: `${"語".repeat(500)} at dusk` } });
+    assert.ok(Buffer.byteLength(name) < 255, name);
+    assert.match(name, /-7\.png$/);
+  });
+});
 
 describe("the commands of a job", () => {
   test("give a shell the options as they are", () => {

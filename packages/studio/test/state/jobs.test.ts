@@ -1,18 +1,34 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import type { JobObject } from "@mflux-depth/server/contract";
-import { jobs, learn } from "../../src/state/jobs.js";
+import { forget, jobs, learn, takeJobEvent } from "../../src/state/jobs.js";
 
-const job = (changes: Partial<JobObject>): JobObject => ({ id: "a-job", ...changes }) as JobObject;
+/** A job as far as these tests look at it. */
+const jobWith = (changes: Partial<JobObject>): JobObject =>
+  ({ id: "a", state: "queued", position: 0, step: 0, starred: false, ...changes }) as JobObject;
 
-test("a job that has ended is not taken back by an answer that is older", () => {
-  learn([job({ state: "cancelled" })]);
-  learn([job({ state: "running", cancel_requested: true })]);
-  assert.equal(jobs.value.get("a-job")!.state, "cancelled");
-});
+describe("what the page knows of a job", () => {
+  test("is not set back by an answer that an event of its end has overtaken", () => {
+    const ended = jobWith({ state: "succeeded", position: null });
+    takeJobEvent({ event: "succeeded", data: { job: "a", result: ended } });
+    learn([jobWith({ state: "running", position: null })]);
+    assert.equal(jobs.value.get("a")!.state, "succeeded");
+    forget("a");
+  });
 
-test("a job that has ended takes other changes", () => {
-  learn([job({ state: "succeeded", starred: false })]);
-  learn([job({ state: "succeeded", starred: true })]);
-  assert.equal(jobs.value.get("a-job")!.starred, true);
+  test("is kept up to date by answers about a finished job", () => {
+    learn([jobWith({ state: "succeeded" })]);
+    learn([jobWith({ state: "succeeded", starred: true })]);
+    assert.equal(jobs.value.get("a")!.starred, true);
+    forget("a");
+  });
+
+  test("says that it runs once a step of it arrives, although the answer was written while it waited", () => {
+    learn([jobWith({})]);
+    const data = { job: "a", step: 3, steps: 20, seconds: 1, remaining_seconds: 9 };
+    takeJobEvent({ event: "step", data });
+    const { state, step, position } = jobs.value.get("a")!;
+    assert.deepEqual([state, step, position], ["running", 3, null]);
+    forget("a");
+  });
 });

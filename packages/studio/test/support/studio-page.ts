@@ -50,7 +50,7 @@ export function useStudio({ token }: { readonly token?: string } = {}): Fixture 
 
 /** Begins with a sample scene, and waits for its depth. */
 export async function beginWith(page: Page, sample: "Bust" | "Sculpture" | "Mountains"): Promise<void> {
-  await page.getByRole("button", { name: sample }).click();
+  await page.getByRole("button", { name: sample, exact: true }).click();
   await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
   await page.getByRole("button", { name: "Generate" }).and(page.locator(":enabled")).waitFor();
 }

@@ -1,8 +1,10 @@
 import { adjustmentsOf } from "../../depth/adjustments.js";
 import type { DepthEstimate } from "../../depth/estimate.js";
 import { place, placementOf } from "../../images/fit.js";
-import { lanczos, resizeInSlices } from "../../images/resample.js";
+import { lanczos } from "../../images/resample.js";
+import { resizeInSlices } from "../../images/resample-in-slices.js";
 import type { FloatImage } from "../../images/types.js";
+import { latentShape } from "../../sampling/latents.js";
 import { encodeImage, encodingMemory } from "../autoencode.js";
 import { calibratePreviews, calibrationMemory } from "../calibrate-previews.js";
 import { defineStage, type Generation, type Workload } from "../stage.js";
@@ -16,6 +18,10 @@ export const control = defineStage({
   reads: ["estimate"],
   makes: "control",
   cache: ({ controls }) => controls,
+  keeps: ({ width, height }, { family, configs }) => {
+    const shape = latentShape(family.latentGrid({ width, height }, configs));
+    return bytesPerFloat * (width * height + shape.reduce((product, side) => product * side));
+  },
   uses: (_, { autoencoding }) => [[autoencoding.component]],
   workingMemory: (workload, { model, room }) =>
     Math.max(
@@ -39,6 +45,9 @@ export const control = defineStage({
     return controls.keep(key, { depthMap, latents });
   },
 });
+
+/** The map and its latents are float32. */
+const bytesPerFloat = 4;
 
 const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 

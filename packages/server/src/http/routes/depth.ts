@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { depthOptions, type OptionSpec } from "mflux-depth/options";
 import { limits } from "../../options/limits.js";
@@ -9,6 +8,7 @@ import { invalidValue } from "../error.js";
 import { readForm } from "../form.js";
 import { documentedPicture } from "../openapi.js";
 import { type MapFormat, mapFormats, sendArray, sendMap } from "../picture-answer.js";
+import { lendPicture } from "../pictures.js";
 import { acceptAnyBody, pictureBody } from "../raw-body.js";
 
 interface DepthQuery {
@@ -56,23 +56,17 @@ export function depthRoutes(app: FastifyInstance, { service }: Context): void {
 
   /** The photo of a body or form. It passes through the store of pictures, which checks it. */
   async function photoOf(request: FastifyRequest): Promise<Uint8Array> {
-    if (!request.isMultipart()) return readPhoto(pictureBody(request));
+    if (!request.isMultipart()) return open(await lendPicture(request, pictureBody(request), service));
     const { texts, pictures } = await readForm(request, service, (name) => name === "image");
     const [unknown] = texts.keys();
     if (unknown !== undefined)
       throw invalidValue(unknown, `The form has a part ${unknown}; it takes image (a file).`);
     const id = pictures.get("image");
     if (id === undefined) throw invalidValue("image", "The form has no part image.");
-    return (await service.blobs.open(id)).bytes;
+    return open(id);
   }
 
-  async function readPhoto(body: Readable): Promise<Uint8Array> {
-    const { blob } = await service.blobs.put(body, {
-      bytes: limits.pictureBytes,
-      pixels: limits.picturePixels,
-    });
-    return (await service.blobs.open(blob.id)).bytes;
-  }
+  const open = async (id: string): Promise<Uint8Array> => (await service.blobs.open(id)).bytes;
 }
 
 /** A number of the options table as a query parameter. */

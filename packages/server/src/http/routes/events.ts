@@ -2,12 +2,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { terminalEvents } from "../../contract/index.js";
 import { answers, empty, file, idParams, query } from "../components.js";
 import type { Context } from "../context.js";
-import { HttpError, invalidValue } from "../error.js";
-import { EventStream, type StreamedEvent } from "../event-stream.js";
+import { invalidValue } from "../error.js";
+import type { EventStream, StreamedEvent } from "../event-stream.js";
 
 const tags = ["Events"];
-/** More streams than any page and its programs need; each holds a connection. */
-const maxStreams = 1000;
 
 const afterQuery = query({
   after: {
@@ -25,27 +23,13 @@ interface AfterQuery {
   after?: string;
 }
 
-export function eventRoutes(app: FastifyInstance, { service, metrics, stopping }: Context): void {
-  let streams = 0;
-
-  /** Starts a stream that ends with its reader, with the server, or by `end`. */
+export function eventRoutes(app: FastifyInstance, { service, streams, stopping }: Context): void {
+  /** Starts a stream that ends with its reader or with the server. */
   function open(reply: FastifyReply, onEnd: () => void): EventStream {
-    if (streams >= maxStreams)
-      throw new HttpError(503, "too_many_streams", "Too many event streams are open.", {
-        headers: { "retry-after": "5" },
-      });
-    reply.hijack();
-    streams++;
-    metrics.sseClients.inc();
-    const headers = Object.fromEntries(
-      Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined),
-    ) as Record<string, string>;
-    const stream = new EventStream(reply.raw, { headers, isReplaceable });
+    const stream = streams.open(reply, { isReplaceable });
     const stop = (): void => stream.end();
     stopping.addEventListener("abort", stop, { once: true });
     reply.raw.on("close", () => {
-      streams--;
-      metrics.sseClients.dec();
       stopping.removeEventListener("abort", stop);
       onEnd();
     });

@@ -64,7 +64,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
       const connected = whileConnected(reply);
       const idempotencyKey = idempotencyKeyOf(request.headers["idempotency-key"]);
       checkPreviews(request.body);
-      const { body, bodyHash } = await submissionOf(request.body, service);
+      const { body, bodyHash } = await submissionOf(request.body, request, service);
       const { job, created } = await service.submit(body, { idempotencyKey, bodyHash });
       reply.header("location", `/v1/jobs/${job.id}`);
       const { wait = 0 } = request.query;

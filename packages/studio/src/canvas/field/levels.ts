@@ -31,8 +31,9 @@ export interface ToneCurve {
 }
 
 /**
- * The grey value of a value, 0 to 1: the formula of the library's `depth/adjustments.ts`, which the shaders repeat
- * (`stage/shaders.ts`).
+ * The grey value of a value, 0 to 1: the formula of the library's `depth/adjustments.ts`. It is here a second time, and a third
+ * time in `stage/shaders.ts`, because the library adjusts whole arrays in float32, step by step, whose last bits decide the
+ * pixels of images, while the page needs one value at a time, on the GPU and in every frame. Tests hold them against each other.
  */
 export function grey(value: number, curve: ToneCurve): number {
   const shaped = unmirrored(value, curve);

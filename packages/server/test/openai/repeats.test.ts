@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { JobService } from "../../src/jobs/service.js";
-import { Attempts } from "../../src/openai/attempts.js";
+import { Repeats } from "../../src/openai/repeats.js";
 import { depthMap, temporaryFolder } from "../support/server.js";
 
 const service = await JobService.open({
@@ -18,19 +18,19 @@ const start = async (): Promise<readonly string[]> => {
 };
 const graceMs = 50;
 
-describe("the jobs of an attempt", () => {
+describe("the jobs of a request", () => {
   test("are cancelled some time after their client left", async () => {
-    const attempts = new Attempts(service, graceMs);
-    const { jobs, leave } = await attempts.join("a", false, start);
+    const repeats = new Repeats(service, graceMs);
+    const { jobs, leave } = await repeats.join("a", false, start);
     leave("left");
     assert.equal(service.get(jobs[0]!).state, "queued");
     assert.equal((await service.finished(jobs[0]!)).state, "cancelled");
   });
 
   test("go on while another client waits", async () => {
-    const attempts = new Attempts(service, graceMs);
-    const first = await attempts.join("b", false, start);
-    const second = await attempts.join("b", true, start);
+    const repeats = new Repeats(service, graceMs);
+    const first = await repeats.join("b", false, start);
+    const second = await repeats.join("b", true, start);
     assert.deepEqual(second.jobs, first.jobs);
     first.leave("left");
     await new Promise((resolve) => setTimeout(resolve, 3 * graceMs));
@@ -40,30 +40,30 @@ describe("the jobs of an attempt", () => {
   });
 
   test("are made anew after a failure", async () => {
-    const attempts = new Attempts(service, graceMs);
-    const first = await attempts.join("c", false, start);
+    const repeats = new Repeats(service, graceMs);
+    const first = await repeats.join("c", false, start);
     first.leave("failed");
-    const second = await attempts.join("c", true, start);
+    const second = await repeats.join("c", true, start);
     assert.notDeepEqual(second.jobs, first.jobs);
     second.leave("finished");
-    attempts.close();
+    repeats.close();
   });
 
   test("are made anew after their deletion", async () => {
-    const attempts = new Attempts(service, graceMs);
-    const first = await attempts.join("d", false, start);
+    const repeats = new Repeats(service, graceMs);
+    const first = await repeats.join("d", false, start);
     await service.cancel(first.jobs[0]!);
     first.leave("finished");
     await service.remove(first.jobs[0]!);
-    const second = await attempts.join("d", true, start);
+    const second = await repeats.join("d", true, start);
     assert.notDeepEqual(second.jobs, first.jobs);
     second.leave("finished");
-    attempts.close();
+    repeats.close();
   });
 
   test("that finished after their client left are there for a repeat", async () => {
-    const attempts = new Attempts(service, graceMs);
-    const first = await attempts.join("e", false, async () => {
+    const repeats = new Repeats(service, graceMs);
+    const first = await repeats.join("e", false, async () => {
       const request = { prompt: "x", depth_image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
       return [(await service.submit({ kind: "generate", request, priority: 1 })).job.id];
     });
@@ -72,9 +72,32 @@ describe("the jobs of an attempt", () => {
     await service.pauseQueue();
     first.leave("left");
     await new Promise((resolve) => setTimeout(resolve, 3 * graceMs));
-    const second = await attempts.join("e", true, start);
+    const second = await repeats.join("e", true, start);
     assert.deepEqual(second.jobs, first.jobs);
     second.leave("finished");
-    attempts.close();
+    repeats.close();
+  });
+
+  test("are there for a repeat that comes after a restart", async () => {
+    const before = new Repeats(service, graceMs);
+    const first = await before.join("f", false, start);
+    before.close();
+    const repeats = new Repeats(service, graceMs);
+    const second = await repeats.join("f", true, start);
+    assert.deepEqual(second.jobs, first.jobs);
+    second.leave("failed");
+    repeats.close();
+  });
+
+  test("are cancelled some time after a restart", async () => {
+    const before = new Repeats(service, graceMs);
+    const { jobs } = await before.join("g", false, start);
+    before.close();
+    new Repeats(service, graceMs);
+    assert.equal((await service.finished(jobs[0]!)).state, "cancelled");
+    assert.deepEqual(
+      service.imageRequests.all().filter(({ content }) => content === "g"),
+      [],
+    );
   });
 });

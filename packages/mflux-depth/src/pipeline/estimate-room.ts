@@ -1,0 +1,41 @@
+import { defaultDevice } from "@mflux-depth/mlx";
+import { describeBytes } from "../bytes.js";
+import type { DepthEstimator } from "../depth/estimator.js";
+import { MemoryError } from "../errors.js";
+import { machineMemory, programBytes, workingRoom } from "../memory/machine.js";
+
+/** Bytes that an estimate takes, with the estimator's weights. */
+function bytesOfEstimate(estimator: DepthEstimator): number {
+  const { bytes, reading } = estimator.size();
+  return bytes + Math.max(reading, estimator.workingMemory());
+}
+
+/** Whether this process has the memory for an estimate, and `reserved` bytes remain. */
+export const hasRoom = (estimator: DepthEstimator, reserved = 0): boolean =>
+  bytesOfEstimate(estimator) <= workingRoom() - reserved;
+
+/** @throws {MemoryError} when {@link hasRoom} is false. */
+export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
+  const room = Math.max(0, workingRoom() - reserved);
+  requireBytes(estimator, room, "Estimating depth", "free some, or give a depth map");
+}
+
+/**
+ * Checks that an image could be scored once everything else is freed.
+ * @param name of the judge, for the message.
+ * @throws {MemoryError} when it could not.
+ */
+export function requireRoomAlone(judge: DepthEstimator, name: string): void {
+  const room = Math.max(0, machineMemory(defaultDevice()).available - programBytes);
+  requireBytes(judge, room, `Scoring with ${name}`, "free some, or choose another judge");
+}
+
+function requireBytes(estimator: DepthEstimator, room: number, what: string, advice: string): void {
+  const needed = bytesOfEstimate(estimator);
+  if (needed <= room) return;
+  throw new MemoryError(
+    needed,
+    room,
+    `${what} needs about ${describeBytes(needed)} of memory, but only ${describeBytes(room)} is available; ${advice}.`,
+  );
+}
