@@ -27,7 +27,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "version"] },
+    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "secrets", "version"] },
     // Which devices MLX has here; depth estimators and the pipeline both ask.
     device: { files: ["device"], layers: ["base"], packages: ["@mflux-depth/mlx"] },
     files: { files: ["files/"], layers: ["base"] },

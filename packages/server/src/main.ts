@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import envPaths from "env-paths";
 import type { FastifyInstance } from "fastify";
-import { type Io, listenError } from "mflux-depth/command";
+import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
 import { OptionError, OutputError } from "mflux-depth/errors";
 import { buildApp } from "./app.js";
 import { openInBrowser } from "./browser.js";
@@ -51,7 +51,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     idleMinutes: settings.idleMinutes,
     ...(settings.keepDays !== undefined && { keepDays: settings.keepDays }),
     ...(settings.keepGb !== undefined && { keepGb: settings.keepGb }),
-    env: withoutSecrets(io.env),
+    env: withoutServiceTokens(io.env),
     onMeasurement: metrics.observe,
     onProblem: (message, error) => log.error({ err: error }, message),
   }).catch(inFolder(folder));
@@ -93,7 +93,7 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
   try {
     const url = await listen(app, settings);
     io.stdout.write(`${url}\n`);
-    if (settings.open) openInBrowser(url, (message) => log.warn(message));
+    if (settings.open) openInBrowser(url, { env: io.env, complain: (message) => log.warn(message) });
     if (!io.signal.aborted)
       await new Promise((resolve) => io.signal.addEventListener("abort", resolve, { once: true }));
     log.info("stopping");
@@ -164,9 +164,3 @@ const inFolder =
     }
     throw error;
   };
-
-/** The engine's environment: it needs no token of ours. */
-function withoutSecrets(env: Io["env"]): NodeJS.ProcessEnv {
-  const { MFLUX_DEPTH_TOKEN: _, MFLUX_DEPTH_WORKER_TOKEN: __, ...rest } = env;
-  return rest;
-}
