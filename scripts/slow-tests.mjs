@@ -67,6 +67,7 @@ export const slowTests = {
   "packages/nodetool/test/worker/runs.test.ts": "starts workers and generates in them",
   "packages/nodetool/test/worker/secrets.test.ts": "starts a worker and stalls its downloads",
   "packages/nodetool/test/worker/stdio.test.ts": "starts workers and generates over pipes",
+  "packages/nodetool/test/worker/unread.test.ts": "measures the memory of workers until it settles",
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",

@@ -524,7 +524,7 @@ export interface QuantizationOptions {
   bits?: Bits;
 }
 
-/** Quantizes a matrix, affinely by groups. `groupSize` must divide the columns. */
+/** Quantizes a matrix, affinely by groups. `groupSize` must divide the columns. A group with NaN or ±∞ has NaN as its scale. */
 export function quantize(w: MxArray, o: QuantizationOptions = {}): QuantizedMatrix {
   const groupSize = o.groupSize ?? 64;
   // MLX divides by the group size before checking it.

@@ -4,19 +4,38 @@
  */
 import { asSentence, phraseRemedies, type Terms } from "../advice.js";
 import { describeBytes } from "../bytes.js";
-import { type MemoryAlternative, MemoryError, type MfluxDepthError, type Remedy } from "../errors.js";
+import {
+  type MemoryAlternative,
+  MemoryError,
+  type MfluxDepthError,
+  OptionError,
+  type Remedy,
+} from "../errors.js";
 import { loadOptions, type OptionSpec, requestOptions } from "../options/index.js";
 
 const options: Readonly<Record<string, OptionSpec>> = { ...requestOptions, ...loadOptions };
 
-/** An error's message, and what to do about it. */
+const flagOf = (option: string): string => options[option]?.flags[0] ?? option;
+
+/** An error's message, with flags in place of the names of options, and what to do about it. */
 export function messageWithAdvice(error: MfluxDepthError): string {
+  const message = error instanceof OptionError ? withFlags(error.message) : error.message;
   const advice = [
     ...(error instanceof MemoryError ? [alternativesIn(error)] : []),
     ...adviceOn(error.details.remedies),
   ];
-  return advice.length === 0 ? error.message : [asSentence(error.message), ...advice].join(" ");
+  return advice.length === 0 ? message : [asSentence(message), ...advice].join(" ");
 }
+
+/** Names of one word are left alone: they are words of English, too. */
+const optionName = new RegExp(
+  `\\b(?:${Object.keys(options)
+    .filter((name) => /[A-Z]/.test(name))
+    .join("|")})\\b`,
+  "g",
+);
+
+const withFlags = (message: string): string => message.replace(optionName, flagOf);
 
 /** One sentence for each remedy. */
 export const adviceOn = (remedies: readonly Remedy[] = []): string[] => phraseRemedies(remedies, flagTerms);
@@ -63,8 +82,6 @@ export const flagsFor = ({ peak: _, ...settings }: MemoryAlternative): string =>
   Object.entries(settings)
     .map(([option, value]) => flagWith(option, value))
     .join(" ");
-
-const flagOf = (option: string): string => options[option]?.flags[0] ?? option;
 
 function flagWith(option: string, value: string | number | boolean | undefined): string {
   const spec = options[option];

@@ -9,7 +9,14 @@ import { checkNewFolder } from "../files/atomic-folder.js";
 import { isFolder } from "../files/folders.js";
 import { checkName, checkWritable, makeFolder, saveFile } from "../files/output.js";
 import { defaultDepthModel } from "../options/defaults.js";
-import { depthOptions, loadOptions, type OptionTable, optionsFor, optionsIn } from "../options/index.js";
+import {
+  depthOptions,
+  loadOptions,
+  type OptionTable,
+  optionsFor,
+  optionsIn,
+  requireNearAboveFar,
+} from "../options/index.js";
 import { helpFlag, jsonFlag, overwriteFlag, quietFlag } from "./common-flags.js";
 import { downloadOn, loadOn, type Progress, progressOn, silent } from "./progress.js";
 
@@ -56,6 +63,8 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     const { values, positionals } = parseFlags(flags, argv, io.env);
     if (positionals.length === 0)
       throw new OptionError("photo", "Specify a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
+    const { near, far } = depthOptions;
+    requireNearAboveFar(values.near ?? near.default, values.far ?? far.default, ["--near", "--far"]);
     // Loads MLX's binding, so not for help.
     const [{ obtainEstimator }, { checkFileOptions, depthFormatOf }] = await Promise.all([
       import("../depth/open.js"),
@@ -67,7 +76,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
     if (place.file !== undefined && photos.length > 1)
       throw new OptionError(
         "output",
-        `output is one file, but there are ${photos.length} photos; use a folder.`,
+        `--output is one file, but there are ${photos.length} photos; use a folder.`,
         { code: "option-conflict" },
       );
     await checkPlace(place, photos);

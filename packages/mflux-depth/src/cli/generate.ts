@@ -114,6 +114,12 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     resolveLoadOptions(load);
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
     requireDepthSource(given);
+    if (given.maskImage && !given.image)
+      throw new OptionError(
+        "maskImage",
+        "--mask-image says which parts of a photo change; give the photo with --image-path.",
+        { code: "option-missing" },
+      );
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
     formatOf(output);

@@ -31,9 +31,9 @@ const flags = { ...generateFlags, ...resultFlags };
 export const plan: Command = {
   usage: `Usage: mflux-depth plan [FLAGS]
 
-Estimates the peak memory of each stage of a generation, and of scoring for --best-of, from configs and weight headers, compares it with this
-machine's memory, and lists settings that would fit. Accepts every flag of generate; those below affect the plan. It
-loads and downloads nothing. The exit code is 1 when the generation would not fit.
+Estimates the peak memory of each stage of a generation, and of scoring for --best-of, from configs and weight headers.
+Compares it with this machine's memory, and lists settings that would fit. Accepts every flag of generate; those below
+affect the plan. It loads and downloads nothing. The exit code is 1 when the generation would not fit.
 
 ${describeFlags("The image", imageFlags)}
 ${describeFlags("The model", modelFlags)}

@@ -57,8 +57,11 @@ async function causeOf(
   { request, model, signal }: Pick<Generation, "request" | "model" | "signal">,
 ): Promise<{ readonly reason: string; readonly remedies?: readonly Remedy[] }> {
   for (const [path, parameter] of network.parameters())
-    if (!(await allFinite(parameter, signal)))
-      return { reason: `tensor "${path}" of the weights is damaged; get a new copy of the model` };
+    if (!(await allFinite(parameter, signal))) {
+      // A matrix that was quantized on loading has become several tensors.
+      const stored = model.precision.bitsAreStored ? path : path.replace(/\.(scales|biases)$/, ".weight");
+      return { reason: `tensor "${stored}" of the weights is damaged; get a new copy of the model` };
+    }
   const dtype = componentDType(model.family.components[component]!, model.precision);
   if (dtype === "float16")
     return {

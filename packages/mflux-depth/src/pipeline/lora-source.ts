@@ -37,7 +37,7 @@ export async function findLora(
       source,
       /\.(bin|pt|pth|ckpt|pkl)$/.test(path)
         ? "this is a pickle file, which can run code and is never opened; get the LoRA as safetensors"
-        : "a LoRA is a safetensors file",
+        : "expected a LoRA in a file whose name ends in .safetensors; convert it, or choose another",
     );
   return { ...place, path, sha256: await hashOf(path, options.signal) };
 }

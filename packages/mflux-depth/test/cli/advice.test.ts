@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { messageWithAdvice } from "../../src/cli/advice.js";
-import { type MemoryAlternative, MemoryError, ModelError, type Remedy } from "../../src/errors.js";
+import {
+  type MemoryAlternative,
+  MemoryError,
+  ModelError,
+  OptionError,
+  type Remedy,
+} from "../../src/errors.js";
 
 const advice = (...remedies: Remedy[]): string =>
   messageWithAdvice(new ModelError("x", "it cannot be used", { details: { remedies } }));
@@ -74,6 +80,11 @@ describe("advice on the command line", () => {
 
   test("names the command that inspects the machine", () => {
     assert.match(advice({ kind: "inspect-machine" }), / Run mflux-depth doctor\.$/);
+  });
+
+  test("names flags in a message about options", () => {
+    const error = new OptionError("depthNear", "depthNear (10) must be above depthFar (20).");
+    assert.equal(messageWithAdvice(error), "--depth-near (10) must be above --depth-far (20).");
   });
 
   test("leaves a message without remedies as it is", () => {

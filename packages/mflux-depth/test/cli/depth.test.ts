@@ -239,6 +239,12 @@ describe("depth refuses", () => {
       2,
       /one file, but.*2 photos/,
     ],
+    [
+      "percentiles in the wrong order",
+      [cube, "--near", "10", "--far", "20", ...tiny],
+      2,
+      /^--near \(10\) must be above --far/,
+    ],
     ["an unknown extension", [cube, "-o", "depth.exr", ...tiny], 2, /must end in/],
     [
       "a format that contradicts the name",

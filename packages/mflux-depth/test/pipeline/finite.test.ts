@@ -5,13 +5,16 @@ import { describe, test } from "node:test";
 import { full } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
 import { componentNames } from "../../src/families/flux1-depth/layout.js";
-import { saveModel } from "../../src/index.js";
+import { type FluxDepthOptions, saveModel } from "../../src/index.js";
 import { copyModel, plant, rewriteTensors, someTensor, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";
 import { failsWith } from "../support/refusals.js";
 import { inMemory, loadTinyWorld, logLoads, smallRequest } from "../support/tiny-world.js";
 
 const currentFolder = folderPerTest("finite");
+
+/** A matrix of each component whose width allows groups of 64. */
+const quantizedTensor = { ...someTensor, vae: "decoder.mid_block.attentions.0.to_q.weight" };
 
 /** A copy of the bundled model with one value replaced in one component. */
 async function modelWith(component: (typeof componentNames)[number], value: number): Promise<string> {
@@ -20,8 +23,8 @@ async function modelWith(component: (typeof componentNames)[number], value: numb
   return folder;
 }
 
-async function generateWith(model: string): Promise<void> {
-  using flux = await loadTinyWorld({ model });
+async function generateWith(model: string, options: FluxDepthOptions = {}): Promise<void> {
+  using flux = await loadTinyWorld({ model, ...options });
   await flux.generate({ ...smallRequest, width: 32, height: 32 });
 }
 
@@ -46,6 +49,21 @@ describe("a generation with a NaN among the weights fails, naming the stage, the
       });
       assert.deepEqual(inMemory(), baseline);
     });
+});
+
+describe("a generation that quantizes a model with a NaN fails, naming the tensor of", () => {
+  for (const quantize of [4, 8] as const)
+    for (const component of componentNames)
+      test(`${component}, at ${quantize} bits`, async () => {
+        const { folder, file } = copyModel(currentFolder(), weights[component]);
+        await plant(file, quantizedTensor[component], Number.NaN);
+        await assert.rejects(
+          generateWith(folder, { quantize }),
+          (error) =>
+            error instanceof ModelError &&
+            error.message.endsWith(`.weight" of the weights is damaged; get a new copy of the model`),
+        );
+      });
 });
 
 describe("a generation that is not finite although its weights are", () => {

@@ -58,6 +58,15 @@ describe("a LoRA on this machine", () => {
     );
   });
 
+  test("is refused in another format, with what was expected", async () => {
+    const path = join(folderWith(), "style.gguf");
+    writeFileSync(path, "");
+    await assert.rejects(
+      findLora(path, {}),
+      modelError(/expected a LoRA in a file whose name ends in \.safetensors/),
+    );
+  });
+
   test("is never a pickle file", async () => {
     const folder = folderWith();
     const path = join(folder, "style.bin");

@@ -1,5 +1,26 @@
 #include "quantize.h"
 
+#include <limits>
+
+#include "mlx/ops.h"
+
+namespace cpu {
+namespace {
+
+// MLX's operation, which gives NaN no part in scale and bias, so that nothing would be left of it.
+std::vector<mx::array> quantize_with_mlx(const mx::array& w, int group, int bits) {
+  auto quantized = mx::quantize(w, group, bits);
+  auto groups = quantized[1].shape();
+  groups.push_back(group);
+  const auto nans = mx::any(mx::isnan(mx::reshape(w, groups)), -1);
+  const auto nan = mx::array(std::numeric_limits<float>::quiet_NaN(), w.dtype());
+  quantized[1] = mx::where(nans, nan, quantized[1]);
+  return quantized;
+}
+
+}  // namespace
+}  // namespace cpu
+
 #ifdef __linux__
 
 #include <memory>
@@ -79,7 +100,7 @@ bool quantizable(const array& w, int group, int bits) {
 
 std::vector<array> quantize(const array& w, int group, int bits) {
   // MLX's operation handles gradients and everything unusual.
-  if (!quantizable(w, group, bits)) return mx::quantize(w, group, bits);
+  if (!quantizable(w, group, bits)) return quantize_with_mlx(w, group, bits);
   auto packed = w.shape(), groups = w.shape();
   packed.back() = static_cast<int>(static_cast<int64_t>(w.shape(-1)) * bits / 32);
   groups.back() = w.shape(-1) / group;
@@ -95,7 +116,7 @@ std::vector<array> quantize(const array& w, int group, int bits) {
 namespace cpu {
 
 std::vector<mx::array> quantize(const mx::array& w, int group, int bits) {
-  return mx::quantize(w, group, bits);
+  return quantize_with_mlx(w, group, bits);
 }
 
 }  // namespace cpu

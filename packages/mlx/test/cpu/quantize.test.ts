@@ -76,4 +76,12 @@ describe("quantization on the CPU", onLinux, () => {
               }
             });
   });
+
+  it("shows NaN in the scale of its group alone", () => {
+    const values = Float32Array.from({ length: 2 * 128 }, (_, i) => (i === 70 ? Number.NaN : Math.sin(i)));
+    const w = array(values, { shape: [2, 128] });
+    const { scales } = quantize(w, { bits: 4 });
+    const finite = [...(scales.toTypedArray() as Float32Array)].map(Number.isFinite);
+    assert.deepEqual(finite, [true, false, true, true]);
+  });
 });

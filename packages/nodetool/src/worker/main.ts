@@ -63,8 +63,9 @@ async function overWebSocket(engine: Engine, values: WorkerFlags, io: Io): Promi
       `Anyone who can reach ${host} could use this worker: set NODETOOL_WORKER_TOKEN, or use --no-token.`,
     );
   const frameLimit = frameLimitIn(io.env);
-  const worker = new Worker({ transport: "websocket", engine, frameLimit, log: logTo(io) });
-  const endpoint = await serveWebSocket(worker, { host, port, token, frameLimit }).catch(
+  const log = logTo(io);
+  const worker = new Worker({ transport: "websocket", engine, frameLimit, log });
+  const endpoint = await serveWebSocket(worker, { host, port, token, frameLimit, log }).catch(
     (error: NodeJS.ErrnoException) => {
       throw listenError(error, { host, port });
     },

@@ -1,9 +1,13 @@
+import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { encodeFrame } from "./frames.js";
 import type { Worker } from "./worker.js";
 
 /** The line on standard error that the host waits for. */
 const readyLine = "NODETOOL_STDIO_READY\n";
+
+/** The host's requests wait while it has not read more bytes than this of its answers. */
+const mostUnread = 2 ** 20;
 
 /**
  * Serves one host over pipes: each frame follows its length, four bytes big-endian.
@@ -30,6 +34,7 @@ export async function serveStdio(
   try {
     for await (const chunk of stdin) {
       for (const payload of frames.read(chunk as Buffer)) connection.receive(payload);
+      await readByHost(stdout, signal);
       if (frames.refused !== null) {
         send(encodeFrame("error", null, { error: frames.refused }));
         return;
@@ -43,6 +48,11 @@ export async function serveStdio(
     signal.removeEventListener("abort", stop);
     connection.close();
   }
+}
+
+/** Resolves when the host has read most of its answers, or has gone. */
+async function readByHost(stdout: Writable, signal: AbortSignal): Promise<void> {
+  if (stdout.writableLength > mostUnread) await once(stdout, "drain", { signal }).catch(() => {});
 }
 
 /** Splits a stream of bytes into frames. */

@@ -5,6 +5,18 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Worker } from "./worker.js";
 
+/** The limits for a host that sends requests and does not read the answers. */
+interface Patience {
+  /** Its requests wait while more bytes than this are unread. */
+  readonly pauseBytes: number;
+  /** It is disconnected when more bytes than this are unread, several times the largest image. */
+  readonly mostBytes: number;
+  /** It is disconnected when its requests have waited for so long and it has read nothing. */
+  readonly stallMs: number;
+}
+
+const usualPatience: Patience = { pauseBytes: 2 ** 20, mostBytes: 2 ** 26, stallMs: 60_000 };
+
 interface WebSocketOptions {
   readonly host: string;
   /** 0: any free port. */
@@ -12,6 +24,9 @@ interface WebSocketOptions {
   /** Required as `Authorization: Bearer …`; blank: every local program is served, except web pages. */
   readonly token: string;
   readonly frameLimit: number;
+  readonly patience?: Patience;
+  /** Receives one line about each host that is disconnected. */
+  readonly log: (line: string) => void;
 }
 
 interface WebSocketEndpoint {
@@ -23,7 +38,7 @@ interface WebSocketEndpoint {
 
 /** Serves any number of hosts: each binary message is one frame. */
 export async function serveWebSocket(worker: Worker, options: WebSocketOptions): Promise<WebSocketEndpoint> {
-  const { host, port, token, frameLimit } = options;
+  const { host, port, token, frameLimit, patience = usualPatience, log } = options;
   const sockets = new WebSocketServer({ noServer: true, maxPayload: frameLimit, perMessageDeflate: false });
   // Keep-alive notices a host that vanished with its machine, and its runs end.
   const http = createServer({ keepAlive: true, keepAliveInitialDelay: 30_000 }, (_, response) => {
@@ -33,7 +48,7 @@ export async function serveWebSocket(worker: Worker, options: WebSocketOptions):
   http.on("upgrade", (request, socket, head) => {
     socket.on("error", () => socket.destroy());
     if (mayEnter(request, token))
-      sockets.handleUpgrade(request, socket, head, (accepted) => serve(worker, accepted));
+      sockets.handleUpgrade(request, socket, head, (accepted) => serve(worker, accepted, patience, log));
     else refuse(socket);
   });
   await new Promise<void>((resolve, reject) => {
@@ -51,14 +66,38 @@ export async function serveWebSocket(worker: Worker, options: WebSocketOptions):
   };
 }
 
-function serve(worker: Worker, socket: WebSocket): void {
-  const connection = worker.connect((payload) => socket.send(payload, () => {}));
+function serve(worker: Worker, socket: WebSocket, patience: Patience, log: (line: string) => void): void {
+  const { pauseBytes, mostBytes, stallMs } = patience;
+  const drop = (why: string): void => {
+    log(`A host was disconnected: ${why}.`);
+    socket.terminate();
+  };
+  const stall = (): void => drop(`it has read none of its answers for ${stallMs / 1000} s`);
+  let stalled: NodeJS.Timeout | undefined;
+  /** Called when a frame waits, and when one has gone. */
+  const adjust = (): void => {
+    clearTimeout(stalled);
+    if (socket.readyState !== socket.OPEN) return;
+    if (socket.bufferedAmount > pauseBytes) {
+      socket.pause();
+      stalled = setTimeout(stall, stallMs);
+    } else if (socket.isPaused) socket.resume();
+  };
+  const connection = worker.connect((payload) => {
+    if (socket.readyState !== socket.OPEN) return;
+    socket.send(payload, adjust);
+    if (socket.bufferedAmount > mostBytes) drop(`${socket.bufferedAmount} bytes of its answers are unread`);
+    else if (!socket.isPaused) adjust();
+  });
   socket.on("message", (payload, isBinary) => {
     if (isBinary) connection.receive(payload as Buffer);
   });
   // The closing code has told the other end what went wrong (too large, not WebSocket).
   socket.on("error", () => {});
-  socket.on("close", () => connection.close());
+  socket.on("close", () => {
+    clearTimeout(stalled);
+    connection.close();
+  });
 }
 
 /**

@@ -17,7 +17,13 @@ test("every token is compared by its digest, in constant time", async (context) 
   const compare = context.mock.method(crypto, "timingSafeEqual");
   syncBuiltinESMExports();
   const worker = new Worker({ transport: "websocket", engine: new Engine() });
-  const endpoint = await serveWebSocket(worker, { host: "127.0.0.1", port: 0, token, frameLimit: 1024 });
+  const endpoint = await serveWebSocket(worker, {
+    host: "127.0.0.1",
+    port: 0,
+    token,
+    frameLimit: 1024,
+    log: () => {},
+  });
   const headers = [
     null,
     "Bearer",

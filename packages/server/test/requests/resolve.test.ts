@@ -65,6 +65,13 @@ describe("the loading options of a request", () => {
 });
 
 describe("a request", () => {
+  test("with percentiles in the wrong order is refused with the names of the fields", () => {
+    const request = { prompt: "x", depth_image: photo, depth_near: 10, depth_far: 20 };
+    assert.throws(() => resolveBody({ kind: "generate", request }, defaults), {
+      message: /^depth_near \(10\) must be above depth_far \(20\)/,
+    });
+  });
+
   test("comes back with its pictures as blobs, whether they were given as objects or as ids", () => {
     for (const image of [photo, photo.blob]) {
       const body = { kind: "generate", request: { prompt: "x", image } } as const;

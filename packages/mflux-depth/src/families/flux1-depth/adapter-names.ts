@@ -93,7 +93,7 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
   return {
     find: (name) => table.find(name),
     replacement(key) {
-      const name = normName(key);
+      const name = normName(bareNorm(key));
       return name === null
         ? undefined
         : {
@@ -105,6 +105,10 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
     otherModel,
   };
 }
+
+/** The name of a norm that a key replaces, from ComfyUI's spelling; other keys stay. */
+const bareNorm = (key: string): string =>
+  key.replace(/^(?:model\.)?diffusion_model\.(.+_norm\.scale)\.set_weight$/, "$1");
 
 const encoderTarget = (component: string, { name, rows, columns }: LayerSize): UnspelledTarget => ({
   component,

@@ -1,6 +1,7 @@
 /*
  * Black Forest Labs' depth LoRA, which turns FLUX.1-dev into FLUX.1 Depth: its input layer is for latents and control latents,
- * and it replaces the norms of queries and keys. (flux/model.py, FluxLoraWrapper.)
+ * and it replaces the norms of queries and keys. (flux/model.py, FluxLoraWrapper.) ComfyUI saves it with names of its own.
+ * (comfy/lora_convert.py, convert_lora_bfl_control.)
  */
 import { concatenate, scope, zerosLike } from "@mflux-depth/mlx";
 import { ModelError } from "../../errors.js";
@@ -19,7 +20,8 @@ const inputTensors: ReadonlySet<string> = new Set([
 export const controlLora: ControlLora = {
   matches({ modules, strays }: AdapterFile) {
     return (
-      modules.some(({ name }) => name === "img_in") && strays.some((key) => /\.query_norm\.scale$/.test(key))
+      modules.some(({ name }) => /^((model\.)?diffusion_model\.)?img_in$/.test(name)) &&
+      strays.some((key) => /\.query_norm\.scale(\.set_weight)?$/.test(key))
     );
   },
   baseRefusal,

@@ -65,6 +65,9 @@ export function parseAdapterKey(key: string): AdapterKey | null {
   return found ? { module: key.slice(0, -found[0].length), role: found[1] } : null;
 }
 
+/** The layer whose matrix must have a size of the file's own, as ComfyUI writes it; null for another key. */
+export const reshapedModule = (key: string): string | null => /^(.+)\.reshape_weight$/.exec(key)?.[1] ?? null;
+
 /** Suffixes of kinds of adapters that this library does not apply, and what they are. */
 const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$/, "a change to a convolution"],
@@ -74,10 +77,7 @@ const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   ],
   [/\.(on_input|ia3_l)$/, "IA³, which multiplies outputs instead of adding to weights"],
   [/\.(a1|a2|b1|b2|bm|cm)\.weight$/, "GLoRA"],
-  [
-    /\.(set_weight|reshape_weight)$|_norm\.scale$/,
-    "a replacement of weights, as in control LoRAs for FLUX.1-dev",
-  ],
+  [/\.(set_weight|reshape_weight)$|_norm\.scale$/, "a replacement of weights"],
   [/\.(w_norm|b_norm)$/, "a change to a normalization"],
 ];
 

@@ -1,7 +1,7 @@
 import { ModelError } from "../../errors.js";
 import { type AdapterFile, type AdapterModule, adapterDtypes } from "./adapter-file.js";
 import { type AdapterForm, type AdapterProblem, formOf } from "./form.js";
-import { foreignKind } from "./keys.js";
+import { foreignKind, reshapedModule } from "./keys.js";
 import { type AdapterNames, type AdapterTarget, type Replacement, rowsOf } from "./targets.js";
 
 /** A layer of an adapter file and the layers of the model that it changes. */
@@ -28,6 +28,9 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
   const replacements: MatchedReplacement[] = [];
   const problems: AdapterProblem[] = [];
   for (const key of strays) {
+    // The shapes of the layer's own tensors say the same.
+    const reshaped = reshapedModule(key);
+    if (reshaped !== null && modules.some(({ name }) => name === reshaped)) continue;
     const { dtype, shape: found } = entries.get(key)!;
     const replacement = adapterDtypes.has(dtype) ? names.replacement(key) : undefined;
     if (!replacement)

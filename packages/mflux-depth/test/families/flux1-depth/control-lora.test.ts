@@ -11,7 +11,15 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { astype, loadSafetensors, type MxArray, multiply, saveSafetensors, slice } from "@mflux-depth/mlx";
+import {
+  array,
+  astype,
+  loadSafetensors,
+  type MxArray,
+  multiply,
+  saveSafetensors,
+  slice,
+} from "@mflux-depth/mlx";
 import { FluxDepth, type LoadOptions, saveModel } from "../../../src/index.js";
 import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
 import { modelError } from "../../support/hub-fixture.js";
@@ -109,6 +117,32 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
     const error = relativeError(latents.data, expected("control-1.latents"));
     assert.ok(error < 2e-5, `relative error ${error}`);
   });
+});
+
+describe("the depth LoRA as ComfyUI saves it", () => {
+  /** As `convert_lora_bfl_control` of comfy/lora_convert.py names the tensors. */
+  const inComfysNames = async (): Promise<string> => {
+    const { arrays } = loadSafetensors(control);
+    const named = [...arrays].map(([key, tensor]): [string, MxArray] => [
+      `diffusion_model.${key.replace(/\.lora_B\.bias$/, ".diff_b").replace(/_norm\.scale$/, "_norm.scale.set_weight")}`,
+      tensor,
+    ]);
+    const [rows, columns] = [
+      arrays.get("img_in.lora_B.weight")!.shape[0]!,
+      arrays.get("img_in.lora_A.weight")!.shape[1]!,
+    ];
+    const path = join(folder, "comfy.safetensors");
+    const size = array(Int32Array.of(rows, columns));
+    await saveSafetensors(path, new Map([...named, ["diffusion_model.img_in.reshape_weight", size]]));
+    return path;
+  };
+
+  for (const scale of [1, 0.85])
+    test(`gives what the original gives at ${scale}`, async () => {
+      const found = await outputWith([{ source: await inComfysNames(), scale }]);
+      const error = relativeError(found, expected(`control-${scale}`));
+      assert.ok(error < 2e-5, `relative error ${error}`);
+    });
 });
 
 describe("the norms of the depth LoRA", () => {
