@@ -183,3 +183,60 @@ describe("the history", () => {
     await page.getByRole("checkbox", { name: "Invert" }).waitFor();
   });
 });
+
+const many = 5000;
+
+describe(`a history of ${many} jobs`, () => {
+  const studio = useStudio();
+
+  /** The numbers in the prompts of the frames that the page has, in their order. */
+  const numbers = (page: Page): Promise<number[]> =>
+    page
+      .locator(".frame")
+      .evaluateAll((frames) => frames.map((frame) => Number(/\d+$/.exec(frame.getAttribute("title")!))));
+
+  test("is read page by page and shown from end to end with few frames in the page", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await generate(page);
+    studio.server.copyNewestJob(many, (index) => `cube number ${index}`);
+    await page.reload();
+    const film = page.locator(".film");
+    await becomes(many - 1, async () => (await numbers(page))[0]!);
+    // To the end again and again, as somebody does who drags the scroll bar, until the oldest job has come.
+    const oldest = page.getByRole("button", { name: /: a glossy gold portrait/ });
+    await becomes(true, async () => {
+      await film.evaluate((list) => {
+        list.scrollLeft = list.scrollWidth;
+      });
+      return oldest.isVisible();
+    });
+    const last = await numbers(page);
+    assert.ok(last.length < 150, `${last.length} frames are in the page`);
+    await becomes("true", async () => {
+      await page.keyboard.press("Tab");
+      return film.evaluate((list) => String(list.contains(document.activeElement)));
+    });
+    await page.keyboard.press("Home");
+    await becomes(`cube number ${many - 1}`, () =>
+      page.evaluate(() => document.activeElement!.getAttribute("title") ?? ""),
+    );
+    await page.keyboard.press("End");
+    const isFocused = (): Promise<boolean> =>
+      page.evaluate(() => /^a glossy/.test((document.activeElement as HTMLElement).title));
+    await becomes(true, isFocused);
+    // The film stays as long as it is while the page catches up with what it has missed.
+    await studio.server.kill();
+    studio.server.copyNewestJob(1, () => "cube number 7777");
+    await studio.server.restart();
+    await becomes(7777, async () => {
+      await page.keyboard.press("Home");
+      return (await numbers(page))[0]!;
+    });
+    await page.keyboard.press("End");
+    await becomes(true, isFocused);
+    await page.getByRole("searchbox", { name: "Search prompts" }).fill("number 1234");
+    await becomes([1234], () => numbers(page));
+  });
+});
