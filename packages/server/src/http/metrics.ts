@@ -13,6 +13,13 @@ export class Metrics {
     labelNames: ["state"],
     registers: this.#registers,
   });
+  /** Set when they are read. */
+  readonly workers = new Gauge({
+    name: "mflux_depth_workers",
+    help: "Workers, by state.",
+    labelNames: ["state"],
+    registers: this.#registers,
+  });
   readonly sseClients = new Gauge({
     name: "mflux_depth_sse_clients",
     help: "Open streams of events.",

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { workerStates } from "../../contract/index.js";
 import { answers, file, json, query } from "../components.js";
 import type { Context } from "../context.js";
 
@@ -58,6 +59,9 @@ export function serverRoutes(app: FastifyInstance, { service, metrics, stopping 
     },
     async (_request, reply) => {
       for (const [state, count] of Object.entries(service.queue.counts())) metrics.jobs.set({ state }, count);
+      const workers = service.workers.list();
+      for (const state of workerStates)
+        metrics.workers.set({ state }, workers.filter((worker) => worker.state === state).length);
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
     },
   );
