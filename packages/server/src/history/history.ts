@@ -12,8 +12,10 @@ import { LiveAttempt, type Preview, type ProgressName } from "./live.js";
 import type { StreamEvent } from "./stream-event.js";
 import { previewUrl } from "./urls.js";
 
-/** Something worth measuring, as it happens. */
+/** Something worth measuring or counting, as it happens. */
 export type Measurement =
+  /** A worker has begun an attempt; one was silent, and its job goes to another. */
+  | { readonly name: "claim" | "takeover" }
   | { readonly name: "queue_wait" | "model_load" | "step"; readonly seconds: number }
   | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
 
@@ -189,6 +191,7 @@ export class History {
     });
     if (!job) return false;
     this.#live.set(id, new LiveAttempt(attempt, job.step));
+    this.#measure({ name: "claim" });
     if (attempt === 1) this.#measure({ name: "queue_wait", seconds: (now - job.createdAt) / 1000 });
     return true;
   }

@@ -1,5 +1,6 @@
 import type { JobState, QueueObject } from "../contract/index.js";
 import type { Dispatcher } from "../dispatch/dispatcher.js";
+import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
 import type { History } from "../history/history.js";
 import type { Ledger } from "../ledger/ledger.js";
 
@@ -23,6 +24,13 @@ export class JobQueue {
   /** The number of jobs in each state. */
   counts(): Readonly<Record<JobState, number>> {
     return this.#ledger.jobs.counts();
+  }
+
+  /** Whether Redis is there, and how many jobs wait in it (null while it is away); null without Redis. */
+  async redis(): Promise<{ readonly up: boolean; readonly waiting: number | null } | null> {
+    const dispatcher = this.#dispatcher;
+    if (!(dispatcher instanceof RedisDispatcher)) return null;
+    return { waiting: await dispatcher.waiting(), up: dispatcher.up };
   }
 
   /** Starts no more jobs. It holds across restarts. */

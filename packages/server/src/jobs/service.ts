@@ -39,7 +39,7 @@ import { defaultsOf } from "./defaults.js";
 import { JobQueue } from "./job-queue.js";
 import { ledgerView, offerOf } from "./offers.js";
 import { Results } from "./results.js";
-import type { ServiceOptions } from "./settings.js";
+import type { Measurement, ServiceOptions } from "./settings.js";
 import { states } from "./words.js";
 import { localWorker, WorkerRegistry } from "./worker-registry.js";
 
@@ -109,6 +109,7 @@ export class JobService {
   readonly #maxQueue: number;
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #onProblem: (message: string, error: unknown) => void;
+  readonly #onMeasurement: (measurement: Measurement) => void;
   readonly #timers: readonly NodeJS.Timeout[];
 
   private constructor(folder: DataFolder, tools: AttemptTools & LedgerTools, options: ServiceOptions) {
@@ -122,6 +123,7 @@ export class JobService {
     this.#maxQueue = maxQueue;
     this.#env = env;
     this.#onProblem = onProblem;
+    this.#onMeasurement = options.onMeasurement ?? (() => {});
     this.remote = new RemoteAttempts(tools);
     this.#dispatcher =
       redis === undefined
@@ -193,7 +195,10 @@ export class JobService {
     this.remote.expectAll();
     for (const { id, cancelRequested } of jobs.queued())
       if (cancelRequested) this.#history.cancelledQueued(id);
-    this.#dispatcher.onLost((attempt) => this.#interrupted(attempt));
+    this.#dispatcher.onLost((attempt) => {
+      this.#interrupted(attempt);
+      this.#onMeasurement({ name: "takeover" });
+    });
     if (settings.paused) await this.#dispatcher.pause();
     else await this.#dispatcher.resume();
     // A shared dispatcher compares what it has with the ledger by itself.

@@ -69,6 +69,8 @@ export class RedisDispatcher implements Dispatcher {
         this.#monitor?.wake();
       },
       onProblem,
+      // All are back well within a lease.
+      retryMs: Math.min(2000, leaseMs / 15),
     });
     const { redis } = this.#link;
     this.#scripts = new Scripts(redis, this.#keys);
@@ -118,7 +120,7 @@ export class RedisDispatcher implements Dispatcher {
       const taken = await this.#link.attempt(() => this.#take(request), null);
       if (taken === "again") {
         // The more often another one was quicker, the more of them there are.
-        await sleep(Math.random() * Math.min(2 ** ++crowd, 128));
+        await sleep(Math.random() * Math.min(1.3 ** ++crowd, 64));
       } else if (taken === null) {
         await this.#waits.after(news, lookMs, signal);
         crowd = 0;
@@ -165,7 +167,7 @@ export class RedisDispatcher implements Dispatcher {
     await this.#link.attempt(async () => {
       // Whoever chooses now has its job before this returns.
       while (!(await this.#scripts.takeTurn(token))) await sleep(5);
-      await this.#link.redis.set(this.#keys.paused, "1");
+      await this.#scripts.hold(true);
       await this.#scripts.settle(token, { now: 0, taken: null, overtaken: [] });
     }, undefined);
   }
@@ -173,9 +175,7 @@ export class RedisDispatcher implements Dispatcher {
   async resume(): Promise<void> {
     this.#monitor?.hold(false);
     await this.#link.attempt(async () => {
-      await this.#link.redis.del(this.#keys.paused);
-      const [, listeners] = (await this.#link.redis.pubsub("NUMSUB", this.#keys.channel)) as [string, number];
-      await this.#tell({ type: "look", listeners });
+      await this.#scripts.hold(false);
     }, undefined);
   }
 

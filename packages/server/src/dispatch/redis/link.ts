@@ -8,6 +8,8 @@ export interface LinkOptions {
   /** Called whenever Redis can be reached again, also the first time. */
   readonly onReady: () => void;
   readonly onProblem: (message: string, error: unknown) => void;
+  /** The longest pause between two tries to connect. */
+  readonly retryMs: number;
 }
 
 /** How long Redis may take to answer. */
@@ -27,7 +29,6 @@ const options: RedisOptions = {
   connectTimeout: silenceMs,
   // A network that drops everything is noticed too.
   socketTimeout: silenceMs,
-  retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 10), 2000),
   // A Redis that has become a replica: its successor has the same address.
   reconnectOnError: ({ message }) => message.startsWith("READONLY"),
 };
@@ -50,16 +51,16 @@ export class RedisLink {
   #connections = 0;
   #upSince = 0;
 
-  constructor({ url, channel, onMessage, onReady, onProblem }: LinkOptions) {
+  constructor({ url, channel, onMessage, onReady, onProblem, retryMs }: LinkOptions) {
     this.#onReady = onReady;
     this.#onProblem = onProblem;
     this.#tried = new Promise((resolve) => (this.#endTry = resolve));
-    this.redis = new Redis(url, options);
-    this.#messages = new Redis(url, options);
-    for (const redis of [this.redis, this.#messages]) {
-      redis.on("error", (error) => this.#away(error));
-      redis.on("close", () => this.#away(new Error("the connection was closed")));
-    }
+    const retryStrategy = (times: number): number => Math.min(50 * 2 ** Math.min(times, 10), retryMs);
+    this.redis = new Redis(url, { ...options, retryStrategy });
+    this.#messages = new Redis(url, { ...options, retryStrategy });
+    this.#messages.on("error", () => {});
+    this.redis.on("error", (error) => this.#away(error));
+    this.redis.on("close", () => this.#away(null));
     this.redis.on("ready", () => this.#came());
     this.#messages.on("ready", () => void this.#listen(channel));
     this.#messages.on("message", (_channel, message: string) => onMessage(message));
@@ -128,6 +129,7 @@ export class RedisLink {
 
   #came(): void {
     this.#reported = false;
+    this.#reason = "the connection was closed";
     this.#connections++;
     this.#upSince = performance.now();
     this.#endTry();
@@ -135,12 +137,13 @@ export class RedisLink {
     void this.#examine();
   }
 
+  /** @param error null if the connection was closed without one, or after one that was reported. */
   #away(error: unknown): void {
-    this.#reason = reasonOf(error);
+    if (error !== null) this.#reason = reasonOf(error);
     this.#endTry();
     if (this.#reported || this.redis.status === "end") return;
     this.#reported = true;
-    this.report("Redis cannot be reached.", error);
+    this.report("Redis cannot be reached.", error ?? new Error(this.#reason));
   }
 
   /** Says what is wrong with the Redis that was reached. */

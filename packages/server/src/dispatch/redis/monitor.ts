@@ -129,8 +129,7 @@ export class Monitor {
     const { link, keys, leaseMs, scripts } = this.#options;
     const began = performance.now();
     const misses = this.#misses;
-    if (this.#paused) await link.redis.set(keys.paused, "1");
-    else await link.redis.del(keys.paused);
+    await scripts.hold(this.#paused);
     await this.#offerMissing();
     await this.#removeUnknown();
     await scripts.prune();
@@ -141,12 +140,16 @@ export class Monitor {
 
   async #offerMissing(): Promise<void> {
     const { ledger, scripts, offer } = this.#options;
-    for (const piece of inPieces(ledger.waiting()))
-      for (const { id, attempt } of await scripts.missing(piece)) {
-        const job = ledger.find(id);
-        // It may have been taken or ended since.
-        if (job?.attempt === attempt) await offer(job);
-      }
+    for (const piece of inPieces(ledger.waiting())) {
+      const missing = await scripts.missing(piece);
+      await Promise.all(
+        missing.map(async ({ id, attempt }) => {
+          const job = ledger.find(id);
+          // It may have been taken or ended since.
+          if (job?.attempt === attempt) await offer(job);
+        }),
+      );
+    }
   }
 
   async #removeUnknown(): Promise<void> {

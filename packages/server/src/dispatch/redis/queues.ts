@@ -1,7 +1,7 @@
 import { ErrorCode, type IQueueBackend, Job, Queue, type QueueOptions, type WorkerOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Offer } from "../dispatcher.js";
-import { bullId, bullPriority, queueName } from "./keys.js";
+import { attemptOf, bullId, bullPriority, queueName } from "./keys.js";
 
 export interface QueuesOptions {
   readonly redis: Redis;
@@ -49,8 +49,9 @@ export class Queues {
    * @returns the job as it was offered; null if the queue is empty.
    */
   async take(model: string, { token, worker }: { token: string; worker: string }): Promise<Offer | null> {
-    const [job] = await this.#backend(queueName(model)).moveToActive(token, worker);
-    return job ? (JSON.parse(job.data) as Offer) : null;
+    const [job, id] = await this.#backend(queueName(model)).moveToActive(token, worker);
+    // The id says the attempt; the data may come from an offer that was out of date.
+    return job ? { ...(JSON.parse(job.data) as Offer), attempt: attemptOf(id).attempt - 1 } : null;
   }
 
   /** Ends a job. @returns false if it has another lock or none. */

@@ -28,8 +28,13 @@ export interface Unleased {
   readonly current: boolean;
 }
 
-/** How long someone may take to choose. */
-const turnMs = 5000;
+/** How long someone may take to choose; whoever is stopped meanwhile holds up all others. */
+const turnMs = 2000;
+
+/** Tells all instances that something may be taken, and how many of them hear it. */
+const tellToLook = (channel: string): string => `
+    local listeners = redis.call("PUBSUB", "NUMSUB", ${channel})[2]
+    redis.call("PUBLISH", ${channel}, cjson.encode({ type = "look", listeners = listeners }))`;
 
 /*
  * Queues are BullMQ's; the scripts read its sorted sets and hashes, and change only the place of a waiting job, its data,
@@ -61,8 +66,7 @@ const lua = {
     redis.call("HSET", KEYS[2], ARGV[5], ARGV[6])
     redis.call("ZADD", ARGV[1] .. ":" .. ARGV[5] .. ":prioritized", "XX", ARGV[4], ARGV[2] .. "-" .. attempt)
     if before < attempt then redis.call("HSET", KEYS[1], ARGV[2], attempt .. " " .. ARGV[5]) end
-    local listeners = redis.call("PUBSUB", "NUMSUB", KEYS[3])[2]
-    redis.call("PUBLISH", KEYS[3], cjson.encode({ type = "look", listeners = listeners }))
+    ${tellToLook("KEYS[3]")}
     if before < attempt then return before end
     return 0`,
 
@@ -70,6 +74,7 @@ const lua = {
   // queues that are refused. → nothing, "busy", or the time and for each job: queue, model, id, score, overtaken.
   look: `
     if redis.call("EXISTS", KEYS[2]) == 1 then return {} end
+    if redis.call("EXISTS", KEYS[4]) == 1 then return { "busy" } end
     local refused = {}
     for i = 5, #ARGV do refused[ARGV[i]] = true end
     local queues = redis.call("HGETALL", KEYS[1])
@@ -84,7 +89,7 @@ const lua = {
       end
     end
     if #jobs == 0 then return {} end
-    if not redis.call("SET", KEYS[4], ARGV[2], "NX", "PX", ARGV[4]) then return { "busy" } end
+    redis.call("SET", KEYS[4], ARGV[2], "PX", ARGV[4])
     local time = redis.call("TIME")
     return { time[1] * 1000 + math.floor(time[2] / 1000), jobs }`,
 
@@ -160,6 +165,12 @@ const lua = {
     local attempt, queue = string.match(entry, "(%d+) (.*)")
     local waits = redis.call("ZSCORE", ARGV[1] .. ":" .. queue .. ":prioritized", ARGV[2] .. "-" .. attempt)
     return { waits and 1 or 0, tonumber(attempt), queue }`,
+
+  // KEYS: paused, channel. ARGV: 1 to hold jobs back, 0 to give them.
+  hold: `
+    if ARGV[1] == "1" then redis.call("SET", KEYS[1], "1")
+    elseif redis.call("DEL", KEYS[1]) == 1 then ${tellToLook("KEYS[2]")} end
+    return 1`,
 
   // KEYS: queues. ARGV: prefix. → how many jobs wait.
   count: `
@@ -291,6 +302,11 @@ export class Scripts {
     const answer = await this.#run("find", [jobs], [prefix, id]);
     const [waits, attempt, queue] = answer as [] | [number, number, string];
     return attempt === undefined ? null : { waits: waits === 1, attempt, queue: queue! };
+  }
+
+  /** Holds jobs back, or gives them again. */
+  async hold(paused: boolean): Promise<void> {
+    await this.#run("hold", [this.#keys.paused, this.#keys.channel], [paused ? 1 : 0]);
   }
 
   /** How many jobs wait. */

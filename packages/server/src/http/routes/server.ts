@@ -1,5 +1,4 @@
 import type { FastifyInstance } from "fastify";
-import { workerStates } from "../../contract/index.js";
 import { answers, file, json, query } from "../components.js";
 import type { Context } from "../context.js";
 
@@ -58,10 +57,10 @@ export function serverRoutes(app: FastifyInstance, { service, metrics, stopping 
       },
     },
     async (_request, reply) => {
-      for (const [state, count] of Object.entries(service.queue.counts())) metrics.jobs.set({ state }, count);
-      const workers = service.workers.list();
-      for (const state of workerStates)
-        metrics.workers.set({ state }, workers.filter((worker) => worker.state === state).length);
+      metrics.setJobs(service.queue.counts());
+      metrics.setWorkers(service.workers.list());
+      const redis = await service.queue.redis();
+      if (redis) metrics.setRedis(redis);
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
     },
   );
