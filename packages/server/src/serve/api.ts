@@ -4,7 +4,7 @@
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { FastifyInstance } from "fastify";
-import { type Io, listenError } from "mflux-depth/command";
+import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
 import { buildApp } from "../app.js";
 import { openInBrowser } from "../browser.js";
 import type { ServeSettings } from "../flags.js";
@@ -15,7 +15,7 @@ import type { WorkerTokens } from "../http/worker-tokens.js";
 import { JobService } from "../jobs/service.js";
 import { requireModelFiles } from "../model-files.js";
 import { inFolder } from "./data-folder-errors.js";
-import { leaseMsOf, withoutSecrets } from "./environment.js";
+import { leaseMsOf } from "./lease.js";
 import { clientToken, requireToken, workerTokens } from "./tokens.js";
 
 /** How long waiting requests and streams may take to end. */
@@ -46,7 +46,7 @@ export async function serveApi(settings: ServeSettings, folder: string, io: Io):
     redis: settings.redis,
     works: role === "all",
     leaseMs: leaseMsOf(io.env),
-    env: withoutSecrets(io.env),
+    env: withoutServiceTokens(io.env),
     onMeasurement: metrics.observe,
     onProblem,
   }).catch(inFolder(folder));
@@ -89,7 +89,7 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
   try {
     const url = await listen(app, settings);
     io.stdout.write(`${url}\n`);
-    if (settings.open) openInBrowser(url, (message) => log.warn(message));
+    if (settings.open) openInBrowser(url, { env: io.env, complain: (message) => log.warn(message) });
     if (!io.signal.aborted)
       await new Promise((resolve) => io.signal.addEventListener("abort", resolve, { once: true }));
     log.info("stopping");

@@ -7,7 +7,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { totalmem } from "node:os";
 import { join } from "node:path";
-import { type Io, listenError } from "mflux-depth/command";
+import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
 import { Engine, modelHere } from "mflux-depth/engine";
 import { lockFolder } from "../data-folder/lock.js";
 import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
@@ -20,7 +20,7 @@ import { requireModelFiles } from "../model-files.js";
 import type { Defaults } from "../requests/resolve.js";
 import { serverVersion } from "../version.js";
 import { inFolder } from "./data-folder-errors.js";
-import { leaseMsOf, withoutSecrets } from "./environment.js";
+import { leaseMsOf } from "./lease.js";
 import { workerToken } from "./tokens.js";
 
 /** How long a list of the models on this machine is believed. */
@@ -39,7 +39,7 @@ export async function serveWorker(settings: ServeSettings, folder: string, io: I
   const unlock = await openFolder(folder).catch(inFolder(folder));
   try {
     const process = await processName(folder).catch(inFolder(folder));
-    const env = withoutSecrets(io.env);
+    const env = withoutServiceTokens(io.env);
     const { load, allowedModels, idleMinutes } = settings;
     const defaults = await defaultsOf({ load, allowedModels, env });
     const lease = leaseMsOf(io.env);

@@ -125,3 +125,13 @@ test(
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
   },
 );
+
+test("a worker opens no port but its probe, on loopback", options, async (t) => {
+  const fleet = await Fleet.start(t, lease);
+  const { process: worker, id } = await fleet.worker("a");
+  assert.equal(worker.output, `${id}\n`);
+  assert.match(id, /^a-[0-9a-f]{8}$/);
+  const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(worker.log)!;
+  assert.equal(await (await fetch(`${probe}/livez`)).text(), "ok\n");
+  assert.equal((await fetch(`${probe}/v1/jobs`)).status, 404);
+});
