@@ -89,7 +89,7 @@ export const hub: Area = {
     const { hub: server, needed } = await startHub();
     const outer = join(folder, "outer");
     const env = { HF_HOME: join(outer, "home"), HF_ENDPOINT: server.endpoint };
-    const patience = { retries: 1, delayMs: 1, stallMs: 500, answerMs: 1000 };
+    const patience = { retries: 1, delayMs: 1, stallMs: 300, answerMs: 1000 };
     return async ({ input, parameters: { answer, status, header } }) => {
       rmSync(outer, { recursive: true, force: true });
       const [name, value] = header!.split(/: (.*)/);
