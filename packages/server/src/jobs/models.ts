@@ -10,7 +10,7 @@ export async function modelObjectOf(
   { name, folder }: AllowedModel,
   { loaded, env }: { readonly loaded: string | null; readonly env: NodeJS.ProcessEnv | undefined },
 ): Promise<ModelObject> {
-  const { ready, bytes } = await modelHere(folder ?? name, env);
+  const { ready, bytes, lora } = await modelHere(folder ?? name, env);
   return {
     id: name,
     object: "model",
@@ -20,6 +20,7 @@ export async function modelObjectOf(
     ready,
     bytes,
     loaded: name === loaded,
+    lora,
   };
 }
 
