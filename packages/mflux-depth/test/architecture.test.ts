@@ -27,7 +27,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     arrays: { files: [""] },
   },
   "mflux-depth": {
-    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "version"] },
+    base: { files: ["advice", "errors", "abort", "bytes", "listener", "record", "secrets", "version"] },
     // Which devices MLX has here; depth estimators and the pipeline both ask.
     device: { files: ["device"], layers: ["base"], packages: ["@mflux-depth/mlx"] },
     files: { files: ["files/"], layers: ["base"] },
@@ -78,6 +78,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     engine: {
       files: ["engine/"],
       layers: ["base", "options", "images", "hub", "memory", "depth", "families", "pipeline"],
+      packages: ["@mflux-depth/mlx/exit-guard"],
     },
     cli: {
       files: ["cli/"],
@@ -110,6 +111,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["mflux-depth/errors", "mflux-depth/images"],
     },
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
+    "dispatch-redis": {
+      files: ["dispatch/redis/"],
+      layers: ["dispatch"],
+      packages: ["bullmq", "ioredis"],
+    },
     dispatch: { files: ["dispatch/"] },
     requests: {
       files: ["requests/"],

@@ -1,7 +1,8 @@
-// Ends a process that no longer answers signals. Node runs signal handlers on its event loop, which a long synchronous
-// call blocks; and `exit` waits for the threads of libuv's pool. This addon needs neither: it notes signals as they
-// arrive, and a thread of its own ends the process. It is separate from MLX's addon so that it loads in a millisecond.
+// Ends a process that no longer answers signals, or whose owner has gone. Node hears of both on its event loop, which a
+// long synchronous call blocks; and `exit` waits for the threads of libuv's pool. This addon needs neither: it notes
+// signals as they arrive, and a thread of its own ends the process. It is separate from MLX's addon so that it loads in a millisecond.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,28 +41,37 @@ void on_signal(int number) {
   errno = saved;
 }
 
+void sleep_for(unsigned milliseconds) {
+  timespec left{static_cast<time_t>(milliseconds / 1000), static_cast<long>(milliseconds % 1000) * 1'000'000};
+  while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+  }
+}
+
 // Gives JavaScript its time to clean up, then ends the process as shells expect of a signal.
 void wait_and_end() {
   unsigned char number = 0;
   while (read(wake[0], &number, 1) != 1) {
   }
-  timespec left{static_cast<time_t>(patience_ms / 1000), static_cast<long>(patience_ms % 1000) * 1'000'000};
-  while (nanosleep(&left, &left) != 0 && errno == EINTR) {
-  }
+  sleep_for(patience_ms);
   _exit(128 + number);
 }
 
-void start_thread(Napi::Env env) {
+// Starts a thread that handles no signals.
+template <typename F>
+void start_thread(F work) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread(work).detach();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void start_waiting(Napi::Env env) {
   if (wake[0] >= 0) return;
   if (pipe(wake.data()) != 0) throw Napi::Error::New(env, "no pipe for the exit guard");
   for (const int end : wake) fcntl(end, F_SETFD, FD_CLOEXEC);
   fcntl(wake[1], F_SETFL, O_NONBLOCK);
-  // The thread handles no signals itself.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread(wait_and_end).detach();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  start_thread(wait_and_end);
 }
 
 // guard(number, urgent, patienceMs): call after `process.on`, whose handler is called first.
@@ -69,7 +79,7 @@ void guard(const Napi::CallbackInfo& info) {
   const int number = info[0].As<Napi::Number>().Int32Value();
   if (!is_guardable(number)) throw Napi::RangeError::New(info.Env(), "not the number of a signal");
   patience_ms = info[2].As<Napi::Number>().Uint32Value();
-  start_thread(info.Env());
+  start_waiting(info.Env());
   Guarded& signal = guarded[number];
   signal.urgent = info[1].As<Napi::Boolean>().Value();
   struct sigaction current;
@@ -81,11 +91,28 @@ void guard(const Napi::CallbackInfo& info) {
   sigaction(number, &current, nullptr);
 }
 
+// endAfterHangup(fd, patienceMs): ends the process when the other end of a socket has closed.
+void end_after_hangup(const Napi::CallbackInfo& info) {
+  // The original may be closed, and its number be another file's by then.
+  const int end = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
+  if (end < 0) throw Napi::Error::New(info.Env(), "not an open file descriptor");
+  const unsigned patience = info[1].As<Napi::Number>().Uint32Value();
+  start_thread([end, patience] {
+    // Asks for nothing: a hangup is always reported.
+    pollfd watched{end, 0, 0};
+    while (poll(&watched, 1, -1) < 1) {
+    }
+    sleep_for(patience);
+    _exit(0);
+  });
+}
+
 // endNow(code): ends the process without exit handlers and without waiting for threads.
 void end_now(const Napi::CallbackInfo& info) { _exit(info[0].As<Napi::Number>().Int32Value()); }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("guard", Napi::Function::New(env, guard));
+  exports.Set("endAfterHangup", Napi::Function::New(env, end_after_hangup));
   exports.Set("endNow", Napi::Function::New(env, end_now));
   return exports;
 }

@@ -1,11 +1,12 @@
 /*
- * Ends a process that no longer answers signals. It loads an addon of its own, and no MLX.
+ * Ends a process that no longer answers signals, or whose owner has gone. It loads an addon of its own, and no MLX.
  */
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 
 interface Addon {
   guard(number: number, urgent: boolean, patienceMs: number): void;
+  endAfterHangup(fd: number, patienceMs: number): void;
   endNow(code: number): void;
 }
 
@@ -45,6 +46,15 @@ export interface GuardOptions {
 export function guardSignal(signal: NodeJS.Signals, { urgent, patienceMs }: GuardOptions): boolean {
   addon?.guard(constants.signals[signal], urgent, patienceMs);
   return addon !== null;
+}
+
+/**
+ * Ends the process, with exit code 0, when the other end of a socket has closed, even if the event loop is blocked.
+ * @param fd the socket; it may be closed afterwards.
+ * @param patienceMs the time that JavaScript has to end the process.
+ */
+export function endAfterHangup(fd: number, patienceMs: number): void {
+  addon?.endAfterHangup(fd, patienceMs);
 }
 
 /**

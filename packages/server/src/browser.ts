@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { withoutSecrets } from "mflux-depth/command";
 
 /** The command that opens an address, by platform. */
 const openers: Readonly<Partial<Record<NodeJS.Platform, readonly [string, ...string[]]>>> = {
@@ -6,15 +7,26 @@ const openers: Readonly<Partial<Record<NodeJS.Platform, readonly [string, ...str
   linux: ["xdg-open"],
 };
 
-/** Opens an address in the user's browser. @param complain told when that is not possible. */
-export function openInBrowser(url: string, complain: (message: string) => void): void {
+interface OpenOptions {
+  /** The environment of the browser, which gets no token. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Told when no browser can be opened. */
+  readonly complain: (message: string) => void;
+}
+
+/** Opens an address in the user's browser. */
+export function openInBrowser(url: string, { env, complain }: OpenOptions): void {
   const opener = openers[process.platform];
   if (opener === undefined) {
     complain(`Open ${url} in a browser.`);
     return;
   }
   const [command, ...rest] = opener;
-  const child = spawn(command, [...rest, url], { stdio: "ignore", detached: true });
+  const child = spawn(command, [...rest, url], {
+    stdio: "ignore",
+    detached: true,
+    env: withoutSecrets(env),
+  });
   child.on("error", () => complain(`No browser could be opened; open ${url} yourself.`));
   child.unref();
 }

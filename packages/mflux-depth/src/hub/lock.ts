@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { withoutSecrets } from "../secrets.js";
 import { type WaitListener, WaitReport } from "./waiting.js";
 
 /** O_EXLOCK, which Node does not name: opening a file with it takes the lock. 0 where it does not exist. */
@@ -49,7 +50,10 @@ function openForLock(path: string): Promise<FileHandle | null> {
 /** @returns false if another process holds the lock. */
 function lockWithTool({ fd }: FileHandle): Promise<boolean> {
   return new Promise((resolve) => {
-    const tool = spawn("flock", ["--nonblock", "3"], { stdio: ["ignore", "ignore", "ignore", fd] });
+    const tool = spawn("flock", ["--nonblock", "3"], {
+      stdio: ["ignore", "ignore", "ignore", fd],
+      env: withoutSecrets(process.env),
+    });
     tool.once("error", () => resolve(true));
     tool.once("exit", (code) => resolve(code !== 1));
   });

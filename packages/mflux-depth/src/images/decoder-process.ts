@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { untilAborted } from "../abort.js";
 import { ImageError, restoreError } from "../errors.js";
+import { withoutSecrets } from "../secrets.js";
 import type { DecodedHeader, DecodeOrder, FromDecoder } from "./decoder-protocol.js";
 import type { LevelSink } from "./levels.js";
 
@@ -25,6 +26,8 @@ export async function decodeInProcess<Sink extends LevelSink>(
     execArgv: [],
     serialization: "advanced",
     stdio: ["pipe", "pipe", "ignore", "ipc"],
+    // It works on files of others.
+    env: withoutSecrets(process.env),
   });
   try {
     return await untilAborted(receive(child, input, { name, purpose }, sinkOf), signal);

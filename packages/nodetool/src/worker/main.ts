@@ -3,7 +3,7 @@
  */
 import { Console } from "node:console";
 import { isIPv4 } from "node:net";
-import { type Io, listenError } from "mflux-depth/command";
+import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
 import { Engine } from "mflux-depth/engine";
 import { MfluxDepthError, OptionError } from "mflux-depth/errors";
 import { definition } from "../definition.js";
@@ -32,7 +32,10 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     io.stdout.write(documentationPage(definition));
     return 0;
   }
-  const engine = new Engine({ idleSeconds: 60 * values.idleMinutes });
+  const engine = new Engine({
+    idleSeconds: 60 * values.idleMinutes,
+    env: withoutServiceTokens(io.env),
+  });
   try {
     await (values.stdio ? overPipes(engine, values, io) : overWebSocket(engine, values, io));
   } finally {

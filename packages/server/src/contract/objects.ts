@@ -40,7 +40,7 @@ export interface ModelObject {
   /** Seconds since 1970, as OpenAI has it. */
   readonly created: number;
   readonly owned_by: string;
-  /** Whether all its files are on this machine. */
+  /** Whether all its files are on this machine, or on that of a worker. */
   readonly ready: boolean;
   readonly bytes: number | null;
   readonly loaded: boolean;

@@ -35,6 +35,11 @@ export class Workers {
     );
   }
 
+  /** Forgets workers that were last seen before a time. */
+  forget(before: number): void {
+    this.#database.prepare("DELETE FROM workers WHERE last_seen < ?").run(before);
+  }
+
   find(id: string): WorkerRecord | null {
     return this.all().find((worker) => worker.id === id) ?? null;
   }

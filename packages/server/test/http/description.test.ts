@@ -178,9 +178,12 @@ describe("the metrics", () => {
       /^mflux_depth_step_duration_seconds_count [1-9]/m,
       /^mflux_depth_model_load_seconds_count [1-9]/m,
       /^mflux_depth_sse_clients 0/m,
+      /^mflux_depth_claims_total [1-9]/m,
+      /^mflux_depth_takeovers_total 0/m,
+      /^mflux_depth_workers\{state="idle"\} 1/m,
     ])
       assert.match(text, pattern);
-    assert.doesNotMatch(text, new RegExp(`${job.id}|red cube`));
+    assert.doesNotMatch(text, new RegExp(`${job.id}|red cube|redis`));
   });
 });
 

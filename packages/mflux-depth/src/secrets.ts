@@ -1,0 +1,26 @@
+/*
+ * Which environment other programs and processes get. A token is for those that send or check it.
+ */
+
+/** What callers of a server or a worker must send, and the address of Redis, which holds its password. */
+const serviceTokens = [
+  "MFLUX_DEPTH_TOKEN",
+  "MFLUX_DEPTH_WORKER_TOKEN",
+  "MFLUX_DEPTH_REDIS",
+  "NODETOOL_WORKER_TOKEN",
+];
+
+/** The token for the Hub, under its names. */
+const hubTokens = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+
+/** An environment for processes that download models: without the tokens of the service that starts them. */
+export const withoutServiceTokens = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  without(env, serviceTokens);
+
+/** An environment for everything else: without any token. */
+export const withoutSecrets = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  without(env, [...serviceTokens, ...hubTokens]);
+
+function without(env: NodeJS.ProcessEnv, names: readonly string[]): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name.toUpperCase())));
+}
