@@ -1,16 +1,11 @@
 /*
  * The LoRAs of the next image: those that the server offers, and how strongly each one counts.
  */
-import type { Json, JsonOptions } from "@mflux-depth/server/contract";
+import type { Json } from "@mflux-depth/server/contract";
 import { batch, computed } from "@preact/signals";
+import { type ChosenLora, lorasOf } from "../options/loras.js";
 import { capabilities, models } from "./capabilities.js";
 import { draft, setLoadOption, setOption } from "./draft.js";
-
-export interface ChosenLora {
-  readonly source: string;
-  /** 1 is as it was trained, 0 is without it. */
-  readonly scale: number;
-}
 
 /** The names of the LoRAs that can be chosen. */
 export const offeredLoras = computed<readonly string[]>(() =>
@@ -24,17 +19,6 @@ export const chosenLoras = computed<readonly ChosenLora[]>(() =>
     draft.value.request.lora_scales,
   ),
 );
-
-/** LoRAs as `load` names them, with the scales of a request where it has its own. */
-export function lorasOf(loras: Json, scales: Json | undefined): ChosenLora[] {
-  if (!Array.isArray(loras)) return [];
-  return loras.flatMap((lora: Json, i) => {
-    const { source, scale } = typeof lora === "string" ? { source: lora, scale: 1 } : (lora as JsonOptions);
-    const own: Json | undefined = Array.isArray(scales) ? scales[i] : undefined;
-    if (typeof source !== "string") return [];
-    return [{ source, scale: typeof own === "number" ? own : typeof scale === "number" ? scale : 1 }];
-  });
-}
 
 /** Chooses a LoRA, changes its scale, or with null leaves it out. */
 export function setLora(source: string, scale: number | null): void {
