@@ -22,9 +22,11 @@ export interface QueueObject {
   readonly running: number;
 }
 
+export const workerStates = ["idle", "busy", "draining", "lost"] as const;
+
 export interface WorkerObject {
   readonly id: string;
-  readonly state: "idle" | "busy" | "draining" | "lost";
+  readonly state: (typeof workerStates)[number];
   /** The model in memory. */
   readonly model: string | null;
   /** The job in progress. */
@@ -44,6 +46,8 @@ export interface ModelObject {
   readonly ready: boolean;
   readonly bytes: number | null;
   readonly loaded: boolean;
+  /** Whether it is a LoRA, for `loras` rather than `model`. */
+  readonly lora: boolean;
 }
 
 /** A depth estimator that the library knows. */
