@@ -123,8 +123,26 @@ test(
     assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
     fleet.revoke("a");
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
+    // It is no part of the interface.
+    const authorization = "Bearer the-token-of-clients";
+    const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
+    assert.equal(description.status, 200);
+    assert.equal((await description.text()).includes("/internal"), false);
   },
 );
+
+test("an API that works shares its jobs with other machines", options, async (t) => {
+  const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+  const { id: remote } = await fleet.worker("a");
+  const both = [remote, "local"].sort();
+  assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
+  const ids: string[] = [];
+  for (let number = 0; number < 8; number++)
+    ids.push((await fleet.api.submit({ request: { width: 256, height: 256, steps: 20 } })).id);
+  const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
+  assert.ok(jobs.every(({ state }) => state === "succeeded"));
+  assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
+});
 
 test("a worker opens no port but its probe, on loopback", options, async (t) => {
   const fleet = await Fleet.start(t, lease);
