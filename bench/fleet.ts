@@ -87,7 +87,7 @@ class BenchFleet {
 
   /** Waits until so many jobs have succeeded. */
   async succeeded(count: number): Promise<void> {
-    while ((await this.counts()).succeeded < count) await sleep(50);
+    while ((await this.counts()).succeeded < count) await sleep(200);
   }
 
   async stop(): Promise<void> {
