@@ -224,7 +224,9 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     // The parameters inside pictures, and commands that repeat a job.
     parameters: { files: ["parameters/"] },
-    commands: { files: ["commands/"], packages: ["@mflux-depth/server/contract"] },
+    // Options whose values have parts.
+    options: { files: ["options/"], packages: ["@mflux-depth/server/contract"] },
+    commands: { files: ["commands/"], layers: ["options"], packages: ["@mflux-depth/server/contract"] },
     controls: {
       files: ["controls/"],
       layers: ["design", "strings"],
@@ -233,7 +235,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     // The only part that talks to the server.
     state: {
       files: ["state/"],
-      layers: ["samples", "canvas", "parameters"],
+      layers: ["samples", "canvas", "parameters", "options"],
       packages: ["@mflux-depth/server/contract", "@preact/signals", "mflux-depth/depth/polarity"],
     },
     views: {

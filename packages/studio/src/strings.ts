@@ -125,6 +125,13 @@ export const strings = {
     resetHint: "Double-click for the default",
   },
 
+  loras: {
+    title: "LoRAs",
+    hint: "Styles and subjects that this server offers besides the model. Changing them loads the model again.",
+    scale: (name: string) => `Strength of ${name}`,
+    scaleHint: "1 is as it was trained; more is stronger, 0 is without it",
+  },
+
   size: {
     auto: "(auto)",
     custom: "Other…",

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { folderHere, isComplete } from "../hub/obtain.js";
 import { fileInRepository } from "../pipeline/checkpoint-source.js";
+import { isLoraHere } from "../pipeline/lora-source.js";
 import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
 /** What of a model is on this machine. */
@@ -11,6 +12,8 @@ export interface ModelHere {
   readonly ready: boolean;
   /** The size of its files; null if there are none. */
   readonly bytes: number | null;
+  /** Whether it is a LoRA, which changes a model and generates nothing alone. */
+  readonly lora: boolean;
 }
 
 /**
@@ -19,6 +22,10 @@ export interface ModelHere {
  * @param env Hugging Face's variables; this process's by default.
  */
 export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
+  return { ...(await filesHere(model, env)), lora: isLoraHere(model, env) };
+}
+
+async function filesHere(model: string, env: NodeJS.ProcessEnv): Promise<Omit<ModelHere, "lora">> {
   const file = await stat(model).catch(() => null);
   if (file?.isFile()) return { ready: true, bytes: file.size };
   const named = fileInRepository(model);

@@ -46,6 +46,8 @@ export interface ModelObject {
   readonly ready: boolean;
   readonly bytes: number | null;
   readonly loaded: boolean;
+  /** Whether it is a LoRA, for `loras` rather than `model`. */
+  readonly lora: boolean;
 }
 
 /** A depth estimator that the library knows. */

@@ -103,6 +103,7 @@ export const components = {
     ready: { type: "boolean", description: "Whether all its files are on this machine." },
     bytes: nullable(integer),
     loaded: boolean,
+    lora: { type: "boolean", description: "Whether it is a LoRA, for `loras` rather than `model`." },
   }),
   Models: object({ object: { const: "list" }, data: list({ $ref: "Model#" }) }),
   Plan: object({

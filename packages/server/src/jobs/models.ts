@@ -17,7 +17,7 @@ export async function modelObjectOf(
   { name, folder }: AllowedModel,
   { elsewhere, loaded, env }: ModelPlaces,
 ): Promise<ModelObject> {
-  const { ready, bytes } = await modelHere(folder ?? name, env);
+  const { ready, bytes, lora } = await modelHere(folder ?? name, env);
   return {
     id: name,
     object: "model",
@@ -27,6 +27,7 @@ export async function modelObjectOf(
     ready: ready || elsewhere.has(name),
     bytes,
     loaded: loaded.has(name),
+    lora,
   };
 }
 

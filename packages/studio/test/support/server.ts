@@ -15,8 +15,10 @@ import Database from "better-sqlite3";
 const packages = fileURLToPath(new URL("../../../../", import.meta.url));
 const command = join(packages, "mflux-depth/bin/mflux-depth.js");
 
-interface ServerOptions {
+export interface ServerOptions {
   readonly token?: string;
+  /** Further flags of the command line. */
+  readonly flags?: readonly string[];
 }
 
 export class StudioServer {
@@ -25,12 +27,15 @@ export class StudioServer {
   #process: ChildProcess | null = null;
   #port = 0;
 
-  private constructor(token: string | undefined) {
+  readonly #flags: readonly string[];
+
+  private constructor({ token, flags = [] }: ServerOptions) {
     this.#token = token;
+    this.#flags = flags;
   }
 
-  static async start({ token }: ServerOptions = {}): Promise<StudioServer> {
-    const server = new StudioServer(token);
+  static async start(options: ServerOptions = {}): Promise<StudioServer> {
+    const server = new StudioServer(options);
     await server.#spawn();
     return server;
   }
@@ -45,7 +50,7 @@ export class StudioServer {
       process.execPath,
       [
         ...[command, "serve", "--port", String(this.#port), "--data", this.#folder],
-        ...["--model", "tiny-world", "-q", "none", "--device", "cpu"],
+        ...["--model", "tiny-world", "-q", "none", "--device", "cpu", ...this.#flags],
       ],
       {
         env: { ...environment, HF_HUB_OFFLINE: "1", ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },

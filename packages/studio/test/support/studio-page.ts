@@ -6,7 +6,7 @@ import type { JobObject } from "@mflux-depth/server/contract";
 import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { launchBrowser } from "./browser.js";
 import { patience } from "./patience.js";
-import { StudioServer } from "./server.js";
+import { type ServerOptions, StudioServer } from "./server.js";
 
 export interface Fixture {
   readonly server: StudioServer;
@@ -20,12 +20,12 @@ export interface Fixture {
 const everyPage: BrowserContextOptions = { viewport: { width: 1180, height: 740 }, reducedMotion: "reduce" };
 
 /** Starts a server and a browser before the tests of a file, which share them, and ends them afterwards. */
-export function useStudio({ token }: { readonly token?: string } = {}): Fixture {
+export function useStudio(options: ServerOptions = {}): Fixture {
   let server: StudioServer;
   let browser: Browser | undefined;
   const errors: Error[] = [];
   before(async () => {
-    server = await StudioServer.start(token ? { token } : {});
+    server = await StudioServer.start(options);
     browser = await launchBrowser();
   });
   after(async () => {
