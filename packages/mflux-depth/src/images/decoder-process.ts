@@ -17,7 +17,7 @@ import type { LevelSink } from "./levels.js";
  */
 export async function decodeInProcess<Sink extends LevelSink>(
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "path">,
+  { name, purpose }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
@@ -39,7 +39,7 @@ export async function decodeInProcess<Sink extends LevelSink>(
 async function receive<Sink extends LevelSink>(
   child: ChildProcess,
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "path">,
+  { name, purpose }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
   const ended = once(child, "exit").then(
@@ -55,7 +55,11 @@ async function receive<Sink extends LevelSink>(
   // Without free file descriptors there is not even a channel.
   if (child.pid === undefined) return await ended;
   const answered = new Promise<FromDecoder>((resolve) => child.once("message", resolve));
-  const order: DecodeOrder = { path: typeof input === "string" ? input : null, name, purpose };
+  const order: DecodeOrder = {
+    input: typeof input === "string" ? input : input.byteLength,
+    name,
+    purpose,
+  };
   child.send(order, () => {});
   // The process may refuse the image, or be killed, before it has read everything.
   child.stdin!.on("error", () => {});
