@@ -7,6 +7,15 @@ import { withoutSecrets } from "../secrets.js";
 import type { DecodedHeader, DecodeOrder, FromDecoder } from "./decoder-protocol.js";
 import type { LevelSink } from "./levels.js";
 
+/** The largest images take half a minute on a slow machine; only a file that trickles takes longer than this. */
+const mostSeconds = 300;
+
+const tooSlow = (name: string): ImageError =>
+  new ImageError(
+    name,
+    `could not be read and decoded within ${mostSeconds} s; copy the file to a local disk.`,
+  );
+
 /**
  * Decodes an image in a process of its own, which ends with the signal. The pixels are written to a sink as they arrive.
  * @param input a path, or the encoded bytes
@@ -22,6 +31,8 @@ export async function decodeInProcess<Sink extends LevelSink>(
   signal: AbortSignal | undefined,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
   signal?.throwIfAborted();
+  const slow = new AbortController();
+  const timer = setTimeout(() => slow.abort(tooSlow(name)), mostSeconds * 1000);
   const child = fork(fileURLToPath(new URL("./decoder-host.js", import.meta.url)), [], {
     execArgv: [],
     serialization: "advanced",
@@ -30,8 +41,10 @@ export async function decodeInProcess<Sink extends LevelSink>(
     env: withoutSecrets(process.env),
   });
   try {
-    return await untilAborted(receive(child, input, { name, purpose }, sinkOf), signal);
+    const received = receive(child, input, { name, purpose }, sinkOf);
+    return await untilAborted(untilAborted(received, slow.signal), signal);
   } finally {
+    clearTimeout(timer);
     child.kill("SIGKILL");
   }
 }
