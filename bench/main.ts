@@ -3,7 +3,9 @@ import { backend } from "@mflux-depth/mlx";
 import { benchAdapters } from "./adapters.js";
 import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
+import { benchDispatch } from "./dispatch.js";
 import { benchFidelity, benchScore } from "./fidelity.js";
+import { benchGrowth, benchSimulation, benchThroughput } from "./fleet.js";
 import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
@@ -52,6 +54,27 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   },
   decode: { title: "Latents to an image at FLUX.1 size", run: benchDecode },
   server: { title: "The HTTP server, with the bundled model", run: benchServer },
+  dispatch: {
+    title: "Giving jobs to workers, in one process and over Redis (needs redis-server)",
+    run: benchDispatch,
+    named: true,
+  },
+  fleet: {
+    title:
+      "Workers with the bundled model, an API and a Redis as processes of this machine (needs redis-server)",
+    run: benchThroughput,
+    named: true,
+  },
+  "fleet-growth": {
+    title: "What 100,000 waiting jobs take (needs redis-server)",
+    run: benchGrowth,
+    named: true,
+  },
+  "fleet-simulation": {
+    title: `Workers whose engines only wait, with jobs of 20 steps (Linux; needs redis-server)`,
+    run: benchSimulation,
+    named: true,
+  },
   int8: {
     title: "Loss of 8-bit inputs, one double and one single block at FLUX.1 size",
     run: benchIntegerLoss,

@@ -1,71 +1,16 @@
 /*
  * The HTTP server: a process of its own with the bundled model, and clients in this one.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { Agent, request } from "node:http";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { Engine } from "mflux-depth/engine";
 import { inTurn, median, type Row, timed } from "./measure.js";
+import { call, depthMap, load, residentBytes, type Server, start, stop } from "./serve.js";
 
-const program = new URL("../../packages/mflux-depth/bin/mflux-depth.js", import.meta.url).pathname;
-const depthMap = readFileSync(new URL("../../examples/images/cube_depth.png", import.meta.url));
-const load = { model: "tiny-world", quantize: null, device: "cpu" } as const;
 const small = { prompt: "a red cube", width: 128, height: 128, steps: 4, seed: 7 };
 
-interface Server {
-  readonly child: ChildProcess;
-  readonly port: number;
-}
-
-async function start(data: string): Promise<Server> {
-  const flags = [
-    "--port",
-    "0",
-    "--data",
-    data,
-    "--max-queue",
-    "100000",
-    "-m",
-    "tiny-world",
-    "-q",
-    "none",
-    "--device",
-    "cpu",
-  ];
-  const child = spawn(process.execPath, [program, "serve", ...flags], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  const [url] = (await once(createInterface(child.stdout!), "line")) as [string];
-  return { child, port: Number(new URL(url).port) };
-}
-
-async function stop({ child }: Server, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
-  child.kill(signal);
-  await once(child, "exit");
-}
-
-const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-
-async function call<T>({ port }: Server, method: string, path: string, body?: object): Promise<T> {
-  const sent = request({
-    host: "127.0.0.1",
-    port,
-    method,
-    path,
-    agent,
-    headers: { "content-type": "application/json" },
-  });
-  sent.end(body && JSON.stringify(body));
-  const [response] = await once(sent, "response");
-  let text = "";
-  for await (const chunk of response.setEncoding("utf8")) text += chunk;
-  if (response.statusCode >= 400) throw new Error(text);
-  return text.startsWith("{") ? JSON.parse(text) : (text as T);
-}
+const startOn = (data: string): Promise<Server> => start({ data, flags: ["--max-queue", "100000"] });
 
 interface Job {
   readonly id: string;
@@ -103,13 +48,9 @@ async function requestsPerSecond(send: () => Promise<unknown>): Promise<Row> {
 
 const round = (value: number): number => Math.round(value * 100) / 100;
 
-/** Resident memory of a process, in bytes. */
-const residentBytes = ({ child }: Server): number =>
-  Number(execFileSync("ps", ["-o", "rss=", "-p", `${child.pid}`], { encoding: "utf8" })) * 1024;
-
 export async function benchServer(): Promise<Row[]> {
   const data = mkdtempSync(join(tmpdir(), "mflux-depth-bench-"));
-  let server = await start(data);
+  let server = await startOn(data);
   const rows: Row[] = [];
   try {
     // Loads the model.
@@ -132,12 +73,12 @@ export async function benchServer(): Promise<Row[]> {
     const submit = () => requestsPerSecond(() => call(server, "POST", "/v1/jobs", queued));
     rows.push({ ...(await submit()), name: "POST /v1/jobs" });
     // The first jobs also made the heap grow to its working size.
-    const [firstCount, firstBytes] = [await waiting(), residentBytes(server)];
+    const [firstCount, firstBytes] = [await waiting(), residentBytes(server.child)];
     await submit();
     const count = await waiting();
     rows.push({
       name: `memory of a queued job, of ${count}`,
-      kB: round((residentBytes(server) - firstBytes) / (count - firstCount) / 1000),
+      kB: round((residentBytes(server.child) - firstBytes) / (count - firstCount) / 1000),
     });
     rows.push({
       ...(await requestsPerSecond(() => call(server, "GET", "/v1/jobs?limit=50"))),
@@ -146,7 +87,7 @@ export async function benchServer(): Promise<Row[]> {
     await stop(server);
     rmSync(data, { recursive: true });
 
-    server = await start(data);
+    server = await startOn(data);
     rows.push(
       await resumption(data, server, (next) => {
         server = next;
@@ -187,10 +128,10 @@ async function resumption(data: string, server: Server, replace: (next: Server) 
     await new Promise((resolve) => setTimeout(resolve, 20));
   await stop(server, "SIGKILL");
   const killed = performance.now();
-  const next = await start(data);
+  const next = await startOn(data);
   replace(next);
   const listening = performance.now();
-  const response = await fetch(`http://127.0.0.1:${next.port}/v1/jobs/${id}/events`);
+  const response = await fetch(`${next.printed}/v1/jobs/${id}/events`);
   let text = "";
   for await (const chunk of response.body!) {
     text += Buffer.from(chunk).toString();

@@ -69,8 +69,13 @@ export const slowTests = {
   "packages/nodetool/test/worker/stdio.test.ts": "starts workers and generates over pipes",
   "packages/nodetool/test/worker/unread.test.ts": "measures the memory of workers until it settles",
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
+  "packages/server/test/fleet/fleet.test.ts":
+    "starts a fleet of processes, kills some, and waits for a lease",
+  "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
+  "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",
+  "packages/server/test/http/loras.test.ts": "starts a server and generates in it",
   "packages/server/test/http/depth.test.ts": "starts a server and estimates depth in it",
   "packages/server/test/http/description.test.ts": "starts servers and generates in them",
   "packages/server/test/http/events.test.ts": "starts a server and generates in it",
@@ -80,6 +85,12 @@ export const slowTests = {
   "packages/server/test/crowd.test.ts": "generates 300 images for 100 clients",
   "packages/server/test/examples.test.ts": "runs the examples against a server",
   "packages/server/test/dispatch/local.test.ts": "waits for leases to expire",
+  "packages/server/test/dispatch/redis/contract.test.ts":
+    "starts a Redis for each test, and waits for leases to expire",
+  "packages/server/test/dispatch/redis/offers.test.ts":
+    "starts a Redis for each test, and gives hundreds of jobs",
+  "packages/server/test/dispatch/redis/outages.test.ts":
+    "kills Redis, cuts networks and waits for leases to expire",
   "packages/server/test/jobs/best-of.test.ts":
     "kills servers and engines, and generates several images to the end",
   "packages/server/test/jobs/depth.test.ts": "starts engine processes and generates in them",
@@ -97,6 +108,7 @@ export const slowTests = {
   "packages/studio/test/history.test.ts": "generates images from a real browser",
   "packages/studio/test/input.test.ts": "gives pictures to a real browser",
   "packages/studio/test/keyboard.test.ts": "generates images from a real browser",
+  "packages/studio/test/loras.test.ts": "generates images from a real browser",
   "packages/studio/test/painting.test.ts": "generates images from a real browser",
   "packages/studio/test/phone.test.ts": "generates images from a real browser",
   "packages/studio/test/queue.test.ts": "generates images from a real browser",

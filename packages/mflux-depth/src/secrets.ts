@@ -2,8 +2,13 @@
  * Which environment other programs and processes get. A token is for those that send or check it.
  */
 
-/** The tokens that callers of a server or a worker must send. */
-const serviceTokens = ["MFLUX_DEPTH_TOKEN", "MFLUX_DEPTH_WORKER_TOKEN", "NODETOOL_WORKER_TOKEN"];
+/** What callers of a server or a worker must send, and the address of Redis, which holds its password. */
+const serviceTokens = [
+  "MFLUX_DEPTH_TOKEN",
+  "MFLUX_DEPTH_WORKER_TOKEN",
+  "MFLUX_DEPTH_REDIS",
+  "NODETOOL_WORKER_TOKEN",
+];
 
 /** The token for the Hub, under its names. */
 const hubTokens = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];

@@ -111,6 +111,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["mflux-depth/errors", "mflux-depth/images"],
     },
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
+    "dispatch-redis": {
+      files: ["dispatch/redis/"],
+      layers: ["dispatch"],
+      packages: ["bullmq", "ioredis"],
+    },
     dispatch: { files: ["dispatch/"] },
     requests: {
       files: ["requests/"],
@@ -137,18 +142,24 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
       packages: ["mflux-depth/errors", "tar-stream"],
     },
+    // Workers on other machines: what they and the API say to each other, and both ends of it.
+    fleet: {
+      files: ["fleet/"],
+      layers: ["base", "contract", "ledger", "history", "dispatch", "requests", "work"],
+      packages: ["mflux-depth/engine"],
+    },
     // Everything the server does, without HTTP.
     jobs: {
       files: ["jobs/"],
       layers: [
-        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests", "work"],
-        "upkeep",
+        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "dispatch-redis"],
+        ...["requests", "work", "fleet", "upkeep"],
       ],
       packages: ["mflux-depth/engine", "mflux-depth/options"],
     },
     http: {
       files: ["http/"],
-      layers: ["base", "contract", "options", "jobs"],
+      layers: ["base", "contract", "options", "fleet", "jobs"],
       packages: [
         ...[
           "@fastify/multipart",
@@ -167,8 +178,21 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
     },
     command: {
-      files: ["main", "app", "flags", "browser"],
-      layers: ["base", "options", "upkeep", "jobs", "http", "openai"],
+      files: ["main", "app", "flags", "browser", "model-files", "serve/"],
+      layers: [
+        ...[
+          "base",
+          "options",
+          "data-folder",
+          "dispatch-redis",
+          "requests",
+          "fleet",
+          "upkeep",
+          "jobs",
+          "http",
+        ],
+        "openai",
+      ],
       packages: [
         ...[
           "@fastify/cookie",
@@ -178,7 +202,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
           "env-paths",
           "fastify",
         ],
-        ...["mflux-depth/command", "mflux-depth/errors", "mflux-depth/options"],
+        ...["mflux-depth/command", "mflux-depth/engine", "mflux-depth/errors", "mflux-depth/options"],
       ],
     },
   },
@@ -200,7 +224,9 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
     // The parameters inside pictures, and commands that repeat a job.
     parameters: { files: ["parameters/"] },
-    commands: { files: ["commands/"], packages: ["@mflux-depth/server/contract"] },
+    // Options whose values have parts.
+    options: { files: ["options/"], packages: ["@mflux-depth/server/contract"] },
+    commands: { files: ["commands/"], layers: ["options"], packages: ["@mflux-depth/server/contract"] },
     controls: {
       files: ["controls/"],
       layers: ["design", "strings"],
@@ -209,7 +235,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     // The only part that talks to the server.
     state: {
       files: ["state/"],
-      layers: ["samples", "canvas", "parameters"],
+      layers: ["samples", "canvas", "parameters", "options"],
       packages: ["@mflux-depth/server/contract", "@preact/signals", "mflux-depth/depth/polarity"],
     },
     views: {

@@ -9,6 +9,7 @@ const secrets = {
   MFLUX_DEPTH_TOKEN: "secret 1",
   MFLUX_DEPTH_WORKER_TOKEN: "secret 2",
   NODETOOL_WORKER_TOKEN: "secret 3",
+  MFLUX_DEPTH_REDIS: "rediss://fleet:secret@redis.example",
   HF_TOKEN: "secret 4",
   HUGGING_FACE_HUB_TOKEN: "secret 5",
 };

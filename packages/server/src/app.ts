@@ -19,6 +19,7 @@ import { blobRoutes } from "./http/routes/blobs.js";
 import { capabilityRoutes } from "./http/routes/capabilities.js";
 import { depthRoutes } from "./http/routes/depth.js";
 import { eventRoutes } from "./http/routes/events.js";
+import { internalRoutes } from "./http/routes/internal.js";
 import { jobRoutes } from "./http/routes/jobs.js";
 import { modelRoutes } from "./http/routes/models.js";
 import { planRoutes } from "./http/routes/plan.js";
@@ -31,11 +32,14 @@ import { Streams } from "./http/streams.js";
 import { studioRoutes } from "./http/studio.js";
 import { checkToken } from "./http/token-check.js";
 import { validatorCompiler } from "./http/validation.js";
+import type { WorkerTokens } from "./http/worker-tokens.js";
 import { openAiRoutes } from "./openai/routes.js";
 import { limits } from "./options/limits.js";
 
 export interface AppOptions extends Omit<Context, "access" | "streams"> {
   readonly access: Omit<Context["access"], "failures">;
+  /** The tokens of workers on other machines; null where none may come. */
+  readonly workerTokens: WorkerTokens | null;
   readonly log: Logger;
 }
 
@@ -49,7 +53,7 @@ const unsupportedType = (): HttpError =>
   new HttpError(415, "unsupported_media_type", "This route does not take a body of this Content-Type.");
 
 /** Builds the application; it does not listen yet. */
-export async function buildApp({ log, ...options }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ log, workerTokens, ...options }: AppOptions): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: log as FastifyBaseLogger,
     // `logRequests` writes shorter lines, which hold no query.
@@ -126,7 +130,8 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
       throw new HttpError(503, "stopping", "The server is stopping; try again.", {
         headers: { "retry-after": "5" },
       });
-    checkHost(request, context.access);
+    // No page can have a worker's token, so it does not matter by which name a worker came.
+    if (openness !== "worker") checkHost(request, context.access);
     checkOrigin(request, openness, context.access);
     if (openness === "api") await checkToken(request, context.access);
   });
@@ -141,6 +146,7 @@ export async function buildApp({ log, ...options }: AppOptions): Promise<Fastify
     ])
       routes(scope, context);
   });
+  if (workerTokens) await app.register(async (scope) => internalRoutes(scope, context, workerTokens));
   await app.register(async (scope) => studioRoutes(scope, context));
   return app;
 }

@@ -2,6 +2,8 @@
 export type ServiceErrorCode =
   /** No job, blob, artifact, preview or worker has that id. */
   | "not_found"
+  /** A worker asks for what belongs to another's job. */
+  | "forbidden"
   /** The state of the job does not allow it. */
   | "conflict"
   | "job_not_finished"

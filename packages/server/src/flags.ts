@@ -96,6 +96,35 @@ const jobFlags = {
   },
 } as const satisfies OptionTable;
 
+const fleetFlags = {
+  role: {
+    kind: { type: "choice", values: ["all", "api", "worker"] },
+    text: "What this process does: everything; answering clients; or jobs of an API on another machine.",
+    default: "all",
+    flags: ["--role"],
+    value: "ROLE",
+  },
+  redis: {
+    kind: { type: "text" },
+    text: "The Redis through which workers get jobs, as redis://USER:PASSWORD@HOST:PORT, or rediss:// with TLS.",
+    flags: ["--redis"],
+    env: "MFLUX_DEPTH_REDIS",
+    value: "URL",
+  },
+  api: {
+    kind: { type: "text" },
+    text: "Of a worker: the address of its API, such as https://depth.example.org.",
+    flags: ["--api"],
+    value: "URL",
+  },
+  workerTokenFile: {
+    kind: { type: "text" },
+    text: "Of an API: a file with a NAME TOKEN in each line, for workers. Of a worker: a file with its token; MFLUX_DEPTH_WORKER_TOKEN holds the token itself.",
+    flags: ["--worker-token-file"],
+    value: "FILE",
+  },
+} as const satisfies OptionTable;
+
 const { default: _, ...model } = loadOptions.model;
 const loadFlags = {
   ...optionsFor(loadOptions, "generate"),
@@ -106,7 +135,7 @@ const helpFlag = {
   help: { kind: { type: "boolean" }, text: "Show this text.", flags: ["--help", "-h"] },
 } as const satisfies OptionTable;
 
-const flags = { ...placeFlags, ...dataFlags, ...jobFlags, ...loadFlags, ...helpFlag };
+const flags = { ...placeFlags, ...dataFlags, ...jobFlags, ...fleetFlags, ...loadFlags, ...helpFlag };
 
 /** The whole text of `--help`. */
 export const usage = `Usage: mflux-depth serve [FLAGS]
@@ -117,11 +146,20 @@ The address is printed on standard output once requests are accepted; the log go
 ${describeFlags("The server", placeFlags)}
 ${describeFlags("The data", dataFlags)}
 ${describeFlags("The jobs", jobFlags)}
+${describeFlags("Many machines", fleetFlags)}
 ${describeFlags("The model of requests that name none", { ...loadFlags, ...helpFlag })}
 Example: mflux-depth serve --open
 `;
 
+export type Role = "all" | "api" | "worker";
+
 export interface ServeSettings {
+  readonly role: Role;
+  /** Set for every role but `all`. */
+  readonly redis: string | undefined;
+  /** The address of a worker's API, without a slash at its end. */
+  readonly api: string | undefined;
+  readonly workerTokenFile: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly allowedHosts: readonly string[];
@@ -142,9 +180,16 @@ export interface ServeSettings {
 export function readSettings(argv: readonly string[], env: Io["env"]): ServeSettings {
   const { values, positionals } = parseFlags(flags, argv, env);
   refusePositionals(positionals);
+  const role = values.role ?? fleetFlags.role.default;
+  requireFlagsOfRole(role, values);
   return {
+    role,
+    redis: values.redis === undefined ? undefined : redisUrl(values.redis),
+    api: values.api === undefined ? undefined : apiUrl(values.api),
+    workerTokenFile: values.workerTokenFile,
     host: values.host ?? placeFlags.host.default,
-    port: values.port ?? placeFlags.port.default,
+    // A worker's only port is for probes; several may run on a machine.
+    port: values.port ?? (role === "worker" ? 0 : placeFlags.port.default),
     allowedHosts: (values.allowHost ?? []).map(allowedHost),
     tokenFile: values.tokenFile,
     open: values.open ?? false,
@@ -158,6 +203,55 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
     logPrompts: values.logPrompts ?? false,
     load: pick(values, loadFlags),
   };
+}
+
+type Values = Readonly<Partial<Record<keyof typeof flags, unknown>>>;
+
+/** What only a process that answers clients has. */
+const apiFlags = [
+  ...["host", "allowHost", "tokenFile", "open", "keepDays", "keepGb", "backup", "maxQueue", "logPrompts"],
+] as (keyof typeof flags)[];
+
+/** @throws {OptionError} for flags that a role needs and that are missing, or that it cannot have. */
+function requireFlagsOfRole(role: Role, values: Values): void {
+  const need = (name: keyof typeof fleetFlags, reason: string): void => {
+    const [flag] = fleetFlags[name].flags;
+    if (values[name] === undefined)
+      throw new OptionError(flag, `--role ${role} needs ${flag}: ${reason}.`, { code: "option-missing" });
+  };
+  const refuse = (name: keyof typeof flags, reason: string): void => {
+    const flag = flags[name].flags![0]!;
+    if (values[name] !== undefined)
+      throw new OptionError(flag, `${flag} ${reason}.`, { code: "option-conflict" });
+  };
+  if (role !== "all") need("redis", "the Redis through which workers get jobs");
+  if (role === "api") need("workerTokenFile", "the tokens of its workers");
+  if (role === "worker") {
+    need("api", "the address to which it reports");
+    for (const name of apiFlags) refuse(name, "is for the API, not for a worker; leave it out");
+  } else refuse("api", "is for --role worker; leave it out");
+  if (values.redis === undefined)
+    refuse("workerTokenFile", "is for workers, which get their jobs through Redis; add --redis");
+}
+
+/** @throws {OptionError} for anything but the address of a Redis. The message does not repeat it: it has a password. */
+function redisUrl(text: string): string {
+  if (URL.canParse(text) && ["redis:", "rediss:"].includes(new URL(text).protocol)) return text;
+  throw new OptionError(
+    "--redis",
+    "--redis must be a URL, redis://HOST:PORT, or rediss://HOST:PORT with TLS.",
+  );
+}
+
+/** @throws {OptionError} for anything but the address of a server. */
+function apiUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url && ["http:", "https:"].includes(url.protocol) && url.search === "" && url.username === "")
+    return url.href.replace(/\/+$/, "");
+  throw new OptionError(
+    "--api",
+    `--api must be the address of the API, such as https://depth.example.org, not ${JSON.stringify(text)}.`,
+  );
 }
 
 /** @throws {OptionError} for anything but a name, such as an address. */

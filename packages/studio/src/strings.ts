@@ -125,6 +125,13 @@ export const strings = {
     resetHint: "Double-click for the default",
   },
 
+  loras: {
+    title: "LoRAs",
+    hint: "Styles and subjects that this server offers besides the model. Changing them loads the model again.",
+    scale: (name: string) => `Strength of ${name}`,
+    scaleHint: "1 is as it was trained; more is stronger, 0 is without it",
+  },
+
   size: {
     auto: "(auto)",
     custom: "Other…",
@@ -248,7 +255,8 @@ export const strings = {
     workers: "Workers",
     drain: "Take a break",
     undrain: "Work again",
-    workerStates: { idle: "idle", busy: "working", draining: "taking a break", lost: "not reachable" },
+    workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
+    lostFor: (time: string) => `not heard of for ${time}`,
     close: "Close",
   },
 

@@ -1,6 +1,6 @@
-import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { beginWith, finished, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+import { becomes } from "./support/patience.js";
+import { beginWith, finished, inTheMiddle, setSteps, submit, useStudio } from "./support/studio-page.js";
 import { Wire } from "./support/wire.js";
 
 describe("the event stream", () => {
@@ -16,15 +16,14 @@ describe("the event stream", () => {
     const wire = await Wire.to(Number(new URL(studio.server.url).port));
     const page = await studio.open({}, wire.url);
     await beginWith(page, "Bust");
-    await setSteps(page, 30);
-    await generateButton(page).click();
-    await page.getByText(/step \d+ of 30/).waitFor();
+    await setSteps(page, 50);
+    const job = await submit(page);
+    await inTheMiddle(page);
     wire.cut();
     await page.getByText("The server does not answer. Trying again…").waitFor();
-    const [job] = await studio.server.jobs();
-    await studio.server.finished(job!.id);
+    await studio.server.finished(job);
     wire.mend();
-    await finished(page);
+    await finished(page, job);
     await page.context().close();
     wire.close();
   });
@@ -35,20 +34,13 @@ describe("the event stream", () => {
     const second = await studio.openTab(first);
     await second.getByText("tiny-world · CPU").waitFor();
     await setSteps(second, 8);
-    const frames = second.locator(".frame");
-    const before = await frames.count();
-    await generateButton(second).click();
-    await finished(second);
-    await first.locator(".frame").nth(before).waitFor();
-    assert.equal(await openStreams(), 1);
+    await second.getByRole("textbox", { name: "Describe the look" }).fill("a tower of cheese");
+    await finished(second, await submit(second));
+    await first.getByRole("button", { name: "a tower of cheese" }).waitFor();
+    await becomes(1, openStreams);
     await second.close();
     // The tab that is left takes over the stream.
-    await generateButton(first).click();
-    await first
-      .locator(".frame")
-      .nth(before + 1)
-      .waitFor();
-    await finished(first);
+    await finished(first, await submit(first));
     await first.context().close();
   });
 });

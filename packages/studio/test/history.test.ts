@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
+import { becomes } from "./support/patience.js";
 import { beginWith, dropFile, finished, generate, setSteps, useStudio } from "./support/studio-page.js";
 
 describe("the history", () => {
@@ -14,6 +15,11 @@ describe("the history", () => {
   async function make(page: Page, words: string): Promise<void> {
     await prompt(page).fill(words);
     await generate(page);
+  }
+
+  /** Stops the page's clock, so that there is time to look and to undo. */
+  async function stopClock(page: Page): Promise<void> {
+    await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 60_000);
   }
 
   test("finds words in prompts and what was starred", async () => {
@@ -36,20 +42,29 @@ describe("the history", () => {
 
   test("forgets an image only when the time for undoing is over", async () => {
     const page = await studio.open();
+    await page.clock.install();
+    await page.reload();
     await beginWith(page, "Bust");
     await setSteps(page, 1);
     await make(page, "a wooden duck");
+    await stopClock(page);
     await page.getByRole("button", { name: "Delete" }).click();
     await frame(page, "a wooden duck").waitFor({ state: "hidden" });
     await page.getByRole("button", { name: "Undo" }).and(page.locator(".notices button")).click();
+    await page.clock.resume();
     await frame(page, "a wooden duck").click();
     await finished(page);
+    await stopClock(page);
     await page.getByRole("button", { name: "Delete" }).click();
     await page.getByText("Deleted.").waitFor();
+    const isKept = async (): Promise<boolean> =>
+      (await studio.server.jobs()).some(({ request }) => request.prompt === "a wooden duck");
+    assert.equal(await isKept(), true);
+    await page.clock.runFor(10_000);
+    await page.clock.resume();
     await page.getByText("Deleted.").waitFor({ state: "hidden" });
+    await becomes(false, isKept);
     await frame(page, "a wooden duck").waitFor({ state: "hidden" });
-    const prompts = (await studio.server.jobs()).map(({ request }) => request.prompt);
-    assert.ok(!prompts.includes("a wooden duck"));
   });
 
   test("gives back all settings, all but the seed, or only the depth", async () => {
@@ -70,21 +85,14 @@ describe("the history", () => {
       await page.getByRole("menuitem", { name: item }).click();
       await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
     };
+    const settings = (): Promise<string[]> =>
+      Promise.all([prompt(page), seed, steps].map((field) => field.inputValue()));
     await reuse("All settings");
-    assert.deepEqual(
-      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
-      ["a glass tower", "77", "3"],
-    );
+    await becomes(["a glass tower", "77", "3"], settings);
     await reuse("All but the seed");
-    assert.deepEqual(
-      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
-      ["a glass tower", "", "3"],
-    );
+    await becomes(["a glass tower", "", "3"], settings);
     await reuse("Only the photo and depth");
-    assert.deepEqual(
-      [await prompt(page).inputValue(), await seed.inputValue(), await steps.inputValue()],
-      ["something else", "5", "9"],
-    );
+    await becomes(["something else", "5", "9"], settings);
   });
 
   test("gives the settings back from a dropped file, with the photo and its depth", async () => {
@@ -105,9 +113,14 @@ describe("the history", () => {
     await other.getByText("mflux-depth made this picture").waitFor();
     await other.getByRole("button", { name: "Use its settings" }).click();
     await other.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
-    assert.equal(await prompt(other).inputValue(), "a marble owl");
-    assert.equal(await other.getByRole("spinbutton", { name: "Seed" }).inputValue(), "1234");
-    assert.equal(await other.getByRole("spinbutton", { name: "Steps" }).inputValue(), "2");
+    const fields = [
+      prompt(other),
+      other.getByRole("spinbutton", { name: "Seed" }),
+      other.getByRole("spinbutton", { name: "Steps" }),
+    ];
+    await becomes(["a marble owl", "1234", "2"], () =>
+      Promise.all(fields.map((field) => field.inputValue())),
+    );
     await other.locator(".source").getByText("Photo").waitFor();
     await other.locator(".source").getByText("Depth map").waitFor();
   });
@@ -128,8 +141,7 @@ describe("the history", () => {
     await other.getByRole("button", { name: "Use its settings" }).click();
     await other.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
     const theirs = other.getByLabel("Near", { exact: true }).and(other.locator("input"));
-    await theirs.waitFor();
-    assert.equal(await theirs.inputValue(), "90 %");
+    await becomes("90 %", () => theirs.inputValue());
   });
 
   test("gives the settings back from an image of the first version", async () => {
@@ -140,11 +152,6 @@ describe("the history", () => {
     await page.getByRole("button", { name: "Use its settings" }).click();
     await page.getByText("Your next look is kept: a glossy gold portrait, on snow").waitFor();
   });
-});
-
-describe("a long history", () => {
-  const studio = useStudio();
-
   /** Waiting jobs, cancelled at once: history that takes no time to make. */
   async function fill(count: number): Promise<void> {
     const { server } = studio;
@@ -160,19 +167,76 @@ describe("a long history", () => {
     await server.ask("/v1/queue/resume", { method: "POST" });
   }
 
-  test("shows an old image again after a reload, and the draft once that image is deleted", async () => {
+  test("shows an old job again after a reload, and the draft once that job is deleted", async () => {
     await fill(1);
     const [oldest] = await studio.server.jobs();
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await page.locator(".frame").click();
+    await page.locator(".frame").first().click();
     await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
-    await fill(60);
+    await fill(45);
     await page.reload();
     await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
     await studio.server.ask(`/v1/jobs/${oldest!.id}`, { method: "DELETE" });
     await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
     await page.locator(".result-bar").waitFor({ state: "hidden" });
     await page.getByRole("checkbox", { name: "Invert" }).waitFor();
+  });
+});
+
+const many = 5000;
+
+describe(`a history of ${many} jobs`, () => {
+  const studio = useStudio();
+
+  /** The numbers in the prompts of the frames that the page has, in their order. */
+  const numbers = (page: Page): Promise<number[]> =>
+    page
+      .locator(".frame")
+      .evaluateAll((frames) => frames.map((frame) => Number(/\d+$/.exec(frame.getAttribute("title")!))));
+
+  test("is read page by page and shown from end to end with few frames in the page", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await generate(page);
+    studio.server.copyNewestJob(many, (index) => `cube number ${index}`);
+    await page.reload();
+    const film = page.locator(".film");
+    await becomes(many - 1, async () => (await numbers(page))[0]!);
+    // To the end again and again, as somebody does who drags the scroll bar, until the oldest job has come.
+    const oldest = page.getByRole("button", { name: /: a glossy gold portrait/ });
+    await becomes(true, async () => {
+      await film.evaluate((list) => {
+        list.scrollLeft = list.scrollWidth;
+      });
+      return oldest.isVisible();
+    });
+    const last = await numbers(page);
+    assert.ok(last.length < 150, `${last.length} frames are in the page`);
+    await becomes("true", async () => {
+      await page.keyboard.press("Tab");
+      return film.evaluate((list) => String(list.contains(document.activeElement)));
+    });
+    await page.keyboard.press("Home");
+    await becomes(`cube number ${many - 1}`, () =>
+      page.evaluate(() => document.activeElement!.getAttribute("title") ?? ""),
+    );
+    await page.keyboard.press("End");
+    const isFocused = (): Promise<boolean> =>
+      page.evaluate(() => /^a glossy/.test((document.activeElement as HTMLElement).title));
+    await becomes(true, isFocused);
+    // The film stays as long as it is while the page catches up with what it has missed.
+    await studio.server.kill();
+    studio.server.copyNewestJob(1, () => "cube number 7777");
+    await studio.server.restart();
+    await becomes(7777, async () => {
+      await page.keyboard.press("Home");
+      return (await numbers(page))[0]!;
+    });
+    await page.keyboard.press("End");
+    await becomes(true, isFocused);
+    await page.getByRole("searchbox", { name: "Search prompts" }).fill("number 1234");
+    await becomes([1234], () => numbers(page));
   });
 });

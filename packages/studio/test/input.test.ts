@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { beginWith, dropFile, generate, setSteps, useStudio } from "./support/studio-page.js";
+import { beginWith, dropFile, generate, generateButton, setSteps, useStudio } from "./support/studio-page.js";
 
 const example = (name: string): Promise<Buffer> =>
   readFile(new URL(`../../../../examples/images/${name}`, import.meta.url));
 
-describe("a picture", () => {
-  const studio = useStudio();
+const studio = useStudio();
 
+describe("a picture", () => {
   test("is taken for the photo that it is, and its depth is found", async () => {
     const page = await studio.open();
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
@@ -70,12 +70,8 @@ describe("a picture", () => {
     assert.equal(sides.getUint32(16), sides.getUint32(20), "the photo that was sent is square");
     assert.equal(job!.request.trust_depth, true);
   });
-});
 
-describe("a file that is no picture", () => {
-  const studio = useStudio();
-
-  test("is refused with advice, whatever its name says", async () => {
+  test("is none: the page says so, whatever the name of the file says", async () => {
     const page = await studio.open();
     await page.getByText("tiny-world · CPU").waitFor();
     const refusal = page.getByRole("alert").filter({ hasText: "This browser cannot read the file" });
@@ -85,12 +81,8 @@ describe("a file that is no picture", () => {
     await dropFile(page, "letter.txt", Buffer.from("Dear reader"), "text/plain");
     await refusal.waitFor();
   });
-});
 
-describe("a depth map taken for a photo", () => {
-  const studio = useStudio();
-
-  test("joins the photo that was there when the person says what it is", async () => {
+  test("that is a depth map taken for a photo joins the photo that was there when the person says what it is", async () => {
     const page = await studio.open();
     await dropFile(page, "room.png", await example("room.png"));
     await page.getByText("Taken for a photo.").waitFor();
@@ -105,10 +97,8 @@ describe("a depth map taken for a photo", () => {
   });
 });
 
-describe("a prompt that is too long", () => {
-  const studio = useStudio();
-
-  test("is kept as it was pasted, and the page says by how much", async () => {
+describe("a prompt", () => {
+  test("that is too long is kept as it was pasted, and the page says by how much", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     const prompt = page.getByRole("textbox", { name: "Describe the look" });
@@ -116,9 +106,9 @@ describe("a prompt that is too long", () => {
     await page.keyboard.insertText("word ".repeat(1000).trim());
     assert.equal((await prompt.inputValue()).length, 4999);
     await page.getByText("999 characters too many.").waitFor();
-    assert.equal(await page.getByRole("button", { name: "Generate" }).isDisabled(), true);
+    await generateButton(page).and(page.locator(":disabled")).waitFor();
     await prompt.fill("a marble owl");
     await page.getByText("characters too many.").waitFor({ state: "hidden" });
-    assert.equal(await page.getByRole("button", { name: "Generate" }).isEnabled(), true);
+    await generateButton(page).and(page.locator(":enabled")).waitFor();
   });
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
+import { becomes } from "./support/patience.js";
 import { beginWith, finished, setSteps, useStudio } from "./support/studio-page.js";
 
 /** Presses Tab until an element has the focus. */
@@ -62,7 +63,7 @@ describe("with the keyboard alone", () => {
     const result = await pixels();
     await page.keyboard.down(" ");
     await page.getByRole("button", { name: "Result", pressed: false }).waitFor();
-    assert.notEqual(await pixels(), result);
+    await becomes(false, async () => (await pixels()) === result);
     await page.keyboard.up(" ");
     await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
   });
@@ -73,7 +74,7 @@ describe("with the keyboard alone", () => {
     const invert = page.getByRole("checkbox", { name: "Invert" });
     await invert.focus();
     await page.keyboard.press(" ");
-    assert.equal(await invert.isChecked(), true);
+    await becomes(true, () => invert.isChecked());
   });
 
   test("the list of keys opens with a question mark and closes with Escape", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
-import { beginWith, finished, generate, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
 
 describe("a painted map", () => {
   const studio = useStudio();
@@ -60,8 +60,7 @@ describe("a painted map", () => {
       };
     });
     await page.reload();
-    await generateButton(page).click();
-    await finished(page);
+    await generate(page);
     const [job] = await studio.server.jobs();
     assert.equal(job!.request.trust_depth, true);
   });

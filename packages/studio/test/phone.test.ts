@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
+import { becomes } from "./support/patience.js";
 import { beginWith, finished, generateButton, useStudio } from "./support/studio-page.js";
 
 describe("on a phone", () => {
@@ -15,6 +16,7 @@ describe("on a phone", () => {
     for (const panel of ["Depth", "Look", "History"]) {
       const tab = page.getByRole("navigation").getByRole("button", { name: panel });
       if ((await tab.getAttribute("aria-pressed")) !== "true") await tab.tap();
+      await tab.and(page.locator("[aria-pressed=true]")).waitFor();
       const small = await page.evaluate(() => {
         const seen = [...document.querySelectorAll("button, select, input, summary")].filter((element) =>
           element.checkVisibility(),
@@ -44,8 +46,7 @@ describe("on a phone", () => {
     await steps.press("Enter");
     await generateButton(page).tap();
     await finished(page);
-    assert.equal(await page.getByRole("textbox", { name: "Describe the look" }).isVisible(), false);
-    const stage = await page.locator(".canvas-stage").boundingBox();
-    assert.ok(stage!.height > 300, `the canvas is ${stage!.height} pixels high`);
+    await page.getByRole("textbox", { name: "Describe the look" }).waitFor({ state: "hidden" });
+    await becomes(true, async () => (await page.locator(".canvas-stage").boundingBox())!.height > 300);
   });
 });

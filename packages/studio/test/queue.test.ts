@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { JobObject } from "@mflux-depth/server/contract";
-import { beginWith, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+import { becomes } from "./support/patience.js";
+import {
+  beginWith,
+  cancel,
+  endless,
+  generateButton,
+  inTheMiddle,
+  makeItLast,
+  setSteps,
+  submit,
+  useStudio,
+} from "./support/studio-page.js";
 
 describe("the queue", () => {
   const studio = useStudio();
@@ -21,14 +32,12 @@ describe("the queue", () => {
       await page.getByRole("button", { name: `Queue ${index + 1}` }).waitFor();
     }
     await page.getByRole("button", { name: "Queue 3" }).click();
-    await dialog.locator(".queued-prompt").nth(2).waitFor();
     const order = (): Promise<string[]> => dialog.locator(".queued-prompt").allTextContents();
-    assert.deepEqual(await order(), ["first", "second", "third"]);
+    await becomes(["first", "second", "third"], order);
     await dialog.getByRole("button", { name: "Earlier: third" }).click();
-    await dialog.locator(".queued-prompt").nth(1).getByText("third").waitFor();
+    await becomes(["first", "third", "second"], order);
     await dialog.getByRole("button", { name: "Earlier: third" }).click();
-    await dialog.locator(".queued-prompt").first().getByText("third").waitFor();
-    assert.deepEqual(await order(), ["third", "first", "second"]);
+    await becomes(["third", "first", "second"], order);
     await dialog.getByRole("button", { name: "Cancel: first" }).click();
     await dialog.getByRole("button", { name: "Cancel: first" }).waitFor({ state: "hidden" });
     await dialog.getByRole("button", { name: "Resume" }).click();
@@ -39,24 +48,37 @@ describe("the queue", () => {
     assert.ok(named("third").started_at! < named("second").started_at!);
   });
 
-  test("shows the workers, and lets one take a break", async () => {
+  test("shows who works on what, and lets a worker take a break", async () => {
     const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 50);
+    await page.getByRole("textbox", { name: "Describe the look" }).fill("a long job");
+    await generateButton(page).click();
+    await page.getByText(/step \d+ of 50/).waitFor();
     await page.getByRole("button", { name: "Queue" }).click();
-    await page.getByRole("heading", { name: "Workers" }).waitFor();
-    await page.getByRole("button", { name: "Take a break" }).click();
-    await page.getByText("taking a break", { exact: false }).waitFor();
-    await page.getByRole("button", { name: "Work again" }).click();
-    await page.getByRole("button", { name: "Take a break" }).waitFor();
+    const dialog = page.getByRole("dialog", { name: "Queue" });
+    // The server's own worker is nobody's concern until someone asks.
+    const heading = dialog.getByRole("heading", { name: "Workers" });
+    await heading.waitFor();
+    const drain = dialog.getByRole("button", { name: "Take a break: local" });
+    assert.equal(await drain.isVisible(), false);
+    await heading.click();
+    await dialog.locator(".worker-job").getByText("a long job").waitFor();
+    await drain.click();
+    await dialog.getByText("taking a break", { exact: false }).waitFor();
+    await dialog.getByRole("button", { name: "Work again: local" }).click();
+    await drain.waitFor();
+    await dialog.getByRole("button", { name: "Cancel: a long job" }).click();
+    await dialog.getByText("Nothing waits.").waitFor();
   });
 
   test("lets a running job be cancelled from the canvas", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await setSteps(page, 50);
-    await generateButton(page).click();
-    await page.getByText(/step \d+ of 50/).waitFor();
-    await page.getByRole("button", { name: "Cancel", exact: true }).click();
-    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await makeItLast(page, endless);
+    await submit(page);
+    await inTheMiddle(page);
+    await cancel(page);
     const [job] = await studio.server.jobs();
     assert.equal(job!.state, "cancelled");
   });

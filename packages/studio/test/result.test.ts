@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { beginWith, generate, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+import { becomes } from "./support/patience.js";
+import {
+  beginWith,
+  cancel,
+  endless,
+  generate,
+  inTheMiddle,
+  makeItLast,
+  setSteps,
+  submit,
+  useStudio,
+} from "./support/studio-page.js";
 
 describe("a result", () => {
   const studio = useStudio();
@@ -27,20 +38,18 @@ describe("a result", () => {
     const field = page.getByRole("spinbutton", { name: "Best of" });
     await field.fill("3");
     await field.press("Enter");
-    await generateButton(page).click();
+    const id = await submit(page);
     await page.locator(".grid-tile > img[alt^='a glossy']").nth(2).waitFor();
+    await studio.server.finished(id);
     const [job] = await studio.server.jobs();
-    const captions = await page.locator(".grid-caption").allTextContents();
-    assert.deepEqual(
-      captions,
-      job!.images.map(
-        ({ seed, score }, i) => `${i + 1}. depth error ${score!.rmse.toFixed(1)} · seed ${seed}`,
-      ),
+    const captions = job!.images.map(
+      ({ seed, score }, i) => `${i + 1}. depth error ${score!.rmse.toFixed(1)} · seed ${seed}`,
     );
+    await becomes(captions, () => page.locator(".grid-caption").allTextContents());
     await page.locator(".grid-tile").nth(1).click();
     await page.locator(".result-bar").getByText(captions[1]!).waitFor();
     const second = page.getByRole("link", { name: "Download" });
-    assert.equal(await second.getAttribute("href"), job!.images[1]!.url);
+    await becomes(job!.images[1]!.url, () => second.getAttribute("href"));
     await page.getByRole("button", { name: "All 3" }).click();
     await page.locator(".grid-tile").first().waitFor();
   });
@@ -98,9 +107,10 @@ describe("a result", () => {
     ] as const) {
       await page.getByRole("button", { name: /^Cop/ }).click();
       await page.getByRole("menuitem", { name }).click();
+      const clipboard = (): Promise<string> => page.evaluate(() => navigator.clipboard.readText());
+      await becomes(true, async () => (await clipboard()).includes(expected));
       await page.getByRole("status").filter({ hasText: "Copied" }).waitFor({ state: "attached" });
-      const copied = await page.evaluate(() => navigator.clipboard.readText());
-      assert.ok(copied.includes(expected), copied);
+      const copied = await clipboard();
       if (name === "curl") {
         const body = /--data '([^']*)'/.exec(copied)![1]!;
         const again = await studio.server.ask<{ seed: number }>("/v1/jobs?wait=60", { method: "POST", body });
@@ -112,13 +122,12 @@ describe("a result", () => {
   test("that was cancelled can be tried again", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await setSteps(page, 50);
-    await page.getByRole("button", { name: "Generate" }).click();
-    await page.getByText(/step \d+ of 50/).waitFor();
-    await page.getByRole("button", { name: "Cancel", exact: true }).click();
-    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await makeItLast(page, endless);
+    await submit(page);
+    await inTheMiddle(page);
+    await cancel(page);
     await page.getByRole("button", { name: "Try again" }).click();
-    await page.getByText(/step \d+ of 50/).waitFor();
-    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await inTheMiddle(page);
+    await cancel(page);
   });
 });

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { beginWith, finished, generateButton, setSteps, useStudio } from "./support/studio-page.js";
+import {
+  beginWith,
+  finished,
+  generateButton,
+  inTheMiddle,
+  makeItLast,
+  setSteps,
+  submit,
+  useStudio,
+} from "./support/studio-page.js";
 
 describe("a server that is killed under an open page", () => {
   const studio = useStudio();
@@ -8,14 +17,14 @@ describe("a server that is killed under an open page", () => {
   test("is missed and found again, and its job continues on the page", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await setSteps(page, 50);
-    await generateButton(page).click();
-    await page.getByText(/step \d+ of 50/).waitFor();
+    await makeItLast(page, 320);
+    const id = await submit(page);
+    await inTheMiddle(page);
     await studio.server.kill();
     await page.getByText("The server does not answer. Trying again…").waitFor();
     await studio.server.restart();
     await page.getByText("tiny-world · CPU").waitFor();
-    await finished(page);
+    await finished(page, id);
     const [job] = await studio.server.jobs();
     assert.equal(job!.state, "succeeded");
     assert.equal(job!.attempt, 2);

@@ -1,7 +1,10 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { kindFor } from "../families/kinds.js";
+import { ModelError } from "../errors.js";
 import { folderHere, isComplete } from "../hub/obtain.js";
+import { fileInRepository } from "../pipeline/checkpoint-source.js";
+import { isLoraHere } from "../pipeline/lora-source.js";
+import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
 /** What of a model is on this machine. */
 export interface ModelHere {
@@ -9,22 +12,47 @@ export interface ModelHere {
   readonly ready: boolean;
   /** The size of its files; null if there are none. */
   readonly bytes: number | null;
+  /** Whether it is a LoRA, which changes a model and generates nothing alone. */
+  readonly lora: boolean;
 }
 
 /**
- * Looks whether a model can be used without a download.
- * @param model a repository, a folder, the bundled model, or the file of a LoRA; for generations or for depth.
+ * Looks whether a model or a LoRA can be used without a download.
+ * @param model a repository, a folder, the bundled model, or a file; of a repository with a LoRA, or "owner/name:file".
  * @param env Hugging Face's variables; this process's by default.
  */
 export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
+  return { ...(await filesHere(model, env)), lora: isLoraHere(model, env) };
+}
+
+async function filesHere(model: string, env: NodeJS.ProcessEnv): Promise<Omit<ModelHere, "lora">> {
   const file = await stat(model).catch(() => null);
   if (file?.isFile()) return { ready: true, bytes: file.size };
-  const folder = folderHere({ model }, env);
+  const named = fileInRepository(model);
+  const repository = named?.repository ?? model;
+  const folder = folderHere({ model: repository }, env);
   if (folder === null) return { ready: false, bytes: null };
-  const ready = (["generation", "depth"] as const).some((purpose) =>
-    isComplete({ model }, kindFor[purpose], env),
-  );
-  return { ready, bytes: await bytesIn(folder) };
+  if (named) {
+    const found = await stat(join(folder, named.file)).catch(() => null);
+    const [needed] = neededLoras([{ source: model, scale: 1 }]);
+    return { ready: isHere(needed!, env), bytes: found?.size ?? null };
+  }
+  const needs: readonly NeededModel[] = [
+    { source: { model }, purpose: "generation" },
+    { source: { model }, purpose: "depth" },
+    ...neededLoras([{ source: model, scale: 1 }]),
+  ];
+  return { ready: needs.some((needed) => isHere(needed, env)), bytes: await bytesIn(folder) };
+}
+
+function isHere(needed: NeededModel, env: NodeJS.ProcessEnv): boolean {
+  try {
+    return isComplete(needed.source, kindOf(needed), env);
+  } catch (error) {
+    // Of a repository with several LoRAs, one has to be named.
+    if (error instanceof ModelError) return false;
+    throw error;
+  }
 }
 
 /** The size of a folder's files. Links count as the files that they lead to. */

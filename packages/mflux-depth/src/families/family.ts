@@ -14,6 +14,7 @@ import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
 import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import type { Checkpoint } from "../weights/format.js";
+import type { BlockOptions } from "../weights/gguf/checkpoint.js";
 
 /** The networks of a model by component, which is also the name of its folder: "transformer". */
 export type Networks = Readonly<Record<string, Module>>;
@@ -42,7 +43,7 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
    * Opens its weights in a file of their own, under the names of a checkpoint in a folder.
    * @throws {ModelError} when the file is damaged or in a format that is not read.
    */
-  openFile?(path: string): Checkpoint;
+  openFile?(path: string, options?: BlockOptions): Checkpoint;
   /** Multiplies quantized weights by 8-bit inputs where the machine can. */
   readonly int8?: boolean;
   /** Computes in float32 when float16 is requested, because its activations exceed the range of float16. */

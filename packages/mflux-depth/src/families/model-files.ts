@@ -6,6 +6,7 @@ import { readConfig } from "../files/json.js";
 import { configFile } from "../files/repository-layout.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import type { Checkpoint } from "../weights/format.js";
+import type { BlockOptions } from "../weights/gguf/checkpoint.js";
 import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
 import { openSingleFile } from "../weights/single-file.js";
@@ -39,7 +40,7 @@ export interface DenoiserFile {
   /** Its config, derived from the file. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Opens its weights under the network's names. */
-  open(): Checkpoint;
+  open(options?: BlockOptions): Checkpoint;
 }
 
 /**
@@ -52,7 +53,8 @@ export function openDenoiserFile(path: string, folder: string, isBase = false): 
   const other = readConfig(join(hasConfig ? folder : family.publishedConfigs, denoiserFolder), configFile);
   const checkpoint = openSingleFile(path);
   const config = family.singleFile.configOf(checkpoint, other, isBase);
-  const open = (): Checkpoint => family.singleFile.translate(openSingleFile(path), config);
+  const open = (options?: BlockOptions): Checkpoint =>
+    family.singleFile.translate(openSingleFile(path, options), config);
   return {
     family,
     folder,
@@ -91,7 +93,7 @@ export function openBaseFiles(folder: string, variant?: string): ModelFiles {
 const widened = ({ controlLora }: Family, { path, config, open }: DenoiserFile): DenoiserFile => ({
   path,
   config: controlLora.widenConfig(config, path),
-  open: () => controlLora.widen(open()),
+  open: (options) => controlLora.widen(open(options)),
 });
 
 /**

@@ -21,6 +21,7 @@ import {
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
+import { blockNotesOf } from "./block-notes.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { computeSettingsOf } from "./device.js";
 import { hasRoom } from "./estimate-room.js";
@@ -144,7 +145,12 @@ export class FluxDepth {
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });
-    const notes = [...files.notes, ...loras.notes, ...quantizeNotes(files.storedBits, rest.quantize)];
+    const notes = [
+      ...files.notes,
+      ...loras.notes,
+      ...quantizeNotes(files.storedBits, rest.quantize),
+      ...blockNotesOf(files, ownFiles, options.quantize).losses,
+    ];
     const context = {
       model,
       options,

@@ -7,7 +7,7 @@ import { basename, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile, isFolder } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
-import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
+import { folderHere, type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import { isRepositoryName } from "../hub/repository.js";
 import { type FoundFile, fileInRepository, fileKind, findFile } from "./checkpoint-source.js";
 
@@ -76,6 +76,29 @@ export function loraRepository(
   const named = fileInRepository(source);
   if (named) return { repository: named.repository, kind: fileKind(named.file, companionOf(source)) };
   return isRepositoryName(source) ? { repository: source, kind: loraKind(source) } : null;
+}
+
+/** Files that models have and LoRAs do not. */
+const modelFiles = ["model_index.json", "config.json"];
+
+/**
+ * Tells whether a name stands for a LoRA on this machine, by the names of files alone.
+ * @param source as for {@link findLora}
+ * @param env Hugging Face's variables.
+ */
+export function isLoraHere(source: string, env: NodeJS.ProcessEnv): boolean {
+  if (isFile(source)) return source.endsWith(".safetensors");
+  const repository = loraRepository(source)?.repository;
+  const folder = isFolder(source) ? source : repository && folderHere({ model: repository }, env);
+  if (!folder) return false;
+  const file = fileInRepository(source)?.file;
+  if (file !== undefined) return isFile(join(folder, file));
+  const names = readdirSync(folder);
+  if (modelFiles.some((name) => names.includes(name))) return false;
+  return (
+    usualNames.some((name) => names.includes(name)) ||
+    names.filter((name) => name.endsWith(".safetensors")).length === 1
+  );
 }
 
 /** The files of a repository that one LoRA needs. */

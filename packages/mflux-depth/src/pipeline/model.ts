@@ -20,6 +20,7 @@ import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { openAdapterFile } from "../weights/adapters/adapter-file.js";
 import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../weights/component.js";
 import type { Checkpoint } from "../weights/format.js";
+import type { BlockOptions } from "../weights/gguf/checkpoint.js";
 import { variantIn } from "../weights/weight-files.js";
 import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
@@ -261,8 +262,10 @@ function refusePreparations(prepare: Preparations, family: Family): void {
 const ownFile = (
   descriptor: ComponentDescriptor,
   path: string | undefined,
-): { readonly path: string; open(): Checkpoint } | null =>
-  path !== undefined && descriptor.openFile ? { path, open: () => descriptor.openFile!(path) } : null;
+): { readonly path: string; open(options?: BlockOptions): Checkpoint } | null =>
+  path !== undefined && descriptor.openFile
+    ? { path, open: (options) => descriptor.openFile!(path, options) }
+    : null;
 
 /** Preparations one after the other; undefined if there are none. */
 function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined {
@@ -270,6 +273,7 @@ function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined 
   if (preparations.length === 0) return undefined;
   return {
     bytes: preparations.reduce((sum, { bytes }) => sum + bytes, 0),
+    working: Math.max(...preparations.map(({ working = 0 }) => working)),
     async apply(...to) {
       for (const one of preparations) await one.apply(...to);
     },

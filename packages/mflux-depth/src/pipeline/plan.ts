@@ -15,6 +15,7 @@ import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
+import { blockNotesOf } from "./block-notes.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { deviceFor } from "./device.js";
@@ -153,11 +154,12 @@ export async function planModel(
   const model = openModel(files, options, deviceFor(options.device), { loras, ownFiles });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
-  const notes = [...loras.notes];
+  const blocks = blockNotesOf(files, ownFiles, options.quantize);
+  const notes = [...loras.notes, ...blocks.facts, ...blocks.losses];
   /** An estimator on this machine; null, with a note, if a stage has none. */
   const estimatorFor = async (
     stage: "depth" | "judge",
-    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "modelFolder">,
+    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
   ): Promise<DepthEstimator | null> => {
     try {
       return await obtainEstimator({ ...wanted, offline: true });
@@ -167,11 +169,11 @@ export async function planModel(
       return null;
     }
   };
-  const { depthModel, depthQuantize } = options;
+  const { depthModel, depthQuantize, depthInt8 } = options;
   const modelFolder = repository.folder;
   const estimator =
     request.depthImage === undefined
-      ? await estimatorFor("depth", { depthModel, depthQuantize, modelFolder })
+      ? await estimatorFor("depth", { depthModel, depthQuantize, depthInt8, modelFolder })
       : null;
   if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
   const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });

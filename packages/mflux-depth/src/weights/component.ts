@@ -4,6 +4,7 @@ import { untilAborted } from "../abort.js";
 import { OptionError } from "../errors.js";
 import { openCheckpoint } from "./checkpoint.js";
 import type { Checkpoint } from "./format.js";
+import type { BlockOptions } from "./gguf/checkpoint.js";
 import { loadWeights, namedTensors } from "./load.js";
 import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
@@ -29,6 +30,8 @@ export type NamedTensor = readonly [key: string, tensor: MxArray];
 export interface Preparation<M extends Module = Module> {
   /** The most bytes by which the network grows. Memory is planned with them. */
   readonly bytes: number;
+  /** The bytes that the change takes in addition while it is made (default 0). */
+  readonly working?: number;
   /**
    * Changes the network. It is called each time that the weights have been read; the network owns what it is given, and
    * is freed if this throws.
@@ -61,7 +64,7 @@ export interface ComponentOptions<M extends Module> {
   /** The folder of its checkpoint. */
   readonly folder: string;
   /** Its checkpoint, if it is not in the folder. */
-  readonly file?: { readonly path: string; open(): Checkpoint } | null | undefined;
+  readonly file?: { readonly path: string; open(options?: BlockOptions): Checkpoint } | null | undefined;
   /** Its name in messages and progress. */
   readonly name: string;
   /** Makes the module, without weights. */
@@ -162,8 +165,8 @@ export class Component<M extends Module> {
    */
   size(bits: Bits | null = this.#options.bits): HeldSize {
     const { dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
-    const checkpoint = this.#open();
-    const quantized = storedBits(checkpoint) === null ? bits : null;
+    const checkpoint = this.#open(bits);
+    const quantized = bitsToQuantize(checkpoint, bits);
     const cached = quantized === null ? 0 : (this.#options.bufferCache?.quantizing ?? 0);
     let [total, largest] = [this.#options.prepare?.bytes ?? 0, Math.max(batchBytes, checkpoint.largest ?? 0)];
     for (const [name, { dtype: stored, shape, bytes }] of checkpoint.entries) {
@@ -171,14 +174,10 @@ export class Component<M extends Module> {
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, bytes);
     }
-    return {
-      bytes: total,
-      // Tensors that grow while they are read may take more than the whole file.
-      reading:
-        checkpoint.largest === undefined
-          ? Math.min(2 * largest + cached, checkpoint.bytes)
-          : 2 * largest + cached,
-    };
+    // Tensors that grow while they are read may take more than the whole file.
+    const most = checkpoint.largest === undefined ? checkpoint.bytes : Number.POSITIVE_INFINITY;
+    const reading = Math.min(2 * largest + cached, most);
+    return { bytes: total, reading: Math.max(reading, this.#options.prepare?.working ?? 0) };
   }
 
   /** Frees the weights; the next {@link get} reads them again. A {@link get} in progress rejects. */
@@ -219,9 +218,11 @@ export class Component<M extends Module> {
     }
   }
 
-  #open(): Checkpoint {
+  /** @param blockBits the bits of matrices of blocks; null for values. */
+  #open(blockBits: Bits | null = null): Checkpoint {
     const { folder, file, variant } = this.#options;
-    const checkpoint = file?.open() ?? openCheckpoint(folder, { variant: variantIn(folder, variant) });
+    const checkpoint =
+      file?.open({ blockBits }) ?? openCheckpoint(folder, { variant: variantIn(folder, variant) });
     checkScales(checkpoint);
     return checkpoint;
   }
@@ -241,8 +242,8 @@ export class Component<M extends Module> {
   }
 
   async #load(signal: AbortSignal): Promise<M> {
-    const { name, build, onProgress } = this.#options;
-    const checkpoint = this.#open();
+    const { name, build, bits, onProgress } = this.#options;
+    const checkpoint = this.#open(bits);
     const { bytes } = checkpoint;
     const started = performance.now();
     let bytesDone = 0;
@@ -266,7 +267,8 @@ export class Component<M extends Module> {
       },
     });
     try {
-      await this.#prepare(module, signal, () => storedTensors(checkpoint, options));
+      // Adapters need values.
+      await this.#prepare(module, signal, () => storedTensors(this.#open(), options));
     } catch (error) {
       module.dispose();
       throw error;
@@ -294,16 +296,20 @@ function bytesIn(network: Module): number {
   return bytes;
 }
 
+/** The bits to quantize a checkpoint's matrices to while they are read; null for one that is quantized already. */
+const bitsToQuantize = (checkpoint: Checkpoint, bits: Bits | null): Bits | null =>
+  checkpoint.hasQuantizedBlocks || storedBits(checkpoint) !== null ? null : bits;
+
 /** Options for loading a component's weights. A checkpoint that is already quantized is not quantized further. */
 function weightOptions<M extends Module>(
   { dtype, matricesAsStored, bits, rename, original }: ComponentOptions<M>,
   checkpoint: Checkpoint,
 ): NonNullable<Parameters<typeof loadWeights>[2]> {
-  const quantize = bits !== null && storedBits(checkpoint) === null;
+  const quantized = bitsToQuantize(checkpoint, bits);
   return {
     dtype,
     ...(matricesAsStored && { matrices: "stored" }),
-    ...(quantize && { quantization: { bits } }),
+    ...(quantized !== null && { quantization: { bits: quantized } }),
     ...(rename && { rename }),
     ...(original && { original: openCheckpoint(original) }),
   };

@@ -26,6 +26,8 @@ export interface Checkpoint {
   readonly bytes: number;
   /** The most bytes that one tensor takes while it is read, if that is more than its size in the file. */
   readonly largest?: number;
+  /** Whether it gives matrices quantized that are blocks in the file: then nothing is left to quantize. */
+  readonly hasQuantizedBlocks?: boolean;
   /**
    * Yields the tensors with their names, lazily, file by file in the order of their bytes. Yielded tensors belong to
    * the consumer; the rest is freed when the iteration ends.

@@ -8,7 +8,7 @@ import { ModelError } from "../errors.js";
 import { isRecord } from "../record.js";
 import { openCheckpointFile } from "./checkpoint.js";
 import type { Checkpoint, StoredTensor } from "./format.js";
-import { isGguf, openGguf } from "./gguf/checkpoint.js";
+import { type BlockOptions, isGguf, openGguf } from "./gguf/checkpoint.js";
 
 /** Prefixes of the denoising network. */
 const prefixes = ["model.diffusion_model.", "diffusion_model.", "transformer."];
@@ -41,10 +41,11 @@ const foreign: readonly (readonly [pattern: RegExp, what: string])[] = [
 /**
  * Opens a checkpoint in one safetensors or GGUF file: names without prefix, values of float8 weights multiplied by their scales.
  * Its header is checked, but no tensor is read.
+ * @param options what becomes of GGUF's blocks; values in float32 by default.
  * @throws {ModelError} if it is damaged, or in a quantization that is not read, which the message names.
  */
-export function openSingleFile(path: string): Checkpoint {
-  const file = isGguf(path) ? openGguf(path) : openCheckpointFile(path);
+export function openSingleFile(path: string, options: BlockOptions = {}): Checkpoint {
+  const file = isGguf(path) ? openGguf(path, options) : openCheckpointFile(path);
   for (const [pattern, what] of foreign)
     if ([...file.entries.keys()].some((name) => pattern.test(name)))
       throw new ModelError(path, `${what}; get the weights as bfloat16, float8 or GGUF`);

@@ -102,6 +102,15 @@ export class FileStore {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
+  /** Keeps a file that is there, at least until it is disposed. @returns null if it is not there. */
+  async hold(sha256: string): Promise<StoredFile | null> {
+    const held = this.#hold(sha256, 0);
+    const facts = await stat(this.pathOf(sha256)).catch(() => null);
+    if (facts) return { ...held, bytes: facts.size };
+    held[Symbol.dispose]();
+    return null;
+  }
+
   /**
    * Deletes those of some files that nothing needs.
    * @param isNeeded asked right before each deletion.

@@ -22,9 +22,11 @@ export interface QueueObject {
   readonly running: number;
 }
 
+export const workerStates = ["idle", "busy", "draining", "lost"] as const;
+
 export interface WorkerObject {
   readonly id: string;
-  readonly state: "idle" | "busy" | "draining" | "lost";
+  readonly state: (typeof workerStates)[number];
   /** The model in memory. */
   readonly model: string | null;
   /** The job in progress. */
@@ -40,10 +42,12 @@ export interface ModelObject {
   /** Seconds since 1970, as OpenAI has it. */
   readonly created: number;
   readonly owned_by: string;
-  /** Whether all its files are on this machine. */
+  /** Whether all its files are on this machine, or on that of a worker. */
   readonly ready: boolean;
   readonly bytes: number | null;
   readonly loaded: boolean;
+  /** Whether it is a LoRA, for `loras` rather than `model`. */
+  readonly lora: boolean;
 }
 
 /** A depth estimator that the library knows. */

@@ -32,6 +32,8 @@ export interface ClaimRequest {
   readonly worker: string;
   /** The model that the worker has in memory; its jobs may go first. */
   readonly model: string | null;
+  /** Whether the worker can run jobs for a model; all of them by default. Asked again whenever a job may be taken. */
+  readonly accepts?: (model: string) => boolean;
   /** Ends the wait for a job. */
   readonly signal: AbortSignal;
 }
@@ -50,7 +52,7 @@ export interface Dispatcher {
    * @throws the signal's reason.
    */
   claim(request: ClaimRequest): Promise<Claim>;
-  /** Extends a lease. @returns false if it is lost. */
+  /** Extends a lease. @returns false if it is lost, or nobody can be asked now. */
   renew(claim: Claim): Promise<boolean>;
   /** The job has ended. @returns false if the lease is lost. */
   finish(claim: Claim): Promise<boolean>;

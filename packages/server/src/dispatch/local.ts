@@ -124,10 +124,11 @@ export class LocalDispatcher implements Dispatcher {
   #match(): void {
     for (const waiter of this.#waiters) {
       if (this.#paused || this.#waiting.size === 0) return;
-      const queue = [...this.#waiting.values()].sort(byTurn);
+      const { worker, model, accepts = () => true } = waiter.request;
+      const queue = [...this.#waiting.values()].filter((job) => accepts(job.model)).sort(byTurn);
       const now = this.#now();
-      const choice = choose(queue, waiter.request.model, { now, bound: this.#bound });
-      if (!choice) return;
+      const choice = choose(queue, model, { now, bound: this.#bound });
+      if (!choice) continue;
       for (const job of choice.overtaken)
         this.#waiting.set(job.id, {
           ...job,
@@ -135,7 +136,7 @@ export class LocalDispatcher implements Dispatcher {
           overtakenSince: job.overtakenSince ?? now,
         });
       this.#waiters.delete(waiter);
-      waiter.resolve(this.#lease(choice.chosen, waiter.request.worker));
+      waiter.resolve(this.#lease(choice.chosen, worker));
     }
   }
 

@@ -8,12 +8,14 @@ import type { FinalState, Interruption, JobRecord, NewJob } from "../ledger/jobs
 import type { Ledger } from "../ledger/ledger.js";
 import { EventHub } from "./event-hub.js";
 import { jobObjectOf } from "./job-object.js";
-import { LiveAttempt, type Preview } from "./live.js";
+import { LiveAttempt, type Preview, type ProgressName } from "./live.js";
 import type { StreamEvent } from "./stream-event.js";
 import { previewUrl } from "./urls.js";
 
-/** Something worth measuring, as it happens. */
+/** Something worth measuring or counting, as it happens. */
 export type Measurement =
+  /** A worker has begun an attempt; one was silent, and its job goes to another. */
+  | { readonly name: "claim" | "takeover" }
   | { readonly name: "queue_wait" | "model_load" | "step"; readonly seconds: number }
   | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
 
@@ -32,9 +34,6 @@ export interface JobEnd {
   /** What was measured, for estimates of other jobs. */
   readonly duration?: Duration & { readonly workload: string };
 }
-
-/** Progress that is only worth telling while it is new. */
-type ProgressName = "load" | "stage" | "step";
 
 /** How often positions in the queue are told again. */
 const positionMs = 1000;
@@ -192,8 +191,14 @@ export class History {
     });
     if (!job) return false;
     this.#live.set(id, new LiveAttempt(attempt, job.step));
+    this.#measure({ name: "claim" });
     if (attempt === 1) this.#measure({ name: "queue_wait", seconds: (now - job.createdAt) / 1000 });
     return true;
+  }
+
+  /** An attempt goes on in another process, after this one was started anew. */
+  goesOn({ id, attempt, step }: JobRecord): void {
+    this.#live.set(id, new LiveAttempt(attempt, step));
   }
 
   /** The attempt continues from a step of an earlier one. */
@@ -236,6 +241,17 @@ export class History {
           ],
       ) !== null
     );
+  }
+
+  /** Warns all queued jobs for a model, unless they have that warning. */
+  warnedQueued(model: string, message: string): void {
+    const events = this.#ledger.write(() =>
+      this.#ledger.jobs.warnQueued(model, message).map((id) => {
+        const { attempt } = this.#ledger.jobs.find(id)!;
+        return this.#durable(id, attempt, "warning", { message });
+      }),
+    );
+    for (const event of events) this.#publish(event);
   }
 
   /** A checkpoint of this step is on the disk. */

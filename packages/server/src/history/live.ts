@@ -1,5 +1,8 @@
 import type { JobEvent } from "../contract/index.js";
 
+/** Progress that is only worth telling while it is new. */
+export type ProgressName = "load" | "stage" | "step";
+
 /** An encoded preview. */
 export interface Preview {
   readonly step: number;

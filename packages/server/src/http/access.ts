@@ -17,7 +17,9 @@ export type Openness =
   /** The same, and any site may link to it. */
   | "page"
   /** Neither a token nor a known host: probes. */
-  | "probe";
+  | "probe"
+  /** A worker's token, which the route checks, in place of a client's. */
+  | "worker";
 
 declare module "fastify" {
   interface FastifyContextConfig {

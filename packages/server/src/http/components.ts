@@ -1,7 +1,7 @@
 /*
  * JSON Schemas of the objects in answers (`contract/`), for OpenAPI.
  */
-import { jobStates } from "../contract/index.js";
+import { jobStates, workerStates } from "../contract/index.js";
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -87,7 +87,7 @@ export const components = {
   Queue: object({ paused: boolean, queued: integer, running: integer }),
   Worker: object({
     id: text,
-    state: { enum: ["idle", "busy", "draining", "lost"] },
+    state: { enum: workerStates },
     model: nullable(text),
     job: nullable(text),
     device: text,
@@ -103,6 +103,7 @@ export const components = {
     ready: { type: "boolean", description: "Whether all its files are on this machine." },
     bytes: nullable(integer),
     loaded: boolean,
+    lora: { type: "boolean", description: "Whether it is a LoRA, for `loras` rather than `model`." },
   }),
   Models: object({ object: { const: "list" }, data: list({ $ref: "Model#" }) }),
   Plan: object({

@@ -21,7 +21,9 @@ export function logRequests(app: FastifyInstance): void {
     const began = performance.now();
     reply.raw.once("close", () => {
       const { statusCode, writableFinished } = reply.raw;
-      request.log.info(
+      // Workers report every step.
+      const isRoutine = request.routeOptions.config.openness === "worker" && statusCode < 400;
+      request.log[isRoutine ? "debug" : "info"](
         {
           method: request.method,
           path: request.url.split("?")[0]?.slice(0, 200),

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { type JobState, type WorkerObject, workerStates } from "../contract/index.js";
 import type { Measurement } from "../jobs/settings.js";
 
 /** Figures for Prometheus. None has ids or prompts as labels. */
@@ -6,13 +7,20 @@ export class Metrics {
   readonly registry = new Registry();
   readonly #registers = [this.registry];
 
-  /** Set from the ledger when they are read. */
-  readonly jobs = new Gauge({
+  readonly #jobs = new Gauge({
     name: "mflux_depth_jobs",
     help: "Jobs in the ledger, by state.",
     labelNames: ["state"],
     registers: this.#registers,
   });
+  readonly #workers = new Gauge({
+    name: "mflux_depth_workers",
+    help: "Workers by state; lost ones are forgotten after a day.",
+    labelNames: ["state"],
+    registers: this.#registers,
+  });
+  /** Those of a Redis; null until there is one. */
+  #redis: { readonly up: Gauge; readonly waiting: Gauge } | null = null;
   readonly sseClients = new Gauge({
     name: "mflux_depth_sse_clients",
     help: "Open streams of events.",
@@ -24,6 +32,16 @@ export class Metrics {
     labelNames: ["outcome"],
     registers: this.#registers,
   });
+  readonly #counts = {
+    claim: this.#counter(
+      "mflux_depth_claims_total",
+      "Attempts that workers began since this process started.",
+    ),
+    takeover: this.#counter(
+      "mflux_depth_takeovers_total",
+      "Jobs taken from workers that were silent since this process started.",
+    ),
+  };
   readonly #seconds = {
     queue_wait: this.#histogram(
       "mflux_depth_queue_wait_seconds",
@@ -51,10 +69,42 @@ export class Metrics {
     for (const outcome of ["succeeded", "failed", "cancelled"]) this.#outcomes.inc({ outcome }, 0);
   }
 
+  /** Sets the number of jobs in each state. */
+  setJobs(counts: Readonly<Record<JobState, number>>): void {
+    for (const [state, count] of Object.entries(counts)) this.#jobs.set({ state }, count);
+  }
+
+  setWorkers(workers: readonly Pick<WorkerObject, "state">[]): void {
+    for (const state of workerStates)
+      this.#workers.set({ state }, workers.filter((worker) => worker.state === state).length);
+  }
+
+  /** @param waiting null while Redis is away. */
+  setRedis({ up, waiting }: { readonly up: boolean; readonly waiting: number | null }): void {
+    this.#redis ??= {
+      up: this.#gauge("mflux_depth_redis_up", "1 if Redis can be reached, otherwise 0."),
+      waiting: this.#gauge("mflux_depth_redis_waiting_jobs", "Jobs that wait in Redis for a worker."),
+    };
+    this.#redis.up.set(up ? 1 : 0);
+    this.#redis.waiting.set(waiting ?? Number.NaN);
+  }
+
   readonly observe = (measurement: Measurement): void => {
+    if (!("seconds" in measurement)) {
+      this.#counts[measurement.name].inc();
+      return;
+    }
     this.#seconds[measurement.name].observe(measurement.seconds);
     if (measurement.name === "job") this.#outcomes.inc({ outcome: measurement.outcome });
   };
+
+  #counter(name: string, help: string): Counter {
+    return new Counter({ name, help, registers: this.#registers });
+  }
+
+  #gauge(name: string, help: string): Gauge {
+    return new Gauge({ name, help, registers: this.#registers });
+  }
 
   #histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, buckets, registers: this.#registers });

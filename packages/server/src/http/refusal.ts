@@ -9,6 +9,7 @@ import { HttpError } from "./error.js";
 
 const statuses: Readonly<Record<ServiceErrorCode, number>> = {
   not_found: 404,
+  forbidden: 403,
   conflict: 409,
   job_not_finished: 409,
   no_image: 404,

@@ -2,24 +2,32 @@ import { bytesOfEstimator, modelHere, type PublishedEstimator } from "mflux-dept
 import type { EstimatorObject, ModelObject } from "../contract/index.js";
 import { type AllowedModel, bundledModel } from "../requests/models.js";
 
-/**
- * A model as `GET /v1/models` lists it.
- * @param env Hugging Face's variables.
- */
+/** Where models are. */
+export interface ModelPlaces {
+  /** The names of models that other machines have. */
+  readonly elsewhere: ReadonlySet<string>;
+  /** The names of models in memory. */
+  readonly loaded: ReadonlySet<string>;
+  /** Hugging Face's variables. */
+  readonly env: NodeJS.ProcessEnv | undefined;
+}
+
+/** A model as `GET /v1/models` lists it. */
 export async function modelObjectOf(
   { name, folder }: AllowedModel,
-  { loaded, env }: { readonly loaded: string | null; readonly env: NodeJS.ProcessEnv | undefined },
+  { elsewhere, loaded, env }: ModelPlaces,
 ): Promise<ModelObject> {
-  const { ready, bytes } = await modelHere(folder ?? name, env);
+  const { ready, bytes, lora } = await modelHere(folder ?? name, env);
   return {
     id: name,
     object: "model",
     // OpenAI's clients expect a time; nobody knows that of a folder's training.
     created: 0,
     owned_by: folder === undefined && name !== bundledModel ? name.split("/")[0]! : "local",
-    ready,
+    ready: ready || elsewhere.has(name),
     bytes,
-    loaded: name === loaded,
+    loaded: loaded.has(name),
+    lora,
   };
 }
 

@@ -1,56 +1,53 @@
 import { createHash } from "node:crypto";
-import { totalmem } from "node:os";
-import { Engine, modelHere, publishedEstimators } from "mflux-depth/engine";
-import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
-import { Blobs, type StoredPicture } from "../blobs/blobs.js";
+import { Engine } from "mflux-depth/engine";
+import { Blobs } from "../blobs/blobs.js";
 import { FileStore } from "../blobs/file-store.js";
 import {
-  type EstimatorObject,
   type JobBody,
   type JobEvent,
   type JobKind,
   type JobObject,
   type JobPage,
   type JobState,
-  type JsonOptions,
-  type ModelObject,
-  type PlanObject,
-  type QueueObject,
   terminalEvents,
-  type WorkerObject,
 } from "../contract/index.js";
 import { DataFolder } from "../data-folder/data-folder.js";
 import { diskFull } from "../data-folder/reserve.js";
-import type { Dispatcher, Offer } from "../dispatch/dispatcher.js";
+import type { Dispatcher } from "../dispatch/dispatcher.js";
 import { LocalDispatcher } from "../dispatch/local.js";
+import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
 import { ServiceError } from "../errors.js";
+import { RemoteAttempts } from "../fleet/remote-attempts.js";
 import { History } from "../history/history.js";
-import { depthValues, imageArtifact } from "../history/job-object.js";
-import type { Preview } from "../history/live.js";
 import type { StreamEvent } from "../history/stream-event.js";
-import type { ArtifactRecord } from "../ledger/files.js";
 import { newId } from "../ledger/ids.js";
 import type { ImageRequestRecord } from "../ledger/image-requests.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { Ledger } from "../ledger/ledger.js";
-import { mapOf } from "../requests/depth-job.js";
-import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
 import { requireEstimators } from "../requests/estimators.js";
-import { serviceErrorOf } from "../requests/failure.js";
-import { AllowedModels, bundledModel } from "../requests/models.js";
-import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
-import { type Defaults, type ResolvedBody, resolveBody, resolveLoad } from "../requests/resolve.js";
+import { type Defaults, resolveBody } from "../requests/resolve.js";
 import { backUp } from "../upkeep/backup.js";
 import { Upkeep } from "../upkeep/upkeep.js";
 import type { AttemptTools } from "../work/attempt.js";
 import { Checkpoints } from "../work/checkpoints.js";
+import { interrupt, LedgerRecords, type LedgerTools } from "../work/ledger-record.js";
 import { Runner } from "../work/runner.js";
-import { workloadOf } from "../work/workload.js";
-import { estimatorObjectOf, modelObjectOf } from "./models.js";
-import type { ServiceOptions } from "./settings.js";
+import { AtOnce } from "./at-once.js";
+import { requireBlobs } from "./blob-check.js";
+import { Catalogue } from "./catalogue.js";
+import { defaultsOf } from "./defaults.js";
+import { JobQueue } from "./job-queue.js";
+import { ledgerView, offerOf } from "./offers.js";
+import { Results } from "./results.js";
+import type { Measurement, ServiceOptions } from "./settings.js";
+import { states } from "./words.js";
+import { localWorker, WorkerRegistry } from "./worker-registry.js";
 
 export type { BlobLimits, Blobs, LentPicture, StoredPicture } from "../blobs/blobs.js";
+export type { RemoteAttempts } from "../fleet/remote-attempts.js";
 export type { StreamEvent } from "../history/stream-event.js";
+export type { DepthAdjustments, DepthAtOnce } from "./at-once.js";
+export type { FloatMap, PreviewPicture } from "./results.js";
 
 export interface SubmitOptions {
   readonly idempotencyKey?: string | undefined;
@@ -75,39 +72,11 @@ export interface JobUpdate {
   readonly priority?: number | undefined;
 }
 
-/** A preview lives in memory only. */
-export type PreviewPicture = Omit<StoredPicture, "sha256">;
-
-/** Float32 values, row by row. */
-export interface FloatMap {
-  readonly data: Float32Array;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** How a depth map is adjusted; percentiles are of the map before it is resized. */
-export interface DepthAdjustments {
-  readonly near?: number | undefined;
-  readonly far?: number | undefined;
-  readonly gamma?: number | undefined;
-  readonly invert?: boolean | undefined;
-}
-
-/** A depth map of a photo, and the values it was made from. */
-export interface DepthAtOnce {
-  readonly map: FloatMap;
-  /** The estimator's own values: inverse depth, at its own size. */
-  readonly inverse: FloatMap;
-}
-
 export interface Health {
   readonly ready: boolean;
   /** "ok", or one sentence about what is wrong. */
-  readonly checks: Readonly<Record<"ledger" | "disk", string>>;
+  readonly checks: Readonly<{ ledger: string; disk: string; redis?: string }>;
 }
-
-/** The worker of this process. */
-const localWorker = "local";
 
 /** How often the disk is looked at, and what is no longer kept is deleted. */
 const upkeepMs = 60_000;
@@ -121,35 +90,66 @@ const sweepMs = 60 * upkeepMs;
  */
 export class JobService {
   readonly blobs: Blobs;
+  readonly queue: JobQueue;
+  readonly results: Results;
+  readonly atOnce: AtOnce;
+  readonly workers: WorkerRegistry;
+  readonly catalogue: Catalogue;
+  /** What workers on other machines do. */
+  readonly remote: RemoteAttempts;
   readonly #folder: DataFolder;
   readonly #ledger: Ledger;
   readonly #history: History;
-  readonly #files: FileStore;
   readonly #dispatcher: Dispatcher;
   readonly #engine: Engine;
-  readonly #runner: Runner;
+  /** Null where only other machines work. */
+  readonly #runner: Runner | null;
   readonly #upkeep: Upkeep;
   readonly #defaults: Defaults;
   readonly #maxQueue: number;
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #onProblem: (message: string, error: unknown) => void;
+  readonly #onMeasurement: (measurement: Measurement) => void;
   readonly #timers: readonly NodeJS.Timeout[];
 
-  private constructor(folder: DataFolder, tools: AttemptTools, options: ServiceOptions) {
-    const { ledger, history, files, defaults, onProblem } = tools;
-    const { maxQueue = 1000, env } = options;
+  private constructor(folder: DataFolder, tools: AttemptTools & LedgerTools, options: ServiceOptions) {
+    const { engine, ledger, history, files, defaults, onProblem } = tools;
+    const { maxQueue = 1000, env, redis, works = true, leaseMs = 30_000 } = options;
     this.#folder = folder;
     this.#ledger = ledger;
     this.#history = history;
-    this.#files = files;
-    this.#engine = tools.engine;
+    this.#engine = engine;
     this.#defaults = defaults;
     this.#maxQueue = maxQueue;
     this.#env = env;
     this.#onProblem = onProblem;
+    this.#onMeasurement = options.onMeasurement ?? (() => {});
+    this.remote = new RemoteAttempts(tools);
+    this.#dispatcher =
+      redis === undefined
+        ? new LocalDispatcher({ leaseMs })
+        : new RedisDispatcher({
+            url: redis,
+            leaseMs,
+            onProblem,
+            ledger: ledgerView(ledger, (attempt) => this.#isHeard(attempt, leaseMs)),
+          });
+    this.#runner = works
+      ? new Runner({
+          ...tools,
+          records: new LedgerRecords(tools),
+          dispatcher: this.#dispatcher,
+          worker: localWorker,
+          renewMs: leaseMs / 3,
+        })
+      : null;
     this.blobs = new Blobs(ledger, files);
-    this.#dispatcher = new LocalDispatcher();
-    this.#runner = new Runner({ ...tools, dispatcher: this.#dispatcher, worker: localWorker });
+    this.queue = new JobQueue(ledger, history, this.#dispatcher);
+    this.results = new Results(ledger, history, files);
+    this.atOnce = new AtOnce({ engine, ledger, defaults, env });
+    const device = defaults.load.device ?? (process.platform === "darwin" ? "gpu" : "cpu");
+    this.workers = new WorkerRegistry({ ledger, history, runner: this.#runner, device, leaseMs });
+    this.catalogue = new Catalogue(defaults, this.workers, env);
     this.#upkeep = new Upkeep({ ...tools, blobs: this.blobs }, options);
     this.#timers = [
       setInterval(() => void this.#maintain(), upkeepMs),
@@ -186,25 +186,46 @@ export class JobService {
 
   /** Puts the jobs of the last process back into the queue, and begins to work. */
   async #begin(): Promise<void> {
-    const { jobs, settings, workers } = this.#ledger;
-    for (const { id, attempt } of jobs.running()) this.#history.interrupted(id, attempt, "interrupted");
+    const { jobs, settings } = this.#ledger;
+    const isShared = this.#dispatcher instanceof RedisDispatcher;
+    // Workers on other machines have gone on meanwhile.
+    for (const job of jobs.running())
+      if (isShared && job.worker !== localWorker) this.#history.goesOn(job);
+      else this.#interrupted(job);
+    this.remote.expectAll();
     for (const { id, cancelRequested } of jobs.queued())
       if (cancelRequested) this.#history.cancelledQueued(id);
+    this.#dispatcher.onLost((attempt) => {
+      this.#interrupted(attempt);
+      this.#onMeasurement({ name: "takeover" });
+    });
     if (settings.paused) await this.#dispatcher.pause();
-    for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
-    this.#dispatcher.onLost(({ id, attempt }) => this.#history.interrupted(id, attempt, "interrupted"));
-    this.#seeWorker();
-    if (workers.find(localWorker)?.draining) this.#runner.drain();
+    else await this.#dispatcher.resume();
+    // A shared dispatcher compares what it has with the ledger by itself.
+    if (!isShared) for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
     await this.#maintain();
     await this.#sweep();
-    this.#runner.start();
+    this.#runner?.start();
+  }
+
+  #interrupted({ id, attempt }: Pick<JobRecord, "id" | "attempt">): void {
+    interrupt({ history: this.#history, ledger: this.#ledger }, id, attempt);
+  }
+
+  /** Whether the worker of an attempt was heard of, other than through the dispatcher. */
+  #isHeard(attempt: Pick<JobRecord, "id" | "attempt">, withinMs: number): boolean {
+    const own = this.#runner?.attempt;
+    return (
+      (own?.job === attempt.id && own.attempt === attempt.attempt) || this.remote.heard(attempt, withinMs)
+    );
   }
 
   async #maintain(): Promise<void> {
     try {
       await this.#folder.reserve.restore();
       this.#upkeep.run();
-      this.#seeWorker();
+      this.remote.prune();
+      this.workers.save();
     } catch (error) {
       this.#onProblem("Expired jobs and pictures could not be deleted.", error);
     }
@@ -233,13 +254,14 @@ export class JobService {
     const first = earlier();
     if (first) return { job: first, created: false };
     const { blobs, ...resolved } = resolveBody(body, this.#defaults);
-    requireEstimators(resolved, this.#defaults, this.#env);
+    // Other machines have files of their own.
+    if (this.#runner) requireEstimators(resolved, this.#defaults, this.#env);
     if (!(await this.#folder.reserve.restore())) throw diskFull();
     // Nothing waits from here on, so that two requests with the same key or for the last place cannot pass both.
     const meanwhile = earlier();
     if (meanwhile) return { job: meanwhile, created: false };
     this.#requireRoom();
-    this.#requireBlobs(blobs);
+    requireBlobs(blobs, this.#ledger);
     const record = this.#history.submitted(
       {
         ...resolved,
@@ -282,7 +304,7 @@ export class JobService {
     if (priority !== undefined && state !== "queued")
       throw new ServiceError(
         "conflict",
-        `The priority of a job can change only while it is queued; this one ${past[state]}.`,
+        `The priority of a job can change only while it is queued; this one ${states[state]}.`,
         {
           param: "priority",
         },
@@ -333,40 +355,6 @@ export class JobService {
           retryAfterSeconds: 10,
         },
       );
-  }
-
-  #requireBlobs(blobs: ResolvedBody["blobs"]): void {
-    for (const { sha256, param } of blobs)
-      if (!this.#ledger.files.findBlob(sha256))
-        throw new ServiceError(
-          "invalid_image",
-          `No picture has the id sha256-${sha256}; unused pictures are deleted after a day. Upload it again.`,
-          { param },
-        );
-  }
-
-  // ---------------------------------------------------------------- the queue
-
-  queue(): QueueObject {
-    const { jobs, settings } = this.#ledger;
-    return { paused: settings.paused, queued: jobs.count("queued"), running: jobs.count("running") };
-  }
-
-  /** The number of jobs in each state. */
-  counts(): Readonly<Record<JobState, number>> {
-    return this.#ledger.jobs.counts();
-  }
-
-  async pauseQueue(): Promise<QueueObject> {
-    if (!this.#ledger.settings.paused) this.#history.queueChanged(true);
-    await this.#dispatcher.pause();
-    return this.queue();
-  }
-
-  async resumeQueue(): Promise<QueueObject> {
-    if (this.#ledger.settings.paused) this.#history.queueChanged(false);
-    await this.#dispatcher.resume();
-    return this.queue();
   }
 
   // ---------------------------------------------------------------- events
@@ -431,179 +419,12 @@ export class JobService {
     remove: (content: string): void => this.#ledger.write(() => this.#ledger.imageRequests.remove(content)),
   } as const;
 
-  // ---------------------------------------------------------------- what jobs made
-
-  /**
-   * The n-th picture of a job, from 1; the best or only one by default.
-   * @throws {ServiceError} `not_found`, `job_not_finished`, `no_image`, `damaged_file`
-   */
-  async image(id: string, number = 1): Promise<StoredPicture> {
-    return this.#open(this.#artifact(id, imageArtifact(number)));
-  }
-
-  /**
-   * The depth map as the job used it, from 0 (far) to 1 (near).
-   * @throws {ServiceError} `not_found`, `job_not_finished`, `no_image`, `damaged_file`
-   */
-  async depthMap(id: string): Promise<FloatMap> {
-    const { bytes, width, height } = await this.#open(this.#artifact(id, depthValues));
-    // A copy is aligned for floats.
-    return { data: new Float32Array(Uint8Array.from(bytes).buffer), width, height };
-  }
-
-  /** The latest preview. @throws {ServiceError} `not_found` if the preview of that step is gone or was never made. */
-  preview(id: string, step: number): PreviewPicture {
-    this.#history.find(id);
-    const preview: Preview | null = this.#history.previewOf(id);
-    if (preview?.step !== step)
-      throw new ServiceError(
-        "not_found",
-        "This preview is gone; a preview lasts until the next one, or until the job ends.",
-      );
-    return preview;
-  }
-
-  #artifact(id: string, name: string): ArtifactRecord {
-    const { state } = this.#history.find(id);
-    if (state === "queued" || state === "running")
-      throw new ServiceError("job_not_finished", `This job is ${state}; wait until it has finished.`);
-    const artifact = this.#ledger.files.artifactsOf(id).find((one) => one.name === name);
-    if (!artifact) throw new ServiceError("no_image", `This job ${outcomes[state]} and has no such picture.`);
-    return artifact;
-  }
-
-  async #open({ sha256, mime, width, height }: ArtifactRecord): Promise<StoredPicture> {
-    return { bytes: await this.#files.read(sha256), mime, width, height, sha256 };
-  }
-
-  // ---------------------------------------------------------------- at once
-
-  /**
-   * Estimates depth without a job, and without waiting for a running generation.
-   * @param picture the bytes of a photo's file.
-   * @throws {ServiceError} `invalid_image`, `insufficient_memory`, or the code of an adjustment.
-   */
-  async depth(
-    picture: Uint8Array,
-    adjustments: DepthAdjustments,
-    signal?: AbortSignal,
-  ): Promise<DepthAtOnce> {
-    try {
-      const given = this.defaultLoad();
-      requireEstimators(
-        { kind: "depth", request: { image: "given" }, load: given },
-        this.#defaults,
-        this.#env,
-      );
-      const load = engineLoadOf(given, this.#defaults);
-      const job = { load, photo: picture, adjustments, encode: "npy" } as const;
-      const result = await this.#engine.estimateDepth(job, signal && { signal });
-      return { map: mapOf(result), inverse: result.inverse };
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw serviceErrorOf(error, null);
-    }
-  }
-
-  /**
-   * What a job would need. Starts nothing.
-   * @throws {ServiceError} as {@link submit}, and for a model that is not on this machine.
-   */
-  async plan(body: JobBody, signal?: AbortSignal): Promise<PlanObject> {
-    const resolved = resolveBody(body, this.#defaults);
-    this.#requireBlobs(resolved.blobs);
-    const { kind } = resolved;
-    try {
-      // The plan depends on pictures only by their presence.
-      const job = await engineJobOf(resolved, this.#defaults, async () => new Uint8Array(1));
-      const request = kind === "depth" ? { image: job.request.image, prompt: "depth" } : job.request;
-      const plan = await this.#engine.planJob({ ...job, request }, signal && { signal });
-      return planObjectOf(kind === "depth" ? depthPartOf(plan) : plan, this.#estimatedSeconds(resolved));
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw serviceErrorOf(error);
-    }
-  }
-
-  #estimatedSeconds(body: ResolvedBody): number | null {
-    const duration = this.#ledger.durations.find(workloadOf(body));
-    return duration && duration.otherSeconds + (body.steps ?? 0) * duration.stepSeconds;
-  }
-
-  // ---------------------------------------------------------------- workers and models
-
-  /** The loading options of a job that names none. */
-  defaultLoad(): JsonOptions {
-    return resolveLoad({}, this.#defaults);
-  }
-
-  workers(): readonly WorkerObject[] {
-    return this.#ledger.workers.all().map(({ id, draining, device, memoryBytes }) => {
-      const { job, modelName } = this.#runner;
-      return {
-        id,
-        state: draining ? "draining" : job ? "busy" : "idle",
-        model: modelName,
-        job,
-        device,
-        memory_bytes: memoryBytes,
-        // It lives in the process that answers.
-        last_seen: new Date().toISOString(),
-      };
-    });
-  }
-
-  /** Lets a worker finish its job and take no more. @throws {ServiceError} `not_found` */
-  async drain(id: string): Promise<WorkerObject> {
-    const worker = this.#setDraining(id, true);
-    this.#runner.drain();
-    return worker;
-  }
-
-  /** Lets a worker take jobs again. @throws {ServiceError} `not_found` */
-  async resume(id: string): Promise<WorkerObject> {
-    const worker = this.#setDraining(id, false);
-    this.#runner.resume();
-    return worker;
-  }
-
-  #setDraining(id: string, draining: boolean): WorkerObject {
-    if (!this.#ledger.write(() => this.#ledger.workers.setDraining(id, draining)))
-      throw new ServiceError("not_found", "No worker has this id; GET /v1/workers lists them.");
-    return this.workers().find((worker) => worker.id === id)!;
-  }
-
-  #seeWorker(): void {
-    const device = this.#defaults.load.device ?? (process.platform === "darwin" ? "gpu" : "cpu");
-    const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
-    this.#ledger.write(() =>
-      this.#ledger.workers.see({ id: localWorker, device, memoryBytes, lastSeen: Date.now() }),
-    );
-  }
-
-  async models(): Promise<readonly ModelObject[]> {
-    const facts = { loaded: this.#runner.modelName, env: this.#env };
-    return Promise.all(this.#defaults.models.all.map((model) => modelObjectOf(model, facts)));
-  }
-
-  /** The depth estimators that the library knows. */
-  async estimators(): Promise<readonly EstimatorObject[]> {
-    const names = new Set(this.#defaults.models.all.map(({ name }) => name));
-    return Promise.all(
-      publishedEstimators.map((estimator) =>
-        estimatorObjectOf(estimator, { offered: names.has(estimator.repository), env: this.#env }),
-      ),
-    );
-  }
-
-  /** @throws {ServiceError} `model_not_found` */
-  async model(id: string): Promise<ModelObject> {
-    this.#defaults.models.sourceOf(id, "model");
-    return (await this.models()).find((model) => model.id === id)!;
-  }
-
   async health(): Promise<Health> {
-    const checks = { ledger: this.#checkLedger(), disk: await this.#checkDisk() };
+    const checks = {
+      ledger: this.#checkLedger(),
+      disk: await this.#checkDisk(),
+      ...(this.#dispatcher instanceof RedisDispatcher && { redis: this.#dispatcher.health }),
+    };
     return { ready: Object.values(checks).every((check) => check === "ok"), checks };
   }
 
@@ -631,43 +452,14 @@ export class JobService {
   /** Leaves the running job at its last checkpoint, and ends within a few seconds. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    await this.#runner.stop();
+    await this.#runner?.stop();
+    await this.#engine.close();
     await this.#dispatcher.close();
     this.#history.close();
     this.#ledger.close();
     this.#folder.close();
   }
 }
-
-async function defaultsOf({ load = {}, allowedModels = [], env }: ServiceOptions): Promise<Defaults> {
-  const { model, depthModel, loras, ...rest } = load;
-  const names = {
-    model: typeof model === "string" ? model : await usualModel(env),
-    depthModel: depthModel ?? undefined,
-    loras: resolveLoadOptions({ loras }).loras,
-  };
-  return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions };
-}
-
-/** The real model if it is here, otherwise the bundled one: a server downloads nothing. */
-async function usualModel(env: NodeJS.ProcessEnv | undefined): Promise<string> {
-  const usual = loadOptions.model.default;
-  return (await modelHere(usual, env)).ready ? usual : bundledModel;
-}
-
-const offerOf = ({ id, priority, arrival, model, attempt }: JobRecord): Offer => ({
-  id,
-  priority,
-  arrival,
-  model,
-  attempt,
-});
-
-/** How a job ended, as part of a sentence. */
-const outcomes = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" } as const;
-
-/** The state of a job, as part of a sentence. */
-const past = { queued: "is queued", running: "is running", ...outcomes } as const;
 
 const isFinished = ({ state }: JobRecord): boolean => state !== "queued" && state !== "running";
 

@@ -23,6 +23,12 @@ export interface ServiceOptions {
   readonly keepGb?: number | undefined;
   /** Releases the model after this long without a job; 10 minutes by default. */
   readonly idleMinutes?: number;
+  /** The address of a Redis, through which workers on other machines get jobs too; none by default. */
+  readonly redis?: string | undefined;
+  /** Whether this process works on jobs itself; it does by default. */
+  readonly works?: boolean;
+  /** How long a worker may be silent before its job goes to another; 30 seconds by default. */
+  readonly leaseMs?: number | undefined;
   /** The environment of the engine's process; this process's by default. */
   readonly env?: NodeJS.ProcessEnv;
   /** Told what takes how long. */

@@ -54,6 +54,14 @@ export class Files {
     this.#database.prepare("INSERT OR IGNORE INTO blob_uses VALUES (?, ?)").run(jobId, sha256);
   }
 
+  /** Whether a job uses a blob. */
+  usesBlob(jobId: string, sha256: string): boolean {
+    return (
+      this.#database.prepare("SELECT 1 FROM blob_uses WHERE job_id = ? AND sha256 = ?").get(jobId, sha256) !==
+      undefined
+    );
+  }
+
   /** Notes that the blobs of a job lose a use: their time to live starts now. */
   releaseBlobs(jobId: string, now: number): void {
     this.#database

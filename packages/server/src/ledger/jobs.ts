@@ -56,10 +56,20 @@ export interface NewJob
   readonly idempotencyKey: string | null;
 }
 
+/** What decides when a job starts, and who runs it. */
+export type JobPlace = Pick<JobRecord, "id" | "priority" | "arrival" | "model" | "attempt" | "worker">;
+
 export type FinalState = Extract<JobState, "succeeded" | "failed" | "cancelled">;
 
 /** How an attempt ended without ending its job. */
 export type Interruption = "crashed" | "interrupted";
+
+/** An attempt as the ledger has it. */
+export interface AttemptEntry {
+  readonly worker: string;
+  /** Null while it runs. */
+  readonly outcome: FinalState | Interruption | null;
+}
 
 export interface JobQuery {
   readonly states?: readonly JobState[] | undefined;
@@ -96,6 +106,9 @@ interface Row {
   readonly worker: string | null;
   readonly body_hash: string | null;
 }
+
+/** As many jobs as are read at once. */
+const pageSize = 256;
 
 const columns = `arrival, id, kind, state, cancel_requested, priority, starred, created_at, started_at, finished_at,
   attempt, crashes, step, steps, seed, request, load, model, preview_every, metadata, warnings, error, worker, body_hash`;
@@ -201,6 +214,28 @@ export class Jobs {
     return rows.map(recordOf);
   }
 
+  /** Jobs in a state, in the order in which they start, by what decides about it. Read in pages. */
+  *places(state: "queued" | "running"): Generator<JobPlace> {
+    const page = this.#database.prepare(
+      `SELECT id, priority, arrival, model, attempt, worker FROM jobs
+       WHERE state = ? AND (priority < ? OR priority = ? AND arrival > ?) ORDER BY priority DESC, arrival LIMIT ?`,
+    );
+    for (let last = { priority: 101, arrival: 0 }; ; ) {
+      const places = page.all(state, last.priority, last.priority, last.arrival, pageSize) as JobPlace[];
+      yield* places;
+      if (places.length < pageSize) return;
+      last = places.at(-1)!;
+    }
+  }
+
+  /** The models that queued jobs are for, by key. */
+  queuedModels(): readonly string[] {
+    return this.#database
+      .prepare("SELECT DISTINCT model FROM jobs WHERE state = 'queued' ORDER BY model")
+      .pluck()
+      .all() as string[];
+  }
+
   /** The ids of queued jobs in the order in which they start. */
   queuedIds(): readonly string[] {
     return this.#database
@@ -225,6 +260,14 @@ export class Jobs {
         .prepare("INSERT INTO attempts (job_id, attempt, worker, started_at) VALUES (?, ?, ?, ?)")
         .run(id, attempt, worker, now);
     return started;
+  }
+
+  /** An attempt at a job; null if there was none of that number. */
+  attempt(id: string, attempt: number): AttemptEntry | null {
+    const row = this.#database
+      .prepare("SELECT worker, outcome FROM attempts WHERE job_id = ? AND attempt = ?")
+      .get(id, attempt);
+    return (row as AttemptEntry | undefined) ?? null;
   }
 
   /** Records a checkpoint. @returns false for an old attempt. */
@@ -257,6 +300,17 @@ export class Jobs {
       attempt,
       message,
     );
+  }
+
+  /** Adds a warning to all queued jobs for a model that do not have it. @returns their ids. */
+  warnQueued(model: string, message: string): readonly string[] {
+    return this.#database
+      .prepare(
+        `UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE state = 'queued' AND model = ?
+         AND NOT EXISTS (SELECT 1 FROM json_each(warnings) WHERE value = ?) RETURNING id`,
+      )
+      .pluck()
+      .all(message, model, message) as string[];
   }
 
   /** Puts a running job back into the queue, at its old place. @returns false for an old attempt. */

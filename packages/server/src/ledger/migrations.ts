@@ -122,4 +122,7 @@ export const migrations: readonly string[] = [
     jobs TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE INDEX jobs_by_model ON jobs (model) WHERE state = 'queued';
+  `,
 ];

@@ -68,7 +68,7 @@ async function follow(id: string, stream: EventStream, options: ImageStreamOptio
     if (event !== "preview" || sent >= body.partial_images) return;
     const index = sent++;
     // Taken now: the next one replaces it.
-    const picture = service.preview(id, data.step);
+    const picture = service.results.preview(id, data.step);
     work = work.then(() => sendPreview(picture, index));
     // Whoever awaits `work` is told.
     work.catch(() => {});

@@ -7,7 +7,7 @@ import type { ImagesBody } from "./fields.js";
 
 /** The image of a job in base64, in the format that a body asks for. */
 export async function encodedImage(service: JobService, job: JobObject, body: ImagesBody): Promise<string> {
-  const { bytes, mime } = await service.image(job.id);
+  const { bytes, mime } = await service.results.image(job.id);
   const { output_format: format, output_compression: compression } = body;
   const encoded =
     mime === `image/${format}` && format === "png"

@@ -55,7 +55,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     warnings: warnings.map(forClients),
     request: inJson(requestTables[kind], { ...values, ...mapValues(pictures, blobReference) }),
     load,
-    model: JSON.stringify(load),
+    model: keyOfLoad(load),
     blobs: Object.entries(pictures).map(([name, sha256]) => ({ sha256, param: fieldOf(name) })),
   };
 }
@@ -125,6 +125,12 @@ export function resolveLoad(given: JsonOptions, { models, load }: Defaults): Jso
   for (const { source } of loras) models.sourceOf(source, "load.loras");
   return inJson(loadTable, { ...resolved, quantize: quantize ?? "none" });
 }
+
+/** The key of a model: equal for jobs that can share a loaded one. */
+const keyOfLoad = (load: JsonOptions): string => JSON.stringify(load);
+
+/** The loading options of a model's key. */
+export const loadOfKey = (key: string): JsonOptions => JSON.parse(key) as JsonOptions;
 
 /** Options under their names in the library. Null counts as left out. */
 function optionsNamed(given: JsonOptions, table: OptionTable): Record<string, unknown> {

@@ -7,22 +7,18 @@ import {
   type PictureFidelity,
 } from "mflux-depth/engine";
 import { changeParameters, encodeMap, type GreyMap } from "mflux-depth/images";
-import type { FileStore, StoredFile } from "../blobs/file-store.js";
 import type { EventData, ScoreObject } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
-import { ServiceError } from "../errors.js";
-import type { History, JobEnd } from "../history/history.js";
 import { candidateArtifact, depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
 import type { ArtifactRecord } from "../ledger/files.js";
-import type { JobRecord } from "../ledger/jobs.js";
-import type { Ledger } from "../ledger/ledger.js";
 import { bestOfCount, seedsOf } from "../options/best-of.js";
 import { adjustmentsOf, mapOf } from "../requests/depth-job.js";
 import { engineJobOf, engineLoadOf, engineRequestOf } from "../requests/engine-job.js";
 import { errorObjectOf } from "../requests/failure.js";
 import { forClients } from "../requests/messages.js";
 import type { Defaults } from "../requests/resolve.js";
-import type { Checkpoint, Checkpoints } from "./checkpoints.js";
+import type { AttemptEnd, AttemptJob, AttemptOutcome, AttemptRecord } from "./attempt-record.js";
+import type { Checkpoint } from "./checkpoints.js";
 import { loadData, StepClock, stageData, stepData } from "./progress.js";
 import { Throttle } from "./throttle.js";
 import { workloadOf } from "./workload.js";
@@ -30,20 +26,10 @@ import { workloadOf } from "./workload.js";
 /** What attempts work with. */
 export interface AttemptTools {
   readonly engine: Engine;
-  readonly ledger: Ledger;
-  readonly history: History;
-  readonly files: FileStore;
-  readonly checkpoints: Checkpoints;
   readonly defaults: Defaults;
   /** Told the details of failures, of which clients see only a sentence. */
   readonly onProblem: (message: string, error: unknown) => void;
 }
-
-/** How an attempt left its job: ended, or to be tried again. */
-export type AttemptEnd = "ended" | "unfinished" | "lost";
-
-/** Crashes of the engine in a row, without a new checkpoint in between, that fail a job. */
-const mostCrashes = 3;
 
 const loadMs = 250;
 const checkpointPolicy = { everySteps: 2, minSeconds: 1 } as const;
@@ -51,10 +37,12 @@ const checkpointPolicy = { everySteps: 2, minSeconds: 1 } as const;
 /** One attempt at a job: runs it in the engine, and records what happens. */
 export class Attempt {
   readonly #tools: AttemptTools;
-  readonly #job: JobRecord;
-  readonly #attempt: number;
-  /** Ends the attempt: the claim's, or that of a worker that stops. */
+  readonly #record: AttemptRecord;
+  readonly #job: AttemptJob;
+  /** Ends the attempt: the claim's, the record's, or that of a worker that stops. */
   readonly #signal: AbortSignal;
+  /** The images that are finished, in the order of seeds. */
+  readonly #candidates: ArtifactRecord[];
   readonly #steps = new StepClock();
   readonly #began = performance.now();
   #fingerprint: string | null = null;
@@ -65,37 +53,33 @@ export class Attempt {
   #saving: Promise<void> = Promise.resolve();
   #nextCheckpoint: Checkpoint | null = null;
 
-  /** @param job as it is after the attempt has started. */
-  constructor(tools: AttemptTools, job: JobRecord, { signal }: { readonly signal: AbortSignal }) {
+  constructor(tools: AttemptTools, record: AttemptRecord, { signal }: { readonly signal: AbortSignal }) {
     this.#tools = tools;
-    this.#job = job;
-    this.#attempt = job.attempt;
+    this.#record = record;
+    this.#job = record.job;
     this.#signal = signal;
+    this.#candidates = [...record.candidates];
   }
 
   /** Carries the attempt out. Whatever goes wrong with the job is recorded, not thrown. */
   async run(): Promise<AttemptEnd> {
-    const { id, kind } = this.#job;
     try {
-      if (kind === "generate") await this.#generate();
-      else await this.#estimateDepth();
+      return this.#job.kind === "generate" ? await this.#generate() : await this.#estimateDepth();
     } catch (error) {
       await this.#saving;
-      const end = this.#failed(error);
-      if (end !== "ended") return end;
+      const outcome = this.#outcomeOf(error);
+      return outcome === "lost" ? "lost" : await this.#record.end(outcome);
     }
-    await this.#tools.checkpoints.remove(id);
-    return "ended";
   }
 
   // ---------------------------------------------------------------- kinds
 
-  async #generate(): Promise<void> {
-    const { engine, defaults, files, history } = this.#tools;
-    const { id, previewEvery, request, seed } = this.#job;
-    const given = await engineJobOf(this.#job, defaults, (sha256) => files.read(sha256));
+  async #generate(): Promise<AttemptEnd> {
+    const { engine, defaults } = this.#tools;
+    const { previewEvery, request, seed } = this.#job;
+    const given = await engineJobOf(this.#job, defaults, (sha256) => this.#record.picture(sha256));
     const seeds = seedsOf(seed!, request);
-    const made = this.#candidates().length;
+    const made = this.#candidates.length;
     const checkpoint = await this.#checkpointOf(made);
     const job: EngineJob = {
       ...given,
@@ -103,10 +87,8 @@ export class Attempt {
       includeDepthMap: true,
       ...(previewEvery > 0 && { previews: { every: previewEvery, kind: "fast" } }),
     };
-    using load = new Throttle<EventData["load"]>(loadMs, (data) =>
-      history.progressed(id, this.#attempt, "load", data),
-    );
-    for (let index = made; index < seeds.length; index++) {
+    using load = new Throttle<EventData["load"]>(loadMs, (data) => this.#record.progressed("load", data));
+    for (let index = made; ; index++) {
       this.#stepsBefore = index * this.#stepsOfImage;
       const resume = index === made ? checkpoint : null;
       const result = await engine.generate(
@@ -122,26 +104,14 @@ export class Attempt {
       );
       await this.#saving;
       if (index + 1 < seeds.length) await this.#keepCandidate(result, index + 1);
-      else await this.#keepImages(result);
-    }
-  }
-
-  /** The images of earlier attempts, in the order of seeds. */
-  #candidates(): readonly ArtifactRecord[] {
-    const artifacts = this.#tools.ledger.files.artifactsOf(this.#job.id);
-    const candidates: ArtifactRecord[] = [];
-    for (;;) {
-      const name = candidateArtifact(candidates.length + 1);
-      const next = artifacts.find((one) => one.name === name);
-      if (!next) return candidates;
-      candidates.push(next);
+      else return await this.#keepImages(result);
     }
   }
 
   /** The checkpoint of the image after those that are made; null if there is none. */
   async #checkpointOf(made: number): Promise<Checkpoint | null> {
     const before = made * this.#stepsOfImage;
-    const latest = await this.#tools.checkpoints.latest(this.#job.id);
+    const latest = await this.#record.latestCheckpoint();
     // One of an image that has been finished since is of no use.
     return latest && latest.step > before ? { ...latest, step: latest.step - before } : null;
   }
@@ -152,12 +122,11 @@ export class Attempt {
     return (steps ?? 0) / bestOfCount(request);
   }
 
-  async #estimateDepth(): Promise<void> {
-    const { engine, defaults, files, history } = this.#tools;
-    const { id, request, load } = this.#job;
-    const attempt = this.#attempt;
-    const { image } = await engineRequestOf(this.#job, (sha256) => files.read(sha256));
-    history.progressed(id, attempt, "stage", { stage: "depth", state: "started" });
+  async #estimateDepth(): Promise<AttemptEnd> {
+    const { engine, defaults } = this.#tools;
+    const { request, load } = this.#job;
+    const { image } = await engineRequestOf(this.#job, (sha256) => this.#record.picture(sha256));
+    this.#record.progressed("stage", { stage: "depth", state: "started" });
     const result = await engine.estimateDepth(
       {
         load: engineLoadOf(load, defaults),
@@ -167,80 +136,69 @@ export class Attempt {
       },
       { signal: this.#signal },
     );
-    history.progressed(id, attempt, "stage", { stage: "depth", state: "finished" });
-    await this.#keep(await depthFiles(mapOf(result)));
+    this.#record.progressed("stage", { stage: "depth", state: "finished" });
+    return await this.#succeed(await depthFiles(mapOf(result)));
   }
 
   /** The attempt begins with the first step of an image: nothing fits to continue from, except images that are made. */
   #beginImage(): void {
-    const { history } = this.#tools;
-    const { id, step } = this.#job;
-    if (this.#stepsBefore > 0) history.resumed(id, this.#attempt, this.#stepsBefore);
-    else if (step > 0) history.beganAnew(id, this.#attempt);
+    if (this.#stepsBefore > 0) this.#record.resumed(this.#stepsBefore);
+    else if (this.#job.step > 0) this.#record.beganAnew();
   }
 
   #receive(event: EngineEvent, load: Throttle<EventData["load"]>): void {
-    const { history } = this.#tools;
-    const { id } = this.#job;
-    const attempt = this.#attempt;
+    const record = this.#record;
     switch (event.type) {
       case "started":
         this.#fingerprint = event.fingerprint;
         break;
       case "resumed":
-        history.resumed(id, attempt, this.#stepsBefore + event.step);
+        record.resumed(this.#stepsBefore + event.step);
         break;
       case "load":
         load.add(loadData(event));
         if (event.state === "end") this.#loadSeconds += event.seconds ?? 0;
         break;
       case "stage":
-        history.progressed(id, attempt, "stage", stageData(event));
+        record.progressed("stage", stageData(event));
         break;
       case "step": {
         const place = { step: this.#stepsBefore + event.index, steps: this.#job.steps! };
-        history.progressed(
-          id,
-          attempt,
-          "step",
-          stepData(place, event.seconds, this.#steps.add(event.seconds)),
-        );
-        if (event.preview) history.previewed(id, attempt, { step: place.step, ...event.preview });
+        record.progressed("step", stepData(place, event.seconds, this.#steps.add(event.seconds)));
+        if (event.preview) record.previewed({ step: place.step, ...event.preview });
         break;
       }
       case "checkpoint":
         this.#save({ ...event, step: this.#stepsBefore + event.step, fingerprint: this.#fingerprint! });
         break;
       case "warning":
-        history.warned(id, attempt, forClients(event.message));
+        record.warned(forClients(event.message));
         break;
     }
   }
 
   /** Stores one of several images, so that a later attempt continues after it. */
   async #keepCandidate(result: EngineResult, number: number): Promise<void> {
-    const { files, history } = this.#tools;
     const { bytes, ...facts } = imageFile(result, candidateArtifact(number));
-    using stored = await files.add(bytes);
-    const step = number * this.#stepsOfImage;
-    history.candidateMade(this.#job.id, this.#attempt, { ...facts, ...sizeOf(stored) }, step);
+    const kept = await this.#record.keep(bytes);
+    const candidate = { ...facts, ...kept };
+    await this.#record.candidateMade(candidate, number * this.#stepsOfImage);
+    this.#candidates.push(candidate);
   }
 
   /** Stores the last or only image, ranks it among the others, and ends the job. */
-  async #keepImages(result: EngineResult): Promise<void> {
+  async #keepImages(result: EngineResult): Promise<AttemptEnd> {
     const last = imageFile(result, imageArtifact(1));
-    const candidates = this.#candidates();
-    const images = candidates.length > 0 ? await this.#ranked([...candidates, last]) : [last];
-    await this.#keep([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
+    const images = this.#candidates.length > 0 ? await this.#ranked([...this.#candidates, last]) : [last];
+    return await this.#succeed([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
   }
 
   /** Sorts images by their scores, the best first, and writes their ranks into their parameters. */
   async #ranked(images: readonly (MadeFile | ArtifactRecord)[]): Promise<readonly MadeFile[]> {
-    const { files } = this.#tools;
     const sorted = images.toSorted((a, b) => a.score!.rmse - b.score!.rmse);
     const ranked: MadeFile[] = [];
     for (const [index, image] of sorted.entries()) {
-      const bytes = isStored(image) ? await files.read(image.sha256) : image.bytes;
+      const bytes = isKept(image) ? await this.#record.picture(image.sha256) : image.bytes;
       const place = { rank: index + 1, candidates: sorted.length };
       const { mime, width, height, seed, score } = image;
       ranked.push({
@@ -256,7 +214,7 @@ export class Attempt {
 
   // ---------------------------------------------------------------- checkpoints
 
-  /** Writes a checkpoint; if they come faster than the disk takes them, the latest. */
+  /** Keeps a checkpoint; if they come faster than they can be kept, the latest. */
   #save(checkpoint: Checkpoint): void {
     const waiting = this.#nextCheckpoint;
     this.#nextCheckpoint = { ...checkpoint, depthMap: checkpoint.depthMap ?? waiting?.depthMap ?? null };
@@ -264,79 +222,49 @@ export class Attempt {
   }
 
   async #saveNext(): Promise<void> {
-    const { checkpoints, history, onProblem } = this.#tools;
-    const { id } = this.#job;
     const checkpoint = this.#nextCheckpoint!;
     this.#nextCheckpoint = null;
     try {
-      await checkpoints.save(id, this.#attempt, checkpoint);
-      history.checkpointed(id, this.#attempt, checkpoint.step);
+      await this.#record.saveCheckpoint(checkpoint);
     } catch (error) {
       // The generation goes on; a crash costs it more.
-      onProblem(`A checkpoint of the job ${id} could not be written.`, error);
+      this.#tools.onProblem(`A checkpoint of the job ${this.#job.id} could not be kept.`, error);
     }
   }
 
   // ---------------------------------------------------------------- ends
 
-  /** Stores what the job made, unless it is stored already, and ends the job. */
-  async #keep(made: readonly (MadeFile | ArtifactRecord)[]): Promise<void> {
-    const { files, history } = this.#tools;
-    const { id, steps } = this.#job;
-    if (this.#loadSeconds > 0) history.modelLoaded(this.#loadSeconds);
-    // At once, because the disk takes about as long for one as for all.
-    const adding = await Promise.allSettled(
-      made.map(async (file) => (isStored(file) ? null : files.add(file.bytes))),
-    );
-    const stored = adding.flatMap((one) => (one.status === "fulfilled" && one.value ? [one.value] : []));
-    try {
-      const artifacts = made.map((file, index): ArtifactRecord => {
-        const one = adding[index]!;
-        if (one.status === "rejected") throw one.reason;
-        return one.value ? { ...file, ...sizeOf(one.value) } : (file as ArtifactRecord);
-      });
-      const duration = this.#duration();
-      const end = { state: "succeeded", step: steps ?? 0, artifacts, ...(duration && { duration }) } as const;
-      history.finished(id, this.#attempt, end);
-    } finally {
-      for (const file of stored) file[Symbol.dispose]();
-    }
+  /** Hands over what the job made, and ends the job. */
+  async #succeed(made: readonly MadeFile[]): Promise<AttemptEnd> {
+    const record = this.#record;
+    if (this.#loadSeconds > 0) record.modelLoaded(this.#loadSeconds);
+    // At once, because the disk takes about as long for one as for all; none is left behind when one fails.
+    const keeping = await Promise.allSettled(made.map(({ bytes }) => record.keep(bytes)));
+    const artifacts = made.map(({ bytes: _, ...facts }, index): ArtifactRecord => {
+      const kept = keeping[index]!;
+      if (kept.status === "rejected") throw kept.reason;
+      return { ...facts, ...kept.value };
+    });
+    const duration = this.#duration();
+    const step = this.#job.steps ?? 0;
+    return await record.end({ state: "succeeded", step, artifacts, ...(duration && { duration }) });
   }
 
-  #failed(error: unknown): AttemptEnd {
-    const { history, ledger, onProblem } = this.#tools;
+  /** How the attempt ends after an error. */
+  #outcomeOf(error: unknown): AttemptOutcome | "lost" {
+    const { onProblem } = this.#tools;
     const { id } = this.#job;
-    const attempt = this.#attempt;
-    if (this.#signal.aborted) return this.#stopped(this.#signal.reason);
+    if (this.#signal.aborted) return outcomeOfStop(this.#signal.reason);
     if (!isCrash(error)) {
       onProblem(`The job ${id} failed.`, error);
-      history.finished(id, attempt, { state: "failed", error: errorObjectOf(error) });
-      return "ended";
+      return { state: "failed", error: errorObjectOf(error) };
     }
     onProblem(`The engine crashed during the job ${id}.`, error);
-    const crashes = (ledger.jobs.find(id)?.crashes ?? 0) + 1;
-    if (crashes < mostCrashes) {
-      history.interrupted(id, attempt, "crashed");
-      return "unfinished";
-    }
-    history.finished(id, attempt, { state: "failed", error: errorObjectOf(crashedTooOften(error)) });
-    return "ended";
-  }
-
-  #stopped(reason: unknown): AttemptEnd {
-    const { history } = this.#tools;
-    const { id } = this.#job;
-    if (reason === ("lost" satisfies ClaimEnd)) return "lost";
-    if (reason === ("cancelled" satisfies ClaimEnd)) {
-      history.finished(id, this.#attempt, { state: "cancelled" });
-      return "ended";
-    }
-    history.interrupted(id, this.#attempt, "interrupted");
-    return "unfinished";
+    return { state: "crashed" };
   }
 
   /** How long jobs like this one take; null without a step to judge by. */
-  #duration(): JobEnd["duration"] | null {
+  #duration(): Extract<AttemptOutcome, { state: "succeeded" }>["duration"] | null {
     const { usual, total } = this.#steps;
     if (usual === null) return null;
     const seconds = (performance.now() - this.#began) / 1000;
@@ -348,12 +276,7 @@ export class Attempt {
 /** A file that a job made, before it is stored. */
 type MadeFile = Omit<ArtifactRecord, "sha256" | "bytes"> & { readonly bytes: Uint8Array };
 
-const isStored = (file: MadeFile | ArtifactRecord): file is ArtifactRecord => "sha256" in file;
-
-const sizeOf = ({ sha256, bytes }: StoredFile): Pick<ArtifactRecord, "sha256" | "bytes"> => ({
-  sha256,
-  bytes,
-});
+const isKept = (file: MadeFile | ArtifactRecord): file is ArtifactRecord => "sha256" in file;
 
 function imageFile({ image, width, height, seed, fidelity }: EngineResult, name: string): MadeFile {
   const score = fidelity && scoreOf(fidelity);
@@ -382,13 +305,12 @@ async function depthFiles(map: GreyMap): Promise<readonly MadeFile[]> {
   ];
 }
 
+/** @param reason why the attempt was told to stop. */
+function outcomeOfStop(reason: unknown): AttemptOutcome | "lost" {
+  if (reason === ("lost" satisfies ClaimEnd)) return "lost";
+  return { state: reason === ("cancelled" satisfies ClaimEnd) ? "cancelled" : "interrupted" };
+}
+
 /** Whether the engine's process ended under a job, or as it started. */
 const isCrash = (error: unknown): boolean =>
   error instanceof EngineError && ["engine-ended", "engine-not-started"].includes(error.code);
-
-const crashedTooOften = (cause: unknown): ServiceError =>
-  new ServiceError(
-    "engine_crashed",
-    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
-    { cause },
-  );

@@ -1,14 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Claim, Dispatcher } from "../dispatch/dispatcher.js";
-import type { JobRecord } from "../ledger/jobs.js";
+import type { Claim, ClaimEnd, Dispatcher } from "../dispatch/dispatcher.js";
 import { Attempt, type AttemptTools } from "./attempt.js";
+import type { AttemptJob, AttemptRecord, AttemptRecords } from "./attempt-record.js";
 
 export interface RunnerOptions extends AttemptTools {
+  readonly records: AttemptRecords;
   readonly dispatcher: Dispatcher;
   /** The id of the worker. */
   readonly worker: string;
+  /** Whether the worker can run jobs for a model; all of them by default. */
+  readonly accepts?: (model: string) => boolean;
   /** How often a lease is renewed; 10 seconds by default. */
   readonly renewMs?: number;
+  /** Called when a job begins or ends. */
+  readonly onChange?: () => void;
 }
 
 /** How long a worker waits after an attempt that could not be recorded. */
@@ -24,9 +29,9 @@ export class Runner {
   #drained = false;
   /** Ends the wait for a job. */
   #waiting = new AbortController();
-  #running: JobRecord | null = null;
+  #running: AttemptJob | null = null;
   /** The last generation, whose model the engine may hold. */
-  #last: JobRecord | null = null;
+  #last: AttemptJob | null = null;
   /** Called when draining begins or ends. */
   #wake: () => void = () => {};
   #loop: Promise<void> = Promise.resolve();
@@ -40,13 +45,18 @@ export class Runner {
     return this.#running?.id ?? null;
   }
 
+  /** The attempt in progress. */
+  get attempt(): { readonly job: string; readonly attempt: number } | null {
+    return this.#running && { job: this.#running.id, attempt: this.#running.attempt };
+  }
+
   /** The name of the model in memory; null if there is none. */
   get modelName(): string | null {
     return (this.#holder?.load.model as string | undefined) ?? null;
   }
 
   /** The job whose model is in memory. */
-  get #holder(): JobRecord | null {
+  get #holder(): AttemptJob | null {
     return this.#running ?? (this.#options.engine.held ? this.#last : null);
   }
 
@@ -63,6 +73,11 @@ export class Runner {
   resume(): void {
     this.#drained = false;
     this.#wake();
+  }
+
+  /** Looks for a job again: what the worker accepts has changed. */
+  lookAgain(): void {
+    this.#waiting.abort(new Error("The worker accepts other models now."));
   }
 
   /** Ends: the job in progress is left at its last checkpoint. */
@@ -90,15 +105,14 @@ export class Runner {
 
   /** Puts a job back into the queue after its attempt could not be recorded. */
   async #recover(claim: Claim): Promise<void> {
-    const { dispatcher, history, ledger, onProblem } = this.#options;
+    const { dispatcher, records, onProblem } = this.#options;
     // The ledger may need a moment, such as for a disk that others fill.
     await sleep(retryMs, undefined, { signal: this.#stopping.signal }).catch(() => {});
     try {
-      history.interrupted(claim.id, claim.attempt, "interrupted");
-      if (ledger.jobs.find(claim.id)?.cancelRequested) history.cancelledQueued(claim.id);
+      await records.recover(claim);
       await dispatcher.giveBack(claim);
     } catch (error) {
-      onProblem(`The job ${claim.id} will continue when the server next starts.`, error);
+      onProblem(`The job ${claim.id} will continue once its lease has expired.`, error);
     }
   }
 
@@ -113,9 +127,12 @@ export class Runner {
     }
     this.#waiting = new AbortController();
     const { signal } = this.#waiting;
-    const { dispatcher, worker } = this.#options;
+    const { dispatcher, worker, accepts: acceptsHere = () => true } = this.#options;
+    // No job is to be taken by a wait that has just ended: it would have to be given back.
+    const accepts = (model: string): boolean => !signal.aborted && acceptsHere(model);
+    const model = this.#holder?.model ?? null;
     try {
-      return await dispatcher.claim({ worker, model: this.#holder?.model ?? null, signal });
+      return await dispatcher.claim({ worker, model, accepts, signal });
     } catch (error) {
       if (!signal.aborted && !this.#stopping.signal.aborted) throw error;
       return null;
@@ -123,25 +140,39 @@ export class Runner {
   }
 
   async #work(claim: Claim): Promise<void> {
-    const { dispatcher, history, ledger, worker, renewMs = 10_000 } = this.#options;
-    const { id, attempt } = claim;
-    const job = history.started(id, attempt, worker) ? ledger.jobs.find(id) : null;
-    if (!job) {
+    const { dispatcher, records } = this.#options;
+    using record = await records.begin(claim);
+    if (!record) {
       // It was cancelled or deleted on its way here.
       await dispatcher.finish(claim);
       return;
     }
-    this.#running = job;
-    const signal = AbortSignal.any([claim.signal, this.#stopping.signal]);
-    const renewal = setInterval(() => void dispatcher.renew(claim), renewMs);
+    const { onChange = () => {}, renewMs = 10_000 } = this.#options;
+    this.#running = record.job;
+    onChange();
+    const lost = new AbortController();
+    const signal = AbortSignal.any([claim.signal, record.signal, this.#stopping.signal, lost.signal]);
+    const renewal = setInterval(() => {
+      void this.#keeps(claim, record).then((keeps) => {
+        if (!keeps) lost.abort("lost" satisfies ClaimEnd);
+      });
+    }, renewMs);
     try {
-      const end = await new Attempt(this.#options, job, { signal }).run();
+      const end = await new Attempt(this.#options, record, { signal }).run();
       if (end === "unfinished") await dispatcher.giveBack(claim);
-      else await dispatcher.finish(claim);
+      else if (end === "ended") await dispatcher.finish(claim);
     } finally {
       clearInterval(renewal);
-      if (job.kind === "generate") this.#last = job;
+      if (record.job.kind === "generate") this.#last = record.job;
       this.#running = null;
+      onChange();
     }
+  }
+
+  /** Renews a lease. Without it, the job is the worker's as long as its record says so. */
+  async #keeps(claim: Claim, record: AttemptRecord): Promise<boolean> {
+    const isRenewed = await this.#options.dispatcher.renew(claim).catch(() => false);
+    // As long as nobody says otherwise: what a lost attempt records is dropped anyway.
+    return isRenewed || (await record.isCurrent().catch(() => true));
   }
 }

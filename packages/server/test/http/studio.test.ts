@@ -23,6 +23,7 @@ writeFileSync(join(studioFolder, "..", "secret.txt"), "secret");
 
 /** The application with a token and a studio. */
 const app = await buildApp({
+  workerTokens: null,
   service,
   log: logTo(new PassThrough().resume()),
   metrics: new Metrics(),

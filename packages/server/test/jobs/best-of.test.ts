@@ -26,7 +26,7 @@ const three = { best_of: 3, steps: 12, width: 256, height: 256, seed: 7 };
 async function pixelsOf(service: JobService, { id, images }: JobObject): Promise<Map<number, string>> {
   const pixels = new Map<number, string>();
   for (const [index, { seed }] of images.entries())
-    pixels.set(seed!, hashOfPixels((await service.image(id, index + 1)).bytes));
+    pixels.set(seed!, hashOfPixels((await service.results.image(id, index + 1)).bytes));
   return pixels;
 }
 
@@ -53,14 +53,14 @@ describe("a job that makes several images", () => {
       errors.toSorted((a, b) => a - b),
     );
     assert.equal(new Set(errors).size, 3);
-    assert.equal((await service.image(id)).sha256, job.images[0]!.sha256);
+    assert.equal((await service.results.image(id)).sha256, job.images[0]!.sha256);
     for (const [index, { url, sha256 }] of job.images.entries()) {
       assert.equal(url, `/v1/jobs/${id}/images/${index + 1}`);
-      assert.equal((await service.image(id, index + 1)).sha256, sha256);
+      assert.equal((await service.results.image(id, index + 1)).sha256, sha256);
     }
-    assert.equal((await service.depthMap(id)).width, 64);
+    assert.equal((await service.results.depthMap(id)).width, 64);
     for (const [index, { score }] of job.images.entries()) {
-      const { fidelity } = (await parametersIn((await service.image(id, index + 1)).bytes))!;
+      const { fidelity } = (await parametersIn((await service.results.image(id, index + 1)).bytes))!;
       const expected = { ...score, depth_model: "tiny-world", rank: index + 1, candidates: 3 };
       assert.deepEqual(fidelity, expected);
     }
@@ -79,12 +79,12 @@ describe("a job that makes several images", () => {
 
   test("counts the steps of all images", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service, { best_of: 3 });
     assert.equal(service.get(id).steps, 6);
     const steps: number[] = [];
     service.subscribe(id, (event) => event.event === "step" && steps.push(event.data.step));
-    await service.resumeQueue();
+    await service.queue.resume();
     const { step } = await service.finished(id);
     assert.deepEqual([steps, step], [[1, 2, 3, 4, 5, 6], 6]);
   });
@@ -120,7 +120,7 @@ describe("a job that makes several images", () => {
     await service.cancel(id);
     const job = await service.finished(id);
     assert.deepEqual([job.state, job.image, job.images], ["cancelled", null, []]);
-    await assert.rejects(service.image(id), { code: "no_image" });
+    await assert.rejects(service.results.image(id), { code: "no_image" });
     await service.remove(id);
   });
 

@@ -11,7 +11,7 @@ const spread = (values: Float32Array): readonly [number, number] => [
 describe("depth at once", () => {
   test("is a map of the photo's size and the estimator's own values", async (t) => {
     const service = await openService(t);
-    const { map, inverse } = await service.depth(photo(), {});
+    const { map, inverse } = await service.atOnce.depth(photo(), {});
     assert.deepEqual([map.width, map.height, map.data.length], [512, 512, 512 * 512]);
     assert.deepEqual(spread(map.data), [0, 1]);
     assert.equal(inverse.data.length, inverse.width * inverse.height);
@@ -20,8 +20,8 @@ describe("depth at once", () => {
 
   test("is adjusted as asked", async (t) => {
     const service = await openService(t);
-    const plain = await service.depth(photo(), {});
-    const inverted = await service.depth(photo(), { invert: true });
+    const plain = await service.atOnce.depth(photo(), {});
+    const inverted = await service.atOnce.depth(photo(), { invert: true });
     for (const index of [0, 1000, 200_000])
       assert.ok(Math.abs(plain.map.data[index]! + inverted.map.data[index]! - 1) < 1e-6);
   });
@@ -30,14 +30,14 @@ describe("depth at once", () => {
     const service = await openService(t);
     const id = await submitted(service, { steps: 50, width: 384, height: 384 });
     await eventOf(service, id, ({ event }) => event === "step");
-    await service.depth(photo(), {});
+    await service.atOnce.depth(photo(), {});
     assert.equal(service.get(id).state, "running");
     await service.cancel(id);
   });
 
   test("refuses anything but a picture", async (t) => {
     const service = await openService(t);
-    await assert.rejects(service.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
+    await assert.rejects(service.atOnce.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
   });
 });
 
@@ -71,7 +71,7 @@ describe("without the depth estimator on this machine", () => {
     const { blob } = await service.blobs.put(photo());
     const expected = refusal(/is not on the server's machine: choose another depth_model, or download/);
     await assert.rejects(service.submit({ kind: "depth", request: { image: { blob: blob.id } } }), expected);
-    await assert.rejects(service.depth(photo(), {}), expected);
+    await assert.rejects(service.atOnce.depth(photo(), {}), expected);
   });
 });
 
@@ -83,9 +83,9 @@ describe("a job of kind depth", () => {
     const job = await service.finished((await service.submit({ kind: "depth", request })).job.id);
     assert.deepEqual([job.state, job.seed, job.steps, job.image], ["succeeded", null, null, null]);
     assert.deepEqual([job.depth!.width, job.depth!.height], [512, 512]);
-    const { map } = await service.depth(photo(), { near: 95, gamma: 2 });
-    assert.deepEqual(await service.depthMap(job.id), map);
-    await assert.rejects(service.image(job.id), { code: "no_image" });
+    const { map } = await service.atOnce.depth(photo(), { near: 95, gamma: 2 });
+    assert.deepEqual(await service.results.depthMap(job.id), map);
+    await assert.rejects(service.results.image(job.id), { code: "no_image" });
   });
 });
 
@@ -93,7 +93,7 @@ describe("a plan", () => {
   test("says what a job would need, and starts nothing", async (t) => {
     const service = await openService(t);
     const body = await generation(service, { width: 512, height: 512 });
-    const plan = await service.plan(body);
+    const plan = await service.atOnce.plan(body);
     assert.equal(plan.fits, true);
     assert.deepEqual(
       plan.stages.map(({ stage }) => stage),
@@ -108,13 +108,31 @@ describe("a plan", () => {
     const service = await openService(t);
     const body = await generation(service);
     await service.finished((await service.submit(body)).job.id);
-    const seconds = (await service.plan(body)).estimated_seconds;
+    const seconds = (await service.atOnce.plan(body)).estimated_seconds;
     assert.ok(seconds !== null && seconds > 0 && seconds < 60);
+  });
+
+  test("of a comparison counts the judge", async (t) => {
+    const service = await openService(t);
+    const { stages } = await service.atOnce.plan(await generation(service, { best_of: 2 }));
+    assert.equal(stages.at(-1)!.stage, "judge");
+  });
+
+  test("says that an estimator is missing, without saying where it looked", async (t) => {
+    const service = await openService(t, {
+      load: { model: "tiny-world", depthModel: "nobody/absent" },
+      env: emptyCache(t),
+    });
+    const { blob } = await service.blobs.put(photo());
+    const { request } = await generation(service, { depth_image: null, image: { blob: blob.id } });
+    const { notes } = await service.atOnce.plan({ kind: "generate", request });
+    assert.match(notes.join(), /^The stage depth is left out: nobody\/absent: /);
+    assert.doesNotMatch(notes.join(), /\/tmp/);
   });
 
   test("of a job that is not possible names the field", async (t) => {
     const service = await openService(t);
     const body = await generation(service, { steps: 0 });
-    await assert.rejects(service.plan(body), { code: "out_of_range", param: "request.steps" });
+    await assert.rejects(service.atOnce.plan(body), { code: "out_of_range", param: "request.steps" });
   });
 });

@@ -42,11 +42,11 @@ describe("a service on a full disk", () => {
     const folder = smallDisk(t);
     if (folder === null) return t.skip("needs the right to mount a file system");
     const service = await openService(t, { folder });
-    await service.pauseQueue();
+    await service.queue.pause();
     const failing = await submitted(service, { steps: 50, width: 256, height: 256 });
     const body = await generation(service);
     const free = fill(folder);
-    await service.resumeQueue();
+    await service.queue.resume();
     const job = await service.finished(failing);
     assert.deepEqual([job.state, job.error?.code], ["failed", "disk_full"]);
     await assert.rejects(service.submit(body), { code: "disk_full" });

@@ -16,17 +16,17 @@ describe("a job service", () => {
     const job = await service.finished(id);
     assert.equal(job.state, "succeeded");
     assert.deepEqual([job.step, job.steps, job.seed, job.attempt, job.worker], [2, 2, 7, 1, "local"]);
-    const { bytes, sha256 } = await service.image(id);
+    const { bytes, sha256 } = await service.results.image(id);
     assert.deepEqual([bytes.length, sha256], [job.image!.bytes, job.image!.sha256]);
     assert.equal(job.images[0]!.url, `/v1/jobs/${id}/images/1`);
-    const map = await service.depthMap(id);
+    const map = await service.results.depthMap(id);
     assert.deepEqual([map.width, map.height, map.data.length], [64, 64, 64 * 64]);
     assert.equal(job.depth!.mime, "image/png");
   });
 
   test("returns a request with its defaults, its seed drawn, and a request that it takes again", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const { job } = await service.submit(await generation(service, { seed: 0, steps: null }));
     assert.equal(job.request.steps, 20);
     assert.ok(typeof job.seed === "number" && job.seed > 0);
@@ -37,11 +37,11 @@ describe("a job service", () => {
 
   test("tells the story of a job in events whose ids grow", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service, { width: 70 });
     const live: JobEvent[] = [];
     service.subscribe(id, (event) => live.push(event));
-    await service.resumeQueue();
+    await service.queue.resume();
     await service.finished(id);
     const names = live.map(({ event }) => event);
     assert.equal(names[0], "started");
@@ -71,13 +71,13 @@ describe("a job service", () => {
     const seen: string[] = [];
     service.subscribe(job.id, ({ event, data }) => {
       if (event !== "preview") return;
-      const { mime, width, bytes } = service.preview(job.id, data.step);
+      const { mime, width, bytes } = service.results.preview(job.id, data.step);
       assert.ok(width >= 16 && bytes.length > 100);
       seen.push(`${data.url} ${mime}`);
     });
     await service.finished(job.id);
     assert.equal(seen[0], `/v1/jobs/${job.id}/previews/2 image/jpeg`);
-    assert.throws(() => service.preview(job.id, 2), { code: "not_found" });
+    assert.throws(() => service.results.preview(job.id, 2), { code: "not_found" });
   });
 
   test("keeps the warning about a value that it changed, once", async (t) => {
@@ -94,7 +94,7 @@ describe("a job service", () => {
     const service = await openService(t);
     const live: StreamEvent[] = [];
     service.subscribe(null, (event) => live.push(event));
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service);
     await service.update(id, { starred: true });
     await service.cancel(id);
@@ -112,7 +112,7 @@ describe("a job service", () => {
 
   test("cancels a queued job at once", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service);
     const job = await service.cancel(id);
     assert.deepEqual([job.state, job.attempt, job.position], ["cancelled", 0, null]);
@@ -129,13 +129,13 @@ describe("a job service", () => {
     const job = await service.finished(id);
     assert.equal(job.state, "cancelled");
     assert.ok(job.step < 50);
-    await assert.rejects(service.image(id), { code: "no_image" });
+    await assert.rejects(service.results.image(id), { code: "no_image" });
     assert.equal((await service.finished(await submitted(service))).state, "succeeded");
   });
 
   test("starts queued jobs by priority, and says how many are ahead", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const ids = [await submitted(service), await submitted(service), await submitted(service)];
     assert.deepEqual(
       ids.map((id) => service.get(id).position),
@@ -150,14 +150,14 @@ describe("a job service", () => {
     service.subscribe(null, ({ event, data }) => {
       if (event === "started") started.push(data.job);
     });
-    await service.resumeQueue();
+    await service.queue.resume();
     await Promise.all(ids.map((id) => service.finished(id)));
     assert.deepEqual(started, [ids[2], ids[0], ids[1]]);
   });
 
   test("tells a waiting job when its position changes", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const [first, second] = [await submitted(service), await submitted(service)];
     const told = new Promise<JobEvent>((resolve) => service.subscribe(second, resolve));
     await service.cancel(first);
@@ -167,11 +167,11 @@ describe("a job service", () => {
 
   test("refuses changes that the state of a job does not allow", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service);
     await assert.rejects(service.remove(id), { code: "conflict" });
     await assert.rejects(service.retry(id), { code: "conflict" });
-    await assert.rejects(service.image(id), { code: "job_not_finished" });
+    await assert.rejects(service.results.image(id), { code: "job_not_finished" });
     await service.cancel(id);
     await assert.rejects(service.update(id, { priority: 1 }), { code: "conflict", param: "priority" });
   });
@@ -181,7 +181,7 @@ describe("a job service", () => {
     const first = await service.finished(await submitted(service, { seed: 0 }));
     const again = await service.finished((await service.retry(first.id)).id);
     assert.notEqual(again.id, first.id);
-    const [one, two] = await Promise.all([first, again].map(({ id }) => service.image(id)));
+    const [one, two] = await Promise.all([first, again].map(({ id }) => service.results.image(id)));
     assert.equal(hashOfPixels(two!.bytes), hashOfPixels(one!.bytes));
   });
 
@@ -192,7 +192,7 @@ describe("a job service", () => {
     const { depth_image } = job.request as { depth_image: { blob: string } };
     await service.remove(job.id);
     assert.throws(() => service.get(job.id), { code: "not_found" });
-    await assert.rejects(service.image(job.id), { code: "not_found" });
+    await assert.rejects(service.results.image(job.id), { code: "not_found" });
     assert.throws(() => service.events(job.id, 0), { code: "not_found" });
     const { sha256 } = job.image!;
     assert.equal(existsSync(join(folder, "files", sha256.slice(0, 2), sha256)), false);
@@ -201,7 +201,7 @@ describe("a job service", () => {
 
   test("returns the first job for a repeat with the same key and body, and refuses another body", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const body = await generation(service);
     const options = { idempotencyKey: "order-17", bodyHash: "a" };
     const both = await Promise.all([service.submit(body, options), service.submit(body, options)]);
@@ -214,7 +214,7 @@ describe("a job service", () => {
 
   test("does not use up the key of a request that it refuses", async (t) => {
     const service = await openService(t);
-    await service.pauseQueue();
+    await service.queue.pause();
     const options = { idempotencyKey: "order-17" };
     const wrong = await generation(service, { steps: 99 });
     await assert.rejects(service.submit(wrong, options), { code: "out_of_range", param: "request.steps" });
@@ -247,7 +247,7 @@ describe("a job service", () => {
         generation(service, options).then((body) => service.submit(body)),
         expected,
       );
-      assert.equal(service.queue().queued, 0);
+      assert.equal(service.queue.state().queued, 0);
     });
 
   for (const load of [{ model: "../../models" }, { model: "owner/other" }, { depth_model: "/tmp" }])
@@ -259,7 +259,7 @@ describe("a job service", () => {
 
   test("refuses jobs beyond the length of its queue, and says when to try again", async (t) => {
     const service = await openService(t, { maxQueue: 2 });
-    await service.pauseQueue();
+    await service.queue.pause();
     await submitted(service);
     await submitted(service);
     await assert.rejects(submitted(service), { code: "queue_full", retryAfterSeconds: 10 });
@@ -268,12 +268,12 @@ describe("a job service", () => {
   test("fails a job whose picture has been damaged on the disk, and runs the next", async (t) => {
     const folder = temporaryFolder(t);
     const service = await openService(t, { folder });
-    await service.pauseQueue();
+    await service.queue.pause();
     const id = await submitted(service);
     const { depth_image } = service.get(id).request as { depth_image: { blob: string } };
     const sha256 = depth_image.blob.slice("sha256-".length);
     writeFileSync(join(folder, "files", sha256.slice(0, 2), sha256), "damaged");
-    await service.resumeQueue();
+    await service.queue.resume();
     const job = await service.finished(id);
     assert.deepEqual(
       [job.state, job.error?.code, job.error?.type],
@@ -288,26 +288,26 @@ describe("a job service", () => {
     const running = await submitted(first, { steps: 20 });
     await eventOf(first, running, ({ event }) => event === "started");
     const waiting = await submitted(first);
-    assert.equal((await first.drain("local")).state, "draining");
+    assert.equal(first.workers.drain("local").state, "draining");
     assert.equal((await first.finished(running)).state, "succeeded");
     assert.equal(first.get(waiting).state, "queued");
     await first.close();
     const second = await openService(t, { folder });
-    assert.deepEqual([second.workers()[0]!.state, second.get(waiting).state], ["draining", "queued"]);
-    await second.resume("local");
+    assert.deepEqual([second.workers.list()[0]!.state, second.get(waiting).state], ["draining", "queued"]);
+    second.workers.resume("local");
     assert.equal((await second.finished(waiting)).state, "succeeded");
-    await assert.rejects(second.drain("other"), { code: "not_found" });
+    assert.throws(() => second.workers.drain("other"), { code: "not_found" });
   });
 
   test("stays paused after a restart", async (t) => {
     const folder = temporaryFolder(t);
     const first = await openService(t, { folder });
-    await first.pauseQueue();
+    await first.queue.pause();
     const id = await submitted(first);
     await first.close();
     const second = await openService(t, { folder });
-    assert.deepEqual(second.queue(), { paused: true, queued: 1, running: 0 });
-    await second.resumeQueue();
+    assert.deepEqual(second.queue.state(), { paused: true, queued: 1, running: 0 });
+    await second.queue.resume();
     assert.equal((await second.finished(id)).state, "succeeded");
   });
 
@@ -317,7 +317,7 @@ describe("a job service", () => {
     });
     const job = await service.finished(await submitted(service));
     assert.equal(job.load.model, "tiny-world");
-    const models = await service.models();
+    const models = await service.catalogue.models();
     assert.deepEqual(
       models.map(({ id, ready, loaded }) => [id, ready, loaded]),
       [
@@ -327,7 +327,7 @@ describe("a job service", () => {
       ],
     );
     assert.ok(models[0]!.bytes! > 1e6);
-    await assert.rejects(service.model("/nowhere/secret"), { code: "model_not_found" });
+    await assert.rejects(service.catalogue.model("/nowhere/secret"), { code: "model_not_found" });
   });
 
   test("fails a job whose model is not on this machine, without saying where it looked", async (t) => {

@@ -34,12 +34,12 @@ describe("a job", () => {
     const folder = temporaryFolder({ name: "uninterrupted" });
     const service = await JobService.open({ folder, load: { model: "tiny-world" } });
     const { id } = await service.finished(await submitted(service, long));
-    pixels = hashOfPixels((await service.image(id)).bytes);
+    pixels = hashOfPixels((await service.results.image(id)).bytes);
     await service.close();
   });
 
   const assertSamePixels = async (service: JobService, id: string): Promise<void> =>
-    assert.equal(hashOfPixels((await service.image(id)).bytes), pixels);
+    assert.equal(hashOfPixels((await service.results.image(id)).bytes), pixels);
 
   test("whose server is killed while it waits runs after the restart", async (t) => {
     const folder = temporaryFolder(t);
@@ -187,7 +187,7 @@ describe("a data folder", () => {
         jobs.map(({ state }) => state),
         submitted.map(() => "succeeded"),
       );
-      for (const { id } of jobs) await service.image(id);
+      for (const { id } of jobs) await service.results.image(id);
       await service.close();
     }
   });

@@ -9,7 +9,7 @@ const service = await JobService.open({
   load: { model: "tiny-world", quantize: "none" },
 });
 after(() => service.close());
-await service.pauseQueue();
+await service.queue.pause();
 const { blob } = await service.blobs.put(depthMap);
 
 const start = async (): Promise<readonly string[]> => {
@@ -67,9 +67,9 @@ describe("the jobs of a request", () => {
       const request = { prompt: "x", depth_image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
       return [(await service.submit({ kind: "generate", request, priority: 1 })).job.id];
     });
-    await service.resumeQueue();
+    await service.queue.resume();
     await service.finished(first.jobs[0]!);
-    await service.pauseQueue();
+    await service.queue.pause();
     first.leave("left");
     await new Promise((resolve) => setTimeout(resolve, 3 * graceMs));
     const second = await repeats.join("e", true, start);

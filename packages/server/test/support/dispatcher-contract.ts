@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { describe, type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import type { Claim, Dispatcher, Offer } from "../../src/dispatch/dispatcher.js";
+import type { Claim, ClaimRequest, Dispatcher, Offer } from "../../src/dispatch/dispatcher.js";
 
 /**
  * Makes a dispatcher for a test.
@@ -18,18 +19,28 @@ const offer = (id: string, facts: Partial<Offer> = {}): Offer => ({
   ...facts,
 });
 
+/** Resolves when a worker is told to stop: its dispatcher may be in another process than the one that says so. */
+const aborted = async (signal: AbortSignal): Promise<void> => {
+  if (!signal.aborted) await once(signal, "abort");
+};
+
 /** What every dispatcher does, whoever implements it. */
 export function dispatcherContract(name: string, make: DispatcherMaker): void {
   const long = { leaseMs: 60_000 };
   /** @param options.within milliseconds until the wait ends with a TimeoutError. */
   const claim = async (
     dispatcher: Dispatcher,
-    { worker = "w1", model = null as string | null, within = 5000 } = {},
+    {
+      worker = "w1",
+      model = null,
+      within = 30_000,
+      ...request
+    }: Partial<ClaimRequest> & { within?: number } = {},
   ): Promise<Claim> => {
     const end = new AbortController();
     const timer = setTimeout(() => end.abort(new DOMException("too late", "TimeoutError")), within);
     try {
-      return await dispatcher.claim({ worker, model, signal: end.signal });
+      return await dispatcher.claim({ worker, model, ...request, signal: end.signal });
     } finally {
       clearTimeout(timer);
     }
@@ -81,6 +92,33 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
       assert.equal(order.indexOf("job1"), 32);
     });
 
+    test("gives a worker only jobs for models that it accepts, whatever waits before them", async (t) => {
+      const dispatcher = await make(t, long);
+      await dispatcher.offer(offer("job1", { model: "a", priority: 5 }));
+      await dispatcher.offer(offer("job2", { model: "b" }));
+      const accepts = (model: string): boolean => model === "b";
+      assert.equal((await claim(dispatcher, { accepts })).id, "job2");
+      await assert.rejects(claim(dispatcher, { accepts, within: 100 }), { name: "TimeoutError" });
+      assert.equal((await claim(dispatcher, { worker: "w2" })).id, "job1");
+    });
+
+    test("gives a job to the worker that accepts it, although another waits longer", async (t) => {
+      const dispatcher = await make(t, long);
+      const gone = new AbortController();
+      t.after(() => gone.abort());
+      const refusing = dispatcher.claim({
+        worker: "w1",
+        model: null,
+        accepts: () => false,
+        signal: gone.signal,
+      });
+      refusing.catch(() => {});
+      const waiting = claim(dispatcher, { worker: "w2" });
+      await turn();
+      await dispatcher.offer(offer("job1"));
+      assert.equal((await waiting).worker, "w2");
+    });
+
     test("takes the changed priority of a waiting job", async (t) => {
       const dispatcher = await make(t, long);
       await dispatcher.offer(offer("job1"));
@@ -107,13 +145,14 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("gives a job whose worker is silent to another, and tells the first that it lost it", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 150 });
+      const dispatcher = await make(t, { leaseMs: 500 });
       const lost: Claim[] = [];
       dispatcher.onLost((one) => lost.push(one));
       await dispatcher.offer(offer("job1"));
       const first = await claim(dispatcher);
       const second = await claim(dispatcher, { worker: "w2" });
       assert.deepEqual([second.id, second.attempt, second.worker], ["job1", 2, "w2"]);
+      await aborted(first.signal);
       assert.equal(first.signal.reason, "lost");
       assert.deepEqual(
         lost.map(({ id, attempt }) => [id, attempt]),
@@ -122,7 +161,7 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("refuses what a worker with a lost lease does", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 150 });
+      const dispatcher = await make(t, { leaseMs: 2000 });
       await dispatcher.offer(offer("job1"));
       const first = await claim(dispatcher);
       const second = await claim(dispatcher, { worker: "w2" });
@@ -133,22 +172,22 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("keeps a job with a worker that renews its lease", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 300 });
+      const dispatcher = await make(t, { leaseMs: 2000 });
       await dispatcher.offer(offer("job1"));
       const held = await claim(dispatcher);
-      const renewal = setInterval(() => void dispatcher.renew(held), 50);
+      const renewal = setInterval(() => void dispatcher.renew(held), 200);
       t.after(() => clearInterval(renewal));
-      const none = claim(dispatcher, { worker: "w2", within: 1000 });
+      const none = claim(dispatcher, { worker: "w2", within: 5000 });
       await assert.rejects(none, { name: "TimeoutError" });
       assert.equal(held.signal.aborted, false);
     });
 
     test("forgets a finished job", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 100 });
+      const dispatcher = await make(t, { leaseMs: 500 });
       await dispatcher.offer(offer("job1"));
       const held = await claim(dispatcher);
       assert.equal(await dispatcher.finish(held), true);
-      const none = claim(dispatcher, { within: 300 });
+      const none = claim(dispatcher, { within: 1500 });
       await assert.rejects(none, { name: "TimeoutError" });
     });
 
@@ -165,9 +204,8 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
       const dispatcher = await make(t, long);
       await dispatcher.offer(offer("job1"));
       const held = await claim(dispatcher);
-      const told = new Promise((resolve) => held.signal.addEventListener("abort", resolve));
       assert.equal(await dispatcher.cancel("job1"), "claimed");
-      await told;
+      await aborted(held.signal);
       assert.equal(held.signal.reason, "cancelled");
       assert.equal(await dispatcher.finish(held), true);
     });

@@ -21,15 +21,15 @@ describe("a backup", () => {
     const folder = temporaryFolder(t);
     const service = await openService(t, { folder: join(folder, "data") });
     const done = await service.finished(await submitted(service));
-    await service.pauseQueue();
+    await service.queue.pause();
     const waiting = await submitted(service, { seed: 8 });
     await service.backup(join(folder, "backup.tar"));
     const copy = await openService(t, {
       folder: extracted(join(folder, "backup.tar"), join(folder, "copy")),
     });
     assert.deepEqual(copy.get(done.id), done);
-    assert.deepEqual(await copy.image(done.id), await service.image(done.id));
-    await copy.resumeQueue();
+    assert.deepEqual(await copy.results.image(done.id), await service.results.image(done.id));
+    await copy.queue.resume();
     assert.equal((await copy.finished(waiting)).state, "succeeded");
   });
 
@@ -46,7 +46,7 @@ describe("a backup", () => {
       folder: extracted(join(folder, "backup.tar"), join(folder, "copy")),
     });
     assert.equal(copy.get(id).state, "succeeded");
-    assert.ok((await copy.image(id)).bytes.length > 0);
+    assert.ok((await copy.results.image(id)).bytes.length > 0);
     assert.equal((await copy.finished(running)).state, "succeeded");
   });
 

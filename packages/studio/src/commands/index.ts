@@ -2,6 +2,7 @@
  * A job as commands that repeat it. Pure.
  */
 import type { JobObject, Json, JsonOptions } from "@mflux-depth/server/contract";
+import { lorasOf } from "../options/loras.js";
 import { fileNameOf } from "./file-name.js";
 import { javascript, python, shell } from "./literals.js";
 
@@ -56,6 +57,12 @@ function cliOf(request: JsonOptions, load: JsonOptions, output: string, origin: 
   const fetches = pictures.map(({ file, url }) => `curl --fail --output ${file} ${url}`);
   const flags = Object.entries({ ...request, ...load }).flatMap(([name, value]) => {
     const flag = name.replaceAll("_", "-");
+    // The command line gives scales with the LoRAs.
+    if (name === "lora_scales") return [];
+    if (name === "loras")
+      return lorasOf(value, request.lora_scales).map(
+        ({ source, scale }) => `--lora ${shell(source)} ${scale}`,
+      );
     const picture = pictures.find((other) => other.name === name);
     if (picture) return [`--${flag} ${picture.file}`];
     if (value === true) return [`--${flag}`];

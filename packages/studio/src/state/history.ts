@@ -1,7 +1,7 @@
 /*
  * Everything made so far, newest first, in pages as the filmstrip asks for them.
  */
-import type { JobObject } from "@mflux-depth/server/contract";
+import type { JobObject, JobPage } from "@mflux-depth/server/contract";
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { api } from "./api.js";
 import { attempt } from "./failures.js";
@@ -27,8 +27,11 @@ const deleting = signal<ReadonlySet<string>>(new Set());
 export const isReading = computed(() => reading.value);
 export const hasMore = computed(() => pages.value.cursor !== null);
 
+/** Times and ids are ASCII; comparing them by the rules of a language would take long for thousands of jobs. */
 const newestFirst = (a: JobObject, b: JobObject): number =>
-  b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id);
+  compare(b.created_at, a.created_at) || compare(b.id, a.id);
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** The jobs of the filmstrip. Unless something is searched, jobs that the page heard of are among them at once. */
 export const history = computed<readonly JobObject[]>(() => {
@@ -44,14 +47,27 @@ export const history = computed<readonly JobObject[]>(() => {
   return listed.filter(({ id, created_at }) => ids.has(id) || created_at >= oldest).sort(newestFirst);
 });
 
-const pageSize = { first: 40, most: 200 };
+/** Jobs of the first page, which is waited for, and of those that somebody scrolls to: as many as the server gives. */
+const pageSize = { first: 40, more: 200 };
 /** Answers to earlier questions are dropped. */
 let question = 0;
 
 /** Reads the next page, if there is one and none is being read. */
-export async function readMore(limit = pageSize.first): Promise<void> {
-  const { cursor } = pages.value;
+export async function readMore(): Promise<void> {
+  const { cursor, ids } = pages.value;
   if (reading.value || cursor === null) return;
+  await read(cursor, cursor === undefined ? pageSize.first : pageSize.more, ({ data, next_cursor }) => ({
+    ids: new Set([...ids, ...data.map(({ id }) => id)]),
+    cursor: next_cursor,
+  }));
+}
+
+/** Asks for a page and takes it. @param after the pages with it */
+async function read(
+  cursor: string | undefined,
+  limit: number,
+  after: (page: JobPage) => Pages,
+): Promise<void> {
   reading.value = true;
   const mine = question;
   try {
@@ -64,25 +80,50 @@ export async function readMore(limit = pageSize.first): Promise<void> {
     if (mine !== question) return;
     batch(() => {
       learn(page.data);
-      pages.value = {
-        ids: new Set([...pages.value.ids, ...page.data.map(({ id }) => id)]),
-        cursor: page.next_cursor,
-      };
+      pages.value = after(page);
     });
   } finally {
     if (mine === question) reading.value = false;
   }
 }
 
-/** Forgets the pages and reads as many jobs again, so that the filmstrip stays where it was scrolled to. */
-export async function rereadHistory(): Promise<void> {
-  const limit = Math.min(Math.max(pages.value.ids.size, pageSize.first), pageSize.most);
+/** Forgets the pages and reads the first one of another search. */
+async function searchAnew(): Promise<void> {
   question += 1;
   batch(() => {
     pages.value = nothing;
     reading.value = false;
   });
-  await readMore(limit);
+  await readMore();
+}
+
+/**
+ * Reads the newest jobs again, of which the page may have missed some or the end of some. Older pages stay, so that the
+ * filmstrip stays where it was scrolled to, unless there is a gap to them.
+ */
+export async function rereadHistory(): Promise<void> {
+  if (pages.value.cursor === undefined) return searchAnew();
+  question += 1;
+  const { ids } = pages.value;
+  const limit = Math.min(Math.max(ids.size, pageSize.first), pageSize.more);
+  await read(undefined, limit, (page) => {
+    const listed = new Set(page.data.map(({ id }) => id));
+    const oldest = page.next_cursor === null ? undefined : page.data.at(-1);
+    const known = [...ids].map((id) => jobs.value.get(id)).filter((job) => job !== undefined);
+    const isOlder = (job: JobObject): boolean => oldest !== undefined && newestFirst(oldest, job) < 0;
+    const older = known.filter(isOlder).map(({ id }) => id);
+    // What should be among the newest and is not has been deleted.
+    for (const job of known) if (!listed.has(job.id) && !isOlder(job)) forgetUnlisted(job.id);
+    const isJoined = page.data.some(({ id }) => ids.has(id));
+    return isJoined && older.length > 0
+      ? { ids: new Set([...listed, ...older]), cursor: pages.value.cursor }
+      : { ids: listed, cursor: page.next_cursor };
+  });
+}
+
+/** Forgets a job that the list of all jobs no longer has; a list of some says nothing about others. */
+function forgetUnlisted(id: string): void {
+  if (query.value === "" && !starredOnly.value) forget(id);
 }
 
 /** Reads again whenever the search changes. */
@@ -92,7 +133,7 @@ export function followSearch(): () => void {
     void query.value;
     void starredOnly.value;
     // Following the pages, too, would read them for ever.
-    if (!first) untracked(() => void rereadHistory().catch(() => undefined));
+    if (!first) untracked(() => void searchAnew().catch(() => undefined));
     first = false;
   });
 }

@@ -1,13 +1,8 @@
-import type { JobObject } from "@mflux-depth/server/contract";
-import { useEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { Icon } from "../design/icons.js";
-import { thumbnailOf } from "../state/api.js";
-import { hasMore, history, isReading, query, readMore, removeLater, starredOnly } from "../state/history.js";
-import { isFinished, progressOf } from "../state/jobs.js";
-import { isNew, markOpened } from "../state/news.js";
-import { show, showDraft, shown, showsGrid } from "../state/shown.js";
+import { hasMore, history, isReading, query, starredOnly } from "../state/history.js";
 import { strings } from "../strings.js";
-import { shareOf } from "./progress-text.js";
+import { Film } from "./film.js";
 
 const text = strings.history;
 
@@ -66,102 +61,5 @@ function Search() {
         }}
       />
     </label>
-  );
-}
-
-function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
-  const list = useRef<HTMLUListElement>(null);
-  return (
-    <ul
-      ref={list}
-      class="film"
-      onKeyDown={(event) => {
-        const buttons = [...list.current!.querySelectorAll<HTMLButtonElement>(".frame")];
-        const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
-        const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
-        if (at < 0) return;
-        if (event.key === "Delete") {
-          const job = jobs[at];
-          if (job && isFinished(job)) {
-            if (shown.value?.id === job.id) showDraft("depth");
-            removeLater(job.id);
-          }
-          (buttons[at + 1] ?? buttons[at - 1])?.focus();
-        }
-        if (to === undefined) return;
-        event.preventDefault();
-        buttons[to]?.focus();
-      }}
-    >
-      {jobs.map((job) => (
-        <Frame key={job.id} job={job} />
-      ))}
-      {hasMore.value && <More count={jobs.length} />}
-    </ul>
-  );
-}
-
-/** Reads the next page when it comes into view; the count makes it look again after each page. */
-function More({ count }: { readonly count: number }) {
-  const end = useRef<HTMLLIElement>(null);
-  useEffect(() => {
-    const observer = new IntersectionObserver(
-      ([entry]) => {
-        if (entry?.isIntersecting) void readMore().catch(() => undefined);
-      },
-      { rootMargin: "400px" },
-    );
-    observer.observe(end.current!);
-    return () => observer.disconnect();
-  }, [count]);
-  return (
-    <li ref={end} class="film-more">
-      <span class="spinner" />
-    </li>
-  );
-}
-
-function Frame({ job }: { readonly job: JobObject }) {
-  const words = String(job.request.prompt ?? text.untitled);
-  const isShown = shown.value?.id === job.id;
-  return (
-    <li>
-      <button
-        type="button"
-        class="frame"
-        aria-label={text.name(isNew(job) ? text.isNew : text.states[job.state], words)}
-        aria-current={isShown ? "true" : undefined}
-        title={words}
-        onClick={() => {
-          markOpened(job.id);
-          showsGrid.value = false;
-          show(job.id);
-        }}
-      >
-        <FramePicture job={job} />
-        {job.starred && (
-          <span class="frame-star">
-            <Icon name="star" />
-          </span>
-        )}
-        {isNew(job) && <span class="frame-new">{text.isNew}</span>}
-      </button>
-    </li>
-  );
-}
-
-function FramePicture({ job }: { readonly job: JobObject }) {
-  if (job.image) return <img src={thumbnailOf(job.image, 256)} loading="lazy" alt="" />;
-  if (job.depth && job.kind === "depth") return <img src={job.depth.url} loading="lazy" alt="" />;
-  if (isFinished(job)) return <span class="frame-words">{text.states[job.state]}</span>;
-  const { preview } = progressOf(job.id);
-  const share = shareOf(job);
-  return (
-    <>
-      {preview ? <img src={preview} alt="" /> : <span class="frame-words">{text.states[job.state]}</span>}
-      <span class="bar frame-bar">
-        <div style={{ width: `${100 * (share ?? 0)}%` }} />
-      </span>
-    </>
   );
 }

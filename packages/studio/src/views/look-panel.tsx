@@ -6,8 +6,10 @@ import { capabilities, loadFields, model, models, requestFields } from "../state
 import { draft, setLoadOption, setOption } from "../state/draft.js";
 import type { Field } from "../state/fields.js";
 import { largestSeed, randomSeed } from "../state/generation.js";
+import { offeredLoras } from "../state/loras.js";
 import { resetOptions } from "../state/reuse.js";
 import { strings } from "../strings.js";
+import { LoraField } from "./lora-field.js";
 import { OptionField } from "./option-field.js";
 import { PromptField } from "./prompt-field.js";
 import { SizeField } from "./size-field.js";
@@ -48,7 +50,8 @@ export function LookPanel() {
           {text.more}
         </summary>
         <div class="more-fields">
-          {models.value.length > 1 && <ModelField />}
+          {generators().length > 1 && <ModelField />}
+          {offeredLoras.value.length > 0 && <LoraField />}
           <EstimatorField />
           {folded.map((field) => (
             <OptionField
@@ -177,7 +180,7 @@ const ModelField = () => (
       value={model.value ?? ""}
       onChange={({ currentTarget }) => setLoadOption("model", currentTarget.value)}
     >
-      {models.value.map(({ id, ready }) => (
+      {generators().map(({ id, ready }) => (
         <option key={id} value={id} disabled={!ready}>
           {id}
         </option>
@@ -185,6 +188,9 @@ const ModelField = () => (
     </select>
   </div>
 );
+
+/** What is no LoRA. */
+const generators = () => models.value.filter(({ lora }) => !lora);
 
 /** The depth estimators with their licences; those that this server does not offer cannot be chosen. */
 const EstimatorField = () => (
@@ -221,7 +227,7 @@ const EstimatorField = () => (
 
 /** Models that may bring an estimator. */
 const otherModels = () =>
-  models.value.filter(({ id }) => !capabilities.value?.estimators.some((estimator) => estimator.id === id));
+  generators().filter(({ id }) => !capabilities.value?.estimators.some((estimator) => estimator.id === id));
 
 const estimatorText = ({ id, licence, memory_bytes: bytes, cpu_seconds: seconds }: EstimatorObject): string =>
   text.estimatorFacts(

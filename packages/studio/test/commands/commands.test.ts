@@ -15,8 +15,16 @@ const job = {
     trust_depth: true,
     image_strength: 0.25,
     seed: 7,
+    lora_scales: [0.75, -1],
   },
-  load: { model: "tiny-world", int8: false },
+  load: {
+    model: "tiny-world",
+    int8: false,
+    loras: [
+      { source: "them/night sky", scale: 0.5 },
+      { source: "ink", scale: 1 },
+    ],
+  },
   seed: 7,
   image: null,
 };
@@ -39,6 +47,15 @@ describe("the commands of a job", () => {
     assert.equal(words[words.indexOf("--prompt") + 1], job.request.prompt);
     assert.equal(words[words.indexOf("--image") + 1], "image.png");
     assert.ok(words.includes("--trust-depth") && words.includes("--no-int8"));
+    const lora = words.indexOf("--lora");
+    assert.deepEqual(words.slice(lora, lora + 6), [
+      "--lora",
+      "them/night sky",
+      "0.75",
+      "--lora",
+      "ink",
+      "-1",
+    ]);
     assert.ok(!words.includes("--invert-depth") && !words.includes("--depth-image"));
   });
 

@@ -2,6 +2,7 @@
  * A real server: `mflux-depth serve` with the bundled model and a data folder of its own.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,12 +10,15 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "@mflux-depth/server/contract";
+import Database from "better-sqlite3";
 
 const packages = fileURLToPath(new URL("../../../../", import.meta.url));
 const command = join(packages, "mflux-depth/bin/mflux-depth.js");
 
-interface ServerOptions {
+export interface ServerOptions {
   readonly token?: string;
+  /** Further flags of the command line. */
+  readonly flags?: readonly string[];
 }
 
 export class StudioServer {
@@ -23,12 +27,15 @@ export class StudioServer {
   #process: ChildProcess | null = null;
   #port = 0;
 
-  private constructor(token: string | undefined) {
+  readonly #flags: readonly string[];
+
+  private constructor({ token, flags = [] }: ServerOptions) {
     this.#token = token;
+    this.#flags = flags;
   }
 
-  static async start({ token }: ServerOptions = {}): Promise<StudioServer> {
-    const server = new StudioServer(token);
+  static async start(options: ServerOptions = {}): Promise<StudioServer> {
+    const server = new StudioServer(options);
     await server.#spawn();
     return server;
   }
@@ -43,7 +50,7 @@ export class StudioServer {
       process.execPath,
       [
         ...[command, "serve", "--port", String(this.#port), "--data", this.#folder],
-        ...["--model", "tiny-world", "-q", "none", "--device", "cpu"],
+        ...["--model", "tiny-world", "-q", "none", "--device", "cpu", ...this.#flags],
       ],
       {
         env: { ...environment, HF_HUB_OFFLINE: "1", ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },
@@ -102,6 +109,41 @@ export class StudioServer {
   /** All jobs, newest first. */
   async jobs(): Promise<readonly JobObject[]> {
     return (await this.ask<{ data: JobObject[] }>("/v1/jobs?limit=200")).data;
+  }
+
+  /** Copies the newest job with its image so many times, each with a prompt of its own: history that takes no time to make. */
+  copyNewestJob(count: number, prompt: (index: number) => string): void {
+    const ledger = new Database(join(this.#folder, "ledger.db"));
+    const ids = Array.from({ length: count }, () => randomUUID().replace(/^(.{14})./, "$17"));
+    ledger.function("new_id", (index) => ids[index as number]!);
+    ledger.function("new_prompt", (index) => prompt(index as number));
+    const copied = [
+      ...[
+        "kind",
+        "state",
+        "cancel_requested",
+        "priority",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "attempt",
+      ],
+      ...["step", "steps", "seed", "load", "model", "preview_every", "metadata"],
+    ].join();
+    const files = "name, sha256, mime, width, height, bytes, seed, score";
+    const numbers = `WITH RECURSIVE numbers(number) AS
+      (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < ${count})`;
+    ledger.exec(`
+      BEGIN;
+      CREATE TEMP TABLE newest AS SELECT * FROM jobs ORDER BY arrival DESC LIMIT 1;
+      ${numbers} INSERT INTO jobs (id, created_at, request, search_text, ${copied})
+        SELECT new_id(number), created_at + 1 + number, json_set(request, '$.prompt', new_prompt(number)), new_prompt(number), ${copied}
+        FROM numbers, newest;
+      ${numbers} INSERT INTO artifacts (job_id, ${files})
+        SELECT new_id(number), ${files} FROM numbers, artifacts
+        WHERE job_id = (SELECT id FROM newest);
+      COMMIT;`);
+    ledger.close();
   }
 
   /** Waits until a job has ended. */

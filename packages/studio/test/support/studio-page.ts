@@ -2,12 +2,11 @@
  * The studio as a person has it: pages of a real browser on a real server.
  */
 import { after, before } from "node:test";
+import type { JobObject } from "@mflux-depth/server/contract";
 import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { launchBrowser } from "./browser.js";
-import { StudioServer } from "./server.js";
-
-/** Generating and loading take seconds on a slow machine. */
-const patience = 60_000;
+import { patience } from "./patience.js";
+import { type ServerOptions, StudioServer } from "./server.js";
 
 export interface Fixture {
   readonly server: StudioServer;
@@ -17,13 +16,16 @@ export interface Fixture {
   openTab(page: Page): Promise<Page>;
 }
 
-/** Starts a server and a browser before the tests of a file, and ends them afterwards. */
-export function useStudio({ token }: { readonly token?: string } = {}): Fixture {
+/** Frames without a GPU are slow, so that pages of most tests are small and move nothing that need not move. */
+const everyPage: BrowserContextOptions = { viewport: { width: 1180, height: 740 }, reducedMotion: "reduce" };
+
+/** Starts a server and a browser before the tests of a file, which share them, and ends them afterwards. */
+export function useStudio(options: ServerOptions = {}): Fixture {
   let server: StudioServer;
   let browser: Browser | undefined;
   const errors: Error[] = [];
   before(async () => {
-    server = await StudioServer.start(token ? { token } : {});
+    server = await StudioServer.start(options);
     browser = await launchBrowser();
   });
   after(async () => {
@@ -42,8 +44,7 @@ export function useStudio({ token }: { readonly token?: string } = {}): Fixture 
     get server() {
       return server;
     },
-    open: async (options, url) =>
-      openIn(await browser!.newContext({ viewport: { width: 1280, height: 860 }, ...options }), url),
+    open: async (options, url) => openIn(await browser!.newContext({ ...everyPage, ...options }), url),
     openTab: (page) => openIn(page.context()),
   };
 }
@@ -62,18 +63,55 @@ export async function setSteps(page: Page, steps: number): Promise<void> {
   await field.press("Enter");
 }
 
-export const generateButton = (page: Page): Locator => page.getByRole("button", { name: "Generate" });
-
-/** Generates the image of the draft and waits for it. */
-export async function generate(page: Page): Promise<void> {
-  const before = await page.locator(".frame").count();
-  await generateButton(page).click();
-  await page.locator(".frame").nth(before).waitFor();
-  await finished(page);
+/** Sets the steps and the sides of the next image, so that its job lasts: in the middle of it a page can be slow. */
+export async function makeItLast(page: Page, side: number): Promise<void> {
+  await setSteps(page, 50);
+  await page.getByRole("combobox", { name: "Size" }).selectOption("custom");
+  for (const name of ["Width", "Height"]) {
+    const field = page.getByRole("spinbutton", { name, exact: true });
+    await field.fill(String(side));
+    await field.press("Enter");
+  }
 }
 
-/** Waits for the image of the job on the canvas. */
-export const finished = (page: Page): Promise<void> => page.getByRole("link", { name: "Download" }).waitFor();
+/** The side of an image that nobody waits for. */
+export const endless = 768;
+
+export const generateButton = (page: Page): Locator => page.getByRole("button", { name: "Generate" });
+
+/** Presses Generate. @returns the id of the job, once the server has taken it */
+export async function submit(page: Page): Promise<string> {
+  const answer = page.waitForResponse(
+    (response) =>
+      response.request().method() === "POST" &&
+      new URL(response.url()).pathname === "/v1/jobs" &&
+      response.ok(),
+  );
+  await generateButton(page).click();
+  const { id } = (await (await answer).json()) as JobObject;
+  return id;
+}
+
+/** Generates the image of the draft and waits until the page shows it. */
+export async function generate(page: Page): Promise<void> {
+  await finished(page, await submit(page));
+}
+
+/** Waits for the image of a job on the canvas; of any, unless one is named. */
+export const finished = (page: Page, id = ""): Promise<void> =>
+  page
+    .getByRole("link", { name: "Download" })
+    .and(page.locator(`[href^="/v1/jobs/${id}"]`))
+    .waitFor();
+
+/** Waits until the page says which step the shown job is at. */
+export const inTheMiddle = (page: Page): Promise<void> => page.getByText(/step \d+ of \d+/).waitFor();
+
+/** Cancels the shown job and waits for its end. */
+export async function cancel(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+}
 
 /** Drops a file onto the page, as from the desktop. */
 export async function dropFile(page: Page, name: string, bytes: Buffer, type = "image/png"): Promise<void> {

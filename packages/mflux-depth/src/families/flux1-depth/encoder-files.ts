@@ -3,7 +3,7 @@
  * (llama.cpp: gguf-py/gguf/tensor_mapping.py.)
  */
 import type { Checkpoint } from "../../weights/format.js";
-import { isGguf } from "../../weights/gguf/checkpoint.js";
+import { type BlockOptions, isGguf } from "../../weights/gguf/checkpoint.js";
 import { openSingleFile } from "../../weights/single-file.js";
 import { translated } from "../../weights/translated.js";
 
@@ -22,11 +22,12 @@ const t5Names: readonly (readonly [theirs: RegExp, ours: string])[] = [
 ];
 
 /** Opens CLIP's text encoder in one file. */
-export const openClipFile = (path: string): Checkpoint => openSingleFile(path);
+export const openClipFile = (path: string, options?: BlockOptions): Checkpoint =>
+  openSingleFile(path, options);
 
 /** Opens T5's encoder in one file. */
-export function openT5File(path: string): Checkpoint {
-  const checkpoint = openSingleFile(path);
+export function openT5File(path: string, options?: BlockOptions): Checkpoint {
+  const checkpoint = openSingleFile(path, options);
   if (!isGguf(path)) return checkpoint;
   return translated(checkpoint, (name) => {
     const known = t5Names.find(([theirs]) => theirs.test(name));

@@ -56,7 +56,7 @@ export const singleFile: SingleFile = {
     for (const { name, swapsHalves, parts: layers } of transformerLayers(
       fluxTransformerConfig(config, checkpoint.source),
     ))
-      for (const kind of ["weight", "bias"])
+      for (const kind of ["weight", "scales", "biases", "bias"])
         parts.set(`${name}.${kind}`, {
           parts: layers.map((layer) => ({ name: `${layer.name}.${kind}`, rows: layer.rows })),
           swapsHalves,

@@ -1,17 +1,23 @@
 /*
  * Values of GGUF's blocks, computed in float32 (ggml: ggml-quants.c, dequantize_row_*). The products are in ggml's order, so
- * that every value is equal bit by bit.
+ * that every value is equal bit by bit. Blocks whose values are `scale · integer + bias` in groups of 32 are also matrices in
+ * MLX's affine quantization.
  */
 import {
   add,
   array,
   astype,
+  type Bits,
   bitwiseAnd,
+  bitwiseOr,
+  bitwiseXor,
   concatenate,
   contiguous,
   type DType,
+  leftShift,
   type MxArray,
   multiply,
+  type QuantizedMatrix,
   reshape,
   rightShift,
   slice,
@@ -44,6 +50,9 @@ const mask = (a: MxArray, bits: number): MxArray =>
 const shifted = (a: MxArray, by: number): MxArray =>
   rightShift(a, array(Uint8Array.of(by), { dtype: "uint8", shape: [1] }));
 
+const raised = (a: MxArray, by: number): MxArray =>
+  leftShift(a, array(Uint8Array.of(by), { dtype: "uint8", shape: [1] }));
+
 const lowNibbles = (a: MxArray): MxArray => mask(a, 4);
 const highNibbles = (a: MxArray): MxArray => shifted(a, 4);
 
@@ -58,14 +67,18 @@ const bits = (packed: MxArray): MxArray => {
   return reshape(mask(rightShift(reshape(packed, [-1, 4, 1]), shifts), 1), [-1, 32]);
 };
 
-/** Nibbles with a fifth bit. */
-const fiveBits = (packed: MxArray, fifth: MxArray): MxArray =>
-  add(float(nibbles(packed)), multiply(float(bits(fifth)), 16));
+/** Nibbles with a fifth bit, of uint8 like them. */
+const fiveBits = (nibbles: MxArray, fifth: MxArray): MxArray => bitwiseOr(nibbles, raised(fifth, 4));
 
-const q4_0: Decoder = (b) => multiply(half(b, 0), subtract(float(nibbles(bytes(b, 2, 18))), 8));
-const q4_1: Decoder = (b) => add(multiply(half(b, 0), float(nibbles(bytes(b, 4, 20)))), half(b, 2));
-const q5_0: Decoder = (b) => multiply(half(b, 0), subtract(fiveBits(bytes(b, 6, 22), bytes(b, 2, 6)), 16));
-const q5_1: Decoder = (b) => add(multiply(half(b, 0), fiveBits(bytes(b, 8, 24), bytes(b, 4, 8))), half(b, 2));
+const q4_0Integers = (b: MxArray): MxArray => nibbles(bytes(b, 2, 18));
+const q4_1Integers = (b: MxArray): MxArray => nibbles(bytes(b, 4, 20));
+const q5_0Integers = (b: MxArray): MxArray => fiveBits(nibbles(bytes(b, 6, 22)), bits(bytes(b, 2, 6)));
+const q5_1Integers = (b: MxArray): MxArray => fiveBits(nibbles(bytes(b, 8, 24)), bits(bytes(b, 4, 8)));
+
+const q4_0: Decoder = (b) => multiply(half(b, 0), subtract(float(q4_0Integers(b)), 8));
+const q4_1: Decoder = (b) => add(multiply(half(b, 0), float(q4_1Integers(b))), half(b, 2));
+const q5_0: Decoder = (b) => multiply(half(b, 0), subtract(float(q5_0Integers(b)), 16));
+const q5_1: Decoder = (b) => add(multiply(half(b, 0), float(q5_1Integers(b))), half(b, 2));
 const q8_0: Decoder = (b) => multiply(half(b, 0), float(view(contiguous(bytes(b, 2, 34)), "int8")));
 
 // ---------------------------------------------------------------- blocks of 256
@@ -113,19 +126,24 @@ function sixBits(b: MxArray): { scale: MxArray; least: MxArray } {
 const nibblesBy32 = (packed: MxArray): MxArray =>
   reshape(mask(rightShift(reshape(packed, [-1, 4, 1, 32]), along([0, 4], 4)), 4), [-1, 8, 32]);
 
-const q4_k: Decoder = (b) => {
-  const { scale, least } = sixBits(b);
-  return whole(subtract(multiply(scale, float(nibblesBy32(bytes(b, 16, 144)))), least));
-};
+const q4_kIntegers = (b: MxArray): MxArray => nibblesBy32(bytes(b, 16, 144));
 
-const q5_k: Decoder = (b) => {
-  const { scale, least } = sixBits(b);
+const q5_kIntegers = (b: MxArray): MxArray => {
   const fifth = mask(
     rightShift(reshape(bytes(b, 16, 48), [-1, 1, 32]), along([0, 1, 2, 3, 4, 5, 6, 7], 3)),
     1,
   );
-  const values = add(float(nibblesBy32(bytes(b, 48, 176))), multiply(float(fifth), 16));
-  return whole(subtract(multiply(scale, values), least));
+  return fiveBits(nibblesBy32(bytes(b, 48, 176)), fifth);
+};
+
+const q4_k: Decoder = (b) => {
+  const { scale, least } = sixBits(b);
+  return whole(subtract(multiply(scale, float(q4_kIntegers(b))), least));
+};
+
+const q5_k: Decoder = (b) => {
+  const { scale, least } = sixBits(b);
+  return whole(subtract(multiply(scale, float(q5_kIntegers(b))), least));
 };
 
 const q6_k: Decoder = (b) => {
@@ -168,4 +186,99 @@ export function ggufValues(
   const dtype = plain[type.name];
   if (dtype) return reshape(view(stored, dtype), shape);
   return reshape(decoders[type.name]!(reshape(stored, [-1, type.bytes])), shape);
+}
+
+// ---------------------------------------------------------------- as affine quantization
+
+/** Values in a group of the blocks that can be kept. */
+export const keptGroupSize = 32;
+
+/** A type of blocks as `scale · integer + bias`. */
+interface Affine {
+  readonly bits: Bits;
+  /** The integers, uint8, in the order of the values. */
+  readonly integers: (blocks: MxArray) => MxArray;
+  /** One of each for a group, in float32. */
+  readonly scale: (blocks: MxArray) => MxArray;
+  readonly bias: (blocks: MxArray) => MxArray;
+}
+
+const first = (b: MxArray): MxArray => half(b, 0);
+const second = (b: MxArray): MxArray => half(b, 2);
+
+const affine: Readonly<Record<string, Affine>> = {
+  Q4_0: { bits: 4, integers: q4_0Integers, scale: first, bias: (b) => multiply(first(b), -8) },
+  Q4_1: { bits: 4, integers: q4_1Integers, scale: first, bias: second },
+  Q5_0: { bits: 5, integers: q5_0Integers, scale: first, bias: (b) => multiply(first(b), -16) },
+  Q5_1: { bits: 5, integers: q5_1Integers, scale: first, bias: second },
+  Q8_0: {
+    bits: 8,
+    // From -128 … 127 to 0 … 255.
+    integers: (b) => bitwiseXor(bytes(b, 2, 34), array(Uint8Array.of(128), { dtype: "uint8", shape: [1] })),
+    scale: first,
+    bias: (b) => multiply(first(b), -128),
+  },
+  Q4_K: {
+    bits: 4,
+    integers: q4_kIntegers,
+    scale: (b) => sixBits(b).scale,
+    bias: (b) => multiply(sixBits(b).least, -1),
+  },
+  Q5_K: {
+    bits: 5,
+    integers: q5_kIntegers,
+    scale: (b) => sixBits(b).scale,
+    bias: (b) => multiply(sixBits(b).least, -1),
+  },
+};
+
+/** Whether MLX's affine quantization can hold a type of blocks. */
+export const isAffine = (type: string): boolean => type in affine;
+
+/**
+ * A matrix of blocks in MLX's affine quantization, in groups of 32, lazily. Its values are those of {@link ggufValues}, to the
+ * bit where a block is one group; the scales and biases of Q4_K and Q5_K are products, and rounded to float16.
+ * @param stored its bytes, `[bytes]` uint8.
+ */
+export function ggufMatrix(
+  stored: MxArray,
+  type: { readonly name: string; readonly bytes: number },
+  [rows, columns]: readonly [rows: number, columns: number],
+): QuantizedMatrix {
+  const { bits, integers, scale, bias } = affine[type.name]!;
+  const blocks = reshape(stored, [-1, type.bytes]);
+  const perGroup = (values: MxArray): MxArray =>
+    reshape(astype(values, "float16"), [rows, columns / keptGroupSize]);
+  return {
+    weight: reshape(view(packed(integers(blocks), bits), "uint32"), [rows, (columns * bits) / 32]),
+    scales: perGroup(scale(blocks)),
+    biases: perGroup(bias(blocks)),
+  };
+}
+
+/** Packs integers as MLX does, the lowest bit first: any shape → `[words, 4]` uint8. */
+function packed(integers: MxArray, bits: Bits): MxArray {
+  if (bits === 8) return reshape(contiguous(integers), [-1, 4]);
+  if (bits === 4) {
+    const [low, high] = splitLast(integers, 2);
+    return reshape(bitwiseOr(low!, raised(high!, 4)), [-1, 4]);
+  }
+  const [a, b, c, d, e, f, g, h] = splitLast(integers, 8) as [
+    ...[MxArray, MxArray, MxArray, MxArray, MxArray, MxArray, MxArray, MxArray],
+  ];
+  const joined = (...parts: MxArray[]): MxArray => parts.reduce(bitwiseOr);
+  const bytesOfEight = [
+    joined(a, raised(b, 5)),
+    joined(shifted(b, 3), raised(c, 2), raised(d, 7)),
+    joined(shifted(d, 1), raised(e, 4)),
+    joined(shifted(e, 4), raised(f, 1), raised(g, 6)),
+    joined(shifted(g, 2), raised(h, 3)),
+  ];
+  return reshape(concatenate(bytesOfEight, 1), [-1, 4]);
+}
+
+/** Neighbours apart: any shape → `count` arrays `[…, 1]`, of every count-th value. */
+function splitLast(values: MxArray, count: number): MxArray[] {
+  const neighbours = reshape(values, [-1, count]);
+  return Array.from({ length: count }, (_, i) => slice(neighbours, [null, [i, i + 1]]));
 }

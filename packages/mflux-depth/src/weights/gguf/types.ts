@@ -8,25 +8,32 @@ export interface GgufType {
   readonly values: number;
   /** Bytes of a block. */
   readonly bytes: number;
+  /** Bits of a value, without its share of the scales. */
+  readonly bits: number;
 }
 
-const type = (name: string, values: number, bytes: number): GgufType => ({ name, values, bytes });
+const type = (name: string, values: number, bytes: number, bits: number): GgufType => ({
+  name,
+  values,
+  bytes,
+  bits,
+});
 
 /** The types that are read, by their number in the file. */
 export const ggufTypes: ReadonlyMap<number, GgufType> = new Map([
-  [0, type("F32", 1, 4)],
-  [1, type("F16", 1, 2)],
-  [2, type("Q4_0", 32, 18)],
-  [3, type("Q4_1", 32, 20)],
-  [6, type("Q5_0", 32, 22)],
-  [7, type("Q5_1", 32, 24)],
-  [8, type("Q8_0", 32, 34)],
-  [10, type("Q2_K", 256, 84)],
-  [11, type("Q3_K", 256, 110)],
-  [12, type("Q4_K", 256, 144)],
-  [13, type("Q5_K", 256, 176)],
-  [14, type("Q6_K", 256, 210)],
-  [30, type("BF16", 1, 2)],
+  [0, type("F32", 1, 4, 32)],
+  [1, type("F16", 1, 2, 16)],
+  [2, type("Q4_0", 32, 18, 4)],
+  [3, type("Q4_1", 32, 20, 4)],
+  [6, type("Q5_0", 32, 22, 5)],
+  [7, type("Q5_1", 32, 24, 5)],
+  [8, type("Q8_0", 32, 34, 8)],
+  [10, type("Q2_K", 256, 84, 2)],
+  [11, type("Q3_K", 256, 110, 3)],
+  [12, type("Q4_K", 256, 144, 4)],
+  [13, type("Q5_K", 256, 176, 5)],
+  [14, type("Q6_K", 256, 210, 6)],
+  [30, type("BF16", 1, 2, 16)],
 ]);
 
 /** Types that exist and are not read, for messages. */

@@ -66,6 +66,31 @@ describe("a transformer in one file has the tensors and the output of diffusers'
       assert.ok(error < 2e-5, `relative error ${error}`);
     });
 
+  for (const [name, quantize] of [
+    ["q8_0", 8],
+    ["q5_1", 5],
+    ["q5_0", 8],
+    ["q4_1", 4],
+    ["q4_0", 6],
+  ] as const)
+    test(`GGUF, ${name}, its blocks kept with ${quantize} bits`, async () => {
+      const model = await openOneFile(oneFile(`${name}.gguf`), { quantize });
+      const found = await oneFileOutput(model, expectedOf.models[name]!);
+      const error = relativeError(found, values(expectedTensor(`${name}.output`)));
+      assert.ok(error < 2e-5, `relative error ${error}`);
+    });
+
+  test("GGUF, Q4_K and Q5_K kept with rounded scales, and the other types quantized", async () => {
+    const exact = values(expectedTensor("k-types.output"));
+    const errorAt = async (quantize: 5 | 8): Promise<number> => {
+      const model = await openOneFile(oneFile("k-types.gguf"), { quantize });
+      return relativeError(await oneFileOutput(model, expectedOf.models["k-types"]!), exact);
+    };
+    const [fine, coarse] = [await errorAt(8), await errorAt(5)];
+    assert.ok(fine > 1e-5 && fine < 5e-3, `relative error ${fine}`);
+    assert.ok(coarse < 5e-2, `relative error ${coarse}`);
+  });
+
   for (const prefix of ["model.diffusion_model.", "diffusion_model.", "transformer."])
     test(`with the prefix ${prefix}, next to other networks`, async () => {
       const path = await changed("bfl", (key, tensor) => [
@@ -125,6 +150,8 @@ describe("a generation with a transformer in one file", () => {
     ["k-types.gguf", 4],
     ["k-types.gguf", "none"],
     ["q4_0.gguf", 8],
+    ["q8_0.gguf", 4],
+    ["q8_0.gguf", 8],
     ["fp8-scaled.safetensors", 4],
   ] as const)
     test(`takes no more memory to load than planned: ${name} at ${quantize}`, async () => {

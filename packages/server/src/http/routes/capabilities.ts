@@ -24,9 +24,9 @@ export function capabilityRoutes(app: FastifyInstance, { service, maxQueue }: Co
       version: serverVersion,
       kinds: requestSchemas,
       load: loadSchema,
-      defaults: service.defaultLoad(),
-      estimators: await service.estimators(),
-      device: service.workers()[0]?.device ?? "none",
+      defaults: service.catalogue.defaultLoad(),
+      estimators: await service.catalogue.estimators(),
+      device: service.workers.list()[0]?.device ?? "none",
       memory: memory(),
       limits: {
         picture_bytes: limits.pictureBytes,

@@ -48,7 +48,7 @@ export function depthRoutes(app: FastifyInstance, { service }: Context): void {
         if (raw && format !== "npy")
           throw invalidValue("raw", "raw gives the estimator's own values, which need format=npy.");
         const connected = whileConnected(reply);
-        const { map, inverse } = await service.depth(await photoOf(request), adjustments, connected);
+        const { map, inverse } = await service.atOnce.depth(await photoOf(request), adjustments, connected);
         return raw ? sendArray(reply, inverse) : sendMap(reply, map, format);
       },
     );

@@ -223,7 +223,8 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
         response: pictures,
       },
     },
-    async ({ params, query: wanted }, reply) => sendPicture(reply, await service.image(params.id), wanted),
+    async ({ params, query: wanted }, reply) =>
+      sendPicture(reply, await service.results.image(params.id), wanted),
   );
 
   app.get<{ Params: { id: string; number: number }; Querystring: PictureQuery }>(
@@ -243,7 +244,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
       },
     },
     async ({ params, query: wanted }, reply) =>
-      sendPicture(reply, await service.image(params.id, params.number), wanted),
+      sendPicture(reply, await service.results.image(params.id, params.number), wanted),
   );
 
   app.get<{ Params: { id: string; step: number } }>(
@@ -263,7 +264,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
       },
     },
     async ({ params }, reply) => {
-      const { bytes, mime } = service.preview(params.id, params.step);
+      const { bytes, mime } = service.results.preview(params.id, params.step);
       return reply.type(mime).header("cache-control", "private, no-store").send(Buffer.from(bytes));
     },
   );
@@ -280,7 +281,8 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
         response: answers({ 200: file("The map", "image/png", "application/octet-stream") }),
       },
     },
-    async ({ params, query: { format } }, reply) => sendMap(reply, await service.depthMap(params.id), format),
+    async ({ params, query: { format } }, reply) =>
+      sendMap(reply, await service.results.depthMap(params.id), format),
   );
 }
 

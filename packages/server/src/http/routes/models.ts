@@ -16,7 +16,7 @@ export function modelRoutes(app: FastifyInstance, { service }: Context): void {
         response: answers({ 200: json("The models", "Models") }),
       },
     },
-    async () => ({ object: "list", data: await service.models() }),
+    async () => ({ object: "list", data: await service.catalogue.models() }),
   );
 
   // Names of models contain slashes.
@@ -32,6 +32,6 @@ export function modelRoutes(app: FastifyInstance, { service }: Context): void {
         response: answers({ 200: json("The model", "Model") }),
       },
     },
-    async ({ params }) => service.model(params["*"]),
+    async ({ params }) => service.catalogue.model(params["*"]),
   );
 }

@@ -25,7 +25,7 @@ export function planRoutes(app: FastifyInstance, { service }: Context): void {
     async (request, reply) => {
       const connected = whileConnected(reply);
       const { body } = await submissionOf(request.body, request, service);
-      return service.plan(body, connected);
+      return service.atOnce.plan(body, connected);
     },
   );
 }

@@ -12,11 +12,13 @@ export function queueRoutes(app: FastifyInstance, { service }: Context): void {
     querystring: query(),
     response: answers({ 200: json("The queue", "Queue") }),
   });
-  app.get("/v1/queue", { schema: schema("The state of the queue", "getQueue") }, async () => service.queue());
+  app.get("/v1/queue", { schema: schema("The state of the queue", "getQueue") }, async () =>
+    service.queue.state(),
+  );
   app.post("/v1/queue/pause", { schema: schema("Start no more jobs", "pauseQueue") }, async () =>
-    service.pauseQueue(),
+    service.queue.pause(),
   );
   app.post("/v1/queue/resume", { schema: schema("Start jobs again", "resumeQueue") }, async () =>
-    service.resumeQueue(),
+    service.queue.resume(),
   );
 }

@@ -57,7 +57,10 @@ export function serverRoutes(app: FastifyInstance, { service, metrics, stopping 
       },
     },
     async (_request, reply) => {
-      for (const [state, count] of Object.entries(service.counts())) metrics.jobs.set({ state }, count);
+      metrics.setJobs(service.queue.counts());
+      metrics.setWorkers(service.workers.list());
+      const redis = await service.queue.redis();
+      if (redis) metrics.setRedis(redis);
       return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
     },
   );

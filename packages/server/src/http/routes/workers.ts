@@ -16,7 +16,7 @@ export function workerRoutes(app: FastifyInstance, { service }: Context): void {
         response: answers({ 200: json("The workers", "Workers") }),
       },
     },
-    async () => ({ data: service.workers() }),
+    async () => ({ data: service.workers.list() }),
   );
 
   const change = (summary: string, operationId: string): object => ({
@@ -30,11 +30,11 @@ export function workerRoutes(app: FastifyInstance, { service }: Context): void {
   app.post<{ Params: { id: string } }>(
     "/v1/workers/:id/drain",
     { schema: change("Let a worker finish its job and take no more", "drainWorker") },
-    async ({ params }) => service.drain(params.id),
+    async ({ params }) => service.workers.drain(params.id),
   );
   app.post<{ Params: { id: string } }>(
     "/v1/workers/:id/resume",
     { schema: change("Let a worker take jobs again", "resumeWorker") },
-    async ({ params }) => service.resume(params.id),
+    async ({ params }) => service.workers.resume(params.id),
   );
 }

@@ -135,7 +135,7 @@ test("a second finger turns a stroke into a pinch that paints nothing", async ()
   assert.equal(await page.evaluate(() => window.studio.shown.depth!.canUndo), false);
 });
 
-test("strokes on a megapixel are painted and counted within a frame", async () => {
+test("a movement on a megapixel is painted and counted in less time than three looks at the map take", async () => {
   const page = await canvas.open();
   await page.evaluate(() => {
     const depth = window.studio.painting(
@@ -146,7 +146,7 @@ test("strokes on a megapixel are painted and counted within a frame", async () =
     window.studio.show({ depth, view: "depth" });
   });
   await drawn(page);
-  const times = await page.evaluate(() => {
+  const { times, look } = await page.evaluate(() => {
     const painting = window.studio.shown.depth!;
     const fastest = (work: (i: number) => void): number => {
       const times = Array.from({ length: 25 }, (_, i) => {
@@ -156,7 +156,13 @@ test("strokes on a megapixel are painted and counted within a frame", async () =
       });
       return Math.min(...times);
     };
-    return (["raise", "lower", "smooth", "set"] as const).map((tool) => {
+    const { values } = painting.field;
+    let sum = 0;
+    const look = fastest(() => {
+      for (let i = 0; i < values.length; i++) sum += values[i]!;
+    });
+    if (Number.isNaN(sum)) throw new RangeError("the map has values");
+    const times = (["raise", "lower", "smooth", "set"] as const).map((tool) => {
       const brush = { tool, size: 300, hardness: 0.3, strength: 0.5, value: 0.5 };
       painting.begin(brush, { x: 200, y: 200, pressure: 1 });
       const time = fastest((i) => {
@@ -166,8 +172,9 @@ test("strokes on a megapixel are painted and counted within a frame", async () =
       painting.end();
       return time;
     });
+    return { times, look };
   });
-  // Half a frame of 60 a second, so that drawing has the other half. Other processes slow some movements down, so the
-  // fastest counts.
-  for (const time of times) assert.ok(time < 8, `${times.join(" ")} ms`);
+  // Whatever the machine. A movement takes about half a look, on a usual machine a part of a frame. Other processes slow
+  // some movements down, so the fastest counts.
+  for (const time of times) assert.ok(time < 3 * look, `${times.join(" ")} ms; a look takes ${look} ms`);
 });

@@ -7,8 +7,9 @@ import { fileURLToPath } from "node:url";
 import preact from "@preact/preset-vite";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import sharp from "sharp";
-import { createServer, type ViteDevServer } from "vite";
+import { build } from "vite";
 import { launchBrowser } from "../../support/browser.js";
+import { patience } from "../../support/patience.js";
 
 const repository = fileURLToPath(new URL("../../../../../../", import.meta.url));
 const studio = `${repository}packages/studio`;
@@ -27,26 +28,19 @@ export interface CanvasFixture {
   open(options?: BrowserContextOptions): Promise<Page>;
 }
 
-/** Serves the page and starts a browser before the tests of a file, and ends both afterwards. */
+/** Where pages find the canvas: an address that browsers trust, and that only tests answer. */
+const address = "http://localhost/";
+
+/** Builds the page and starts a browser before the tests of a file, and ends it afterwards. */
 export function useCanvas(): CanvasFixture {
-  let server: ViteDevServer;
+  let files: ReadonlyMap<string, Uint8Array | string>;
   let browser: Browser;
   const errors: Error[] = [];
   before(async () => {
-    server = await createServer({
-      configFile: false,
-      root: `${studio}/test/canvas/page`,
-      cacheDir: `${studio}/dist/vite`,
-      server: { port: 0, host: "127.0.0.1", fs: { allow: [repository] }, hmr: false, watch: null },
-      logLevel: "error",
-      plugins: [preact()],
-    });
-    await server.listen();
-    browser = await launchBrowser();
+    [files, browser] = await Promise.all([buildPage(), launchBrowser()]);
   });
   after(async () => {
     await browser?.close();
-    await server?.close();
     if (errors.length > 0) throw new AggregateError(errors, "pages threw errors");
   });
   return {
@@ -58,14 +52,45 @@ export function useCanvas(): CanvasFixture {
         colorScheme: "dark",
         ...options,
       });
+      await context.route(`${address}**`, (route) => {
+        const name = new URL(route.request().url()).pathname.slice(1) || "index.html";
+        const body = files.get(name);
+        if (body === undefined) return route.fulfill({ status: 404 });
+        return route.fulfill({ body: Buffer.from(body), contentType: typeOf(name) });
+      });
       const page = await context.newPage();
+      page.setDefaultTimeout(patience);
       page.on("pageerror", (error) => errors.push(error));
-      await page.goto(server.resolvedUrls!.local[0]!);
+      await page.goto(address);
       await page.waitForFunction(() => "studio" in window);
       return page;
     },
   };
 }
+
+/** The files of the page, by their names. */
+async function buildPage(): Promise<Map<string, Uint8Array | string>> {
+  const built = await build({
+    configFile: false,
+    root: `${studio}/test/canvas/page`,
+    logLevel: "error",
+    plugins: [preact()],
+    build: { write: false, minify: false, modulePreload: false },
+  });
+  if (Array.isArray(built) || !("output" in built)) throw new TypeError("one build has one output");
+  return new Map(
+    built.output.map((file) => [file.fileName, file.type === "chunk" ? file.code : file.source]),
+  );
+}
+
+const types: Readonly<Record<string, string>> = {
+  html: "text/html",
+  js: "text/javascript",
+  css: "text/css",
+};
+
+const typeOf = (name: string): string =>
+  types[name.slice(name.lastIndexOf(".") + 1)] ?? "application/octet-stream";
 
 /** Waits until what was asked for has been drawn: drawing takes place in the frame after, overlays in the one after that. */
 export const drawn = (page: Page): Promise<void> =>

@@ -1,0 +1,243 @@
+/*
+ * An API, a Redis and workers as processes on this machine.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { median, type Row } from "./measure.js";
+import { BenchRedis } from "./redis.js";
+import { call, depthMap, residentBytes, type Server, start, stop } from "./serve.js";
+import type { StubSettings } from "./stub-workers.js";
+
+const token = "token-of-all-workers";
+const round = (value: number): number => Math.round(value * 100) / 100;
+
+/** An API with an empty ledger, and the Redis of its workers. */
+class BenchFleet {
+  readonly api: Server;
+  readonly redis: BenchRedis;
+  readonly folder: string;
+  readonly #workers: Server[] = [];
+  #picture = "";
+
+  private constructor(api: Server, redis: BenchRedis, folder: string) {
+    this.api = api;
+    this.redis = redis;
+    this.folder = folder;
+  }
+
+  static async start(): Promise<BenchFleet> {
+    const folder = mkdtempSync(join(tmpdir(), "mflux-depth-bench-"));
+    const tokens = join(folder, "tokens");
+    writeFileSync(tokens, `bench ${token}\n`);
+    const redis = await BenchRedis.start();
+    const flags = ["--role", "api", "--redis", redis.url, "--worker-token-file", tokens];
+    const api = await start({ data: join(folder, "api"), flags: [...flags, "--max-queue", "100000"] });
+    return new BenchFleet(api, redis, folder);
+  }
+
+  get ledger(): string {
+    return join(this.folder, "api", "ledger.db");
+  }
+
+  /** Starts a worker with a real engine, which computes with one thread. */
+  async worker(): Promise<void> {
+    const data = join(this.folder, `worker${this.#workers.length}`);
+    const flags = [
+      "--role",
+      "worker",
+      "--redis",
+      this.redis.url,
+      "--api",
+      this.api.printed,
+      "--threads",
+      "1",
+    ];
+    this.#workers.push(await start({ data, flags, env: { MFLUX_DEPTH_WORKER_TOKEN: token } }));
+  }
+
+  /** Submits jobs, eight at a time. */
+  async submit(count: number, request: object): Promise<void> {
+    this.#picture ||= (
+      await call<{ request: { depth_image: { blob: string } } }>(this.api, "POST", "/v1/jobs", {
+        kind: "generate",
+        request: { ...request, depth_image: { base64: depthMap.toString("base64") } },
+      })
+    ).request.depth_image.blob;
+    const body = { kind: "generate", request: { ...request, depth_image: { blob: this.#picture } } };
+    let left = count;
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        while (left-- > 0) await call(this.api, "POST", "/v1/jobs", body);
+      }),
+    );
+  }
+
+  async counts(): Promise<{ readonly queued: number; readonly succeeded: number }> {
+    const text = await call<string>(this.api, "GET", "/metrics");
+    const count = (state: string): number =>
+      Number(new RegExp(`^mflux_depth_jobs\\{state="${state}"\\} (\\d+)`, "m").exec(text)![1]);
+    return { queued: count("queued"), succeeded: count("succeeded") };
+  }
+
+  /** Waits until so many jobs have succeeded. */
+  async succeeded(count: number): Promise<void> {
+    while ((await this.counts()).succeeded < count) await sleep(50);
+  }
+
+  async stop(): Promise<void> {
+    for (const server of [...this.#workers, this.api]) await stop(server, "SIGKILL");
+    await this.redis.stop();
+    rmSync(this.folder, { recursive: true });
+  }
+}
+
+const small = { prompt: "a red cube", width: 128, height: 128, steps: 8, seed: 7 };
+
+/** How many jobs a minute workers finish that have a model each. Ideal is as many times that of one as there are cores. */
+async function throughput(): Promise<Row[]> {
+  const rows: Row[] = [];
+  let one = 0;
+  for (const workers of [1, 2, 4]) {
+    const fleet = await BenchFleet.start();
+    try {
+      for (let n = 0; n < workers; n++) await fleet.worker();
+      // Loads the models.
+      await fleet.submit(4 * workers, small);
+      await fleet.succeeded(4 * workers);
+      const before = (await fleet.counts()).succeeded;
+      const began = performance.now();
+      await fleet.submit(20 * workers, small);
+      await fleet.succeeded(before + 20 * workers);
+      const perMinute = (60_000 * 20 * workers) / (performance.now() - began);
+      if (workers === 1) one = perMinute;
+      const ideal = one * Math.min(workers, availableParallelism());
+      rows.push({
+        name: `${workers} workers, ${small.width}×${small.height}, ${small.steps} steps`,
+        "jobs/min": Math.round(perMinute),
+        "ideal jobs/min": Math.round(ideal),
+        "of ideal": `${Math.round((100 * perMinute) / ideal)} %`,
+      });
+    } finally {
+      await fleet.stop();
+    }
+  }
+  return rows;
+}
+
+/** What the API's process and the ledger take with many jobs that wait. */
+async function growth(most: number): Promise<Row[]> {
+  const rows: Row[] = [];
+  const fleet = await BenchFleet.start();
+  try {
+    for (const count of [most / 100, most / 10, most / 2, most]) {
+      const { queued } = await fleet.counts();
+      const began = performance.now();
+      await fleet.submit(count - queued, small);
+      const seconds = (performance.now() - began) / 1000;
+      rows.push({
+        name: `${count} jobs wait`,
+        "API MB": Math.round(residentBytes(fleet.api.child) / 1e6),
+        "ledger MB": Math.round(statSync(fleet.ledger).size / 1e6),
+        "Redis MB": Math.round(fleet.redis.residentBytes / 1e6),
+        "submitted/s": Math.round((count - queued) / seconds),
+      });
+    }
+    const began = performance.now();
+    await fleet.redis.flush();
+    const waiting = async (): Promise<number> => {
+      const text = await call<string>(fleet.api, "GET", "/metrics");
+      return Number(/^mflux_depth_redis_waiting_jobs (\d+)/m.exec(text)?.[1]);
+    };
+    while ((await waiting()) < most) await sleep(100);
+    rows.push({ name: `FLUSHALL: ${most} offered again`, s: round((performance.now() - began) / 1000) });
+  } finally {
+    await fleet.stop();
+  }
+  return rows;
+}
+
+/** Processor seconds that a process has taken. */
+function processorSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+const stubProgram = fileURLToPath(new URL("stub-workers.js", import.meta.url));
+const stepsOfStub = 20;
+
+/** Many workers that need no processor for their jobs: what they ask of the API and of Redis. */
+async function simulation(count: number, stepMs: number): Promise<Row> {
+  const processes = 2;
+  const fleet = await BenchFleet.start();
+  const children: ChildProcess[] = [];
+  try {
+    await call(fleet.api, "POST", "/v1/queue/pause");
+    await fleet.submit(3 * count, { ...small, steps: stepsOfStub });
+    for (let at = 0; at < processes; at++) {
+      const settings: StubSettings = {
+        ...{ api: fleet.api.printed, redis: fleet.redis.url, token },
+        ...{ first: (at * count) / processes, count: count / processes, steps: stepsOfStub, stepMs },
+      };
+      const child = spawn(process.execPath, [stubProgram, JSON.stringify(settings)], {
+        stdio: ["pipe", "pipe", "inherit"],
+      });
+      children.push(child);
+      await once(createInterface(child.stdout!), "line");
+    }
+    const resumed = performance.now();
+    await call(fleet.api, "POST", "/v1/queue/resume");
+    while ((await fleet.counts()).queued > 2 * count) await sleep(50);
+    const allBusy = (performance.now() - resumed) / 1000;
+    // From the middle of the first jobs, when all are at another step, to when workers run out of jobs.
+    await fleet.succeeded(count / 2);
+    const pids = [fleet.api.child.pid!, fleet.redis.pid];
+    const before = { counts: await fleet.counts(), processor: pids.map(processorSeconds) };
+    const began = performance.now();
+    const answers: number[] = [];
+    while ((await fleet.counts()).succeeded < 2 * count) {
+      const asked = performance.now();
+      await call(fleet.api, "GET", "/v1/queue");
+      answers.push(performance.now() - asked);
+      await sleep(200);
+    }
+    const seconds = (performance.now() - began) / 1000;
+    const finished = (await fleet.counts()).succeeded - before.counts.succeeded;
+    const [api, redis] = pids.map((pid, at) => (processorSeconds(pid) - before.processor[at]!) / seconds);
+    return {
+      name: `${count} workers, a step of ${stepMs / 1000} s`,
+      "all busy after s": round(allBusy),
+      "jobs/s": round(finished / seconds),
+      "ideal jobs/s": round((1000 * count) / (stepMs * stepsOfStub)),
+      "API cores": round(api!),
+      "Redis cores": round(redis!),
+      "API MB": Math.round(residentBytes(fleet.api.child) / 1e6),
+      "GET /v1/queue ms": round(median(answers)),
+    };
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    await fleet.stop();
+  }
+}
+
+export const benchThroughput = throughput;
+export const benchGrowth = (): Promise<Row[]> => growth(100_000);
+
+export async function benchSimulation(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [count, stepMs] of [
+    [100, 1000],
+    [300, 1000],
+    [1000, 4000],
+    [1000, 1000],
+  ] as const)
+    rows.push(await simulation(count, stepMs));
+  return rows;
+}

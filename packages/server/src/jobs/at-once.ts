@@ -1,0 +1,102 @@
+import type { Engine } from "mflux-depth/engine";
+import type { JobBody, PlanObject } from "../contract/index.js";
+import type { Ledger } from "../ledger/ledger.js";
+import { mapOf } from "../requests/depth-job.js";
+import { engineJobOf, engineLoadOf } from "../requests/engine-job.js";
+import { requireEstimators } from "../requests/estimators.js";
+import { serviceErrorOf } from "../requests/failure.js";
+import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
+import { type Defaults, type ResolvedBody, resolveBody, resolveLoad } from "../requests/resolve.js";
+import { workloadOf } from "../work/workload.js";
+import { requireBlobs } from "./blob-check.js";
+import type { FloatMap } from "./results.js";
+
+/** How a depth map is adjusted; percentiles are of the map before it is resized. */
+export interface DepthAdjustments {
+  readonly near?: number | undefined;
+  readonly far?: number | undefined;
+  readonly gamma?: number | undefined;
+  readonly invert?: boolean | undefined;
+}
+
+/** A depth map of a photo, and the values it was made from. */
+export interface DepthAtOnce {
+  readonly map: FloatMap;
+  /** The estimator's own values: inverse depth, at its own size. */
+  readonly inverse: FloatMap;
+}
+
+export interface AtOnceTools {
+  readonly engine: Engine;
+  readonly ledger: Ledger;
+  readonly defaults: Defaults;
+  /** Hugging Face's variables. */
+  readonly env: NodeJS.ProcessEnv | undefined;
+}
+
+/** What is answered without a job, on this machine. */
+export class AtOnce {
+  readonly #engine: Engine;
+  readonly #ledger: Ledger;
+  readonly #defaults: Defaults;
+  readonly #env: NodeJS.ProcessEnv | undefined;
+
+  constructor({ engine, ledger, defaults, env }: AtOnceTools) {
+    this.#engine = engine;
+    this.#ledger = ledger;
+    this.#defaults = defaults;
+    this.#env = env;
+  }
+
+  /**
+   * Estimates depth without a job, and without waiting for a running generation.
+   * @param picture the bytes of a photo's file.
+   * @throws {ServiceError} `invalid_image`, `insufficient_memory`, or the code of an adjustment.
+   */
+  async depth(
+    picture: Uint8Array,
+    adjustments: DepthAdjustments,
+    signal?: AbortSignal,
+  ): Promise<DepthAtOnce> {
+    try {
+      const given = resolveLoad({}, this.#defaults);
+      requireEstimators(
+        { kind: "depth", request: { image: "given" }, load: given },
+        this.#defaults,
+        this.#env,
+      );
+      const load = engineLoadOf(given, this.#defaults);
+      const job = { load, photo: picture, adjustments, encode: "npy" } as const;
+      const result = await this.#engine.estimateDepth(job, signal && { signal });
+      return { map: mapOf(result), inverse: result.inverse };
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw serviceErrorOf(error, null);
+    }
+  }
+
+  /**
+   * What a job would need. Starts nothing.
+   * @throws {ServiceError} as a job that is submitted, and for a model that is not on this machine.
+   */
+  async plan(body: JobBody, signal?: AbortSignal): Promise<PlanObject> {
+    const resolved = resolveBody(body, this.#defaults);
+    requireBlobs(resolved.blobs, this.#ledger);
+    const { kind } = resolved;
+    try {
+      // The plan depends on pictures only by their presence.
+      const job = await engineJobOf(resolved, this.#defaults, async () => new Uint8Array(1));
+      const request = kind === "depth" ? { image: job.request.image, prompt: "depth" } : job.request;
+      const plan = await this.#engine.planJob({ ...job, request }, signal && { signal });
+      return planObjectOf(kind === "depth" ? depthPartOf(plan) : plan, this.#estimatedSeconds(resolved));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw serviceErrorOf(error);
+    }
+  }
+
+  #estimatedSeconds(body: ResolvedBody): number | null {
+    const duration = this.#ledger.durations.find(workloadOf(body));
+    return duration && duration.otherSeconds + (body.steps ?? 0) * duration.stepSeconds;
+  }
+}

@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { JobObject } from "../../src/contract/index.js";
+import { Fleet, until } from "../support/fleet.js";
+import { hashOfPixels } from "../support/png.js";
+import { withoutRedis } from "../support/redis.js";
+import { TestServer } from "../support/server.js";
+
+const options = { skip: withoutRedis };
+
+/** Long enough that a busy machine is not taken for a dead one, and short enough to wait for. */
+const lease = { leaseMs: 4000 };
+
+const terminal = ["succeeded", "failed", "cancelled"];
+
+/** Requires that a job succeeded, and that its history says so once. */
+async function requireOneResult(fleet: Fleet, job: JobObject): Promise<void> {
+  assert.equal(job.state, "succeeded", JSON.stringify(job.error));
+  const events = await fleet.events(job.id);
+  const ends = events.filter(({ event }) => terminal.includes(event));
+  assert.deepEqual([ends.length, events.at(-1)], [1, ends[0]]);
+  assert.equal(ends[0]!.data.attempt, job.attempt);
+  const started = events.filter(({ event }) => event === "started").map(({ data }) => data.attempt);
+  assert.deepEqual(started, [...new Set(started)], "an attempt started twice");
+  assert.equal(job.images.length, 1);
+}
+
+/** The hash of the pixels of a job's image. */
+async function pixelsOf(server: TestServer, id: string): Promise<string> {
+  const image = await server.fetch(`/v1/jobs/${id}/image?format=png`);
+  assert.equal(image.status, 200);
+  return hashOfPixels(new Uint8Array(await image.arrayBuffer()));
+}
+
+const long = { request: { width: 256, height: 256, steps: 50, seed: 11 } };
+
+test(
+  "60 jobs have 60 results, each once, while a worker is killed, one stops for a while and one is cut off",
+  options,
+  async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const workers = [await fleet.worker("a"), await fleet.worker("b"), await fleet.worker("c")];
+    const [killed, stopped, cut] = workers as [(typeof workers)[0], (typeof workers)[0], (typeof workers)[0]];
+    const jobs: JobObject[] = [];
+    for (let seed = 1; seed <= 60; seed++) jobs.push(await fleet.api.submit({ request: { steps: 4, seed } }));
+    const busy = async (id: string): Promise<void> => void (await fleet.state(id, "busy"));
+    await busy(stopped.id);
+    stopped.process.child.kill("SIGSTOP");
+    await busy(cut.id);
+    cut.toApi.cut("silent");
+    cut.toRedis.cut("silent");
+    await busy(killed.id);
+    await killed.process.stop("SIGKILL");
+    // Nobody is left until two of them come back.
+    await fleet.state(stopped.id, "lost");
+    await fleet.state(cut.id, "lost");
+    stopped.process.child.kill("SIGCONT");
+    cut.toApi.restore();
+    cut.toRedis.restore();
+    const ended = await Promise.all(jobs.map(({ id }) => fleet.ended(id)));
+    for (const job of ended) await requireOneResult(fleet, job);
+    assert.equal(new Set(ended.map(({ image }) => image!.sha256)).size, 60);
+    assert.ok(
+      ended.some(({ attempt }) => attempt > 1),
+      "some jobs had to be begun again",
+    );
+    assert.equal((await fleet.state(killed.id, "lost")).job, null);
+  },
+);
+
+test(
+  "a job of a dead worker goes on at another one where it stopped, with the same pixels",
+  options,
+  async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const alone = await TestServer.start();
+    const undisturbed = await alone.submit(long, "/v1/jobs?wait=300");
+    assert.equal(undisturbed.state, "succeeded");
+    const first = await fleet.worker("a");
+    const { id } = await fleet.api.submit(long);
+    await fleet.reached(id, 20);
+    await first.process.stop("SIGKILL");
+    const second = await fleet.worker("b");
+    const job = await fleet.ended(id);
+    await requireOneResult(fleet, job);
+    assert.deepEqual([job.attempt, job.worker], [2, second.id]);
+    const resumed = (await fleet.events(id)).find(({ event }) => event === "resumed");
+    assert.ok(Number(resumed?.data.from_step) >= 10, `resumed from ${resumed?.data.from_step}`);
+    assert.equal(await pixelsOf(fleet.api, id), await pixelsOf(alone, undisturbed.id));
+  },
+);
+
+test(
+  "another worker takes over within the lock, the interval of checks and two seconds",
+  options,
+  async (t) => {
+    const fleet = await Fleet.start(t);
+    const first = await fleet.worker("a");
+    const second = await fleet.worker("b");
+    const { id } = await fleet.api.submit(long);
+    const { worker } = await fleet.reached(id, 2);
+    const [dies, stays] = worker === first.id ? [first, second] : [second, first];
+    const [lock, check, grace] = [30_000, 5000, 2000];
+    await dies.process.stop("SIGKILL");
+    const died = performance.now();
+    await until(async () => ((await fleet.job(id)).worker === stays.id ? true : undefined));
+    const took = performance.now() - died;
+    t.diagnostic(`taken over after ${(took / 1000).toFixed(1)} s`);
+    assert.ok(took < lock + check + grace, `it took ${took} ms`);
+  },
+);

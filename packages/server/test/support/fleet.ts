@@ -1,0 +1,156 @@
+/*
+ * A fleet of real processes: an API, workers and a Redis, each reached through networks that can be cut.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { JobObject, WorkerObject } from "../../src/contract/index.js";
+import { allEvents, type ReceivedEvent } from "./events.js";
+import { RedisServer } from "./redis.js";
+import { TestServer, temporaryFolder } from "./server.js";
+import { TcpProxy } from "./tcp-proxy.js";
+
+/** A worker, and its lines to the API and to Redis. */
+export interface TestWorker {
+  readonly id: string;
+  readonly process: TestServer;
+  readonly toApi: TcpProxy;
+  readonly toRedis: TcpProxy;
+}
+
+export interface FleetOptions {
+  /** How long a worker may be silent. */
+  readonly leaseMs?: number;
+  /** Further flags of the API. */
+  readonly apiFlags?: readonly string[];
+  readonly clientToken?: string;
+  /** Whether the API works, too. */
+  readonly apiWorks?: boolean;
+}
+
+export class Fleet {
+  readonly redis: RedisServer;
+  readonly #t: TestContext;
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #apiFlags: readonly string[];
+  readonly #tokens = join(temporaryFolder(), "tokens");
+  readonly #names = new Set<string>();
+  #api!: TestServer;
+
+  private constructor(t: TestContext, redis: RedisServer, options: FleetOptions) {
+    const { leaseMs, apiFlags = [], clientToken, apiWorks = false } = options;
+    this.#t = t;
+    this.redis = redis;
+    this.#env = {
+      ...(leaseMs !== undefined && { MFLUX_DEPTH_LEASE_MS: `${leaseMs}` }),
+      ...(clientToken !== undefined && { MFLUX_DEPTH_TOKEN: clientToken }),
+    };
+    const flags = [
+      "--role",
+      apiWorks ? "all" : "api",
+      "--redis",
+      redis.url,
+      "--worker-token-file",
+      this.#tokens,
+    ];
+    this.#apiFlags = [...flags, ...apiFlags];
+  }
+
+  static async start(t: TestContext, options: FleetOptions = {}): Promise<Fleet> {
+    const fleet = new Fleet(t, await RedisServer.start(t), options);
+    fleet.allow();
+    fleet.#api = await TestServer.start({ argv: fleet.#apiFlags, env: fleet.#env });
+    return fleet;
+  }
+
+  /** The token of a worker, by its name. */
+  static tokenOf(name: string): string {
+    return `token-of-the-worker-${name}`;
+  }
+
+  get api(): TestServer {
+    return this.#api;
+  }
+
+  /** Adds workers to the file of tokens. */
+  allow(...names: readonly string[]): void {
+    for (const name of names) this.#names.add(name);
+    this.#writeTokens();
+  }
+
+  /** Takes the token of a worker out of the file. */
+  revoke(name: string): void {
+    this.#names.delete(name);
+    this.#writeTokens();
+  }
+
+  /** Starts a worker, with a token of its own. It is known to the API when the promise resolves. */
+  async worker(name: string, argv: readonly string[] = []): Promise<TestWorker> {
+    this.allow(name);
+    const toApi = await TcpProxy.listen({ port: this.#api.port, host: "127.0.0.1" });
+    this.#t.after(() => toApi.close());
+    const { url, proxy: toRedis } = await this.redis.anotherNetwork(this.#t);
+    const process = await TestServer.start({
+      argv: ["--role", "worker", "--redis", url, "--api", `http://127.0.0.1:${toApi.port}`, ...argv],
+      env: { ...this.#env, MFLUX_DEPTH_WORKER_TOKEN: Fleet.tokenOf(name) },
+    });
+    return { id: process.url, process, toApi, toRedis };
+  }
+
+  /** Kills the API and starts it again, on the same port and with the same data. */
+  async restartApi(): Promise<void> {
+    const { data, port } = this.#api;
+    await this.#api.stop("SIGKILL");
+    this.#api = await TestServer.start({ argv: this.#apiFlags, env: this.#env, data, port });
+  }
+
+  async workers(): Promise<readonly WorkerObject[]> {
+    return ((await (await this.#api.fetch("/v1/workers")).json()) as { data: WorkerObject[] }).data;
+  }
+
+  /** Waits until a worker is in a state. */
+  async state(id: string, state: WorkerObject["state"]): Promise<WorkerObject> {
+    return until(async () => (await this.workers()).find((one) => one.id === id && one.state === state));
+  }
+
+  async job(id: string): Promise<JobObject> {
+    return (await (await this.#api.fetch(`/v1/jobs/${id}`)).json()) as JobObject;
+  }
+
+  /** Waits until a job has ended. */
+  async ended(id: string): Promise<JobObject> {
+    return until(async () => {
+      const job = await this.job(id);
+      return job.finished_at === null ? undefined : job;
+    });
+  }
+
+  /** Waits until a job runs, and has done some steps. */
+  async reached(id: string, step: number): Promise<JobObject> {
+    return until(async () => {
+      const job = await this.job(id);
+      return job.state === "running" && job.step >= step ? job : undefined;
+    });
+  }
+
+  /** All events of a job that has ended. */
+  events(id: string): Promise<readonly ReceivedEvent[]> {
+    return allEvents(this.#api, `/v1/jobs/${id}/events?after=0`);
+  }
+
+  #writeTokens(): void {
+    const lines = [...this.#names].map((name) => `${name} ${Fleet.tokenOf(name)}\n`);
+    writeFileSync(this.#tokens, `# name and token\n${lines.join("")}`);
+  }
+}
+
+/** Asks until there is an answer. */
+export async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
+  for (const deadline = Date.now() + 240_000; Date.now() < deadline; ) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    await sleep(50);
+  }
+  throw new Error("It has not happened within four minutes.");
+}
