@@ -1,8 +1,8 @@
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type MxArray, memory, random } from "@mflux-depth/mlx";
-import { randomize } from "@mflux-depth/mlx/nn";
-import { FluxDepth } from "mflux-depth";
+import { canMultiplyIntegers, randomize, setQuantizedProducts } from "@mflux-depth/mlx/nn";
+import { FluxDepth, type LoadOptions } from "mflux-depth";
 import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
 import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
@@ -49,15 +49,21 @@ export async function benchDepth(): Promise<Row[]> {
 
 const pictures = ["astronaut.jpg", "chelsea.jpg", "coffee.jpg", "cube.png", "mountains.png", "portrait.png"];
 
-/** How 8-bit weights change the maps of some pictures. */
+/** How 8-bit weights, and 8-bit inputs with them, change the maps of some pictures. */
 async function bundledLoss(): Promise<Row[]> {
   using dense = await FluxDepth.load({ model: "tiny-world" });
-  using quantized = await FluxDepth.load({ model: "tiny-world", depthQuantize: 8 });
+  const options: Readonly<Record<string, LoadOptions>> = {
+    "8 bits": { depthQuantize: 8 },
+    ...(canMultiplyIntegers(8) && { "8-bit inputs, too": { depthInt8: true } }),
+  };
   const rows: Row[] = [];
-  for (const name of pictures) {
-    const path = fileURLToPath(new URL(`../../examples/images/${name}`, import.meta.url));
-    const [whole, rounded] = [await dense.estimateDepth(path), await quantized.estimateDepth(path)];
-    rows.push({ name: `8 bits, ${name}`, ...mapDifference(whole.data, rounded.data) });
+  for (const [how, changes] of Object.entries(options)) {
+    using rounding = await FluxDepth.load({ model: "tiny-world", ...changes });
+    for (const name of pictures) {
+      const path = fileURLToPath(new URL(`../../examples/images/${name}`, import.meta.url));
+      const [whole, rounded] = [await dense.estimateDepth(path), await rounding.estimateDepth(path)];
+      rows.push({ name: `${how}, ${name}`, ...mapDifference(whole.data, rounded.data) });
+    }
   }
   return rows;
 }
@@ -81,8 +87,8 @@ async function bundledTimes(): Promise<Row> {
 }
 
 /**
- * Forward passes at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random weights: in float32, and
- * in 8 bits. Takes minutes on a CPU, and 6 GB.
+ * Forward passes at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random weights: in float32, in 8
+ * bits, and with 8-bit inputs. Takes minutes on a CPU, and 6 GB.
  */
 export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
@@ -118,21 +124,28 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
       "weights MB": round(weights / 1e6),
       ...peaks,
     },
-    await inEightBits(model, whole, async () => (await model.forward(pixels)).depth),
+    ...(await inEightBits(model, whole, async () => (await model.forward(pixels)).depth)),
   ];
 }
 
 /**
- * The same model with its matrices in 8 bits, which replaces its weights.
+ * The same model with its matrices in 8 bits, which replaces its weights, and then with 8-bit inputs, too.
  * @param whole the map of the float32 weights
  */
 async function inEightBits(
   model: DepthPro | DepthAnything,
   whole: Float32Array,
   forward: () => Promise<MxArray>,
-): Promise<Row> {
+): Promise<Row[]> {
   model.quantize({ bits: 8 });
   await setImmediate();
+  const rows = [await forwardRow("the same in 8 bits", whole, forward)];
+  if (!canMultiplyIntegers(8)) return rows;
+  setQuantizedProducts(model, "int8");
+  return [...rows, await forwardRow("with 8-bit inputs, too", whole, forward)];
+}
+
+async function forwardRow(name: string, whole: Float32Array, forward: () => Promise<MxArray>): Promise<Row> {
   memory.clearCache();
   const weights = memory.activeMemory();
   memory.resetPeakMemory();
@@ -140,7 +153,7 @@ async function inEightBits(
   using depth = await forward();
   const map = depth.toTypedArray() as Float32Array;
   return {
-    name: "the same in 8 bits",
+    name,
     "estimation s": round((performance.now() - start) / 1000),
     ...mapDifference(whole, map),
     "weights MB": round(weights / 1e6),
@@ -185,6 +198,6 @@ export async function benchDepthAnything(): Promise<Row[]> {
       "MLX peak MB": round(peakMlxMB()),
       "resident peak MB": round(peakResidentMB()),
     },
-    await inEightBits(model, whole, () => model.forward(pixels)),
+    ...(await inEightBits(model, whole, () => model.forward(pixels))),
   ];
 }

@@ -101,5 +101,5 @@ function mutateField(parent: Record<string, unknown>, key: string, random: Rando
     else mutateField(inside, chosen, random);
   } else if (typeof value === "number" && random.oneIn(2)) {
     parent[key] = random.pick([value + 1, value - 1, value * 2, value / 2, -value, value * 1e6]);
-  } else parent[key] = random.pick(strangeValues);
+  } else parent[key] = structuredClone(random.pick(strangeValues));
 }

@@ -69,6 +69,10 @@ export const slowTests = {
   "packages/nodetool/test/worker/stdio.test.ts": "starts workers and generates over pipes",
   "packages/nodetool/test/worker/unread.test.ts": "measures the memory of workers until it settles",
   "packages/nodetool/test/worker/websocket.test.ts": "starts workers and generates over WebSocket",
+  "packages/server/test/fleet/fleet.test.ts":
+    "starts a fleet of processes, kills some, and waits for a lease",
+  "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
+  "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",
   "packages/server/test/http/loras.test.ts": "starts a server and generates in it",

@@ -7,4 +7,7 @@ export const areas: Readonly<Record<string, () => Promise<Area>>> = {
   prompts: async () => (await import("./prompts.js")).prompts,
   library: async () => (await import("./library.js")).library,
   flags: async () => (await import("./flags.js")).flags,
+  worker: async () => (await import("./worker.js")).worker,
+  signals: async () => (await import("./signals.js")).signals,
+  hub: async () => (await import("./hub.js")).hub,
 };

@@ -78,7 +78,7 @@ export interface ErrorFacts extends ErrorOptions {
 const longestMessage = 2000;
 
 /** Leaves out the middle of a message that is too long to be read. */
-const shortened = (message: string): string =>
+export const shortened = (message: string): string =>
   message.length <= longestMessage
     ? message
     : `${message.slice(0, longestMessage - 500)} … ${message.slice(-400)}`;

@@ -142,18 +142,24 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       layers: ["base", "data-folder", "ledger", "blobs", "history", "work"],
       packages: ["mflux-depth/errors", "tar-stream"],
     },
+    // Workers on other machines: what they and the API say to each other, and both ends of it.
+    fleet: {
+      files: ["fleet/"],
+      layers: ["base", "contract", "ledger", "history", "dispatch", "requests", "work"],
+      packages: ["mflux-depth/engine"],
+    },
     // Everything the server does, without HTTP.
     jobs: {
       files: ["jobs/"],
       layers: [
-        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "requests", "work"],
-        "upkeep",
+        ...["base", "contract", "data-folder", "ledger", "blobs", "history", "dispatch", "dispatch-redis"],
+        ...["requests", "work", "fleet", "upkeep"],
       ],
       packages: ["mflux-depth/engine", "mflux-depth/options"],
     },
     http: {
       files: ["http/"],
-      layers: ["base", "contract", "options", "jobs"],
+      layers: ["base", "contract", "options", "fleet", "jobs"],
       packages: [
         ...[
           "@fastify/multipart",
@@ -172,8 +178,21 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["fastify", "mflux-depth/images", "mflux-depth/options"],
     },
     command: {
-      files: ["main", "app", "flags", "browser"],
-      layers: ["base", "options", "upkeep", "jobs", "http", "openai"],
+      files: ["main", "app", "flags", "browser", "model-files", "serve/"],
+      layers: [
+        ...[
+          "base",
+          "options",
+          "data-folder",
+          "dispatch-redis",
+          "requests",
+          "fleet",
+          "upkeep",
+          "jobs",
+          "http",
+        ],
+        "openai",
+      ],
       packages: [
         ...[
           "@fastify/cookie",
@@ -183,7 +202,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
           "env-paths",
           "fastify",
         ],
-        ...["mflux-depth/command", "mflux-depth/errors", "mflux-depth/options"],
+        ...["mflux-depth/command", "mflux-depth/engine", "mflux-depth/errors", "mflux-depth/options"],
       ],
     },
   },

@@ -3,13 +3,20 @@
  * downloads. Remedies that concern an option the node does not offer are left out.
  */
 import { asSentence, phraseRemedies, type Terms } from "mflux-depth/advice";
-import { ImageError, MemoryError, MfluxDepthError, type Remedy, type Warning } from "mflux-depth/errors";
+import {
+  ImageError,
+  MemoryError,
+  MfluxDepthError,
+  type Remedy,
+  shortened,
+  type Warning,
+} from "mflux-depth/errors";
 import { propertyFor } from "./properties.js";
 
 /** An error's message for NodeTool, with what to do about it. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (!(error instanceof MfluxDepthError)) return error.message;
+  if (!(error instanceof MfluxDepthError)) return shortened(error.message);
   const alternatives = error instanceof MemoryError ? alternativesIn(error) : [];
   const advice = [...alternatives, ...adviceOn(error.details.remedies)];
   const message = sourceNamed(error);

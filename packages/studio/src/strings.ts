@@ -264,7 +264,8 @@ export const strings = {
     workers: "Workers",
     drain: "Take a break",
     undrain: "Work again",
-    workerStates: { idle: "idle", busy: "working", draining: "taking a break", lost: "not reachable" },
+    workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
+    lostFor: (time: string) => `not heard of for ${time}`,
     close: "Close",
   },
 

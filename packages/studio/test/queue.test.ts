@@ -48,14 +48,28 @@ describe("the queue", () => {
     assert.ok(named("third").started_at! < named("second").started_at!);
   });
 
-  test("shows the workers, and lets one take a break", async () => {
+  test("shows who works on what, and lets a worker take a break", async () => {
     const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 50);
+    await page.getByRole("textbox", { name: "Describe the look" }).fill("a long job");
+    await generateButton(page).click();
+    await page.getByText(/step \d+ of 50/).waitFor();
     await page.getByRole("button", { name: "Queue" }).click();
-    await page.getByRole("heading", { name: "Workers" }).waitFor();
-    await page.getByRole("button", { name: "Take a break" }).click();
-    await page.getByText("taking a break", { exact: false }).waitFor();
-    await page.getByRole("button", { name: "Work again" }).click();
-    await page.getByRole("button", { name: "Take a break" }).waitFor();
+    const dialog = page.getByRole("dialog", { name: "Queue" });
+    // The server's own worker is nobody's concern until someone asks.
+    const heading = dialog.getByRole("heading", { name: "Workers" });
+    await heading.waitFor();
+    const drain = dialog.getByRole("button", { name: "Take a break: local" });
+    assert.equal(await drain.isVisible(), false);
+    await heading.click();
+    await dialog.locator(".worker-job").getByText("a long job").waitFor();
+    await drain.click();
+    await dialog.getByText("taking a break", { exact: false }).waitFor();
+    await dialog.getByRole("button", { name: "Work again: local" }).click();
+    await drain.waitFor();
+    await dialog.getByRole("button", { name: "Cancel: a long job" }).click();
+    await dialog.getByText("Nothing waits.").waitFor();
   });
 
   test("lets a running job be cancelled from the canvas", async () => {

@@ -16,7 +16,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
 import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { bitsOf, type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
+import { bitsOf, type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
@@ -90,7 +90,7 @@ class DepthProEstimator extends PhotoEstimator {
     return new Component({
       folder: this.folder,
       name: this.modelType,
-      build: () => new DepthPro(config),
+      build: () => withProducts(new DepthPro(config), this.#options),
       rename: depthProKey(config),
       dtype: "float32",
       bits: bitsOf(this.#options),

@@ -40,6 +40,8 @@ export interface DepthEstimator extends Disposable {
 export interface EstimatorLoadOptions {
   /** Bits to quantize matrices to; "none", the default, keeps them in float32. */
   readonly depthQuantize?: 8 | "none" | null | undefined;
+  /** Quantize matrices to 8 bits and multiply them with inputs rounded to 8 bits (default false). */
+  readonly depthInt8?: boolean | null | undefined;
   /** Receives progress while weights are read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { setDefaultDevice } from "@mflux-depth/mlx";
+import { defaultDevice, setDefaultDevice } from "@mflux-depth/mlx";
+import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { requireDevice } from "../device.js";
-import { ModelError } from "../errors.js";
+import { ModelError, OptionError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { configFile, modelIndexFile } from "../files/repository-layout.js";
 import { obtainRepository } from "../hub/obtain.js";
@@ -50,18 +51,29 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
 
 /**
  * Opens a depth estimator that is on this machine. Reads its configs, but no weights.
- * @throws {OptionError} when the device is not available.
+ * @throws {OptionError} when the device is not available, or lacks 8-bit products that are asked for.
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
-  const { device, depthQuantize, onLoad } = options;
+  const { device, depthQuantize, depthInt8, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
     setDefaultDevice(device);
   }
+  if (depthInt8) requireIntegerProducts();
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, configFile);
-  return openerOf(modelType, join(folder, configFile))(folder, { depthQuantize, onLoad });
+  return openerOf(modelType, join(folder, configFile))(folder, { depthQuantize, depthInt8, onLoad });
+}
+
+/** @throws {OptionError} where this machine does not multiply 8-bit inputs with 8-bit weights. */
+function requireIntegerProducts(): void {
+  if (defaultDevice() === "cpu" && canMultiplyIntegers(8)) return;
+  throw new OptionError(
+    "depthInt8",
+    "depthInt8 needs a Linux CPU with AVX-512 VNNI or AVX-VNNI, as the device; this machine multiplies depth estimators in floats.",
+    { details: { remedies: [{ kind: "omit-option", option: "depthInt8" }] } },
+  );
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */

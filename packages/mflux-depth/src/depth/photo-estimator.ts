@@ -1,4 +1,5 @@
 import { memory } from "@mflux-depth/mlx";
+import { type Module, setQuantizedProducts } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
 import { readPhoto } from "../images/decode.js";
 import type { DecodedImage } from "../images/types.js";
@@ -18,7 +19,14 @@ export interface ModelOutput {
 }
 
 /** The bits per weight that a caller chooses; null for float32. */
-export const bitsOf = ({ depthQuantize }: EstimatorLoadOptions): 8 | null => (depthQuantize === 8 ? 8 : null);
+export const bitsOf = ({ depthQuantize, depthInt8 }: EstimatorLoadOptions): 8 | null =>
+  depthQuantize === 8 || depthInt8 ? 8 : null;
+
+/** A network that multiplies quantized weights as a caller chooses. */
+export function withProducts<M extends Module>(network: M, { depthInt8 }: EstimatorLoadOptions): M {
+  if (depthInt8) setQuantizedProducts(network, "int8");
+  return network;
+}
 
 /** Shared by all estimators: reading the photo, remembering the last estimate, checking the numbers. */
 export abstract class PhotoEstimator implements DepthEstimator {

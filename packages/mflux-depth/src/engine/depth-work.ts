@@ -22,12 +22,19 @@ export class DepthWork {
    */
   async estimatorOf({ load }: DepthJob, signal: AbortSignal): Promise<DepthEstimator> {
     const options = resolveLoadOptions(load);
-    const { depthModel, depthQuantize, offline } = options;
+    const { depthModel, depthQuantize, depthInt8, offline } = options;
     const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
-    const key = JSON.stringify([depthModel, depthQuantize, modelFolder]);
+    const key = JSON.stringify([depthModel, depthQuantize, depthInt8, modelFolder]);
     // The folder may have been deleted since, and the model downloaded at another revision.
     if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
-      const estimator = await obtainEstimator({ depthModel, depthQuantize, modelFolder, offline, signal });
+      const estimator = await obtainEstimator({
+        depthModel,
+        depthQuantize,
+        depthInt8,
+        modelFolder,
+        offline,
+        signal,
+      });
       this.#last = { key, estimator };
     }
     return this.#last.estimator;

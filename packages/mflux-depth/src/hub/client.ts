@@ -261,15 +261,17 @@ function checkFile({
   oid?: string;
   lfs?: { oid: string; size: number };
 }): HubFile {
-  const etag = lfs?.oid ?? oid ?? "";
+  const [etag, bytes] = [lfs?.oid ?? oid ?? "", lfs?.size ?? size];
   if (
+    typeof path !== "string" ||
+    typeof etag !== "string" ||
     !/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(etag) ||
-    !Number.isSafeInteger(size) ||
-    size < 0 ||
+    !Number.isSafeInteger(bytes) ||
+    bytes < 0 ||
     /(^|[/\\])\.\.?([/\\]|$)|^[/\\]|[\0\\]/.test(path)
   )
     throw new Error(`it listed an invalid file, ${JSON.stringify(path)}`);
-  return { path, bytes: lfs?.size ?? size, etag, lfs: lfs !== undefined };
+  return { path, bytes, etag, lfs: lfs !== undefined };
 }
 
 /** @throws {Changed} if the Hub describes a file differently from its listing. */

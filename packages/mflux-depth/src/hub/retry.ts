@@ -9,8 +9,10 @@ export interface Patience {
   readonly delayMs: number;
   /** A connection that receives nothing for this long counts as broken. */
   readonly stallMs: number;
-  /** The longest that a complete answer of the Hub's API may take; files may take any time. */
+  /** The longest that a complete answer of the Hub's API may take; files may take any time, at a thousand bytes a second. */
   readonly answerMs: number;
+  /** How long a file may arrive too slowly. */
+  readonly slowMs: number;
   /** How often waits are reported. */
   readonly reportMs: number;
 }
@@ -20,13 +22,14 @@ export const usualPatience: Patience = {
   delayMs: 500,
   stallMs: 20_000,
   answerMs: 60_000,
+  slowMs: 60_000,
   reportMs: 5000,
 };
 
 /** The longest wait that a server may ask for. */
 const longestWaitMs = 5 * 60_000;
 
-/** Retries while there is no server at all, or one that does not answer. */
+/** Retries while there is no server at all, or one that does not answer or sends next to nothing. */
 const fewRetries = 2;
 
 /** A failure that may be gone at the next attempt. */
@@ -40,6 +43,8 @@ export class Transient extends Error {
       readonly unreachable?: boolean;
       /** The server accepts connections and sends no answer; each attempt has already waited for long. */
       readonly silent?: boolean;
+      /** The server sends a few bytes with each attempt, and would take for ever. */
+      readonly slow?: boolean;
     } = {},
   ) {
     super(message, options);
@@ -73,10 +78,10 @@ export async function retry<T>(
     } catch (error) {
       signal?.throwIfAborted();
       if (!(error instanceof Transient)) throw error;
-      if (gained()) failures = 1;
-      const { afterMs, unreachable = false, silent = false } = error.options;
+      const { afterMs, unreachable = false, silent = false, slow = false } = error.options;
+      if (gained() && !slow) failures = 1;
       const tooLong = afterMs !== undefined && afterMs > longestWaitMs;
-      if (failures > (unreachable || silent ? Math.min(retries, fewRetries) : retries) || tooLong)
+      if (failures > (unreachable || silent || slow ? Math.min(retries, fewRetries) : retries) || tooLong)
         throw giveUp(error, failures);
       const wait = afterMs ?? delayMs * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
       using _report = new WaitReport(`the next attempt (${error.message})`, onWait, reportMs);

@@ -6,9 +6,14 @@ export interface RequestOptions {
   readonly signal: AbortSignal | undefined;
   readonly patience: Patience;
   readonly onWait: WaitListener | undefined;
-  /** Whether the answer is a file, whose bytes may take any time as long as they keep coming. */
+  /** Whether the answer is a file, which may take any time as long as its bytes keep coming. */
   readonly file: boolean;
 }
+
+/** A file that arrives more slowly than this never ends: a gigabyte would take ten days. */
+const leastBytesPerSecond = 1000;
+
+const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 /** The most bytes of a redirect's body that are read to keep its connection. */
 const mostSkippedBytes = 2 ** 16;
@@ -23,12 +28,17 @@ export class WatchedRequest {
   #server = "";
   readonly #isFile: boolean;
   #answered = false;
+  readonly #slowMs: number;
+  /** Checks how fast a file arrives. */
+  #pace: NodeJS.Timeout | undefined;
+  /** Bytes since the last check. */
+  #arrived = 0;
   // Not AbortSignal.any: Node 20 may collect its signal as garbage, and the request would never end.
   readonly #forward = (): void => this.#controller.abort(this.#owner?.reason);
 
   constructor({ signal: owner, patience, onWait, file }: RequestOptions) {
-    const { stallMs, answerMs, reportMs } = patience;
-    const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
+    const { stallMs, answerMs, slowMs, reportMs } = patience;
+    this.#slowMs = slowMs;
     this.#owner = owner;
     this.#isFile = file;
     if (owner?.aborted) this.#forward();
@@ -72,7 +82,9 @@ export class WatchedRequest {
   answered(): void {
     this.#answered = true;
     this.#timer.refresh();
-    if (this.#isFile) this.#report.restart(`more data from ${this.#server}`);
+    if (!this.#isFile) return;
+    this.#report.restart(`more data from ${this.#server}`);
+    this.#watchPace();
   }
 
   /** Pass this to `fetch`. */
@@ -122,6 +134,7 @@ export class WatchedRequest {
     try {
       for (let chunk = reader && (await read()); chunk && !chunk.done; chunk = await read()) {
         this.#timer.refresh();
+        this.#arrived += chunk.value.byteLength;
         if (this.#isFile) this.#report.restart();
         yield chunk.value;
       }
@@ -132,6 +145,20 @@ export class WatchedRequest {
       // Do not await: a broken connection may never answer.
       reader?.cancel().catch(() => {});
     }
+  }
+
+  /** Gives a file up that trickles in. */
+  #watchPace(): void {
+    const ms = this.#slowMs;
+    clearInterval(this.#pace);
+    this.#arrived = 0;
+    this.#pace = setInterval(() => {
+      if (this.#arrived < (ms / 1000) * leastBytesPerSecond)
+        this.#controller.abort(
+          new Transient(`only ${this.#arrived} bytes arrived in ${seconds(ms)}`, { slow: true }),
+        );
+      this.#arrived = 0;
+    }, ms);
   }
 
   /** Turns an error of `fetch` into its cause: the owner's reason, or {@link Transient} for a failed connection. */
@@ -150,6 +177,7 @@ export class WatchedRequest {
   end(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#deadline);
+    clearInterval(this.#pace);
     this.#report[Symbol.dispose]();
     this.#owner?.removeEventListener("abort", this.#forward);
   }

@@ -13,6 +13,7 @@ export interface EstimatorSourceOptions {
   readonly model: Repository;
   readonly depthModel: string | undefined;
   readonly depthQuantize: 8 | "none";
+  readonly depthInt8: boolean;
   readonly offline: boolean;
   readonly onLoad: (progress: LoadProgress) => void;
   readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
@@ -38,11 +39,12 @@ export class EstimatorSource {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
-    const { model, depthModel, depthQuantize, onLoad, onDownload } = this.#options;
+    const { model, depthModel, depthQuantize, depthInt8, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
     this.#estimator ??= await obtainEstimator({
       depthModel,
       depthQuantize,
+      depthInt8,
       modelFolder: model.folder,
       offline,
       signal,

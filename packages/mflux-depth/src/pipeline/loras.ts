@@ -9,7 +9,7 @@ import type { ObtainOptions } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
 import { type AdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
 import { attachAdapters } from "../weights/adapters/attach.js";
-import { bakeAdapters } from "../weights/adapters/bake.js";
+import { bakeAdapters, bakingBytes } from "../weights/adapters/bake.js";
 import {
   type AdapterMatch,
   describeProblems,
@@ -153,6 +153,7 @@ export class Loras {
       bytes: changes
         .flatMap(({ layers }) => layers)
         .reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
+      working: isBaked ? bakingBytes(changes.flatMap(({ layers }) => layers)) : 0,
       async apply(network, signal, stored) {
         for (const { file, dial, training, ...match } of changes)
           await attachAdapters(network, file, match, { dial, training, stored, signal });

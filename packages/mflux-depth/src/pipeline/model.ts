@@ -273,6 +273,7 @@ function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined 
   if (preparations.length === 0) return undefined;
   return {
     bytes: preparations.reduce((sum, { bytes }) => sum + bytes, 0),
+    working: Math.max(...preparations.map(({ working = 0 }) => working)),
     async apply(...to) {
       for (const one of preparations) await one.apply(...to);
     },

@@ -159,7 +159,7 @@ export async function planModel(
   /** An estimator on this machine; null, with a note, if a stage has none. */
   const estimatorFor = async (
     stage: "depth" | "judge",
-    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "modelFolder">,
+    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
   ): Promise<DepthEstimator | null> => {
     try {
       return await obtainEstimator({ ...wanted, offline: true });
@@ -169,11 +169,11 @@ export async function planModel(
       return null;
     }
   };
-  const { depthModel, depthQuantize } = options;
+  const { depthModel, depthQuantize, depthInt8 } = options;
   const modelFolder = repository.folder;
   const estimator =
     request.depthImage === undefined
-      ? await estimatorFor("depth", { depthModel, depthQuantize, modelFolder })
+      ? await estimatorFor("depth", { depthModel, depthQuantize, depthInt8, modelFolder })
       : null;
   if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
   const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });

@@ -30,6 +30,8 @@ export type NamedTensor = readonly [key: string, tensor: MxArray];
 export interface Preparation<M extends Module = Module> {
   /** The most bytes by which the network grows. Memory is planned with them. */
   readonly bytes: number;
+  /** The bytes that the change takes in addition while it is made (default 0). */
+  readonly working?: number;
   /**
    * Changes the network. It is called each time that the weights have been read; the network owns what it is given, and
    * is freed if this throws.
@@ -172,14 +174,10 @@ export class Component<M extends Module> {
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, bytes);
     }
-    return {
-      bytes: total,
-      // Tensors that grow while they are read may take more than the whole file.
-      reading:
-        checkpoint.largest === undefined
-          ? Math.min(2 * largest + cached, checkpoint.bytes)
-          : 2 * largest + cached,
-    };
+    // Tensors that grow while they are read may take more than the whole file.
+    const most = checkpoint.largest === undefined ? checkpoint.bytes : Number.POSITIVE_INFINITY;
+    const reading = Math.min(2 * largest + cached, most);
+    return { bytes: total, reading: Math.max(reading, this.#options.prepare?.working ?? 0) };
   }
 
   /** Frees the weights; the next {@link get} reads them again. A {@link get} in progress rejects. */

@@ -4,12 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { array, loadSafetensors, type MxArray, memory, saveSafetensors, zeros } from "@mflux-depth/mlx";
+import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import sharp from "sharp";
 import { openDepthPro, preprocess } from "../../src/depth/depth-pro.js";
 import type { DepthEstimator } from "../../src/depth/estimator.js";
 import { ModelError } from "../../src/errors.js";
 import { readDepthMap, readPhoto } from "../../src/images/decode.js";
-import { largestDifference } from "../support/images.js";
+import { largestDifference, meanAbsoluteDifference } from "../support/images.js";
 import { at } from "../support/tensors.js";
 
 const bundled = at("models/tiny-world/depth_pro");
@@ -72,6 +73,17 @@ describe("the bundled model", () => {
       ];
       const difference = largestDifference(quantized.map().data, plain.map().data);
       assert.ok(difference > 0 && difference < 1 / 255, `${name}: ${255 * difference} of 255`);
+    }
+  });
+
+  test("changes maps by less than 0.5 of 255 on average with 8-bit inputs", {
+    skip: canMultiplyIntegers(8) ? false : "this machine has no such products",
+  }, async () => {
+    using fast = openDepthPro(bundled, { depthInt8: true });
+    for (const name of photos) {
+      const [plain, rounded] = [await estimator.estimate(example(name)), await fast.estimate(example(name))];
+      const difference = meanAbsoluteDifference(rounded.map().data, plain.map().data);
+      assert.ok(difference > 1e-3 / 255 && difference < 0.5 / 255, `${name}: ${255 * difference} of 255`);
     }
   });
 

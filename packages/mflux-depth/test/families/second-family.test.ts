@@ -55,6 +55,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
     model: { name: "tiny-world", folder: bundled, revision: undefined },
     depthModel: undefined,
     depthQuantize: "none",
+    depthInt8: false,
     offline: true,
     onLoad: () => {},
     onDownload: undefined,

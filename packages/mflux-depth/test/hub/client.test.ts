@@ -207,6 +207,9 @@ describe("a server that is not a Hub", () => {
     ["a path out of the repository", { path: "transformer/../../../../evil.json" }],
     ["a hash that is a path", { oid: "../../evil" }],
     ["a negative size", { size: -1 }],
+    ["a path that is no text", { path: ["transformer/config.json"] }],
+    ["a hash that is no text", { oid: ["a".repeat(40)] }],
+    ["a size in LFS that is no number", { lfs: { oid: "a".repeat(64), size: "1" } }],
   ] as const)
     test(`is reported if it lists ${what}`, async () => {
       fixture.hub.fault = ({ path }, response) => {

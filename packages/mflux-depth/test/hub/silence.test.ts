@@ -22,7 +22,7 @@ const fixture = new HubFixture();
 beforeEach(() => fixture.hub.host(repository, full));
 
 /** Waits as usual, two hundred times as fast. */
-const patience: Patience = { retries: 5, delayMs: 1, stallMs: 300, answerMs: 600, reportMs: 50 };
+const patience: Patience = { retries: 5, delayMs: 1, stallMs: 300, answerMs: 600, slowMs: 600, reportMs: 50 };
 
 /** Downloads, and returns what it said to be waiting for. */
 async function waitsOf(changes: Partial<Patience> = {}): Promise<string[]> {
@@ -132,6 +132,23 @@ describe("a Hub that answers without end", () => {
     };
     assertComplete(await fixture.obtain({}, { patience }));
   });
+});
+
+test("a file that arrives a byte at a time is given up after three attempts", async () => {
+  let asked = 0;
+  fixture.hub.fault = ({ cdn, path }, response) => {
+    if (!cdn || !path.endsWith(transformerEtag)) return undefined;
+    asked++;
+    response.writeHead(200, { "content-length": `${transformerBytes.length}` });
+    const drip = setInterval(() => response.write("x"), 20);
+    response.once("close", () => clearInterval(drip));
+    return true;
+  };
+  await assert.rejects(
+    fixture.obtain({}, { patience: { ...patience, stallMs: 60_000 } }),
+    modelError(/only \d+ bytes arrived in 1 s/),
+  );
+  assert.equal(asked, 3);
 });
 
 describe("a download says that it waits", () => {

@@ -152,6 +152,7 @@ describe("load options", () => {
       configFrom: undefined,
       depthModel: undefined,
       depthQuantize: "none",
+      depthInt8: false,
       quantize: 4,
       int8: undefined,
       loras: [],

@@ -80,6 +80,7 @@ describe("options selected", () => {
       "offline",
       "depthModel",
       "depthQuantize",
+      "depthInt8",
       "device",
     ]);
   });

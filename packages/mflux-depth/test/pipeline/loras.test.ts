@@ -279,6 +279,20 @@ describe("LoRAs merged into the weights", () => {
 
 describe("the memory of LoRAs", () => {
   for (const file of ["diffusers", "comfy", "lokr", "loha", "dora", "outer-kohya"])
+    test(`is planned while it is merged: ${file}`, async () => {
+      const model = await openWithLoras([adapterFile(file)], { bakeLora: true, quantize: 4 });
+      const component = model.components.transformer!;
+      const { bytes, reading } = component.size();
+      memory.clearCache();
+      const before = memory.activeMemory();
+      memory.resetPeakMemory();
+      await component.get();
+      const peak = memory.peakMemory() - before;
+      component.free();
+      assert.ok(peak <= bytes + reading + 1e5, `${peak} bytes at most, ${bytes} + ${reading} planned`);
+    });
+
+  for (const file of ["diffusers", "comfy", "lokr", "loha", "dora", "outer-kohya"])
     test(`is planned: ${file}`, async () => {
       const plain = (await openWithLoras([])).components.transformer!.size().bytes;
       const planned = (await openWithLoras([adapterFile(file)])).components.transformer!.size().bytes - plain;

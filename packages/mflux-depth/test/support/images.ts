@@ -12,6 +12,10 @@ export function drawn(width: number, height: number, value: (x: number, y: numbe
   return { data, width, height, channels: 1 };
 }
 
+/** The mean of the absolute differences between two lists of the same length. */
+export const meanAbsoluteDifference = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+  Array.from(a, (value, i) => Math.abs(value - b[i]!)).reduce((sum, one) => sum + one) / a.length;
+
 /** The largest difference between two lists; NaN, which fails every comparison, if their lengths differ. */
 export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.NaN;

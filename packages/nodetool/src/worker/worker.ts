@@ -76,7 +76,8 @@ export class Worker {
     const serve = async (frame: Frame): Promise<void> => {
       const { type, request_id: id } = frame;
       if (type === "cancel") return open.get(id)?.abort(new Error("cancelled"));
-      if (open.has(id)) return tell("error", id, { error: `A request with the id ${id} is in progress.` });
+      if (open.has(id))
+        return tell("error", id, describe(new Error(`A request with the id ${id} is in progress.`)));
       const controller = new AbortController();
       open.set(id, controller);
       try {

@@ -69,6 +69,13 @@ describe("an unknown request is an error without a traceback:", () => {
       assert.deepEqual(Object.keys(host.terminal(id)[0]!.data), ["error"]);
     });
 
+  test("a name of a megabyte, which is not repeated in full", async () => {
+    await assert.rejects(host.ask("x".repeat(1e6)), ({ message }: Error) => {
+      assert.match(message, /^Unknown message type: x+ … x+$/);
+      return message.length < 3000;
+    });
+  });
+
   test("another node", async () => {
     await assert.rejects(host.ask("execute", { node_type: "mlx.text_to_image.MFlux" }), {
       message: "Unknown node type: mlx.text_to_image.MFlux",

@@ -8,4 +8,4 @@ export {
   terminalEvents,
 } from "./event.js";
 export * from "./job.js";
-export type * from "./objects.js";
+export * from "./objects.js";

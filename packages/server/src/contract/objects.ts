@@ -22,9 +22,11 @@ export interface QueueObject {
   readonly running: number;
 }
 
+export const workerStates = ["idle", "busy", "draining", "lost"] as const;
+
 export interface WorkerObject {
   readonly id: string;
-  readonly state: "idle" | "busy" | "draining" | "lost";
+  readonly state: (typeof workerStates)[number];
   /** The model in memory. */
   readonly model: string | null;
   /** The job in progress. */

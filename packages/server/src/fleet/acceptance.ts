@@ -15,6 +15,9 @@ export interface AcceptanceOptions {
   readonly validMs?: number;
 }
 
+/** The most models whose verdicts are kept. */
+const mostVerdicts = 200;
+
 /** The models that a worker can run. It takes jobs only for those that it has looked at. */
 export class Acceptance {
   readonly #options: AcceptanceOptions;
@@ -51,7 +54,10 @@ export class Acceptance {
     for (const model of this.#waiting) {
       const reason = await this.#options.examine(model);
       const before = this.#verdicts.get(model);
+      // The latest are at the end.
+      this.#verdicts.delete(model);
       this.#verdicts.set(model, { reason, at: performance.now() });
+      if (this.#verdicts.size > mostVerdicts) this.#verdicts.delete(this.#verdicts.keys().next().value!);
       this.#waiting.delete(model);
       if (before?.reason !== reason) this.#options.onChange();
     }

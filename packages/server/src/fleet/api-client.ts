@@ -47,7 +47,9 @@ const finalCodes: readonly string[] = ["disk_full", "damaged_file"];
 /** A worker's connection to the API. */
 export class ApiClient {
   readonly #options: ApiClientOptions;
-  readonly #giveUp = new AbortController();
+  /** What is in progress, to be ended when the worker stops. */
+  readonly #inProgress = new Set<AbortController>();
+  #hasGivenUp = false;
 
   constructor(options: ApiClientOptions) {
     this.#options = options;
@@ -55,79 +57,98 @@ export class ApiClient {
 
   /** Lets requests that are repeated until they succeed fail after this time: the worker stops. */
   giveUpIn(milliseconds: number): void {
-    setTimeout(
-      () => this.#giveUp.abort(new ApiAway("The API was away when the worker stopped.")),
-      milliseconds,
-    ).unref();
+    const giveUp = (): void => {
+      this.#hasGivenUp = true;
+      for (const controller of this.#inProgress) controller.abort();
+    };
+    setTimeout(giveUp, milliseconds).unref();
   }
 
   /**
    * Asks once.
-   * @throws {ApiAway} if a repeat may succeed, {ApiRefusal}, or {ServiceError} for a disk or file of the API.
+   * @throws {ApiAway} if a repeat may succeed, {ApiRefusal}, or {ServiceError} for a disk or file of the API; the
+   *   signal's reason.
    */
   async ask<Answer>(request: ApiRequest, signal?: AbortSignal): Promise<Answer> {
     return JSON.parse(Buffer.from((await this.askBytes(request, signal))!).toString()) as Answer;
   }
 
   /** As {@link ask}, for an answer of bytes. @returns null for one without content. */
-  async askBytes({ method, path, body }: ApiRequest, signal?: AbortSignal): Promise<Uint8Array | null> {
-    const { url, token, process } = this.#options;
-    const isBytes = body instanceof Uint8Array;
-    const content = body === undefined || isBytes ? body : JSON.stringify(body);
-    const patience = answerMs + Math.ceil((content?.length ?? 0) / bytesPerMs);
-    const response = await fetch(`${url}/internal${path}`, {
-      method,
-      headers: {
-        authorization: `Bearer ${token}`,
-        [protocolHeader]: `${protocolVersion}`,
-        [processHeader]: process,
-        ...(content !== undefined && {
-          "content-type": isBytes ? "application/octet-stream" : "application/json",
-        }),
-      },
-      redirect: "error",
-      signal: AbortSignal.any([
-        AbortSignal.timeout(patience),
-        this.#giveUp.signal,
-        ...(signal ? [signal] : []),
-      ]),
-      ...(content !== undefined && { body: content }),
-    }).catch((error: Error) => {
-      signal?.throwIfAborted();
-      throw new ApiAway(`The API cannot be reached: ${reasonOf(error)}.`, { cause: error });
+  async askBytes(request: ApiRequest, signal?: AbortSignal): Promise<Uint8Array | null> {
+    const { status, bytes } = await this.#during(signal, patienceFor(request), async (ended) => {
+      const response = await fetch(...this.#fetchOf(request, ended));
+      return { status: response.status, bytes: new Uint8Array(await response.arrayBuffer()) };
     });
-    const bytes = await response.arrayBuffer().catch((error: Error) => {
-      signal?.throwIfAborted();
-      throw new ApiAway(`The API's answer broke off: ${reasonOf(error)}.`, { cause: error });
-    });
-    if (!response.ok) throw refusalOf(response.status, Buffer.from(bytes).toString());
-    return response.status === 204 ? null : new Uint8Array(bytes);
+    if (status >= 300) throw refusalOf(status, Buffer.from(bytes).toString());
+    return status === 204 ? null : bytes;
   }
 
   /**
    * Repeats a request until it is answered.
    * @param signal ends the wait.
-   * @throws as {@link ask}, but {ApiAway} only after {@link giveUpIn}; the signal's reason.
+   * @throws as {@link ask}, but {ApiAway} only after {@link giveUpIn}.
    */
   async untilAnswered<Answer>(ask: () => Promise<Answer>, signal?: AbortSignal): Promise<Answer> {
     for (let pause = firstPauseMs; ; pause = Math.min(2 * pause, longestPauseMs)) {
       try {
         return await ask();
       } catch (error) {
-        if (!(error instanceof ApiAway) || this.#giveUp.signal.aborted) throw error;
+        if (!(error instanceof ApiAway) || this.#hasGivenUp) throw error;
       }
-      signal?.throwIfAborted();
       // Workers that lost the API together do not come back together.
       const wait = pause * (0.5 + Math.random());
-      await sleep(wait, undefined, {
-        signal: AbortSignal.any([this.#giveUp.signal, ...(signal ? [signal] : [])]),
-      }).catch(() => {
-        signal?.throwIfAborted();
-        throw this.#giveUp.signal.reason;
-      });
+      await this.#during(signal, 2 * wait, (ended) => sleep(wait, undefined, { signal: ended }));
+    }
+  }
+
+  #fetchOf({ method, path, body }: ApiRequest, signal: AbortSignal): Parameters<typeof fetch> {
+    const { url, token, process } = this.#options;
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${token}`,
+      [protocolHeader]: `${protocolVersion}`,
+      [processHeader]: process,
+    };
+    const init = { method, headers, redirect: "error", signal } as const;
+    if (body === undefined) return [`${url}/internal${path}`, init];
+    const isBytes = body instanceof Uint8Array;
+    headers["content-type"] = isBytes ? "application/octet-stream" : "application/json";
+    return [`${url}/internal${path}`, { ...init, body: isBytes ? body : JSON.stringify(body) }];
+  }
+
+  /**
+   * Does some work that ends with a signal, after a time, or when the worker stops.
+   * @throws the signal's reason; {ApiAway} for every other failure.
+   */
+  async #during<T>(
+    signal: AbortSignal | undefined,
+    milliseconds: number,
+    work: (ended: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.#hasGivenUp) throw new ApiAway("The API was away when the worker stopped.");
+    // Not AbortSignal.any: what depends on a signal that lives long would be kept as long.
+    const controller = new AbortController();
+    const end = (): void => controller.abort();
+    const timer = setTimeout(end, milliseconds);
+    signal?.addEventListener("abort", end);
+    this.#inProgress.add(controller);
+    try {
+      return await work(controller.signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (this.#hasGivenUp) throw new ApiAway("The API was away when the worker stopped.");
+      throw new ApiAway(`The API cannot be reached: ${reasonOf(error as Error)}`, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      this.#inProgress.delete(controller);
     }
   }
 }
+
+/** How long an answer to a request may take. */
+const patienceFor = ({ body }: ApiRequest): number =>
+  answerMs + (body instanceof Uint8Array ? Math.ceil(body.byteLength / bytesPerMs) : 0);
 
 /** Why a request failed; fetch hides it behind "fetch failed". */
 const reasonOf = ({ cause, message }: Error): string => (cause instanceof Error ? cause.message : message);

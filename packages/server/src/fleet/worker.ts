@@ -86,8 +86,13 @@ export class FleetWorker {
       if (this.#again) {
         this.#again = false;
         this.#beat();
-      } else this.#timer = setTimeout(() => this.#beat(), this.#beatMs);
+      } else this.#timer = setTimeout(() => this.#beat(), this.#pauseMs);
     });
+  }
+
+  /** An API that was away is soon back, and jobs wait there. */
+  get #pauseMs(): number {
+    return this.#connected ? this.#beatMs : this.#beatMs * (0.1 + 0.2 * Math.random());
   }
 
   async #exchange(): Promise<void> {

@@ -1,7 +1,7 @@
 /*
  * JSON Schemas of the objects in answers (`contract/`), for OpenAPI.
  */
-import { jobStates } from "../contract/index.js";
+import { jobStates, workerStates } from "../contract/index.js";
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -87,7 +87,7 @@ export const components = {
   Queue: object({ paused: boolean, queued: integer, running: integer }),
   Worker: object({
     id: text,
-    state: { enum: ["idle", "busy", "draining", "lost"] },
+    state: { enum: workerStates },
     model: nullable(text),
     job: nullable(text),
     device: text,

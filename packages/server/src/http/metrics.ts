@@ -1,8 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { JobState, WorkerObject } from "../contract/index.js";
+import { type JobState, type WorkerObject, workerStates } from "../contract/index.js";
 import type { Measurement } from "../jobs/settings.js";
-
-const workerStates: readonly WorkerObject["state"][] = ["idle", "busy", "draining", "lost"];
 
 /** Figures for Prometheus. None has ids or prompts as labels. */
 export class Metrics {

@@ -13,8 +13,8 @@ export const localWorker = "local";
 /** Workers that were not heard of for this long are forgotten. */
 const forgetMs = 24 * 60 * 60 * 1000;
 
-/** How long what jobs wait for is believed. */
-const wantedMs = 1000;
+/** How often it is looked which models jobs wait for, and whether anybody can run them. */
+const lookMs = 1000;
 
 /** The most models that workers are asked to look at. */
 const mostWanted = 50;
@@ -40,7 +40,7 @@ interface Remote {
 export class WorkerRegistry {
   readonly #options: WorkerRegistryOptions;
   readonly #remote = new Map<string, Remote>();
-  #wanted: { readonly models: readonly string[]; readonly at: number } = { models: [], at: -Infinity };
+  #looked: { readonly wanted: readonly string[]; readonly at: number } = { wanted: [], at: -Infinity };
 
   constructor(options: WorkerRegistryOptions) {
     this.#options = options;
@@ -63,8 +63,7 @@ export class WorkerRegistry {
     const isNew = !this.#remote.has(id);
     this.#remote.set(id, { beat, lastSeen: now });
     if (isNew) this.#see(id, { beat, lastSeen: now });
-    this.#warnWhereNobodyCan(now);
-    const wanted = this.#currentlyWanted().slice(0, mostWanted);
+    const wanted = this.#look(now).slice(0, mostWanted);
     return { worker: id, draining: ledger.workers.find(id)?.draining ?? false, standing, wanted };
   }
 
@@ -154,25 +153,23 @@ export class WorkerRegistry {
     return now - lastSeen < this.#options.leaseMs;
   }
 
-  #currentlyWanted(): readonly string[] {
-    const now = performance.now();
-    if (now - this.#wanted.at >= wantedMs)
-      this.#wanted = { models: this.#options.ledger.jobs.queuedModels(), at: now };
-    return this.#wanted.models;
+  /** The models that jobs wait for, and a warning for those that no living worker can run, now and then. */
+  #look(now: number): readonly string[] {
+    const at = performance.now();
+    if (at - this.#looked.at < lookMs) return this.#looked.wanted;
+    this.#looked = { wanted: this.#options.ledger.jobs.queuedModels(), at };
+    const living = [...this.#remote.values()].filter(({ lastSeen }) => this.#lives(lastSeen, now));
+    // The worker of this process takes every job, and says what is wrong when it runs it.
+    if (!this.#options.runner) for (const model of this.#looked.wanted) this.#warnIfNobodyCan(model, living);
+    return this.#looked.wanted;
   }
 
-  /** Warns jobs for models that no living worker can run, once all of them have looked. */
-  #warnWhereNobodyCan(now: number): void {
-    // The worker of this process takes every job, and says what is wrong when it runs it.
-    if (this.#options.runner) return;
-    const living = [...this.#remote.values()].filter(({ lastSeen }) => this.#lives(lastSeen, now));
-    for (const model of this.#currentlyWanted()) {
-      const verdicts = living.map(({ beat }) => beat.verdicts[model]);
-      const reasons = verdicts.filter((verdict) => typeof verdict === "string");
-      if (reasons.length < verdicts.length || reasons.length === 0) continue;
-      const reason = [...new Set(reasons)].sort().join(" ");
-      this.#options.history.warnedQueued(model, `No worker can run this job. ${reason}`);
-    }
+  /** Warns the jobs for a model once all workers have looked at it and none can run it. */
+  #warnIfNobodyCan(model: string, living: readonly Remote[]): void {
+    const reasons = living.map(({ beat }) => beat.verdicts[model]);
+    if (!reasons.every((reason) => typeof reason === "string") || reasons.length === 0) return;
+    const reason = [...new Set(reasons)].sort().join(" ");
+    this.#options.history.warnedQueued(model, `No worker can run this job. ${reason}`);
   }
 }
 

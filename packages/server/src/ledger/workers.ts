@@ -9,6 +9,8 @@ export interface WorkerRecord {
   readonly lastSeen: number;
 }
 
+const columns = "id, draining, device, memory_bytes, last_seen";
+
 /** The table of workers. */
 export class Workers {
   readonly #database: Connection;
@@ -41,19 +43,28 @@ export class Workers {
   }
 
   find(id: string): WorkerRecord | null {
-    return this.all().find((worker) => worker.id === id) ?? null;
+    const row = this.#database.prepare(`SELECT ${columns} FROM workers WHERE id = ?`).get(id);
+    return row ? recordOf(row as Row) : null;
   }
 
   all(): readonly WorkerRecord[] {
-    const rows = this.#database
-      .prepare("SELECT id, draining, device, memory_bytes, last_seen FROM workers ORDER BY id")
-      .all() as { id: string; draining: number; device: string; memory_bytes: number; last_seen: number }[];
-    return rows.map(({ id, draining, device, memory_bytes, last_seen }) => ({
-      id,
-      draining: draining === 1,
-      device,
-      memoryBytes: memory_bytes,
-      lastSeen: last_seen,
-    }));
+    const rows = this.#database.prepare(`SELECT ${columns} FROM workers ORDER BY id`).all() as Row[];
+    return rows.map(recordOf);
   }
 }
+
+interface Row {
+  readonly id: string;
+  readonly draining: number;
+  readonly device: string;
+  readonly memory_bytes: number;
+  readonly last_seen: number;
+}
+
+const recordOf = ({ id, draining, device, memory_bytes, last_seen }: Row): WorkerRecord => ({
+  id,
+  draining: draining === 1,
+  device,
+  memoryBytes: memory_bytes,
+  lastSeen: last_seen,
+});

@@ -1,5 +1,6 @@
 import type { JobPlan } from "mflux-depth/engine";
 import type { JobChanges, PlanObject } from "../contract/index.js";
+import { forClients } from "./messages.js";
 
 type Alternative = JobPlan["alternatives"][number];
 
@@ -25,7 +26,7 @@ export function planObjectOf(
     alternatives: alternatives
       .filter(({ memory }) => memory === undefined)
       .map((alternative) => ({ changes: changesOf(alternative), peak_bytes: Math.round(alternative.peak) })),
-    notes: [...notes],
+    notes: notes.map(forClients),
   };
 }
 

@@ -15,7 +15,7 @@ import type { WorkerTokens } from "../http/worker-tokens.js";
 import { JobService } from "../jobs/service.js";
 import { requireModelFiles } from "../model-files.js";
 import { inFolder } from "./data-folder-errors.js";
-import { leaseMsOf } from "./environment.js";
+import { leaseMsOf } from "./lease.js";
 import { clientToken, requireToken, workerTokens } from "./tokens.js";
 
 /** How long waiting requests and streams may take to end. */

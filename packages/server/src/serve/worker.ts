@@ -20,7 +20,7 @@ import { requireModelFiles } from "../model-files.js";
 import type { Defaults } from "../requests/resolve.js";
 import { serverVersion } from "../version.js";
 import { inFolder } from "./data-folder-errors.js";
-import { leaseMsOf } from "./environment.js";
+import { leaseMsOf } from "./lease.js";
 import { workerToken } from "./tokens.js";
 
 /** How long a list of the models on this machine is believed. */

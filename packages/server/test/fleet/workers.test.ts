@@ -123,5 +123,33 @@ test(
     assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
     fleet.revoke("a");
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
+    // It is no part of the interface.
+    const authorization = "Bearer the-token-of-clients";
+    const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
+    assert.equal(description.status, 200);
+    assert.equal((await description.text()).includes("/internal"), false);
   },
 );
+
+test("an API that works shares its jobs with other machines", options, async (t) => {
+  const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+  const { id: remote } = await fleet.worker("a");
+  const both = [remote, "local"].sort();
+  assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
+  const ids: string[] = [];
+  for (let number = 0; number < 8; number++)
+    ids.push((await fleet.api.submit({ request: { width: 256, height: 256, steps: 20 } })).id);
+  const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
+  assert.ok(jobs.every(({ state }) => state === "succeeded"));
+  assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
+});
+
+test("a worker opens no port but its probe, on loopback", options, async (t) => {
+  const fleet = await Fleet.start(t, lease);
+  const { process: worker, id } = await fleet.worker("a");
+  assert.equal(worker.output, `${id}\n`);
+  assert.match(id, /^a-[0-9a-f]{8}$/);
+  const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(worker.log)!;
+  assert.equal(await (await fetch(`${probe}/livez`)).text(), "ok\n");
+  assert.equal((await fetch(`${probe}/v1/jobs`)).status, 404);
+});

@@ -112,6 +112,24 @@ describe("a plan", () => {
     assert.ok(seconds !== null && seconds > 0 && seconds < 60);
   });
 
+  test("of a comparison counts the judge", async (t) => {
+    const service = await openService(t);
+    const { stages } = await service.atOnce.plan(await generation(service, { best_of: 2 }));
+    assert.equal(stages.at(-1)!.stage, "judge");
+  });
+
+  test("says that an estimator is missing, without saying where it looked", async (t) => {
+    const service = await openService(t, {
+      load: { model: "tiny-world", depthModel: "nobody/absent" },
+      env: emptyCache(t),
+    });
+    const { blob } = await service.blobs.put(photo());
+    const { request } = await generation(service, { depth_image: null, image: { blob: blob.id } });
+    const { notes } = await service.atOnce.plan({ kind: "generate", request });
+    assert.match(notes.join(), /^The stage depth is left out: nobody\/absent: /);
+    assert.doesNotMatch(notes.join(), /\/tmp/);
+  });
+
   test("of a job that is not possible names the field", async (t) => {
     const service = await openService(t);
     const body = await generation(service, { steps: 0 });

@@ -33,7 +33,7 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     {
       worker = "w1",
       model = null,
-      within = 5000,
+      within = 30_000,
       ...request
     }: Partial<ClaimRequest> & { within?: number } = {},
   ): Promise<Claim> => {
@@ -145,7 +145,7 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("gives a job whose worker is silent to another, and tells the first that it lost it", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 150 });
+      const dispatcher = await make(t, { leaseMs: 500 });
       const lost: Claim[] = [];
       dispatcher.onLost((one) => lost.push(one));
       await dispatcher.offer(offer("job1"));
@@ -161,7 +161,7 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("refuses what a worker with a lost lease does", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 150 });
+      const dispatcher = await make(t, { leaseMs: 2000 });
       await dispatcher.offer(offer("job1"));
       const first = await claim(dispatcher);
       const second = await claim(dispatcher, { worker: "w2" });
@@ -172,22 +172,22 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     });
 
     test("keeps a job with a worker that renews its lease", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 300 });
+      const dispatcher = await make(t, { leaseMs: 2000 });
       await dispatcher.offer(offer("job1"));
       const held = await claim(dispatcher);
-      const renewal = setInterval(() => void dispatcher.renew(held), 50);
+      const renewal = setInterval(() => void dispatcher.renew(held), 200);
       t.after(() => clearInterval(renewal));
-      const none = claim(dispatcher, { worker: "w2", within: 1000 });
+      const none = claim(dispatcher, { worker: "w2", within: 5000 });
       await assert.rejects(none, { name: "TimeoutError" });
       assert.equal(held.signal.aborted, false);
     });
 
     test("forgets a finished job", async (t) => {
-      const dispatcher = await make(t, { leaseMs: 100 });
+      const dispatcher = await make(t, { leaseMs: 500 });
       await dispatcher.offer(offer("job1"));
       const held = await claim(dispatcher);
       assert.equal(await dispatcher.finish(held), true);
-      const none = claim(dispatcher, { within: 300 });
+      const none = claim(dispatcher, { within: 1500 });
       await assert.rejects(none, { name: "TimeoutError" });
     });
 

@@ -25,6 +25,8 @@ export interface FleetOptions {
   /** Further flags of the API. */
   readonly apiFlags?: readonly string[];
   readonly clientToken?: string;
+  /** Whether the API works, too. */
+  readonly apiWorks?: boolean;
 }
 
 export class Fleet {
@@ -37,14 +39,21 @@ export class Fleet {
   #api!: TestServer;
 
   private constructor(t: TestContext, redis: RedisServer, options: FleetOptions) {
-    const { leaseMs, apiFlags = [], clientToken } = options;
+    const { leaseMs, apiFlags = [], clientToken, apiWorks = false } = options;
     this.#t = t;
     this.redis = redis;
     this.#env = {
       ...(leaseMs !== undefined && { MFLUX_DEPTH_LEASE_MS: `${leaseMs}` }),
       ...(clientToken !== undefined && { MFLUX_DEPTH_TOKEN: clientToken }),
     };
-    const flags = ["--role", "api", "--redis", redis.url, "--worker-token-file", this.#tokens];
+    const flags = [
+      "--role",
+      apiWorks ? "all" : "api",
+      "--redis",
+      redis.url,
+      "--worker-token-file",
+      this.#tokens,
+    ];
     this.#apiFlags = [...flags, ...apiFlags];
   }
 

@@ -1,23 +1,13 @@
-import type { JobObject, WorkerObject } from "@mflux-depth/server/contract";
+import type { JobObject } from "@mflux-depth/server/contract";
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { Dialog } from "../controls/dialog.js";
-import { memoryText } from "../controls/format.js";
 import { Icon } from "../design/icons.js";
 import { attempt } from "../state/failures.js";
-import {
-  cancel,
-  isPaused,
-  move,
-  queue,
-  readWorkers,
-  setDraining,
-  setPaused,
-  workers,
-} from "../state/queue.js";
+import { cancel, isPaused, move, queue, setPaused } from "../state/queue.js";
 import { show, showsGrid } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { progressText, shareOf } from "./progress-text.js";
+import { WorkersPanel } from "./workers-panel.js";
 
 const text = strings.queue;
 
@@ -26,6 +16,13 @@ export const queueOpen = signal(false);
 const close = (): void => {
   queueOpen.value = false;
 };
+
+/** Shows a job in place of the queue. */
+function open(id: string): void {
+  close();
+  showsGrid.value = false;
+  show(id);
+}
 
 /** The jobs that run and wait, and the workers. */
 export const QueueDialog = () => (
@@ -44,7 +41,7 @@ export const QueueDialog = () => (
         <QueuedJob key={job.id} job={job} />
       ))}
     </ol>
-    <Workers />
+    <WorkersPanel onOpen={open} />
   </Dialog>
 );
 
@@ -55,15 +52,7 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
   const share = shareOf(job);
   return (
     <li class="queued">
-      <button
-        type="button"
-        class="queued-words"
-        onClick={() => {
-          close();
-          showsGrid.value = false;
-          show(job.id);
-        }}
-      >
+      <button type="button" class="queued-words" onClick={() => open(job.id)}>
         <span class="queued-prompt">{words}</span>
         <span class="quiet small number">{progressText(job)}</span>
         {share !== null && (
@@ -106,50 +95,6 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
       >
         <Icon name="close" />
       </button>
-    </li>
-  );
-}
-
-/** Workers are asked for again after this long while the list is open. */
-const workerMilliseconds = 3000;
-
-function Workers() {
-  useEffect(() => {
-    const ask = (): void => void readWorkers().catch(() => undefined);
-    ask();
-    const timer = setInterval(ask, workerMilliseconds);
-    return () => clearInterval(timer);
-  }, []);
-  if (workers.value.length === 0) return null;
-  return (
-    <section class="workers" aria-labelledby="workers-title">
-      <h3 id="workers-title">{text.workers}</h3>
-      <ul>
-        {workers.value.map((worker) => (
-          <Worker key={worker.id} worker={worker} />
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-function Worker({ worker }: { readonly worker: WorkerObject }) {
-  const draining = worker.state === "draining";
-  return (
-    <li class="worker">
-      <span class="worker-words">
-        <span>{worker.id}</span>
-        <span class="quiet small number">
-          {[text.workerStates[worker.state], worker.device, memoryText(worker.memory_bytes), worker.model]
-            .filter(Boolean)
-            .join(" · ")}
-        </span>
-      </span>
-      {worker.state !== "lost" && (
-        <button type="button" class="button" onClick={() => attempt(setDraining(worker.id, !draining))}>
-          {draining ? text.undrain : text.drain}
-        </button>
-      )}
     </li>
   );
 }

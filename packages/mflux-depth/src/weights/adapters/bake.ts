@@ -2,6 +2,7 @@ import { add, evaluate, type MxArray, multiply, scope } from "@mflux-depth/mlx";
 import { Linear, type Module } from "@mflux-depth/mlx/nn";
 import type { NamedTensor } from "../component.js";
 import { BaseWeights } from "./base-weights.js";
+import type { MatchedLayer } from "./match.js";
 
 /**
  * Merges the adapters of a module into its weights at their strengths, one layer after another, and frees them. A weight that
@@ -37,6 +38,21 @@ export async function bakeAdapters(
     }
   }
 }
+
+/**
+ * The most bytes that {@link bakeAdapters} computes with: the largest weight, the change and their sum in float32, and the
+ * quantized result.
+ */
+export const bakingBytes = (layers: readonly MatchedLayer[]): number =>
+  Math.max(
+    0,
+    ...layers.flatMap(({ target: { parts, columns } }) =>
+      parts.map(({ rows }) => bakedCopies * 4 * rows * columns),
+    ),
+  );
+
+/** Float32 copies of a weight. */
+const bakedCopies = 3.5;
 
 /** The sum of biases, of which the layer may have none. */
 const plus = (bias: MxArray | null, change: MxArray): MxArray => (bias ? add(bias, change) : change);

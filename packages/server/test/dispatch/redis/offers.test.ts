@@ -4,6 +4,7 @@ import type { Claim, Offer } from "../../../src/dispatch/dispatcher.js";
 import { byTurn } from "../../../src/dispatch/order.js";
 import { RedisServer, withoutRedis } from "../../support/redis.js";
 import { TestFleet } from "../../support/test-fleet.js";
+import { until } from "../../support/until.js";
 
 const offer = (arrival: number, facts: Partial<Offer> = {}): Offer => ({
   id: `job${arrival}`,
@@ -20,6 +21,9 @@ async function start(t: TestContext): Promise<TestFleet> {
   t.after(() => fleet.close());
   return fleet;
 }
+
+/** On which instances hear each other. */
+const channel = "{mflux-depth}:messages";
 
 const claim = (fleet: TestFleet, worker = "w1"): Promise<Claim> =>
   fleet.claim({ worker, model: null, signal: AbortSignal.timeout(60_000) });
@@ -106,6 +110,18 @@ describe("jobs on Redis", { skip: withoutRedis }, () => {
     assert.deepEqual(given.toSorted(), jobs.map(({ id }) => id).toSorted());
     for (const one of ends) assert.match(String((one as PromiseRejectedResult).reason), /all are given/);
     assert.equal(await fleet.api.waiting(), 0);
+  });
+
+  test("are given although others say what nobody understands", async (t) => {
+    const server = await RedisServer.start(t);
+    const fleet = new TestFleet({ url: server.url });
+    t.after(() => fleet.close());
+    const waiting = claim(fleet);
+    const redis = server.client(t);
+    await until(async () => ((await redis.pubsub("NUMSUB", channel))[1] as number) === 2);
+    for (const text of ["", "{", "null", '{"type":"dance"}']) await redis.publish(channel, text);
+    await fleet.offer(offer(1));
+    assert.equal((await waiting).id, "job1");
   });
 
   test("leave nothing behind", async (t) => {
