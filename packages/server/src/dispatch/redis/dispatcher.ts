@@ -120,7 +120,7 @@ export class RedisDispatcher implements Dispatcher {
       const taken = await this.#link.attempt(() => this.#take(request), null);
       if (taken === "again") {
         // The more often another one was quicker, the more of them there are.
-        await sleep(Math.random() * Math.min(1.3 ** ++crowd, 64));
+        await sleep(Math.random() * Math.min(1.3 ** ++crowd, 1000));
       } else if (taken === null) {
         await this.#waits.after(news, lookMs, signal);
         crowd = 0;
