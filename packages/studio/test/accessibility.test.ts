@@ -71,7 +71,8 @@ describe("axe finds nothing wrong with", () => {
     await inTheMiddle(page);
     assert.deepEqual(await findings(page), []);
     await page.getByRole("button", { name: /^Queue/ }).click();
-    await page.getByRole("heading", { name: "Workers" }).waitFor();
+    await page.getByRole("heading", { name: "Workers" }).click();
+    await page.getByRole("button", { name: "Take a break: local" }).waitFor();
     assert.deepEqual(await findings(page), []);
     await page.keyboard.press("Escape");
     await cancel(page);
