@@ -87,7 +87,7 @@ class BenchFleet {
 
   /** Waits until so many jobs have succeeded. */
   async succeeded(count: number): Promise<void> {
-    while ((await this.counts()).succeeded < count) await sleep(50);
+    while ((await this.counts()).succeeded < count) await sleep(200);
   }
 
   async stop(): Promise<void> {
@@ -171,20 +171,21 @@ function processorSeconds(pid: number): number {
 }
 
 const stubProgram = fileURLToPath(new URL("stub-workers.js", import.meta.url));
-const stepsOfStub = 20;
-
 /** Many workers that need no processor for their jobs: what they ask of the API and of Redis. */
-async function simulation(count: number, stepMs: number): Promise<Row> {
+async function simulation(
+  count: number,
+  { steps, stepMs }: Pick<StubSettings, "steps" | "stepMs">,
+): Promise<Row> {
   const processes = 2;
   const fleet = await BenchFleet.start();
   const children: ChildProcess[] = [];
   try {
     await call(fleet.api, "POST", "/v1/queue/pause");
-    await fleet.submit(3 * count, { ...small, steps: stepsOfStub });
+    await fleet.submit(3 * count, { ...small, steps });
     for (let at = 0; at < processes; at++) {
       const settings: StubSettings = {
         ...{ api: fleet.api.printed, redis: fleet.redis.url, token },
-        ...{ first: (at * count) / processes, count: count / processes, steps: stepsOfStub, stepMs },
+        ...{ first: (at * count) / processes, count: count / processes, steps, stepMs },
       };
       const child = spawn(process.execPath, [stubProgram, JSON.stringify(settings)], {
         stdio: ["pipe", "pipe", "inherit"],
@@ -212,10 +213,10 @@ async function simulation(count: number, stepMs: number): Promise<Row> {
     const finished = (await fleet.counts()).succeeded - before.counts.succeeded;
     const [api, redis] = pids.map((pid, at) => (processorSeconds(pid) - before.processor[at]!) / seconds);
     return {
-      name: `${count} workers, a step of ${stepMs / 1000} s`,
+      name: `${count} workers, ${steps} steps of ${stepMs / 1000} s`,
       "all busy after s": round(allBusy),
       "jobs/s": round(finished / seconds),
-      "ideal jobs/s": round((1000 * count) / (stepMs * stepsOfStub)),
+      "ideal jobs/s": round((1000 * count) / (stepMs * steps)),
       "API cores": round(api!),
       "Redis cores": round(redis!),
       "API MB": Math.round(residentBytes(fleet.api.child) / 1e6),
@@ -232,12 +233,12 @@ export const benchGrowth = (): Promise<Row[]> => growth(100_000);
 
 export async function benchSimulation(): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [count, stepMs] of [
-    [100, 1000],
-    [300, 1000],
-    [1000, 4000],
-    [1000, 1000],
+  for (const [count, steps, stepMs] of [
+    [100, 20, 1000],
+    [300, 20, 1000],
+    [1000, 5, 4000],
+    [1000, 20, 1000],
   ] as const)
-    rows.push(await simulation(count, stepMs));
+    rows.push(await simulation(count, { steps, stepMs }));
   return rows;
 }

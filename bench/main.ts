@@ -71,7 +71,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
     named: true,
   },
   "fleet-simulation": {
-    title: `Workers whose engines only wait, with jobs of 20 steps (Linux; needs redis-server)`,
+    title: "Workers whose engines only wait (Linux; needs redis-server)",
     run: benchSimulation,
     named: true,
   },

@@ -36,7 +36,9 @@ import { AtOnce } from "./at-once.js";
 import { requireBlobs } from "./blob-check.js";
 import { Catalogue } from "./catalogue.js";
 import { defaultsOf } from "./defaults.js";
+import { type Health, healthOf } from "./health.js";
 import { JobQueue } from "./job-queue.js";
+import { Maintenance } from "./maintenance.js";
 import { ledgerView, offerOf } from "./offers.js";
 import { Results } from "./results.js";
 import type { Measurement, ServiceOptions } from "./settings.js";
@@ -47,6 +49,7 @@ export type { BlobLimits, Blobs, LentPicture, StoredPicture } from "../blobs/blo
 export type { RemoteAttempts } from "../fleet/remote-attempts.js";
 export type { StreamEvent } from "../history/stream-event.js";
 export type { DepthAdjustments, DepthAtOnce } from "./at-once.js";
+export type { Health } from "./health.js";
 export type { FloatMap, PreviewPicture } from "./results.js";
 
 export interface SubmitOptions {
@@ -71,17 +74,6 @@ export interface JobUpdate {
   readonly starred?: boolean | undefined;
   readonly priority?: number | undefined;
 }
-
-export interface Health {
-  readonly ready: boolean;
-  /** "ok", or one sentence about what is wrong. */
-  readonly checks: Readonly<{ ledger: string; disk: string; redis?: string }>;
-}
-
-/** How often the disk is looked at, and what is no longer kept is deleted. */
-const upkeepMs = 60_000;
-/** How often everything that is stored is compared with the ledger. */
-const sweepMs = 60 * upkeepMs;
 
 /**
  * Everything that the server does, without HTTP. Throws a {@link ServiceError} for what it refuses.
@@ -110,7 +102,7 @@ export class JobService {
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #onMeasurement: (measurement: Measurement) => void;
-  readonly #timers: readonly NodeJS.Timeout[];
+  readonly #maintenance: Maintenance;
 
   private constructor(folder: DataFolder, tools: AttemptTools & LedgerTools, options: ServiceOptions) {
     const { engine, ledger, history, files, defaults, onProblem } = tools;
@@ -151,10 +143,9 @@ export class JobService {
     this.workers = new WorkerRegistry({ ledger, history, runner: this.#runner, device, leaseMs });
     this.catalogue = new Catalogue(defaults, this.workers, env);
     this.#upkeep = new Upkeep({ ...tools, blobs: this.blobs }, options);
-    this.#timers = [
-      setInterval(() => void this.#maintain(), upkeepMs),
-      setInterval(() => void this.#sweep(), sweepMs),
-    ];
+    const { remote, workers } = this;
+    const { reserve } = folder;
+    this.#maintenance = new Maintenance({ reserve, upkeep: this.#upkeep, remote, workers, onProblem });
   }
 
   /**
@@ -203,8 +194,7 @@ export class JobService {
     else await this.#dispatcher.resume();
     // A shared dispatcher compares what it has with the ledger by itself.
     if (!isShared) for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
-    await this.#maintain();
-    await this.#sweep();
+    await this.#maintenance.run();
     this.#runner?.start();
   }
 
@@ -218,25 +208,6 @@ export class JobService {
     return (
       (own?.job === attempt.id && own.attempt === attempt.attempt) || this.remote.heard(attempt, withinMs)
     );
-  }
-
-  async #maintain(): Promise<void> {
-    try {
-      await this.#folder.reserve.restore();
-      this.#upkeep.run();
-      this.remote.prune();
-      this.workers.save();
-    } catch (error) {
-      this.#onProblem("Expired jobs and pictures could not be deleted.", error);
-    }
-  }
-
-  async #sweep(): Promise<void> {
-    try {
-      await this.#upkeep.sweep();
-    } catch (error) {
-      this.#onProblem("Unneeded files could not be deleted.", error);
-    }
   }
 
   // ---------------------------------------------------------------- jobs
@@ -420,26 +391,12 @@ export class JobService {
   } as const;
 
   async health(): Promise<Health> {
-    const checks = {
-      ledger: this.#checkLedger(),
-      disk: await this.#checkDisk(),
-      ...(this.#dispatcher instanceof RedisDispatcher && { redis: this.#dispatcher.health }),
-    };
-    return { ready: Object.values(checks).every((check) => check === "ok"), checks };
-  }
-
-  #checkLedger(): string {
-    try {
-      this.#ledger.check();
-      return "ok";
-    } catch (error) {
-      this.#onProblem("The ledger does not answer.", error);
-      return "The ledger does not answer.";
-    }
-  }
-
-  async #checkDisk(): Promise<string> {
-    return (await this.#folder.reserve.restore()) ? "ok" : "The disk is full.";
+    return healthOf({
+      ledger: this.#ledger,
+      reserve: this.#folder.reserve,
+      dispatcher: this.#dispatcher,
+      onProblem: this.#onProblem,
+    });
   }
 
   // ---------------------------------------------------------------- the service
@@ -451,7 +408,7 @@ export class JobService {
 
   /** Leaves the running job at its last checkpoint, and ends within a few seconds. */
   async close(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
+    this.#maintenance.close();
     await this.#runner?.stop();
     await this.#engine.close();
     await this.#dispatcher.close();

@@ -13,7 +13,7 @@ export const localWorker = "local";
 /** Workers that were not heard of for this long are forgotten. */
 const forgetMs = 24 * 60 * 60 * 1000;
 
-/** How often it is looked which models jobs wait for, and whether anybody can run them. */
+/** How often the models that jobs wait for are read, and compared with what workers can run. */
 const lookMs = 1000;
 
 /** The most models that workers are asked to look at. */
@@ -153,7 +153,7 @@ export class WorkerRegistry {
     return now - lastSeen < this.#options.leaseMs;
   }
 
-  /** The models that jobs wait for, and a warning for those that no living worker can run, now and then. */
+  /** The models that jobs wait for. Now and then, jobs that no living worker can run get a warning. */
   #look(now: number): readonly string[] {
     const at = performance.now();
     if (at - this.#looked.at < lookMs) return this.#looked.wanted;

@@ -76,6 +76,17 @@ test("no job is lost when the API is killed, and its worker delivers to the next
   await requireOneResult(fleet, waiting);
 });
 
+test("an API that works goes on with its own job after it was killed", options, async (t) => {
+  const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+  const running = (await fleet.api.submit(long)).id;
+  const waiting = (await fleet.api.submit()).id;
+  await fleet.reached(running, 10);
+  await fleet.restartApi();
+  assert.equal((await requireOneResult(fleet, running)).worker, "local");
+  assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));
+  await requireOneResult(fleet, waiting);
+});
+
 for (const how of ["closed", "silent"] as const) {
   test(`a worker whose line to the API is ${how} goes on and delivers later`, options, async (t) => {
     const { fleet, worker, running, waiting } = await busyFleet(t);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { processHeader, protocolHeader } from "../../src/fleet/protocol.js";
+import { processHeader, protocolHeader, protocolVersion } from "../../src/fleet/protocol.js";
 import { Fleet, until } from "../support/fleet.js";
 import { withoutRedis } from "../support/redis.js";
 
@@ -128,6 +128,41 @@ test(
     const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
     assert.equal(description.status, 200);
     assert.equal((await description.text()).includes("/internal"), false);
+  },
+);
+
+test(
+  "a picture is for the worker that runs its job, and what an old attempt sends is dropped",
+  options,
+  async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    fleet.allow("a", "b");
+    const { id, request } = await fleet.api.submit();
+    const { blob } = request.depth_image as { blob: string };
+    const call = (name: string, method: string, path: string, body?: object): Promise<Response> =>
+      fleet.api.fetch(`/internal/jobs/${id}/attempts/${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${Fleet.tokenOf(name)}`,
+          [protocolHeader]: `${protocolVersion}`,
+          [processHeader]: "0123abcd",
+          ...(body && { "content-type": "application/json" }),
+        },
+        ...(body && { body: JSON.stringify(body) }),
+      });
+    assert.equal((await call("a", "POST", "1", {})).status, 200);
+    const picture = `1/pictures/${blob.slice("sha256-".length)}`;
+    assert.equal((await call("a", "GET", picture)).status, 200);
+    assert.equal((await call("b", "GET", picture)).status, 403);
+    assert.equal((await call("b", "POST", "1/end", { outcome: { state: "cancelled" } })).status, 403);
+    // Nobody hears of the worker any more: the job waits again, and goes to the other one.
+    await until(async () => ((await fleet.job(id)).state === "queued" ? true : undefined));
+    assert.equal((await call("b", "POST", "2", {})).status, 200);
+    const late = await call("a", "POST", "1/end", { outcome: { state: "cancelled" } });
+    assert.deepEqual(await late.json(), { end: "lost", missing: [] });
+    assert.equal((await call("a", "GET", picture)).status, 403);
+    const { state, worker } = await fleet.job(id);
+    assert.deepEqual([state, worker], ["running", "b-0123abcd"]);
   },
 );
 

@@ -20,22 +20,26 @@ describe("T5 in GGUF", () => {
     assert.deepEqual(Object.entries(hashesOf(openT5File(path))).sort(), Object.entries(tensors).sort());
   });
 
-  test("gives the prompt embeddings of transformers", async () => {
-    const options = resolveLoadOptions({
-      model: "tiny-world",
-      textEncoder2: path,
-      dtype: "float32",
-      quantize: "none",
-      int8: false,
+  for (const [how, quantize] of [
+    ["as values", "none"],
+    ["as kept blocks", 8],
+  ] as const)
+    test(`gives the prompt embeddings of transformers, ${how}`, async () => {
+      const options = resolveLoadOptions({
+        model: "tiny-world",
+        textEncoder2: path,
+        dtype: "float32",
+        quantize,
+        int8: false,
+      });
+      const { files, ownFiles } = await findModel(options);
+      const { text_encoder_2: component } = openModel(files, options, "cpu", { ownFiles }).components;
+      const t5 = (await component!.get()) as T5Encoder;
+      const found = values(await runStages(t5.stages(expectedTensor("t5.t5_ids"))));
+      component!.free();
+      const error = relativeError(found, values(expectedTensor("t5.prompt_embeds")));
+      assert.ok(error < 2e-5, `relative error ${error}`);
     });
-    const { files, ownFiles } = await findModel(options);
-    const { text_encoder_2: component } = openModel(files, options, "cpu", { ownFiles }).components;
-    const t5 = (await component!.get()) as T5Encoder;
-    const found = values(await runStages(t5.stages(expectedTensor("t5.t5_ids"))));
-    component!.free();
-    const error = relativeError(found, values(expectedTensor("t5.prompt_embeds")));
-    assert.ok(error < 2e-5, `relative error ${error}`);
-  });
 
   test("takes part in a generation", async () => {
     using plain = await loadTinyWorld();
