@@ -23,6 +23,8 @@ describe("a reload", () => {
     await page.reload();
     await inTheMiddle(page);
     await finished(page, id);
+    // It finished under somebody's eyes, so it is not marked as new.
+    await page.getByRole("button", { name: /^Finished: / }).waitFor();
     const jobs = await studio.server.jobs();
     assert.equal(jobs.length, 1);
     assert.equal(jobs[0]!.state, "succeeded");

@@ -2,13 +2,15 @@
  * What finished while nobody looked.
  */
 import type { JobObject } from "@mflux-depth/server/contract";
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import { recall, remember } from "./storage.js";
 
 const name = "left-at";
 
-/** When the page was last looked at. */
+/** When the page was last looked at, before now. */
 const leftAt = signal<string | null>(recall<string>(name));
+/** Since when it is looked at. */
+const seenFrom = signal(new Date().toISOString());
 const opened = signal<ReadonlySet<string>>(new Set());
 
 /** Whether a job finished after the page was left, and has not been opened since. */
@@ -17,6 +19,7 @@ export const isNew = ({ id, finished_at, state }: JobObject): boolean =>
   state === "succeeded" &&
   finished_at !== null &&
   finished_at > leftAt.value &&
+  finished_at < seenFrom.value &&
   !opened.value.has(id);
 
 export function markOpened(id: string): void {
@@ -29,7 +32,11 @@ export function followLeaving(signal: AbortSignal): void {
     "visibilitychange",
     () => {
       if (document.visibilityState === "hidden") remember(name, new Date().toISOString());
-      else leftAt.value = recall<string>(name);
+      else
+        batch(() => {
+          leftAt.value = recall<string>(name);
+          seenFrom.value = new Date().toISOString();
+        });
     },
     { signal },
   );
