@@ -80,7 +80,7 @@ const strangeValues: readonly unknown[] = [
   {},
 ];
 
-/** Changes one to three fields of a JSON value, at any depth. */
+/** Changes one to three fields of a JSON value, which may have bytes, at any depth. */
 export function mutateJson(original: unknown, random: Random): unknown {
   const root = { value: structuredClone(original) };
   for (let left = 1 + random.below(3); left > 0; left--) mutateField(root, "value", random);
@@ -89,7 +89,7 @@ export function mutateJson(original: unknown, random: Random): unknown {
 
 function mutateField(parent: Record<string, unknown>, key: string, random: Random): void {
   const value = parent[key];
-  if (typeof value === "object" && value !== null && Object.keys(value).length > 0 && !random.oneIn(8)) {
+  if (isStructure(value) && Object.keys(value).length > 0 && !random.oneIn(8)) {
     const inside = value as Record<string, unknown>;
     const chosen = random.pick(Object.keys(inside));
     const change = Array.isArray(value)
@@ -103,3 +103,7 @@ function mutateField(parent: Record<string, unknown>, key: string, random: Rando
     parent[key] = random.pick([value + 1, value - 1, value * 2, value / 2, -value, value * 1e6]);
   } else parent[key] = structuredClone(random.pick(strangeValues));
 }
+
+/** Lists and maps; bytes have no fields. */
+const isStructure = (value: unknown): value is object =>
+  typeof value === "object" && value !== null && !ArrayBuffer.isView(value);

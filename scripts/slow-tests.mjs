@@ -109,6 +109,7 @@ export const slowTests = {
   "packages/studio/test/input.test.ts": "gives pictures to a real browser",
   "packages/studio/test/keyboard.test.ts": "generates images from a real browser",
   "packages/studio/test/loras.test.ts": "generates images from a real browser",
+  "packages/studio/test/mask.test.ts": "generates images from a real browser",
   "packages/studio/test/painting.test.ts": "generates images from a real browser",
   "packages/studio/test/phone.test.ts": "generates images from a real browser",
   "packages/studio/test/queue.test.ts": "generates images from a real browser",

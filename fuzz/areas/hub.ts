@@ -78,7 +78,7 @@ function filesIn(folder: string): Map<string, Buffer> {
 
 /** Answers of a Hub that is broken or hostile. */
 export const hub: Area = {
-  limits: { seconds: 20, bytes: 1e9 },
+  limits: { seconds: 40, bytes: 1e9 },
   async prepare() {
     const genuine = await listings();
     return (random) => makeCase(genuine, random);

@@ -133,7 +133,7 @@ const answerMs = 100;
 
 /** Requests of hosts to the NodeTool worker, over pipes and WebSocket. */
 export const worker: Area = {
-  limits: { seconds: 20, bytes: 2.5e9 },
+  limits: { seconds: 40, bytes: 2.5e9 },
   prepare: async () => makeCase,
   async open() {
     const { Engine } = await import("mflux-depth/engine");
@@ -178,7 +178,7 @@ export const worker: Area = {
       const socket = await upgraded(endpoint.url);
       socket.write(asMessage(pack(seeds[1])));
       const answered = once(socket, "data").then(() => true);
-      if (!(await Promise.race([answered, sleep(5000, false, { ref: false })])))
+      if (!(await Promise.race([answered, sleep(15_000, false, { ref: false })])))
         throw new Violation("the worker no longer answers others");
       socket.destroy();
     }

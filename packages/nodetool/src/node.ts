@@ -48,7 +48,10 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
     static readonly outputTypes = outputTypes;
     static readonly metadataOutputTypes = outputTypes;
 
-    /** Generates an image: `{ output: { type: "image", data, mimeType, width, height } }`, data in base64. */
+    /**
+     * Generates an image: `{ output: { type: "image", data, mimeType, width, height } }`, data in base64.
+     * @throws the reason of the host's signal when the workflow is stopped.
+     */
     async process(context?: NodeContext): Promise<Properties> {
       const fields = this.serialize();
       const blobs: Properties = {};
@@ -74,7 +77,8 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
         if (event.type === "warning") log(warningOf(event), "warning");
         else report.receive(event);
       };
-      const result = await engine.generate(job, { onEvent, token }).catch((error: unknown) => {
+      const signal = context?.signal ?? undefined;
+      const result = await engine.generate(job, { signal, onEvent, token }).catch((error: unknown) => {
         throw error instanceof MfluxDepthError ? new Error(messageOf(error), { cause: error }) : error;
       });
       const { image, width, height, seed, metadata, warnings } = result;

@@ -130,6 +130,32 @@ test("the node reads images from the host's storage, and reports progress and wa
   await assert.rejects(lost.process(context), /depth_image could not be loaded/);
 });
 
+test("the node stops when its workflow is stopped, while it waits and while it works", async () => {
+  const properties = {
+    depth_image: new URL("cube_depth.png", examples).href,
+    model: { repo_id: "tiny-world" },
+    quantize: null,
+    steps: 50,
+    width: 512,
+    height: 512,
+  };
+  const stopped = new Error("stopped by the user");
+  const controllers = [new AbortController(), new AbortController()];
+  const stops = (message: Record<string, unknown>, controller: AbortController): void => {
+    if (message.type === "node_progress" && Number(message.progress) >= 1) controller.abort(stopped);
+  };
+  const [working, waiting] = controllers.map((controller) =>
+    new MFluxDepth(properties).process({
+      signal: controller.signal,
+      postMessage: (message) => stops(message, controller),
+    }),
+  );
+  controllers[1]!.abort(stopped);
+  await Promise.all([assert.rejects(working!, stopped), assert.rejects(waiting!, stopped)]);
+  const next = new MFluxDepth({ ...properties, steps: 1, width: 256, height: 256 });
+  assert.equal(((await next.process()).output as { width: number }).width, 256);
+});
+
 test("the node reads a file of this machine, and downloads with the host's token", async () => {
   hub.host("me/gated", tiny, { gated: true });
   const node = new MFluxDepth({

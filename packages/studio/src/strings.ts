@@ -125,6 +125,15 @@ export const strings = {
     resetHint: "Double-click for the default",
   },
 
+  mask: {
+    title: "Change only a part",
+    hint: "What is in colour may change; the rest of the photo stays as it is.",
+    missing: "Paint over the part of the photo that may change.",
+    invert: "Swap the parts",
+    clear: "Begin anew",
+    file: "From a file",
+  },
+
   loras: {
     title: "LoRAs",
     hint: "Styles and subjects that this server offers besides the model. Changing them loads the model again.",

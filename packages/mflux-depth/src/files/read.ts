@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { untilAborted } from "../abort.js";
 import { describeBytes } from "../bytes.js";
 
 /*
@@ -7,7 +8,14 @@ import { describeBytes } from "../bytes.js";
  * not block or fill the memory: only regular files are read, up to a limit.
  */
 
-export type FileProblem = "missing" | "folder" | "not-regular" | "too-large" | "forbidden" | "unreadable";
+export type FileProblem =
+  | "missing"
+  | "folder"
+  | "not-regular"
+  | "too-large"
+  | "too-slow"
+  | "forbidden"
+  | "unreadable";
 
 /** A file cannot be read. The message completes a sentence that begins with the path: "is a folder". */
 export class FileReadError extends Error {
@@ -26,7 +34,12 @@ export interface ReadOptions {
   /** The most bytes that the file may have. */
   readonly limit: number;
   readonly signal?: AbortSignal | undefined;
+  /** How long reading may take; by default what a slow disk needs. */
+  readonly milliseconds?: number | undefined;
 }
+
+/** The time for a file: a minute for a disk that has to start, and a second for each megabyte. */
+const usualMilliseconds = (bytes: number): number => 60_000 + bytes / 1000;
 
 // Opening a pipe without a writer blocks unless asked otherwise; Windows has neither the flag nor such pipes.
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
@@ -53,29 +66,43 @@ export async function openRegularFile(
 
 /**
  * Reads a regular file.
- * @throws {FileReadError} when it is missing, unreadable, no regular file, or larger than the limit.
+ * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or comes too slowly.
  * @throws the signal's reason when it is aborted.
  */
-export async function readRegularFile(path: string, { limit, signal }: ReadOptions): Promise<Buffer> {
+export async function readRegularFile(
+  path: string,
+  { limit, signal, milliseconds }: ReadOptions,
+): Promise<Buffer> {
   signal?.throwIfAborted();
-  const { file } = await openRegularFile(path, limit);
+  const { file, size } = await openRegularFile(path, limit);
+  const allowed = milliseconds ?? usualMilliseconds(size);
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(tooSlow(allowed)), allowed);
+  const forward = (): void => stop.abort(signal?.reason);
+  signal?.addEventListener("abort", forward, { once: true });
   try {
-    const chunks: Buffer[] = [];
-    let total = 0;
-    // The size said nothing if the file grows, or if the system makes it up (/proc).
-    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) {
-      signal?.throwIfAborted();
-      total += (chunk as Buffer).byteLength;
-      if (total > limit) throw tooLarge(limit);
-      chunks.push(chunk as Buffer);
-    }
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    return await untilAborted(readWhole(file, limit, stop.signal), stop.signal);
   } catch (error) {
-    signal?.throwIfAborted();
-    throw error instanceof FileReadError ? error : openingProblem(error);
+    throw stop.signal.aborted || error instanceof FileReadError ? error : openingProblem(error);
   } finally {
-    await file.close();
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", forward);
+    // A read that hangs keeps the file open; closing waits for it.
+    void file.close().catch(() => {});
   }
+}
+
+async function readWhole(file: FileHandle, limit: number, signal: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  // The size said nothing if the file grows, or if the system makes it up (/proc).
+  for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) {
+    signal.throwIfAborted();
+    total += (chunk as Buffer).byteLength;
+    if (total > limit) throw tooLarge(limit);
+    chunks.push(chunk as Buffer);
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
 /**
@@ -112,6 +139,9 @@ function checkedSize(info: Stats, limit: number): number {
 
 const tooLarge = (limit: number): FileReadError =>
   new FileReadError("too-large", `is larger than ${describeBytes(limit)}`);
+
+const tooSlow = (milliseconds: number): FileReadError =>
+  new FileReadError("too-slow", `did not arrive within ${Math.round(milliseconds / 1000)} s`);
 
 function openingProblem(error: unknown): FileReadError {
   const { code } = error as NodeJS.ErrnoException;

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { untilAborted } from "../abort.js";
+import { describeBytes } from "../bytes.js";
+import { ImageError } from "../errors.js";
 import { openRegularFile, readRegularFile } from "../files/read.js";
 import type { ImageInput, RawImage } from "../options/index.js";
 import { bytesSource, fileSource } from "./byte-source.js";
@@ -93,6 +95,11 @@ async function read<Sink extends LevelSink>(
   const name = nameOf(input, purpose);
   if (typeof input !== "string" && !(input instanceof Uint8Array))
     return takeRaw(input, name, sinkOf, signal);
+  if (typeof input !== "string" && input.byteLength > mostBytesInMemory)
+    throw new ImageError(
+      name,
+      `has ${describeBytes(input.byteLength)}; give the path of its file, because images in memory may have ${describeBytes(mostBytesInMemory)}.`,
+    );
   const bytes = typeof input === "string" ? await readIfSmall(input, signal) : input;
   if (bytes && bytes.byteLength <= mostQuickBytes) {
     const image = await untilAborted(openEncoded(bytes, bytesSource(bytes), name, purpose), signal);
@@ -106,6 +113,9 @@ async function read<Sink extends LevelSink>(
   );
   return { ...factsOf(header), source: name, sink };
 }
+
+/** The decoder's process has encoded bytes once more. */
+const mostBytesInMemory = 200e6;
 
 /** Files and images beyond these take noticeable time: decoders need up to 0.3 s for this many pixels. */
 const mostQuickBytes = 16e6;

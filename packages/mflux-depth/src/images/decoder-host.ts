@@ -3,7 +3,6 @@
  * keeps its process from exiting; a process of its own can be killed at any time.
  */
 import { createHash } from "node:crypto";
-import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { serializeError } from "../errors.js";
 import { openRegularFile } from "../files/read.js";
@@ -36,23 +35,31 @@ async function decode(order: DecodeOrder): Promise<void> {
   }
 }
 
-async function open({ path, name, purpose }: DecodeOrder): Promise<{ image: EncodedImage; sha256: string }> {
-  if (path === null) {
-    const bytes = await buffer(process.stdin);
+async function open({ input, name, purpose }: DecodeOrder): Promise<{ image: EncodedImage; sha256: string }> {
+  if (typeof input === "number") {
+    const bytes = await readInput(input);
     const image = await openEncoded(bytes, bytesSource(bytes), name, purpose);
     return { image, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
-  const { file, size } = await openRegularFile(path, largestFile).catch((error: unknown) => {
-    throw imageFileError(path, error);
+  const { file, size } = await openRegularFile(input, largestFile).catch((error: unknown) => {
+    throw imageFileError(input, error);
   });
   try {
-    const image = await openEncoded(path, fileSource(file, size), name, purpose);
+    const image = await openEncoded(input, fileSource(file, size), name, purpose);
     const hash = createHash("sha256");
     await pipeline(file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }), hash);
     return { image, sha256: hash.digest("hex") };
   } finally {
     await file.close();
   }
+}
+
+/** Reads bytes into their place: collecting chunks would hold them twice. */
+async function readInput(byteLength: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(byteLength);
+  let at = 0;
+  for await (const chunk of process.stdin) at += (chunk as Buffer).copy(bytes, at);
+  return bytes.subarray(0, at);
 }
 
 const tell = (message: FromDecoder): Promise<void> =>

@@ -7,6 +7,15 @@ import { withoutSecrets } from "../secrets.js";
 import type { DecodedHeader, DecodeOrder, FromDecoder } from "./decoder-protocol.js";
 import type { LevelSink } from "./levels.js";
 
+/** The largest images take half a minute on a slow machine; only a file that trickles takes longer than this. */
+const mostSeconds = 300;
+
+const tooSlow = (name: string): ImageError =>
+  new ImageError(
+    name,
+    `could not be read and decoded within ${mostSeconds} s; copy the file to a local disk.`,
+  );
+
 /**
  * Decodes an image in a process of its own, which ends with the signal. The pixels are written to a sink as they arrive.
  * @param input a path, or the encoded bytes
@@ -17,11 +26,13 @@ import type { LevelSink } from "./levels.js";
  */
 export async function decodeInProcess<Sink extends LevelSink>(
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "path">,
+  { name, purpose }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
   signal?.throwIfAborted();
+  const slow = new AbortController();
+  const timer = setTimeout(() => slow.abort(tooSlow(name)), mostSeconds * 1000);
   const child = fork(fileURLToPath(new URL("./decoder-host.js", import.meta.url)), [], {
     execArgv: [],
     serialization: "advanced",
@@ -30,8 +41,10 @@ export async function decodeInProcess<Sink extends LevelSink>(
     env: withoutSecrets(process.env),
   });
   try {
-    return await untilAborted(receive(child, input, { name, purpose }, sinkOf), signal);
+    const received = receive(child, input, { name, purpose }, sinkOf);
+    return await untilAborted(untilAborted(received, slow.signal), signal);
   } finally {
+    clearTimeout(timer);
     child.kill("SIGKILL");
   }
 }
@@ -39,7 +52,7 @@ export async function decodeInProcess<Sink extends LevelSink>(
 async function receive<Sink extends LevelSink>(
   child: ChildProcess,
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "path">,
+  { name, purpose }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
   const ended = once(child, "exit").then(
@@ -55,7 +68,11 @@ async function receive<Sink extends LevelSink>(
   // Without free file descriptors there is not even a channel.
   if (child.pid === undefined) return await ended;
   const answered = new Promise<FromDecoder>((resolve) => child.once("message", resolve));
-  const order: DecodeOrder = { path: typeof input === "string" ? input : null, name, purpose };
+  const order: DecodeOrder = {
+    input: typeof input === "string" ? input : input.byteLength,
+    name,
+    purpose,
+  };
   child.send(order, () => {});
   // The process may refuse the image, or be killed, before it has read everything.
   child.stdin!.on("error", () => {});

@@ -1,9 +1,10 @@
 import type { SerializedError } from "../errors.js";
 import type { Purpose } from "./encoded.js";
 
-/** A request to the decoder's process. Encoded bytes without a path follow on its standard input. */
+/** A request to the decoder's process. */
 export interface DecodeOrder {
-  readonly path: string | null;
+  /** A path, or the number of encoded bytes that follow on standard input. */
+  readonly input: string | number;
   /** The image's name in messages. */
   readonly name: string;
   readonly purpose: Purpose;

@@ -25,6 +25,8 @@ export interface EncodedImage {
   readonly height: number;
   /** More than 8 bits. */
   readonly deep: boolean;
+  /** Bytes of a decoded pixel, at most. */
+  readonly pixelBytes: number;
   /** Its rows cannot be decoded one after another. */
   readonly isProgressive: boolean;
   readonly exif: Uint8Array | undefined;
@@ -74,6 +76,7 @@ export async function openEncoded(
     width: isTurned ? info.height : info.width,
     height: isTurned ? info.width : info.height,
     deep: info.depth !== "uchar",
+    pixelBytes: (info.hasAlpha ? 4 : 3) * (info.depth === "uchar" ? 1 : 2),
     isProgressive: info.isProgressive ?? false,
     exif: info.exif,
     decoderBytes: decoderBytesPerPixel(format, info) * info.width * info.height,
@@ -136,7 +139,7 @@ function decoderBytesPerPixel(format: EncodedFormat, info: Metadata): number {
   }
 }
 
-/** The most bytes that a decoder may hold. */
+/** The most bytes that a decoder may hold, with the encoded image if that is in memory. */
 const mostDecoderBytes = 425e6;
 
 /**
@@ -144,16 +147,18 @@ const mostDecoderBytes = 425e6;
  * @throws {ImageError} when any machine would need too much.
  * @throws {MemoryError} when this one has too little.
  */
-export function requireDecodable({ name, width, height, deep, purpose, decoderBytes }: EncodedImage): void {
-  if (decoderBytes > mostDecoderBytes)
+export function requireDecodable(image: EncodedImage): void {
+  const { input, byteLength, name, width, height, pixelBytes, purpose, decoderBytes } = image;
+  const heldBytes = decoderBytes + (typeof input === "string" ? 0 : byteLength);
+  if (heldBytes > mostDecoderBytes)
     throw new ImageError(
       name,
-      `needs ${describeBytes(decoderBytes)} to be decoded, because its format has to be decoded as a whole; make it ` +
+      `needs ${describeBytes(heldBytes)} to be decoded, because its format has to be decoded as a whole; make it ` +
         "smaller, or save it as a JPEG or PNG that is not progressive.",
     );
-  const kept = keptSize(width, height);
-  const bytesPerPixel = 3 * (deep ? 2 : 1) + (purpose === "photo" ? 12 : 4);
-  const needed = decoderBytes + kept.width * kept.height * bytesPerPixel;
+  const kept = keptSize(image);
+  const bytesPerPixel = pixelBytes + (purpose === "photo" ? 12 : 4);
+  const needed = heldBytes + kept.width * kept.height * bytesPerPixel;
   // macOS counts cached files as used, and can drop most of them.
   const available = process.platform === "darwin" ? 0.8 * totalmem() : process.availableMemory();
   if (needed > available)

@@ -32,9 +32,10 @@ export async function decodePixels(image: EncodedImage): Promise<Pixels> {
   });
 }
 
-async function run({ input, purpose, width, height, deep }: EncodedImage, failOn: FailOn): Promise<Pixels> {
+async function run(image: EncodedImage, failOn: FailOn): Promise<Pixels> {
+  const { input, purpose, width, height, deep } = image;
   const sharp = await codec();
-  const kept = keptSize(width, height);
+  const kept = keptSize(image);
   let pipeline = sharp(input, { ...optionsOf(purpose), failOn }).autoOrient();
   if (kept.width !== width || kept.height !== height)
     pipeline = pipeline.resize(kept.width, kept.height, { fit: "fill" });

@@ -6,6 +6,8 @@ const mostPixels = 100e6;
 
 /** Larger images are made smaller while they are decoded. Photos of 24 megapixels, which are common, stay as they are. */
 const mostKeptPixels = 25e6;
+/** The same for pixels of 16 bits with transparency, which take more memory on their way. */
+const mostKeptWidePixels = 20e6;
 /** The size of larger images once they are read: still more than models and generations use. */
 const mostShrunkPixels = 12.5e6;
 
@@ -22,9 +24,20 @@ export function checkSize(name: string, width: number, height: number): void {
     );
 }
 
-/** The size at which an image is kept: its own, or a smaller one of the same shape. */
-export function keptSize(width: number, height: number): { readonly width: number; readonly height: number } {
-  if (width * height <= mostKeptPixels) return { width, height };
+/**
+ * The size at which an encoded image is kept: its own, or a smaller one of the same shape.
+ * @param image.pixelBytes bytes of a decoded pixel
+ */
+export function keptSize({
+  width,
+  height,
+  pixelBytes,
+}: {
+  readonly width: number;
+  readonly height: number;
+  readonly pixelBytes: number;
+}): { readonly width: number; readonly height: number } {
+  if (width * height <= (pixelBytes > 6 ? mostKeptWidePixels : mostKeptPixels)) return { width, height };
   const scale = Math.sqrt(mostShrunkPixels / (width * height));
   return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) };
 }

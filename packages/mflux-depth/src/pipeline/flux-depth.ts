@@ -127,12 +127,15 @@ export class FluxDepth {
     const { signal } = job;
     signal.throwIfAborted();
     const settings = computeSettingsOf(options);
-    const { repository, files, ownFiles } = await findModel(options, { signal, onProgress: progress.tell });
+    const found = await findModel(options, { signal, onProgress: progress.tell });
+    const { repository, files, ownFiles } = found;
     signal.throwIfAborted();
-    const loras = await Loras.open(options, files.family, readModelConfigs(files), {
-      signal,
-      onProgress: progress.tell,
-    });
+    const loras = await Loras.open(
+      { ...options, loras: found.loras },
+      files.family,
+      readModelConfigs(files),
+      { signal, onProgress: progress.tell },
+    );
     const model = openModel(files, options, settings.device, {
       loras,
       ownFiles,

@@ -2,13 +2,14 @@
  * Says what a file, a folder or a repository is, and whether it would load here, from headers and configs alone.
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { estimatorDescriptions } from "../depth/descriptions.js";
 import { openEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
 import { componentNames, type Family } from "../families/family.js";
 import { denoiserFolder } from "../families/layout.js";
 import { readModelConfigs } from "../families/model-configs.js";
+import type { ModelFiles } from "../families/model-files.js";
 import { defaultFamily } from "../families/registry.js";
 import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
@@ -188,14 +189,15 @@ async function fitOf(
       memory: resolved.memory,
     },
     components: files.denoiser?.config ?? null,
-    notes: files.notes,
+    notes: [...new Set([...files.notes, ...plan.notes])],
   };
 }
 
 async function inspectModel(options: LoadOptions): Promise<InspectedModel> {
   const resolved = resolveLoadOptions({ ...options, offline: true });
   const { repository, files } = await findModel(resolved);
-  const { family, folder, notes } = files;
+  const { family, folder } = files;
+  const notes = [...files.notes, ...savedLoras(files)];
   const components = componentNames(family).map((name): InspectedComponent => {
     const weights = join(folder, name);
     const checkpoint = openCheckpoint(weights, { variant: variantIn(weights, resolved.variant) });
@@ -222,6 +224,12 @@ async function inspectModel(options: LoadOptions): Promise<InspectedModel> {
     },
     notes: [...new Set([...notes, ...plan.notes])],
   };
+}
+
+/** A sentence about the LoRAs that were saved with a model. */
+function savedLoras({ origin }: ModelFiles): string[] {
+  const loras = (origin?.loras ?? []).map(({ source, scale }) => `${basename(source)} at ${scale}`);
+  return loras.length > 0 ? [`Loading it uses the LoRAs in its folder: ${loras.join(", ")}.`] : [];
 }
 
 function isEstimator(folder: string): boolean {

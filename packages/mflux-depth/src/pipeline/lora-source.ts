@@ -3,7 +3,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream, readdirSync, statSync } from "node:fs";
-import { basename, join, posix, resolve } from "node:path";
+import { basename, dirname, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile, isFolder } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
@@ -67,6 +67,13 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
 /** The name of the file that says how strong a LoRA is, which lies next to it; null if its own file says that. */
 const companionOf = (source: string): string | null =>
   posix.basename(source.replace(/^.*:/, "")) === usualNames[1] ? peftConfig : null;
+
+/** The files of a LoRA on this machine: its own, and the one next to it that says how strong it is. */
+export function filesOfLora(path: string): readonly string[] {
+  const companion = companionOf(path);
+  const beside = companion === null ? null : join(dirname(path), companion);
+  return beside !== null && isFile(beside) ? [path, beside] : [path];
+}
 
 /** A LoRA in a repository on the Hub: its repository, and the files that it needs; null for one on this machine. */
 export function loraRepository(

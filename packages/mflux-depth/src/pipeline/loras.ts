@@ -99,6 +99,11 @@ export class Loras {
     }));
   }
 
+  /** The files of all LoRAs. */
+  get paths(): readonly string[] {
+    return this.#loras.map(({ file }) => file.path);
+  }
+
   /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
   get identity(): unknown {
     return [this.#isBaked, this.#loras.map(({ sha256, scale }) => [sha256, scale])];

@@ -37,6 +37,8 @@ export interface FoundModel {
   readonly files: ModelFiles;
   /** The files of components that the options name, by component. */
   readonly ownFiles: ComponentFiles;
+  /** The LoRAs that were saved with it, and then those of the options. */
+  readonly loras: ResolvedLoadOptions["loras"];
 }
 
 /**
@@ -48,7 +50,11 @@ export async function findModel(
   obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const found = await findFiles(options, obtaining);
-  return { ...found, ownFiles: await findOwnFiles(options, found.files, obtaining) };
+  return {
+    ...found,
+    ownFiles: await findOwnFiles(options, found.files, obtaining),
+    loras: [...(found.files.origin?.loras ?? []), ...options.loras],
+  };
 }
 
 /**
@@ -75,7 +81,7 @@ async function findOwnFiles(
 async function findFiles(
   options: ResolvedLoadOptions,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles">> {
+): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
   const isBase = await hasControlLora(options, { signal, onProgress });
   if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
@@ -123,7 +129,7 @@ async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
   isBase: boolean,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles">> {
+): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
   const components = await obtainRepository(

@@ -149,8 +149,12 @@ export async function planModel(
 ): Promise<MemoryPlan<PlannedStageName> & { readonly notes: readonly string[] }> {
   // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
-  const { repository, files, ownFiles } = await findModel({ ...options, offline: true });
-  const loras = await Loras.open({ ...options, offline: true }, files.family, readModelConfigs(files));
+  const { repository, files, ownFiles, loras: all } = await findModel({ ...options, offline: true });
+  const loras = await Loras.open(
+    { ...options, loras: all, offline: true },
+    files.family,
+    readModelConfigs(files),
+  );
   const model = openModel(files, options, deviceFor(options.device), { loras, ownFiles });
   const request = await withAutoSize(given);
   latentGridOf(request, model);

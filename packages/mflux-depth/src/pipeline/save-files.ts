@@ -36,11 +36,29 @@ export async function copyModelFiles(
 
 /** Copies the files of a folder. The links that make up the Hugging Face cache become files. */
 async function copyFolder(from: string, to: string, signal: AbortSignal | undefined): Promise<void> {
-  await mkdir(to);
-  for (const name of await readdir(from)) {
+  const files: string[] = [];
+  for (const name of await readdir(from))
+    if ((await stat(join(from, name))).isFile()) files.push(join(from, name));
+  await copyFiles(files, to, signal);
+}
+
+/** Copies files into a new folder. */
+export async function copyFiles(
+  files: readonly string[],
+  to: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await mkdir(to, { recursive: true });
+  for (const file of files) {
     signal?.throwIfAborted();
-    if ((await stat(join(from, name))).isFile()) await copyFile(join(from, name), join(to, name));
+    await copyFile(file, join(to, basename(file)));
   }
+}
+
+/** The size of files together. */
+export async function bytesOf(files: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(files.map((file) => stat(file)));
+  return sizes.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Writes a new JSON file, indented. */

@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { MlxError } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../errors.js";
 import { readModelConfigs } from "../families/model-configs.js";
@@ -14,10 +14,11 @@ import {
   resolveLoadOptions,
 } from "../options/index.js";
 import { packageVersion } from "../version.js";
-import { originFile } from "../weights/origin.js";
+import { originFile, savedLoraFolder } from "../weights/origin.js";
+import { filesOfLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
-import { findModel, openModel, quantizeNotes } from "./model.js";
-import { copyModelFiles, writeJson } from "./save-files.js";
+import { findModel, hasControlLora, openModel, quantizeNotes } from "./model.js";
+import { bytesOf, copyFiles, copyModelFiles, writeJson } from "./save-files.js";
 import { ModelTensors } from "./save-weights.js";
 
 const saveOptions = optionsFor(loadOptions, "save");
@@ -59,7 +60,8 @@ export interface SavedModel {
  *
  * Saves the weights as they are in the files: `FluxDepth.load` takes `prepare`, this does not.
  *
- * LoRAs are merged before the weights are quantized, with `bakeLora`.
+ * LoRAs are saved in files of their own, which loading the folder uses with the scales that they have here. With `bakeLora`,
+ * they are merged before the weights are quantized.
  *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
  * @throws {OptionError} for an option's value.
@@ -72,12 +74,6 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   const options = resolveLoadOptions({ ...rest, dtype: rest.dtype ?? "bfloat16" });
   if (typeof path !== "string" || path.trim() === "")
     throw new OptionError("path", "path is required: the folder to create.");
-  if (options.loras.length > 0 && !options.bakeLora)
-    throw new OptionError(
-      "loras",
-      "Saving merges LoRAs into the weights: set bakeLora for that. To keep them separate, save the model without them, and name them when you load it.",
-      { code: "option-conflict" },
-    );
   const listener = new Listener(onProgress);
   using job = listener.job(cancel);
   const { signal } = job;
@@ -85,15 +81,27 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   const target = resolve(path);
   await checkNewFolder(target);
 
-  const { repository, files } = await findModel(options, { signal, onProgress: listener.tell });
+  const obtaining = { signal, onProgress: listener.tell };
+  const found = await findModel(options, obtaining);
+  const { repository, files } = found;
+  if (!options.bakeLora && (await hasControlLora(options, obtaining)))
+    throw new OptionError(
+      "bakeLora",
+      "The depth LoRA makes FLUX.1-dev a depth model, and is saved with it only merged; set bakeLora.",
+      { code: "option-conflict" },
+    );
   const bits = files.storedBits ?? options.quantize;
-  const loras = await Loras.open(options, files.family, readModelConfigs(files), {
-    signal,
-    onProgress: listener.tell,
-  });
-  using tensors = await ModelTensors.of(openModel(files, options, "cpu", { loras }), signal);
+  const loras = await Loras.open(
+    { ...options, loras: found.loras },
+    files.family,
+    readModelConfigs(files),
+    obtaining,
+  );
+  const merged = options.bakeLora ? loras : Loras.none;
+  const separate = options.bakeLora ? [] : loras.paths.map(filesOfLora);
+  using tensors = await ModelTensors.of(openModel(files, options, "cpu", { loras: merged }), signal);
   const totalBytes = tensors.bytes;
-  await checkDiskSpace(target, totalBytes);
+  await checkDiskSpace(target, totalBytes + (await bytesOf(separate.flat())));
   let bytes = 0;
   try {
     await writeFolder(target, async (folder) => {
@@ -106,13 +114,20 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
         },
       });
       await copyModelFiles(files, folder, signal);
+      for (const [index, paths] of separate.entries())
+        await copyFiles(paths, join(folder, savedLoraFolder(index)), signal);
       await writeJson(join(folder, originFile), {
         mflux_depth_version: packageVersion(),
         model: files.origin?.model ?? repository.name,
         revision: repository.revision ?? null,
         quantize: bits,
         dtype: options.dtype,
-        ...(loras.states.length > 0 && { loras: loras.states }),
+        ...(loras.states.length > 0 && {
+          loras: loras.states.map((state, index) => ({
+            ...state,
+            ...(separate[index] && { file: basename(separate[index][0]!) }),
+          })),
+        }),
       });
       signal.throwIfAborted();
     });

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { readConfig } from "../files/json.js";
+import { isRecord } from "../record.js";
 
 /** The file in which a saved model names the model it was made from. */
 export const originFile = "mflux-depth.json";
@@ -10,12 +11,27 @@ export interface Origin {
   /** The name it was requested by. */
   readonly model: string;
   readonly revision: string | null;
+  /** LoRAs that were saved next to its weights, in files of their own. */
+  readonly loras: readonly { readonly source: string; readonly scale: number }[];
 }
+
+/** Where a saved model has its n-th LoRA, from 0. */
+export const savedLoraFolder = (index: number): string => join("loras", `${index}`);
 
 /** Reads the origin of a model that mflux-depth saved; null if the folder does not name one. */
 export function originOf(folder: string): Origin | null {
   if (!existsSync(join(folder, originFile))) return null;
-  const { model, revision } = readConfig(folder, originFile);
+  const { model, revision, loras } = readConfig(folder, originFile);
   if (typeof model !== "string") return null;
-  return { model, revision: typeof revision === "string" ? revision : null };
+  return {
+    model,
+    revision: typeof revision === "string" ? revision : null,
+    loras: Array.isArray(loras) ? loras.flatMap((lora, index) => separateLora(lora, folder, index)) : [],
+  };
+}
+
+/** A LoRA with a file of its own; those that are merged into the weights have none. */
+function separateLora(lora: unknown, folder: string, index: number): Origin["loras"] {
+  if (!isRecord(lora) || typeof lora.file !== "string" || typeof lora.scale !== "number") return [];
+  return [{ source: join(folder, savedLoraFolder(index), basename(lora.file)), scale: lora.scale }];
 }

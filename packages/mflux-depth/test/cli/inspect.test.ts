@@ -65,6 +65,19 @@ describe("inspect", () => {
     assert.equal(found.fit.quantize, 8);
   });
 
+  test("names the LoRAs that were saved with a model", async () => {
+    const path = join(folder, "with-loras");
+    const loras = [{ source: adapterFile("diffusers"), scale: 0.5 }];
+    await saveModel({ model: "tiny-world", quantize: 4, loras, path });
+    const { stdout } = await inspect(path);
+    assert.match(stdout, /Loading it uses the LoRAs in its folder: diffusers\.safetensors at 0\.5\./);
+  });
+
+  test("says what becomes of the blocks of a GGUF file", async () => {
+    const { stdout } = await inspect(oneFile("q4_0.gguf"), "--components-from", "tiny-world");
+    assert.match(stdout, /Note: The Q4_0 blocks of q4_0\.gguf stay as they are\./);
+  });
+
   test("describes a depth estimator", async () => {
     const found = await asJson(join(bundled, "depth_pro"));
     assert.equal(found.kind, "depth-estimator");

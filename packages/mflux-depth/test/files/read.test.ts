@@ -69,6 +69,15 @@ for (const [name, read] of readers)
   });
 
 describe("readRegularFile", () => {
+  test("gives a file up that comes too slowly", async () => {
+    writeFileSync(file("a"), Buffer.alloc(200e6));
+    await assert.rejects(readRegularFile(file("a"), { limit: 1e9, milliseconds: 1 }), (error) => {
+      assert.ok(error instanceof FileReadError, String(error));
+      assert.deepEqual([error.problem, error.message], ["too-slow", "did not arrive within 0 s"]);
+      return true;
+    });
+  });
+
   test("rejects with the signal's reason", async () => {
     writeFileSync(file("a"), "abc");
     const reason = new Error("stopped");

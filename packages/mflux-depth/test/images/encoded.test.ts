@@ -14,6 +14,7 @@ const photo: EncodedImage = {
   deep: false,
   isProgressive: true,
   exif: undefined,
+  pixelBytes: 3,
   decoderBytes: 60e6,
 };
 

@@ -37,6 +37,12 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     await stretched(10_000, 10_000)
       .png({ compressionLevel: 1, progressive: true })
       .toFile(file("interlaced.png"));
+    await stretched(8000, 8000).png({ compressionLevel: 0 }).toFile(file("uncompressed.png"));
+    await stretched(4990, 5000)
+      .ensureAlpha(0.5)
+      .toColourspace("rgb16")
+      .png({ compressionLevel: 1 })
+      .toFile(file("wide.png"));
     await stretched(20_000, 5000)
       .toColourspace("grey16")
       .png({ compressionLevel: 1 })
@@ -47,12 +53,21 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     ["photo.jpg", "photo", [3535, 3535], [10_000, 10_000]],
     ["interlaced.png", "photo", [3535, 3535], [10_000, 10_000]],
     ["map.png", "map", [7071, 1767], [20_000, 5000]],
+    ["wide.png", "photo", [3531, 3539], [4990, 5000]],
+    ["uncompressed.png", "photo-bytes", [3535, 3535], [8000, 8000]],
   ] as const)
     test(`${name} takes less than 600 MB and is kept smaller`, async () => {
       const { peak, images } = await readInChild(`${kind}:${file(name)}`);
       assert.deepEqual(images, [{ size, original }]);
       assert.ok(peak < 600e6, `${peak / 1e6} MB`);
     });
+
+  test("of more bytes than are taken from memory are refused with the remedy", async () => {
+    await assert.rejects(
+      readPhoto(new Uint8Array(201e6)),
+      /^ImageError: the photo: has 201\.0 MB; give the path of its file/,
+    );
+  });
 
   test("take less than 600 MB one after another", async () => {
     const photo = `photo:${file("photo.jpg")}`;

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ones, saveSafetensors } from "@mflux-depth/mlx";
-import { type LoadOptions, OptionError, type SavedModel, saveModel } from "../../src/index.js";
+import { FluxDepth, type LoadOptions, type SavedModel, saveModel } from "../../src/index.js";
 import { adapterFile, expected, goldenOutput, openWithLoras, outputWith } from "../support/adapters.js";
 import { folderPerTest } from "../support/folders.js";
 import { modelError } from "../support/hub-fixture.js";
 import { relativeError } from "../support/tensors.js";
+import { digest, smallRequest } from "../support/tiny-world.js";
 
 const folder = folderPerTest("mflux-depth-save-loras");
 
@@ -64,15 +65,63 @@ describe("a model saved with LoRAs gives what diffusers computes with merged wei
   });
 });
 
-describe("saving refuses LoRAs", () => {
-  test("that it is not told to merge", async () => {
-    await assert.rejects(save([adapterFile("diffusers")], { bakeLora: false }), (error) => {
-      assert.ok(error instanceof OptionError);
-      assert.match(error.message, /Saving merges LoRAs into the weights: set bakeLora/);
-      return true;
-    });
+describe("a model saved with LoRAs in files of their own", () => {
+  const separate = (loras: Given, options: LoadOptions = {}): Promise<SavedModel> =>
+    save(loras, { bakeLora: false, ...options });
+
+  test("has their effect when it is loaded, at the scales that they were saved with", async () => {
+    const loras = [
+      { source: adapterFile("diffusers"), scale: 0.6 },
+      { source: adapterFile("second"), scale: -0.4 },
+    ];
+    const error = relativeError(await outputOf(await separate(loras)), expected("two"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
   });
 
+  test("takes more LoRAs, behind its own", async () => {
+    const { path } = await separate([{ source: adapterFile("diffusers"), scale: 0.6 }]);
+    const more = [{ source: adapterFile("second"), scale: -0.4 }];
+    const found = await goldenOutput(await openWithLoras(more, { model: path }));
+    const error = relativeError(found, expected("two"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+
+  test("keeps their scales free, with quantized weights, too", async () => {
+    const { path } = await separate([adapterFile("diffusers")], { quantize: 4 });
+    using flux = await FluxDepth.load({ model: path });
+    assert.deepEqual(
+      flux.loras.map(({ name, scale }) => [name, scale]),
+      [["diffusers.safetensors", 1]],
+    );
+    using plain = await FluxDepth.load({ model: "tiny-world", quantize: 4 });
+    const off = await flux.generate({ ...smallRequest, loraScales: [0] });
+    assert.equal(digest(off), digest(await plain.generate(smallRequest)));
+  });
+
+  test("brings the file that says how strong PEFT's are", async () => {
+    const peft = join(folder(), "peft");
+    mkdirSync(peft);
+    copyFileSync(adapterFile("diffusers"), join(peft, "adapter_model.safetensors"));
+    writeFileSync(join(peft, "adapter_config.json"), JSON.stringify({ r: 4, lora_alpha: 2 }));
+    const found = await outputOf(await separate([peft]));
+    assert.ok(relativeError(found, await outputWith([peft])) < 1e-6);
+    assert.ok(relativeError(found, await outputWith([adapterFile("diffusers")])) > 1e-3);
+  });
+
+  test("can be moved, and saved again", async () => {
+    const { path } = await separate([adapterFile("diffusers")]);
+    renameSync(path, `${path}-moved`);
+    const again = await saveModel({
+      ...{ model: `${path}-moved`, quantize: "none", dtype: "float32" },
+      path: join(folder(), "again"),
+    });
+    rmSync(`${path}-moved`, { recursive: true });
+    const error = relativeError(await outputOf(again), await outputWith([adapterFile("diffusers")]));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+  });
+});
+
+describe("saving refuses LoRAs", () => {
   test("for weights that are stored quantized", async () => {
     const { path: model } = await save([], { quantize: 8 });
     await assert.rejects(

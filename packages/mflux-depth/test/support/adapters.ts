@@ -37,8 +37,8 @@ export async function openWithLoras(
     ...options,
     loras,
   });
-  const { files } = await findModel(resolved);
-  const opened = await Loras.open(resolved, files.family, readModelConfigs(files));
+  const { files, loras: all } = await findModel(resolved);
+  const opened = await Loras.open({ ...resolved, loras: all }, files.family, readModelConfigs(files));
   return openModel(files, resolved, "cpu", { loras: opened });
 }
 

@@ -1,7 +1,7 @@
 /*
  * Reads images and reports what that took; run as a process of its own by the tests of large images.
  *
- * Arguments: `photo:PATH` or `map:PATH`, or `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
+ * Arguments: `photo:PATH` or `map:PATH`, `photo-bytes:PATH` for the bytes of a file, which are its caller's, or `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -37,7 +37,7 @@ function residentBytes(process: string): number {
 
 const sumOf = (): number => ["self", ...children()].reduce((sum, process) => sum + residentBytes(process), 0);
 
-const base = sumOf();
+let base = sumOf();
 let [peak, blocked, last] = [base, 0, performance.now()];
 const interval = 10;
 const watch = setInterval(() => {
@@ -65,8 +65,10 @@ for (const argument of process.argv.slice(2)) {
     abortAfter ?? 2 ** 30,
   );
   try {
-    const read = kind === "photo" ? readPhoto : readDepthMap;
-    const { width, height, original } = await read(value, { signal: controller.signal });
+    const read = kind === "map" ? readDepthMap : readPhoto;
+    const input = kind === "photo-bytes" ? readFileSync(value) : value;
+    if (typeof input !== "string") base += input.byteLength;
+    const { width, height, original } = await read(input, { signal: controller.signal });
     images.push({ size: [width, height], original: [original.width, original.height] });
   } catch (error) {
     images.push({ error: (error as Error).message, afterAbort: performance.now() - aborted });

@@ -22,6 +22,8 @@ export interface Draft {
   readonly map: Picture | null;
   /** Whether the person has said that the given map is as it should be, although it looks inverted. */
   readonly trusted: boolean;
+  /** Whether only the part of the photo changes that its mask frees. */
+  readonly masked: boolean;
   readonly levels: Levels;
   readonly prompt: string;
   /** Options of the request that the person set. */
@@ -37,6 +39,7 @@ const emptyDraft: Draft = {
   photo: null,
   map: null,
   trusted: false,
+  masked: false,
   levels: neutralLevels,
   prompt: "",
   request: {},
@@ -52,12 +55,13 @@ export const draft = signal<Draft>({ ...emptyDraft, ...recall<Partial<Draft>>(na
 effect(() => remember(name, draft.value));
 
 /** What the draft is prepared from, and what belongs to it alone. */
-export type Sources = Pick<Draft, "photo" | "map" | "trusted" | "levels">;
+export type Sources = Pick<Draft, "photo" | "map" | "trusted" | "masked" | "levels">;
 
 /** Other pictures, as they are. */
 export const withPictures = (pictures: Pick<Draft, "photo" | "map">): Sources => ({
   ...pictures,
   trusted: false,
+  masked: false,
   levels: neutralLevels,
 });
 

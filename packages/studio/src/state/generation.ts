@@ -5,7 +5,9 @@ import type { JobBody, JobObject, JsonOptions, PlanObject } from "@mflux-depth/s
 import { computed, effect, signal, untracked } from "@preact/signals";
 import {
   decodePicture,
+  drawMask,
   encodeDepth,
+  encodePicture,
   type Frame,
   framedField,
   frameFor,
@@ -14,12 +16,13 @@ import {
 import { api, RefusedError, ServerAwayError } from "./api.js";
 import { capabilities, requestFields, usualArea } from "./capabilities.js";
 import { hasKeptStrokes, isPainted, photoBitmap, settledDepth } from "./depth.js";
-import { type Draft, draft, edit, mainPicture } from "./draft.js";
+import { type Draft, draft, edit, mainPicture, type Picture } from "./draft.js";
 import { fieldNamed } from "./fields.js";
 import { newId } from "./ids.js";
 import { imagesWanted } from "./images.js";
 import { jobBody, type PreparedPictures, picturesOf } from "./job-body.js";
 import { learn } from "./jobs.js";
+import { keptMask } from "./mask.js";
 import { fileOf, uploadAgain } from "./pictures.js";
 import { show, showsGrid } from "./shown.js";
 import { chosenSize, needsFrame, type Size } from "./size.js";
@@ -242,17 +245,37 @@ async function preparePictures({
   // Neither strokes of an earlier visit nor the frame are forgotten because the depth is still being found.
   const found = framed || isPainted() || (await hasKeptStrokes()) ? await settledDepth() : null;
   const photo = current.photo && framed ? await framedPhoto(current.photo.id, frameOf) : own.photo;
-  if (found?.state !== "ready" || !(framed || isPainted())) return { ...own, photo };
+  const mask =
+    current.photo && current.masked ? await maskFor(current.photo, framed ? frameOf : null) : own.mask;
+  if (found?.state !== "ready" || !(framed || isPainted())) return { ...own, photo, mask };
   const { painting } = found;
   const field = framed ? framedField(painting.field, frameOf(painting.field)) : painting.field;
   const map = await api.upload(await encodeDepth(field, painting.statistics, current.levels));
-  return { photo, map: map.id, levelled: true };
+  return { photo, map: map.id, mask, levelled: true };
 }
 
 async function framedPhoto(id: string, frameOf: (picture: Size) => Frame): Promise<string> {
   const bitmap = await decodePicture(await fileOf(id));
   const file = await renderFrame(bitmap, frameOf(bitmap));
   bitmap.close();
+  return (await api.upload(file)).id;
+}
+
+/** Uploads the mask of a photo, in exactly the size in which the photo is sent. */
+async function maskFor(photo: Picture, frameOf: ((picture: Size) => Frame) | null): Promise<string> {
+  const field = await keptMask(photo);
+  if (!frameOf) {
+    const whole = await drawMask(field, photo);
+    const file = await encodePicture(whole);
+    whole.close();
+    return (await api.upload(file)).id;
+  }
+  const bitmap = await decodePicture(await fileOf(photo.id));
+  const { width, height } = bitmap;
+  bitmap.close();
+  const drawn = await drawMask(field, { width, height });
+  const file = await renderFrame(drawn, frameOf(drawn));
+  drawn.close();
   return (await api.upload(file)).id;
 }
 

@@ -10,6 +10,8 @@ import type { Size } from "./size.js";
 export interface PreparedPictures {
   readonly photo: string | null;
   readonly map: string | null;
+  /** What of the photo may change; null for all of it. */
+  readonly mask: string | null;
   /** Whether the map has its levels applied already. */
   readonly levelled: boolean;
 }
@@ -18,6 +20,7 @@ export interface PreparedPictures {
 export const picturesOf = ({ photo, map }: Draft): PreparedPictures => ({
   photo: photo?.id ?? null,
   map: map?.id ?? null,
+  mask: null,
   levelled: false,
 });
 
@@ -37,12 +40,13 @@ export interface JobParts {
 
 /** The body for `POST /v1/jobs` and `POST /v1/plan`. */
 export function jobBody({ draft, pictures, size, prompt, steps }: JobParts): JobBody {
-  const { photo, map, levelled } = pictures;
+  const { photo, map, mask, levelled } = pictures;
   return {
     kind: "generate",
     request: {
       // How much of the photo is kept is always said, since the default depends on which pictures there are.
       ...(photo && { image: { blob: photo }, image_strength: 0 }),
+      ...(mask && { mask_image: { blob: mask } }),
       ...(map && { depth_image: { blob: map } }),
       // A person has looked at a map with levels applied, or said that it is right.
       ...((levelled || (map !== null && draft.trusted)) && { trust_depth: true }),
@@ -88,7 +92,7 @@ export function levelsOf(request: JsonOptions): Levels {
 }
 
 /** The id of an upload that a request names. */
-export function blobOf(request: JsonOptions, name: "image" | "depth_image"): string | null {
+export function blobOf(request: JsonOptions, name: "image" | "depth_image" | "mask_image"): string | null {
   const value = request[name];
   if (typeof value !== "object" || value === null || !("blob" in value)) return null;
   return typeof value.blob === "string" ? value.blob : null;

@@ -115,7 +115,13 @@ const takingErrorOf = (error: unknown): TakingError =>
     ? "away"
     : { message: error instanceof Error ? error.message : String(error) };
 
-const sourcesOf = ({ photo, map, trusted, levels }: Sources): Sources => ({ photo, map, trusted, levels });
+const sourcesOf = ({ photo, map, trusted, masked, levels }: Sources): Sources => ({
+  photo,
+  map,
+  trusted,
+  masked,
+  levels,
+});
 
 /** Puts a picture into the draft. A depth map joins the photo where both have the same proportions. */
 function usePicture(picture: Picture, kind: PictureKind): void {
@@ -125,7 +131,10 @@ function usePicture(picture: Picture, kind: PictureKind): void {
   }
   const { photo } = draft.value;
   const pair = photo && Math.abs((photo.width * picture.height) / (photo.height * picture.width) - 1) < 0.02;
-  edit(withPictures({ map: picture, photo: pair ? photo : null }));
+  edit({
+    ...withPictures({ map: picture, photo: pair ? photo : null }),
+    masked: pair === true && draft.value.masked,
+  });
 }
 
 /** Takes the last picture for the other kind, as if it had been taken for that at once. */

@@ -8,6 +8,7 @@ import { requestFields, usualArea } from "./capabilities.js";
 import { type Draft, draft, edit, type Picture } from "./draft.js";
 import { fieldNamed } from "./fields.js";
 import { blobOf, levelsOf } from "./job-body.js";
+import { takeMask } from "./mask.js";
 import { fileOf, takePicture } from "./pictures.js";
 import { showDraft } from "./shown.js";
 import { sizeOf } from "./size.js";
@@ -23,9 +24,11 @@ const elsewhere = new Set([
 /** Takes a job's settings into the draft. */
 export async function reuseJob({ request, load, seed }: JobObject, what: Reuse): Promise<void> {
   const [photo, map] = await Promise.all([pictureOf(request, "image"), pictureOf(request, "depth_image")]);
+  const mask = photo && (await maskOf(request));
   const changes: Partial<Draft> = {
     photo,
     map,
+    masked: false,
     trusted: request.trust_depth === true,
     levels: levelsOf(request),
   };
@@ -44,6 +47,14 @@ export async function reuseJob({ request, load, seed }: JobObject, what: Reuse):
     );
     showDraft("depth");
   });
+  // It belongs to the photo, which is in the draft by now.
+  if (mask) await takeMask(mask);
+}
+
+/** The mask of a job, unless the server has forgotten it. */
+async function maskOf(request: JsonOptions): Promise<Blob | null> {
+  const id = blobOf(request, "mask_image");
+  return id === null ? null : api.blob(id).catch(() => null);
 }
 
 async function pictureOf(request: JsonOptions, option: "image" | "depth_image"): Promise<Picture | null> {

@@ -115,8 +115,11 @@ export const levels = computed(() =>
   shownId.value === null || borrowsDepth.value ? draft.value.levels : neutralLevels,
 );
 
-/** Whether what the canvas shows can be painted. */
-export const isEditable = computed(() => shownId.value === null && depth.value.state === "ready");
+/** Whether the canvas shows the draft rather than a job. */
+export const isDraftShown = computed(() => shownId.value === null);
+
+/** Whether the depth that the canvas shows can be painted. */
+export const isEditable = computed(() => isDraftShown.value && depth.value.state === "ready");
 
 /** Shows the draft whenever it gets another picture. */
 export function followNewPictures(): () => void {

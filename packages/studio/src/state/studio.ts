@@ -8,6 +8,7 @@ import { followPictures, retryDepth, retryFailedDepth } from "./depth.js";
 import { followPlan } from "./generation.js";
 import { followSearch, rereadHistory, settleDeletion } from "./history.js";
 import { resyncJobs, takeJobEvent } from "./jobs.js";
+import { followMask } from "./mask.js";
 import { followLeaving } from "./news.js";
 import { resyncQueue, takeQueueEvent } from "./queue.js";
 import { locked, signIns } from "./session.js";
@@ -20,6 +21,7 @@ export function startStudio(): void {
   followLeaving(never);
   followSearch();
   followPictures();
+  followMask();
   followPlan();
   followMissing();
   followShown();

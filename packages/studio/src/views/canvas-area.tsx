@@ -4,10 +4,12 @@ import { Icon } from "../design/icons.js";
 import { depth } from "../state/depth.js";
 import { frame } from "../state/generation.js";
 import { isFinished } from "../state/jobs.js";
+import { mask } from "../state/mask.js";
 import {
   comparison,
   gridSize,
   group,
+  isDraftShown,
   isEditable,
   levels,
   pictures,
@@ -16,7 +18,7 @@ import {
   view,
 } from "../state/shown.js";
 import { strings } from "../strings.js";
-import { brush, clipping } from "./brush-state.js";
+import { brush, clipping, maskBrush } from "./brush-state.js";
 import { ImageGrid, JobGrid } from "./grid.js";
 import { ProgressStrip } from "./progress-strip.js";
 import { ResultBar } from "./result-bar.js";
@@ -68,18 +70,23 @@ function visibleView(): View {
 function Stage() {
   const { photo, depth: map, result } = pictures.value;
   const visible = visibleView();
+  // Who holds the key to see the photo wants to see all of it.
+  const shownMask = isDraftShown.value && !holding.value ? mask.value : null;
+  const inHand = visible === "photo" && shownMask ? maskBrush : brush;
+  const paints = inHand === maskBrush || (isEditable.value && visible === "depth");
   return (
     <DepthStage
       photo={photo}
       depth={map}
+      mask={shownMask}
       result={result}
       levels={levels.value}
       clipping={clipping.value}
       view={visible}
       compare={holding.value ? null : comparison.value}
-      brush={isEditable.value && visible === "depth" ? brush.value : null}
+      brush={paints ? inHand.value : null}
       onBrush={(next) => {
-        brush.value = next;
+        inHand.value = next;
       }}
       frame={isEditable.value ? frame.value : null}
     />

@@ -10,6 +10,7 @@ import {
   size,
   submitError,
 } from "../state/generation.js";
+import { isMaskMissing } from "../state/mask.js";
 import { strings } from "../strings.js";
 
 const text = strings.generate;
@@ -18,6 +19,7 @@ const text = strings.generate;
 export const canGenerate = (): boolean =>
   draft.value.prompt.trim() !== "" &&
   promptExcess.value === 0 &&
+  !isMaskMissing.value &&
   !isSubmitting.value &&
   (draft.value.photo ?? draft.value.map) !== null;
 

@@ -10,6 +10,7 @@ import { offeredLoras } from "../state/loras.js";
 import { resetOptions } from "../state/reuse.js";
 import { strings } from "../strings.js";
 import { LoraField } from "./lora-field.js";
+import { MaskField } from "./mask-field.js";
 import { OptionField } from "./option-field.js";
 import { PromptField } from "./prompt-field.js";
 import { SizeField } from "./size-field.js";
@@ -18,7 +19,18 @@ const text = strings.look;
 
 /** Options that have a place of their own on the page. */
 const placed = new Set([
-  ...["prompt", "image", "depth_image", "image_strength", "width", "height", "steps", "guidance", "seed"],
+  ...[
+    "prompt",
+    "image",
+    "depth_image",
+    "mask_image",
+    "image_strength",
+    "width",
+    "height",
+    "steps",
+    "guidance",
+    "seed",
+  ],
   ...["best_of", "size", "fit", "trust_depth", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
@@ -39,6 +51,7 @@ export function LookPanel() {
       </h2>
       <PromptField />
       {draft.value.photo && <KeepOfPhoto />}
+      {draft.value.photo && <MaskField photo={draft.value.photo} />}
       <SizeField />
       {numberField("steps", text.steps, undefined)}
       {numberField("guidance", text.guidance, text.guidanceHint)}

@@ -118,6 +118,8 @@ function blockMatrices(tensors: ReadonlyMap<string, GgufTensor>, bits: Bits): Ma
     ([name, { type, shape }]) =>
       type.values > 1 &&
       shape.length === 2 &&
+      // Rows of an original shape may end within a group.
+      shape[1]! % keptGroupSize === 0 &&
       name.endsWith(".weight") &&
       factorsOf(name).every((factor) => !tensors.has(factor)),
   );

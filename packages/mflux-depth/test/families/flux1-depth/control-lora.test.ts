@@ -86,6 +86,14 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
     assert.ok(error < 2e-5, `relative error ${error}`);
   });
 
+  test("and is saved with its model only merged", async () => {
+    const path = join(folder, "unmerged");
+    await assert.rejects(saveModel({ model: base, loras: [control], path }), {
+      name: "OptionError",
+      message: /is saved with it only merged; set bakeLora/,
+    });
+  });
+
   test("with the transformer in one file", async () => {
     const model = join(base, "transformer/diffusion_pytorch_model.safetensors");
     const found = await outputWith([control], { model, componentsFrom: "tiny-world" });

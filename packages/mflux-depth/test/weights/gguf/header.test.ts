@@ -5,58 +5,15 @@ import { describe, test } from "node:test";
 import { ModelError } from "../../../src/errors.js";
 import { readGgufHeader } from "../../../src/weights/gguf/header.js";
 import { folderPerTest } from "../../support/folders.js";
+import { GgufWriter, ggufHeader } from "../../support/gguf.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { expectedOf, oneFile } from "../../support/one-file.js";
 
 const folder = folderPerTest("mflux-depth-gguf");
 
-/** A GGUF file with these fields and tensors, as far as it is given. */
-class GgufWriter {
-  readonly #parts: Buffer[] = [];
-
-  u32(value: number): this {
-    const part = Buffer.alloc(4);
-    part.writeUInt32LE(value);
-    this.#parts.push(part);
-    return this;
-  }
-
-  u64(value: number | bigint): this {
-    const part = Buffer.alloc(8);
-    part.writeBigUInt64LE(BigInt(value));
-    this.#parts.push(part);
-    return this;
-  }
-
-  text(value: string | Buffer): this {
-    const bytes = Buffer.from(value);
-    this.u64(bytes.length);
-    this.#parts.push(bytes);
-    return this;
-  }
-
-  tensor(name: string, shape: readonly (number | bigint)[], type: number, offset: number | bigint): this {
-    this.text(name).u32(shape.length);
-    for (const n of shape) this.u64(n);
-    return this.u32(type).u64(offset);
-  }
-
-  /** Pads the header and adds bytes of data. */
-  data(bytes: number, alignment = 32): this {
-    const length = Buffer.concat(this.#parts).length;
-    this.#parts.push(Buffer.alloc((-length & (alignment - 1)) + bytes));
-    return this;
-  }
-
-  write(): string {
-    const path = join(folder(), "made.gguf");
-    writeFileSync(path, Buffer.concat(this.#parts));
-    return path;
-  }
-}
-
+/** Begins the header of a GGUF file. */
 const header = (tensors: number | bigint, fields: number | bigint = 0, version = 3): GgufWriter =>
-  new GgufWriter().u32(0x46554747).u32(version).u64(tensors).u64(fields);
+  ggufHeader(folder(), tensors, fields, version);
 
 describe("the header of a GGUF file", () => {
   test("gives shapes with rows first", () => {
@@ -84,7 +41,7 @@ describe("the header of a GGUF file", () => {
   });
 
   const refused: readonly (readonly [what: string, make: () => GgufWriter, message: RegExp])[] = [
-    ["another format", () => new GgufWriter().u32(1).data(100), /this is not a GGUF file/],
+    ["another format", () => new GgufWriter(folder()).u32(1).data(100), /this is not a GGUF file/],
     ["another version", () => header(0, 0, 1), /GGUF of version 1; versions 2 and 3 are read/],
     ["more tensors than there can be", () => header(2n ** 60n), /announces|too large/],
     ["more fields than there can be", () => header(0, 1_000_000), /announces 1000000 fields/],

@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { astype, type Bits, dequantize, type MxArray } from "@mflux-depth/mlx";
 import { blockUseOf, openGguf } from "../../../src/weights/gguf/checkpoint.js";
+import { folderPerTest } from "../../support/folders.js";
+import { ggufHeader } from "../../support/gguf.js";
 import { oneFile } from "../../support/one-file.js";
 import { relativeError, values } from "../../support/tensors.js";
+
+const folder = folderPerTest("mflux-depth-blocks");
 
 type Tensors = ReadonlyMap<string, MxArray> & { readonly file: string };
 
@@ -88,4 +92,19 @@ test("matrices that the file has as floating-point numbers stay so", () => {
   const tensors = tensorsOf("q8_0.gguf", 4);
   assert.ok(floats.some(([name, { shape }]) => shape.length === 2 && name.endsWith(".weight")));
   for (const [name] of floats) assert.match(tensors.get(name)!.dtype, /float/);
+});
+
+test("blocks that do not end with the rows of their original shape become values", () => {
+  const path = ggufHeader(folder(), 1, 1)
+    .text("comfy.gguf.orig_shape.a.weight")
+    .u32(9)
+    .u32(5)
+    .u64(2)
+    .u32(4)
+    .u32(48)
+    .tensor("a.weight", [192], 8, 0)
+    .data(6 * 34)
+    .write();
+  const [[name, tensor] = assert.fail()] = openGguf(path, { blockBits: 8 }).tensors();
+  assert.deepEqual([name, tensor.dtype, tensor.shape], ["a.weight", "float32", [4, 48]]);
 });

@@ -2,8 +2,8 @@ import { useRef } from "preact/hooks";
 import { type Brush, type BrushTool, defaultBrush, sizeLimits } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
 import { canvasStrings as strings } from "../strings.js";
+import { HistoryButtons, MoveButton, Setting, ToolButton } from "./brush-controls.js";
 import { toolPaths } from "./brush-cursor.js";
-import { NumberField } from "./number-field.js";
 import { useRevision } from "./use-revision.js";
 
 export interface BrushPanelProps {
@@ -26,13 +26,7 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
   return (
     <fieldset class="brush-panel" aria-label={strings.brushes}>
       <div class="brush-tools">
-        <ToolButton
-          label={strings.tools.move}
-          help={strings.toolHelp.move}
-          path="M8 2.5v11M2.5 8h11M6.3 4.2 8 2.5l1.7 1.7M6.3 11.8 8 13.5l1.7-1.7M4.2 6.3 2.5 8l1.7 1.7M11.8 6.3 13.5 8l-1.7 1.7"
-          pressed={brush === null}
-          onPress={() => onBrush(null)}
-        />
+        <MoveButton pressed={brush === null} onPress={() => onBrush(null)} />
         {tools.map((tool) => (
           <ToolButton
             key={tool}
@@ -83,101 +77,7 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
           />
         </div>
       )}
-      <div class="brush-history">
-        <HistoryButton
-          label={strings.undo}
-          path="M6 3.5 2.8 6.7 6 9.9M3 6.7h6.2a3.4 3.4 0 0 1 0 6.8H6.5"
-          enabled={depth.canUndo}
-          onPress={() => depth.undo()}
-        />
-        <HistoryButton
-          label={strings.redo}
-          path="M10 3.5l3.2 3.2L10 9.9M13 6.7H6.8a3.4 3.4 0 0 0 0 6.8h2.7"
-          enabled={depth.canRedo}
-          onPress={() => depth.redo()}
-        />
-      </div>
+      <HistoryButtons painting={depth} />
     </fieldset>
-  );
-}
-
-interface ToolButtonProps {
-  readonly label: string;
-  readonly help: string;
-  readonly path: string;
-  readonly pressed: boolean;
-  readonly onPress: () => void;
-}
-
-const ToolButton = ({ label, help, path, pressed, onPress }: ToolButtonProps) => (
-  <button type="button" class="brush-tool" aria-pressed={pressed} title={help} onClick={onPress}>
-    <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
-      <path d={path} />
-    </svg>
-    {label}
-  </button>
-);
-
-interface HistoryButtonProps {
-  readonly label: string;
-  readonly path: string;
-  readonly enabled: boolean;
-  readonly onPress: () => void;
-}
-
-const HistoryButton = ({ label, path, enabled, onPress }: HistoryButtonProps) => (
-  <button type="button" class="button button-quiet" disabled={!enabled} onClick={onPress}>
-    <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
-      <path d={path} />
-    </svg>
-    {label}
-  </button>
-);
-
-interface SettingProps {
-  readonly name: string;
-  readonly value: number;
-  readonly initial: number;
-  readonly range: { readonly min: number; readonly max: number };
-  readonly unit: string;
-  /** Whether the slider moves by factors rather than by steps. */
-  readonly curved?: boolean;
-  readonly onValue: (value: number) => void;
-}
-
-/** A slider with its number as text; a double click brings the default back. */
-function Setting({ name, value, initial, range, unit, curved = false, onValue }: SettingProps) {
-  const { min, max } = range;
-  const place = (number: number): number =>
-    curved ? Math.log(number / min) / Math.log(max / min) : (number - min) / (max - min);
-  const number = (share: number): number =>
-    Math.round(curved ? min * (max / min) ** share : min + share * (max - min));
-  return (
-    <div class="brush-setting">
-      <span class="brush-setting-name">{name}</span>
-      <input
-        class="slider"
-        type="range"
-        min={0}
-        max={1}
-        step={0.005}
-        value={place(value)}
-        aria-label={name}
-        aria-valuetext={`${Math.round(value)} ${unit}`}
-        style={{ "--fill": `${place(value)}`, "--mark": `${place(initial)}` }}
-        onInput={(event) => onValue(number(event.currentTarget.valueAsNumber))}
-        onDblClick={() => onValue(initial)}
-      />
-      <NumberField
-        label={name}
-        value={value}
-        min={min}
-        max={max}
-        step={1}
-        decimals={0}
-        unit={unit}
-        onValue={onValue}
-      />
-    </div>
   );
 }

@@ -9,7 +9,7 @@ import { BrushCursor } from "./brush-cursor.js";
 import { FrameOutline, FrameRoom } from "./frame-overlay.js";
 
 export interface DepthStageProps extends StageInputs {
-  /** Paints on the depth map; null lets pointers move the picture. */
+  /** Paints on the depth map, or on the mask where the photo shows one; null lets pointers move the picture. */
   readonly brush: Brush | null;
   /** The brush has changed: its size by a key, or its depth by Alt-click. */
   readonly onBrush: (brush: Brush) => void;
@@ -56,10 +56,10 @@ export function DepthStage(props: DepthStageProps) {
     };
   }, []);
 
-  const { photo, depth, result, levels, clipping, view, compare, frame } = props;
+  const { photo, depth, mask, result, levels, clipping, view, compare, frame } = props;
   useLayoutEffect(
-    () => stage?.show({ photo, depth, result, levels, clipping, view, compare, frame }),
-    [stage, photo, depth, result, levels, clipping, view, compare, frame],
+    () => stage?.show({ photo, depth, mask, result, levels, clipping, view, compare, frame }),
+    [stage, photo, depth, mask, result, levels, clipping, view, compare, frame],
   );
 
   const slider = compare?.mode === "slider";
@@ -124,7 +124,10 @@ function createStage(canvas: HTMLCanvasElement): Stage | null {
 }
 
 /** The brush and the map that it paints. */
-const painterOf = ({ brush, depth }: DepthStageProps) => brush && depth && { brush, painting: depth };
+function painterOf({ brush, depth, mask, view }: DepthStageProps) {
+  const painting = view === "photo" ? mask : depth;
+  return brush && painting && { brush, painting };
+}
 
 interface CursorProps {
   readonly stage: Stage;

@@ -64,7 +64,7 @@ export class Gestures {
     const { view } = paneAt(stage.panes, point);
     if (event.button === 1) return "pan";
     if (view === "relief") return "orbit";
-    if (view === "depth" && this.#targets.brush()) return event.altKey ? "pick" : "paint";
+    if (view === stage.paintedView && this.#targets.brush()) return event.altKey ? "pick" : "paint";
     return slider && stage.viewport.zoom === 1 ? "slide" : "pan";
   }
 

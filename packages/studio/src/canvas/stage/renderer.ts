@@ -7,6 +7,7 @@ import { Program } from "./program.js";
 import {
   cornersFragment,
   depthFragment,
+  maskedFragment,
   pictureFragment,
   rectangleVertex,
   reliefFragment,
@@ -52,11 +53,12 @@ const pixelatedFrom = { zoom: 2, enlargement: 4 };
 /** Draws the stage with WebGL2. It holds everything that is lost with the context, and nothing else. */
 export class Renderer {
   readonly #gl: WebGL2RenderingContext;
-  readonly #programs: Record<"picture" | "depth" | "corners" | "relief", Program>;
+  readonly #programs: Record<"picture" | "masked" | "depth" | "corners" | "relief", Program>;
   /** Stands in for a photo that is not there. */
   readonly #blank: WebGLTexture;
   #photo: PictureTexture | null = null;
   #result: PictureTexture | null = null;
+  #mask: { readonly painting: DepthPainting; readonly texture: FieldTexture } | null = null;
   #painting: DepthPainting | null = null;
   #field: FieldTexture | null = null;
   #heights: TargetTexture | null = null;
@@ -71,6 +73,7 @@ export class Renderer {
     this.#detail = detail;
     this.#programs = {
       picture: new Program(gl, rectangleVertex, pictureFragment),
+      masked: new Program(gl, rectangleVertex, maskedFragment),
       depth: new Program(gl, rectangleVertex, depthFragment),
       corners: new Program(gl, rectangleVertex, cornersFragment),
       relief: new Program(gl, reliefVertex, reliefFragment),
@@ -102,6 +105,16 @@ export class Renderer {
     this.#remesh();
   }
 
+  setMask(painting: DepthPainting | null): void {
+    this.#mask?.texture.dispose();
+    this.#mask = painting && { painting, texture: new FieldTexture(this.#gl, painting.field) };
+  }
+
+  /** Takes over what was painted on the mask. */
+  updateMask(region: Rectangle): void {
+    this.#mask!.texture.update(this.#mask!.painting.field, region);
+  }
+
   /** Takes over what was painted. */
   updateDepth(region: Rectangle): void {
     this.#field!.update(this.#painting!.field, region);
@@ -124,6 +137,7 @@ export class Renderer {
     this.setPhoto(null);
     this.setResult(null);
     this.setDepth(null);
+    this.setMask(null);
     for (const program of Object.values(this.#programs)) program.dispose();
     this.#gl.deleteTexture(this.#blank);
   }
@@ -150,7 +164,9 @@ export class Renderer {
     const enlargement = (place.width * scene.pixelRatio) / picture.width;
     const pixelated = scene.viewport.zoom >= pixelatedFrom.zoom && enlargement >= pixelatedFrom.enlargement;
     picture.bind(0, { pixelated });
-    this.#programs.picture.use({ picture: 0, place: inClipSpace(place, pane) });
+    const mask = pane.view === "photo" ? this.#mask : null;
+    mask?.texture.bind(1);
+    this.#programs[mask ? "masked" : "picture"].use({ picture: 0, mask: 1, place: inClipSpace(place, pane) });
     this.#drawRectangle();
   }
 

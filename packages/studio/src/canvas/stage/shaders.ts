@@ -52,6 +52,31 @@ void main() {
 }
 `;
 
+/** The photo with what its mask keeps dimmed and without colour. */
+export const maskedFragment = `${version}
+uniform sampler2D picture;
+uniform sampler2D mask;
+in vec2 share;
+out vec4 colour;
+
+float freeAt(ivec2 pixel) {
+  return texelFetch(mask, clamp(pixel, ivec2(0), textureSize(mask, 0) - 1), 0).r;
+}
+
+void main() {
+  vec2 at = share * vec2(textureSize(mask, 0)) - 0.5;
+  ivec2 pixel = ivec2(floor(at));
+  vec2 part = at - floor(at);
+  float free = mix(
+    mix(freeAt(pixel), freeAt(pixel + ivec2(1, 0)), part.x),
+    mix(freeAt(pixel + ivec2(0, 1)), freeAt(pixel + ivec2(1, 1)), part.x),
+    part.y);
+  vec3 photo = texture(picture, share).rgb;
+  float grey = dot(photo, vec3(0.299, 0.587, 0.114));
+  colour = vec4(mix(vec3(0.1 + 0.3 * grey), photo, free), 1.0);
+}
+`;
+
 /**
  * The depth map. \`reveal\` runs from 0 to 1 while it replaces the photo, nearest first; \`clipping\` hatches what levels
  * cut off.

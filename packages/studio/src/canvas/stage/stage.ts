@@ -25,6 +25,8 @@ import { type World, worldOf } from "./world.js";
 export interface StageInputs {
   readonly photo: ImageBitmap | null;
   readonly depth: DepthPainting | null;
+  /** What of the photo may change; the rest is dimmed. */
+  readonly mask: DepthPainting | null;
   readonly result: ImageBitmap | null;
   readonly levels: Levels;
   /** Whether to hatch what near and far cut off. */
@@ -65,6 +67,7 @@ export class Stage {
   #inputs: StageInputs = {
     photo: null,
     depth: null,
+    mask: null,
     result: null,
     levels: neutralLevels,
     clipping: false,
@@ -72,9 +75,9 @@ export class Stage {
     compare: null,
     frame: null,
   };
-  #stopListening: () => void = () => undefined;
-  /** The region painted since the last frame. */
-  #painted: Rectangle | null = null;
+  #stopListening = { depth: () => {}, mask: () => {} };
+  /** The regions painted since the last frame. */
+  #painted: { depth: Rectangle | null; mask: Rectangle | null } = { depth: null, mask: null };
   #curve: { curve: ToneCurve; levels: Levels; revision: number } | null = null;
   #viewport: Viewport = wholePicture;
   #orbit: Orbit = restingOrbit;
@@ -114,9 +117,15 @@ export class Stage {
     return worldOf(photo ?? depth?.field ?? null, result, frame, views);
   }
 
-  /** The depth map shown. */
+  /** The view that a brush paints on: the photo while its mask is shown, otherwise the depth. */
+  get paintedView(): View {
+    return this.#inputs.view === "photo" && this.#inputs.mask ? "photo" : "depth";
+  }
+
+  /** The map that a brush paints. */
   get field(): DepthField | null {
-    return this.#inputs.depth?.field ?? null;
+    const { depth, mask } = this.#inputs;
+    return (this.paintedView === "photo" ? mask : depth)?.field ?? null;
   }
 
   /** Where the slider is, as a share of the width. */
@@ -146,7 +155,8 @@ export class Stage {
       this.#viewport = rebased(this.#viewport, this.panes[0]!, boundsBefore, this.world.bounds);
     if (inputs.photo !== before.photo) this.#renderer.setPhoto(inputs.photo);
     if (inputs.result !== before.result) this.#renderer.setResult(inputs.result);
-    if (inputs.depth !== before.depth) this.#follow(inputs.depth);
+    if (inputs.depth !== before.depth) this.#followDepth(inputs.depth);
+    if (inputs.mask !== before.mask) this.#followMask(inputs.mask);
     this.draw();
   }
 
@@ -207,11 +217,11 @@ export class Stage {
     this.draw();
   }
 
-  /** The point of the depth map under a point of the stage, in the map's pixels; null where no map is shown. */
+  /** The point of the painted map under a point of the stage, in the map's pixels; null where it is not shown. */
   mapPoint(point: Point): Point | null {
     const pane = paneAt(this.panes, point);
-    const field = this.#inputs.depth?.field;
-    if (pane.view !== "depth" || !field) return null;
+    const { field } = this;
+    if (pane.view !== this.paintedView || !field) return null;
     const place = this.#pictureIn(pane);
     return {
       x: ((point.x - place.x) / place.width) * field.width,
@@ -219,10 +229,10 @@ export class Stage {
     };
   }
 
-  /** Where the depth map is shown, in CSS pixels from the stage's corner; null if it is not. */
+  /** Where the painted map is shown, in CSS pixels from the stage's corner; null if it is not. */
   get mapPlace(): Rectangle | null {
-    const pane = this.panes.find(({ view }) => view === "depth");
-    return pane && this.#inputs.depth ? this.#pictureIn(pane) : null;
+    const pane = this.panes.find(({ view }) => view === this.paintedView);
+    return pane && this.field ? this.#pictureIn(pane) : null;
   }
 
   /** The frame in each pane that shows the picture under it. */
@@ -245,7 +255,8 @@ export class Stage {
 
   /** Frees everything on the GPU; the stage and its canvas are of no use after that. */
   dispose(): void {
-    this.#stopListening();
+    this.#stopListening.depth();
+    this.#stopListening.mask();
     this.#sizes.disconnect();
     if (this.#frame !== null) cancelAnimationFrame(this.#frame);
     this.#canvas.removeEventListener("webglcontextlost", this.#lost);
@@ -265,17 +276,28 @@ export class Stage {
   }
 
   /** Shows another map and listens to its strokes. */
-  #follow(depth: DepthPainting | null): void {
-    this.#stopListening();
+  #followDepth(depth: DepthPainting | null): void {
     this.#renderer.setDepth(depth);
-    this.#painted = null;
     this.#curve = null;
     this.#revealed = null;
-    this.#stopListening =
-      depth?.subscribe((region) => {
-        if (region) this.#painted = this.#painted ? union(this.#painted, region) : region;
-        this.draw();
-      }) ?? (() => undefined);
+    this.#listen("depth", depth);
+  }
+
+  #followMask(mask: DepthPainting | null): void {
+    this.#renderer.setMask(mask);
+    this.#listen("mask", mask);
+  }
+
+  /** Gathers the regions of a map that strokes change. */
+  #listen(name: "depth" | "mask", painting: DepthPainting | null): void {
+    this.#stopListening[name]();
+    this.#painted[name] = null;
+    const stop = painting?.subscribe((region) => {
+      const before = this.#painted[name];
+      if (region) this.#painted[name] = before ? union(before, region) : region;
+      this.draw();
+    });
+    this.#stopListening[name] = stop ?? (() => {});
   }
 
   #drawFrame = (now: number): void => {
@@ -288,8 +310,7 @@ export class Stage {
       [this.#orbit, this.#spin] = [orbit, spin];
     }
     this.#lastFrame = now;
-    if (this.#painted) this.#renderer.updateDepth(this.#painted);
-    this.#painted = null;
+    this.#takeStrokes();
     const world = this.world;
     const panes = this.panes;
     this.#viewport = contained(this.#viewport, panes[0]!, world.bounds);
@@ -308,6 +329,13 @@ export class Stage {
     if (this.#spin || reveal < 1) this.draw();
     this.onLayout();
   };
+
+  #takeStrokes(): void {
+    const { depth, mask } = this.#painted;
+    if (depth) this.#renderer.updateDepth(depth);
+    if (mask) this.#renderer.updateMask(mask);
+    this.#painted = { depth: null, mask: null };
+  }
 
   #fitCanvas(): void {
     const { width, height } = this.size;
@@ -346,7 +374,8 @@ export class Stage {
     this.#renderer.setPhoto(this.#inputs.photo);
     this.#renderer.setResult(this.#inputs.result);
     this.#renderer.setDepth(this.#inputs.depth);
-    this.#painted = null;
+    this.#renderer.setMask(this.#inputs.mask);
+    this.#painted = { depth: null, mask: null };
     this.draw();
   };
 }

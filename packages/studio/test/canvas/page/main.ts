@@ -30,6 +30,7 @@ type Shown = Omit<DepthStageProps, "onBrush">;
 let shown: Shown = {
   photo: null,
   depth: null,
+  mask: null,
   result: null,
   levels: neutralLevels,
   clipping: false,

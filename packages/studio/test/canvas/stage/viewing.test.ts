@@ -183,6 +183,35 @@ test("side by side, both views show the same part", async () => {
   }
 });
 
+test("a mask takes the colour from what it keeps of the photo, and a brush paints it there", async () => {
+  const page = await canvas.open();
+  await showScene(page, { view: "photo" });
+  const before = await look(page);
+  await page.evaluate(() =>
+    window.studio.show({ mask: window.studio.painting(100, 75, (x) => (x < 50 ? 1 : 0)) }),
+  );
+  const [free, kept] = [
+    [inset + 60, inset + 40],
+    [inset + 350, inset + 40],
+  ] as const;
+  const masked = await look(page);
+  assert.deepEqual(masked.at(...free), before.at(...free));
+  const [r, g, b] = masked.at(...kept);
+  assert.ok(r === g && g === b && r < 100, `${r} ${g} ${b}`);
+  await page.evaluate(() =>
+    window.studio.show({ brush: { tool: "set", size: 20, hardness: 1, strength: 1, value: 1 } }),
+  );
+  await drawn(page);
+  await page.mouse.click(...on(...kept));
+  // The brush leaves the place.
+  await page.mouse.move(...on(inset + 60, inset + 250));
+  assert.deepEqual((await look(page)).at(...kept), before.at(...kept));
+  await page.evaluate(() => window.studio.show({ view: "depth", brush: null }));
+  const depth = await look(page);
+  await page.evaluate(() => window.studio.show({ mask: null }));
+  assert.deepEqual((await look(page)).bytes, depth.bytes);
+});
+
 test("a frame dims what the next image leaves out", async () => {
   const page = await canvas.open();
   await showScene(page, { view: "photo" });

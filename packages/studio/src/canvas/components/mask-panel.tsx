@@ -1,0 +1,75 @@
+import { useRef } from "preact/hooks";
+import { type Brush, defaultBrush, sizeLimits } from "../brush/brush.js";
+import type { DepthPainting } from "../brush/painting.js";
+import { canvasStrings as strings } from "../strings.js";
+import { HistoryButtons, MoveButton, Setting, ToolButton } from "./brush-controls.js";
+import { toolPaths } from "./brush-cursor.js";
+import { useRevision } from "./use-revision.js";
+
+export interface MaskPanelProps {
+  readonly mask: DepthPainting;
+  /** Null when pointers move the picture instead. */
+  readonly brush: Brush | null;
+  readonly onBrush: (brush: Brush | null) => void;
+}
+
+/** A brush to begin with on a mask: it frees what may change, with a soft rim that hides the seam. */
+export const maskBrush = (size: { width: number; height: number }): Brush => ({
+  ...defaultBrush(size),
+  tool: "set",
+  hardness: 0.7,
+  strength: 1,
+  value: 1,
+});
+
+/** The brushes of a mask: one that frees parts of the photo, and one that keeps them. */
+export function MaskPanel({ mask, brush, onBrush }: MaskPanelProps) {
+  useRevision(mask);
+  const initial = maskBrush(mask.field);
+  const last = useRef(initial);
+  if (brush) last.current = brush;
+  const change = (part: Partial<Brush>): void => onBrush({ ...last.current, ...part });
+  return (
+    <fieldset class="brush-panel" aria-label={strings.maskBrushes}>
+      <div class="brush-tools">
+        <MoveButton pressed={brush === null} onPress={() => onBrush(null)} />
+        <ToolButton
+          label={strings.maskTools.free}
+          help={strings.maskToolHelp.free}
+          path={toolPaths.set}
+          pressed={brush?.value === 1}
+          onPress={() => change({ value: 1 })}
+        />
+        <ToolButton
+          label={strings.maskTools.keep}
+          help={strings.maskToolHelp.keep}
+          path="M3.5 8h9"
+          pressed={brush?.value === 0}
+          onPress={() => change({ value: 0 })}
+        />
+      </div>
+      {brush && (
+        <div class="brush-settings">
+          <Setting
+            name={strings.size}
+            value={brush.size}
+            initial={initial.size}
+            range={sizeLimits}
+            unit="px"
+            curved
+            onValue={(size) => change({ size })}
+          />
+          <Setting
+            name={strings.hardness}
+            value={brush.hardness * 100}
+            initial={initial.hardness * 100}
+            range={{ min: 0, max: 100 }}
+            unit="%"
+            onValue={(value) => change({ hardness: value / 100 })}
+          />
+        </div>
+      )}
+      <HistoryButtons painting={mask} />
+    </fieldset>
+  );
+}
