@@ -126,7 +126,7 @@ export class RedisDispatcher implements Dispatcher {
         crowd = 0;
       } else {
         if (!signal.aborted) return taken;
-        await this.giveBack(taken);
+        await this.#putBack(taken);
       }
     }
   }
@@ -259,6 +259,12 @@ export class RedisDispatcher implements Dispatcher {
   #leaseOf({ id, attempt }: Pick<Claim, "id" | "attempt">): Lease | null {
     const lease = this.#leases.get(id);
     return lease?.claim.attempt === attempt ? lease : null;
+  }
+
+  /** Offers a job again that was taken in vain. Nobody has begun, so that the attempt keeps its number. */
+  async #putBack(claim: Claim): Promise<void> {
+    const offer = await this.#release(claim);
+    if (offer) await this.offer(offer);
   }
 
   /** Ends a lease. @returns the job; null if the lease was lost. */
