@@ -100,7 +100,7 @@ class BenchFleet {
 const small = { prompt: "a red cube", width: 128, height: 128, steps: 8, seed: 7 };
 
 /** How many jobs a minute workers finish that have a model each. Ideal is as many times that of one as there are cores. */
-async function throughput(): Promise<Row[]> {
+export async function benchThroughput(): Promise<Row[]> {
   const rows: Row[] = [];
   let one = 0;
   for (const workers of [1, 2, 4]) {
@@ -131,7 +131,7 @@ async function throughput(): Promise<Row[]> {
 }
 
 /** What the API's process and the ledger take with many jobs that wait. */
-async function growth(most: number): Promise<Row[]> {
+export async function benchGrowth(most = 100_000): Promise<Row[]> {
   const rows: Row[] = [];
   const fleet = await BenchFleet.start();
   try {
@@ -172,7 +172,7 @@ function processorSeconds(pid: number): number {
 
 const stubProgram = fileURLToPath(new URL("stub-workers.js", import.meta.url));
 /** Many workers that need no processor for their jobs: what they ask of the API and of Redis. */
-async function simulation(
+export async function simulate(
   count: number,
   { steps, stepMs }: Pick<StubSettings, "steps" | "stepMs">,
 ): Promise<Row> {
@@ -228,9 +228,6 @@ async function simulation(
   }
 }
 
-export const benchThroughput = throughput;
-export const benchGrowth = (): Promise<Row[]> => growth(100_000);
-
 export async function benchSimulation(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const [count, steps, stepMs] of [
@@ -239,6 +236,6 @@ export async function benchSimulation(): Promise<Row[]> {
     [1000, 5, 4000],
     [1000, 20, 1000],
   ] as const)
-    rows.push(await simulation(count, { steps, stepMs }));
+    rows.push(await simulate(count, { steps, stepMs }));
   return rows;
 }

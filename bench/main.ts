@@ -67,7 +67,7 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   },
   "fleet-growth": {
     title: "What 100,000 waiting jobs take (needs redis-server)",
-    run: benchGrowth,
+    run: () => benchGrowth(),
     named: true,
   },
   "fleet-simulation": {

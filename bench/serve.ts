@@ -52,7 +52,17 @@ export async function stop({ child }: Server, signal: NodeJS.Signals = "SIGTERM"
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 /** Sends a request. @throws for an answer that is an error. */
-export async function call<T>({ printed }: Server, method: string, path: string, body?: object): Promise<T> {
+export async function call<T>(server: Server, method: string, path: string, body?: object): Promise<T> {
+  try {
+    return await callOnce(server, method, path, body);
+  } catch (error) {
+    // The server may close a connection that was idle as a request is on its way.
+    if (method !== "GET" || (error as NodeJS.ErrnoException).code !== "ECONNRESET") throw error;
+    return callOnce(server, method, path, body);
+  }
+}
+
+async function callOnce<T>({ printed }: Server, method: string, path: string, body?: object): Promise<T> {
   const sent = request(new URL(path, printed), {
     method,
     agent,

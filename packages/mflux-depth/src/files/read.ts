@@ -107,19 +107,25 @@ async function readWhole(file: FileHandle, limit: number, signal: AbortSignal): 
 
 /**
  * Reads a regular file while nothing else runs; for small files.
- * @throws {FileReadError} when it is missing, unreadable, no regular file, or larger than `limit` bytes.
+ * @param limit the most bytes that the file may have.
+ * @param milliseconds how long reading may take; by default what a slow disk needs.
+ * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or comes too slowly.
  */
-export function readRegularFileSync(path: string, limit: number): Buffer {
+export function readRegularFileSync(path: string, limit: number, milliseconds?: number): Buffer {
   let file: number | undefined;
   try {
     file = openSync(path, openFlags);
-    let bytes = Buffer.alloc(checkedSize(fstatSync(file), limit) + 1);
+    const size = checkedSize(fstatSync(file), limit);
+    const allowed = milliseconds ?? usualMilliseconds(size);
+    const began = performance.now();
+    let bytes = Buffer.alloc(size + 1);
     let total = 0;
     for (;;) {
       const read = readSync(file, bytes, total, bytes.length - total, null);
       if (read === 0) return bytes.subarray(0, total);
       total += read;
       if (total > limit) throw tooLarge(limit);
+      if (performance.now() - began > allowed) throw tooSlow(allowed);
       if (total === bytes.length) bytes = Buffer.concat([bytes, Buffer.alloc(bytes.length)]);
     }
   } catch (error) {

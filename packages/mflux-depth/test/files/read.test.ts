@@ -17,9 +17,12 @@ beforeEach(() => {
   file = (name) => join(current(), name);
 });
 
-const readers: [string, (path: string, limit: number) => Promise<Buffer>][] = [
-  ["readRegularFile", (path, limit) => readRegularFile(path, { limit })],
-  ["readRegularFileSync", async (path, limit) => readRegularFileSync(path, limit)],
+const readers: [string, (path: string, limit: number, milliseconds?: number) => Promise<Buffer>][] = [
+  ["readRegularFile", (path, limit, milliseconds) => readRegularFile(path, { limit, milliseconds })],
+  [
+    "readRegularFileSync",
+    async (path, limit, milliseconds) => readRegularFileSync(path, limit, milliseconds),
+  ],
 ];
 
 for (const [name, read] of readers)
@@ -41,6 +44,15 @@ for (const [name, read] of readers)
     test("refuses a file beyond the limit", async () => {
       writeFileSync(file("a"), Buffer.alloc(11));
       await refuses(file("a"), 10, "too-large");
+    });
+
+    test("gives a file up that comes too slowly", async () => {
+      writeFileSync(file("a"), Buffer.alloc(200e6));
+      await assert.rejects(read(file("a"), 1e9, 1), (error) => {
+        assert.ok(error instanceof FileReadError, String(error));
+        assert.deepEqual([error.problem, error.message], ["too-slow", "did not arrive within 0 s"]);
+        return true;
+      });
     });
 
     test("refuses a missing file", () => refuses(file("a"), 10, "missing"));
@@ -69,15 +81,6 @@ for (const [name, read] of readers)
   });
 
 describe("readRegularFile", () => {
-  test("gives a file up that comes too slowly", async () => {
-    writeFileSync(file("a"), Buffer.alloc(200e6));
-    await assert.rejects(readRegularFile(file("a"), { limit: 1e9, milliseconds: 1 }), (error) => {
-      assert.ok(error instanceof FileReadError, String(error));
-      assert.deepEqual([error.problem, error.message], ["too-slow", "did not arrive within 0 s"]);
-      return true;
-    });
-  });
-
   test("rejects with the signal's reason", async () => {
     writeFileSync(file("a"), "abc");
     const reason = new Error("stopped");

@@ -57,7 +57,12 @@ export class RemoteRecords implements AttemptRecords {
 
   async recover({ id, attempt }: AttemptRef): Promise<void> {
     const outcome = { state: "interrupted" } as const;
-    await this.#soon<EndAnswer>(`${pathOf(id, attempt)}/end`, { outcome } satisfies EndBody);
+    try {
+      await this.#soon<EndAnswer>(`${pathOf(id, attempt)}/end`, { outcome } satisfies EndBody);
+    } catch (error) {
+      // It never began there: there is nothing to record.
+      if (!(error instanceof ApiRefusal) || error.code !== "forbidden") throw error;
+    }
   }
 
   #soon<Answer>(path: string, body: object = {}): Promise<Answer> {

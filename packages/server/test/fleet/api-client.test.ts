@@ -1,24 +1,8 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
-import { describe, type TestContext, test } from "node:test";
-import { ApiClient } from "../../src/fleet/api-client.js";
-
-/** A client of a server that answers as a test says. */
-async function clientOf(t: TestContext, answer: RequestListener): Promise<ApiClient> {
-  const server = createServer(answer).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  const { port } = server.address() as AddressInfo;
-  return new ApiClient({ url: `http://127.0.0.1:${port}`, token: "secret", process: "0123abcd" });
-}
+import { describe, test } from "node:test";
+import { clientOf, refusal } from "../support/api-stand.js";
 
 const get = { method: "GET", path: "/somewhere" } as const;
-const refusal = (code: string): string => JSON.stringify({ error: { code, message: `It is ${code}.` } });
 
 describe("a worker's connection to the API", () => {
   test("sends the token, the version and the name of the process", async (t) => {

@@ -120,13 +120,13 @@ export class RedisDispatcher implements Dispatcher {
       const taken = await this.#link.attempt(() => this.#take(request), null);
       if (taken === "again") {
         // The more often another one was quicker, the more of them there are.
-        await sleep(Math.random() * Math.min(1.3 ** ++crowd, 64));
+        await sleep(Math.random() * Math.min(1.3 ** ++crowd, 1000));
       } else if (taken === null) {
         await this.#waits.after(news, lookMs, signal);
         crowd = 0;
       } else {
         if (!signal.aborted) return taken;
-        await this.giveBack(taken);
+        await this.#putBack(taken);
       }
     }
   }
@@ -259,6 +259,12 @@ export class RedisDispatcher implements Dispatcher {
   #leaseOf({ id, attempt }: Pick<Claim, "id" | "attempt">): Lease | null {
     const lease = this.#leases.get(id);
     return lease?.claim.attempt === attempt ? lease : null;
+  }
+
+  /** Offers a job again that was taken in vain. Nobody has begun, so that the attempt keeps its number. */
+  async #putBack(claim: Claim): Promise<void> {
+    const offer = await this.#release(claim);
+    if (offer) await this.offer(offer);
   }
 
   /** Ends a lease. @returns the job; null if the lease was lost. */

@@ -46,6 +46,21 @@ describe("jobs on Redis", { skip: withoutRedis }, () => {
     assert.equal(await fleet.finish(held), true);
   });
 
+  test("keep their number if a wait ends as it takes one: nobody has begun", async (t) => {
+    const fleet = await start(t);
+    await fleet.offer(offer(1));
+    const end = new AbortController();
+    const accepts = (): boolean => {
+      end.abort(new Error("enough"));
+      return true;
+    };
+    const waiting = fleet.claim({ worker: "w1", model: null, accepts, signal: end.signal });
+    await assert.rejects(waiting, { message: "enough" });
+    const held = await claim(fleet, "w2");
+    assert.deepEqual([held.id, held.attempt], ["job1", 1]);
+    assert.equal(await fleet.finish(held), true);
+  });
+
   test("keep a later attempt when an earlier one is offered again", async (t) => {
     const fleet = await start(t);
     await fleet.offer(offer(1, { attempt: 2 }));
