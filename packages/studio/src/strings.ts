@@ -174,6 +174,7 @@ export const strings = {
     relief: "Relief",
     result: "Result",
     compare: "Compare",
+    compareWith: "Compare with",
     slider: "Slider",
     side: "Side by side",
     hold: "Hold Space to see the photo",

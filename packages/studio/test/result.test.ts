@@ -54,6 +54,24 @@ describe("a result", () => {
     await page.locator(".grid-tile").first().waitFor();
   });
 
+  test("is compared with the photo, or with its depth", async () => {
+    const page = await studio.open({ viewport: { width: 1440, height: 740 } });
+    await beginWith(page, "Sculpture");
+    await setSteps(page, 1);
+    await generate(page);
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    const left = page.locator(".stage-label-left");
+    await left.getByText("Photo").waitFor();
+    const bases = page.getByRole("group", { name: "Compare with" });
+    await bases.getByRole("button", { name: "Depth" }).click();
+    await left.getByText("Depth").waitFor();
+    await page.getByRole("button", { name: "Side by side" }).click();
+    await page.locator(".stage-label-right").getByText("Result").waitFor();
+    // A comparison with itself is none.
+    await page.locator(".stage").press("2");
+    await left.waitFor({ state: "hidden" });
+  });
+
   test("becomes the photo of the next image", async () => {
     const page = await studio.open();
     await beginWith(page, "Sculpture");

@@ -71,7 +71,8 @@ const planned = computed<string | null>(() => {
   if (!capabilities.value || !mainPicture(current)) return null;
   const body = jobBody({
     draft: current,
-    pictures: picturesOf(current),
+    // What a mask costs does not depend on what it frees, so that the photo itself can stand in for it.
+    pictures: { ...picturesOf(current), mask: (current.masked && current.photo?.id) || null },
     size: size.value,
     // The cost hardly depends on the words.
     prompt: "a picture",
@@ -263,20 +264,18 @@ async function framedPhoto(id: string, frameOf: (picture: Size) => Frame): Promi
 
 /** Uploads the mask of a photo, in exactly the size in which the photo is sent. */
 async function maskFor(photo: Picture, frameOf: ((picture: Size) => Frame) | null): Promise<string> {
-  const field = await keptMask(photo);
-  if (!frameOf) {
-    const whole = await drawMask(field, photo);
-    const file = await encodePicture(whole);
-    whole.close();
-    return (await api.upload(file)).id;
-  }
+  const mask = await drawMask(await keptMask(photo), frameOf ? await decodedSize(photo) : photo);
+  const file = await (frameOf ? renderFrame(mask, frameOf(mask)) : encodePicture(mask));
+  mask.close();
+  return (await api.upload(file)).id;
+}
+
+/** The size in which the browser frames a photo. */
+async function decodedSize(photo: Picture): Promise<Size> {
   const bitmap = await decodePicture(await fileOf(photo.id));
   const { width, height } = bitmap;
   bitmap.close();
-  const drawn = await drawMask(field, { width, height });
-  const file = await renderFrame(drawn, frameOf(drawn));
-  drawn.close();
-  return (await api.upload(file)).id;
+  return { width, height };
 }
 
 /** Applies one of the plan's alternatives to the draft. */

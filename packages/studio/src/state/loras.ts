@@ -1,7 +1,7 @@
 /*
  * The LoRAs of the next image: those that the server offers, and how strongly each one counts.
  */
-import type { Json } from "@mflux-depth/server/contract";
+import type { Json, JsonOptions } from "@mflux-depth/server/contract";
 import { batch, computed } from "@preact/signals";
 import { type ChosenLora, lorasOf } from "../options/loras.js";
 import { capabilities, models } from "./capabilities.js";
@@ -22,19 +22,17 @@ export const chosenLoras = computed<readonly ChosenLora[]>(() =>
 
 /** Chooses a LoRA, changes its scale, or with null leaves it out. */
 export function setLora(source: string, scale: number | null): void {
-  const before = chosenLoras.value;
-  const isChosen = before.some((lora) => lora.source === source);
-  const others = before.filter((lora) => scale !== null || lora.source !== source);
-  const after =
-    scale === null || isChosen
-      ? others.map((lora) => (lora.source === source ? { source, scale: scale ?? lora.scale } : lora))
-      : [...before, { source, scale }];
   batch(() => {
-    setLoadOption(
-      "loras",
-      after.map(({ source, scale }) => ({ source, scale })),
-    );
+    setLoadOption("loras", withScale(chosenLoras.value, source, scale));
     // They are one for each LoRA, in their order.
     setOption("lora_scales", undefined);
   });
+}
+
+function withScale(loras: readonly ChosenLora[], source: string, scale: number | null): JsonOptions[] {
+  const copies = loras.map((lora) => ({ ...lora }));
+  if (scale === null) return copies.filter((lora) => lora.source !== source);
+  return copies.some((lora) => lora.source === source)
+    ? copies.map((lora) => (lora.source === source ? { source, scale } : lora))
+    : [...copies, { source, scale }];
 }

@@ -97,6 +97,8 @@ function ViewBar() {
   const there = present();
   const visible = visibleView();
   const compared = comparison.value;
+  /** What the visible view can be compared with. */
+  const bases = (["photo", "depth"] as const).filter((name) => there[name] && visible !== name);
   return (
     <div class="view-bar">
       <fieldset class="segments" aria-label={text.label}>
@@ -130,6 +132,22 @@ function ViewBar() {
           <Icon name="grid" />
           <span class="button-text">{strings.result.grid(gridSize.value)}</span>
         </button>
+      )}
+      {compared && bases.length > 1 && (
+        <fieldset class="segments wide-only" aria-label={text.compareWith}>
+          {bases.map((name) => (
+            <button
+              key={name}
+              type="button"
+              aria-pressed={compared.with === name}
+              onClick={() => {
+                comparison.value = { ...compared, with: name };
+              }}
+            >
+              {text[name]}
+            </button>
+          ))}
+        </fieldset>
       )}
       {compared && (
         <fieldset class="segments wide-only" aria-label={text.compare}>

@@ -32,6 +32,8 @@ export function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
     observer.observe(list.current!);
     return () => observer.disconnect();
   }, []);
+  // The first frames can be measured, and fewer end where others began.
+  useLayoutEffect(follow, [jobs.length]);
   useLayoutEffect(() => {
     if (wanted === null) return;
     frameAt(list.current!, wanted)?.focus();

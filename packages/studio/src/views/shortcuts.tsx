@@ -78,6 +78,8 @@ function press(event: KeyboardEvent): void {
   if (chosen) {
     showsGrid.value = false;
     view.value = chosen;
+    // Nothing is compared with itself.
+    if (comparison.value?.with === chosen) comparison.value = null;
     return;
   }
   switch (event.key) {
