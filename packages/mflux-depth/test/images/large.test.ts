@@ -31,6 +31,15 @@ async function readInChild(...argv: string[]): Promise<ReaderReport & { seconds:
   return { ...(JSON.parse(stdout) as ReaderReport), seconds: (performance.now() - began) / 1000 };
 }
 
+/** The report on one image, which several tests look at. */
+const reports = new Map<string, Promise<ReaderReport>>();
+
+function reportOn(image: string): Promise<ReaderReport> {
+  const report = reports.get(image) ?? readInChild(image);
+  reports.set(image, report);
+  return report;
+}
+
 describe("images of 100 million pixels", { skip: withoutProc }, () => {
   before(async () => {
     await stretched(10_000, 10_000).jpeg({ quality: 80 }).toFile(file("photo.jpg"));
@@ -57,7 +66,7 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     ["uncompressed.png", "photo-bytes", [3535, 3535], [8000, 8000]],
   ] as const)
     test(`${name} takes less than 600 MB and is kept smaller`, async () => {
-      const { peak, images } = await readInChild(`${kind}:${file(name)}`);
+      const { peak, images } = await reportOn(`${kind}:${file(name)}`);
       assert.deepEqual(images, [{ size, original }]);
       assert.ok(peak < 600e6, `${peak / 1e6} MB`);
     });
@@ -77,8 +86,10 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
   });
 
   test("leave the event loop free", async () => {
-    const { blocked } = await readInChild(`map:${file("map.png")}`, `photo:${file("interlaced.png")}`);
-    assert.ok(blocked < 1000, `${blocked} ms`);
+    for (const image of [`map:${file("map.png")}`, `photo:${file("interlaced.png")}`]) {
+      const { blocked } = await reportOn(image);
+      assert.ok(blocked < 1000, `${blocked} ms`);
+    }
   });
 
   test("stop being decoded within a second of an abort", async () => {
