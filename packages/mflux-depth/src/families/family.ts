@@ -65,11 +65,12 @@ export interface TextEncoding<Configs = ModelConfigs, Network extends Module = M
    * Opens the tokenizer.
    * @param folder the tokenizer's folder.
    * @param options.maxSequenceLength the most tokens of the prompt to read; only for encoders whose output is attended.
-   * @throws {ModelError} when its files are missing or damaged.
+   * @param options.configs the configs of the model's networks.
+   * @throws {ModelError} when its files are missing or damaged, or do not fit the encoder.
    */
   openTokenizer(
     folder: string,
-    options: { readonly maxSequenceLength: number | undefined },
+    options: { readonly maxSequenceLength: number | undefined; readonly configs: Configs },
   ): { encode(prompt: string): EncodedPrompt };
   /** Encodes the tokens of a prompt. */
   encode(network: Network, ids: Int32Array): Stages;

@@ -109,9 +109,13 @@ export class ClipTokenizer {
 
   /**
    * Reads a folder with `tokenizer_config.json` and either `tokenizer.json` or `vocab.json` and `merges.txt`.
-   * @throws {ModelError} naming the file that is missing or malformed.
+   * @param options.positions the most tokens that the encoder takes; unlimited if absent.
+   * @throws {ModelError} naming the file that is missing, malformed, or does not fit the encoder.
    */
-  static load(folder: string): ClipTokenizer {
+  static load(
+    folder: string,
+    { positions = Number.POSITIVE_INFINITY }: { readonly positions?: number } = {},
+  ): ClipTokenizer {
     const tokenizer = readConfigIfPresent(folder, tokenizerFile);
     const { source, vocab, merges } = readVocabulary(folder, tokenizer);
     const settings = readSettings(folder, roles, tokenizer);
@@ -124,6 +128,12 @@ export class ClipTokenizer {
       throw new ModelError(
         join(folder, tokenizerConfigFile),
         `model_max_length is ${length}; expected at least 2, for the start and end tokens`,
+      );
+
+    if (length > positions)
+      throw new ModelError(
+        join(folder, tokenizerConfigFile),
+        `model_max_length is ${length}, but the text encoder has only ${positions} positions`,
       );
 
     const unknown = idOf(settings.roles.unk);

@@ -117,6 +117,19 @@ describe("a damaged model is refused with an error that names the file", () => {
       },
     ]);
 
+  cases.push([
+    "a tokenizer of longer prompts than the encoder takes",
+    {
+      file: "tokenizer/tokenizer_config.json",
+      damage: (path) =>
+        writeFileSync(
+          path,
+          JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), model_max_length: 154 }),
+        ),
+      message: /model_max_length is 154, but the text encoder has only 77 positions/,
+    },
+  ]);
+
   for (const [name, { file, damage, message, source }] of cases)
     test(name, async () => {
       const { folder, file: damaged } = copyModel(currentFolder(), file);

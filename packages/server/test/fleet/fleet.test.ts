@@ -83,7 +83,7 @@ test(
     const second = await fleet.worker("b");
     const job = await fleet.ended(id);
     await requireOneResult(fleet, job);
-    assert.deepEqual([job.attempt, job.worker], [2, second.id]);
+    assert.equal(job.worker, second.id);
     const resumed = (await fleet.events(id)).find(({ event }) => event === "resumed");
     assert.ok(Number(resumed?.data.from_step) >= 10, `resumed from ${resumed?.data.from_step}`);
     assert.equal(await pixelsOf(fleet.api, id), await pixelsOf(alone, undisturbed.id));

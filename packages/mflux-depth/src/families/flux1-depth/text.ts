@@ -13,7 +13,8 @@ export const clipEncoding: TextEncoding<FluxConfigs> = {
   makes: "the pooled embeddings",
   attended: false,
   tokenizer: tokenizers.text_encoder,
-  openTokenizer: (folder) => ClipTokenizer.load(folder),
+  openTokenizer: (folder, { configs }) =>
+    ClipTokenizer.load(folder, { positions: configs.text_encoder.maxPositionEmbeddings }),
   encode: (network: ClipTextEncoder, ids) => network.stages(ids),
   // Smaller than T5, and done before it.
 };

@@ -71,11 +71,14 @@ async function encode(
 /** Tokenizes the prompt for each encoder, and warns if one of them reads only its beginning. */
 function tokenize({
   request: { prompt, maxSequenceLength },
-  model: { family, folder },
+  model: { family, folder, configs },
   warnings,
 }: Generation): EncodedPrompt[] {
   return family.text.map((encoding) => {
-    const tokenizer = encoding.openTokenizer(join(folder, encoding.tokenizer), { maxSequenceLength });
+    const tokenizer = encoding.openTokenizer(join(folder, encoding.tokenizer), {
+      maxSequenceLength,
+      configs,
+    });
     const encoded = tokenizer.encode(prompt);
     warnIfTruncated(encoding.name, encoded, warnings);
     return encoded;
