@@ -100,7 +100,7 @@ function ViewBar() {
   /** What the visible view can be compared with. */
   const bases = (["photo", "depth"] as const).filter((name) => there[name] && visible !== name);
   return (
-    <div class="view-bar">
+    <div class="view-bar" data-compared={compared ? "" : undefined}>
       <fieldset class="segments" aria-label={text.label}>
         {views.map((name, index) => (
           <button
