@@ -8,6 +8,9 @@ const options = { skip: withoutRedis };
 const lease = { leaseMs: 4000 };
 const long = { request: { width: 256, height: 256, steps: 50 } };
 
+/** A job that has checkpoints, also where steps are quick: one is made each second at most. */
+const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
+
 /** Waits until a job has ended, and requires that it was done once. */
 async function requireOneResult(fleet: Fleet, id: string): Promise<JobObject> {
   const job = await fleet.ended(id);
@@ -78,9 +81,9 @@ test("no job is lost when the API is killed, and its worker delivers to the next
 
 test("an API that works goes on with its own job after it was killed", options, async (t) => {
   const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-  const running = (await fleet.api.submit(long)).id;
+  const running = (await fleet.api.submit(longer)).id;
   const waiting = (await fleet.api.submit()).id;
-  await fleet.reached(running, 10);
+  await fleet.checkpointed(running);
   await fleet.restartApi();
   assert.equal((await requireOneResult(fleet, running)).worker, "local");
   assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));

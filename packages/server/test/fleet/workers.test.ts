@@ -8,6 +8,9 @@ const options = { skip: withoutRedis };
 const lease = { leaseMs: 4000 };
 const long = { request: { width: 256, height: 256, steps: 50 } };
 
+/** A job that has checkpoints, also where steps are quick: one is made each second at most. */
+const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
+
 test("cancelling reaches a worker on another machine", options, async (t) => {
   const fleet = await Fleet.start(t, lease);
   const worker = await fleet.worker("a");
@@ -90,8 +93,8 @@ test(
     const second = await fleet.worker("b");
     await fleet.api.send("POST", `/v1/workers/${second.id}/drain`, {});
     await fleet.state(second.id, "draining");
-    const { id } = await fleet.api.submit(long);
-    await fleet.reached(id, 10);
+    const { id } = await fleet.api.submit(longer);
+    await fleet.checkpointed(id);
     const stopped = first.process.stop();
     await fleet.api.send("POST", `/v1/workers/${second.id}/resume`, {});
     assert.deepEqual(await stopped, [0, null]);

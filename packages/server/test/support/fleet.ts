@@ -1,7 +1,7 @@
 /*
  * A fleet of real processes: an API, workers and a Redis, each reached through networks that can be cut.
  */
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -131,6 +131,15 @@ export class Fleet {
     return until(async () => {
       const job = await this.job(id);
       return job.state === "running" && job.step >= step ? job : undefined;
+    });
+  }
+
+  /** Waits until the API has a checkpoint of a job. */
+  async checkpointed(id: string): Promise<void> {
+    const folder = join(this.#api.data, "checkpoints");
+    await until(async () => {
+      const names = readdirSync(folder).filter((name) => name.startsWith(`${id}.`));
+      return names.some((name) => name.endsWith(".latents")) || undefined;
     });
   }
 
