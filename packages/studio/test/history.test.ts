@@ -239,4 +239,26 @@ describe(`a history of ${many} jobs`, () => {
     await page.getByRole("searchbox", { name: "Search prompts" }).fill("number 1234");
     await becomes([1234], () => numbers(page));
   });
+
+  test("goes on after a page that could not be read, without being scrolled again", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await generate(page);
+    studio.server.copyNewestJob(300, (index) => `cube number ${index}`);
+    await page.reload();
+    const film = page.locator(".film");
+    await film.locator(".frame").first().waitFor();
+    let failed = 0;
+    const isNextPage = ({ searchParams }: URL): boolean => searchParams.has("cursor");
+    await page.route(isNextPage, (route) => {
+      failed++;
+      return failed === 1 ? route.abort() : route.continue();
+    });
+    await film.evaluate((list) => {
+      list.scrollLeft = list.scrollWidth;
+    });
+    await becomes(true, async () => failed > 1);
+    await becomes(true, () => film.evaluate((list) => list.scrollWidth > 100 * 80));
+  });
 });

@@ -2,7 +2,7 @@ import type { JobObject } from "@mflux-depth/server/contract";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../design/icons.js";
 import { thumbnailOf } from "../state/api.js";
-import { hasMore, readMore, removeLater } from "../state/history.js";
+import { hasMore, isReading, readMore, removeLater } from "../state/history.js";
 import { isFinished, progressOf } from "../state/jobs.js";
 import { isNew, markOpened } from "../state/news.js";
 import { show, showDraft, shown, showsGrid } from "../state/shown.js";
@@ -135,19 +135,30 @@ const Space = ({ length, rows }: { readonly length: number; readonly rows: boole
     />
   ) : null;
 
-/** Reads the next page when it comes into view; the count makes it look again after each page. */
+/** The pause after a page that could not be read, in milliseconds. */
+const retryMs = 2000;
+
+/** Reads the next page when it comes into view. It looks again after each page, and after each read that brought none. */
 function More({ count }: { readonly count: number }) {
   const end = useRef<HTMLLIElement>(null);
+  const [pausing, setPausing] = useState(false);
+  const canRead = !isReading.value && !pausing;
   useEffect(() => {
+    if (!canRead) return;
     const observer = new IntersectionObserver(
       ([entry]) => {
-        if (entry?.isIntersecting) void readMore().catch(() => undefined);
+        if (entry?.isIntersecting) void readMore().catch(() => setPausing(true));
       },
       { rootMargin: "400px" },
     );
     observer.observe(end.current!);
     return () => observer.disconnect();
-  }, [count]);
+  }, [count, canRead]);
+  useEffect(() => {
+    if (!pausing) return;
+    const timer = setTimeout(() => setPausing(false), retryMs);
+    return () => clearTimeout(timer);
+  }, [pausing]);
   return (
     <li ref={end} class="film-more">
       <span class="spinner" />
