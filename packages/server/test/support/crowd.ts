@@ -15,6 +15,9 @@ export interface CrowdOptions {
   readonly onProgress?: (ended: number) => void;
 }
 
+/** The jobs that a client follows at a time: all clients together stay below the 1,000 streams of a server. */
+const followedAtOnce = 5;
+
 /** Resident memory of a server, in bytes. */
 export const residentBytes = ({ child }: TestServer): number =>
   Number(execFileSync("ps", ["-o", "rss=", "-p", `${child.pid}`], { encoding: "utf8" })) * 1024;
@@ -38,15 +41,17 @@ export async function sendCrowd(
       mine.push(await server.submit({ request: { ...request, depth_image: picture, seed: i + 1 } }));
     // Every third client reads nothing until its jobs have ended.
     const follow = number % 3 === 0 ? followLate : followLive;
-    return Promise.all(
-      mine.map(async ({ id }) => {
-        const job = await follow(server, id);
-        ended++;
-        if (ended === Math.ceil(jobs / 3)) early = residentBytes(server);
-        onProgress?.(ended);
-        return job;
-      }),
-    );
+    const followed = async ({ id }: JobObject): Promise<JobObject> => {
+      const job = await follow(server, id);
+      ended++;
+      if (ended === Math.ceil(jobs / 3)) early = residentBytes(server);
+      onProgress?.(ended);
+      return job;
+    };
+    const done: JobObject[] = [];
+    for (let i = 0; i < mine.length; i += followedAtOnce)
+      done.push(...(await Promise.all(mine.slice(i, i + followedAtOnce).map(followed))));
+    return done;
   };
   const made = (await Promise.all(Array.from({ length: clients }, (_, number) => client(number)))).flat();
   assert.equal(made.length, jobs);
