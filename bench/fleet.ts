@@ -85,7 +85,7 @@ class BenchFleet {
     return { queued: count("queued"), succeeded: count("succeeded") };
   }
 
-  /** Waits until so many jobs have succeeded. */
+  /** Waits until the given number of jobs has succeeded. */
   async succeeded(count: number): Promise<void> {
     while ((await this.counts()).succeeded < count) await sleep(200);
   }

@@ -29,7 +29,7 @@ export const usualPatience: Patience = {
 /** The longest wait that a server may ask for. */
 const longestWaitMs = 5 * 60_000;
 
-/** Retries while there is no server at all, or one that does not answer or sends next to nothing. */
+/** Retries while the server cannot be reached, does not answer, or sends almost nothing. */
 const fewRetries = 2;
 
 /** A failure that may be gone at the next attempt. */

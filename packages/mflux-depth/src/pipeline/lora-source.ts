@@ -71,8 +71,8 @@ const companionOf = (source: string): string | null =>
 /** The files of a LoRA on this machine: its own, and the one next to it that says how strong it is. */
 export function filesOfLora(path: string): readonly string[] {
   const companion = companionOf(path);
-  const beside = companion === null ? null : join(dirname(path), companion);
-  return beside !== null && isFile(beside) ? [path, beside] : [path];
+  const sibling = companion === null ? null : join(dirname(path), companion);
+  return sibling !== null && isFile(sibling) ? [path, sibling] : [path];
 }
 
 /** A LoRA in a repository on the Hub: its repository, and the files that it needs; null for one on this machine. */

@@ -45,7 +45,7 @@ describe("a LoRA in the Hub's cache is ready", () => {
     });
   });
 
-  test("unless nobody says which of several files", async () => {
+  test("unless the repository has several files and none is named", async () => {
     cached("someone/pair", "a.safetensors", "b.safetensors");
     assert.deepEqual(await modelHere("someone/pair", env), { ready: false, bytes: 2 * size, lora: false });
   });

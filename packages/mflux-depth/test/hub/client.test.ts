@@ -207,7 +207,7 @@ describe("a server that is not a Hub", () => {
     ["a path out of the repository", { path: "transformer/../../../../evil.json" }],
     ["a hash that is a path", { oid: "../../evil" }],
     ["a negative size", { size: -1 }],
-    ["a path that is no text", { path: ["transformer/config.json"] }],
+    ["a path that is a list", { path: ["transformer/config.json"] }],
     ["a hash that is no text", { oid: ["a".repeat(40)] }],
     ["a size in LFS that is no number", { lfs: { oid: "a".repeat(64), size: "1" } }],
   ] as const)

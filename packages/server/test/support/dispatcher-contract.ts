@@ -10,7 +10,8 @@ import type { Claim, ClaimRequest, Dispatcher, Offer } from "../../src/dispatch/
  */
 export type DispatcherMaker = (t: TestContext, options: { readonly leaseMs: number }) => Promise<Dispatcher>;
 
-const offer = (id: string, facts: Partial<Offer> = {}): Offer => ({
+/** An offer of a job, whose number is its arrival. */
+export const offer = (id: string, facts: Partial<Offer> = {}): Offer => ({
   id,
   priority: 0,
   arrival: Number(id.replace(/\D/g, "")),

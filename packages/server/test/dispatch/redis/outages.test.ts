@@ -1,20 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { describe, type TestContext, test } from "node:test";
-import type { Claim, Offer } from "../../../src/dispatch/dispatcher.js";
+import type { Claim } from "../../../src/dispatch/dispatcher.js";
 import { RedisDispatcher } from "../../../src/dispatch/redis/dispatcher.js";
+import { offer } from "../../support/dispatcher-contract.js";
 import { RedisServer, type RedisServerOptions, withoutRedis } from "../../support/redis.js";
 import { TestFleet, type TestFleetOptions } from "../../support/test-fleet.js";
 import { until } from "../../support/until.js";
-
-const offer = (id: string, facts: Partial<Offer> = {}): Offer => ({
-  id,
-  priority: 0,
-  arrival: Number(id.replace(/\D/g, "")),
-  model: "a",
-  attempt: 0,
-  ...facts,
-});
 
 const leaseMs = 1000;
 

@@ -1,3 +1,4 @@
+import { type Brush, sizeLimits } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
 import { canvasStrings as strings } from "../strings.js";
 import { NumberField } from "./number-field.js";
@@ -109,5 +110,37 @@ export function Setting({ name, value, initial, range, unit, curved = false, onV
         onValue={onValue}
       />
     </div>
+  );
+}
+
+interface SizeAndHardnessProps {
+  readonly brush: Brush;
+  /** What a double click returns to. */
+  readonly initial: Brush;
+  readonly onChange: (part: Partial<Brush>) => void;
+}
+
+/** The settings that every brush has. */
+export function SizeAndHardness({ brush, initial, onChange }: SizeAndHardnessProps) {
+  return (
+    <>
+      <Setting
+        name={strings.size}
+        value={brush.size}
+        initial={initial.size}
+        range={sizeLimits}
+        unit="px"
+        curved
+        onValue={(size) => onChange({ size })}
+      />
+      <Setting
+        name={strings.hardness}
+        value={brush.hardness * 100}
+        initial={initial.hardness * 100}
+        range={{ min: 0, max: 100 }}
+        unit="%"
+        onValue={(value) => onChange({ hardness: value / 100 })}
+      />
+    </>
   );
 }

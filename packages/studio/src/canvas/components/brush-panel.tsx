@@ -1,8 +1,8 @@
 import { useRef } from "preact/hooks";
-import { type Brush, type BrushTool, defaultBrush, sizeLimits } from "../brush/brush.js";
+import { type Brush, type BrushTool, defaultBrush } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
 import { canvasStrings as strings } from "../strings.js";
-import { HistoryButtons, MoveButton, Setting, ToolButton } from "./brush-controls.js";
+import { HistoryButtons, MoveButton, Setting, SizeAndHardness, ToolButton } from "./brush-controls.js";
 import { toolPaths } from "./brush-cursor.js";
 import { useRevision } from "./use-revision.js";
 
@@ -50,23 +50,7 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
               onValue={(value) => change({ value: value / 100 })}
             />
           )}
-          <Setting
-            name={strings.size}
-            value={brush.size}
-            initial={initial.size}
-            range={sizeLimits}
-            unit="px"
-            curved
-            onValue={(size) => change({ size })}
-          />
-          <Setting
-            name={strings.hardness}
-            value={brush.hardness * 100}
-            initial={initial.hardness * 100}
-            range={{ min: 0, max: 100 }}
-            unit="%"
-            onValue={(value) => change({ hardness: value / 100 })}
-          />
+          <SizeAndHardness brush={brush} initial={initial} onChange={change} />
           <Setting
             name={strings.strength}
             value={brush.strength * 100}
