@@ -96,13 +96,7 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     return null;
   };
   const mlx = await inspectMlx(problems).catch((error: unknown) =>
-    failed(
-      "MLX does not work",
-      error,
-      /MFLUX_DEPTH_THREADS is /.test(message(error))
-        ? { kind: "correct-variable", variable: "MFLUX_DEPTH_THREADS" }
-        : { kind: "reinstall", part: "mlx" },
-    ),
+    failed("MLX does not work", error, remedyOfMlx(error)),
   );
   const codec = await inspectCodec().catch((error: unknown) =>
     failed("sharp, which reads and writes images, does not load", error, {
@@ -125,6 +119,12 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     models,
     problems,
   };
+}
+
+/** A variable that MLX's addon refuses is to be corrected; another build of it would refuse it, too. */
+function remedyOfMlx(error: unknown): Problem["remedy"] {
+  const variable = /\bMFLUX_DEPTH_(?:THREADS|ISA)\b/.exec(message(error))?.[0];
+  return variable === undefined ? { kind: "reinstall", part: "mlx" } : { kind: "correct-variable", variable };
 }
 
 async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
