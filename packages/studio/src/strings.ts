@@ -29,6 +29,7 @@ export const strings = {
   welcome: {
     title: "Turn a photo into a space, then give it a new look",
     text: "Drop a photo or a depth map here, paste one, or",
+    touchText: "Choose a photo or a depth map, or use the camera",
     choose: "Choose a picture",
     camera: "Take a photo",
     dropHere: "Drop it anywhere",
@@ -200,6 +201,7 @@ export const strings = {
     cost: (time: string | null, memory: string) =>
       time ? `about ${time}, ${memory}` : `needs about ${memory} of memory`,
     asking: "Estimating…",
+    maskMissing: "Paint what may change first.",
     tooLarge: (needs: string, has: string) => `This needs ${needs} of memory; ${has} is free.`,
     use: (change: string) => `Use ${change}, which fits`,
     away: "The server does not answer. Your prompt and strokes are kept; try again in a moment.",
@@ -294,6 +296,9 @@ export const strings = {
   queue: {
     title: "Queue",
     empty: "Nothing waits.",
+    summary: (running: number, waiting: number) =>
+      [running > 0 && `${running} running`, waiting > 0 && `${waiting} waiting`].filter(Boolean).join(", "),
+    on: (worker: string) => `on ${worker}`,
     pause: "Pause",
     resume: "Resume",
     pausedText: "Paused: the running job finishes, the others wait.",
@@ -303,7 +308,11 @@ export const strings = {
     workers: "Workers",
     drain: "Take a break",
     undrain: "Work again",
+    workersSummary: (workers: number, working: number) => `${working} of ${workers} working`,
     workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
+    drainingAfter: "taking a break after this job",
+    noWorkers: "No worker has joined this server yet. Jobs wait until one does.",
+    allResting: "Every worker takes a break. Jobs wait until one works again.",
     lostFor: (time: string) => `not heard of for ${time}`,
     close: "Close",
   },

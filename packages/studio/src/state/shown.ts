@@ -43,9 +43,13 @@ export const shownImage = computed<ImageObject | null>(
   () => shown.value?.images[imageIndex.value] ?? shown.value?.image ?? null,
 );
 
+/** Grows whenever somebody asks for a job on the canvas, also for the one that is there. */
+export const showings = signal(0);
+
 /** Puts a job on the canvas, with its best or only image. */
 export function show(id: string): void {
   shownId.value = id;
+  showings.value += 1;
   imageIndex.value = 0;
   view.value = "result";
 }

@@ -41,10 +41,16 @@ export function GenerateBar() {
         {isSubmitting.value ? text.submitting : text.action}
       </button>
       <p id="cost" class="quiet small number cost">
-        {draft.value.prompt.trim() === "" ? strings.look.promptMissing : costText()}
+        {missingText() ?? costText()}
       </p>
     </section>
   );
+}
+
+/** What the person still has to do; null when nothing is missing. */
+function missingText(): string | null {
+  if (draft.value.prompt.trim() === "") return strings.look.promptMissing;
+  return isMaskMissing.value ? text.maskMissing : null;
 }
 
 function costText(): string {

@@ -15,7 +15,8 @@ export const Welcome = () => (
       <section class="drop-area" aria-labelledby="welcome-title">
         <Planes />
         <h2 id="welcome-title">{text.title}</h2>
-        <p class="quiet">{text.text}</p>
+        <p class="quiet fine-only">{text.text}</p>
+        <p class="quiet coarse-only">{text.touchText}</p>
         <p class="drop-actions">
           <FileButton class="button button-primary" onFile={(file) => void takeFile(file)}>
             <Icon name="picture" />

@@ -40,6 +40,7 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
           />
         ))}
       </div>
+      <HistoryButtons painting={depth} />
       {brush && (
         <div class="brush-settings">
           {brush.tool === "set" && (
@@ -63,7 +64,6 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
           />
         </div>
       )}
-      <HistoryButtons painting={depth} />
     </fieldset>
   );
 }

@@ -50,12 +50,12 @@ export function MaskPanel({ mask, brush, onBrush }: MaskPanelProps) {
           onPress={() => change({ value: 0 })}
         />
       </div>
+      <HistoryButtons painting={mask} />
       {brush && (
         <div class="brush-settings">
           <SizeAndHardness brush={brush} initial={initial} onChange={change} />
         </div>
       )}
-      <HistoryButtons painting={mask} />
     </fieldset>
   );
 }
