@@ -170,7 +170,7 @@ describe("on a phone", () => {
     await beginWith(page, "Bust");
     await openPanel(page, "Look");
     await page.getByRole("checkbox", { name: "Change only a part" }).tap();
-    await page.getByRole("button", { name: "Photo", pressed: true }).waitFor();
+    await page.getByRole("button", { name: "Photo", pressed: true }).and(page.locator(":enabled")).waitFor();
     const change = page.getByRole("button", { name: "Change", exact: true });
     await becomes(true, async () => {
       const [tool, panel] = await Promise.all([

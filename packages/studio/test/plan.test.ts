@@ -67,7 +67,7 @@ describe("what an image will cost", () => {
     await settled(({ image_strength }) => image_strength === 0);
 
     await page.getByRole("checkbox", { name: "Change only a part" }).check();
-    await page.getByRole("button", { name: "Photo", pressed: true }).waitFor();
+    await page.getByRole("button", { name: "Photo", pressed: true }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("button", { name: "Swap the parts" }).waitFor();
     await paint(page);
     const masked = await settled(({ mask_image }) => mask_image !== undefined);

@@ -1,5 +1,6 @@
 import type { PlanObject } from "@mflux-depth/server/contract";
 import { memoryText, roughTime, sizeText } from "../controls/format.js";
+import { capabilities } from "../state/capabilities.js";
 import { draft } from "../state/draft.js";
 import {
   applyAlternative,
@@ -17,6 +18,8 @@ const text = strings.generate;
 
 /** Whether there is something to generate from. */
 export const canGenerate = (): boolean =>
+  // The usual size depends on the model.
+  capabilities.value !== null &&
   draft.value.prompt.trim() !== "" &&
   promptExcess.value === 0 &&
   !isMaskMissing.value &&
