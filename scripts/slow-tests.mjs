@@ -117,6 +117,7 @@ export const slowTests = {
   "packages/studio/test/result.test.ts": "generates images from a real browser",
   "packages/studio/test/server-restart.test.ts": "kills servers under a real browser",
   "packages/studio/test/token.test.ts": "generates images from a real browser",
+  "packages/studio/test/workers.test.ts": "starts a fleet of processes under a real browser",
   "packages/studio/test/canvas/brush/painting-on-stage.test.ts": "paints in a real browser",
   "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
   "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
