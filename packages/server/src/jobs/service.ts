@@ -317,7 +317,7 @@ export class JobService {
   }
 
   #requireRoom(): void {
-    const queued = this.#ledger.jobs.count("queued");
+    const { queued } = this.#history;
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
@@ -357,6 +357,11 @@ export class JobService {
     return id === null
       ? hub.subscribeToAll(listener as (event: StreamEvent) => void)
       : hub.subscribe(id, listener as (event: JobEvent) => void);
+  }
+
+  /** Receives live events of all jobs, except that a waiting one has another place. @returns as {@link subscribe} */
+  observe(listener: (event: StreamEvent) => void): () => void {
+    return this.#history.hub.observe(listener);
   }
 
   /** Resolves with the job once it has ended. @throws {ServiceError} `not_found`; the signal's reason. */

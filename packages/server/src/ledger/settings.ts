@@ -28,7 +28,7 @@ export class Settings {
   }
 
   #get(name: string): number | null {
-    const value = this.#database.prepare("SELECT value FROM settings WHERE name = ?").pluck().get(name);
+    const value = this.#database.prepareColumn("SELECT value FROM settings WHERE name = ?").get(name);
     return (value as number | undefined) ?? null;
   }
 
