@@ -24,6 +24,8 @@ const oldestVersion = [6, 2] as const;
  */
 const options: RedisOptions = {
   enableOfflineQueue: false,
+  // The link does that itself: nobody would catch the error of a connection that breaks again meanwhile.
+  autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: silenceMs,
