@@ -150,7 +150,8 @@ export class JobService {
 
   /**
    * Opens a data folder and continues the jobs it has.
-   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used.
+   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used; {RedisTaken} if
+   *   Redis has the jobs of another folder.
    */
   static async open(options: ServiceOptions): Promise<JobService> {
     const defaults = await defaultsOf(options);
@@ -179,6 +180,7 @@ export class JobService {
   async #begin(): Promise<void> {
     const { jobs, settings } = this.#ledger;
     const isShared = this.#dispatcher instanceof RedisDispatcher;
+    if (this.#dispatcher instanceof RedisDispatcher) await this.#dispatcher.own();
     // Workers on other machines have gone on meanwhile.
     for (const job of jobs.running())
       if (isShared && job.worker !== localWorker) this.#history.goesOn(job);

@@ -105,6 +105,19 @@ export class Fleet {
     this.#api = await TestServer.start({ argv: this.#apiFlags, env: this.#env, data, port });
   }
 
+  /** Starts an API with the same flags, and by default with a data folder of its own. @throws what it says if it ends. */
+  async anotherApi({
+    data,
+    redis,
+  }: {
+    readonly data?: string;
+    readonly redis?: string;
+  } = {}): Promise<TestServer> {
+    const place = data === undefined ? {} : { data };
+    const argv = redis === undefined ? this.#apiFlags : [...this.#apiFlags, "--redis", redis];
+    return TestServer.start({ argv, env: this.#env, ...place });
+  }
+
   async workers(): Promise<readonly WorkerObject[]> {
     return ((await (await this.#api.fetch("/v1/workers")).json()) as { data: WorkerObject[] }).data;
   }
