@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, type TestContext, test } from "node:test";
+import { before, type TestContext, test } from "node:test";
 import { type Certificates, makeCertificates } from "../support/certificates.js";
 import { until } from "../support/fleet.js";
-import { bin, TestServer, temporaryFolder } from "../support/server.js";
+import { TestServer, temporaryFolder } from "../support/server.js";
 import { startTlsProxy, startTlsRedis, withoutRedisTls } from "../support/tls.js";
+import { WorkerProcess } from "../support/worker-process.js";
 
 const options = { skip: withoutRedisTls };
 const password = "open-sesame";
@@ -39,22 +39,6 @@ async function redisHealth(api: TestServer): Promise<string> {
   });
 }
 
-/** A worker that need not become ready. @returns what it has logged so far. */
-function startWorker(redis: string, api: string, env: Record<string, string>): () => string {
-  const data = temporaryFolder();
-  const argv = ["serve", "--role", "worker", "--data", data, "--api", api, "--model", "tiny-world"];
-  const child = spawn(process.execPath, [bin, ...argv, "-q", "none", "--device", "cpu"], {
-    env: { ...process.env, ...env, MFLUX_DEPTH_REDIS: redis, MFLUX_DEPTH_WORKER_TOKEN: workerToken },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  after(() => child.kill("SIGKILL"));
-  let log = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    log += text;
-  });
-  return () => log;
-}
-
 /** A Redis with TLS, and an API that uses it. */
 async function start(t: TestContext): Promise<{ redis: string; api: TestServer }> {
   const redis = await startTlsRedis(t, certificates, password);
@@ -64,12 +48,12 @@ async function start(t: TestContext): Promise<{ redis: string; api: TestServer }
 test("a job is done over TLS, to Redis with a user and password, and to the API", options, async (t) => {
   const { redis, api } = await start(t);
   const url = await startTlsProxy(t, certificates, api.port);
-  const log = startWorker(redis, url, trusting());
+  const worker = new WorkerProcess({ redis, api: url, token: workerToken, env: trusting() });
   const { id } = await api.submit();
   const job = await api.finished(id);
-  assert.equal(job.state, "succeeded", `${JSON.stringify(job.error)}\n${log()}`);
+  assert.equal(job.state, "succeeded", `${JSON.stringify(job.error)}\n${worker.log}`);
   assert.match(job.worker!, /^a-/);
-  assert.doesNotMatch(`${api.log}${log()}`, new RegExp(password));
+  assert.doesNotMatch(`${api.log}${worker.log}`, new RegExp(password));
 });
 
 test("a wrong password of Redis is named in /readyz and the log, and not shown", options, async (t) => {
@@ -105,9 +89,12 @@ test(
     const { redis, api } = await start(t);
     const url = await startTlsProxy(t, certificates, api.port);
     const { id } = await api.submit();
-    const log = startWorker(redis, url, {});
-    await until(async () => log().includes("no new jobs until the API answers") || undefined);
-    assert.match(log(), /The API cannot be reached: its certificate is not trusted.*NODE_EXTRA_CA_CERTS/);
+    const worker = new WorkerProcess({ redis, api: url, token: workerToken });
+    await until(async () => worker.log.includes("no new jobs until the API answers") || undefined);
+    assert.match(
+      worker.log,
+      /The API cannot be reached: its certificate is not trusted.*NODE_EXTRA_CA_CERTS/,
+    );
     const job = (await (await api.fetch(`/v1/jobs/${id}`)).json()) as { state: string };
     assert.equal(job.state, "queued");
   },
