@@ -72,6 +72,9 @@ export const slowTests = {
   "packages/server/test/fleet/fleet.test.ts":
     "starts a fleet of processes, kills some, and waits for a lease",
   "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
+  "packages/server/test/fleet/two-apis.test.ts": "starts fleets of processes, and kills some",
+  "packages/server/test/fleet/versions.test.ts": "starts workers and APIs of several versions",
+  "packages/server/test/fleet/tls.test.ts": "starts a fleet of processes with TLS",
   "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",
