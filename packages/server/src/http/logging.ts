@@ -1,6 +1,6 @@
 /*
- * The log: one line of JSON for each request and each change of a job, on standard error. Neither tokens nor cookies
- * nor queries reach it, and prompts only on request.
+ * The log: one line of JSON on standard error for each request and each change of a job. It never contains tokens,
+ * cookies or queries, and contains prompts only on request.
  */
 import type { Writable } from "node:stream";
 import type { FastifyInstance } from "fastify";
@@ -15,7 +15,7 @@ export const logTo = (stream: Writable): Logger =>
     stream,
   );
 
-/** Logs every request when it has been answered, or when its client has left. */
+/** Logs every request once it has been answered or its client has disconnected. */
 export function logRequests(app: FastifyInstance): void {
   app.addHook("onRequest", async (request, reply) => {
     const began = performance.now();
@@ -39,7 +39,7 @@ export function logRequests(app: FastifyInstance): void {
 
 const transitions = new Set(["queued", "started", "resumed", "succeeded", "failed", "cancelled", "deleted"]);
 
-/** Logs every change of a job's state. @returns a function that ends it. */
+/** Logs every change of a job's state. @returns a function that stops logging. */
 export function logJobs(
   service: JobService,
   log: Logger,
@@ -50,7 +50,7 @@ export function logJobs(
     if (!transitions.has(event.event) || event.event === "queue") return;
     const { data } = event;
     const id = "job" in data ? data.job : data.result.id;
-    // Positions change while a job waits; it is queued once.
+    // Positions change while a job waits; log only the first one.
     if (event.event === "queued" && seen.has(id)) return;
     if (event.event === "queued") seen.add(id);
     else if ("result" in data) seen.delete(id);
