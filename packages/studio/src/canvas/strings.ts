@@ -1,4 +1,4 @@
-/** The words of the canvas. */
+/** All texts of the canvas. */
 export const canvasStrings = {
   stage: "Canvas",
   stageHelp:

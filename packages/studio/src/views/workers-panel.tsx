@@ -11,7 +11,7 @@ const text = strings.queue;
 /** Workers are asked for again after this long while the list is open. */
 const workerMilliseconds = 3000;
 
-/** The worker of the server's own process: nobody has to look after it. */
+/** The worker of the server's own process, which needs no attention. */
 const ownWorker = "local";
 
 interface WorkersPanelProps {
@@ -19,7 +19,7 @@ interface WorkersPanelProps {
   readonly onOpen: (job: string) => void;
 }
 
-/** Who works, on what, and who takes a break. It is folded up while the server works alone. */
+/** All workers with their jobs and states. The list is folded while the server works alone. */
 export function WorkersPanel({ onOpen }: WorkersPanelProps) {
   useEffect(() => {
     const ask = (): void => void readWorkers().catch(() => undefined);
@@ -73,7 +73,7 @@ function Worker({ worker, onOpen }: WorkersPanelProps & { readonly worker: Worke
   );
 }
 
-/** What a worker does, or for how long nobody has heard of it. */
+/** The state of a worker, or how long it has been silent. */
 function stateText({ state, last_seen: lastSeen }: WorkerObject): string {
   if (state !== "lost") return text.workerStates[state];
   return text.lostFor(roughTime((Date.now() - Date.parse(lastSeen)) / 1000));
