@@ -39,7 +39,7 @@ export function logRequests(app: FastifyInstance): void {
 
 const transitions = new Set(["queued", "started", "resumed", "succeeded", "failed", "cancelled", "deleted"]);
 
-/** Logs every change of a job's state. @returns a function that stops logging. */
+/** Logs every change of a job's state. @returns a function that ends it. */
 export function logJobs(
   service: JobService,
   log: Logger,
@@ -50,7 +50,7 @@ export function logJobs(
     if (!transitions.has(event.event) || event.event === "queue") return;
     const { data } = event;
     const id = "job" in data ? data.job : data.result.id;
-    // Positions change while a job waits; log only the first one.
+    // Positions change while a job waits; it is queued once.
     if (event.event === "queued" && seen.has(id)) return;
     if (event.event === "queued") seen.add(id);
     else if ("result" in data) seen.delete(id);

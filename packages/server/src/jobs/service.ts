@@ -179,7 +179,7 @@ export class JobService {
   async #begin(): Promise<void> {
     const { jobs, settings } = this.#ledger;
     const isShared = this.#dispatcher instanceof RedisDispatcher;
-    // Workers on other machines have continued meanwhile.
+    // Workers on other machines have gone on meanwhile.
     for (const job of jobs.running())
       if (isShared && job.worker !== localWorker) this.#history.goesOn(job);
       else this.#interrupted(job);

@@ -7,7 +7,7 @@ import { Jobs } from "./jobs.js";
 import { Settings } from "./settings.js";
 import { Workers } from "./workers.js";
 
-/** More pages than any database can have. */
+/** More pages than any database has. */
 const allPages = 2 ** 31 - 1;
 
 /** The record of everything that clients were told. What it holds is true; queues and processes come and go. */
@@ -62,7 +62,7 @@ export class Ledger {
 
   /** Writes a consistent copy while others read and write. */
   async copyTo(file: string): Promise<void> {
-    // In one step: a copy in parts starts over with every write of another process, and might never end.
+    // In one go: a copy in parts begins again with every write of another process, and might never end.
     await this.#database.backup(file, { progress: () => allPages });
   }
 

@@ -1,4 +1,4 @@
-/** All texts of the canvas. */
+/** The words of the canvas. */
 export const canvasStrings = {
   stage: "Canvas",
   stageHelp:

@@ -19,7 +19,7 @@ interface WorkersPanelProps {
   readonly onOpen: (job: string) => void;
 }
 
-/** All workers with their jobs and states. The list is folded while the server works alone. */
+/** Who works, on what, and who takes a break. It is folded up while the server works alone. */
 export function WorkersPanel({ onOpen }: WorkersPanelProps) {
   useEffect(() => {
     const ask = (): void => void readWorkers().catch(() => undefined);
@@ -73,7 +73,7 @@ function Worker({ worker, onOpen }: WorkersPanelProps & { readonly worker: Worke
   );
 }
 
-/** The state of a worker, or how long it has been silent. */
+/** What a worker does, or for how long nobody has heard of it. */
 function stateText({ state, last_seen: lastSeen }: WorkerObject): string {
   if (state !== "lost") return text.workerStates[state];
   return text.lostFor(roughTime((Date.now() - Date.parse(lastSeen)) / 1000));
