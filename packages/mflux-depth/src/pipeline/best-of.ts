@@ -7,21 +7,21 @@ import { Judge, type JudgeOptions, withFidelity } from "./judge.js";
 import type { GenerationResult } from "./result.js";
 
 export interface BestOfOptions {
-  /** How many images to generate and compare, 2 to 100. */
+  /** The number of images to generate and compare, 2 to 100. */
   readonly count: number;
-  /** The depth estimator that judges, as in {@link score}; by default one that the map did not come from. */
+  /** The judging depth estimator, as in {@link score}; by default not the one that made the map. */
   readonly depthModel?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Receives the progress of finding the judge and reading its weights. */
   readonly onProgress?: JudgeOptions["onProgress"];
-  /** Receives the events of each generation, and which it is, from 0. */
+  /** Receives the events of each generation with its number, from 0. */
   readonly onEvent?: ((event: GenerationEvent, index: number) => void) | undefined;
 }
 
 /**
- * Generates several images that differ in the seed alone, and ranks them by how faithfully they keep the depth map (the
- * lowest RMSE). The prompt and the map are encoded once, unless the memory policy is "low". Without a seed, seeds are
- * random; with one, it and those that follow it are taken.
+ * Generates several images that differ only in the seed, and ranks them by how faithfully they keep the depth map
+ * (lowest RMSE first). The prompt and the map are encoded once, unless the memory policy is "low". Without a seed,
+ * seeds are random; with one, consecutive seeds from it are used.
  * @returns all images, the most faithful first, with their scores in the parameters (`fidelity`)
  * @throws {OptionError} for an invalid value, or a request that brings its own noise.
  * @throws as {@link FluxDepth.generate}, and {ModelError} when the judge is not found.
@@ -36,7 +36,7 @@ export async function bestOf(
     throw new OptionError("latents", "Images with the same noise are equal; leave out latents or best-of.", {
       code: "option-conflict",
     });
-  // Before the images are made: it may have to be downloaded, or be missing.
+  // Before generating, because the judge may have to be downloaded, or be missing.
   using judge = await Judge.obtain(flux, request, { depthModel, signal, onProgress });
   const results: GenerationResult[] = [];
   for (const [index, seed] of seedsOf(request, count).entries())
@@ -47,7 +47,7 @@ export async function bestOf(
   return ranked(results, judge, signal);
 }
 
-/** Consecutive seeds from a given one, otherwise random ones that differ. */
+/** Consecutive seeds from a given one, otherwise different random ones. */
 function seedsOf({ seed }: GenerateRequest, count: number): readonly number[] {
   if (seed) return seedsFrom(seed, count);
   const drawn = new Set<number>();
