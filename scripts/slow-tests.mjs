@@ -72,6 +72,9 @@ export const slowTests = {
   "packages/server/test/fleet/fleet.test.ts":
     "starts a fleet of processes, kills some, and waits for a lease",
   "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
+  "packages/server/test/fleet/two-apis.test.ts": "starts fleets of processes, and kills some",
+  "packages/server/test/fleet/versions.test.ts": "starts workers and APIs of several versions",
+  "packages/server/test/fleet/tls.test.ts": "starts a fleet of processes with TLS",
   "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",
@@ -117,6 +120,7 @@ export const slowTests = {
   "packages/studio/test/result.test.ts": "generates images from a real browser",
   "packages/studio/test/server-restart.test.ts": "kills servers under a real browser",
   "packages/studio/test/token.test.ts": "generates images from a real browser",
+  "packages/studio/test/workers.test.ts": "starts a fleet of processes under a real browser",
   "packages/studio/test/canvas/brush/painting-on-stage.test.ts": "paints in a real browser",
   "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
   "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
