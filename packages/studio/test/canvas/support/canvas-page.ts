@@ -37,7 +37,9 @@ export function useCanvas(): CanvasFixture {
   let browser: Browser;
   const errors: Error[] = [];
   before(async () => {
-    [files, browser] = await Promise.all([buildPage(), launchBrowser()]);
+    // One after the other: a browser next to a build that fails would keep the process alive.
+    files = await buildPage();
+    browser = await launchBrowser();
   });
   afterEach(async () => {
     for (const context of browser?.contexts() ?? []) await context.close();
