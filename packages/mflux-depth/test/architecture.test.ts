@@ -99,7 +99,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   },
   // The engine's entry point does not load MLX, so that the server's process stays small and MLX cannot bring it down.
   server: {
-    base: { files: ["errors", "version"] },
+    base: { files: ["certificates", "errors", "version"] },
     // The objects of the HTTP interface, which pages import too.
     contract: { files: ["contract/"] },
     options: { files: ["options/"], layers: ["contract"], packages: ["mflux-depth/options"] },
@@ -113,7 +113,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
     "dispatch-redis": {
       files: ["dispatch/redis/"],
-      layers: ["dispatch"],
+      layers: ["base", "dispatch"],
       packages: ["bullmq", "ioredis"],
     },
     dispatch: { files: ["dispatch/"] },

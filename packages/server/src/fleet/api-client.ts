@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { certificateProblem } from "../certificates.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { processHeader, protocolHeader, protocolVersion } from "./protocol.js";
 
@@ -126,7 +127,7 @@ export class ApiClient {
   ): Promise<T> {
     signal?.throwIfAborted();
     if (this.#hasGivenUp) throw new ApiAway("The API was away when the worker stopped.");
-    // Not AbortSignal.any: what depends on a signal that lives long would be kept as long.
+    // Not AbortSignal.any: what depends on a long-lived signal is kept in memory as long as the signal.
     const controller = new AbortController();
     const end = (): void => controller.abort();
     const timer = setTimeout(end, milliseconds);
@@ -151,7 +152,8 @@ const patienceFor = ({ body }: ApiRequest): number =>
   answerMs + (body instanceof Uint8Array ? Math.ceil(body.byteLength / bytesPerMs) : 0);
 
 /** Why a request failed; fetch hides it behind "fetch failed". */
-const reasonOf = ({ cause, message }: Error): string => (cause instanceof Error ? cause.message : message);
+const reasonOf = ({ cause, message }: Error): string =>
+  cause instanceof Error ? (certificateProblem(cause) ?? cause.message) : message;
 
 function refusalOf(status: number, text: string): Error {
   const { code, message } = errorIn(text);

@@ -1,6 +1,4 @@
-/*
- * Numbers as people read them.
- */
+/* Formats numbers for people. */
 import { strings } from "../strings.js";
 
 /** A duration, roughly: "40 s", "3 min", "2 h". */

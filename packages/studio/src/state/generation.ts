@@ -39,7 +39,7 @@ export const isFramed = computed<boolean>(() => {
   return picture !== null && needsFrame(picture, size.value);
 });
 
-/** How the photo on the canvas lies in the image; null where it fills it. */
+/** The place of the photo within the image; null if it fills it. */
 export const frame = computed<Frame | null>(() => {
   const bitmap = photoBitmap.value;
   return bitmap && isFramed.value ? frameFor(bitmap, size.value, draft.value.fit) : null;
@@ -234,7 +234,7 @@ async function submitDraft(): Promise<JobObject> {
   }
 }
 
-/** The last body whose answer did not arrive. Sending it again under the same key makes no second job. */
+/** The last body that got no answer. Sending it again under the same key does not make a second job. */
 let unanswered: { readonly body: string; readonly key: string } | null = null;
 
 function keyOf(body: JobBody): string {
@@ -257,7 +257,7 @@ async function preparePictures({
 }: Prepared): Promise<PreparedPictures> {
   const own = picturesOf(current);
   const frameOf = (picture: Size): Frame => frameFor(picture, target, current.fit);
-  // Neither strokes of an earlier visit nor the frame are forgotten because the depth is still being found.
+  // Wait for the depth, so that strokes of an earlier visit and the frame are not lost while it is being found.
   const found = framed || isPainted() || (await hasKeptStrokes()) ? await settledDepth() : null;
   const photo = current.photo && framed ? await framedPhoto(current.photo.id, frameOf) : own.photo;
   const mask =

@@ -67,8 +67,8 @@ export interface PriorityChange {
 }
 
 /**
- * The priorities that swap a job with its neighbour. Jobs of equal priority start in order of arrival, so that a place is a
- * priority where two neighbours have the same one.
+ * The priorities that swap a job with its neighbour. Jobs of equal priority start in order of arrival, so neighbours of
+ * equal priority are swapped by giving them different ones.
  */
 export function prioritiesAfterMove(
   waiting: readonly { readonly id: string; readonly priority: number; readonly created_at: string }[],

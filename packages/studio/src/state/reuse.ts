@@ -70,7 +70,7 @@ async function pictureOf(request: JsonOptions, option: "image" | "depth_image"):
 function optionsOf(request: JsonOptions, seed: number | null): JsonOptions {
   const kept = Object.entries(request).filter(([name, value]) => {
     if (elsewhere.has(name) || name === "seed" || value === null) return false;
-    // Options that no form shows, such as the scales of LoRAs, are part of what made the image, too.
+    // Options without a form field, such as the scales of LoRAs, also shaped the image.
     return fieldNamed(requestFields.value, name)?.default !== value;
   });
   return { ...Object.fromEntries(kept), ...(seed !== null && { seed }) };
@@ -93,7 +93,7 @@ function sizeChoiceOf(request: JsonOptions, picture: Picture | null): Draft["siz
     : { mode: "custom", width, height };
 }
 
-/** Takes the parameters that an image remembers into the draft; its photo or map, too, where the server still has them. */
+/** Copies the parameters stored in an image to the draft, with its photo or map if the server still has them. */
 export async function reuseParameters(parameters: Readonly<Record<string, unknown>>): Promise<void> {
   const known = Object.entries(parameters).filter(
     ([name, value]) =>

@@ -1,6 +1,4 @@
-/*
- * What the canvas shows: the draft, or a job with its own pictures.
- */
+/* The content of the canvas: the draft, or a job with its own pictures. */
 import type { ImageObject, JobObject } from "@mflux-depth/server/contract";
 import { computed, effect, signal, untracked } from "@preact/signals";
 import {
@@ -182,7 +180,7 @@ export function followShown(): () => void {
     jobPictures.value = none;
   };
   return effect(() => {
-    // What could not be read while the server was away is read when it is back.
+    // Pictures that failed to load while the server was away are read when it is back.
     void resyncs.value;
     const text = addresses.value;
     let current = true;
@@ -236,5 +234,5 @@ export function followShown(): () => void {
   });
 }
 
-/** A picture that is gone leaves its place empty; the newest preview takes the place of one that came too late. */
+/** A missing picture leaves its place empty; the newest preview replaces one that came too late. */
 const ignore = (): void => {};

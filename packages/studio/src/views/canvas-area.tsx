@@ -70,7 +70,7 @@ function visibleView(): View {
 function Stage() {
   const { photo, depth: map, result } = pictures.value;
   const visible = visibleView();
-  // Who holds the key to see the photo wants to see all of it.
+  // While the key that shows the photo is held, show it without the mask.
   const shownMask = isDraftShown.value && !holding.value ? mask.value : null;
   const inHand = visible === "photo" && shownMask ? maskBrush : brush;
   const paints = inHand === maskBrush || (isEditable.value && visible === "depth");

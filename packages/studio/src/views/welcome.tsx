@@ -8,7 +8,7 @@ import { strings } from "../strings.js";
 
 const text = strings.welcome;
 
-/** The empty page: a place to drop a picture, and scenes to begin with. */
+/** The empty page: a place to drop a picture, and sample scenes. */
 export const Welcome = () => (
   <main class="welcome">
     <div class="welcome-inner">

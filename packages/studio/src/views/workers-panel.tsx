@@ -13,7 +13,7 @@ const text = strings.queue;
 /** Workers are asked for again after this long while the list is open. */
 const workerMilliseconds = 3000;
 
-/** The worker of the server's own process: nobody has to look after it. */
+/** The worker of the server's own process, which needs no attention. */
 const ownWorker = "local";
 
 /** Whether anybody works besides the server's own process. */

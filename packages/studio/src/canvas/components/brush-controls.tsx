@@ -33,7 +33,7 @@ export const MoveButton = ({ pressed, onPress }: Pick<ToolButtonProps, "pressed"
   />
 );
 
-/** Strokes taken back and repeated. */
+/** Buttons for undo and redo. */
 export const HistoryButtons = ({ painting }: { readonly painting: DepthPainting }) => (
   <div class="brush-history">
     <HistoryButton

@@ -123,7 +123,7 @@ interface HandleProps {
 
 /** One handle: dragged, moved with the arrow keys, reset by a double click. */
 function Handle({ handle, levels, positions, track, held, hold, onPosition, onLevels }: HandleProps) {
-  /** From the pointer to the middle of the handle, so that it does not jump when it is taken. */
+  /** The offset from the pointer to the middle of the handle, which keeps it from jumping when grabbed. */
   const grip = useRef(0);
   const at = (event: PointerEvent): number => {
     const { left, width } = track.current!.getBoundingClientRect();

@@ -66,7 +66,7 @@ export function DepthStage(props: DepthStageProps) {
 
   const slider = compare?.mode === "slider";
   useEffect(() => {
-    // It begins where the pointer is, so that the eye need not look for it.
+    // Start at the pointer, where the person is looking.
     if (slider && stage) stage.split = pointer ? pointer.at.x / stage.size.width : 0.5;
   }, [slider, stage]);
 
