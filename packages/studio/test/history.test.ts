@@ -212,7 +212,7 @@ describe("the history", () => {
   });
 });
 
-const many = 5000;
+const many = 2000;
 
 describe(`a history of ${many} jobs`, () => {
   const studio = useStudio();
