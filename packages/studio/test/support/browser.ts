@@ -9,10 +9,8 @@ import { type Browser, chromium } from "playwright-core";
 /** WebGL2 on the processor, so that tests run on machines without a GPU. */
 const webgl = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
 
-/** Everything but WebGL without it: drawing the rest of a page with an emulated GPU takes five times as long. */
+/** Everything but WebGL without it: composing the rest of a page with an emulated GPU takes five times as long. */
 const software = ["--disable-gpu-compositing", "--disable-gpu-rasterization"];
-
-const flags = ["--no-sandbox", ...webgl, ...software];
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
@@ -31,6 +29,14 @@ async function browserPath(): Promise<string> {
   );
 }
 
+export interface BrowserOptions {
+  /** Composes pages as a GPU does, to the pixel. */
+  readonly exact?: boolean;
+}
+
 /** Starts the browser. */
-export const launchBrowser = async (): Promise<Browser> =>
-  chromium.launch({ executablePath: await browserPath(), args: flags });
+export const launchBrowser = async ({ exact = false }: BrowserOptions = {}): Promise<Browser> =>
+  chromium.launch({
+    executablePath: await browserPath(),
+    args: ["--no-sandbox", ...webgl, ...(exact ? [] : software)],
+  });

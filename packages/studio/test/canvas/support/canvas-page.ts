@@ -39,7 +39,7 @@ export function useCanvas(): CanvasFixture {
   before(async () => {
     // One after the other: a browser next to a build that fails would keep the process alive.
     files = await buildPage();
-    browser = await launchBrowser();
+    browser = await launchBrowser({ exact: true });
   });
   afterEach(async () => {
     for (const context of browser?.contexts() ?? []) await context.close();
