@@ -4,6 +4,9 @@ import { parseJson } from "../../src/http/json-body.js";
 
 const parse = (text: string): unknown => parseJson(Buffer.from(text));
 
+/** Processor time, so that what else runs on the machine does not count. */
+const millisecondsSince = (began: NodeJS.CpuUsage): number => process.cpuUsage(began).user / 1000;
+
 describe("parseJson", () => {
   for (const text of [
     '{"a":[1,{"b":"c"}]}',
@@ -35,14 +38,14 @@ describe("parseJson", () => {
 
   test("refuses a hundred million brackets in little time", () => {
     const body = Buffer.alloc(1e8, "[");
-    const began = performance.now();
+    const began = process.cpuUsage();
     assert.throws(() => parseJson(body), { code: "too_deep" });
-    assert.ok(performance.now() - began < 100);
+    assert.ok(millisecondsSince(began) < 100);
   });
 
   test("measures long texts in little time", () => {
-    const began = performance.now();
+    const began = process.cpuUsage();
     parseJson(Buffer.from(`"${"x".repeat(5e7)}"`));
-    assert.ok(performance.now() - began < 1000);
+    assert.ok(millisecondsSince(began) < 1000);
   });
 });
