@@ -16,7 +16,7 @@ export async function defaultsOf({
     depthModel: depthModel ?? undefined,
     loras: resolveLoadOptions({ loras }).loras,
   };
-  return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions };
+  return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions, env };
 }
 
 /** The real model if it is here, otherwise the bundled one: a server downloads nothing. */
