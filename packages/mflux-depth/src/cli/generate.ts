@@ -232,7 +232,7 @@ export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: B
     conflict("bestOf", "Images with the same noise are equal; leave out --latents or --best-of.");
 }
 
-/** Generates the images of --best-of, and prints how they were scored. */
+/** Generates the images of --best-of, and says how they were scored. */
 async function rankedResults(
   flux: FluxDepth,
   request: GenerateRequest,

@@ -55,7 +55,7 @@ export interface MlxReport {
     readonly instructionSet: string;
     /** Whether quantized layers round their inputs to 8 bits by default. */
     readonly int8: boolean;
-    /** Vendor, family and model of the processor, which determine the type of attention: "GenuineIntel-6-8F". */
+    /** Vendor, family and model of the processor, which choose the type of attention: "GenuineIntel-6-8F". */
     readonly processor: string;
     /** Whether attention then uses bfloat16, on processors where it was measured to be faster than float32. */
     readonly bfloat16Attention: boolean;

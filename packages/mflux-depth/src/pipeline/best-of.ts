@@ -19,9 +19,9 @@ export interface BestOfOptions {
 }
 
 /**
- * Generates several images that differ only in the seed, and ranks them by how faithfully they keep the depth map
- * (lowest RMSE first). The prompt and the map are encoded once, unless the memory policy is "low". Without a seed,
- * seeds are random; with one, consecutive seeds from it are used.
+ * Generates several images that differ in the seed alone, and ranks them by how faithfully they keep the depth map (the
+ * lowest RMSE). The prompt and the map are encoded once, unless the memory policy is "low". Without a seed, seeds are
+ * random; with one, it and those that follow it are taken.
  * @returns all images, the most faithful first, with their scores in the parameters (`fidelity`)
  * @throws {OptionError} for an invalid value, or a request that brings its own noise.
  * @throws as {@link FluxDepth.generate}, and {ModelError} when the judge is not found.

@@ -29,7 +29,7 @@ export interface LoraState {
   readonly scale: number;
 }
 
-/** An open LoRA, whose tensors are read together with the components that they change. */
+/** An open LoRA; its tensors are read with the components that they change. */
 interface OpenLora extends LoraState {
   readonly file: AdapterFile;
   readonly match: AdapterMatch;

@@ -60,8 +60,8 @@ export interface SavedModel {
  *
  * Saves the weights as they are in the files; unlike `FluxDepth.load`, it has no `prepare`.
  *
- * LoRAs are saved in separate files. Loading the folder applies them with the scales given here. With `bakeLora`, they
- * are merged before the weights are quantized.
+ * LoRAs are saved in files of their own, which loading the folder uses with the scales that they have here. With `bakeLora`,
+ * they are merged before the weights are quantized.
  *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
  * @throws {OptionError} for an invalid value.
