@@ -40,7 +40,7 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
    */
   savedKeys?(key: string, config: Config): readonly string[];
   /**
-   * Opens its weights in a file of their own, under the names of a checkpoint in a folder.
+   * Opens its weights from a separate file, under the names of a checkpoint in a folder.
    * @throws {ModelError} when the file is damaged or in an unsupported format.
    */
   openFile?(path: string, options?: BlockOptions): Checkpoint;

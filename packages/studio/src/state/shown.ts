@@ -149,7 +149,7 @@ export function followMissing(): () => void {
 
 /** Follows the shown job with its pictures. */
 export function followShown(): () => void {
-  /** The addresses that the job's pictures come from; a change of them reads the pictures again. */
+  /** Shows the pictures of the shown job. */
   const addresses = computed(() => {
     const job = shown.value;
     return job
@@ -178,7 +178,7 @@ export function followShown(): () => void {
       return;
     }
     const [photo, map, image, id] = JSON.parse(text) as [string | null, string | null, string | null, string];
-    // Pictures of the same job stay until the new ones are there.
+    // Pictures of the same job stay until the new ones are ready.
     if (before !== id) drop();
     before = id;
     const old = jobPictures.peek();
