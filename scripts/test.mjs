@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { showProgress } from "./test-progress.mjs";
 import { formatReport } from "./test-report.mjs";
 import { collectResults } from "./test-results.mjs";
-import { compiled, root, selectTests } from "./test-selection.mjs";
+import { compiled, root, selectTests, waits } from "./test-selection.mjs";
 
 const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
        npm run test:fast -- [<scope> ...]
@@ -18,8 +18,11 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
   --name    run only the tests whose names match this regular expression
   --times   print the time of every file, slowest first`;
 
-/** The number of test files that run at a time; each uses several threads itself. */
-const CONCURRENCY = 2;
+/**
+ * How many test files run at a time. Two that compute: each uses several threads itself. Those that wait for time
+ * limits and for processes leave the processor to them.
+ */
+const LANES = { computing: 2, waiting: 2 };
 
 /** The maximum time of one file, in milliseconds. */
 const FILE_LIMIT = 10 * 60_000;
@@ -52,9 +55,8 @@ process.exitCode = results.failures.length > 0 ? 1 : 0;
  */
 function runFiles(tests) {
   const merged = new PassThrough({ objectMode: true });
-  const waiting = tests.values();
-  const lane = async () => {
-    for (const test of waiting) {
+  const lane = async (queue) => {
+    for (const test of queue) {
       const signal = AbortSignal.timeout(FILE_LIMIT);
       for await (const event of run({
         files: [join(root, compiled(test))],
@@ -64,7 +66,10 @@ function runFiles(tests) {
         merged.write({ test, ...event });
     }
   };
-  Promise.all(Array.from({ length: CONCURRENCY }, lane)).then(
+  const lanes = (count, queue) => Array.from({ length: count }, () => lane(queue));
+  const computing = tests.filter((test) => !waits(test)).values();
+  const waiting = tests.filter(waits).values();
+  Promise.all([...lanes(LANES.computing, computing), ...lanes(LANES.waiting, waiting)]).then(
     () => merged.end(),
     (error) => merged.destroy(error),
   );

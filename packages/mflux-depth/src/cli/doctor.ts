@@ -90,9 +90,16 @@ function print({
       ],
     );
     if (mlx.kernels) {
-      const { instructionSet, int8, processor: model, bfloat16AttentionSpeed: speed } = mlx.kernels;
+      const {
+        instructionSet,
+        int8,
+        depthInt8,
+        processor: model,
+        bfloat16AttentionSpeed: speed,
+      } = mlx.kernels;
       const quantized = int8 ? "quantized layers with 8-bit inputs" : "everything in float32";
       rows.push(["CPU kernels", `${instructionSet}; ${quantized}`]);
+      rows.push(["Depth estimation", depthInt8 ? "8 bits, most inputs too" : "float32"]);
       if (int8) rows.push(["Attention", attentionIn(speed, model)]);
     }
   } else rows.push(["MLX", "does not work"]);

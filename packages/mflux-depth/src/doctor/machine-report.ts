@@ -55,7 +55,9 @@ export interface MlxReport {
     readonly instructionSet: string;
     /** Whether quantized layers round their inputs to 8 bits by default. */
     readonly int8: boolean;
-    /** Vendor, family and model of the processor, which choose the type of attention: "GenuineIntel-6-8F". */
+    /** Whether depth estimators do, with 8 bits per weight. */
+    readonly depthInt8: boolean;
+    /** Vendor, family and model of the processor, which determine the type of attention: "GenuineIntel-6-8F". */
     readonly processor: string;
     /** Whether attention then uses bfloat16, on processors where it was measured to be faster than float32. */
     readonly bfloat16Attention: boolean;
@@ -154,6 +156,7 @@ async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
         : {
             instructionSet,
             int8: nn.canMultiplyIntegers(),
+            depthInt8: type === "cpu" && nn.canMultiplyIntegers(8),
             processor: mlx.processor(),
             bfloat16Attention: nn.bfloat16AttentionSpeed() === "faster",
             bfloat16AttentionSpeed: nn.bfloat16AttentionSpeed(),

@@ -12,8 +12,8 @@ export interface EstimatorSourceOptions {
   /** The model in use. Its folder may hold a depth estimator. */
   readonly model: Repository;
   readonly depthModel: string | undefined;
-  readonly depthQuantize: 8 | "none";
-  readonly depthInt8: boolean;
+  readonly depthQuantize: 8 | "none" | undefined;
+  readonly depthInt8: boolean | undefined;
   readonly offline: boolean;
   readonly onLoad: (progress: LoadProgress) => void;
   readonly onDownload: ((progress: DownloadProgress) => void) | undefined;

@@ -7,7 +7,7 @@ import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { requireRoomAlone } from "./estimate-room.js";
+import { hasRoom, requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
@@ -67,10 +67,13 @@ export class Judge implements Disposable {
     signal?: AbortSignal | undefined,
   ): Promise<PictureFidelity> {
     const photo = await readPhoto({ ...image, channels: 3 }, { signal });
+    // The next image needs the memory that the model gives up for this score.
+    const takesTurns = !hasRoom(this.#estimator);
     const { inverseDepth } = await this.#flux.estimateWith(this.#estimator, photo, {
       fieldOfView: false,
       signal,
     });
+    if (takesTurns) this.#estimator.free();
     const { rmse, correlation, absRel, edgeF1 } = compareDepth(
       { ...depthMap, channels: 1 },
       inverseDepth,

@@ -26,8 +26,12 @@ export interface LoraState {
   readonly name: string;
   readonly revision: string | null;
   readonly sha256: string;
+  /** "depth" for one that gives its base model the control of a depth map, "style" for any other. */
+  readonly role: LoraRole;
   readonly scale: number;
 }
+
+export type LoraRole = "depth" | "style";
 
 /** An open LoRA; its tensors are read with the components that they change. */
 interface OpenLora extends LoraState {
@@ -82,17 +86,19 @@ export class Loras {
       const file = openAdapterFile(path);
       const match = matchAdapter(file, names);
       requireMatch(file, match, loraLenient);
-      opened.push({ ...facts, scale, file, match, training: trainingOf(file), dial: { scale } });
+      const role = family.controlLora.matches(file) ? "depth" : "style";
+      opened.push({ ...facts, role, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
     return new Loras(opened, bakeLora);
   }
 
   /** All LoRAs in the order of the options, with their current strengths. */
   get states(): readonly LoraState[] {
-    return this.#loras.map(({ name, revision, sha256, dial }) => ({
+    return this.#loras.map(({ name, revision, sha256, role, dial }) => ({
       name,
       revision,
       sha256,
+      role,
       scale: dial.scale,
     }));
   }

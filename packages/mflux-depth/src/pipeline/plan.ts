@@ -5,6 +5,7 @@
 import { publishedEstimators } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
+import { type EstimatorPrecisionOptions, estimatorPrecision } from "../depth/precision.js";
 import { ModelError } from "../errors.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
@@ -180,6 +181,7 @@ export async function planModel(
       ? await estimatorFor("depth", { depthModel, depthQuantize, depthInt8, modelFolder })
       : null;
   if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
+  if (estimator) notes.push(...precisionOf(options));
   const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });
   const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
   const machine = withReclaimed(machineMemory(model.device), reclaimable);
@@ -193,6 +195,16 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
     ? Math.min(machine.total, machine.available + reclaimable)
     : machine.available,
 });
+
+/** A sentence about rounding the depth estimator's weights, and the inputs of its layers. */
+function precisionOf(options: EstimatorPrecisionOptions): string[] {
+  const { bits, int8 } = estimatorPrecision(options);
+  if (bits === null) return [];
+  const inputs = int8 ? "; most of its layers round their inputs to 8 bits, too" : "";
+  return [
+    `The depth estimator has ${bits} bits per weight${inputs}. With depthQuantize none, it stays in float32.`,
+  ];
+}
 
 /** A sentence about the licence of a published estimator. */
 function licenceOf(depthModel: string = defaultDepthModel): string[] {

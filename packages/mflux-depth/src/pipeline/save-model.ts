@@ -17,7 +17,7 @@ import { packageVersion } from "../version.js";
 import { originFile, savedLoraFolder } from "../weights/origin.js";
 import { filesOfLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
-import { findModel, hasControlLora, openModel, quantizeNotes } from "./model.js";
+import { findModel, openModel, quantizeNotes } from "./model.js";
 import { bytesOf, copyFiles, copyModelFiles, writeJson } from "./save-files.js";
 import { ModelTensors } from "./save-weights.js";
 
@@ -60,8 +60,8 @@ export interface SavedModel {
  *
  * Saves the weights as they are in the files; unlike `FluxDepth.load`, it has no `prepare`.
  *
- * LoRAs are saved in files of their own, which loading the folder uses with the scales that they have here. With `bakeLora`,
- * they are merged before the weights are quantized.
+ * LoRAs are saved in files of their own, which loading the folder uses with the scales that they have here; the depth LoRA
+ * comes with a transformer that is widened for it. With `bakeLora`, they are merged before the weights are quantized.
  *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
  * @throws {OptionError} for an invalid value.
@@ -84,12 +84,6 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   const obtaining = { signal, onProgress: listener.tell };
   const found = await findModel(options, obtaining);
   const { repository, files } = found;
-  if (!options.bakeLora && (await hasControlLora(options, obtaining)))
-    throw new OptionError(
-      "bakeLora",
-      "The depth LoRA makes FLUX.1-dev a depth model, and is saved with it only merged; set bakeLora.",
-      { code: "option-conflict" },
-    );
   const bits = files.storedBits ?? options.quantize;
   const loras = await Loras.open(
     { ...options, loras: found.loras },

@@ -36,6 +36,7 @@ describe("doctor", () => {
         ? {
             instructionSet: instructionSet(),
             int8: canMultiplyIntegers(),
+            depthInt8: canMultiplyIntegers(8),
             processor: processor(),
             bfloat16Attention: bfloat16AttentionSpeed() === "faster",
             bfloat16AttentionSpeed: bfloat16AttentionSpeed(),
@@ -82,6 +83,8 @@ describe("doctor", () => {
   test("says in which type attention computes, and why", async () => {
     const { kernels } = (await report).mlx;
     const { stdout } = await text;
+    if (kernels)
+      assert.match(stdout, kernels.depthInt8 ? /^Depth estimation +8 bits/m : /^Depth estimation +float32/m);
     if (kernels?.int8) assert.match(stdout, /^Attention +(bfloat16|float32)[,;] .*(processor)/m);
     else assert.doesNotMatch(stdout, /^Attention/m);
   });

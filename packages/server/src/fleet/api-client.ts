@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { certificateProblem } from "../certificates.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { processHeader, protocolHeader, protocolVersion } from "./protocol.js";
 
@@ -150,8 +151,9 @@ export class ApiClient {
 const patienceFor = ({ body }: ApiRequest): number =>
   answerMs + (body instanceof Uint8Array ? Math.ceil(body.byteLength / bytesPerMs) : 0);
 
-/** The reason why a request failed, which fetch hides behind "fetch failed". */
-const reasonOf = ({ cause, message }: Error): string => (cause instanceof Error ? cause.message : message);
+/** Why a request failed; fetch hides it behind "fetch failed". */
+const reasonOf = ({ cause, message }: Error): string =>
+  cause instanceof Error ? (certificateProblem(cause) ?? cause.message) : message;
 
 function refusalOf(status: number, text: string): Error {
   const { code, message } = errorIn(text);

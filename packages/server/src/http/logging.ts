@@ -45,15 +45,10 @@ export function logJobs(
   log: Logger,
   options: { readonly prompts: boolean },
 ): () => void {
-  const seen = new Set<string>();
-  return service.subscribe(null, (event: StreamEvent) => {
+  return service.observe((event: StreamEvent) => {
     if (!transitions.has(event.event) || event.event === "queue") return;
     const { data } = event;
     const id = "job" in data ? data.job : data.result.id;
-    // Positions change while a job waits; it is queued once.
-    if (event.event === "queued" && seen.has(id)) return;
-    if (event.event === "queued") seen.add(id);
-    else if ("result" in data) seen.delete(id);
     log.info(
       {
         job: id,

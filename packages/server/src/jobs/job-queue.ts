@@ -18,7 +18,7 @@ export class JobQueue {
 
   state(): QueueObject {
     const { jobs, settings } = this.#ledger;
-    return { paused: settings.paused, queued: jobs.count("queued"), running: jobs.count("running") };
+    return { paused: settings.paused, queued: this.#history.queued, running: jobs.count("running") };
   }
 
   /** The number of jobs in each state. */

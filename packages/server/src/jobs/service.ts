@@ -150,7 +150,8 @@ export class JobService {
 
   /**
    * Opens a data folder and continues the jobs it has.
-   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used.
+   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used; {RedisTaken} if
+   *   Redis has the jobs of another folder.
    */
   static async open(options: ServiceOptions): Promise<JobService> {
     const defaults = await defaultsOf(options);
@@ -179,6 +180,7 @@ export class JobService {
   async #begin(): Promise<void> {
     const { jobs, settings } = this.#ledger;
     const isShared = this.#dispatcher instanceof RedisDispatcher;
+    if (this.#dispatcher instanceof RedisDispatcher) await this.#dispatcher.own();
     // Workers on other machines have gone on meanwhile.
     for (const job of jobs.running())
       if (isShared && job.worker !== localWorker) this.#history.goesOn(job);
@@ -323,7 +325,7 @@ export class JobService {
   }
 
   #requireRoom(): void {
-    const queued = this.#ledger.jobs.count("queued");
+    const { queued } = this.#history;
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
@@ -363,6 +365,11 @@ export class JobService {
     return id === null
       ? hub.subscribeToAll(listener as (event: StreamEvent) => void)
       : hub.subscribe(id, listener as (event: JobEvent) => void);
+  }
+
+  /** Receives live events of all jobs, except that a waiting one has another place. @returns as {@link subscribe} */
+  observe(listener: (event: StreamEvent) => void): () => void {
+    return this.#history.hub.observe(listener);
   }
 
   /** Resolves with the job once it has ended. @throws {ServiceError} `not_found`; the signal's reason. */

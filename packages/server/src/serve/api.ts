@@ -3,8 +3,10 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { FastifyInstance } from "fastify";
 import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
+import { OptionError } from "mflux-depth/errors";
 import { buildApp } from "../app.js";
 import { openInBrowser } from "../browser.js";
+import { RedisTaken } from "../dispatch/redis/dispatcher.js";
 import type { ServeSettings } from "../flags.js";
 import { type Logger, logJobs, logTo } from "../http/logging.js";
 import { Metrics } from "../http/metrics.js";
@@ -47,13 +49,21 @@ export async function serveApi(settings: ServeSettings, folder: string, io: Io):
     env: withoutServiceTokens(io.env),
     onMeasurement: metrics.observe,
     onProblem,
-  }).catch(inFolder(folder));
+  }).catch(refused(folder));
   try {
     await serve(settings, { io, token, workers, folder, service, log, metrics });
   } finally {
     await service.close();
   }
 }
+
+/** For a service that cannot be opened. */
+const refused =
+  (folder: string) =>
+  (error: unknown): never => {
+    if (error instanceof RedisTaken) throw new OptionError("--redis", error.message, { cause: error });
+    return inFolder(folder)(error);
+  };
 
 interface Parts {
   readonly io: Io;

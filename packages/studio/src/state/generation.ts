@@ -71,8 +71,7 @@ const planned = computed<string | null>(() => {
   if (!capabilities.value || !mainPicture(current)) return null;
   const body = jobBody({
     draft: current,
-    // What a mask costs does not depend on what it frees, so that the photo itself can stand in for it.
-    pictures: { ...picturesOf(current), mask: (current.masked && current.photo?.id) || null },
+    pictures: picturesToPlan(current),
     size: size.value,
     // The words hardly affect the cost.
     prompt: "a picture",
@@ -80,6 +79,21 @@ const planned = computed<string | null>(() => {
   });
   return JSON.stringify(body);
 });
+
+/**
+ * Uploads that cost as much as those of the job will: what a mask or a map costs does not depend on what is on it, so that
+ * the photo itself stands in for a mask and for a map that was painted or framed, which the server need not estimate.
+ */
+function picturesToPlan(current: Draft): PreparedPictures {
+  const own = picturesOf(current);
+  const levelled = isFramed.value || isPainted();
+  return {
+    photo: own.photo,
+    map: own.map ?? (levelled ? own.photo : null),
+    mask: current.masked ? own.photo : null,
+    levelled,
+  };
+}
 
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {

@@ -31,16 +31,16 @@ const newestFirst = (a: JobObject, b: JobObject): number =>
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The jobs of the filmstrip. Unless something is searched, jobs that the page heard of are among them at once. */
+/** The jobs of the filmstrip. Without a search for words, they include jobs that the page has just learned of or starred. */
 export const history = computed<readonly JobObject[]>(() => {
-  const filtered = query.value !== "" || starredOnly.value;
   const { ids, cursor } = pages.value;
   const listed = [...jobs.value.values()].filter(
     (job) => !deleting.value.has(job.id) && (!starredOnly.value || job.starred),
   );
   const found = listed.filter(({ id }) => ids.has(id)).sort(newestFirst);
-  if (filtered) return found;
-  // Older jobs that are known for another reason would leave a hole before the next page.
+  // Only the server knows which words a search finds.
+  if (query.value !== "") return found;
+  // Including older jobs would leave a gap before the next page.
   const oldest = cursor === null ? "" : (found.at(-1)?.created_at ?? "");
   return listed.filter(({ id, created_at }) => ids.has(id) || created_at >= oldest).sort(newestFirst);
 });

@@ -63,7 +63,7 @@ async function pictureOf(request: JsonOptions, option: "image" | "depth_image"):
   const bitmap = await createImageBitmap(await fileOf(id));
   const { width, height } = bitmap;
   bitmap.close();
-  return { id, name: option === "image" ? "photo" : "depth map", width, height };
+  return { id, name: option === "image" ? "photo" : "depth", width, height };
 }
 
 /** The options that differ from the defaults. */
@@ -119,7 +119,7 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
 async function restore(sha256: unknown, kind: "photo" | "depth"): Promise<void> {
   if (typeof sha256 !== "string" || !/^[0-9a-f]{64}$/.test(sha256)) return;
   const file = await api.blob(`sha256-${sha256}`).catch(() => null);
-  if (file) await takePicture(new File([file], kind === "photo" ? "photo" : "depth map"), kind);
+  if (file) await takePicture(new File([file], kind), kind);
 }
 
 /** Makes a finished image the photo of the draft. */

@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { View } from "../canvas/index.js";
 import { Dialog } from "../controls/dialog.js";
 import { generate } from "../state/generation.js";
-import { comparison, pictures, showsGrid, view } from "../state/shown.js";
+import { comparison, hasPhoto, pictures, showsGrid, view } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { canGenerate } from "./generate-bar.js";
 import { queueOpen } from "./queue-dialog.js";
@@ -22,8 +22,8 @@ export function toggleComparison(): void {
     return;
   }
   showsGrid.value = false;
-  const { photo, depth, result } = pictures.value;
-  const base: View = photo ? "photo" : "depth";
+  const { depth, result } = pictures.value;
+  const base: View = hasPhoto.value ? "photo" : "depth";
   if (view.value === base) view.value = result ? "result" : depth && base === "photo" ? "depth" : "relief";
   comparison.value = { with: base, mode: "slider" };
 }

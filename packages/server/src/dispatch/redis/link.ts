@@ -1,4 +1,5 @@
 import { Redis, type RedisOptions } from "ioredis";
+import { certificateProblem } from "../../certificates.js";
 
 export interface LinkOptions {
   readonly url: string;
@@ -24,6 +25,8 @@ const oldestVersion = [6, 2] as const;
  */
 const options: RedisOptions = {
   enableOfflineQueue: false,
+  // The link does that itself: nobody would catch the error of a connection that breaks again meanwhile.
+  autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: silenceMs,
@@ -173,5 +176,7 @@ export class RedisLink {
 /** The words of an error, which never have the password. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  return code ?? message.replace(/\.$/, "");
+  const said = message.replace(/\.$/, "");
+  if (/^(WRONGPASS|NOAUTH)\b/.test(message)) return `it refuses the user or password in its address: ${said}`;
+  return certificateProblem(error as Error) ?? code ?? said;
 }

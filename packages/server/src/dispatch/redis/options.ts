@@ -6,6 +6,8 @@ export type AttemptRef = Omit<Claim, "signal">;
 
 /** What the ledger says of jobs: the truth, with which Redis is made to agree. */
 export interface LedgerView {
+  /** Names the ledger among those of other APIs. */
+  readonly id: string;
   /** All jobs that wait. Read in pieces, so that the event loop goes on in between. */
   waiting(): Iterable<Offer>;
   /** All jobs that are being worked on, with the attempt that runs. */
