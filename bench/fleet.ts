@@ -97,9 +97,7 @@ class BenchFleet {
 
 const small = { prompt: "a red cube", width: 128, height: 128, steps: 8, seed: 7 };
 
-/**
- * Jobs per minute with one or more workers, each with its own model. Ideally, the rate grows with the number of cores.
- */
+/** How many jobs a minute workers finish that have a model each. Ideal is as many times that of one as there are cores. */
 export async function benchThroughput(): Promise<Row[]> {
   const rows: Row[] = [];
   let one = 0;
@@ -130,7 +128,7 @@ export async function benchThroughput(): Promise<Row[]> {
   return rows;
 }
 
-/** Memory of the API's process and size of the ledger with many waiting jobs. */
+/** What the API's process and the ledger take with many jobs that wait. */
 export async function benchGrowth(most = 100_000): Promise<Row[]> {
   const rows: Row[] = [];
   const fleet = await BenchFleet.start();
@@ -171,7 +169,7 @@ function processorSeconds(pid: number): number {
 }
 
 const stubProgram = fileURLToPath(new URL("stub-workers.js", import.meta.url));
-/** Many workers whose jobs need no processor time, to measure the load on the API and Redis. */
+/** Many workers that need no processor for their jobs: what they ask of the API and of Redis. */
 export async function simulate(
   count: number,
   { steps, stepMs }: Pick<StubSettings, "steps" | "stepMs">,
@@ -197,7 +195,7 @@ export async function simulate(
     await call(fleet.api, "POST", "/v1/queue/resume");
     while ((await fleet.counts()).queued > 2 * count) await sleep(50);
     const allBusy = (performance.now() - resumed) / 1000;
-    // From the middle of the first jobs, when workers are at different steps, to when they run out of jobs.
+    // From the middle of the first jobs, when all are at another step, to when workers run out of jobs.
     await fleet.succeeded(count / 2);
     const pids = [fleet.api.child.pid!, fleet.redis.pid];
     const before = { counts: await fleet.counts(), processor: pids.map(processorSeconds) };
