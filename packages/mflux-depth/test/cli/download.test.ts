@@ -134,7 +134,7 @@ describe("download", () => {
     assert.deepEqual(hub.asked, []);
   });
 
-  test("takes the Depth Pro that the model brings", async () => {
+  test("takes the Depth Pro that the model includes", async () => {
     host(whole);
     const both = await run(["download", "-m", name, "--depth"]);
     assert.deepEqual([both.code, both.stdout.split("\n").length], [0, 2], both.stderr);

@@ -96,7 +96,7 @@ describe("readPhoto", () => {
     }
   });
 
-  test("takes floating-point pixels as they are", async () => {
+  test("takes floating-point pixels unchanged", async () => {
     const data = Float32Array.from(rgb, (level) => level / 251);
     const photo = await readPhoto({ data, width: w, height: h, channels: 3 });
     assert.deepEqual(photo.data, data);

@@ -77,7 +77,7 @@ describe("quantization on the CPU", onLinux, () => {
             });
   });
 
-  it("shows NaN in the scale of its group alone", () => {
+  it("shows NaN only in the scale of its group", () => {
     const values = Float32Array.from({ length: 2 * 128 }, (_, i) => (i === 70 ? Number.NaN : Math.sin(i)));
     const w = array(values, { shape: [2, 128] });
     const { scales } = quantize(w, { bits: 4 });

@@ -163,7 +163,7 @@ describe("whole matrices", () => {
     assert.ok(error < tolerance, `relative error ${error}`);
   });
 
-  test("add to the bias that a LoRA has of its own", async () => {
+  test("add to a LoRA's own bias", async () => {
     const path = join(folder, "biases.safetensors");
     const name = "diffusion_model.final_layer.linear";
     await saveSafetensors(
@@ -217,7 +217,7 @@ describe("DoRA", () => {
       assert.ok(error < tolerance, `relative error ${error}`);
     });
 
-  test("leaves rows of zeros as they are", async () => {
+  test("leaves rows of zeros unchanged", async () => {
     const path = join(folder, "zeros.safetensors");
     const layer = "transformer.transformer_blocks.0.attn.to_q";
     const { arrays } = loadSafetensors(join(bundled, "transformer/diffusion_pytorch_model.safetensors"));
