@@ -436,7 +436,7 @@ describe("after a failure", () => {
       "toTypedArray",
       "read",
     );
-    // The failed array itself was released, too.
+    // The failed array was also released.
     assert.equal(mx.memory.liveHandles(), before - 1);
   });
 });

@@ -41,7 +41,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true, force: true }));
 
-/** Runs the command line with a cache of its own. */
+/** Runs the command line with a separate cache. */
 async function run(
   argv: readonly string[],
   env: NodeJS.ProcessEnv = {},

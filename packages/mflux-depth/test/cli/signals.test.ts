@@ -62,7 +62,7 @@ class Listening {
   }
 }
 
-/** What keeps a process from ending. */
+/** Reasons for a process not to end. */
 const works = {
   "a blocked event loop": "ready(); for (;;);",
   "a native evaluation on the event loop": `

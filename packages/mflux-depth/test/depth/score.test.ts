@@ -98,7 +98,7 @@ describe("score", () => {
       { length: width! * height! },
       (_, i) => [data[3 * i]!, data[3 * i + 2]!] as const,
     );
-    // Where the image is nearer it is red, where it is farther blue; elsewhere grey.
+    // Red where the image is nearer, blue where it is farther, grey elsewhere.
     assert.ok(pixels.some(([red, blue]) => red > blue + 80) && pixels.some(([red, blue]) => blue > red + 80));
   });
 

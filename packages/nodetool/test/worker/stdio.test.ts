@@ -41,7 +41,7 @@ test("a run over pipes answers in frames, and logs to standard error", async () 
   const { blobs } = await pending.answer;
   assert.deepEqual(steps(pending.progress), [[1, 1]]);
   assert.deepEqual([...(blobs as { output: Uint8Array }).output.subarray(1, 4)], [...Buffer.from("PNG")]);
-  // Standard error is a pipe of its own and may be later.
+  // Standard error is a separate pipe and may lag behind.
   await until(() => /256×256, seed 7/.test(host.errors));
 });
 

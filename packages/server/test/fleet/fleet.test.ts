@@ -54,7 +54,7 @@ test(
     cut.toRedis.cut("silent");
     await busy(killed.id);
     await killed.process.stop("SIGKILL");
-    // Nobody is left until two of them come back.
+    // No worker is left until two of them come back.
     await fleet.state(stopped.id, "lost");
     await fleet.state(cut.id, "lost");
     stopped.process.child.kill("SIGCONT");

@@ -78,7 +78,7 @@ test("a job for a model that no worker can run says why, once", options, async (
   });
   assert.equal(warnings.length, 1);
   assert.match(warnings[0]!, /^No worker can run this job\. .*"elsewhere"/);
-  // Others go on: they wait in a queue of their own.
+  // Other models' jobs continue: they wait in a separate queue.
   assert.equal((await fleet.ended((await fleet.api.submit()).id)).state, "succeeded");
   const job = await fleet.job(id);
   assert.deepEqual([job.state, job.warnings], ["queued", warnings]);
@@ -126,7 +126,7 @@ test(
     assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
     fleet.revoke("a");
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
-    // It is no part of the interface.
+    // The route is not part of the public interface.
     const authorization = "Bearer the-token-of-clients";
     const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
     assert.equal(description.status, 200);

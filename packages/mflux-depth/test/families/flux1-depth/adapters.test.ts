@@ -185,7 +185,7 @@ describe("whole matrices", () => {
 
 describe("DoRA", () => {
   const name = "transformer.x_embedder";
-  /** The weight of the input layer, whose first 64 columns FLUX.1-dev has, too. */
+  /** The weight of the input layer, whose first 64 columns also exist in FLUX.1-dev. */
   const weightOf = async (model: Model): Promise<MxArray> => {
     const transformer = await model.components.transformer!.get();
     const layer = new Map(transformer.modules()).get("xEmbedder");
