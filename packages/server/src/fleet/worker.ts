@@ -28,8 +28,8 @@ export interface FleetWorkerOptions {
 const farewellMs = 5000;
 
 /**
- * A worker on another machine than the API: takes jobs from the dispatcher, and reports to the API. It takes new jobs
- * only while the API answers its heartbeats.
+ * A worker in a process of its own, usually on another machine: takes jobs from the dispatcher, and reports to the API.
+ * It takes new jobs only while the API answers its heartbeats.
  */
 export class FleetWorker {
   readonly #options: FleetWorkerOptions;

@@ -78,7 +78,7 @@ test("a job for a model that no worker can run says why, once", options, async (
   });
   assert.equal(warnings.length, 1);
   assert.match(warnings[0]!, /^No worker can run this job\. .*"elsewhere"/);
-  // Other models' jobs continue: they wait in a separate queue.
+  // Others go on: they wait in a queue of their own.
   assert.equal((await fleet.ended((await fleet.api.submit()).id)).state, "succeeded");
   const job = await fleet.job(id);
   assert.deepEqual([job.state, job.warnings], ["queued", warnings]);
