@@ -11,7 +11,7 @@ export interface Origin {
   /** The name it was requested by. */
   readonly model: string;
   readonly revision: string | null;
-  /** LoRAs that were saved next to its weights, in separate files. */
+  /** LoRAs that were saved next to its weights, in files of their own. */
   readonly loras: readonly { readonly source: string; readonly scale: number }[];
 }
 
@@ -30,7 +30,7 @@ export function originOf(folder: string): Origin | null {
   };
 }
 
-/** A LoRA with its own file; merged LoRAs have none. */
+/** A LoRA with a file of its own; those that are merged into the weights have none. */
 function separateLora(lora: unknown, folder: string, index: number): Origin["loras"] {
   if (!isRecord(lora) || typeof lora.file !== "string" || typeof lora.scale !== "number") return [];
   return [{ source: join(folder, savedLoraFolder(index), basename(lora.file)), scale: lora.scale }];

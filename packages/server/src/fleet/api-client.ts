@@ -163,7 +163,7 @@ function refusalOf(status: number, text: string): Error {
   return new ApiRefusal(code ?? `http_${status}`, message);
 }
 
-/** The error object of an answer; null fields for a proxy's own answer. */
+/** The error object of an answer; `code` is null in a proxy's own answer. */
 function errorIn(text: string): { readonly code: string | null; readonly message: string } {
   try {
     const { code, message } = (JSON.parse(text) as { error: { code: string; message: string } }).error;

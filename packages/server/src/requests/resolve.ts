@@ -81,7 +81,7 @@ function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
   return { steps: null, seed: null, warnings: [], values };
 }
 
-/** @throws {ServiceError} `option_conflict` if the numbers of scales and LoRAs differ. */
+/** @throws {ServiceError} `option_conflict` for another number of scales than of LoRAs. */
 function requireScalePerLora(scales: unknown, loras: unknown): void {
   if (!Array.isArray(scales) || !Array.isArray(loras) || scales.length === loras.length) return;
   throw new ServiceError(
