@@ -131,7 +131,7 @@ export const slowTests = {
   "packages/studio/test/canvas/stage/viewing.test.ts": "zooms and compares in a real browser",
 };
 
-/** The slow files that wait rather than compute, which run next to the others; the longest first. */
+/** Slow files whose processes mostly wait, for each other or for time limits: one at a time runs next to the others. The longest first. */
 export const waitingTests = [
   "packages/server/test/fleet/outages.test.ts",
   "packages/server/test/fleet/workers.test.ts",

@@ -18,11 +18,8 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
   --name    run only the tests whose names match this regular expression
   --times   print the time of every file, slowest first`;
 
-/**
- * How many test files run at a time. Two that compute: each uses several threads itself. Those that wait for time
- * limits and for processes leave the processor to them.
- */
-const LANES = { computing: 2, waiting: 2 };
+/** How many test files run at a time besides one whose processes mostly wait: each uses several threads itself. */
+const COMPUTING = 2;
 
 /** The maximum time of one file, in milliseconds. */
 const FILE_LIMIT = 10 * 60_000;
@@ -55,7 +52,9 @@ process.exitCode = results.failures.length > 0 ? 1 : 0;
  */
 function runFiles(tests) {
   const merged = new PassThrough({ objectMode: true });
-  const lane = async (queue) => {
+  const computing = tests.filter((test) => !waits(test)).values();
+  const waiting = tests.filter(waits).values();
+  const runAll = async (queue) => {
     for (const test of queue) {
       const signal = AbortSignal.timeout(FILE_LIMIT);
       for await (const event of run({
@@ -66,10 +65,12 @@ function runFiles(tests) {
         merged.write({ test, ...event });
     }
   };
-  const lanes = (count, queue) => Array.from({ length: count }, () => lane(queue));
-  const computing = tests.filter((test) => !waits(test)).values();
-  const waiting = tests.filter(waits).values();
-  Promise.all([...lanes(LANES.computing, computing), ...lanes(LANES.waiting, waiting)]).then(
+  // The queues are shared, so that each lane takes the next file when it is free.
+  const lanes = [
+    ...Array.from({ length: COMPUTING }, () => runAll(computing)),
+    runAll(waiting).then(() => runAll(computing)),
+  ];
+  Promise.all(lanes).then(
     () => merged.end(),
     (error) => merged.destroy(error),
   );

@@ -169,7 +169,7 @@ export const strings = {
     hint: "What is in colour may change; the rest of the photo stays as it is.",
     missing: "Paint over the part of the photo that may change.",
     invert: "Swap the parts",
-    clear: "Begin anew",
+    clear: "Clear",
     file: "From a file",
   },
 
