@@ -19,7 +19,7 @@ export interface FleetWorkerOptions {
   readonly modelsHere: () => Promise<readonly string[]>;
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
-  /** Called when the API has accepted this worker, with its id, and when it is unreachable or refuses it. */
+  /** Told when the API knows this worker, by its id, and when it cannot be reached or refuses it. */
   readonly onConnection: (state: { readonly worker: string } | { readonly error: Error }) => void;
   readonly onProblem: (message: string, error: unknown) => void;
 }
