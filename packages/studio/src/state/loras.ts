@@ -1,7 +1,7 @@
 /* The LoRAs of the next image: those that the server offers, and their scales. */
 import type { Json, JsonOptions } from "@mflux-depth/server/contract";
 import { batch, computed } from "@preact/signals";
-import { type ChosenLora, lorasOf } from "../options/loras.js";
+import { type ChosenLora, lorasOf, savedScales } from "../options/loras.js";
 import { capabilities, models } from "./capabilities.js";
 import { draft, setLoadOption, setOption } from "./draft.js";
 
@@ -10,20 +10,23 @@ export const offeredLoras = computed<readonly string[]>(() =>
   models.value.filter(({ lora, ready }) => lora && ready).map(({ id }) => id),
 );
 
+const defaultLoras = (): Json => (capabilities.value?.defaults.loras ?? []) as Json;
+
 /** The LoRAs of the next image; the server's defaults if the person has chosen none. */
 export const chosenLoras = computed<readonly ChosenLora[]>(() =>
-  lorasOf(
-    draft.value.load.loras ?? ((capabilities.value?.defaults.loras ?? []) as Json),
-    draft.value.request.lora_scales,
-  ),
+  lorasOf(draft.value.load.loras ?? defaultLoras(), draft.value.request.lora_scales),
 );
 
 /** Chooses a LoRA, changes its scale, or removes it if the scale is null. */
 export function setLora(source: string, scale: number | null): void {
+  const { load, request } = draft.value;
+  const saved = savedScales(load.loras ?? defaultLoras(), request.lora_scales);
+  const chosen = withScale(chosenLoras.value, source, scale);
   batch(() => {
-    setLoadOption("loras", withScale(chosenLoras.value, source, scale));
-    // Scales are listed in the order of the LoRAs.
-    setOption("lora_scales", undefined);
+    setLoadOption("loras", chosen);
+    // They are listed in the order of the LoRAs, and those of the model's own stay.
+    const scales = [...saved, ...chosen.map((lora) => lora.scale ?? 1)];
+    setOption("lora_scales", saved.length > 0 ? scales : undefined);
   });
 }
 
