@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { showProgress } from "./test-progress.mjs";
 import { formatReport } from "./test-report.mjs";
 import { collectResults } from "./test-results.mjs";
-import { compiled, root, selectTests } from "./test-selection.mjs";
+import { compiled, root, selectTests, waits } from "./test-selection.mjs";
 
 const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
        npm run test:fast -- [<scope> ...]
@@ -18,8 +18,8 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
   --name    run only the tests whose names match this regular expression
   --times   print the time of every file, slowest first`;
 
-/** Test files run two at a time: each uses several threads itself. */
-const CONCURRENCY = 2;
+/** How many test files run at a time besides one whose processes mostly wait: each uses several threads itself. */
+const COMPUTING = 2;
 
 /** The most time that one file may take, in milliseconds. */
 const FILE_LIMIT = 10 * 60_000;
@@ -52,9 +52,10 @@ process.exitCode = results.failures.length > 0 ? 1 : 0;
  */
 function runFiles(tests) {
   const merged = new PassThrough({ objectMode: true });
-  const waiting = tests.values();
-  const lane = async () => {
-    for (const test of waiting) {
+  const computing = tests.filter((test) => !waits(test)).values();
+  const waiting = tests.filter(waits).values();
+  const runAll = async (queue) => {
+    for (const test of queue) {
       const signal = AbortSignal.timeout(FILE_LIMIT);
       for await (const event of run({
         files: [join(root, compiled(test))],
@@ -64,7 +65,12 @@ function runFiles(tests) {
         merged.write({ test, ...event });
     }
   };
-  Promise.all(Array.from({ length: CONCURRENCY }, lane)).then(
+  // The queues are shared, so that each lane takes the next file when it is free.
+  const lanes = [
+    ...Array.from({ length: COMPUTING }, () => runAll(computing)),
+    runAll(waiting).then(() => runAll(computing)),
+  ];
+  Promise.all(lanes).then(
     () => merged.end(),
     (error) => merged.destroy(error),
   );

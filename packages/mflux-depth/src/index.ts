@@ -25,7 +25,7 @@ export type {
   ShapedTensor,
   TensorInput,
 } from "./options/index.js";
-export { type BestOfOptions, bestOf } from "./pipeline/best-of.js";
+export { type BestOf, type BestOfOptions, bestOf, type RankedSeed } from "./pipeline/best-of.js";
 export type { Checkpoint } from "./pipeline/checkpoint.js";
 export type { GenerationEvent, PreviewKind, StageName as Stage, StepEvent } from "./pipeline/events.js";
 export {

@@ -209,6 +209,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   // A page: nothing of Node, and nothing at run time but Preact.
   studio: {
     design: { files: ["design/"] },
+    // Every word of the page.
     strings: { files: ["strings"] },
     // Pictures and styles, as Vite gives them out.
     samples: { files: ["samples/", "files.d"] },
@@ -219,7 +220,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     stage: { files: ["canvas/stage/"], layers: ["field", "brush", "pictures"] },
     canvas: {
       files: ["canvas/"],
-      layers: ["field", "brush", "pictures", "stage"],
+      layers: ["strings", "field", "brush", "pictures", "stage"],
       packages: ["preact", "preact/hooks"],
     },
     // The parameters inside pictures, and commands that repeat a job.

@@ -6,7 +6,7 @@ export class MlxError extends Error {
   override readonly name: string = "MlxError";
 
   constructor(
-    /** The operation that failed, under its name in this library: "matmul", "evaluate". */
+    /** The operation that failed, under its name in this library ("matmul", "evaluate"), or the variable that is wrong. */
     readonly operation: string,
     reason: string,
     options?: ErrorOptions,

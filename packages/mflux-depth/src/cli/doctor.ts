@@ -43,7 +43,7 @@ const phrased = ({ what, remedy, essential }: Problem): PhrasedProblem => ({
   essential,
 });
 
-/** A report whose remedies are phrased. */
+/** A report with its remedies phrased. */
 type PhrasedReport = Omit<MachineReport, "problems"> & {
   readonly problems: readonly PhrasedProblem[];
 };
@@ -90,9 +90,16 @@ function print({
       ],
     );
     if (mlx.kernels) {
-      const { instructionSet, int8, processor: model, bfloat16AttentionSpeed: speed } = mlx.kernels;
+      const {
+        instructionSet,
+        int8,
+        depthInt8,
+        processor: model,
+        bfloat16AttentionSpeed: speed,
+      } = mlx.kernels;
       const quantized = int8 ? "quantized layers with 8-bit inputs" : "everything in float32";
       rows.push(["CPU kernels", `${instructionSet}; ${quantized}`]);
+      rows.push(["Depth estimation", depthInt8 ? "8 bits, most inputs too" : "float32"]);
       if (int8) rows.push(["Attention", attentionIn(speed, model)]);
     }
   } else rows.push(["MLX", "does not work"]);
@@ -124,7 +131,7 @@ const estimatorRow = ({ licence, bytes, cpuSeconds, folder, isDefault }: Estimat
     ...(isDefault ? ["the default"] : []),
   ].join("; ");
 
-/** The type in which the transformer attends next to 8-bit inputs, and why. */
+/** The type that attention uses in a transformer with 8-bit inputs, and why. */
 function attentionIn(
   speed: NonNullable<MlxReport["kernels"]>["bfloat16AttentionSpeed"],
   model: string,

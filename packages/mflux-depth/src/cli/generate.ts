@@ -132,7 +132,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     );
     checkBestOf(values);
 
-    // Loads MLX, so not before the flags are known to be good.
+    // Loads MLX, so only after the flags have been checked.
     const { FluxDepth } = await import("../pipeline/flux-depth.js");
     const latents = latentsFile && (await import("../pipeline/latents-file.js")).readLatents(latentsFile);
     const progress = values.quiet ? silent(io) : progressOn(io);
@@ -142,32 +142,20 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
       event.state === "download" ? showDownload(event) : showLoad(event);
     const flux = await FluxDepth.load({ ...load, signal: io.signal, onProgress });
     const show = eventsOn(progress);
-    const writeAll = async (results: readonly GenerationResult[]): Promise<void> => {
-      for (const [n, result] of results.entries())
-        await writeOne(result, values, {
-          output,
-          isFirst: n === 0,
-          several: results.length > 1,
-          progress,
-          io,
-        });
-    };
     try {
       if (values.bestOf !== undefined) {
-        const ranked = await rankedResults(flux, { ...given, prompt, seed: seeds[0] }, values, {
-          progress,
-          show,
-          onProgress,
-          io,
-        });
-        await writeAll(values.keep === "all" ? ranked : ranked.slice(0, 1));
+        const request = { ...given, prompt, seed: seeds[0] };
+        await writeBest(flux, request, values, { output, show, onProgress, progress, io });
         return 0;
       }
       for (const [n, seed] of seeds.entries()) {
         if (several) progress.status(`Image ${n + 1} of ${seeds.length}`);
         const request = { ...given, prompt, seed, ...(latents && { latents }) };
         const result = await generateOne(flux, request, io, show);
-        await writeOne(result, values, { output, isFirst: n === 0, several, progress, io });
+        report(await writeOne(result, values, { output, isFirst: n === 0, several }), values, {
+          progress,
+          io,
+        });
       }
     } finally {
       progress.abandon();
@@ -186,7 +174,7 @@ const stageNames: Readonly<Record<StageName, string>> = {
   decode: "decoding the image",
 };
 
-/** Shows the events of generations; each warning once. */
+/** Shows the events of generations, and each warning once. */
 function eventsOn(progress: Progress): (event: GenerationEvent) => void {
   const warned = new Set<string>();
   return (event) => {
@@ -215,7 +203,7 @@ async function generateOne(
 
 type BestOfValues = Pick<Values, "bestOf" | "keep" | "judge" | "autoSeeds" | "seed" | "latents">;
 
-/** @throws {OptionError} for options that only --best-of has, or that contradict it. */
+/** @throws {OptionError} for options that require --best-of or contradict it. */
 export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: BestOfValues): void {
   const conflict = (option: string, message: string): never => {
     throw new OptionError(option, message, { code: "option-conflict" });
@@ -232,26 +220,28 @@ export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: B
     conflict("bestOf", "Images with the same noise are equal; leave out --latents or --best-of.");
 }
 
-/** Generates the images of --best-of, and says how they were scored. */
-async function rankedResults(
+/** Generates the images of --best-of, writes the best or all of them, and says how they were scored. */
+async function writeBest(
   flux: FluxDepth,
   request: GenerateRequest,
-  { bestOf: count, judge }: Values,
+  values: Values,
   {
-    progress,
+    output,
     show,
     onProgress,
+    progress,
     io,
-  }: {
-    progress: Progress;
-    show: (event: GenerationEvent) => void;
-    onProgress: FluxDepthOptions["onProgress"];
-    io: Io;
+  }: Pick<Writing, "output" | "progress" | "io"> & {
+    readonly show: (event: GenerationEvent) => void;
+    readonly onProgress: FluxDepthOptions["onProgress"];
   },
-): Promise<readonly GenerationResult[]> {
+): Promise<void> {
   const { bestOf } = await import("../pipeline/best-of.js");
+  const { bestOf: count, judge, keep } = values;
+  const several = keep === "all";
+  const written = new Map<number, WrittenImage>();
   let shown = -1;
-  const results = await bestOf(flux, request, {
+  const { best, ranking } = await bestOf(flux, request, {
     count: count!,
     depthModel: judge,
     signal: io.signal,
@@ -261,12 +251,22 @@ async function rankedResults(
       shown = n;
       show(event);
     },
+    // Written as they are made, so that memory does not hold all of them.
+    ...(several && {
+      onScored: async (result, n) => {
+        written.set(result.seed!, await writeOne(result, values, { output, isFirst: n === 0, several }));
+      },
+    }),
   });
-  for (const { seed, metadata } of results)
+  for (const { seed, fidelity } of ranking)
     progress.note(
-      `Seed ${seed}: RMSE ${metadata.fidelity!.rmse.toFixed(1)} of 255, correlation ${metadata.fidelity!.correlation.toFixed(3)}`,
+      `Seed ${seed}: RMSE ${fidelity.rmse.toFixed(1)} of 255, correlation ${fidelity.correlation.toFixed(3)}`,
     );
-  return results;
+  if (!several) written.set(best.seed!, await writeOne(best, values, { output, isFirst: true, several }));
+  for (const { seed, fidelity } of ranking) {
+    const image = written.get(seed);
+    if (image) report({ ...image, parameters: { ...image.parameters, fidelity } }, values, { progress, io });
+  }
 }
 
 interface Writing {
@@ -277,23 +277,56 @@ interface Writing {
   readonly io: Io;
 }
 
-/** Writes an image and the files next to it, and prints its path or its JSON. */
+/** An image that was written, as --json describes it. */
+interface WrittenImage {
+  readonly path: string;
+  readonly depth_map_path?: string;
+  readonly metadata_path?: string;
+  readonly seed: number | null;
+  readonly width: number;
+  readonly height: number;
+  readonly timings: GenerationResult["timings"];
+  readonly warnings: GenerationResult["warnings"];
+  readonly parameters: GenerationResult["metadata"];
+}
+
+/** Writes an image and the files next to it. */
 async function writeOne(
   result: GenerationResult,
-  { overwrite = false, metadata = false, saveDepthMap, seed, json }: Values,
-  { output, isFirst, several, progress, io }: Writing,
-): Promise<void> {
-  const path = await result.save(placeOf(output, result.seed, several), { overwrite, sidecar: metadata });
+  { overwrite = false, metadata = false, saveDepthMap }: Values,
+  { output, isFirst, several }: Pick<Writing, "output" | "isFirst" | "several">,
+): Promise<WrittenImage> {
+  const { seed, image, timings, warnings } = result;
+  const path = await result.save(placeOf(output, seed, several), { overwrite, sidecar: metadata });
   // All seeds share the depth map.
   const map =
     saveDepthMap && isFirst ? await result.saveDepthMap(depthMapPath(path), { overwrite }) : undefined;
+  return {
+    path,
+    ...(map !== undefined && { depth_map_path: map }),
+    ...(metadata && { metadata_path: sidecarPath(path) }),
+    seed,
+    width: image.width,
+    height: image.height,
+    timings,
+    warnings,
+    parameters: result.metadata,
+  };
+}
+
+/** Prints the path of an image, or its JSON. */
+function report(
+  image: WrittenImage,
+  { seed, json }: Values,
+  { progress, io }: Pick<Writing, "progress" | "io">,
+): void {
   if (json) {
-    io.stdout.write(`${JSON.stringify(describe(result, path, map, metadata))}\n`);
+    io.stdout.write(`${JSON.stringify(image)}\n`);
     return;
   }
-  if (seed === undefined && result.seed !== null) progress.note(`Seed: ${result.seed}`);
-  if (map) progress.note(`Depth map: ${map}`);
-  io.stdout.write(`${path}\n`);
+  if (seed === undefined && image.seed !== null) progress.note(`Seed: ${image.seed}`);
+  if (image.depth_map_path !== undefined) progress.note(`Depth map: ${image.depth_map_path}`);
+  io.stdout.write(`${image.path}\n`);
 }
 
 function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
@@ -313,7 +346,10 @@ function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
   return [...drawn];
 }
 
-/** The file of an image: `{seed}` stands for the seed; several seeds without it get `_seed_N` added, as in mflux. */
+/**
+ * The file of an image. `{seed}` is replaced by the seed; without it, several seeds get `_seed_N` appended, as in
+ * mflux.
+ */
 function placeOf(output: string, seed: number | null, several: boolean): string {
   if (output.includes("{seed}")) return output.replaceAll("{seed}", `${seed ?? "none"}`);
   if (!several) return output;
@@ -336,20 +372,3 @@ async function checkPlaces(
 const depthMapPath = (image: string): string => `${stemOf(image)}_depth_map.png`;
 
 const stemOf = (path: string): string => path.slice(0, path.length - extname(path).length);
-
-const describe = (
-  result: GenerationResult,
-  path: string,
-  map: string | undefined,
-  sidecar: boolean,
-): object => ({
-  path,
-  ...(map !== undefined && { depth_map_path: map }),
-  ...(sidecar && { metadata_path: sidecarPath(path) }),
-  seed: result.seed,
-  width: result.image.width,
-  height: result.image.height,
-  timings: result.timings,
-  warnings: result.warnings,
-  parameters: result.metadata,
-});

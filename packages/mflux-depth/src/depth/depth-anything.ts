@@ -16,7 +16,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
 import { depthAnything } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { bitsOf, type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
+import { type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
 import type { PredictionMeaning } from "./prediction.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
@@ -46,7 +46,7 @@ class DepthAnythingEstimator extends PhotoEstimator {
       build: () => withProducts(new DepthAnything(config), options),
       rename: depthAnythingKey,
       dtype: "float32",
-      bits: bitsOf(options),
+      bits: options.bits ?? null,
       onProgress: options.onLoad,
     });
   }

@@ -16,7 +16,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { Component, type HeldSize } from "../weights/component.js";
 import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { bitsOf, type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
+import { type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
 /** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
@@ -93,7 +93,7 @@ class DepthProEstimator extends PhotoEstimator {
       build: () => withProducts(new DepthPro(config), this.#options),
       rename: depthProKey(config),
       dtype: "float32",
-      bits: bitsOf(this.#options),
+      bits: this.#options.bits ?? null,
       onProgress: this.#options.onLoad,
     });
   }

@@ -38,10 +38,10 @@ export interface DepthEstimator extends Disposable {
 }
 
 export interface EstimatorLoadOptions {
-  /** Bits to quantize matrices to; "none", the default, keeps them in float32. */
-  readonly depthQuantize?: 8 | "none" | null | undefined;
-  /** Quantize matrices to 8 bits and multiply them with inputs rounded to 8 bits (default false). */
-  readonly depthInt8?: boolean | null | undefined;
+  /** Bits to quantize matrices to (default null: they stay in float32). */
+  readonly bits?: 8 | null | undefined;
+  /** Whether most quantized matrices are multiplied with inputs rounded to 8 bits (default false). */
+  readonly int8?: boolean | undefined;
   /** Receives progress while weights are read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }

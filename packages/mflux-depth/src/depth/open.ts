@@ -1,9 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { defaultDevice, setDefaultDevice } from "@mflux-depth/mlx";
-import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
+import { setDefaultDevice } from "@mflux-depth/mlx";
 import { requireDevice } from "../device.js";
-import { ModelError, OptionError } from "../errors.js";
+import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { configFile, modelIndexFile } from "../files/repository-layout.js";
 import { obtainRepository } from "../hub/obtain.js";
@@ -12,10 +11,11 @@ import type { DownloadProgress } from "../hub/transfer.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import type { DeviceName } from "../options/index.js";
 import type { DepthEstimator, EstimatorLoadOptions } from "./estimator.js";
+import { type EstimatorPrecisionOptions, estimatorPrecision } from "./precision.js";
 import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
-export interface OpenOptions extends EstimatorLoadOptions {
+export interface OpenOptions extends EstimatorPrecisionOptions, Pick<EstimatorLoadOptions, "onLoad"> {
   /** A repository or a folder with a depth estimator, or with a model that brings one. */
   readonly depthModel?: string | null | undefined;
   /** The folder of the image model in use. If that brings an estimator, it is the default. */
@@ -55,25 +55,15 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
-  const { device, depthQuantize, depthInt8, onLoad } = options;
+  const { device, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
     setDefaultDevice(device);
   }
-  if (depthInt8) requireIntegerProducts();
+  const precision = estimatorPrecision(options);
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, configFile);
-  return openerOf(modelType, join(folder, configFile))(folder, { depthQuantize, depthInt8, onLoad });
-}
-
-/** @throws {OptionError} where this machine does not multiply 8-bit inputs with 8-bit weights. */
-function requireIntegerProducts(): void {
-  if (defaultDevice() === "cpu" && canMultiplyIntegers(8)) return;
-  throw new OptionError(
-    "depthInt8",
-    "depthInt8 needs a Linux CPU with AVX-512 VNNI or AVX-VNNI, as the device; this machine multiplies depth estimators in floats.",
-    { details: { remedies: [{ kind: "omit-option", option: "depthInt8" }] } },
-  );
+  return openerOf(modelType, join(folder, configFile))(folder, { ...precision, onLoad });
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */

@@ -7,13 +7,13 @@ import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { requireRoomAlone } from "./estimate-room.js";
+import { hasRoom, requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
 
 export interface JudgeOptions {
-  /** The depth estimator that judges; by default one that the map did not come from. */
+  /** The judging depth estimator; by default not the one that made the map. */
   readonly depthModel?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Receives the progress of downloads and of reading weights. */
@@ -37,7 +37,7 @@ export class Judge implements Disposable {
   /**
    * Finds the estimator that judges the images of a request; downloads missing files unless the model is offline.
    * @throws {ModelError} when it is not found, or cannot be downloaded.
-   * @throws {MemoryError} when this machine has too little memory for it, even without the model.
+   * @throws {MemoryError} if this machine has too little memory for it, even with the model freed.
    */
   static async obtain(
     flux: FluxDepth,
@@ -67,10 +67,13 @@ export class Judge implements Disposable {
     signal?: AbortSignal | undefined,
   ): Promise<PictureFidelity> {
     const photo = await readPhoto({ ...image, channels: 3 }, { signal });
+    // The next image needs the memory that the model gives up for this score.
+    const takesTurns = !hasRoom(this.#estimator);
     const { inverseDepth } = await this.#flux.estimateWith(this.#estimator, photo, {
       fieldOfView: false,
       signal,
     });
+    if (takesTurns) this.#estimator.free();
     const { rmse, correlation, absRel, edgeF1 } = compareDepth(
       { ...depthMap, channels: 1 },
       inverseDepth,
@@ -85,6 +88,6 @@ export class Judge implements Disposable {
   }
 }
 
-/** The same result with a score in its parameters. */
+/** A copy of a result with a score in its parameters. */
 export const withFidelity = (result: GenerationResult, fidelity: PictureFidelity): GenerationResult =>
   new GenerationResult({ ...result, metadata: { ...result.metadata, fidelity } });

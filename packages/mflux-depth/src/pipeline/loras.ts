@@ -1,6 +1,4 @@
-/*
- * The LoRAs of a model: adapters that are added to its layers while they compute, on quantized weights, too.
- */
+/* The LoRAs of a model: adapters that are added to its layers during computation, also on quantized weights. */
 import { basename } from "node:path";
 import type { Dial } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
@@ -22,14 +20,18 @@ import { adapterBytes } from "../weights/adapters/size.js";
 import type { Preparation } from "../weights/component.js";
 import { findLora } from "./lora-source.js";
 
-/** A LoRA and its strength now. */
+/** A LoRA and its current strength. */
 export interface LoraState {
   /** The name of its file or folder, or of its repository with the file. */
   readonly name: string;
   readonly revision: string | null;
   readonly sha256: string;
+  /** "depth" for one that gives its base model the control of a depth map, "style" for any other. */
+  readonly role: LoraRole;
   readonly scale: number;
 }
+
+export type LoraRole = "depth" | "style";
 
 /** An open LoRA; its tensors are read with the components that they change. */
 interface OpenLora extends LoraState {
@@ -43,10 +45,10 @@ interface OpenLora extends LoraState {
 /** The LoRAs of one model. */
 export class Loras {
   static readonly none = new Loras([]);
-  /** What is left out of a LoRA, one sentence each. */
+  /** The parts of LoRAs that are ignored, one sentence each. */
   readonly notes: readonly string[];
   readonly #loras: readonly OpenLora[];
-  /** Whether they are merged into the weights when those are loaded. */
+  /** Whether LoRAs are merged into the weights on loading. */
   readonly #isBaked: boolean;
 
   private constructor(loras: readonly OpenLora[], isBaked = false) {
@@ -84,17 +86,19 @@ export class Loras {
       const file = openAdapterFile(path);
       const match = matchAdapter(file, names);
       requireMatch(file, match, loraLenient);
-      opened.push({ ...facts, scale, file, match, training: trainingOf(file), dial: { scale } });
+      const role = family.controlLora.matches(file) ? "depth" : "style";
+      opened.push({ ...facts, role, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
     return new Loras(opened, bakeLora);
   }
 
-  /** All LoRAs in the order of the options, with their strengths now. */
+  /** All LoRAs in the order of the options, with their current strengths. */
   get states(): readonly LoraState[] {
-    return this.#loras.map(({ name, revision, sha256, dial }) => ({
+    return this.#loras.map(({ name, revision, sha256, role, dial }) => ({
       name,
       revision,
       sha256,
+      role,
       scale: dial.scale,
     }));
   }
@@ -104,13 +108,13 @@ export class Loras {
     return this.#loras.map(({ file }) => file.path);
   }
 
-  /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
+  /** Hashes and loaded strengths, which identify the effect of the LoRAs on a request without its own scales. */
   get identity(): unknown {
     return [this.#isBaked, this.#loras.map(({ sha256, scale }) => [sha256, scale])];
   }
 
   /**
-   * Requires as many scales as there are LoRAs.
+   * Checks that there is one scale per LoRA.
    * @throws {OptionError}
    */
   checkScales(scales: readonly number[] | undefined): void {
@@ -129,7 +133,7 @@ export class Loras {
       );
   }
 
-  /** Sets the strengths for the next generation; those that the LoRAs were loaded with by default. */
+  /** Sets the strengths for the next generation, by default those from loading. */
   setScales(scales: readonly number[] | undefined): void {
     for (const [index, { dial, scale }] of this.#loras.entries()) dial.scale = scales?.[index] ?? scale;
   }

@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import { readConfig } from "../files/json.js";
 import { isRecord } from "../record.js";
 
-/** The file in which a saved model names the model it was made from. */
+/** The file in which a saved model names the model that it was made from. */
 export const originFile = "mflux-depth.json";
 
 /** The model that a saved one was made from. */
@@ -11,11 +11,11 @@ export interface Origin {
   /** The name it was requested by. */
   readonly model: string;
   readonly revision: string | null;
-  /** LoRAs that were saved next to its weights, in files of their own. */
+  /** LoRAs that were saved next to its weights, in separate files. */
   readonly loras: readonly { readonly source: string; readonly scale: number }[];
 }
 
-/** Where a saved model has its n-th LoRA, from 0. */
+/** The folder of a saved model's n-th LoRA, from 0. */
 export const savedLoraFolder = (index: number): string => join("loras", `${index}`);
 
 /** Reads the origin of a model that mflux-depth saved; null if the folder does not name one. */
@@ -30,7 +30,7 @@ export function originOf(folder: string): Origin | null {
   };
 }
 
-/** A LoRA with a file of its own; those that are merged into the weights have none. */
+/** A LoRA with its own file; merged LoRAs have none. */
 function separateLora(lora: unknown, folder: string, index: number): Origin["loras"] {
   if (!isRecord(lora) || typeof lora.file !== "string" || typeof lora.scale !== "number") return [];
   return [{ source: join(folder, savedLoraFolder(index), basename(lora.file)), scale: lora.scale }];

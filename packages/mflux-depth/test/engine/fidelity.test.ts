@@ -15,12 +15,8 @@ const given = job({ steps: 2, seed: 7 });
 describe("a job whose image is scored", () => {
   test("gives the score that bestOf gives, in its result and in the image", async () => {
     using flux = await FluxDepth.load(given.load);
-    const ranked = await bestOf(flux, given.request, { count: 2 });
-    const {
-      rank: _,
-      candidates: __,
-      ...expected
-    } = ranked.find(({ seed }) => seed === 7)!.metadata.fidelity!;
+    const { ranking } = await bestOf(flux, given.request, { count: 2 });
+    const { rank: _, candidates: __, ...expected } = ranking.find(({ seed }) => seed === 7)!.fidelity;
     const { fidelity, image, metadata } = await engine.generate({ ...given, includeFidelity: true });
     assert.deepEqual(fidelity, expected);
     assert.deepEqual(metadata.fidelity, expected);

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { ModelError, OptionError } from "../../src/errors.js";
-import { bestOf } from "../../src/pipeline/best-of.js";
+import { type BestOf, bestOf } from "../../src/pipeline/best-of.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
 import { FluxDepth } from "../../src/pipeline/flux-depth.js";
 import type { GenerationResult } from "../../src/pipeline/result.js";
@@ -15,41 +18,107 @@ const request = {
   steps: 2,
 };
 
+/** V8's garbage collector as a function. */
+function exposedCollector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
+}
+
 describe("bestOf", () => {
   let flux: FluxDepth;
-  let results: readonly GenerationResult[];
+  let result: BestOf;
+  const scored: GenerationResult[] = [];
   const events: [index: number, event: GenerationEvent][] = [];
   before(async () => {
     flux = await FluxDepth.load({ model: "tiny-world", quantize: "none" });
-    results = await bestOf(
+    result = await bestOf(
       flux,
       { ...request, seed: 7 },
-      { count: 3, onEvent: (event, index) => events.push([index, event]) },
+      {
+        count: 3,
+        onEvent: (event, index) => events.push([index, event]),
+        onScored: (one) => void scored.push(one),
+      },
     );
   });
   after(() => flux.dispose());
 
-  const scoresOf = (): readonly number[] => results.map(({ metadata }) => metadata.fidelity!.rmse);
+  const scoresOf = (): readonly number[] => result.ranking.map(({ fidelity }) => fidelity.rmse);
 
   test("generates as many images, with seeds that follow the given one", () =>
-    assert.deepEqual(results.map(({ seed }) => seed!).toSorted(), [7, 8, 9]));
+    assert.deepEqual(result.ranking.map(({ seed }) => seed).toSorted(), [7, 8, 9]));
 
-  test("puts the most faithful first, with ranks and scores in the parameters", () => {
+  test("ranks the seeds, the most faithful first", () => {
     assert.deepEqual(
       scoresOf(),
       scoresOf().toSorted((a, b) => a - b),
     );
     assert.equal(new Set(scoresOf()).size, 3);
-    for (const [i, { metadata }] of results.entries()) {
-      const { rank, candidates, depth_model: judge } = metadata.fidelity!;
-      assert.deepEqual([rank, candidates, judge], [i + 1, 3, "tiny-world"]);
+    for (const [i, { fidelity }] of result.ranking.entries())
+      assert.deepEqual([fidelity.rank, fidelity.candidates, fidelity.depth_model], [i + 1, 3, "tiny-world"]);
+  });
+
+  test("returns the best image, with its rank and score in the parameters", () => {
+    const [first] = result.ranking;
+    assert.deepEqual([result.best.seed, result.best.metadata.fidelity], [first!.seed, first!.fidelity]);
+  });
+
+  test("hands over each image with its score as it is made", () => {
+    assert.deepEqual(
+      scored.map(({ seed }) => seed),
+      [7, 8, 9],
+    );
+    for (const { seed, metadata } of scored) {
+      const { rank: _, ...fidelity } = result.ranking.find((one) => one.seed === seed)!.fidelity;
+      assert.deepEqual(metadata.fidelity, fidelity);
     }
   });
 
+  test("keeps only the best image so far", async () => {
+    const collect = exposedCollector();
+    const images: WeakRef<GenerationResult>[] = [];
+    const alive: number[] = [];
+    await bestOf(
+      flux,
+      { ...request, steps: 1, seed: 7 },
+      {
+        count: 6,
+        onScored: async (one) => {
+          // A turn of the event loop later: a WeakRef keeps its target for the rest of this one.
+          await setImmediate();
+          collect();
+          alive.push(images.filter((ref) => ref.deref()).length);
+          images.push(new WeakRef(one));
+        },
+      },
+    );
+    assert.ok(
+      alive.every((count) => count <= 1),
+      `alive of the images before: ${alive}`,
+    );
+  });
+
+  test("waits for an image to be taken before it makes the next", async () => {
+    const order: string[] = [];
+    await bestOf(
+      flux,
+      { ...request, steps: 1 },
+      {
+        count: 2,
+        onEvent: (event, n) => event.type === "step" && order.push(`step of ${n}`),
+        onScored: async (_, n) => {
+          await setImmediate();
+          order.push(`took ${n}`);
+        },
+      },
+    );
+    assert.deepEqual(order, ["step of 0", "took 0", "step of 1", "took 1"]);
+  });
+
   test("makes the images that generate makes from the same seeds", async () => {
-    const [best] = results;
-    const alone = await flux.generate({ ...request, seed: best!.seed! });
-    assert.deepEqual(best!.image.data, alone.image.data);
+    const { best } = result;
+    const alone = await flux.generate({ ...request, seed: best.seed! });
+    assert.deepEqual(best.image.data, alone.image.data);
     assert.equal(alone.metadata.fidelity, null);
   });
 
@@ -94,7 +163,7 @@ describe("bestOf", () => {
 
   test("draws different seeds when none is given", async () => {
     const drawn = await bestOf(flux, { ...request, steps: 1 }, { count: 2 });
-    assert.equal(new Set(drawn.map(({ seed }) => seed)).size, 2);
+    assert.equal(new Set(drawn.ranking.map(({ seed }) => seed)).size, 2);
   });
 
   test("looks for the judge before it generates", async () => {

@@ -2,14 +2,14 @@
 interface Verdict {
   /** Why the worker cannot run it; null if it can. */
   readonly reason: string | null;
-  /** In milliseconds, of a clock that is never set. */
+  /** In milliseconds, of a monotonic clock. */
   readonly at: number;
 }
 
 export interface AcceptanceOptions {
-  /** Looks whether a model, by its key, can run here. @returns why it cannot; null if it can. */
+  /** Checks whether a model, given by its key, can run here. @returns the reason why not; null if it can. */
   readonly examine: (model: string) => Promise<string | null>;
-  /** Called when a verdict is new or another than before. */
+  /** Called when a verdict is new or has changed. */
   readonly onChange: () => void;
   /** How long a verdict holds; a minute by default: models are downloaded, and memory is freed. */
   readonly validMs?: number;

@@ -127,7 +127,7 @@ export class ApiClient {
   ): Promise<T> {
     signal?.throwIfAborted();
     if (this.#hasGivenUp) throw new ApiAway("The API was away when the worker stopped.");
-    // Not AbortSignal.any: what depends on a signal that lives long would be kept as long.
+    // Not AbortSignal.any: what depends on a long-lived signal is kept in memory as long as the signal.
     const controller = new AbortController();
     const end = (): void => controller.abort();
     const timer = setTimeout(end, milliseconds);

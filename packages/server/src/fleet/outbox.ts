@@ -3,7 +3,7 @@ import type { Report, Reports } from "./protocol.js";
 /** Reports that are only worth sending while they are new. */
 const passing: readonly Report["type"][] = ["load", "stage", "step", "preview"];
 
-/** The most passing reports that wait. */
+/** The maximum number of passing reports that wait. */
 const mostPassing = 500;
 
 /**
@@ -27,7 +27,7 @@ export class Outbox {
     this.#waiting.push(report);
     this.#dropOldest();
     this.#sending ??= this.#sendAll();
-    // Whoever waits for the end hears of it.
+    // `flush` reports the failure.
     this.#sending.catch(() => {});
   }
 

@@ -28,7 +28,7 @@ import type {
   StandingAnswer,
 } from "./protocol.js";
 
-/** How long a worker asks to begin a job before it gives it back, and tells of one that it leaves. */
+/** How long a worker tries to begin a job before giving it back, and to report one that it leaves. */
 const patienceMs = 5000;
 
 /** Records attempts at the API, from another machine. */

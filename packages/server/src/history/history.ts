@@ -21,7 +21,7 @@ export type Measurement =
   | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
 
 export interface HistoryOptions {
-  /** Told what takes how long. */
+  /** Called with durations. */
   readonly onMeasurement?: ((measurement: Measurement) => void) | undefined;
   readonly onProblem?: ((message: string, error: unknown) => void) | undefined;
 }

@@ -1,6 +1,4 @@
-/*
- * The process that has the ledger and answers clients, and by default works on jobs too.
- */
+/* The process that has the ledger and answers clients. By default it also works on jobs. */
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { FastifyInstance } from "fastify";
@@ -20,7 +18,7 @@ import { inFolder } from "./data-folder-errors.js";
 import { leaseMsOf } from "./lease.js";
 import { clientToken, requireToken, workerTokens } from "./tokens.js";
 
-/** How long waiting requests and streams may take to end. */
+/** How long waiting requests and streams may take to finish. */
 const closeMs = 1000;
 
 /**
@@ -70,7 +68,7 @@ const refused =
 interface Parts {
   readonly io: Io;
   readonly token: string | null;
-  /** Null where no worker may come. */
+  /** Null if no workers may connect. */
   readonly workers: WorkerTokens | null;
   readonly folder: string;
   readonly service: JobService;
@@ -104,14 +102,14 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
       await new Promise((resolve) => io.signal.addEventListener("abort", resolve, { once: true }));
     log.info("stopping");
   } finally {
-    // Whoever is still reading then has seen what there was.
+    // Readers that are still connected have received all events by then.
     setTimeout(() => app.server.closeAllConnections(), closeMs).unref();
     await app.close();
     stopLogging();
   }
 }
 
-/** @returns the address. @throws {OptionError} for a place that cannot be listened on. */
+/** @returns the address. @throws {OptionError} if it cannot listen there. */
 async function listen(app: FastifyInstance, { host, port }: ServeSettings): Promise<string> {
   await app
     .listen({ host, port, listenTextResolver: (address) => `listening at ${address}` })

@@ -39,7 +39,7 @@ export const isFramed = computed<boolean>(() => {
   return picture !== null && needsFrame(picture, size.value);
 });
 
-/** How the photo on the canvas lies in the image; null where it fills it. */
+/** The place of the photo within the image; null if it fills it. */
 export const frame = computed<Frame | null>(() => {
   const bitmap = photoBitmap.value;
   return bitmap && isFramed.value ? frameFor(bitmap, size.value, draft.value.fit) : null;
@@ -71,8 +71,7 @@ const planned = computed<string | null>(() => {
   if (!capabilities.value || !mainPicture(current)) return null;
   const body = jobBody({
     draft: current,
-    // What a mask costs does not depend on what it frees, so that the photo itself can stand in for it.
-    pictures: { ...picturesOf(current), mask: (current.masked && current.photo?.id) || null },
+    pictures: picturesToPlan(current),
     size: size.value,
     // The cost hardly depends on the words.
     prompt: "a picture",
@@ -80,6 +79,21 @@ const planned = computed<string | null>(() => {
   });
   return JSON.stringify(body);
 });
+
+/**
+ * Uploads that cost as much as those of the job will: what a mask or a map costs does not depend on what is on it, so that
+ * the photo itself stands in for a mask and for a map that was painted or framed, which the server need not estimate.
+ */
+function picturesToPlan(current: Draft): PreparedPictures {
+  const own = picturesOf(current);
+  const levelled = isFramed.value || isPainted();
+  return {
+    photo: own.photo,
+    map: own.map ?? (levelled ? own.photo : null),
+    mask: current.masked ? own.photo : null,
+    levelled,
+  };
+}
 
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {
@@ -220,7 +234,7 @@ async function submitDraft(): Promise<JobObject> {
   }
 }
 
-/** The last body whose answer did not arrive. Sending it again under the same key makes no second job. */
+/** The last body that got no answer. Sending it again under the same key does not make a second job. */
 let unanswered: { readonly body: string; readonly key: string } | null = null;
 
 function keyOf(body: JobBody): string {
@@ -243,7 +257,7 @@ async function preparePictures({
 }: Prepared): Promise<PreparedPictures> {
   const own = picturesOf(current);
   const frameOf = (picture: Size): Frame => frameFor(picture, target, current.fit);
-  // Neither strokes of an earlier visit nor the frame are forgotten because the depth is still being found.
+  // Wait for the depth, so that strokes of an earlier visit and the frame are not lost while it is being found.
   const found = framed || isPainted() || (await hasKeptStrokes()) ? await settledDepth() : null;
   const photo = current.photo && framed ? await framedPhoto(current.photo.id, frameOf) : own.photo;
   const mask =

@@ -48,7 +48,7 @@ export const controlLora: ControlLora = {
             yield [name, tensor];
             continue;
           }
-          // Control latents come behind the latents, and have no effect on the model as it was trained.
+          // Control latents follow the latents, and zeros keep them from affecting the original model.
           const widened = scope(() => concatenate([tensor, zerosLike(tensor)], 1));
           tensor.dispose();
           yield [name, widened];

@@ -18,11 +18,11 @@ export interface LayerSize {
 export interface FusedLayer {
   readonly name: string;
   readonly parts: readonly LayerSize[];
-  /** Whether the halves of its rows are in the other order: shift, scale in place of scale, shift. */
+  /** Whether the halves of its rows are swapped: shift, scale instead of scale, shift. */
   readonly swapsHalves?: boolean;
 }
 
-/** Channels of the sinusoids that time and guidance are embedded as. */
+/** Channels of the sinusoids that encode time and guidance. */
 const sinusoidChannels = 256;
 
 /** All linear layers of the transformer. */
@@ -136,7 +136,7 @@ const norms: readonly (readonly [theirs: RegExp, ours: string])[] = [
   [/^single_blocks\.(\d+)\.norm\.key_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_k.weight"],
 ];
 
-/** diffusers' name of a norm's weight; null if the name is not one of Black Forest Labs' norms. */
+/** The diffusers name of a norm's weight; null if the name is not one of Black Forest Labs' norms. */
 export function normName(theirs: string): string | null {
   const norm = norms.find(([pattern]) => pattern.test(theirs));
   return norm ? theirs.replace(...norm) : null;

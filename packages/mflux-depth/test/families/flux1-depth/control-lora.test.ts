@@ -24,7 +24,7 @@ import { FluxDepth, type LoadOptions, saveModel } from "../../../src/index.js";
 import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { relativeError, values } from "../../support/tensors.js";
-import { bundled, exampleImage, smallRequest } from "../../support/tiny-world.js";
+import { bundled, digest, exampleImage, smallRequest } from "../../support/tiny-world.js";
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-control-lora-"));
 const base = join(folder, "base");
@@ -86,12 +86,17 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
     assert.ok(error < 2e-5, `relative error ${error}`);
   });
 
-  test("and is saved with its model only merged", async () => {
-    const path = join(folder, "unmerged");
-    await assert.rejects(saveModel({ model: base, loras: [control], path }), {
-      name: "OptionError",
-      message: /is saved with it only merged; set bakeLora/,
-    });
+  test("saved in a file of its own, at 0.85", async () => {
+    const path = join(folder, "separate");
+    const loras = [{ source: control, scale: 0.85 }];
+    await saveModel({ model: base, loras, quantize: "none", dtype: "float32", path });
+    const error = relativeError(await outputWith([], { model: path }), expected("control-0.85"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+    const saved = JSON.parse(readFileSync(join(path, "mflux-depth.json"), "utf8")).loras;
+    assert.deepEqual(
+      saved.map(({ file, role, scale }: Record<string, unknown>) => [file, role, scale]),
+      [["control-lora.safetensors", "depth", 0.85]],
+    );
   });
 
   test("with the transformer in one file", async () => {
@@ -182,6 +187,62 @@ describe("the strength of the depth", () => {
     const whole = await flux.generate(smallRequest);
     const weaker = await flux.generate({ ...smallRequest, loraScales: [0.5] });
     assert.ok(relativeError(weaker.latents.data, whole.latents.data) > 1e-2);
+  });
+});
+
+describe("the depth LoRA in a saved model's folder", () => {
+  const loras = [{ source: control, scale: 0.85 }];
+  const path = join(folder, "folder");
+  const loadSaved = (more: LoadOptions = {}): Promise<FluxDepth> =>
+    FluxDepth.load({ model: path, dtype: "float32", ...more });
+  before(() => saveModel({ model: base, loras, quantize: 8, dtype: "float32", path }));
+
+  test("gives the pixels that it gives on FLUX.1-dev, at any strength of either kind", async () => {
+    using flux = await FluxDepth.load({ model: base, loras, quantize: 8, dtype: "float32" });
+    using saved = await loadSaved();
+    for (const change of [{}, { loraScales: [0.3] }, { depthStrength: 0.5 }]) {
+      const request = { ...smallRequest, ...change };
+      assert.equal(digest(await saved.generate(request)), digest(await flux.generate(request)));
+    }
+    assert.deepEqual(
+      saved.loras.map(({ name, role }) => [name, role]),
+      [["control-lora.safetensors", "depth"]],
+    );
+  });
+
+  test("counts as much at another strength", async () => {
+    using saved = await loadSaved();
+    const [whole, weaker, flat] = [
+      await saved.generate(smallRequest),
+      await saved.generate({ ...smallRequest, depthStrength: 0.5 }),
+      await saved.generate({ ...smallRequest, loraScales: [0] }),
+    ];
+    assert.equal(new Set([whole, weaker, flat].map(digest)).size, 3);
+  });
+
+  test("takes other LoRAs for FLUX.1-dev behind it", async () => {
+    const style = { source: adapterFile("base-style"), scale: 0.5 };
+    using flux = await FluxDepth.load({
+      model: base,
+      loras: [...loras, style],
+      quantize: 8,
+      dtype: "float32",
+    });
+    using saved = await loadSaved({ loras: [style] });
+    assert.equal(digest(await saved.generate(smallRequest)), digest(await flux.generate(smallRequest)));
+  });
+
+  test("can be merged when the model is saved again, unless its weights are quantized", async () => {
+    const dense = join(folder, "dense");
+    const options = { quantize: "none", dtype: "float32" } as const;
+    await saveModel({ model: base, loras, ...options, path: dense });
+    await saveModel({ model: dense, bakeLora: true, ...options, path: `${dense}-merged` });
+    const error = relativeError(await outputWith([], { model: `${dense}-merged` }), expected("control-0.85"));
+    assert.ok(error < 2e-5, `relative error ${error}`);
+    await assert.rejects(
+      saveModel({ model: path, bakeLora: true, path: `${path}-merged` }),
+      modelError(/is stored quantized, so a LoRA cannot be merged into it/),
+    );
   });
 });
 

@@ -133,7 +133,7 @@ export class RedisDispatcher implements Dispatcher {
       const { news } = this.#waits;
       const taken = await this.#attempt(() => this.#take(request), null);
       if (taken === "again") {
-        // The more often another one was quicker, the more of them there are.
+        // The wait grows with the number of lost races, which suggests how many compete.
         await sleep(Math.random() * Math.min(1.3 ** ++crowd, 1000));
       } else if (taken === null) {
         await this.#waits.after(news, lookMs, signal);
@@ -267,7 +267,7 @@ export class RedisDispatcher implements Dispatcher {
     }
     if (!taken) return choice ? "again" : null;
     if (last <= taken.attempt + 1) return this.#lease(taken, { worker, token });
-    // A later attempt was offered since.
+    // A later attempt has been offered since.
     await this.#queues.complete(taken, token);
     return "again";
   }
