@@ -92,6 +92,8 @@ export const slowTests = {
     "starts a Redis for each test, and waits for leases to expire",
   "packages/server/test/dispatch/redis/offers.test.ts":
     "starts a Redis for each test, and gives hundreds of jobs",
+  "packages/server/test/dispatch/redis/ownership.test.ts": "starts a Redis for each test",
+  "packages/server/test/dispatch/redis/link.test.ts": "starts a Redis and breaks its connections",
   "packages/server/test/dispatch/redis/outages.test.ts":
     "kills Redis, cuts networks and waits for leases to expire",
   "packages/server/test/jobs/best-of.test.ts":
@@ -136,6 +138,9 @@ export const waitingTests = [
   "packages/server/test/fleet/outages.test.ts",
   "packages/server/test/fleet/workers.test.ts",
   "packages/server/test/fleet/fleet.test.ts",
+  "packages/server/test/fleet/versions.test.ts",
+  "packages/server/test/fleet/two-apis.test.ts",
+  "packages/server/test/fleet/tls.test.ts",
   "packages/server/test/dispatch/redis/outages.test.ts",
   "packages/server/test/http/hostile.test.ts",
   "packages/server/test/dispatch/redis/contract.test.ts",
