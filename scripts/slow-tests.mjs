@@ -102,6 +102,8 @@ export const slowTests = {
     "starts a Redis for each test, and waits for leases to expire",
   "packages/server/test/dispatch/redis/offers.test.ts":
     "starts a Redis for each test, and gives hundreds of jobs",
+  "packages/server/test/dispatch/redis/ownership.test.ts": "starts a Redis for each test",
+  "packages/server/test/dispatch/redis/link.test.ts": "starts a Redis and breaks its connections",
   "packages/server/test/dispatch/redis/outages.test.ts":
     "kills Redis, cuts networks and waits for leases to expire",
   "packages/server/test/jobs/best-of.test.ts":

@@ -22,6 +22,8 @@ export class Outbox {
   }
 
   add(report: Report): void {
+    // Only the latest matters to anybody, and those of a whole job are too large for one request.
+    if (report.type === "preview") this.#waiting = this.#waiting.filter(({ type }) => type !== "preview");
     this.#waiting.push(report);
     this.#dropOldest();
     this.#sending ??= this.#sendAll();

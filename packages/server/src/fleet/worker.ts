@@ -3,7 +3,7 @@ import type { Dispatcher } from "../dispatch/dispatcher.js";
 import type { Defaults } from "../requests/resolve.js";
 import { Runner } from "../work/runner.js";
 import { Acceptance } from "./acceptance.js";
-import type { ApiClient } from "./api-client.js";
+import { type ApiClient, ApiRefusal } from "./api-client.js";
 import { whyNotHere } from "./examine.js";
 import type { Heartbeat, HeartbeatAnswer } from "./protocol.js";
 import { RemoteRecords } from "./remote-record.js";
@@ -19,7 +19,7 @@ export interface FleetWorkerOptions {
   readonly modelsHere: () => Promise<readonly string[]>;
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
-  /** Told when the API knows this worker, by its id, and when it cannot be reached or refuses it. */
+  /** Told when the API knows this worker, by its id, and when it cannot be reached or refuses it, for each reason once. */
   readonly onConnection: (state: { readonly worker: string } | { readonly error: Error }) => void;
   readonly onProblem: (message: string, error: unknown) => void;
 }
@@ -38,7 +38,9 @@ export class FleetWorker {
   readonly #beatMs: number;
   /** Started once the API has given this worker its id. */
   #runner: Runner | null = null;
-  #connected: boolean | null = null;
+  #connected = false;
+  /** The last one that was told: "away", or what the API said as it refused; null while it answers. */
+  #complaint: string | null = null;
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> | null = null;
   /** Whether something has changed since the current heartbeat was sent. */
@@ -110,11 +112,14 @@ export class FleetWorker {
       if (this.#stopped) return;
       if (!this.#connected) onConnection({ worker: answer.worker });
       this.#connected = true;
+      this.#complaint = null;
       this.#obey(answer, attempt);
     } catch (error) {
       if (this.#stopped) return;
-      if (this.#connected !== false) onConnection({ error: error as Error });
       this.#connected = false;
+      const complaint = error instanceof ApiRefusal ? error.message : "away";
+      if (complaint !== this.#complaint) onConnection({ error: error as Error });
+      this.#complaint = complaint;
       this.#runner?.drain();
     }
   }

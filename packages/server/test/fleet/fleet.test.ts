@@ -36,7 +36,7 @@ const long = { request: { width: 256, height: 256, steps: 50, seed: 11 } };
 const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
 
 // They wait for most of their time.
-describe("a fleet", { skip: withoutRedis, concurrency: 3 }, () => {
+describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
   test("60 jobs have 60 results, each once, while a worker is killed, one stops for a while and one is cut off", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const workers = [await fleet.worker("a"), await fleet.worker("b"), await fleet.worker("c")];

@@ -55,7 +55,7 @@ async function busyFleet(t: Parameters<typeof Fleet.start>[0]): Promise<{
 }
 
 // They wait for most of their time.
-describe("a fleet whose parts fail", { skip: withoutRedis, concurrency: 3 }, () => {
+describe("a fleet whose parts fail", { skip: withoutRedis, concurrency: 2 }, () => {
   test("no job is lost when Redis dies and comes back empty, and jobs are accepted meanwhile", async (t) => {
     const { fleet, running, waiting } = await busyFleet(t);
     await fleet.redis.kill();

@@ -9,6 +9,15 @@ const step = (number: number): Report => ({
   data: { step: number, steps: 2000, seconds: 1, remaining_seconds: 1 },
 });
 
+const preview = (number: number): Report => ({
+  type: "preview",
+  step: number,
+  mime: "image/png",
+  width: 1,
+  height: 1,
+  base64: "AAAA",
+});
+
 /** An outbox whose first delivery waits for `open`, and what it has delivered. */
 function newOutbox() {
   const sent: Reports[] = [];
@@ -46,6 +55,19 @@ describe("an outbox", () => {
     const { reports } = sent[1]!;
     assert.deepEqual([reports[0], reports.at(-1)], [warning("second"), warning("last")]);
     assert.deepEqual([reports.length, reports[1], reports.at(-2)], [502, step(1501), step(2000)]);
+  });
+
+  test("keeps the latest preview only, in its place: those of a whole job would fit no request", async () => {
+    const { outbox, sent, open } = newOutbox();
+    outbox.add(warning("first"));
+    for (let number = 1; number <= 3; number++) {
+      outbox.add(step(number));
+      outbox.add(preview(number));
+    }
+    outbox.add(warning("last"));
+    open();
+    await outbox.flush();
+    assert.deepEqual(sent[1]!.reports, [step(1), step(2), step(3), preview(3), warning("last")]);
   });
 
   test("tells whoever waits for the end that sending failed", async () => {
