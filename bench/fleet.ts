@@ -1,6 +1,4 @@
-/*
- * An API, a Redis and workers as processes on this machine.
- */
+/* An API, a Redis and workers, as processes on this machine. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -195,7 +193,7 @@ export async function benchGrowth({ scale, add }: FleetBench): Promise<void> {
   }
 }
 
-/** Processor seconds that a process has taken. */
+/** The processor seconds used by a process. */
 function processorSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
     .replace(/^.*\) /, "")

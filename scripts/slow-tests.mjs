@@ -1,5 +1,5 @@
 /**
- * The test files that `npm run test:fast` leaves out, each with the reason: the most expensive ones, so that the rest
+ * The test files that `npm run test:fast` omits, each with a reason. They are the most expensive ones, so that the rest
  * of all packages takes less than a minute on two cores. `npm test -- --times` prints the time of every file.
  */
 export const slowTests = {

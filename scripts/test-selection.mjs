@@ -1,4 +1,4 @@
-// Which test files a scope names.
+// Selects the test files that a scope names.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -51,7 +51,7 @@ export function compiled(test) {
   return [packages, name, "dist", ...rest].join("/").replace(/\.ts$/, ".js");
 }
 
-/** Every test file. Source files are listed, because dist may still hold tests that were moved or deleted. */
+/** All test files, listed from the sources, because dist may still contain tests that were moved or deleted. */
 function allTests() {
   return readdirSync(join(root, "packages"))
     .map((name) => join(root, "packages", name, "test"))

@@ -97,7 +97,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["@mflux-depth/mlx/exit-guard"],
     },
   },
-  // The engine's entry point does not load MLX, so that the server's process stays small and MLX cannot bring it down.
+  // The engine's entry point does not load MLX, so that the server's process stays small and survives crashes of MLX.
   server: {
     base: { files: ["certificates", "errors", "version"] },
     // The objects of the HTTP interface, which pages import too.
@@ -246,7 +246,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
   },
   nodetool: {
-    // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
+    // Only entry points that do not load MLX, so that the worker's process stays small and survives crashes of MLX.
     node: {
       files: [""],
       packages: [

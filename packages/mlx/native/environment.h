@@ -26,8 +26,8 @@ struct Handle {
   std::optional<mx::array> value;
   // The array is computed and its data is valid.
   bool good = false;
-  // The array belongs to the evaluation in flight or depends on it. If that fails, MLX marks unfinished arrays as
-  // evaluated, too.
+  // The array belongs to the evaluation in flight or depends on it. If that fails, MLX also marks unfinished arrays as
+  // evaluated.
   bool pending = false;
   // The reason why the array can no longer be read; empty if it can.
   std::string poison;
@@ -115,7 +115,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::atomic<bool> closing_{false};
 };
 
-// A call from JavaScript. While an evaluation runs, results computed from pending arrays are pending, too.
+// A call from JavaScript. While an evaluation runs, results computed from pending arrays are also pending.
 class Call {
  public:
   explicit Call(Environment& environment)

@@ -1,4 +1,4 @@
-/** What an untrusted certificate lacks; Node's codes are OpenSSL's. */
+/** The error codes of an untrusted certificate; Node uses those of OpenSSL. */
 const untrusted: readonly string[] = [
   "DEPTH_ZERO_SELF_SIGNED_CERT",
   "SELF_SIGNED_CERT_IN_CHAIN",
@@ -7,7 +7,7 @@ const untrusted: readonly string[] = [
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ];
 
-/** What is wrong with the certificate of the other side, and what to do; null for an error about anything else. */
+/** Describes a problem with the other side's certificate and its remedy; null for any other error. */
 export function certificateProblem({ code = "", message }: NodeJS.ErrnoException): string | null {
   if (untrusted.includes(code))
     return `its certificate is not trusted, ${code}; start this process with NODE_EXTRA_CA_CERTS=FILE, a file with the certificate of its authority`;

@@ -6,7 +6,7 @@ export type { PictureFidelity } from "../images/metadata.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";
 export { type MissingEstimators, missingEstimators } from "./missing-estimators.js";
-export { type ModelHere, modelHere } from "./model-here.js";
+export { type ModelHere, modelHere, savedLorasHere } from "./model-here.js";
 export { modelNamesOf } from "./models.js";
 export type {
   CheckpointPolicy,

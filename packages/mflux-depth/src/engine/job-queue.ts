@@ -1,7 +1,7 @@
 import type { ProcessJob } from "./engine-process.js";
 import type { EngineResult } from "./protocol.js";
 
-/** A job that has left the queue. Whoever takes it settles its promise. */
+/** A job that has left the queue. Its taker settles the promise. */
 export interface QueuedJob extends ProcessJob {
   readonly resolve: (result: EngineResult) => void;
   readonly reject: (error: unknown) => void;

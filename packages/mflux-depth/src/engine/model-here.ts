@@ -2,8 +2,9 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { folderHere, isComplete } from "../hub/obtain.js";
-import { fileInRepository } from "../pipeline/checkpoint-source.js";
+import { fileInRepository, isCheckpointFile } from "../pipeline/checkpoint-source.js";
 import { isLoraHere } from "../pipeline/lora-source.js";
+import { originOf, type SavedLora } from "../weights/origin.js";
 import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
 /** How much of a model is on this machine. */
@@ -14,6 +15,8 @@ export interface ModelHere {
   readonly bytes: number | null;
   /** Whether it is a LoRA, which changes a model and generates nothing on its own. */
   readonly lora: boolean;
+  /** The LoRAs that were saved with it: the first of its `loraScales`, in this order. */
+  readonly savedLoras: readonly Omit<SavedLora, "source">[];
 }
 
 /**
@@ -23,10 +26,36 @@ export interface ModelHere {
  * @param env Hugging Face's environment variables; this process's by default.
  */
 export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
-  return { ...(await filesHere(model, env)), lora: isLoraHere(model, env) };
+  return {
+    ...(await filesHere(model, env)),
+    lora: isLoraHere(model, env),
+    savedLoras: savedLorasHere(model, env),
+  };
 }
 
-async function filesHere(model: string, env: NodeJS.ProcessEnv): Promise<Omit<ModelHere, "lora">> {
+/**
+ * The LoRAs that were saved with a model, with the scales that they have there; none for a model that is not here.
+ * @param model as for {@link modelHere}
+ * @param env Hugging Face's variables; this process's by default.
+ */
+export function savedLorasHere(
+  model: string,
+  env: NodeJS.ProcessEnv = process.env,
+): readonly Omit<SavedLora, "source">[] {
+  // A transformer in one file leaves the LoRAs of the other components' model alone.
+  if (isCheckpointFile(model)) return [];
+  const folder = folderHere({ model }, env);
+  if (folder === null) return [];
+  try {
+    return (originOf(folder)?.loras ?? []).map(({ name, scale }) => ({ name, scale }));
+  } catch (error) {
+    // A damaged file is reported when the model is loaded.
+    if (error instanceof ModelError) return [];
+    throw error;
+  }
+}
+
+async function filesHere(model: string, env: NodeJS.ProcessEnv): Promise<Pick<ModelHere, "ready" | "bytes">> {
   const file = await stat(model).catch(() => null);
   if (file?.isFile()) return { ready: true, bytes: file.size };
   const named = fileInRepository(model);

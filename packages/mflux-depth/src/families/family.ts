@@ -40,7 +40,7 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
    */
   savedKeys?(key: string, config: Config): readonly string[];
   /**
-   * Opens its weights in a file of their own, under the names of a checkpoint in a folder.
+   * Opens its weights from a separate file, under the names of a checkpoint in a folder.
    * @throws {ModelError} when the file is damaged or in an unsupported format.
    */
   openFile?(path: string, options?: BlockOptions): Checkpoint;
@@ -209,8 +209,9 @@ export interface FamilyDescription {
 }
 
 /**
- * A family whose components have the networks `N`, with the configs `C`. Its functions are declared as methods, so that a
- * family with networks of its own is a `Family`: the pipeline gives it back the networks and configs that it made.
+ * A family whose components have the networks `N`, with the configs `C`. Its functions are declared as methods, so that
+ * a family with its own types of networks is a `Family`: the pipeline passes back the networks and configs that the
+ * family made.
  */
 export interface Family<N extends Networks = Networks, C extends ModelConfigs = ModelConfigs>
   extends FamilyDescription {

@@ -76,7 +76,7 @@ export async function readRaw(
   return hash.digest("hex");
 }
 
-/** Averages squares of `factor` pixels in each direction; colours count as much as they are opaque. Drops incomplete squares. */
+/** Averages squares of `factor` pixels in each direction; colours are weighted by opacity. Drops incomplete squares. */
 function averaged(rows: ArrayLike<number>, width: number, channels: number, factor: number): Float64Array {
   const stride = width * channels;
   const outWidth = Math.floor(width / factor);

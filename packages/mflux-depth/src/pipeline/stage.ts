@@ -31,7 +31,7 @@ export interface Workload {
   readonly estimatesDepth: boolean;
   /** Whether the generation starts from a photo instead of noise alone, or keeps parts of one. */
   readonly startsFromPhoto: boolean;
-  /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
+  /** The number of denoising steps: 0 if the latents are only decoded, without a prompt. */
   readonly steps: number;
   /** How step previews are made; null for none. */
   readonly previews: PreviewKind | null;

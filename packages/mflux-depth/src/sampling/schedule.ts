@@ -73,7 +73,7 @@ const f32 = Math.fround;
 /**
  * The noise levels of a generation: `steps + 1` sigmas, falling from 1 to 0.
  * @param imageTokens tokens of the packed latents, without the text tokens.
- * @throws {RangeError} if the config's line for μ is out of range at this number of tokens.
+ * @throws {RangeError} if the config gives no falling noise levels at this number of tokens.
  */
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;

@@ -11,8 +11,16 @@ export interface Origin {
   /** The name it was requested by. */
   readonly model: string;
   readonly revision: string | null;
-  /** LoRAs that were saved next to its weights, in separate files. */
-  readonly loras: readonly { readonly source: string; readonly scale: number }[];
+  readonly loras: readonly SavedLora[];
+}
+
+/** A LoRA that was saved next to a model's weights, in a file of its own. */
+export interface SavedLora {
+  /** The name of its file: "style.safetensors". */
+  readonly name: string;
+  /** The path of its file. */
+  readonly source: string;
+  readonly scale: number;
 }
 
 /** The folder of a saved model's n-th LoRA, from 0. */
@@ -30,8 +38,9 @@ export function originOf(folder: string): Origin | null {
   };
 }
 
-/** A LoRA with its own file; merged LoRAs have none. */
-function separateLora(lora: unknown, folder: string, index: number): Origin["loras"] {
+/** A LoRA with a file of its own; those that are merged into the weights have none. */
+function separateLora(lora: unknown, folder: string, index: number): readonly SavedLora[] {
   if (!isRecord(lora) || typeof lora.file !== "string" || typeof lora.scale !== "number") return [];
-  return [{ source: join(folder, savedLoraFolder(index), basename(lora.file)), scale: lora.scale }];
+  const name = basename(lora.file);
+  return [{ name, source: join(folder, savedLoraFolder(index), name), scale: lora.scale }];
 }

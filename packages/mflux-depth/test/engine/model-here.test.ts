@@ -28,7 +28,12 @@ function cached(repository: string, ...files: string[]): void {
 describe("a LoRA in the Hub's cache is ready", () => {
   test("as a repository with one file", async () => {
     cached("someone/ink", "ink.safetensors");
-    assert.deepEqual(await modelHere("someone/ink", env), { ready: true, bytes: size, lora: true });
+    assert.deepEqual(await modelHere("someone/ink", env), {
+      ready: true,
+      bytes: size,
+      lora: true,
+      savedLoras: [],
+    });
   });
 
   test("as one file of a repository with several", async () => {
@@ -37,21 +42,33 @@ describe("a LoRA in the Hub's cache is ready", () => {
       ready: true,
       bytes: size,
       lora: true,
+      savedLoras: [],
     });
     assert.deepEqual(await modelHere("someone/styles:c.safetensors", env), {
       ready: false,
       bytes: null,
       lora: false,
+      savedLoras: [],
     });
   });
 
   test("unless the repository has several files and none is named", async () => {
     cached("someone/pair", "a.safetensors", "b.safetensors");
-    assert.deepEqual(await modelHere("someone/pair", env), { ready: false, bytes: 2 * size, lora: false });
+    assert.deepEqual(await modelHere("someone/pair", env), {
+      ready: false,
+      bytes: 2 * size,
+      lora: false,
+      savedLoras: [],
+    });
   });
 
   test("unless it is not there", async () => {
-    assert.deepEqual(await modelHere("someone/absent", env), { ready: false, bytes: null, lora: false });
+    assert.deepEqual(await modelHere("someone/absent", env), {
+      ready: false,
+      bytes: null,
+      lora: false,
+      savedLoras: [],
+    });
   });
 });
 

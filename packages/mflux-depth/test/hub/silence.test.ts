@@ -24,7 +24,7 @@ beforeEach(() => fixture.hub.host(repository, full));
 /** Waits as usual, two hundred times as fast. */
 const patience: Patience = { retries: 5, delayMs: 1, stallMs: 300, answerMs: 600, slowMs: 600, reportMs: 50 };
 
-/** Downloads, and returns what it said to be waiting for. */
+/** Downloads, and returns the reported reasons for waiting. */
 async function waitsOf(changes: Partial<Patience> = {}): Promise<string[]> {
   const waits: string[] = [];
   const onProgress = ({ waiting }: DownloadProgress): void => {

@@ -23,7 +23,7 @@ const file = (name: string): string => join(folder, name);
 const stretched = (width: number, height: number) =>
   sharp(at("../../examples/images/astronaut.jpg")).resize(width, height, { fit: "fill", kernel: "nearest" });
 
-/** Runs the reader in a process of its own. @returns its report, and the seconds until it had ended. */
+/** Runs the reader in a separate process. @returns its report, and the seconds until the process has ended. */
 async function readInChild(...argv: string[]): Promise<ReaderReport & { seconds: number }> {
   const began = performance.now();
   const reader = at("dist/test/support/image-reader-child.js");
@@ -139,7 +139,7 @@ function isRunning(pid: number): boolean {
   return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
-/** The process that a process has started to decode an image; null when there is none. */
+/** The process that a process has started to decode an image; null if there is none. */
 function decoderOf(parent: number): number | null {
   const running = readdirSync(`/proc/${parent}/task`).flatMap((task) =>
     readFileSync(`/proc/${parent}/task/${task}/children`, "utf8").split(" ").filter(Boolean),

@@ -48,6 +48,8 @@ export interface ModelObject {
   readonly loaded: boolean;
   /** Whether it is a LoRA, for `loras` instead of `model`. */
   readonly lora: boolean;
+  /** LoRAs in the model's own folder. Their scales come first in a request's `lora_scales`, in this order. */
+  readonly saved_loras: readonly { readonly name: string; readonly scale: number }[];
 }
 
 /** A depth estimator that the library knows. */

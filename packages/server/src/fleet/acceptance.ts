@@ -15,10 +15,10 @@ export interface AcceptanceOptions {
   readonly validMs?: number;
 }
 
-/** The most models whose verdicts are kept. */
+/** The maximum number of models whose verdicts are kept. */
 const mostVerdicts = 200;
 
-/** The models that a worker can run. It takes jobs only for those that it has looked at. */
+/** The models that a worker can run. It takes jobs only for models that it has examined. */
 export class Acceptance {
   readonly #options: AcceptanceOptions;
   readonly #verdicts = new Map<string, Verdict>();
@@ -35,7 +35,7 @@ export class Acceptance {
     return this.#verdicts.get(model)?.reason === null;
   };
 
-  /** Finds out about a model, unless that has been done lately. */
+  /** Examines a model, unless that has been done recently. */
   consider(model: string): void {
     const { validMs = 60_000 } = this.#options;
     const known = this.#verdicts.get(model);
@@ -49,7 +49,7 @@ export class Acceptance {
     return Object.fromEntries([...this.#verdicts].map(([model, { reason }]) => [model, reason]));
   }
 
-  /** One after another: each reads files. */
+  /** One after another, because each reads files. */
   async #examineAll(): Promise<void> {
     for (const model of this.#waiting) {
       const reason = await this.#options.examine(model);

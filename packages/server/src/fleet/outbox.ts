@@ -16,7 +16,7 @@ export class Outbox {
   #first = 0;
   #sending: Promise<void> | null = null;
 
-  /** @param send resolves once the reports have been taken, however long that takes. */
+  /** @param send resolves once the reports have been accepted, however long that takes. */
   constructor(send: (reports: Reports) => Promise<void>) {
     this.#send = send;
   }

@@ -3,7 +3,7 @@ import { forAll, type StreamEvent } from "./stream-event.js";
 
 type Listener<Event> = (event: Event) => void;
 
-/** Hands live events to those who listen. What happens to a job does not depend on how they fare. */
+/** Passes live events to listeners. Failing listeners do not affect jobs. */
 export class EventHub {
   readonly #onError: (error: unknown) => void;
   readonly #ofJobs = new Map<string, Set<Listener<JobEvent>>>();

@@ -46,7 +46,8 @@ export function ownOrigin(request: FastifyRequest, allowedHosts: readonly string
   if (!/^[\w.:[\]-]+$/.test(host)) return null;
   const parsed = URL.canParse(`http://${host}`) ? new URL(`http://${host}`) : null;
   if (parsed === null) return null;
-  // A proxy in front says how it was reached. Browsers do not send this header to another origin without a preflight.
+  // A proxy in front reports how it was reached. Browsers do not send this header to another origin without a
+  // preflight.
   const isProxied =
     allowedHosts.includes(parsed.hostname) && request.headers["x-forwarded-proto"] === "https";
   return isProxied ? new URL(`https://${host}`) : parsed;

@@ -104,6 +104,11 @@ export const components = {
     bytes: nullable(integer),
     loaded: boolean,
     lora: { type: "boolean", description: "Whether it is a LoRA, for `loras` rather than `model`." },
+    saved_loras: {
+      ...list(object({ name: text, scale: number })),
+      description:
+        "LoRAs in the model's own folder. Their scales come first in a request's `lora_scales`, in this order.",
+    },
   }),
   Models: object({ object: { const: "list" }, data: list({ $ref: "Model#" }) }),
   Plan: object({

@@ -16,7 +16,7 @@ export async function defaultsOf({
     depthModel: depthModel ?? undefined,
     loras: resolveLoadOptions({ loras }).loras,
   };
-  return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions };
+  return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions, env };
 }
 
 /** FLUX.1-Depth-dev if it is on this machine, otherwise the bundled model: a server downloads nothing. */

@@ -17,7 +17,7 @@ export async function modelObjectOf(
   { name, folder }: AllowedModel,
   { elsewhere, loaded, env }: ModelPlaces,
 ): Promise<ModelObject> {
-  const { ready, bytes, lora } = await modelHere(folder ?? name, env);
+  const { ready, bytes, lora, savedLoras } = await modelHere(folder ?? name, env);
   return {
     id: name,
     object: "model",
@@ -28,6 +28,7 @@ export async function modelObjectOf(
     bytes,
     loaded: loaded.has(name),
     lora,
+    saved_loras: savedLoras,
   };
 }
 

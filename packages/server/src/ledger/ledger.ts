@@ -7,7 +7,7 @@ import { Jobs } from "./jobs.js";
 import { Settings } from "./settings.js";
 import { Workers } from "./workers.js";
 
-/** The record of everything that clients were told. What it holds is true; queues and processes come and go. */
+/** The record of everything that clients were told. It is authoritative; queues and processes come and go. */
 export class Ledger {
   readonly #database: Connection;
   readonly jobs: Jobs;

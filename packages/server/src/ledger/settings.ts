@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Connection } from "./database.js";
 
-/** What a server remembers about itself. */
+/** The settings that a server stores. */
 export class Settings {
   readonly #database: Connection;
 

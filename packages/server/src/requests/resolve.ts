@@ -1,4 +1,4 @@
-import { stepsOf } from "mflux-depth/engine";
+import { savedLorasHere, stepsOf } from "mflux-depth/engine";
 import {
   checkOptions,
   type GenerateRequest,
@@ -30,6 +30,8 @@ export interface Defaults {
   readonly models: AllowedModels;
   /** Default loading options. */
   readonly load: LoadOptions;
+  /** Hugging Face's variables; this process's by default. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
 }
 
 /**
@@ -47,7 +49,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
     return kind === "generate" ? resolveGenerate(options) : resolveDepth(options);
   });
   const { steps, seed, values, warnings } = resolved;
-  requireScalePerLora(values.loraScales, load.loras);
+  requireScalePerLora(values.loraScales, load, defaults);
   return {
     kind,
     steps,
@@ -81,12 +83,21 @@ function resolveDepth(given: Record<string, unknown>): ResolvedOptionsOfKind {
   return { steps: null, seed: null, warnings: [], values };
 }
 
-/** @throws {ServiceError} `option_conflict` if the numbers of scales and LoRAs differ. */
-function requireScalePerLora(scales: unknown, loras: unknown): void {
-  if (!Array.isArray(scales) || !Array.isArray(loras) || scales.length === loras.length) return;
+/**
+ * Requires a scale for each LoRA: those in the model's folder, as far as this machine has it, and those of the request.
+ * @throws {ServiceError} `option_conflict` for another number.
+ */
+function requireScalePerLora(scales: unknown, load: JsonOptions, { models, env }: Defaults): void {
+  const { model, loras } = load;
+  if (!Array.isArray(scales) || !Array.isArray(loras)) return;
+  const saved = savedLorasHere(models.sourceOf(model as string, "load.model"), env);
+  const count = saved.length + loras.length;
+  if (scales.length === count) return;
+  const own =
+    saved.length > 0 ? `; the first belong to the model: ${saved.map(({ name }) => name).join(", ")}` : "";
   throw new ServiceError(
     "option_conflict",
-    `lora_scales must have one number for each LoRA (${loras.length}), not ${scales.length}.`,
+    `lora_scales must have one number for each LoRA (${count}), not ${scales.length}${own}.`,
     { param: "request.lora_scales" },
   );
 }

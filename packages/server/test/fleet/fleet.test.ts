@@ -51,7 +51,7 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
     cut.toRedis.cut("silent");
     await busy(killed.id);
     await killed.process.stop("SIGKILL");
-    // Nobody is left until two of them come back.
+    // No worker is left until two of them come back.
     await fleet.state(stopped.id, "lost");
     await fleet.state(cut.id, "lost");
     stopped.process.child.kill("SIGCONT");

@@ -29,7 +29,7 @@ function startApi(redis: string, env: Record<string, string> = trusting()): Prom
   return TestServer.start({ argv, env: { ...env, MFLUX_DEPTH_REDIS: redis } });
 }
 
-/** What an API says about its Redis once it is known that it cannot be used. */
+/** What an API reports about its Redis once it is known to be unusable. */
 async function redisHealth(api: TestServer): Promise<string> {
   return until(async () => {
     const { checks } = (await (await api.fetch("/readyz")).json()) as { checks: { redis: string } };

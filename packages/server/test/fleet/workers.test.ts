@@ -120,7 +120,7 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
     assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
     fleet.revoke("a");
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
-    // It is no part of the interface.
+    // The route is not part of the public interface.
     const authorization = "Bearer the-token-of-clients";
     const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
     assert.equal(description.status, 200);

@@ -1,17 +1,27 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { parametersIn } from "mflux-depth/images";
 import type { JobObject, ModelObject } from "../../src/contract/index.js";
 import { hashOfPixels } from "../support/png.js";
-import { errorOf, jobBody, TestServer } from "../support/server.js";
+import { bin, errorOf, jobBody, TestServer, temporaryFolder } from "../support/server.js";
 
 const file = fileURLToPath(
   import.meta.resolve("../../../../mflux-depth/test/golden/adapters/diffusers.safetensors"),
 );
-const server = await TestServer.start({ argv: ["--allow-model", `ink=${file}`] });
+const inked = join(temporaryFolder(), "inked");
+await promisify(execFile)(process.execPath, [
+  ...[bin, "save", "--model", "tiny-world", "-q", "none", "--dtype", "float32", "--lora", file, "0.8"],
+  ...["--path", inked, "--quiet"],
+]);
+const server = await TestServer.start({
+  argv: ["--allow-model", `ink=${file}`, "--allow-model", `inked=${inked}`],
+});
 
 interface Made {
   readonly pixels: string;
@@ -53,6 +63,34 @@ describe("a LoRA that the server offers", () => {
   });
 });
 
+describe("a LoRA in a model's own folder", () => {
+  const modelAt = async (name: string): Promise<ModelObject> => {
+    const { data } = (await (await server.fetch("/v1/models")).json()) as { data: ModelObject[] };
+    return data.find(({ id }) => id === name)!;
+  };
+
+  test("is listed with the model, with its scale", async () => {
+    assert.deepEqual((await modelAt("inked")).saved_loras, [{ name: "diffusers.safetensors", scale: 0.8 }]);
+    assert.deepEqual((await modelAt("tiny-world")).saved_loras, []);
+  });
+
+  test("counts as in the folder, or as a request says", async () => {
+    const [own, weaker] = [
+      await made({ model: "inked" }),
+      await made({ model: "inked" }, { lora_scales: [0.3] }),
+    ];
+    assert.deepEqual([own.parameters.lora_scales, weaker.parameters.lora_scales], [[0.8], [0.3]]);
+    assert.equal(own.pixels, (await made(ink(0.8))).pixels);
+    assert.equal(weaker.pixels, (await made(ink(0.3))).pixels);
+  });
+
+  test("comes first in the scales of a request with more LoRAs", async () => {
+    const both = await made({ model: "inked", ...ink(1) }, { lora_scales: [0.5, 0] });
+    assert.deepEqual(both.parameters.lora_scales, [0.5, 0]);
+    assert.equal(both.pixels, (await made(ink(0.5))).pixels);
+  });
+});
+
 describe("is refused:", () => {
   const refusal = async (load: object, request: object = {}) => {
     const body = jobBody({ load, request });
@@ -68,5 +106,15 @@ describe("is refused:", () => {
   test("another number of scales than of LoRAs", async () => {
     const request = { lora_scales: [1, 2] };
     assert.deepEqual(await refusal(ink(1), request), [400, "option_conflict", "request.lora_scales"]);
+  });
+
+  test("a scale for each LoRA but those in the model's folder", async () => {
+    const body = jobBody({ load: { model: "inked", ...ink(1) }, request: { lora_scales: [1] } });
+    const { status, error } = await errorOf(await server.send("POST", "/v1/jobs", body));
+    assert.deepEqual([status, error.code, error.param], [400, "option_conflict", "request.lora_scales"]);
+    assert.match(
+      error.message,
+      /each LoRA \(2\), not 1; the first belong to the model: diffusers\.safetensors/,
+    );
   });
 });

@@ -1,6 +1,4 @@
-/*
- * Certificates of an authority that nobody else knows.
- */
+/* Certificates of an authority that is not publicly trusted. */
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,7 +31,7 @@ export function makeCertificates(folder: string): Certificates {
   return { authority: file("ca.pem"), certificate: file("here.pem"), key: file("here.key") };
 }
 
-/** What a server of Node takes. */
+/** The key and certificate in the form that Node's servers take. */
 export const keyPairOf = ({ certificate, key }: Certificates): { cert: Buffer; key: Buffer } => ({
   cert: readFileSync(certificate),
   key: readFileSync(key),

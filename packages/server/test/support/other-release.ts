@@ -21,7 +21,7 @@ const register = `import { register } from "node:module"; register(${JSON.string
 /** The environment in which a process is of the next release. */
 export const nextRelease: Readonly<Record<string, string>> = { NODE_OPTIONS: `--import ${inUrl(register)}` };
 
-/** What a worker says that speaks one version to an API that speaks another. */
+/** The message of a worker with one protocol version to an API with another. */
 export const mismatch = (versions: "newer worker" | "older worker"): RegExp => {
   const [api, worker] =
     versions === "newer worker" ? [protocolVersion, nextVersion] : [nextVersion, protocolVersion];

@@ -24,7 +24,7 @@ function whyNot(): string | false {
     : "This redis-server was built without TLS; install one with it (Debian: apt-get install redis-server) to run these tests.";
 }
 
-/** One with TLS finds that it has no key; one without knows no such flag, or has nothing that speaks TLS. */
+/** A build with TLS complains about a missing key; one without does not know the flag, or cannot speak TLS. */
 function speaksTls(): boolean {
   const flags = ["--port", "0", "--tls-port", "1", "--tls-cert-file", "/nowhere"];
   const { stdout, stderr } = spawnSync("redis-server", flags, { encoding: "utf8" });

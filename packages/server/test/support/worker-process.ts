@@ -1,6 +1,4 @@
-/*
- * A worker in a process of its own that may have to wait for its API.
- */
+/* A worker in a separate process, which may have to wait for its API. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";

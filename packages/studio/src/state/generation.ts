@@ -62,10 +62,10 @@ export type PlanState =
 
 export const plan = signal<PlanState>({ state: "none" });
 
-/** Typing pauses this long before the server is asked again. */
+/** The pause in typing, in milliseconds, before asking the server again. */
 const settleMilliseconds = 300;
 
-/** The body to plan, as text, so that only what changes the cost asks the server again. */
+/** The body to plan, as text, so that only changes that affect the cost ask the server again. */
 const planned = computed<string | null>(() => {
   const current = draft.value;
   if (!capabilities.value || !mainPicture(current)) return null;
@@ -73,7 +73,7 @@ const planned = computed<string | null>(() => {
     draft: current,
     pictures: picturesToPlan(current),
     size: size.value,
-    // The cost hardly depends on the words.
+    // The words hardly affect the cost.
     prompt: "a picture",
     steps: steps.value,
   });
@@ -98,7 +98,7 @@ function picturesToPlan(current: Draft): PreparedPictures {
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {
   return effect(() => {
-    // A server that was away has not answered.
+    // A server that was away has not answered, so ask again.
     void resyncs.value;
     if (planned.value === null) {
       plan.value = { state: "none" };
@@ -129,7 +129,7 @@ export function followPlan(): () => void {
 
 // Submitting.
 
-/** How many characters the prompt has too many; 0 for one that the server takes. */
+/** The number of characters by which the prompt is too long; 0 if the server accepts it. */
 export const promptExcess = computed<number>(() => {
   const most = capabilities.value?.limits.prompt_characters ?? Number.POSITIVE_INFINITY;
   return Math.max(0, [...draft.value.prompt.trim()].length - most);
@@ -152,7 +152,7 @@ export const retry = (id: string): Promise<void> => submitAndShow(async () => [a
 const variations = 4;
 export const largestSeed = 2 ** 32 - 1;
 
-/** A seed that nobody chose. 0 would let the server draw one. */
+/** A random seed, excluding 0, which would let the server draw one. */
 export const randomSeed = (): number => 1 + Math.floor(Math.random() * largestSeed);
 
 /** Repeats a job with four other seeds, as one group, and shows the grid. */
@@ -186,7 +186,7 @@ async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> 
   try {
     const made = await submit();
     learn(made);
-    // Ranked images appear together, once they are there.
+    // Ranked images appear together, once all are ready.
     showsGrid.value = imagesWanted(made[0]!) > 1;
     show(made[0]!.id);
   } catch (error) {
@@ -205,7 +205,7 @@ interface Prepared {
 }
 
 async function submitDraft(): Promise<JobObject> {
-  // The person may go on changing it meanwhile.
+  // A snapshot, because the person may change the draft meanwhile.
   const now: Prepared = {
     draft: draft.value,
     size: size.value,

@@ -107,7 +107,7 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
     request: Object.fromEntries(known) as JsonOptions,
     ...(width > 0 && height > 0 && { size: { mode: "custom", width, height } }),
   });
-  // A photo takes the place of what was there; its depth map then joins it.
+  // The photo replaces the earlier pictures; its depth map then joins it.
   await restore(parameters.image_sha256, "photo");
   await restore(parameters.depth_image_sha256, "depth");
   edit({

@@ -112,12 +112,12 @@ export const pictures = computed<Pictures>(() => {
   return borrowsDepth.value ? { ...jobPictures.value, depth: draftDepth.value } : jobPictures.value;
 });
 
-/** Whether what is on the canvas has a photo, also while that is still being read. A draft's map stands for its photo. */
+/** Whether the canvas has a photo, even one that is still being read. A draft's map counts as its photo. */
 export const hasPhoto = computed<boolean>(
   () => shown.value === null || blobOf(shown.value.request, "image") !== null,
 );
 
-/** The levels to apply on the canvas: a job's map has its own in it. */
+/** The levels to apply on the canvas; a job's map already contains its own. */
 export const levels = computed(() =>
   shownId.value === null || borrowsDepth.value ? draft.value.levels : neutralLevels,
 );
@@ -144,7 +144,7 @@ const missing = computed<string | null>(() =>
   shownId.value !== null && !jobs.value.has(shownId.value) ? shownId.value : null,
 );
 
-/** Asks for the shown job where the page does not know it, and shows the draft when it no longer exists. */
+/** Requests the shown job if the page does not know it, and shows the draft if it no longer exists. */
 export function followMissing(): () => void {
   return effect(() => {
     void resyncs.value;
@@ -158,7 +158,7 @@ export function followMissing(): () => void {
 
 /** Follows the shown job with its pictures. */
 export function followShown(): () => void {
-  /** The addresses that the job's pictures come from; a change of them reads the pictures again. */
+  /** Shows the pictures of the shown job. */
   const addresses = computed(() => {
     const job = shown.value;
     return job
@@ -191,7 +191,7 @@ export function followShown(): () => void {
       return;
     }
     const [photo, map, image, id] = JSON.parse(text) as [string | null, string | null, string | null, string];
-    // Pictures of the same job stay until the new ones are there.
+    // Pictures of the same job stay until the new ones are ready.
     if (before !== id) drop();
     before = id;
     const old = jobPictures.peek();

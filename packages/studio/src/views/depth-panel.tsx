@@ -18,7 +18,7 @@ const text = strings.depthPanel;
 export function DepthPanel() {
   const { photo, map } = draft.value;
   const panel = useRef<HTMLElement>(null);
-  // What the page says about another picture is at the top.
+  // Notices about a new picture are at the top.
   useLayoutEffect(() => panel.current?.scrollTo(0, 0), [photo?.id, map?.id]);
   return (
     <section ref={panel} class="panel depth-panel" aria-labelledby="depth-title">
@@ -66,7 +66,7 @@ function Shaping() {
     );
   const { levels, trusted } = draft.value;
   const painting = state.state === "ready" ? state.painting : null;
-  /** Levels apply to the draft, so that is what the canvas shows from now on. */
+  /** Levels apply to the draft, so the canvas shows the draft from now on. */
   const shape = (next: typeof levels): void => {
     edit({ levels: next });
     showDraft();

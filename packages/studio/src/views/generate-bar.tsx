@@ -50,7 +50,7 @@ export function GenerateBar() {
   );
 }
 
-/** What the person still has to do; null when nothing is missing. */
+/** What the person still has to do; null if nothing is missing. */
 function missingText(): string | null {
   if (draft.value.prompt.trim() === "") return strings.look.promptMissing;
   return isMaskMissing.value ? text.maskMissing : null;

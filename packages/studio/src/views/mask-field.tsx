@@ -72,7 +72,7 @@ export function MaskField({ photo }: { readonly photo: Picture }) {
   );
 }
 
-/** Scrolls a panel until one of its fields is in view: all of it, or its beginning where the panel is too low. */
+/** Scrolls a panel until one of its fields is in view: all of it, or its beginning if the panel is too low. */
 function reveal(field: HTMLElement): void {
   const panel = field.closest(".panel");
   const fits = panel !== null && field.offsetHeight <= panel.clientHeight;

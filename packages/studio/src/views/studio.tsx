@@ -26,7 +26,7 @@ const tab = signal<"depth" | "look" | "history" | null>("look");
 const isNarrow = (): boolean => matchMedia("(max-width: 699px)").matches;
 const hasTabs = (): boolean => matchMedia("(max-width: 1099px)").matches;
 
-/** A job changes with every step; what is shown does not. */
+/** A job changes with every step, but the shown one stays the same. */
 const shownId = computed(() => shown.value?.id ?? null);
 
 /** On narrow windows the sheet makes room for a job when it is put on the canvas. */
@@ -35,7 +35,7 @@ effect(() => {
   if (shownId.value !== null && isNarrow()) tab.value = null;
 });
 
-/** What the last file was taken for is said next to its depth. */
+/** The classification of the last file is shown next to its depth. */
 effect(() => {
   if (taken.value && hasTabs()) tab.value = "depth";
 });

@@ -90,7 +90,7 @@ function Worker({ worker, onOpen }: WorkersPanelProps & { readonly worker: Worke
   );
 }
 
-/** What a worker makes, and how far it is. */
+/** A worker's job and its progress. */
 function WorkersJob({ id, onOpen }: WorkersPanelProps & { readonly id: string }) {
   const job = jobs.value.get(id);
   const share = job ? shareOf(job) : null;
@@ -106,7 +106,7 @@ function WorkersJob({ id, onOpen }: WorkersPanelProps & { readonly id: string })
   );
 }
 
-/** What a worker does, or for how long nobody has heard of it. */
+/** The state of a worker, or how long it has been silent. */
 function stateText({ state, job, last_seen: lastSeen }: WorkerObject): string {
   if (state === "draining" && job !== null) return text.drainingAfter;
   if (state !== "lost") return text.workerStates[state];

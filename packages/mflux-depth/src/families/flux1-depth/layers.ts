@@ -1,7 +1,7 @@
 /*
  * The linear layers of FLUX.1's networks, with the names of diffusers and transformers, and with those of Black Forest
- * Labs, whose files fuse some of them: the rows of a fused layer are those of its parts, one below the other.
- * (diffusers: loaders/single_file_utils.py, convert_flux_transformer_checkpoint_to_diffusers.)
+ * Labs, whose files fuse some of them: a fused layer consists of the rows of its parts, in order. (diffusers:
+ * loaders/single_file_utils.py, convert_flux_transformer_checkpoint_to_diffusers.)
  */
 import type { ClipTextConfig } from "../../models/clip.js";
 import type { FluxTransformerConfig } from "../../models/flux-transformer.js";

@@ -1,5 +1,5 @@
 /*
- * The autoencoder in a file of its own, with diffusers' names or those of Black Forest Labs ("ae.safetensors").
+ * Opens an autoencoder that has its own file, with diffusers' names or those of Black Forest Labs ("ae.safetensors").
  * (diffusers: loaders/single_file_utils.py, convert_ldm_vae_checkpoint.)
  */
 import { reshape, scope } from "@mflux-depth/mlx";

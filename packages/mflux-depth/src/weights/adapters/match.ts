@@ -28,7 +28,7 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
   const replacements: MatchedReplacement[] = [];
   const problems: AdapterProblem[] = [];
   for (const key of strays) {
-    // The tensors of the layer already have these shapes.
+    // The shapes of the layer's tensors already say this.
     const reshaped = reshapedModule(key);
     if (reshaped !== null && modules.some(({ name }) => name === reshaped)) continue;
     const { dtype, shape: found } = entries.get(key)!;

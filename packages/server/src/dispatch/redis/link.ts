@@ -48,7 +48,7 @@ export class RedisLink {
   /** The last refusal of a command; null after one that was carried out. */
   #refusal: string | null = null;
   #reported = false;
-  /** Resolves once it is known whether Redis is there. */
+  /** Resolves once the first connection has succeeded or failed. */
   readonly #tried: Promise<void>;
   #endTry: () => void = () => {};
   #connections = 0;
@@ -67,7 +67,7 @@ export class RedisLink {
     this.redis.on("ready", () => this.#came());
     this.#messages.on("ready", () => void this.#listen(channel));
     this.#messages.on("message", (_channel, message: string) => onMessage(message));
-    // Otherwise nobody would notice that messages can no longer arrive.
+    // Without pings, a dead connection for messages would go unnoticed.
     this.#pings = setInterval(() => {
       for (const redis of [this.redis, this.#messages])
         if (redis.status === "ready") redis.ping().catch(() => {});
@@ -123,7 +123,7 @@ export class RedisLink {
   async #listen(channel: string): Promise<void> {
     try {
       await this.#messages.subscribe(channel);
-      // Whatever was said in between has been missed.
+      // Messages sent in between have been missed.
       if (this.up) this.#onReady();
     } catch {
       // The connection is gone; the next one subscribes.

@@ -78,7 +78,7 @@ interface SettingProps {
   readonly onValue: (value: number) => void;
 }
 
-/** A slider with its number as text; a double click brings the default back. */
+/** A slider with its number as text; a double click restores the default. */
 export function Setting({ name, value, initial, range, unit, curved = false, onValue }: SettingProps) {
   const { min, max } = range;
   const place = (number: number): number =>

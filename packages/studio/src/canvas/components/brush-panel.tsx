@@ -21,7 +21,7 @@ const tools: readonly BrushTool[] = ["raise", "lower", "smooth", "set"];
 export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
   useRevision(depth);
   const initial = defaultBrush(depth.field);
-  // What a brush was like stays while pointers move the picture.
+  // Remembers the brush while pointers move the picture.
   const last = useRef(initial);
   if (brush) last.current = brush;
   const change = (part: Partial<Brush>): void => onBrush({ ...last.current, ...part });

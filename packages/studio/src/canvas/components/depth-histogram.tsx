@@ -21,7 +21,7 @@ export interface DepthHistogramProps {
   readonly depth: DepthPainting;
   readonly levels: Levels;
   readonly onLevels: (levels: Levels) => void;
-  /** A level is being changed by hand, or no longer: time to show what it cuts off. */
+  /** Dragging of a level has begun or ended: the clipped values are shown meanwhile. */
   readonly onDragging: (active: boolean) => void;
 }
 

@@ -11,7 +11,7 @@ import { FrameOutline, FrameRoom } from "./frame-overlay.js";
 const text = strings.canvas;
 
 export interface DepthStageProps extends StageInputs {
-  /** Paints on the depth map, or on the mask where the photo shows one; null lets pointers move the picture. */
+  /** Paints on the depth map, or on the mask while the photo shows one; null lets pointers move the picture. */
   readonly brush: Brush | null;
   /** The brush has changed: its size by a key, or its depth by Alt-click. */
   readonly onBrush: (brush: Brush) => void;
@@ -19,7 +19,7 @@ export interface DepthStageProps extends StageInputs {
 
 /**
  * The canvas: photo, depth, relief and result, alone or compared, with zoom, orbit and brush. It fills its parent, and
- * keeps its position while what it shows changes.
+ * keeps its position while its content changes.
  */
 export function DepthStage(props: DepthStageProps) {
   const root = useRef<HTMLDivElement>(null);
@@ -115,7 +115,7 @@ export function DepthStage(props: DepthStageProps) {
   );
 }
 
-/** @returns null where the browser has no WebGL2 */
+/** @returns null if the browser lacks WebGL2 */
 function createStage(canvas: HTMLCanvasElement): Stage | null {
   try {
     return new Stage(canvas);

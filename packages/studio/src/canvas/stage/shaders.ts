@@ -234,7 +234,7 @@ void main() {
 }
 `;
 
-/** The photo on the relief, or clay in daylight where there is no photo. */
+/** The photo on the relief, or clay in daylight if there is no photo. */
 export const reliefFragment = `${version}${levels}
 uniform sampler2D photo;
 uniform bool clay;
