@@ -68,6 +68,9 @@ export function parseAdapterKey(key: string): AdapterKey | null {
 /** The layer whose matrix must have a size of the file's own, as ComfyUI writes it; null for another key. */
 export const reshapedModule = (key: string): string | null => /^(.+)\.reshape_weight$/.exec(key)?.[1] ?? null;
 
+/** What a key replaces, as ComfyUI writes it: a layer's weight, or a parameter whose name it ends in; null for another key. */
+export const replacedName = (key: string): string | null => /^(.+)\.set_weight$/.exec(key)?.[1] ?? null;
+
 /** Suffixes of kinds of adapters that this library does not apply, and what they are. */
 const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$/, "a change to a convolution"],
