@@ -16,6 +16,7 @@ export const slowTests = {
   "packages/mflux-depth/test/cli/resume.test.ts": "runs the command line, a process for each command",
   "packages/mflux-depth/test/cli/signals.test.ts": "waits for processes that do not answer signals",
   "packages/mflux-depth/test/pipeline/save-loras.test.ts": "saves whole models",
+  "packages/mflux-depth/test/pipeline/replaced-weights.test.ts": "saves whole models, and generates",
   "packages/mflux-depth/test/engine/downloads.test.ts": "starts processes that download",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/engine-process.test.ts": "starts engine processes and kills them",

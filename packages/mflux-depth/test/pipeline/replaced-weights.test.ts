@@ -213,7 +213,7 @@ describe("a replacement is refused", () => {
   test("of a layer that the model does not have", () =>
     refused(
       [["diffusion_model.double_blocks.99.img_mlp.0.set_weight", proj()]],
-      /this adapter is for a replacement of weights|belongs to no layer/,
+      /this adapter is for a FLUX\.1 model with other layers/,
     ));
 
   test("with values that are not finite", () =>

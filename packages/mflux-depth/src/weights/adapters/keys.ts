@@ -80,7 +80,7 @@ const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   ],
   [/\.(on_input|ia3_l)$/, "IA³, which multiplies outputs instead of adding to weights"],
   [/\.(a1|a2|b1|b2|bm|cm)\.weight$/, "GLoRA"],
-  [/\.(set_weight|reshape_weight)$|_norm\.scale$/, "a replacement of weights"],
+  [/\.reshape_weight$|_norm\.scale$/, "a replacement of weights"],
   [/\.(w_norm|b_norm)$/, "a change to a normalization"],
 ];
 
