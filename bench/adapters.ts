@@ -4,7 +4,7 @@ import type { FluxTransformer } from "mflux-depth/models/flux-transformer";
 import { denseBlocks, inputsOf, multiplying, quantizedFrom, release, step } from "./blocks.js";
 import { inTurn, type Row, round, type Timed, timed } from "./measure.js";
 
-/** A usual rank of LoRAs. */
+/** A typical rank of LoRAs. */
 const rank = 16;
 /** Tokens on a side of the image. */
 const side = 32;
@@ -30,7 +30,7 @@ function addLora(model: FluxTransformer, dial: Dial): number {
   return bytes;
 }
 
-/** The time of a step with no, one and three LoRAs on all layers, as a share of a step without. */
+/** The time of a step with LoRAs on all layers (none, one and three), relative to a step without. */
 export async function benchAdapters(): Promise<Row[]> {
   const inputs = inputsOf(side);
   using dense = denseBlocks();

@@ -135,7 +135,7 @@ export async function benchBlocks(peer: Peer | null, side: number): Promise<Row[
   using dense = denseBlocks();
   using quantized = quantizedFrom(dense, 4);
   const inputs = inputsOf(side);
-  // Scopes hold arrays that left them until V8 gets a turn. Buffers freed while building would fill the cache unused.
+  // Scopes hold discarded arrays until V8 gets a turn. Buffers freed while building would fill the cache unused.
   await setImmediate();
   memory.clearCache();
   const building = await seconds(5, () => scope(() => void dense.forward(inputs)));

@@ -15,7 +15,7 @@ function photo(n: number): { data: Uint8Array; width: number; height: number; ch
   return { data, width, height, channels: 3 };
 }
 
-/** ViT-L with patches of 16; the real model has it three times. */
+/** ViT-L with patches of 16, which the real model contains three times. */
 const large = {
   model_type: "dinov2",
   hidden_size: 1024,
@@ -24,7 +24,7 @@ const large = {
   patch_size: 16,
 };
 
-/** How much two maps of one photo differ, each stretched from 0 to 255. */
+/** The difference between two maps of one photo, each stretched to 0 to 255. */
 function mapDifference(a: Float32Array, b: Float32Array): Pick<Row, "mean change of 255" | "largest of 255"> {
   const [one, other] = [stretched(a), stretched(b)];
   let [sum, largest] = [0, 0];
@@ -49,7 +49,7 @@ export async function benchDepth(): Promise<Row[]> {
 
 const pictures = ["astronaut.jpg", "chelsea.jpg", "coffee.jpg", "cube.png", "mountains.png", "portrait.png"];
 
-/** How 8-bit weights, and 8-bit inputs with them, change the maps of some pictures. */
+/** How 8-bit weights, alone and with 8-bit inputs, change the maps of some pictures. */
 async function bundledLoss(): Promise<Row[]> {
   using dense = await FluxDepth.load({ model: "tiny-world", depthQuantize: "none" });
   const options: Readonly<Record<string, LoadOptions>> = {

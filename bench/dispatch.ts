@@ -1,6 +1,4 @@
-/*
- * What giving a job to a worker costs: in one process, and over Redis to workers that each have a connection of their own.
- */
+/* The cost of giving a job to a worker: in one process, and over Redis to workers with separate connections. */
 import type { Dispatcher, Offer } from "@mflux-depth/server/internal/dispatch/dispatcher";
 import { LocalDispatcher } from "@mflux-depth/server/internal/dispatch/local";
 import { RedisDispatcher } from "@mflux-depth/server/internal/dispatch/redis/dispatcher";
@@ -19,7 +17,7 @@ const jobs = (count: number): readonly Offer[] =>
     attempt: 0,
   }));
 
-/** Times each step of a job's way, one job at a time. */
+/** Times each step that a job goes through, one job at a time. */
 async function steps(api: Dispatcher, worker: Dispatcher): Promise<Omit<Row, "name">> {
   const taken: Record<string, number[]> = { offer: [], claim: [], renew: [], finish: [] };
   const timed = async <T>(name: string, run: () => Promise<T>): Promise<T> => {
@@ -40,7 +38,7 @@ async function steps(api: Dispatcher, worker: Dispatcher): Promise<Omit<Row, "na
   );
 }
 
-/** How many jobs a second workers take and finish that do nothing else. */
+/** How many jobs per second workers take and finish if they do nothing else. */
 async function rate(api: Dispatcher, workers: readonly Dispatcher[]): Promise<Omit<Row, "name">> {
   const all = jobs(1000);
   await Promise.all(all.map((job) => api.offer(job)));
@@ -62,7 +60,7 @@ async function rate(api: Dispatcher, workers: readonly Dispatcher[]): Promise<Om
   return { "jobs/s": Math.round((1000 * finished) / taken) };
 }
 
-/** How long a job takes to reach one of many workers that wait. */
+/** How long a job takes to reach one of many waiting workers. */
 async function delay(api: Dispatcher, workers: readonly Dispatcher[]): Promise<Omit<Row, "name">> {
   const end = new AbortController();
   const times: number[] = [];
@@ -77,7 +75,7 @@ async function delay(api: Dispatcher, workers: readonly Dispatcher[]): Promise<O
     }
   });
   for (const job of jobs(20)) {
-    // Until all have looked at the last one.
+    // Wait until all workers have looked for the last job.
     await new Promise((resolve) => setTimeout(resolve, 500));
     const arrived = new Promise<void>((resolve) => {
       reached = resolve;

@@ -79,7 +79,7 @@ function partsOf(type: keyof typeof types): Part[] {
   ];
 }
 
-/** Writes a header and as many bytes of small finite numbers as the tensors have. */
+/** Writes a header, followed by the tensors' bytes as small finite numbers. */
 function write(path: string, header: Buffer, sizes: readonly number[]): void {
   const file = openSync(path, "w");
   writeSync(file, header);

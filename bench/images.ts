@@ -5,7 +5,7 @@ import { FluxDepth, type FluxDepthOptions } from "mflux-depth";
 import { inTurn, median, peakMlxMB, peakResidentMB, type Row, ratio, round, timed } from "./measure.js";
 import type { Peer } from "./peer.js";
 
-/** A depth map: a ramp costs as much as any other map. */
+/** A depth map. A ramp costs as much as any other map. */
 function ramp(size: number): { data: Uint8Array; width: number; height: number; channels: number } {
   const data = new Uint8Array(size * size);
   for (let i = 0; i < data.length; i++) data[i] = Math.floor((256 * (i % size)) / size);
@@ -34,7 +34,7 @@ export async function benchImages(peer: Peer | null): Promise<Row[]> {
         ours: timed(async () => {
           taken = [];
           for await (const event of flux.steps({
-            // Another prompt each time: encoded prompts are cached.
+            // A different prompt each time, because encoded prompts are cached.
             prompt: `a red cone and a blue cube, on grass, ${count++}`,
             depthImage: ramp(size),
             width: size,

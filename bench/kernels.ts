@@ -19,7 +19,7 @@ interface Comparison {
   /** Operations of one run; a multiply-add counts as two. */
   operations: number;
   runs: Record<string, Timed>;
-  /** Peak G operations per second of the instruction a run consists of; 0 if unknown. */
+  /** Peak G operations per second of the instruction used by a run; 0 if unknown. */
   peak: (run: string) => number;
   /** Columns of ratios; each compares with the fastest of the runs it lists. */
   ratios: Record<string, readonly string[]>;
@@ -124,7 +124,7 @@ export async function benchKernels(peer: Peer | null): Promise<Row[]> {
     rows.push(...attended);
   }
 
-  // MLX's wheel is so slow here that small sizes must do.
+  // MLX's wheel is too slow here for large sizes.
   if (peer?.versions.mlx) {
     const size = { rows: 64, inputs: 3072, outputs: 3072 };
     await using float32 = await peer.make("mlx_linear", { ...size, bits: null });

@@ -5,7 +5,8 @@ import { benchBlocks, benchIntegerLoss } from "./blocks.js";
 import { benchDepth, benchDepthAnything, benchRealDepth } from "./depth.js";
 import { benchDispatch } from "./dispatch.js";
 import { benchFidelity, benchScore } from "./fidelity.js";
-import { benchGrowth, benchSimulation, benchThroughput } from "./fleet.js";
+import { benchGrowth, benchSimulation, benchThroughput, stopFleets } from "./fleet.js";
+import type { FleetBench } from "./fleet-bench.js";
 import { benchFormats } from "./formats.js";
 import { benchImages } from "./images.js";
 import { benchKernels } from "./kernels.js";
@@ -21,10 +22,26 @@ import { benchDecode } from "./vae.js";
  * `npm run bench -- [--json] [NAME …]` prints times and memory on this machine. Ratios compare figures of the same run.
  * All benches run in this process, in the order below; run one alone for memory figures unaffected by the others. Those
  * that take many minutes or gigabytes of disk run only when named. If `BENCH_PYTHON` names a Python with torch and
- * diffusers, the same work alternates with theirs.
+ * diffusers, the same work alternates with theirs. `--scale 0.01` makes the benches of many machines smaller, for a try.
+ * Interrupted, it prints what it has measured so far.
  */
 
-const benches: Record<string, { title: string; run: (peer: Peer | null) => Promise<Row[]>; named?: true }> = {
+interface Bench {
+  readonly title: string;
+  /** Returns the rows of its table that it has not added. */
+  readonly run: (peer: Peer | null, bench: FleetBench) => Promise<readonly Row[]>;
+  readonly named?: true;
+}
+
+/** A bench that adds all its rows as they are known. */
+const adding =
+  (bench: (options: FleetBench) => Promise<void>): Bench["run"] =>
+  async (_peer, options) => {
+    await bench(options);
+    return [];
+  };
+
+const benches: Record<string, Bench> = {
   images: { title: "The bundled checkpoint", run: benchImages },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
@@ -62,17 +79,17 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   fleet: {
     title:
       "Workers with the bundled model, an API and a Redis as processes of this machine (needs redis-server)",
-    run: benchThroughput,
+    run: adding(benchThroughput),
     named: true,
   },
   "fleet-growth": {
-    title: "What 100,000 waiting jobs take (needs redis-server)",
-    run: () => benchGrowth(),
+    title: "What waiting jobs take (needs redis-server)",
+    run: adding(benchGrowth),
     named: true,
   },
   "fleet-simulation": {
     title: "Workers whose engines only wait (Linux; needs redis-server)",
-    run: benchSimulation,
+    run: adding(benchSimulation),
     named: true,
   },
   int8: {
@@ -98,7 +115,15 @@ const benches: Record<string, { title: string; run: (peer: Peer | null) => Promi
   "real-depth": { title: "Depth of a photo at Depth Pro's sizes", run: benchRealDepth, named: true },
 };
 
-const { values, positionals } = parseArgs({ options: { json: { type: "boolean" } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { json: { type: "boolean" }, scale: { type: "string", default: "1" } },
+  allowPositionals: true,
+});
+const scale = Number(values.scale);
+if (!(scale > 0 && scale <= 1)) {
+  console.error(`--scale must be above 0 and at most 1, not ${values.scale}.`);
+  process.exit(2);
+}
 const unknown = positionals.find((name) => !(name in benches));
 if (unknown !== undefined) {
   console.error(`There is no bench ${unknown}. Choose from ${Object.keys(benches).join(", ")}.`);
@@ -124,10 +149,27 @@ if (!values.json) {
   console.log(peer ? `compared with ${peer}` : "BENCH_PYTHON is not set: nothing to compare with");
 }
 const unnamed = Object.keys(benches).filter((key) => !benches[key]!.named);
+
+/** Prints the tables that are not printed yet. */
+function printResults(note = ""): void {
+  if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));
+  else if (current) print(`${benches[current]!.title}${note}`, results[current]!);
+}
+
+let current: string | null = null;
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, async () => {
+    printResults(" (interrupted: not all of it)");
+    await stopFleets();
+    process.exit(130);
+  });
 for (const key of positionals.length ? positionals : unnamed) {
-  const { title, run } = benches[key]!;
-  results[key] = await run(peer);
-  if (!values.json) print(title, results[key]);
+  const rows: Row[] = [];
+  results[key] = rows;
+  current = key;
+  rows.push(...(await benches[key]!.run(peer, { scale, add: (row) => rows.push(row) })));
+  if (!values.json) printResults();
+  current = null;
 }
 await peer?.stop();
-if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));
+if (values.json) printResults();

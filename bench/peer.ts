@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 /** Work held by the other process. */
 interface PeerWork extends AsyncDisposable {
-  /** Does it once and returns the seconds it took there. */
+  /** Does the work once, and returns the seconds measured there. */
   run(): Promise<number>;
 }
 

@@ -1,6 +1,4 @@
-/*
- * A Redis for a bench, in a process of its own.
- */
+/* A Redis for a bench, in a separate process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -46,7 +44,7 @@ export class BenchRedis {
     return residentBytes(this.#child);
   }
 
-  /** Removes everything that it has. */
+  /** Removes everything stored in it. */
   async flush(): Promise<void> {
     const socket = connect(this.#port, "127.0.0.1");
     socket.write("FLUSHALL\r\n");

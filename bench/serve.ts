@@ -13,7 +13,7 @@ export const load = { model: "tiny-world", quantize: null, device: "cpu" } as co
 
 export interface Server {
   readonly child: ChildProcess;
-  /** What it printed when it was ready: its address, or a worker's id. */
+  /** The line printed when it was ready: its address, or a worker's id. */
   readonly printed: string;
 }
 
@@ -51,12 +51,12 @@ export async function stop({ child }: Server, signal: NodeJS.Signals = "SIGTERM"
 
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
-/** Sends a request. @throws for an answer that is an error. */
+/** Sends a request. @throws if the answer is an error. */
 export async function call<T>(server: Server, method: string, path: string, body?: object): Promise<T> {
   try {
     return await callOnce(server, method, path, body);
   } catch (error) {
-    // The server may close a connection that was idle as a request is on its way.
+    // The server may close an idle connection just as a request is sent on it.
     if (method !== "GET" || (error as NodeJS.ErrnoException).code !== "ECONNRESET") throw error;
     return callOnce(server, method, path, body);
   }

@@ -1,6 +1,4 @@
-/*
- * The HTTP server: a process of its own with the bundled model, and clients in this one.
- */
+/* The HTTP server in a separate process with the bundled model, and clients in this one. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -100,7 +98,10 @@ export async function benchServer(): Promise<Row[]> {
   return rows;
 }
 
-/** What the server adds to a job: its best time over HTTP, submission to result, less the best of the engine alone. */
+/**
+ * The server's overhead per job: its best time over HTTP, from submission to result, minus the best time of the engine
+ * alone.
+ */
 async function overhead(server: Server): Promise<Row> {
   const engine = new Engine();
   try {
@@ -120,7 +121,7 @@ async function overhead(server: Server): Promise<Row> {
   }
 }
 
-/** Kills the server in the middle of a job. Times run from the kill, and include the start of the next process. */
+/** Kills the server in the middle of a job. Times start with the kill, and include the start of the next process. */
 async function resumption(data: string, server: Server, replace: (next: Server) => void): Promise<Row> {
   const large = { ...small, width: 512, height: 512, steps: 40 };
   const { id } = await call<Job>(server, "POST", "/v1/jobs", bodyOf(large));

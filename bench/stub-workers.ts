@@ -1,6 +1,6 @@
 /*
  * A process with many workers whose engines only wait. Arguments: a StubSettings in JSON. It prints a line when the API
- * knows all of them, and ends when its standard input does.
+ * knows all of them, and exits when its standard input ends.
  */
 
 import { randomBytes } from "node:crypto";
@@ -26,7 +26,7 @@ export interface StubSettings {
 const settings = JSON.parse(process.argv[2]!) as StubSettings;
 const picture = readFileSync(new URL("../../examples/images/cube.png", import.meta.url));
 
-/** An engine whose steps take their time, and no processor. */
+/** An engine whose steps take time, but no processor time. */
 class StubEngine {
   readonly held = { model: "tiny-world" };
 
@@ -44,7 +44,7 @@ class StubEngine {
       await sleep(stepMs * (0.9 + 0.2 * Math.random()), undefined, { signal });
       onEvent({ type: "step", index, total: steps, seconds: stepMs / 1000 } as unknown as EngineEvent);
     }
-    // Each picture is a file of its own.
+    // Each picture must be a different file.
     const image = Buffer.concat([picture, randomBytes(16)]);
     const { seed = 0 } = job.request as { seed?: number };
     return {

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 /*
  * `node bench/dist/synthetic.js --path DIR [--double N] [--single N]` writes a model in the layout of FLUX.1-Depth-dev:
  * its configs and sizes except the number of transformer blocks, random bfloat16 weights in shards, and the tokenizers
- * of the bundled model. It is written piece by piece, never held in memory as a whole.
+ * of the bundled model. It is written piece by piece, and never held in memory completely.
  */
 
 /** Names and shapes in the order of the file. */

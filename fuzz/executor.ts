@@ -1,6 +1,4 @@
-/*
- * The process that runs cases, one at a time. Its owner kills it when a case takes too long or too much memory.
- */
+/* The process that runs cases, one at a time. Its owner kills it when a case takes too much time or memory. */
 import { MfluxDepthError } from "mflux-depth/errors";
 import { type FuzzCase, Violation } from "./area.js";
 import { areas } from "./areas/index.js";
@@ -10,7 +8,7 @@ const [area, folder] = process.argv.slice(2) as [string, string];
 const { open } = await areas[area]!();
 const run = await open(folder);
 
-/** Errors that reach the event loop would end a host's process. */
+/** In a host's process, errors that reach the event loop would be fatal. */
 let escaped: string | null = null;
 const note = (error: unknown): void => {
   escaped ??= describe(error);
@@ -37,7 +35,7 @@ async function judge(fuzzCase: FuzzCase): Promise<Verdict> {
   }
 }
 
-/** What is wrong with an error's message; null for a good one. */
+/** Describes the problem with an error's message; null if there is none. */
 function judgeMessage(message: string): string | null {
   if (message.length > 2000) return `a message has ${message.length} characters`;
   if (/\[object Object\]|\bE(NOTDIR|ACCES|LOOP|NAMETOOLONG|ISDIR)\b.*\b(open|stat|scandir)\b/.test(message))

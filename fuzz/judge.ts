@@ -3,26 +3,26 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { FuzzCase, Limits } from "./area.js";
 
-/** What running a case showed. */
+/** The outcome of a case. */
 export interface Verdict {
-  /** What is wrong, in one sentence; null if the case was accepted or refused properly. */
+  /** The failure in one sentence; null if the case was accepted or properly refused. */
   readonly failure: string | null;
-  /** Whether the input was taken. */
+  /** Whether the input was accepted. */
   readonly accepted?: boolean;
-  /** The message with which it was refused. */
+  /** The message of the refusal. */
   readonly refusal?: string;
 }
 
 const pollMs = 50;
 
-/** Runs the cases of an area in a process, which it replaces when a case breaks its limits or ends it. */
+/** Runs the cases of an area in a process, and replaces the process when a case exceeds its limits or ends it. */
 export class Judge implements Disposable {
   readonly #area: string;
   readonly #folder: string;
   readonly #limits: Limits;
   #child: ChildProcess | null = null;
 
-  /** @param folder a scratch folder of its own. */
+  /** @param folder a scratch folder for this judge only. */
   constructor(area: string, folder: string, limits: Limits) {
     this.#area = area;
     this.#folder = folder;
@@ -82,7 +82,7 @@ export class Judge implements Disposable {
   }
 }
 
-/** Resident memory of a process and of those it started; 0 where the system has no /proc. */
+/** Resident memory of a process and its children; 0 on systems without /proc. */
 function treeBytes(pid: number): number {
   try {
     const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);

@@ -4,11 +4,11 @@ import type { Judge } from "./judge.js";
 const mostAttempts = 200;
 const mostSeconds = 60;
 
-/** Sentences about the same failure are the same after this. */
+/** Normalizes sentences, so that those about the same failure are equal. */
 export const kindOf = (failure: string): string =>
   failure.replace(/\/[^\s:]+|"[^"]*"|[\d.]+/g, "…").slice(0, 120);
 
-/** Leaves pieces of an input out, ever smaller ones, as long as the same failure stays. */
+/** Removes smaller and smaller pieces of an input, as long as the failure stays the same. */
 export async function minimise(
   fuzzCase: FuzzCase,
   failure: string,

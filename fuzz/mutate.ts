@@ -1,9 +1,7 @@
-/*
- * Damage to bytes and to JSON, of the kinds that find mistakes in parsers.
- */
+/* Damages bytes and JSON in ways that reveal bugs in parsers. */
 import type { Random } from "./random.js";
 
-/** Numbers at the edges of what formats can express. */
+/** Numbers at the limits of formats. */
 const edges = [0, 1, 2, 7, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
 
 type ByteMutation = (bytes: Buffer, random: Random) => Buffer;
@@ -80,7 +78,7 @@ const strangeValues: readonly unknown[] = [
   {},
 ];
 
-/** Changes one to three fields of a JSON value, which may have bytes, at any depth. */
+/** Changes one to three fields of a JSON value at any depth; the value may contain bytes. */
 export function mutateJson(original: unknown, random: Random): unknown {
   const root = { value: structuredClone(original) };
   for (let left = 1 + random.below(3); left > 0; left--) mutateField(root, "value", random);

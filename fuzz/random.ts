@@ -1,4 +1,4 @@
-/** Pseudo-random numbers that are the same for the same seed on every machine (splitmix32). */
+/** Pseudo-random numbers that are the same on every machine for a given seed (splitmix32). */
 export class Random {
   #state: number;
 

@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FuzzCase } from "./area.js";
 
-/** A failing case in a folder of its own: `input`, and `case.json` with the rest. */
+/** A failing case in its own folder: `input`, and `case.json` with everything else. */
 export interface Reproduction {
   readonly area: string;
   readonly failure: string;

@@ -1,4 +1,4 @@
-/** The smallest request that the bundled model takes; its map is a gradient, because flat maps are refused. */
+/** The smallest request that the bundled model accepts. Its map is a gradient, because flat maps are refused. */
 export const smallRequest = {
   prompt: "a red cube",
   depthImage: {

@@ -1,11 +1,11 @@
 /**
- * The test files that `npm run test:fast` leaves out, each with the reason: the most expensive ones, so that the rest
+ * The test files that `npm run test:fast` omits, each with a reason. They are the most expensive ones, so that the rest
  * of all packages takes less than a minute on two cores. `npm test -- --times` prints the time of every file.
  */
 export const slowTests = {
   "packages/mlx/test/cpu/instruction-sets.test.ts":
     "repeats the tests of the CPU kernels with every instruction set",
-  "packages/mlx/test/exit.test.ts": "starts a hundred processes that end in the middle of a computation",
+  "packages/mlx/test/exit.test.ts": "starts dozens of processes that end in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mflux-depth/test/cli/best-of.test.ts": "runs the command line, a process for each test",
   "packages/mflux-depth/test/cli/score.test.ts": "runs the command line, a process for each test",
@@ -73,6 +73,9 @@ export const slowTests = {
   "packages/server/test/fleet/fleet.test.ts":
     "starts a fleet of processes, kills some, and waits for a lease",
   "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
+  "packages/server/test/fleet/two-apis.test.ts": "starts fleets of processes, and kills some",
+  "packages/server/test/fleet/versions.test.ts": "starts workers and APIs of several versions",
+  "packages/server/test/fleet/tls.test.ts": "starts a fleet of processes with TLS",
   "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
   "packages/server/test/http/access.test.ts": "starts several servers and lets one be guessed at",
   "packages/server/test/http/blobs.test.ts": "starts a server and sends it large pictures",
@@ -118,6 +121,7 @@ export const slowTests = {
   "packages/studio/test/result.test.ts": "generates images from a real browser",
   "packages/studio/test/server-restart.test.ts": "kills servers under a real browser",
   "packages/studio/test/token.test.ts": "generates images from a real browser",
+  "packages/studio/test/workers.test.ts": "starts a fleet of processes under a real browser",
   "packages/studio/test/canvas/brush/painting-on-stage.test.ts": "paints in a real browser",
   "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
   "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
@@ -127,3 +131,32 @@ export const slowTests = {
     "estimates and generates on a real server, and draws in a browser",
   "packages/studio/test/canvas/stage/viewing.test.ts": "zooms and compares in a real browser",
 };
+
+/** Slow files whose processes mostly wait, for each other or for time limits: one at a time runs next to the others. The longest first. */
+export const waitingTests = [
+  "packages/server/test/fleet/outages.test.ts",
+  "packages/server/test/fleet/workers.test.ts",
+  "packages/server/test/fleet/fleet.test.ts",
+  "packages/server/test/dispatch/redis/outages.test.ts",
+  "packages/server/test/http/hostile.test.ts",
+  "packages/server/test/dispatch/redis/contract.test.ts",
+  "packages/server/test/dispatch/local.test.ts",
+  "packages/mflux-depth/test/hub/silence.test.ts",
+  "packages/mflux-depth/test/hub/client.test.ts",
+];
+
+/** The longest of the other slow files, which start first; the longest first. */
+export const longestTests = [
+  "packages/studio/test/history.test.ts",
+  "packages/server/test/jobs/survival.test.ts",
+  "packages/server/test/main.test.ts",
+  "packages/studio/test/result.test.ts",
+  "packages/studio/test/server-restart.test.ts",
+  "packages/studio/test/accessibility.test.ts",
+  "packages/studio/test/queue.test.ts",
+  "packages/studio/test/input.test.ts",
+  "packages/studio/test/mask.test.ts",
+  "packages/mflux-depth/test/fuzz.test.ts",
+  "packages/mflux-depth/test/images/large.test.ts",
+  "packages/mflux-depth/test/cli/generate.test.ts",
+];

@@ -1,4 +1,5 @@
-// Shows a test run's progress: on a terminal in one line that is overwritten, elsewhere in a new line from time to time.
+// Shows a test run's progress: on a terminal in one line that is overwritten, otherwise in a new line from time to
+// time.
 import { testTitle } from "./test-report.mjs";
 
 /** Interval of progress lines without a terminal, in milliseconds. */

@@ -19,7 +19,7 @@ export function formatReport({ files, failures, skipped, seconds }, { times }) {
   ].join("\n");
 }
 
-/** Where a test is: its file, then the names of the suites around it, then its own. */
+/** The title of a test: its file, then the names of the surrounding suites, then its own. */
 export function testTitle(file, name) {
   return [file, name].filter(Boolean).join(" › ") || "outside of a test";
 }
@@ -29,7 +29,7 @@ function fileTimes(files) {
   return [...slowestFirst.map(([test, { seconds }]) => `${formatSeconds(seconds).padStart(9)}  ${test}`), ""];
 }
 
-/** Skipped tests under each reason: many share one. */
+/** Skipped tests, grouped by reason. */
 function skippedTests(skipped) {
   const reasons = new Set(skipped.map(({ reason }) => reason));
   const lines = [...reasons].flatMap((reason) => [
@@ -39,7 +39,7 @@ function skippedTests(skipped) {
   return lines.length > 0 ? [...lines, ""] : [];
 }
 
-/** Each failure, and after the last of a file what that file printed. */
+/** All failures; after a file's last one, what that file printed. */
 function failedTests(failures, files) {
   return failures.flatMap(({ file, name, error }, i) => {
     const output = failures[i + 1]?.file === file ? "" : (files.get(file)?.output ?? "");
@@ -59,7 +59,7 @@ function errorText(error) {
   if (signal) return `The file was ended by ${signal}.`;
   if (exitCode !== undefined) return `The file ended with exit code ${exitCode}.`;
   if (!(cause instanceof Error)) return typeof cause === "string" ? cause : inspect(cause ?? error);
-  // The message of a generated assertion holds what inspect would repeat.
+  // A generated assertion message already contains what inspect would print.
   const text = cause.generatedMessage ? cause.stack : inspect(cause);
   // Frames of Node itself; the last may be followed by the brace that opens an error's properties.
   return text.replace(/\n +at .*\bnode:internal\/.*?( \{)?$/gm, "$1");

@@ -1,8 +1,8 @@
 // Collects the results of a test run from the events of node:test.
-/** How much of the output of a test file is kept, in characters: the last of it. */
+/** The number of characters to keep from the end of a test file's output. */
 const OUTPUT_LIMIT = 10_000;
 
-/** How Node marks the tests that `testNamePatterns` leaves out. */
+/** Node's reason for tests excluded by `testNamePatterns`. */
 const LEFT_OUT = "test name does not match pattern";
 
 /**
@@ -35,7 +35,7 @@ export async function collectResults(events, { tests, filtered, progress }) {
     skipped: [],
     seconds: 0,
   };
-  /** For each file, the names of the test that was reported last and of the tests around it. */
+  /** For each file, the names of the last reported test and of its surrounding suites. */
   const names = new Map(tests.map((test) => [test, []]));
 
   const fail = (file, name, error) => {
@@ -45,7 +45,7 @@ export async function collectResults(events, { tests, filtered, progress }) {
   };
 
   for await (const { test, type, data } of events) {
-    // A test that throws after its end is reported in words, without its file.
+    // Node reports a test that throws after its end only as text, without its file.
     if (type === "test:diagnostic" && data.message.startsWith("Error: ")) fail("", "", data.message);
     if (!data.file) continue;
     const file = results.files.get(test);
@@ -73,7 +73,7 @@ export async function collectResults(events, { tests, filtered, progress }) {
         } else if (data.details.type !== "suite") file.passed++;
         break;
       case "test:fail":
-        // The subtests that failed have been reported already.
+        // The failed subtests have already been reported.
         if (data.details.error.failureType !== "subtestsFailed") fail(test, name, data.details.error);
         break;
     }

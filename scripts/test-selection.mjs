@@ -1,8 +1,8 @@
-// Which test files a scope names.
+// Selects the test files that a scope names.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { slowTests } from "./slow-tests.mjs";
+import { longestTests, slowTests, waitingTests } from "./slow-tests.mjs";
 
 /** The repository. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -10,8 +10,8 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SUFFIX = ".test.ts";
 
 /**
- * The test files that the scopes name, as source paths relative to the repository, slow files first so that none of
- * them is left running alone at the end.
+ * The test files that the scopes name, as source paths relative to the repository, the longest and then the other slow
+ * ones first so that none of them is left running alone at the end.
  *
  * @param scopes packages, folders, files or names of files; none means all tests
  * @param fast leaves out the files of `slowTests`, except those a scope names directly
@@ -19,7 +19,8 @@ const SUFFIX = ".test.ts";
  */
 export function selectTests(scopes, { fast }) {
   const all = allTests();
-  const missing = Object.keys(slowTests).filter((test) => !all.includes(test));
+  const listed = [...Object.keys(slowTests), ...waitingTests, ...longestTests];
+  const missing = listed.filter((test) => !all.includes(test));
   if (missing.length > 0) {
     throw new Error(`scripts/slow-tests.mjs lists files that do not exist: ${missing.join(", ")}`);
   }
@@ -32,8 +33,17 @@ export function selectTests(scopes, { fast }) {
   }
   if (selected.size === 0)
     throw new Error(`All tests of ${scopes.join(", ")} are slow; run npm test -- ${scopes.join(" ")}`);
-  return [...selected].sort((a, b) => Number(isSlow(b)) - Number(isSlow(a)) || a.localeCompare(b));
+  const longestFirst = [...waitingTests, ...longestTests];
+  const rank = (test) => {
+    const place = longestFirst.indexOf(test);
+    if (place >= 0) return place;
+    return longestFirst.length + (isSlow(test) ? 0 : 1);
+  };
+  return [...selected].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
+
+/** Whether a test file spends its time waiting, so that it can run next to those that compute. */
+export const waits = (test) => waitingTests.includes(test);
 
 /** The compiled file of a test: packages/mlx/test/io.test.ts becomes packages/mlx/dist/test/io.test.js. */
 export function compiled(test) {
@@ -41,7 +51,7 @@ export function compiled(test) {
   return [packages, name, "dist", ...rest].join("/").replace(/\.ts$/, ".js");
 }
 
-/** Every test file. Source files are listed, because dist may still hold tests that were moved or deleted. */
+/** All test files, listed from the sources, because dist may still contain tests that were moved or deleted. */
 function allTests() {
   return readdirSync(join(root, "packages"))
     .map((name) => join(root, "packages", name, "test"))

@@ -1,4 +1,4 @@
-// Builds, lints and tests everything or a scope of it; prints what failed, what was skipped and a summary.
+// Builds, lints and tests everything or a scope of it; prints failures, skipped tests and a summary.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { showProgress } from "./test-progress.mjs";
 import { formatReport } from "./test-report.mjs";
 import { collectResults } from "./test-results.mjs";
-import { compiled, root, selectTests } from "./test-selection.mjs";
+import { compiled, root, selectTests, waits } from "./test-selection.mjs";
 
 const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
        npm run test:fast -- [<scope> ...]
@@ -18,10 +18,10 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
   --name    run only the tests whose names match this regular expression
   --times   print the time of every file, slowest first`;
 
-/** Test files run two at a time: each uses several threads itself. */
-const CONCURRENCY = 2;
+/** How many test files run at a time besides one whose processes mostly wait: each uses several threads itself. */
+const COMPUTING = 2;
 
-/** The most time that one file may take, in milliseconds. */
+/** The maximum time of one file, in milliseconds. */
 const FILE_LIMIT = 10 * 60_000;
 
 const { values: options, positionals: scopes } = readArguments();
@@ -30,14 +30,14 @@ const tests = orExit(() => selectTests(scopes, { fast: options.fast }));
 runTool("tsc", "-b");
 // The studio's tests open the page that the server serves.
 if (tests.some((test) => test.startsWith("packages/studio/"))) runTool("vite", "build", "packages/studio");
-// A run with a scope belongs to someone's inner loop, which the linter would only slow down.
+// Scoped runs are for quick feedback, so they skip the linter.
 if (scopes.length === 0) runTool("biome", "check", "--reporter=summary", ".");
 
 const events = runFiles(tests);
 const progress = showProgress(tests.length);
 const results = await collectResults(events, { tests, filtered: options.name !== undefined, progress }).catch(
   (error) => {
-    // While tests run, node:test takes errors that nobody catches.
+    // While tests run, node:test handles uncaught errors.
     console.error(error);
     process.exit(1);
   },
@@ -47,14 +47,15 @@ console.log(formatReport(results, { times: options.times }));
 process.exitCode = results.failures.length > 0 ? 1 : 0;
 
 /**
- * Runs test files in a few lanes, and merges their events, each with its test file. Every file is a run of its own, so
- * that one whose process hangs ends by the time limit, by its name, and never holds back the others.
+ * Runs test files in a few lanes, and merges their events, each with its test file. Every file is a separate run, so
+ * that one whose process hangs is ended and reported by the time limit without holding back the others.
  */
 function runFiles(tests) {
   const merged = new PassThrough({ objectMode: true });
-  const waiting = tests.values();
-  const lane = async () => {
-    for (const test of waiting) {
+  const computing = tests.filter((test) => !waits(test)).values();
+  const waiting = tests.filter(waits).values();
+  const runAll = async (queue) => {
+    for (const test of queue) {
       const signal = AbortSignal.timeout(FILE_LIMIT);
       for await (const event of run({
         files: [join(root, compiled(test))],
@@ -64,7 +65,12 @@ function runFiles(tests) {
         merged.write({ test, ...event });
     }
   };
-  Promise.all(Array.from({ length: CONCURRENCY }, lane)).then(
+  // The queues are shared, so that each lane takes the next file when it is free.
+  const lanes = [
+    ...Array.from({ length: COMPUTING }, () => runAll(computing)),
+    runAll(waiting).then(() => runAll(computing)),
+  ];
+  Promise.all(lanes).then(
     () => merged.end(),
     (error) => merged.destroy(error),
   );

@@ -9,7 +9,7 @@ import type { Random } from "../random.js";
 const map = join(packageFolder, "../../examples/images/cube_depth.png");
 const photo = join(packageFolder, "../../examples/images/chelsea.jpg");
 
-/** `worker` serves until its host goes away. */
+/** `worker` serves until its host disconnects. */
 const commands = ["generate", "generate", "plan", "depth", "save", "download", "info", "doctor"] as const;
 
 const small = ["-m", "tiny-world", "--width", "64", "--height", "64", "--steps", "1"];
@@ -81,7 +81,7 @@ const values = [
   ...["--", "-", "-x", "--=", "é\u0301", "\u202eevil", "\u001b[31mred", "line\nbreak", "tab\there", "😀"],
 ];
 
-/** Every flag that a command's help names. */
+/** All flags in a command's help. */
 async function flagsOf(command: string): Promise<string[]> {
   const { stdout } = await runCommand([command, "--help"]);
   return [...new Set(stdout.match(/(?<![\w-])--?[a-z][a-z0-9-]*/g) ?? [])];
@@ -113,7 +113,7 @@ interface CommandLine {
   readonly main: (argv: readonly string[], io: object) => Promise<number>;
 }
 
-/** Runs a command line in this process, and stops it after some seconds as Ctrl-C would. */
+/** Runs a command line in this process, and stops it after some seconds, as Ctrl-C would. */
 async function runCommand(argv: readonly string[]): Promise<Ended> {
   const { main } = (await import(join(packageFolder, "dist/src/cli/main.js"))) as CommandLine;
   const read = (stream: PassThrough): string => (stream.read() as Buffer | null)?.toString() ?? "";

@@ -11,13 +11,13 @@ type FixtureModule = typeof import("../../packages/mflux-depth/test/support/hub-
 type ObtainModule = typeof import("../../packages/mflux-depth/src/hub/obtain.js");
 type KindsModule = typeof import("../../packages/mflux-depth/src/families/kinds.js");
 
-/** A module of the package that it does not export. */
+/** Imports a module that the package does not export. */
 const internal = (path: string): Promise<unknown> => import(join(packageFolder, "dist", path));
 
 const repository = "someone/tiny";
 const commit = "c0ffee".repeat(7).slice(0, 40);
 
-/** The answers that a download consists of, by a part of their address. */
+/** The answers that make up a download, by a part of their address. */
 const answers = {
   revision: "/revision/",
   listing: "/tree/",
@@ -36,7 +36,7 @@ async function startHub() {
   return { hub, needed };
 }
 
-/** Answers of the API as the Hub gives them. */
+/** The API's answers, as given by the Hub. */
 async function listings(): Promise<Readonly<Record<"revision" | "listing", string>>> {
   const { hub } = await startHub();
   const textOf = async (path: string): Promise<string> => (await fetch(`${hub.endpoint}${path}`)).text();
@@ -69,7 +69,7 @@ function makeCase(genuine: Awaited<ReturnType<typeof listings>>, random: Random)
   return { input: changed, parameters: { answer, status, header: random.pick(headers) } };
 }
 
-/** The files of a folder; those that links in it lead to, too. */
+/** The files of a folder, including those that links in it lead to. */
 function filesIn(folder: string): Map<string, Buffer> {
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
   const files = names.filter((name) => !lstatSync(join(folder, name)).isDirectory());
@@ -104,13 +104,13 @@ export const hub: Area = {
       ).finally(() => {
         requireNothingBut("outer", folder);
       });
-      // A listing may name other hashes and other files, but a file with the Hub's hash has its bytes.
+      // A listing may name other hashes and files, but a file with the Hub's hash must have its bytes.
       if (answer === "weights") requireFiles(filesIn(found.folder), needed);
     };
   },
 };
 
-/** @throws {Violation} when something was written next to the cache. */
+/** @throws {Violation} if something was written next to the cache. */
 function requireNothingBut(entry: string, folder: string): void {
   const others = readdirSync(folder).filter((name) => name !== entry);
   if (others.length > 0) throw new Violation(`it wrote ${others.join(", ")} outside of its cache`);

@@ -5,7 +5,7 @@ import { mutateBytes } from "../mutate.js";
 import type { Random } from "../random.js";
 import { smallRequest } from "../small-request.js";
 
-/** A small image in every format that is read, and texts that decoders take for images. */
+/** A small image in every supported format, and texts that decoders mistake for images. */
 async function seeds(): Promise<Uint8Array[]> {
   const [width, height] = [24, 16];
   const rgb = Buffer.from(Array.from({ length: width * height * 3 }, (_, i) => (i * 37) % 256));

@@ -4,7 +4,7 @@ import type { Area, FuzzCase } from "../area.js";
 import type { Random } from "../random.js";
 import { smallRequest } from "../small-request.js";
 
-/** Values as expressions, so that a case is a text. */
+/** Values as expressions, so that a case is text. */
 const values = [
   ...[
     "undefined",

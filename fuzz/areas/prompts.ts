@@ -3,7 +3,7 @@ import type { Area, FuzzCase } from "../area.js";
 import type { Random } from "../random.js";
 import { smallRequest } from "../small-request.js";
 
-/** Texts that tokenizers treat in their own ways. */
+/** Texts that tokenizers treat specially. */
 const pieces = [
   ...[
     "a red cube",
@@ -62,7 +62,7 @@ function makeCase(random: Random): FuzzCase {
   const parts: string[] = [];
   for (let left = 1 + random.below(12); left > 0; left--) {
     const piece = random.oneIn(4) ? String.fromCodePoint(random.below(0x11_0000)) : random.pick(pieces);
-    // Combining marks and unbroken words are where normalisation can become quadratic.
+    // Combining marks and unbroken words can make normalization quadratic.
     const times = random.oneIn(6) ? random.pick([100, 3000, 50_000]) : 1;
     parts.push(piece.repeat(times));
   }

@@ -14,7 +14,7 @@ const executable = join(packageFolder, "bin/mflux-depth.js");
 
 const tiny = ["-m", "tiny-world", "--prompt", "a cube", "--seed", "1"];
 
-/** Commands that write something, each long enough to be stopped at any moment. */
+/** Commands that write files, each long enough to be stopped at any moment. */
 const commands: readonly (readonly string[])[] = [
   ["generate", ...tiny, "--width", "256", "--height", "256", "--steps", "4", "--depth-image-path", map],
   ["generate", ...tiny, "--width", "512", "--height", "512", "--steps", "1", "--image-path", photo],
@@ -57,16 +57,16 @@ function makeCase(random: Random): FuzzCase {
   return { input: Buffer.from(JSON.stringify(plan)), parameters: {} };
 }
 
-/** Far more than the second that is promised: this machine may be busy. */
+/** Far more than the promised second, because this machine may be busy. */
 const patienceMs = 10_000;
 
-/** The exit codes of a command that ended by itself, and of one that a signal stopped. */
+/** The exit codes of a command that ended normally, and of one stopped by a signal. */
 const exitCodes = [0, 129, 130, 143];
 
 /** Signals at any moment of a command. */
 export const signals: Area = {
   limits: { seconds: 60, bytes: 2.5e9 },
-  // A schedule cannot be made smaller byte by byte.
+  // A schedule cannot be reduced byte by byte.
   split: (input) => [input],
   prepare: async () => makeCase,
   async open(folder) {
@@ -83,7 +83,7 @@ export const signals: Area = {
       child.stderr.on("data", (chunk: Buffer) => {
         stderr += chunk.toString();
       });
-      // Standard error closes once the command and all that it started have ended.
+      // Standard error closes once the command and everything that it started have ended.
       const closed = once(child, "close") as Promise<[code: number | null, signal: string | null]>;
       for (const [after, signal] of sent) {
         await Promise.race([sleep(after), closed]);
@@ -103,7 +103,7 @@ async function check(
   [code, signal]: readonly [code: number | null, signal: string | null],
   stderr: string,
 ): Promise<void> {
-  // Before the command listens, a signal ends the process as usual.
+  // Before the command listens, signals end the process in the usual way.
   if (code === null ? signal === "SIGKILL" : !exitCodes.includes(code))
     throw new Violation(`it ends with ${signal ?? `exit code ${code}`}: ${stderr.slice(-300)}`);
   if (/Unexpected error|^\s+at .+:\d+:\d+/m.test(stderr))

@@ -59,7 +59,7 @@ function withLength(payload: Uint8Array): Buffer {
   return Buffer.concat([length, payload]);
 }
 
-/** A masked message of WebSocket; the mask changes nothing. */
+/** A masked WebSocket message; the mask is all zeros. */
 function asMessage(payload: Uint8Array): Buffer {
   const short = payload.byteLength < 126;
   const head = Buffer.alloc(short ? 6 : 8);
@@ -69,7 +69,7 @@ function asMessage(payload: Uint8Array): Buffer {
   return Buffer.concat([head, payload]);
 }
 
-/** What a host sends: some frames, damaged as values, as MessagePack, or on the wire. */
+/** A host's input: some frames, damaged as values, as MessagePack, or on the wire. */
 function makeCase(random: Random): FuzzCase {
   const transport: Transport = random.pick(["pipes", "websocket"]);
   const wrap = transport === "pipes" ? withLength : asMessage;
@@ -84,13 +84,13 @@ function makeCase(random: Random): FuzzCase {
   return { input, parameters: { transport } };
 }
 
-/** Splits what a worker sent into frames; a part of one may follow. */
+/** Splits a worker's output into frames, ignoring an incomplete one at the end. */
 function framesIn(bytes: Buffer, transport: Transport): Frame[] {
   const frames: Frame[] = [];
   for (let at = 0; at < bytes.length; ) {
     const [start, length] = transport === "pipes" ? lengthHere(bytes, at) : messageHere(bytes, at);
     if (start + length > bytes.length) break;
-    // Other messages of WebSocket are a close and a pong.
+    // The other WebSocket messages are a close and a pong.
     if (transport === "pipes" || bytes[at] === 0x82)
       frames.push(unpack(bytes.subarray(start, start + length)) as Frame);
     at = start + length;
@@ -109,7 +109,7 @@ function messageHere(bytes: Buffer, at: number): [start: number, length: number]
   return [at + 2, length];
 }
 
-/** @throws {Violation} for an answer that a host cannot use, or that shows a mistake of the worker. */
+/** @throws {Violation} for an answer that a host cannot use, or that reveals a bug in the worker. */
 function check(frames: readonly Frame[]): void {
   for (const { type, data } of frames) {
     if (!["discover", "result", "error", "progress", "update"].includes(type))
@@ -128,7 +128,7 @@ type WorkerModule = typeof import("../../packages/nodetool/src/worker/worker.js"
 type StdioModule = typeof import("../../packages/nodetool/src/worker/stdio.js");
 type WebSocketModule = typeof import("../../packages/nodetool/src/worker/websocket.js");
 
-/** Long enough for every answer except that of a generation, which ends with its connection. */
+/** Long enough for every answer except a generation's, which ends with its connection. */
 const answerMs = 100;
 
 /** Requests of hosts to the NodeTool worker, over pipes and WebSocket. */
@@ -191,7 +191,7 @@ export const worker: Area = {
   },
 };
 
-/** Collects what arrives. @returns a function that returns it. */
+/** Collects incoming data. @returns a function that returns it. */
 function gathered(stream: PassThrough | Socket): () => Buffer {
   const chunks: Buffer[] = [];
   stream.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -208,7 +208,7 @@ async function upgraded(url: string): Promise<Socket> {
     ...["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${Buffer.alloc(16).toString("base64")}`],
   ];
   socket.write(`${headers.join("\r\n")}\r\n\r\n`);
-  // The worker answers an upgrade in one piece, and sends nothing before it is asked.
+  // The worker answers an upgrade in one piece, and sends nothing unasked.
   await once(socket, "data");
   return socket;
 }

@@ -1,6 +1,6 @@
 /*
- * Remedies as sentences. A front end brings its own terms: flags, properties, form fields. The library's own terms are the
- * names of options.
+ * Phrases remedies as sentences. A front end supplies its own terms: flags, properties, form fields. The library's own
+ * terms are the names of options.
  */
 import type { Remedy } from "./errors.js";
 
@@ -30,7 +30,7 @@ function phraseOf(remedy: Remedy, terms: Terms): string | null {
   return `${condition ? `if ${condition}, ` : ""}${action}${purpose}`;
 }
 
-/** The library's own terms. */
+/** The library's own terms: names of options. */
 const optionTerms: Terms = {
   set: (option, value) =>
     value === undefined || value === true ? `set ${option}` : `set ${option} to ${value}`,

@@ -1,7 +1,7 @@
 /*
- * Every message is one or two sentences that say what happened, what was expected and what to do, so that it can be
- * shown alone. Messages name options as the library does ("depthImage"). Advice that a front end has to phrase in its
- * own terms (flags, form fields, links) is data: `details.remedies`.
+ * Every message is one or two sentences that say what happened, what was expected and what to do, so that it makes
+ * sense on its own. Messages name options as the library does ("depthImage"). Advice that a front end has to phrase in
+ * its own terms (flags, form fields, links) is data: `details.remedies`.
  *
  * Cancelling is not a failure: it rejects with the signal's own reason.
  */
@@ -10,7 +10,7 @@
 export type ErrorCode =
   /** A value has the wrong type or form. */
   | "option-invalid"
-  /** A number lies outside its range, or a choice is not among its values. */
+  /** A number is out of range, or a choice is not one of the allowed values. */
   | "option-out-of-range"
   | "option-missing"
   | "option-unknown"
@@ -20,9 +20,9 @@ export type ErrorCode =
   | "image-not-found"
   /** Weights, configs or tokenizers are damaged, incomplete, or of another model. */
   | "model-unusable"
-  /** Neither on this machine nor, where downloading is allowed, on the Hub. */
+  /** The model is neither on this machine nor, if downloading is allowed, on the Hub. */
   | "model-not-found"
-  /** A job still needs a model that is to be deleted. */
+  /** A job still needs a model that should be deleted. */
   | "model-in-use"
   | "output-not-writable"
   | "memory-insufficient"
@@ -35,9 +35,9 @@ export type ErrorCode =
   /** An error of another library or a mistake in this one; `details.name` is its class. */
   | "unexpected-error";
 
-/** Something the user can do about an error or a warning. Options have their names in the library. */
+/** Something the user can do about an error or a warning. Options have the library's names. */
 export type Remedy =
-  /** Give an option a value; without `value`, the user knows which. `purpose` says what for: "try anyway". */
+  /** Give an option a value; without `value`, the user knows it. `purpose` says what for: "try anyway". */
   | {
       readonly kind: "set-option";
       readonly option: string;
@@ -47,11 +47,11 @@ export type Remedy =
       readonly condition?: string;
     }
   | { readonly kind: "omit-option"; readonly option: string; readonly condition?: string }
-  /** Download a model before its first use; `option` is the one that names it, if known. */
+  /** Download a model before its first use; `option` names it, if known. */
   | { readonly kind: "download"; readonly model: string; readonly option?: "model" | "depthModel" }
-  /** Look at what this machine lacks. */
+  /** Check what this machine lacks. */
   | { readonly kind: "inspect-machine" }
-  /** Install a part of this package again: MLX's addon, the image codec, or everything. */
+  /** Reinstall a part of this package: MLX's addon, the image codec, or everything. */
   | { readonly kind: "reinstall"; readonly part: "mlx" | "codec" | "everything" }
   /** Remove an environment variable, or give it another value. */
   | { readonly kind: "correct-variable"; readonly variable: string };
@@ -62,7 +62,7 @@ export interface Warning {
   readonly remedies?: readonly Remedy[];
 }
 
-/** What an error is about, in values that survive JSON. */
+/** Facts about an error, in values that survive JSON. */
 export interface ErrorDetails {
   readonly remedies?: readonly Remedy[];
   readonly [name: string]: unknown;
@@ -74,16 +74,16 @@ export interface ErrorFacts extends ErrorOptions {
   readonly details?: ErrorDetails;
 }
 
-/** Messages quote values from files and callers, which may have any length. */
+/** Limits messages, because they quote values of any length from files and callers. */
 const longestMessage = 2000;
 
-/** Leaves out the middle of a message that is too long to be read. */
+/** Cuts the middle out of a message that is too long to read. */
 export const shortened = (message: string): string =>
   message.length <= longestMessage
     ? message
     : `${message.slice(0, longestMessage - 500)} … ${message.slice(-400)}`;
 
-/** The base of all errors that this library throws on purpose. */
+/** The base class of all errors that this library throws deliberately. */
 export abstract class MfluxDepthError extends Error {
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
@@ -108,7 +108,7 @@ export abstract class MfluxDepthError extends Error {
   }
 }
 
-/** An option has a value outside its range, or options contradict each other. */
+/** An option has an invalid value, or options contradict each other. */
 export class OptionError extends MfluxDepthError {
   /** @param option the option's name in the table of options ("steps", "depthImage"), or the flag given. */
   constructor(
@@ -232,7 +232,7 @@ export class MemoryError extends MfluxDepthError {
     return this.details.available as number;
   }
 
-  /** Settings that would fit; none when no smaller setting would. */
+  /** Settings that would fit; empty if even the smallest would not. */
   get alternatives(): readonly MemoryAlternative[] {
     return (this.details.alternatives ?? []) as readonly MemoryAlternative[];
   }

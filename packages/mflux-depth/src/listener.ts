@@ -17,15 +17,15 @@ export class Listener<Event> {
     this.#listen = listen;
   }
 
-  /** Passes an event on. Never throws. */
+  /** Passes on an event. Never throws. */
   readonly tell = (event: Event): void => {
-    // Only the jobs that the event can belong to: another may have begun when an asynchronous listener rejects.
+    // Only the current jobs: another may have begun by the time an asynchronous listener rejects.
     const jobs = [...this.#jobs];
     const fail = (error: unknown): void => {
       for (const job of jobs) job.abort(error);
     };
     try {
-      // Any promise, also of another library or another realm.
+      // Any promise, including those of other libraries or realms.
       const returned = this.#listen?.(event);
       if (isThenable(returned)) returned.then(undefined, fail);
     } catch (error) {

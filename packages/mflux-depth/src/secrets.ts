@@ -1,8 +1,6 @@
-/*
- * Which environment other programs and processes get. A token is for those that send or check it.
- */
+/* Limits the environment of child processes and other programs. Only those that send or check a token get it. */
 
-/** What callers of a server or a worker must send, and the address of Redis, which holds its password. */
+/** The tokens that callers of a server or worker must send, and the address of Redis, which contains its password. */
 const serviceTokens = [
   "MFLUX_DEPTH_TOKEN",
   "MFLUX_DEPTH_WORKER_TOKEN",
@@ -17,7 +15,7 @@ const hubTokens = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 export const withoutServiceTokens = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
   without(env, serviceTokens);
 
-/** An environment for everything else: without any token. */
+/** An environment for all other processes: without any tokens. */
 export const withoutSecrets = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
   without(env, [...serviceTokens, ...hubTokens]);
 

@@ -19,14 +19,14 @@ describe("a message with its remedies in the names of options", () => {
     );
   });
 
-  test("leaves out what has no option", () =>
+  test("omits remedies without an option", () =>
     assert.equal(
       inOptions({ message: "It failed.", remedies: [{ kind: "inspect-machine" }] }),
       "It failed.",
     ));
 });
 
-test("a front end leaves out remedies that it does not offer", () => {
+test("a front end omits remedies that it does not offer", () => {
   const terms: Terms = { set: () => null, omit: (option) => `clear ${option}`, other: () => null };
   const remedies = [
     { kind: "set-option", option: "force" },

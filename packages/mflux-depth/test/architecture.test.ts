@@ -97,9 +97,9 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["@mflux-depth/mlx/exit-guard"],
     },
   },
-  // The engine's entry point does not load MLX, so that the server's process stays small and MLX cannot bring it down.
+  // The engine's entry point does not load MLX, so that the server's process stays small and survives crashes of MLX.
   server: {
-    base: { files: ["errors", "version"] },
+    base: { files: ["certificates", "errors", "version"] },
     // The objects of the HTTP interface, which pages import too.
     contract: { files: ["contract/"] },
     options: { files: ["options/"], layers: ["contract"], packages: ["mflux-depth/options"] },
@@ -113,7 +113,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     history: { files: ["history/"], layers: ["base", "contract", "ledger"] },
     "dispatch-redis": {
       files: ["dispatch/redis/"],
-      layers: ["dispatch"],
+      layers: ["base", "dispatch"],
       packages: ["bullmq", "ioredis"],
     },
     dispatch: { files: ["dispatch/"] },
@@ -209,6 +209,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   // A page: nothing of Node, and nothing at run time but Preact.
   studio: {
     design: { files: ["design/"] },
+    // Every word of the page.
     strings: { files: ["strings"] },
     // Pictures and styles, as Vite gives them out.
     samples: { files: ["samples/", "files.d"] },
@@ -219,7 +220,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     stage: { files: ["canvas/stage/"], layers: ["field", "brush", "pictures"] },
     canvas: {
       files: ["canvas/"],
-      layers: ["field", "brush", "pictures", "stage"],
+      layers: ["strings", "field", "brush", "pictures", "stage"],
       packages: ["preact", "preact/hooks"],
     },
     // The parameters inside pictures, and commands that repeat a job.
@@ -245,7 +246,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     },
   },
   nodetool: {
-    // Only entry points that do not load MLX, so that the worker's process stays small and MLX cannot bring it down.
+    // Only entry points that do not load MLX, so that the worker's process stays small and survives crashes of MLX.
     node: {
       files: [""],
       packages: [

@@ -106,7 +106,7 @@ describe("an error", () => {
     assert.match(errors.OptionError.stack!, /^OptionError: steps must be less\.\n/);
   });
 
-  test("leaves out the middle of a message that nobody could read", () => {
+  test("cuts the middle out of a message that is too long to read", () => {
     const { message } = new ModelError("config.json", `"type" is "${"x".repeat(1e6)}"; expected "flux"`);
     assert.ok(message.length <= 2000);
     assert.match(message, /^config\.json: "type" is "x+ … x+"; expected "flux"$/);

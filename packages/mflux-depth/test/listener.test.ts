@@ -33,7 +33,7 @@ describe("a listener that", () => {
       assert.equal(job.signal.reason, error);
     });
 
-  test("rejects leaves a job alone that began after its event", async () => {
+  test("rejects does not affect a job that began after its event", async () => {
     const listener = new Listener(() => Promise.reject(new Error("too late")));
     {
       using _first = listener.job(undefined);

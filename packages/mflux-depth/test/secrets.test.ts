@@ -25,7 +25,7 @@ describe("an environment", () => {
     });
   });
 
-  test("without secrets keeps what is not secret", () => {
+  test("without secrets keeps everything else", () => {
     assert.deepEqual(withoutSecrets({ ...secrets, ...others }), others);
   });
 

@@ -67,7 +67,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     throw Napi::Error::New(env, error.what());
   }
   auto environment = std::make_shared<Environment>(env);
-  // Handles share ownership of the environment: V8 may collect them after this reference is gone.
+  // Handles share ownership of the environment, because V8 may collect them after this reference is gone.
   env.SetInstanceData(new std::shared_ptr<Environment>(environment));
   env.AddCleanupHook([](Environment* e) { e->close(); }, environment.get());
   environment->adopt_thread();

@@ -39,7 +39,7 @@ using mlx::core::allocator::Buffer;
 constexpr size_t mapped = 1 << 20;
 [[maybe_unused]] const bool tuned = mallopt(M_MMAP_THRESHOLD, mapped) != 0;
 
-// All memory of the machine: a process that takes more is killed instead of getting an error.
+// All memory of the machine: a process that takes more is killed rather than given an error.
 size_t machine_memory() {
   struct sysinfo info;
   if (sysinfo(&info) != 0) return SIZE_MAX;
@@ -61,8 +61,7 @@ std::string readable(size_t bytes) {
   return text;
 }
 
-// MLX's allocator with a hard limit. The original has none, and passes on null pointers, which crash on the first
-// write.
+// MLX's allocator with a hard limit. The original has none, and returns null pointers, which crash on the first write.
 class Guarded final : public Allocator {
  public:
   explicit Guarded(Allocator& original) : original_(original) {}
@@ -126,7 +125,7 @@ Allocator& choose() {
   auto* original = reinterpret_cast<Allocator& (*)()>(dlsym(RTLD_NEXT, "_ZN3mlx4core9allocator9allocatorEv"));
   if (original == nullptr) throw std::runtime_error("MLX's allocator was not found");
   Allocator& allocator = original();
-  // The allocators of the GPU backends throw by themselves, and MLX relies on their class.
+  // The allocators of the GPU backends throw on their own, and MLX relies on their class.
   const bool plain = std::string_view(typeid(allocator).name()).find("CommonAllocator") != std::string_view::npos;
   return plain ? *new Guarded(allocator) : allocator;
 }
@@ -144,7 +143,7 @@ void trim_heap() {
 
 }  // namespace runtime
 
-// Replaces MLX's function of the same name: a library that loads MLX as its dependency comes first in the symbol order.
+// Replaces MLX's function of the same name: a library that loads MLX as a dependency precedes it in the symbol order.
 mlx::core::allocator::Allocator& mlx::core::allocator::allocator() {
   static Allocator& chosen = runtime::choose();
   return chosen;

@@ -110,16 +110,16 @@ Napi::Function ArrayObject::define(Napi::Env env) {
   auto dispose_symbol =
       env.Global().Get("Symbol").As<Napi::Object>().Get("dispose");
   std::vector<Napi::ClassPropertyDescriptor<ArrayObject>> members = {
-      InstanceAccessor<&ArrayObject::shape>("shape"),
-      InstanceAccessor<&ArrayObject::dtype>("dtype"),
-      InstanceAccessor<&ArrayObject::size>("size"),
-      InstanceAccessor<&ArrayObject::ndim>("ndim"),
-      InstanceAccessor<&ArrayObject::nbytes>("nbytes"),
-      InstanceAccessor<&ArrayObject::disposed>("disposed"),
+      InstanceAccessor<&ArrayObject::get_shape>("shape"),
+      InstanceAccessor<&ArrayObject::get_dtype>("dtype"),
+      InstanceAccessor<&ArrayObject::get_size>("size"),
+      InstanceAccessor<&ArrayObject::get_ndim>("ndim"),
+      InstanceAccessor<&ArrayObject::get_nbytes>("nbytes"),
+      InstanceAccessor<&ArrayObject::get_disposed>("disposed"),
       InstanceMethod<&ArrayObject::dispose>("dispose"),
       InstanceMethod<&ArrayObject::to_typed_array>("toTypedArray"),
       InstanceMethod<&ArrayObject::item>("item"),
-      InstanceMethod<&ArrayObject::to_string>("toString"),
+      InstanceMethod<&ArrayObject::to_text>("toString"),
   };
   if (dispose_symbol.IsSymbol()) {
     members.push_back(InstanceMethod<&ArrayObject::dispose>(dispose_symbol.As<Napi::Symbol>()));
@@ -147,7 +147,7 @@ ArrayObject* ArrayObject::from(const Napi::Value& value) {
   return Unwrap(value.As<Napi::Object>());
 }
 
-const mx::array& ArrayObject::get() const {
+const mx::array& ArrayObject::readable() const {
   if (!handle->poison.empty()) {
     throw std::invalid_argument(
         "the array was not finished when an evaluation failed (" + handle->poison + "); create it again");
@@ -168,9 +168,9 @@ Napi::Value ArrayObject::guarded(const char* operation, F&& body) {
   }
 }
 
-Napi::Value ArrayObject::shape(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_shape(const Napi::CallbackInfo& info) {
   return guarded("shape", [&] {
-    const auto& sizes = get().shape();
+    const auto& sizes = readable().shape();
     auto list = Napi::Array::New(info.Env(), sizes.size());
     for (size_t i = 0; i < sizes.size(); i++) {
       list.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), sizes[i]));
@@ -179,31 +179,31 @@ Napi::Value ArrayObject::shape(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value ArrayObject::dtype(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_dtype(const Napi::CallbackInfo& info) {
   return guarded("dtype", [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), dtype_name(get().dtype()));
+    return Napi::String::New(info.Env(), dtype_name(readable().dtype()));
   });
 }
 
-Napi::Value ArrayObject::size(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_size(const Napi::CallbackInfo& info) {
   return guarded("size", [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(get().size()));
+    return Napi::Number::New(info.Env(), static_cast<double>(readable().size()));
   });
 }
 
-Napi::Value ArrayObject::ndim(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_ndim(const Napi::CallbackInfo& info) {
   return guarded("ndim", [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(get().ndim()));
+    return Napi::Number::New(info.Env(), static_cast<double>(readable().ndim()));
   });
 }
 
-Napi::Value ArrayObject::nbytes(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_nbytes(const Napi::CallbackInfo& info) {
   return guarded("nbytes", [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), static_cast<double>(get().nbytes()));
+    return Napi::Number::New(info.Env(), static_cast<double>(readable().nbytes()));
   });
 }
 
-Napi::Value ArrayObject::disposed(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::get_disposed(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), !handle->value.has_value());
 }
 
@@ -215,7 +215,7 @@ Napi::Value ArrayObject::dispose(const Napi::CallbackInfo& info) {
 mx::array ArrayObject::computed() {
   // MLX reports an array as available as soon as its work is queued.
   if (handle->pending) environment_->finish();
-  mx::array a = get();
+  mx::array a = readable();
   if (a.status() == mx::array::Status::unscheduled || !a.is_available()) environment_->evaluate({a});
   return a;
 }
@@ -242,8 +242,8 @@ Napi::Value ArrayObject::to_typed_array(const Napi::CallbackInfo& info) {
 Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
   return guarded("item", [&]() -> Napi::Value {
     auto env = info.Env();
-    if (get().size() != 1) {
-      throw std::invalid_argument("item() takes an array of one element, got " + ::describe(get()));
+    if (readable().size() != 1) {
+      throw std::invalid_argument("item() takes an array of one element, got " + ::describe(readable()));
     }
     mx::array a = computed();
     switch (a.dtype().val()) {
@@ -269,7 +269,7 @@ Napi::Value ArrayObject::item(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value ArrayObject::to_string(const Napi::CallbackInfo& info) {
+Napi::Value ArrayObject::to_text(const Napi::CallbackInfo& info) {
   return guarded("toString", [&]() -> Napi::Value {
     mx::array a = computed();
     std::ostringstream text;

@@ -147,8 +147,8 @@ struct Grid {
 };
 
 // Chooses how to cut C: into one tile per thread, or two if they stay large, so that other threads can take over from
-// one that is held up by another program; and so that no step takes too long. Each tile packs its rows of A and its
-// columns of B again, so the cut with the squarest tiles wins.
+// one that another program holds up; and so that no step takes too long. Each tile packs its rows of A and its columns
+// of B again, so the cut with the squarest tiles wins.
 Grid cut(int m, int n, int k, double flops) {
   const double share = flops / thread_count();
   const double rounds = std::max(share < 2 * large_task ? 1.0 : 2.0, std::ceil(share / largest_step * std::min(k, terms) / k));
@@ -215,7 +215,7 @@ void close_gate() {
 
 }  // namespace runtime
 
-// MLX calls these definitions: a library that loads MLX as its dependency comes first in the symbol order.
+// MLX calls these definitions: a library that loads MLX as a dependency precedes it in the symbol order.
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
 EXPORTED void cblas_sgemm(

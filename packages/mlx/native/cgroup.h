@@ -7,8 +7,8 @@
 #include <string>
 
 // The limits that control groups set for this process; infinity means no limit. They size the thread pool and the
-// allocator before any JavaScript runs. packages/mflux-depth/src/memory/control-group.ts reads the same files in processes
-// without MLX, and also what is left under each limit; both follow the same rule.
+// allocator before any JavaScript runs. packages/mflux-depth/src/memory/control-group.ts reads the same files in
+// processes without MLX, together with the memory left under each limit; both follow the same rule.
 namespace runtime {
 
 namespace cgroup {

@@ -46,7 +46,7 @@ struct Type<mx::array> {
   static mx::array from(const Napi::Value& v, Environment&) {
     ArrayObject* object = ArrayObject::from(v);
     if (!object) throw expected("an array", v);
-    return object->get();
+    return object->readable();
   }
   static Napi::Value to(mx::array a, Environment& e) { return e.wrap(std::move(a)); }
 };
@@ -59,7 +59,7 @@ struct Type<Operand> {
     if (v.IsBoolean()) return {v.As<Napi::Boolean>().Value()};
     ArrayObject* object = ArrayObject::from(v);
     if (!object) throw expected("an array or a number", v);
-    return {object->get()};
+    return {object->readable()};
   }
 };
 

@@ -243,7 +243,7 @@ void Environment::judge() {
 }
 
 // Waits for the evaluation in flight, even if its thread has not started yet.
-std::unique_lock<std::mutex> Environment::wait() {
+std::unique_lock<std::mutex> Environment::wait_for_evaluation() {
   std::unique_lock lock(evaluation_);
   end_.wait(lock, [this] { return ended_; });
   judge();
@@ -251,7 +251,7 @@ std::unique_lock<std::mutex> Environment::wait() {
 }
 
 void Environment::finish() {
-  wait();
+  wait_for_evaluation();
 }
 
 // Requires the lock.
@@ -276,7 +276,7 @@ void Environment::compute(std::vector<mx::array>& arrays) {
 
 // The arrays must not depend on the evaluation in flight, which may fail: call finish() before taking them.
 void Environment::evaluate(std::vector<mx::array> arrays) {
-  auto lock = wait();
+  auto lock = wait_for_evaluation();
   // Drop a cancel that was meant for the previous evaluation.
   streams->cancel = false;
   mark_pending(arrays);

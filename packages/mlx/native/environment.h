@@ -26,8 +26,8 @@ struct Handle {
   std::optional<mx::array> value;
   // The array is computed and its data is valid.
   bool good = false;
-  // The array belongs to the evaluation in flight or depends on it. If that fails, MLX marks unfinished arrays as
-  // evaluated, too.
+  // The array belongs to the evaluation in flight or depends on it. If that fails, MLX also marks unfinished arrays as
+  // evaluated.
   bool pending = false;
   // The reason why the array can no longer be read; empty if it can.
   std::string poison;
@@ -92,7 +92,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void mark_pending(const std::vector<mx::array>& arrays);
   void poison(const std::string& reason);
   void judge();
-  std::unique_lock<std::mutex> wait();
+  std::unique_lock<std::mutex> wait_for_evaluation();
   void compute(std::vector<mx::array>& arrays);
   void land();
   void report(Handle& handle);
@@ -115,7 +115,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::atomic<bool> closing_{false};
 };
 
-// A call from JavaScript. While an evaluation runs, results computed from pending arrays are pending, too.
+// A call from JavaScript. While an evaluation runs, results computed from pending arrays are also pending.
 class Call {
  public:
   explicit Call(Environment& environment)
@@ -140,21 +140,21 @@ class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
   // Returns the array behind a value, or null if it is something else.
   static ArrayObject* from(const Napi::Value& value);
   // Returns the array; throws std::invalid_argument if it is disposed or poisoned.
-  const mx::array& get() const;
+  const mx::array& readable() const;
 
   std::shared_ptr<Handle> handle;
 
  private:
-  Napi::Value shape(const Napi::CallbackInfo& info);
-  Napi::Value dtype(const Napi::CallbackInfo& info);
-  Napi::Value size(const Napi::CallbackInfo& info);
-  Napi::Value ndim(const Napi::CallbackInfo& info);
-  Napi::Value nbytes(const Napi::CallbackInfo& info);
-  Napi::Value disposed(const Napi::CallbackInfo& info);
+  Napi::Value get_shape(const Napi::CallbackInfo& info);
+  Napi::Value get_dtype(const Napi::CallbackInfo& info);
+  Napi::Value get_size(const Napi::CallbackInfo& info);
+  Napi::Value get_ndim(const Napi::CallbackInfo& info);
+  Napi::Value get_nbytes(const Napi::CallbackInfo& info);
+  Napi::Value get_disposed(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   Napi::Value to_typed_array(const Napi::CallbackInfo& info);
   Napi::Value item(const Napi::CallbackInfo& info);
-  Napi::Value to_string(const Napi::CallbackInfo& info);
+  Napi::Value to_text(const Napi::CallbackInfo& info);
   mx::array computed();
   template <typename F>
   Napi::Value guarded(const char* operation, F&& body);

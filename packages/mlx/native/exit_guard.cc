@@ -1,6 +1,7 @@
-// Ends a process that no longer answers signals, or whose owner has gone. Node hears of both on its event loop, which a
-// long synchronous call blocks; and `exit` waits for the threads of libuv's pool. This addon needs neither: it notes
-// signals as they arrive, and a thread of its own ends the process. It is separate from MLX's addon so that it loads in a millisecond.
+// Ends a process that no longer answers signals, or whose owner has exited. Node learns of both on its event loop,
+// which a long synchronous call blocks; and `exit` waits for the threads of libuv's pool. This addon depends on
+// neither: it notes signals as they arrive, and its own thread ends the process. It is separate from MLX's addon so
+// that it loads in a millisecond.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -47,7 +48,7 @@ void sleep_for(unsigned milliseconds) {
   }
 }
 
-// Gives JavaScript its time to clean up, then ends the process as shells expect of a signal.
+// Gives JavaScript its time to clean up, then ends the process with the exit code that shells expect after a signal.
 void wait_and_end() {
   unsigned char number = 0;
   while (read(wake[0], &number, 1) != 1) {
@@ -93,12 +94,12 @@ void guard(const Napi::CallbackInfo& info) {
 
 // endAfterHangup(fd, patienceMs): ends the process when the other end of a socket has closed.
 void end_after_hangup(const Napi::CallbackInfo& info) {
-  // The original may be closed, and its number be another file's by then.
+  // A duplicate, because the original may be closed and its number reused for another file.
   const int end = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
   if (end < 0) throw Napi::Error::New(info.Env(), "not an open file descriptor");
   const unsigned patience = info[1].As<Napi::Number>().Uint32Value();
   start_thread([end, patience] {
-    // Asks for nothing: a hangup is always reported.
+    // No events are requested: a hangup is always reported.
     pollfd watched{end, 0, 0};
     while (poll(&watched, 1, -1) < 1) {
     }

@@ -23,7 +23,8 @@ const char* device_name(mx::Device device) {
   return device == mx::Device::cpu ? "cpu" : "gpu";
 }
 
-// A file behind a header of safetensors that is not in it, so that MLX reads tensors of other formats lazily.
+// A file with a safetensors header in front that it does not contain, so that MLX reads tensors of other formats
+// lazily.
 class HeadedReader : public mx::io::Reader {
  public:
   HeadedReader(const std::string& path, std::string head)

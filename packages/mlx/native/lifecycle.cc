@@ -44,8 +44,8 @@ std::string expected_library() {
 }
 
 #ifdef __linux__
-// Runs after all handlers that were registered later and ends the process before static destructors, which would free
-// MLX's state under its running threads.
+// Runs after all handlers registered later, and ends the process before static destructors, which would free MLX's
+// state under its running threads.
 void end_process(int status, void*) {
   close_gate();
   fflush(nullptr);

@@ -18,7 +18,7 @@ struct Cancelled : std::runtime_error {
 };
 
 // threads.cc: the threads that share the work, and its cancellation.
-// Sets the cancel flag of work that the calling thread (of an MLX stream) starts.
+// Sets the cancel flag for work started by the calling thread (of an MLX stream).
 void bind_cancel_flag(const std::atomic<bool>* flag);
 // Throws Cancelled if the flag of the calling thread is set.
 void check_cancelled();
@@ -40,7 +40,7 @@ BlasInfo blas_info();
 void sgemm_alone(
     bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
     int ldb, float beta, float* c, int ldc);
-// Waits for running products and lets no other start. For process exit.
+// Waits for running products and prevents new ones. For process exit.
 void close_gate();
 
 // allocator.cc: MLX's CPU allocator with a hard limit, and with errors where the original crashes.

@@ -11,8 +11,8 @@
 #include "mlx/scheduler.h"
 
 // The CPU backend computes each operation as a task on the thread of its stream. After a cancel, queued tasks must not
-// run, or the cancel would wait for all operations except matrix products. A library that loads MLX as its dependency
-// comes first in the symbol order, so MLX calls this definition, which forwards to the original.
+// run, or the cancel would wait for all operations except matrix products. A library that loads MLX as a dependency
+// precedes it in the symbol order, so MLX calls this definition, which forwards to the original.
 namespace mlx::core::scheduler {
 
 __attribute__((visibility("default"))) void Scheduler::enqueue(Stream stream, std::function<void()> task) {

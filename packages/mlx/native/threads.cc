@@ -57,8 +57,8 @@ int count_threads() {
     const long count = std::strtol(wish, &end, 10);
     if (*end || count < 1 || count > most_threads) {
       throw std::invalid_argument(
-          "MFLUX_DEPTH_THREADS is \"" + std::string(wish) + "\"; unset it, or set it to a number from 1 to " +
-          std::to_string(most_threads));
+          "MFLUX_DEPTH_THREADS: \"" + std::string(wish) + "\" is not a number from 1 to " +
+          std::to_string(most_threads) + "; correct it, or unset it");
     }
     return static_cast<int>(count);
   }

@@ -54,7 +54,7 @@ class Job {
   std::atomic<int> next_{0};
 };
 
-// Runs a job on the caller and the threads of the pool; returns once nobody works on it any more.
+// Runs a job on the caller and the threads of the pool; returns once no thread works on it any more.
 void share(Job& job);
 
 }  // namespace runtime

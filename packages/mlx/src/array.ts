@@ -6,7 +6,7 @@ type Nested = number | boolean | readonly Nested[];
 
 type TypedArrayConstructor = new (length: number) => TypedArray;
 
-/** The typed arrays of each dtype; nested lists are copied into the first one. */
+/** The typed arrays of each dtype; nested lists become the first one. */
 const containers: readonly [TypedArrayConstructor, DType][] = [
   [Uint8Array, "uint8"],
   [Uint8ClampedArray, "uint8"],

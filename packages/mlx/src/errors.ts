@@ -6,7 +6,9 @@ export class MlxError extends Error {
   override readonly name: string = "MlxError";
 
   constructor(
-    /** The operation that failed, under its name in this library: "matmul", "evaluate". */
+    /**
+     * The name of the failed operation in this library ("matmul", "evaluate"), or of an invalid environment variable.
+     */
     readonly operation: string,
     reason: string,
     options?: ErrorOptions,

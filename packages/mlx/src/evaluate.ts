@@ -104,9 +104,8 @@ export function jvp(
 }
 
 /**
- * Traces `fn` once for each combination of shapes and dtypes and fuses its elementwise operations.
- * On the CPU backend `fn` runs unchanged: fusing gains nothing there, and MLX would load any library that someone left
- * in a shared temporary folder.
+ * Traces `fn` once for each combination of shapes and dtypes and fuses its elementwise operations. On the CPU backend,
+ * `fn` runs unchanged: fusing gains nothing there, and MLX would load any library planted in a shared temporary folder.
  * Arrays captured from outside `fn` are constants of the trace.
  */
 export function compile(

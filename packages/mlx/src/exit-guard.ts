@@ -1,6 +1,4 @@
-/*
- * Ends a process that no longer answers signals, or whose owner has gone. It loads an addon of its own, and no MLX.
- */
+/* Ends a process that no longer answers signals, or whose owner has exited. It loads a separate addon, without MLX. */
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 
@@ -31,17 +29,17 @@ function load(): Addon | null {
 const addon = load();
 
 export interface GuardOptions {
-  /** Whether the first arrival is meant to end the process, as for SIGTERM; otherwise the second is, as for SIGINT. */
+  /** Whether the first signal should end the process, like SIGTERM; otherwise the second one does, like SIGINT. */
   readonly urgent: boolean;
   /** The time that signal handlers in JavaScript have to end the process. */
   readonly patienceMs: number;
 }
 
 /**
- * Ends the process after signals that are meant to end it, with the exit code that shells expect (128 and the signal's
- * number), even if the event loop is blocked. Call it after `process.on`, whose handlers run as before. Removing them
- * lifts the guard.
- * @returns whether the guard works here; it does not on a machine where the addon is not built.
+ * Ends the process after terminating signals, with the exit code that shells expect (128 and the signal's number), even
+ * if the event loop is blocked. Call it after `process.on`, whose handlers run as before. Removing them lifts the
+ * guard.
+ * @returns whether the guard works here, which requires the compiled addon.
  */
 export function guardSignal(signal: NodeJS.Signals, { urgent, patienceMs }: GuardOptions): boolean {
   addon?.guard(constants.signals[signal], urgent, patienceMs);
@@ -59,7 +57,7 @@ export function endAfterHangup(fd: number, patienceMs: number): void {
 
 /**
  * Ends the process at once: without exit handlers, and without waiting for threads, as `process.exit` would. Without
- * the addon, a signal that cannot be handled ends it.
+ * the addon, SIGKILL ends it.
  */
 export function endNow(code: number): never {
   addon?.endNow(code);

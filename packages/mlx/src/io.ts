@@ -23,7 +23,7 @@ export function loadSafetensors(path: string): Safetensors {
 /**
  * Opens parts of a file as arrays of uint8, which are read when they are evaluated. The parts share one descriptor.
  * @param parts their first byte and their size; none overlap.
- * @throws {MlxError} if the file cannot be opened; evaluating a part that ends behind the file fails.
+ * @throws {MlxError} if the file cannot be opened; evaluating a part that extends past the end of the file fails.
  */
 export function loadBytes(
   path: string,

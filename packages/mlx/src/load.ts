@@ -28,8 +28,8 @@ const candidates: readonly (() => Native)[] = [
 ];
 
 /**
- * Selects OpenBLAS kernels of older processors where the pinned version's SME kernels (Apple's M4 and later, in a
- * virtual machine) multiply wrongly. The addon also checks a product when it is loaded, with any kernels.
+ * Selects OpenBLAS kernels of older processors on machines where the pinned version's SME kernels give wrong products
+ * (Apple's M4 and later, in a virtual machine). With any kernels, the addon also checks a product on loading.
  */
 function chooseKernels(): void {
   if (process.platform !== "linux" || process.arch !== "arm64" || process.env.OPENBLAS_CORETYPE) return;
@@ -37,9 +37,11 @@ function chooseKernels(): void {
     process.env.OPENBLAS_CORETYPE = "NEOVERSEN1";
 }
 
-/** Whether the addon refuses the value of an environment variable. */
-const isSettingError = (error: unknown): error is Error =>
-  error instanceof Error && /^MFLUX_DEPTH_THREADS is /.test(error.message);
+/** The addon's error about an environment variable; null for other failures. */
+function settingError(error: unknown): MlxError | null {
+  const found = error instanceof Error && /^(MFLUX_DEPTH_THREADS): (.+)$/.exec(error.message);
+  return found ? new MlxError(found[1]!, found[2]!) : null;
+}
 
 function load(): Native {
   chooseKernels();
@@ -49,7 +51,8 @@ function load(): Native {
       return candidate();
     } catch (error) {
       // The addon has loaded, so another build would not help.
-      if (isSettingError(error)) throw new MlxError("load", error.message);
+      const refused = settingError(error);
+      if (refused) throw refused;
       failures.push((error as Error).message.split("\n", 1)[0] ?? "");
     }
   }

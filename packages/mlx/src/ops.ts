@@ -4,8 +4,8 @@ import type { DType, MxArray, Operand } from "./types.js";
 
 /*
  * Every operation is lazy: it adds a node to a graph that `evaluate` computes. It throws an MlxError that names the
- * operation if shapes or dtypes do not fit, or if an operand is disposed. Axes may be negative.
- * Names and semantics are MLX's (ml-explore/mlx, mlx/ops.h), also where NumPy differs.
+ * operation if shapes or dtypes do not fit, or if an operand is disposed. Axes may be negative. Names and semantics are
+ * MLX's (ml-explore/mlx, mlx/ops.h), even where NumPy differs.
  */
 
 /** One axis or several. */
@@ -195,14 +195,14 @@ function checkInferred(operation: string, a: MxArray, shape: readonly number[]):
     throw new MlxError(operation, `cannot infer sizes [${shape}] from an array of shape [${shapeOf(a)}]`);
 }
 
-/** Changes the shape. One size may be -1; it is inferred from the rest. */
+/** Changes the shape. One size may be -1 and is inferred from the rest. */
 export function reshape(a: MxArray, shape: readonly number[]): MxArray {
   checkInferred("reshape", a, shape);
   return native.reshape(a, [...shape]);
 }
 export const flatten = (a: MxArray, startAxis = 0, endAxis = -1): MxArray =>
   native.flatten(a, startAxis, endAxis);
-/** Splits an axis into several. One size may be -1; it is inferred from the rest. */
+/** Splits an axis into several. One size may be -1 and is inferred from the rest. */
 export function unflatten(a: MxArray, axis: number, shape: readonly number[]): MxArray {
   checkInferred("unflatten", a, shape);
   return native.unflatten(a, axis, [...shape]);
@@ -364,7 +364,7 @@ export const sort = (a: MxArray, axis = -1): MxArray => native.sort(a, axis);
 export const argsort = (a: MxArray, axis = -1): MxArray => native.argsort(a, axis);
 /** Returns the `k` largest elements along an axis, in any order. */
 export const topk = (a: MxArray, k: number, axis = -1): MxArray => native.topk(a, k, axis);
-/** Puts the element at `kth` where a sort would put it, smaller ones before it and larger ones after it. */
+/** Moves the element at `kth` to where a sort would put it, with smaller ones before it and larger ones after it. */
 export const partition = (a: MxArray, kth: number, axis = -1): MxArray => native.partition(a, kth, axis);
 export const argpartition = (a: MxArray, kth: number, axis = -1): MxArray =>
   native.argpartition(a, kth, axis);

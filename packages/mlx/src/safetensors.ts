@@ -121,7 +121,7 @@ type Fail = (reason: string, cause?: unknown) => never;
 function readHeaderText(path: string, fail: Fail): { text: string; dataOffset: number; fileBytes: number } {
   let file: number | undefined;
   try {
-    // Check before opening: opening a pipe would block forever.
+    // Check before opening, because opening a pipe would block forever.
     if (!statSync(path).isFile()) return fail("not a file");
     file = openSync(path, "r");
     const fileBytes = fstatSync(file).size;

@@ -18,7 +18,7 @@ export function scope<T>(fn: () => T): T {
   try {
     const result = fn();
     if (result instanceof Promise) {
-      // No caller will handle this promise; its rejection must not end the process.
+      // Nobody handles this promise, and its rejection must not end the process.
       result.catch(() => undefined);
       throw new MlxError("scope", "the function returned a promise; a scope must be synchronous");
     }

@@ -374,7 +374,7 @@ describe("after a failure", () => {
     });
   });
 
-  test("evaluateSync and reading throw and invalidate the array, too", async () => {
+  test("evaluateSync and reading also throw and invalidate the array", async () => {
     const good = known();
     const uses: [string, (a: mx.MxArray) => unknown][] = [
       ["evaluateSync", (a) => mx.evaluateSync(a)],
@@ -436,7 +436,7 @@ describe("after a failure", () => {
       "toTypedArray",
       "read",
     );
-    // The failed array itself was released, too.
+    // The failed array was also released.
     assert.equal(mx.memory.liveHandles(), before - 1);
   });
 });

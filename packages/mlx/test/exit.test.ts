@@ -4,6 +4,9 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+/** How often each program is run. `npm run soak -w packages/mlx` runs it many times, to find what happens rarely. */
+const times = Number(process.env.MFLUX_DEPTH_TEST_EXITS ?? 2);
+
 const program = fileURLToPath(new URL("support/exit-scenarios.js", import.meta.url));
 
 /** Runs a scenario; returns its exit code, or the signal that killed it (SIGKILL if it hung). */
@@ -43,7 +46,7 @@ const scenarios: readonly (readonly [name: string, code: number, says?: RegExp])
 describe("a process that used MLX exits with its code", { concurrency: 2 }, () => {
   for (const [name, code, says] of scenarios) {
     test(name, async () => {
-      for (let time = 0; time < 7; time++) {
+      for (let time = 0; time < times; time++) {
         const { end, output } = await run(name);
         assert.equal(end, code, output);
         if (says) assert.match(output, says);

@@ -190,7 +190,9 @@ describe("matrix products", () => {
     for (const wish of ["none", "0", "65", "2 "])
       assert.throws(
         () => program("", { env: { MFLUX_DEPTH_THREADS: wish } }),
-        new RegExp(`MFLUX_DEPTH_THREADS is "${wish}"; unset it, or set it to a number from 1 to 64`),
+        new RegExp(
+          `\\bMlxError: MFLUX_DEPTH_THREADS: "${wish}" is not a number from 1 to 64; correct it, or unset it`,
+        ),
       );
   });
 

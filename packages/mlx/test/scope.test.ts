@@ -53,7 +53,7 @@ describe("scope", () => {
     assert.equal(mx.memory.liveHandles(), before);
   });
 
-  test("leaves outside arrays alone", () => {
+  test("does not free outside arrays", () => {
     const outside = mx.ones([2]);
     mx.scope(() => mx.add(outside, 1));
     same(outside, [1, 1]);

@@ -1,6 +1,6 @@
 /*
  * Errors and warnings of the library in the node's terms: properties for options, NodeTool's model manager for
- * downloads. Remedies that concern an option the node does not offer are left out.
+ * downloads. Remedies for options that the node does not offer are omitted.
  */
 import { asSentence, phraseRemedies, type Terms } from "mflux-depth/advice";
 import {
@@ -13,7 +13,7 @@ import {
 } from "mflux-depth/errors";
 import { propertyFor } from "./properties.js";
 
-/** An error's message for NodeTool, with what to do about it. */
+/** An error's message for NodeTool, with advice. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (!(error instanceof MfluxDepthError)) return shortened(error.message);
@@ -23,17 +23,17 @@ export function messageOf(error: unknown): string {
   return advice.length === 0 ? message : [asSentence(message), ...advice].join(" ");
 }
 
-/** A warning's message for NodeTool, with what to do about it. */
+/** A warning's message for NodeTool, with advice. */
 export const warningOf = ({ message, remedies }: Warning): string =>
   [message, ...adviceOn(remedies)].join(" ");
 
-/** The library's names for images without a file, and the properties they came in. */
+/** The library's names for images without a file, and the properties that carried them. */
 const propertyOfSource: Readonly<Record<string, string>> = {
   "the photo": "image",
   "the depth map": "depth_image",
 };
 
-/** The message, with the property in place of the library's name for an image. */
+/** The message, with the library's name for an image replaced by the property. */
 function sourceNamed(error: MfluxDepthError): string {
   const property = error instanceof ImageError ? propertyOfSource[error.source] : undefined;
   return error instanceof ImageError && property !== undefined
@@ -41,7 +41,7 @@ function sourceNamed(error: MfluxDepthError): string {
     : error.message;
 }
 
-/** One sentence for each remedy that the node can offer. */
+/** One sentence per remedy that the node can offer. */
 const adviceOn = (remedies: readonly Remedy[] = []): string[] => phraseRemedies(remedies, propertyTerms);
 
 const propertyTerms: Terms = {
@@ -67,7 +67,7 @@ const propertyTerms: Terms = {
   },
 };
 
-/** The settings that would fit, as far as they are properties. */
+/** The settings that would fit, as far as they are properties of the node. */
 function alternativesIn({ alternatives }: MemoryError): string[] {
   const fitting = alternatives
     .map(({ peak: _, ...settings }) => Object.entries(settings))

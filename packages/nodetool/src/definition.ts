@@ -10,8 +10,8 @@ const plain = (type: string): TypeMetadata => ({ type, type_args: [] });
 const fluxDepth = { type: "hf.flux_depth", repo_id: defaultModel, path: null };
 
 /**
- * The files of the recommended model that a run needs; the repository also has the weights in a single file. In
- * NodeTool's patterns, `*` stops at a slash.
+ * The files of the recommended model that a run needs. The repository also contains the weights as a single file, which
+ * is not needed. In NodeTool's patterns, `*` stops at a slash.
  */
 const recommendedFiles = [
   "model_index.json",
@@ -24,7 +24,7 @@ const recommendedFiles = [
   "vae/*",
 ];
 
-/** The type, default and range of a property, by the kind of its option. */
+/** The type, default and range of a property, derived from the kind of its option. */
 function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" | "default" | "min" | "max"> {
   const kind = kindOf(property);
   const value = defaultOf(property);
@@ -98,7 +98,7 @@ export const definition: NodeMetadata = {
       downloaded: false,
     },
   ],
-  // Hosts send a run only the settings listed here, and the recommended model is gated.
+  // Hosts pass only the settings listed here to a run, and the recommended model is gated.
   required_settings: ["HF_TOKEN"],
   body: "content_card",
   basic_fields: properties.map(({ name }) => name),
@@ -112,7 +112,7 @@ export const definition: NodeMetadata = {
 
 const packNamespace = "mflux_depth";
 
-/** The metadata of the node in a host's own process: NodeTool keeps the namespace of its MLX nodes to itself. */
+/** The metadata of the node in a host's own process: NodeTool reserves the namespace of its MLX nodes. */
 export const packDefinition: NodeMetadata = {
   ...definition,
   node_type: `${packNamespace}.MFluxDepth`,

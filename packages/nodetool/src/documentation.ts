@@ -1,6 +1,6 @@
 import type { NodeMetadata, TypeMetadata } from "./metadata.js";
 
-/** The documentation page of a node, as NodeTool publishes it, in Markdown. */
+/** The documentation page of a node in Markdown, in NodeTool's format. */
 export function documentationPage(node: NodeMetadata): string {
   const properties = node.properties.map(
     ({ name, type, description, default: value }) =>
@@ -48,7 +48,7 @@ function typeText({ type, optional, values }: TypeMetadata): string {
   return optional ? `Optional[${name}]` : name;
 }
 
-/** A default as Python writes it: NodeTool generates its pages from Python values. */
+/** Formats a default as Python does, because NodeTool generates its pages from Python values. */
 function valueText(value: unknown, { type }: TypeMetadata): string {
   if (typeof value === "string") return value;
   if (typeof value === "number" && type === "float" && Number.isInteger(value)) return value.toFixed(1);

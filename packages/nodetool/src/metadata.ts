@@ -1,6 +1,4 @@
-/*
- * NodeTool's description of nodes: what `discover` answers and `--describe` prints.
- */
+/* NodeTool's description of nodes: the answer to `discover` and the output of `--describe`. */
 
 /** A type in NodeTool's metadata. */
 export interface TypeMetadata {
@@ -37,7 +35,7 @@ export interface NodeMetadata {
   readonly recommended_models: readonly Readonly<Record<string, unknown>>[];
   /** The names of settings whose values hosts send with a run. */
   readonly required_settings: readonly string[];
-  /** How the application draws the node: with its result on a card. */
+  /** How the application draws the node: as a card with its result. */
   readonly body: string;
   readonly basic_fields: readonly string[];
   readonly inline_fields: readonly string[];

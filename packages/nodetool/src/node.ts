@@ -1,5 +1,5 @@
 /*
- * The node as a class of NodeTool's TypeScript SDK, for hosts that run nodes in their own process. Where the SDK is not
+ * The node as a class of NodeTool's TypeScript SDK, for hosts that run nodes in their own process. If the SDK is not
  * installed, the class extends a base of the same shape.
  */
 import { readFile } from "node:fs/promises";
@@ -27,12 +27,12 @@ export interface MFluxDepthClass {
   readonly body: string;
 }
 
-/** Started for the first node that runs, and shared: a machine has one GPU. */
+/** Started by the first node that runs, and shared, because a machine has one GPU. */
 let engine: Engine | null = null;
 
 const imageProperties = nodeProperties.filter((property) => kindOf(property).type === "image").map(nameOf);
 
-/** The node's class on the given SDK. */
+/** Makes the node's class for the given SDK. */
 export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFluxDepthClass {
   class MFluxDepth extends BaseNode {
     static readonly nodeType = definition.node_type;
@@ -100,7 +100,7 @@ export function nodeClass({ BaseNode, registerDeclaredProperty }: NodeSdk): MFlu
   return MFluxDepth;
 }
 
-/** The bytes of an image that is given by its address, from the host's storage; null when it is given otherwise. */
+/** Loads an image that is given by its address from the host's storage; null if it is given otherwise. */
 async function loadImage(ref: unknown, context: NodeContext | undefined): Promise<Uint8Array | null> {
   if (!isRecord(ref) || typeof ref.uri !== "string" || ref.uri === "" || ref.data) return null;
   const { uri } = ref;
@@ -122,7 +122,7 @@ export interface NodeRegistry {
   register(nodeClass: MFluxDepthClass): void;
 }
 
-/** Registers the node: on the SDK's base class where the SDK is installed. */
+/** Registers the node, on the SDK's base class if the SDK is installed. */
 export async function register(registry: NodeRegistry): Promise<void> {
   // Not a literal, so that the package builds and runs without the SDK.
   const name = "@nodetool-ai/node-sdk";

@@ -41,7 +41,7 @@ export class PlainNode implements NodeInstance {
     };
   }
 
-  /** Takes the declared properties; the others keep their value, or get their default. */
+  /** Assigns the declared properties. Missing ones keep their value or get their default. */
   assign(properties: Properties): void {
     for (const { name, options } of declared) {
       if (Object.hasOwn(properties, name)) this.#values[name] = properties[name];

@@ -1,6 +1,6 @@
 /*
- * Progress of a run, as hosts display it: a bar with two numbers. Newer hosts give up on a run after twelve minutes without
- * news, so a silent run repeats its last progress.
+ * Progress of a run, as hosts display it: a bar with two numbers. Newer hosts abandon a run after twelve silent
+ * minutes, so a silent run repeats its last progress.
  */
 import { type EngineEvent, type EngineJob, stepsOf } from "mflux-depth/engine";
 import { resolveRequest } from "mflux-depth/options";
@@ -9,20 +9,20 @@ import { warningOf } from "./advice.js";
 type RunProgress = {
   readonly progress: number;
   readonly total: number;
-  /** The work before the first step; or a warning. */
+  /** Describes the work before the first step, or a warning. */
   readonly message?: string;
 };
 
 /** Progress of one run; dispose it when the run has ended. */
 interface ProgressReport extends Disposable {
-  /** Takes an event of the run. */
+  /** Handles an event of the run. */
   readonly receive: (event: EngineEvent) => void;
 }
 
-/** A run is never silent for longer. */
+/** The longest silence of a run. */
 const reminderMs = 30_000;
 
-/** The shortest time between two messages about weights being read. */
+/** The minimum time between two messages about reading weights. */
 const readingMs = 100;
 
 /**

@@ -1,6 +1,6 @@
 /*
- * The node's properties: which options it offers, with NodeTool's titles and texts. Kinds, ranges and defaults come
- * from the options; everything else about properties is derived from this list.
+ * The node's properties: the options it offers, with NodeTool's titles and texts. Kinds, ranges and defaults come from
+ * the options, and everything else is derived from this list.
  */
 import {
   type LoadOption,
@@ -12,15 +12,15 @@ import {
 } from "mflux-depth/options";
 
 export interface NodeProperty {
-  /** The option behind it, of the request or of the model. */
+  /** The option of the request or of the model that the property sets. */
   readonly option: RequestOption | LoadOption;
   readonly title: string;
   readonly description: string;
   /** Replaces the option's default. */
   readonly default?: string;
-  /** Whether NodeTool may leave it empty. */
+  /** Whether the property may be left empty in NodeTool. */
   readonly optional?: boolean;
-  /** Whether forms show no range. */
+  /** Whether to hide the range in forms. */
   readonly unranged?: boolean;
 }
 
@@ -77,14 +77,14 @@ export const nodeProperties: readonly NodeProperty[] = [
   },
 ];
 
-/** Whether the option belongs to the request; else it belongs to the model. */
+/** Whether the option belongs to the request; otherwise it belongs to the model. */
 export const isRequestOption = (option: NodeProperty["option"]): option is RequestOption =>
   option in requestOptions;
 
 const specOf = ({ option }: NodeProperty): OptionSpec =>
   isRequestOption(option) ? requestOptions[option] : loadOptions[option];
 
-/** The values a property may have: the option's kind, in the narrower range of forms. */
+/** The values allowed for a property: the option's kind, narrowed to the range of forms. */
 export function kindOf(property: NodeProperty): OptionKind {
   const { kind, form } = specOf(property);
   return kind.type === "integer" && form ? { ...kind, ...form } : kind;
@@ -97,7 +97,7 @@ export const defaultOf = (property: NodeProperty): string | number | boolean | u
 export const nameOf = ({ option }: NodeProperty): string =>
   option.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** The name of the property behind an option; undefined when the node does not offer it. */
+/** The property that sets an option; undefined if the node does not offer it. */
 export function propertyFor(option: string): string | undefined {
   const property = nodeProperties.find((one) => one.option === option);
   return property && nameOf(property);

@@ -8,7 +8,7 @@ export type Properties = Record<string, unknown>;
 /** The part of NodeTool's ProcessingContext that the node uses. */
 export interface NodeContext {
   readonly workflowId?: string | null;
-  /** Aborted when the user stops the workflow. Older hosts have none: their runs go on to the end. */
+  /** Aborted when the user stops the workflow. Older hosts provide none, so their runs continue to the end. */
   readonly signal?: AbortSignal | null;
   readonly storage?: { retrieve(uri: string): Promise<Uint8Array | null> } | null;
   resolveAssetBytes?(uri: string): Promise<{ bytes: Uint8Array | null }>;

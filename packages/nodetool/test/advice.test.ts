@@ -28,7 +28,7 @@ describe("an error for NodeTool", () => {
     );
   });
 
-  test("leaves out options that are not properties", () => {
+  test("omits options that are not properties", () => {
     assert.equal(advice({ kind: "set-option", option: "force", value: true }), "x: it cannot be used.");
   });
 

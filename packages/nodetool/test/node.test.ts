@@ -57,7 +57,7 @@ test("the node declares the definition's properties on the SDK's base class", ()
   assert.equal(new node({ steps: 3 }).serialize().steps, 3);
 });
 
-test("the node registers as a pack, under a namespace of its own", async () => {
+test("the node registers as a pack, under its own namespace", async () => {
   // NodeTool's pack loader skips nodes under its own namespaces, and types that are taken.
   const reserved = ["nodetool", "lib", "huggingface", "hf", "mlx"];
   const registered = new Map<string, unknown>([[definition.node_type, "the worker's"]]);
@@ -71,7 +71,7 @@ test("the node registers as a pack, under a namespace of its own", async () => {
   assert.deepEqual([...registered.keys()], [definition.node_type, "mflux_depth.MFluxDepth"]);
 });
 
-test("the node registers on a base of its own without the SDK", async () => {
+test("the node registers on its own base class without the SDK", async () => {
   const registered: unknown[] = [];
   await register({ register: (node) => registered.push(node) });
   assert.deepEqual(registered, [MFluxDepth]);

@@ -38,15 +38,15 @@ import { limits } from "./options/limits.js";
 
 export interface AppOptions extends Omit<Context, "access" | "streams"> {
   readonly access: Omit<Context["access"], "failures">;
-  /** The tokens of workers on other machines; null where none may come. */
+  /** Tokens of workers on other machines; null if none may connect. */
   readonly workerTokens: WorkerTokens | null;
   readonly log: Logger;
 }
 
-/** A client that sends nothing more holds a connection for no longer than this. */
+/** The longest a client may hold a connection without sending anything. */
 const timeouts = { headersMs: 10_000, bodyIdleMs: 20_000, requestMs: 15 * 60_000, keepAliveMs: 15_000 };
 
-/** Requests in a minute from an address of another machine; this one's programs may ask as often as they like. */
+/** Requests a minute from an address of another machine. Programs on this machine are not limited. */
 const maxRequestsPerMinute = 6000;
 
 const unsupportedType = (): HttpError =>
@@ -56,22 +56,22 @@ const unsupportedType = (): HttpError =>
 export async function buildApp({ log, workerTokens, ...options }: AppOptions): Promise<FastifyInstance> {
   const app = fastify({
     loggerInstance: log as FastifyBaseLogger,
-    // `logRequests` writes shorter lines, which hold no query.
+    // `logRequests` writes shorter lines, without queries.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
-    // A proxy on this machine says who its callers are; others could say anything.
+    // Trust what a proxy on this machine says about its callers; others could claim anything.
     trustProxy: "loopback",
     // We answer with error objects instead.
     return503OnClosing: false,
-    // Event streams and waiting requests would hold up the end; they are told to end before.
+    // Event streams and waiting requests would delay the shutdown; they are told to end first.
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 300 },
     http: {
       headersTimeout: timeouts.headersMs,
       connectionsCheckingInterval: 2000,
-      // Refused by us, with an error object.
+      // We refuse these ourselves, with an error object.
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
@@ -79,7 +79,7 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
   }) as unknown as FastifyInstance;
 
   app.setValidatorCompiler(validatorCompiler);
-  // Answers are made from typed objects; their schemas are descriptions.
+  // Answers are made from typed objects; their schemas are documentation.
   app.setSerializerCompiler(() => JSON.stringify);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, (_request, body, done) => {
@@ -91,7 +91,7 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
   });
 
   app.addContentTypeParser("*", (request, _payload, done) => {
-    // Some clients name a type although there is no body.
+    // Some clients send a content type without a body.
     if (request.headers["content-length"] === "0") done(null);
     else done(unsupportedType());
   });
@@ -102,7 +102,7 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
       directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], sandbox: [] },
     },
     referrerPolicy: { policy: "no-referrer" },
-    // The proxy that brings TLS decides about it.
+    // Left to the proxy that terminates TLS.
     strictTransportSecurity: false,
     xFrameOptions: { action: "deny" },
   });
@@ -130,7 +130,7 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
       throw new HttpError(503, "stopping", "The server is stopping; try again.", {
         headers: { "retry-after": "5" },
       });
-    // No page can have a worker's token, so it does not matter by which name a worker came.
+    // No page can have a worker's token, so the host name that a worker used does not matter.
     if (openness !== "worker") checkHost(request, context.access);
     checkOrigin(request, openness, context.access);
     if (openness === "api") await checkToken(request, context.access);

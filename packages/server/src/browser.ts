@@ -10,7 +10,7 @@ const openers: Readonly<Partial<Record<NodeJS.Platform, readonly [string, ...str
 interface OpenOptions {
   /** The environment of the browser, which gets no token. */
   readonly env: NodeJS.ProcessEnv;
-  /** Told when no browser can be opened. */
+  /** Called if no browser can be opened. */
   readonly complain: (message: string) => void;
 }
 

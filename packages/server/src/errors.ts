@@ -1,8 +1,8 @@
-/** Stable names of what the service refuses or reports, as the `code` of an error object has them. */
+/** Stable names of what the service refuses or reports: the `code` of an error object. */
 export type ServiceErrorCode =
   /** No job, blob, artifact, preview or worker has that id. */
   | "not_found"
-  /** A worker asks for what belongs to another's job. */
+  /** A worker asked for something that belongs to another worker's job. */
   | "forbidden"
   /** The state of the job does not allow it. */
   | "conflict"
@@ -12,9 +12,9 @@ export type ServiceErrorCode =
   | "idempotency_mismatch"
   | "queue_full"
   | "disk_full"
-  /** A model that may not be used here, or does not exist. */
+  /** A model that does not exist or may not be used here. */
   | "model_not_found"
-  /** A model that may be used, but whose files are damaged or missing. */
+  /** A model that may be used, but has damaged or missing files. */
   | "model_unusable"
   /** A picture in a job is missing, damaged or of an unsupported kind. */
   | "invalid_image"
@@ -41,7 +41,7 @@ export type ServiceErrorCode =
 export interface ServiceErrorFacts extends ErrorOptions {
   /** The path of the field in the body, such as `request.steps`. */
   readonly param?: string | null;
-  /** When a repeat may succeed. */
+  /** When repeating the request may succeed. */
   readonly retryAfterSeconds?: number;
 }
 

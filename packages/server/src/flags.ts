@@ -137,7 +137,7 @@ const helpFlag = {
 
 const flags = { ...placeFlags, ...dataFlags, ...jobFlags, ...fleetFlags, ...loadFlags, ...helpFlag };
 
-/** The whole text of `--help`. */
+/** The full text of `--help`. */
 export const usage = `Usage: mflux-depth serve [FLAGS]
 
 Serves depth-guided generation over HTTP, and the studio, a web page, on the same address. Jobs outlive this process.
@@ -188,7 +188,7 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
     api: values.api === undefined ? undefined : apiUrl(values.api),
     workerTokenFile: values.workerTokenFile,
     host: values.host ?? placeFlags.host.default,
-    // A worker's only port is for probes; several may run on a machine.
+    // A worker's port only serves probes, and several workers may run on one machine.
     port: values.port ?? (role === "worker" ? 0 : placeFlags.port.default),
     allowedHosts: (values.allowHost ?? []).map(allowedHost),
     tokenFile: values.tokenFile,
@@ -207,12 +207,12 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
 
 type Values = Readonly<Partial<Record<keyof typeof flags, unknown>>>;
 
-/** What only a process that answers clients has. */
+/** Flags for processes that answer clients. */
 const apiFlags = [
   ...["host", "allowHost", "tokenFile", "open", "keepDays", "keepGb", "backup", "maxQueue", "logPrompts"],
 ] as (keyof typeof flags)[];
 
-/** @throws {OptionError} for flags that a role needs and that are missing, or that it cannot have. */
+/** @throws {OptionError} for flags that the role requires and that are missing, or that it does not allow. */
 function requireFlagsOfRole(role: Role, values: Values): void {
   const need = (name: keyof typeof fleetFlags, reason: string): void => {
     const [flag] = fleetFlags[name].flags;

@@ -29,7 +29,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   return 0;
 }
 
-/** A worker keeps nothing that others would miss, and may run next to its API. */
+/** A worker's folder holds nothing of lasting value, and workers may run next to their API. */
 function folderOf({ data, role }: ServeSettings): string {
   const usual = envPaths("mflux-depth", { suffix: "" });
   return resolve(data ?? (role === "worker" ? join(usual.cache, "worker") : usual.data));

@@ -5,8 +5,8 @@ import type { ServeSettings } from "./flags.js";
 import { isPath } from "./requests/models.js";
 
 /**
- * Checks that the folders and files exist that the flags name. Repositories may arrive later.
- * @throws {OptionError} for the first that does not.
+ * Checks that the folders and files named by flags exist. Repositories may be downloaded later.
+ * @throws {OptionError} for the first missing one.
  */
 export function requireModelFiles({
   load,

@@ -29,6 +29,7 @@ export const strings = {
   welcome: {
     title: "Turn a photo into a space, then give it a new look",
     text: "Drop a photo or a depth map here, paste one, or",
+    touchText: "Choose a photo or a depth map, or use the camera",
     choose: "Choose a picture",
     camera: "Take a photo",
     dropHere: "Drop it anywhere",
@@ -75,6 +76,44 @@ export const strings = {
     title: "mflux-depth made this picture",
     settings: "Use its settings",
     picture: "Use it as a photo",
+  },
+
+  canvas: {
+    stage: "Canvas",
+    stageHelp:
+      "Plus and minus zoom, 0 shows everything, the arrow keys move. In the relief they turn it. With a brush, arrow keys move the brush, Enter paints, and the brackets change its size.",
+    divider: "Slider between the two pictures",
+    noWebGL: "Your browser cannot draw depth here, because WebGL 2 is switched off or missing.",
+    histogram: "Levels",
+    near: "Near",
+    far: "Far",
+    gamma: "Gamma",
+    invert: "Invert",
+    nearHelp:
+      "What is nearer than this becomes white. A percentile: 98 makes the nearest 2 % of the picture white.",
+    farHelp:
+      "What is farther than this becomes black. A percentile: 2 makes the farthest 2 % of the picture black.",
+    gammaHelp: "Above 1 gives distant areas more contrast, below 1 near areas.",
+    levelsMeet: "Near and far are the same depth here; move them apart.",
+    reset: "Reset levels",
+    brushes: "Brush",
+    tools: { move: "Move", raise: "Nearer", lower: "Farther", smooth: "Smooth", set: "Set" },
+    toolHelp: {
+      move: "Move and zoom the picture",
+      raise: "Bring nearer",
+      lower: "Push farther",
+      smooth: "Even out",
+      set: "Paint one depth; Alt-click the picture to pick it",
+    },
+    maskBrushes: "Brush for what may change",
+    maskTools: { free: "Change", keep: "Keep" },
+    maskToolHelp: { free: "This may change", keep: "This stays as it is" },
+    size: "Size",
+    hardness: "Hardness",
+    strength: "Strength",
+    depthValue: "Depth",
+    undo: "Undo",
+    redo: "Redo",
   },
 
   depthPanel: {
@@ -130,7 +169,7 @@ export const strings = {
     hint: "What is in colour may change; the rest of the photo stays as it is.",
     missing: "Paint over the part of the photo that may change.",
     invert: "Swap the parts",
-    clear: "Begin anew",
+    clear: "Clear",
     file: "From a file",
   },
 
@@ -162,6 +201,7 @@ export const strings = {
     cost: (time: string | null, memory: string) =>
       time ? `about ${time}, ${memory}` : `needs about ${memory} of memory`,
     asking: "Estimating…",
+    maskMissing: "Paint what may change first.",
     tooLarge: (needs: string, has: string) => `This needs ${needs} of memory; ${has} is free.`,
     use: (change: string) => `Use ${change}, which fits`,
     away: "The server does not answer. Your prompt and strokes are kept; try again in a moment.",
@@ -256,6 +296,9 @@ export const strings = {
   queue: {
     title: "Queue",
     empty: "Nothing waits.",
+    summary: (running: number, waiting: number) =>
+      [running > 0 && `${running} running`, waiting > 0 && `${waiting} waiting`].filter(Boolean).join(", "),
+    on: (worker: string) => `on ${worker}`,
     pause: "Pause",
     resume: "Resume",
     pausedText: "Paused: the running job finishes, the others wait.",
@@ -265,7 +308,11 @@ export const strings = {
     workers: "Workers",
     drain: "Take a break",
     undrain: "Work again",
+    workersSummary: (workers: number, working: number) => `${working} of ${workers} working`,
     workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
+    drainingAfter: "taking a break after this job",
+    noWorkers: "No worker has joined this server yet. Jobs wait until one does.",
+    allResting: "Every worker takes a break. Jobs wait until one works again.",
     lostFor: (time: string) => `not heard of for ${time}`,
     close: "Close",
   },
@@ -288,6 +335,11 @@ export const strings = {
   },
 
   tabs: { label: "Panels", depth: "Depth", look: "Look", history: "History" },
+
+  memory: {
+    megabytes: (n: number) => `${n} MB`,
+    gigabytes: (n: string) => `${n} GB`,
+  },
 
   time: {
     seconds: (n: number) => `${n} s`,

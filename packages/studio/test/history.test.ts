@@ -40,6 +40,34 @@ describe("the history", () => {
     await frame(page, "a copper kettle").waitFor();
   });
 
+  test("lists what was starred although the server hears of it later", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    await setSteps(page, 1);
+    await make(page, "a tin soldier");
+    // The star is on its way until the list of starred jobs has come.
+    let arrive = (): void => {};
+    const listed = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    await page.route("**/v1/jobs/*", async (route) => {
+      if (route.request().method() === "PATCH") await listed;
+      await route.continue();
+    });
+    await page.getByRole("button", { name: "Star", exact: true }).click();
+    const answer = page.waitForResponse((response) => response.url().includes("starred=true"));
+    await page.getByRole("button", { name: "Starred only" }).click();
+    await answer;
+    await frame(page, "a tin soldier").waitFor();
+    arrive();
+    await becomes(true, async () =>
+      (await studio.server.jobs()).some(
+        ({ request, starred }) => starred && request.prompt === "a tin soldier",
+      ),
+    );
+    await frame(page, "a tin soldier").waitFor();
+  });
+
   test("forgets an image only when the time for undoing is over", async () => {
     const page = await studio.open();
     await page.clock.install();

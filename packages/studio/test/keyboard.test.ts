@@ -18,7 +18,7 @@ describe("with the keyboard alone", () => {
 
   test("an image is made from a sample scene", async () => {
     const page = await studio.open();
-    await page.locator(".sample").first().waitFor();
+    await page.locator(".sample:enabled").first().waitFor();
     await tabTo(page, ".sample");
     await page.keyboard.press("Enter");
     await page.locator("#prompt").waitFor();

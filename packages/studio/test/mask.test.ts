@@ -12,7 +12,7 @@ describe("a mask", () => {
 
   /** Paints across the middle of the photo. */
   async function paint(page: Page): Promise<void> {
-    await page.getByRole("button", { name: "Photo", pressed: true }).waitFor();
+    await page.getByRole("button", { name: "Photo", pressed: true }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("button", { name: "Swap the parts" }).waitFor();
     const { x, y, width, height } = (await page.locator(".stage").boundingBox())!;
     await page.mouse.move(x + width / 2 - 60, y + height / 2);

@@ -83,6 +83,21 @@ describe("a result", () => {
     await page.getByText("256 × 256").first().waitFor();
   });
 
+  test("is seen to come although each preview arrives after the next one was made", async () => {
+    const page = await studio.open();
+    await beginWith(page, "Bust");
+    let deliver = (): void => {};
+    await page.route("**/v1/jobs/*/previews/*", async (route) => {
+      const response = await route.fetch();
+      deliver();
+      deliver = () => void route.fulfill({ response });
+    });
+    await makeItLast(page, endless);
+    await submit(page);
+    await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
+    await cancel(page);
+  });
+
   test("leaves none of its previews in memory", async () => {
     const page = await studio.open();
     await page.addInitScript(() => {

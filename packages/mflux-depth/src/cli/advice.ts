@@ -1,7 +1,4 @@
-/*
- * What a user can do about an error, in flags and commands. Errors carry it as data; other front ends phrase it in
- * their own terms.
- */
+/* Advice on errors in flags and commands. Errors carry it as data; other front ends phrase it in their own terms. */
 import { asSentence, phraseRemedies, type Terms } from "../advice.js";
 import { describeBytes } from "../bytes.js";
 import {
@@ -17,7 +14,7 @@ const options: Readonly<Record<string, OptionSpec>> = { ...requestOptions, ...lo
 
 const flagOf = (option: string): string => options[option]?.flags[0] ?? option;
 
-/** An error's message, with flags in place of the names of options, and what to do about it. */
+/** An error's message, with flags in place of option names, and advice. */
 export function messageWithAdvice(error: MfluxDepthError): string {
   const message = error instanceof OptionError ? withFlags(error.message) : error.message;
   const advice = [
@@ -27,7 +24,7 @@ export function messageWithAdvice(error: MfluxDepthError): string {
   return advice.length === 0 ? message : [asSentence(message), ...advice].join(" ");
 }
 
-/** Names of one word are left alone: they are words of English, too. */
+/** Single words are left alone, because they are also English words. */
 const optionName = new RegExp(
   `\\b(?:${Object.keys(options)
     .filter((name) => /[A-Z]/.test(name))
@@ -57,7 +54,7 @@ const flagTerms: Terms = {
   },
 };
 
-/** The commands that install parts of this package again. */
+/** The commands that reinstall parts of this package. */
 export const reinstallCommands: Readonly<Record<Extract<Remedy, { kind: "reinstall" }>["part"], string>> = {
   mlx: "npm rebuild @mflux-depth/mlx --foreground-scripts",
   codec: "npm install --include=optional sharp",

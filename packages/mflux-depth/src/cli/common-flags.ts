@@ -6,7 +6,7 @@ import { type LoadOptions, loadOptions, type OptionSpec, optionsFor } from "../o
 
 type BooleanFlag = OptionSpec & { readonly kind: { readonly type: "boolean" } };
 
-/** Every command has it; `main.ts` handles it. */
+/** A flag of every command, handled by `main.ts`. */
 export const helpFlag: BooleanFlag = {
   kind: { type: "boolean" },
   text: "Show this text.",
@@ -32,7 +32,7 @@ export const overwriteFlag: BooleanFlag = {
   flags: ["--overwrite"],
 };
 
-/** The flags of a model that generates: the options of `generate` and their shorthand. */
+/** The flags of a generating model: the options of `generate` and their shorthand. */
 export const modelFlags = {
   ...optionsFor(loadOptions, "generate"),
   lowRam: {

@@ -2,9 +2,9 @@ import type { Command } from "../command/index.js";
 import { OptionError } from "../errors.js";
 
 /**
- * Loads a command from a package that depends on this one, so it is imported by name, when the command is called.
+ * Loads a command from a package that depends on this one. It is imported by name, and only when the command is called.
  * @param command its name on the command line
- * @param module the package, with the path of the module
+ * @param module the package and the path of the module
  * @throws {OptionError} when the package is not installed.
  */
 export async function loadCompanion(command: string, module: string): Promise<Command> {

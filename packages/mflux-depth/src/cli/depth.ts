@@ -65,7 +65,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
       throw new OptionError("photo", "Specify a photo: mflux-depth depth PHOTO.", { code: "option-missing" });
     const { near, far } = depthOptions;
     requireNearAboveFar(values.near ?? near.default, values.far ?? far.default, ["--near", "--far"]);
-    // Loads MLX's binding, so not for help.
+    // Loads MLX's binding, which help does not need.
     const [{ obtainEstimator }, { checkFileOptions, depthFormatOf }] = await Promise.all([
       import("../depth/open.js"),
       import("../depth/files.js"),
@@ -113,7 +113,7 @@ async function writeAll(
     try {
       const estimate = await estimateOne(photo, estimator, values, io, progress);
       const wanted = mapPath(place, photo);
-      // Photos of the same name from different folders must not replace each other.
+      // Photos of the same name from different folders must not overwrite each other's maps.
       const overwrite = (values.overwrite ?? false) && !written.has(wanted);
       const bytes = await estimate.encode({
         ...fileOptions(values),
@@ -149,7 +149,7 @@ async function estimateOne(
   let tenths = 0;
   let last = performance.now();
   return estimator.estimate(photo, {
-    // The field-of-view head is a third of the weights: read it only if the result shows it.
+    // The field-of-view head is a third of the weights: read it only if its result is used.
     fieldOfView: Boolean(values.metres || values.json),
     signal: io.signal,
     onProgress: (done) => {
@@ -164,11 +164,11 @@ async function estimateOne(
 
 const fileOptions = (values: Values): DepthFileOptions => pick(values, fileFlags);
 
-/** Where maps go: one file, or a folder. */
+/** Where to write maps: one file, or a folder. */
 interface Place {
   readonly file?: string;
   readonly folder: string;
-  /** Whether the folder does not exist yet: the first map makes it. */
+  /** Whether the first map creates the folder. */
   readonly create: boolean;
   readonly format: DepthFormat;
   readonly extension: string;
@@ -218,7 +218,7 @@ const stemOf = (path: string): string => basename(path, extname(path));
 const imageExtensions = new Set(".jpg .jpeg .png .webp .avif .tif .tiff .gif .heic .heif".split(" "));
 
 /**
- * The photos that arguments name: files as they are; for a folder the images directly inside, by name, except maps that
+ * The photos given as arguments: files, and for a folder the images directly inside, sorted by name, except maps that
  * this command wrote earlier (`*_depth`).
  * @throws {ImageError} when a path does not exist, or a folder has no images.
  */

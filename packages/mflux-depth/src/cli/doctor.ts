@@ -43,7 +43,7 @@ const phrased = ({ what, remedy, essential }: Problem): PhrasedProblem => ({
   essential,
 });
 
-/** A report whose remedies are phrased. */
+/** A report with its remedies phrased. */
 type PhrasedReport = Omit<MachineReport, "problems"> & {
   readonly problems: readonly PhrasedProblem[];
 };
@@ -131,7 +131,7 @@ const estimatorRow = ({ licence, bytes, cpuSeconds, folder, isDefault }: Estimat
     ...(isDefault ? ["the default"] : []),
   ].join("; ");
 
-/** The type in which the transformer attends next to 8-bit inputs, and why. */
+/** The type that attention uses in a transformer with 8-bit inputs, and why. */
 function attentionIn(
   speed: NonNullable<MlxReport["kernels"]>["bfloat16AttentionSpeed"],
   model: string,

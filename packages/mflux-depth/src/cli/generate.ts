@@ -132,7 +132,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     );
     checkBestOf(values);
 
-    // Loads MLX, so not before the flags are known to be good.
+    // Loads MLX, so only after the flags have been checked.
     const { FluxDepth } = await import("../pipeline/flux-depth.js");
     const latents = latentsFile && (await import("../pipeline/latents-file.js")).readLatents(latentsFile);
     const progress = values.quiet ? silent(io) : progressOn(io);
@@ -174,7 +174,7 @@ const stageNames: Readonly<Record<StageName, string>> = {
   decode: "decoding the image",
 };
 
-/** Shows the events of generations; each warning once. */
+/** Shows the events of generations, and each warning once. */
 function eventsOn(progress: Progress): (event: GenerationEvent) => void {
   const warned = new Set<string>();
   return (event) => {
@@ -203,7 +203,7 @@ async function generateOne(
 
 type BestOfValues = Pick<Values, "bestOf" | "keep" | "judge" | "autoSeeds" | "seed" | "latents">;
 
-/** @throws {OptionError} for options that only --best-of has, or that contradict it. */
+/** @throws {OptionError} for options that require --best-of or contradict it. */
 export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: BestOfValues): void {
   const conflict = (option: string, message: string): never => {
     throw new OptionError(option, message, { code: "option-conflict" });
@@ -346,7 +346,10 @@ function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
   return [...drawn];
 }
 
-/** The file of an image: `{seed}` stands for the seed; several seeds without it get `_seed_N` added, as in mflux. */
+/**
+ * The file of an image. `{seed}` is replaced by the seed; without it, several seeds get `_seed_N` appended, as in
+ * mflux.
+ */
 function placeOf(output: string, seed: number | null, several: boolean): string {
   if (output.includes("{seed}")) return output.replaceAll("{seed}", `${seed ?? "none"}`);
   if (!several) return output;

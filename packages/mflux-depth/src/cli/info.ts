@@ -52,7 +52,7 @@ async function read(
   return { file: { path, format, size: `${width} × ${height}` }, parameters: readParameters(exif) };
 }
 
-/** The most bytes that a file of parameters may have. */
+/** The maximum size of a parameters file in bytes. */
 const largestSidecar = 10e6;
 
 async function readSidecar(path: string, signal: AbortSignal): Promise<Fields> {
@@ -76,7 +76,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** One field per line; `null` means not used, and is left out. */
+/** Prints one field per line, and omits fields that are `null`. */
 function print(fields: Fields): string {
   const shown = (value: unknown): string =>
     typeof value === "string" ? printableLine(value) : printableJson(value);

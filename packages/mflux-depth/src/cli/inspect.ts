@@ -54,7 +54,7 @@ Example: mflux-depth inspect style.safetensors
       throw new OptionError("name", "Specify one thing to inspect: mflux-depth inspect FILE|FOLDER|REPO.", {
         code: "option-missing",
       });
-    // Loads MLX's binding, so not for help.
+    // Loads MLX's binding, which help does not need.
     const pipeline = await import("../pipeline/inspect.js");
     const found = await pipeline.inspect(name, pick(values, modelFlags));
     io.stdout.write(values.json ? `${printableJson(found)}\n` : print(found));
@@ -197,10 +197,10 @@ const formNames = {
   dora: "with DoRA",
 } as const;
 
-/** The dtypes, the largest share first. */
+/** The dtypes, largest share first. */
 const numbersOf = ({ dtypes }: Pick<InspectedEstimator, "dtypes">): string => Object.keys(dtypes).join(", ");
 
-/** Rows in columns, the last of which is not padded. */
+/** Aligns rows in columns; the last column is not padded. */
 function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows

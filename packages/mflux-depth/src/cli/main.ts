@@ -12,7 +12,7 @@ interface ListedCommand {
   readonly summary: string;
   /** Loads the command's module. */
   readonly load: () => Promise<Command>;
-  /** Whether it runs until it is stopped, which is then no failure and may take seconds. */
+  /** Whether it runs until it is stopped. Stopping is then not a failure, and may take seconds. */
   readonly isService?: true;
 }
 
@@ -79,7 +79,7 @@ Run mflux-depth COMMAND --help for its flags. Exit codes: 0 done, 1 failed, 2 wr
 `;
 };
 
-/** Runs one command line. @returns the exit code. */
+/** Runs a command line. @returns the exit code. */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   try {
     return await dispatch(argv, io);
@@ -140,17 +140,17 @@ function report(error: unknown, io: Io): number {
   return error instanceof MfluxDepthError ? error.exitCode : 1;
 }
 
-/** Whether an environment variable switches something on: with any value except the usual ones for "off". */
+/** Whether an environment variable switches something on: any value except the usual ones for "off". */
 const isSwitchedOn = (value = ""): boolean => !/^(|0|off|no|false)$/i.test(value.trim());
 
 /** Runs this process's command line and leaves the exit code in `process.exitCode`. */
 export async function runProcess(): Promise<void> {
   const isService = listed(process.argv[2] ?? "")?.isService;
   const signals = listenToSignals(isService ? serviceStop : commandStop);
-  // Continue after the reader of progress has gone.
+  // Continue when the reader of progress has closed the stream.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // The reader has seen enough, as in `mflux-depth … | head`: not a failure.
+    // The reader has stopped, as in `mflux-depth … | head`: not a failure.
     if (error.code === "EPIPE") process.exit(0);
     process.stderr.write(`Standard output cannot be written (${error.message}).\n`);
     process.exit(1);

@@ -14,7 +14,7 @@ import { flagsFor } from "./advice.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
 import { checkBestOf, generateFlags } from "./generate.js";
 
-/** The options of a request that change how much memory it needs. */
+/** The options of a request that affect its memory. */
 const requestFlags = optionsFor(requestOptions, "plan");
 
 const { bestOf, judge } = generateFlags;
@@ -25,7 +25,7 @@ const resultFlags = {
   help: helpFlag,
 } as const satisfies OptionTable;
 
-/** Accepts every flag of `generate`, so that its command lines can be planned unchanged. */
+/** Accepts every flag of `generate`, so that the same command lines can be planned. */
 const flags = { ...generateFlags, ...resultFlags };
 
 export const plan: Command = {
@@ -53,7 +53,7 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
       ...(!given.image && !given.depthImage && { depthImage: "any", size: undefined }),
     });
 
-    // Loads MLX's binding, so not for help.
+    // Loads MLX's binding, which help does not need.
     const { planModel } = await import("../pipeline/plan.js");
     const made = await planModel(options, request, {
       judge: values.bestOf === undefined ? null : (values.judge ?? judgeOfRequest(request, options)),

@@ -4,12 +4,12 @@ const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u
 
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
-/** A text that may come from elsewhere, with control characters shown as escapes: "\u001b" instead of ESC. */
+/** Shows control characters of untrusted text as escapes: "\u001b" instead of ESC. */
 export const printable = (text: string): string => text.replaceAll(controls, escaped);
 
-/** A text as {@link printable} shows it, on one line. */
+/** Like {@link printable}, on one line. */
 export const printableLine = (text: string): string =>
   printable(text).replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 
-/** JSON on one line; control characters, which JSON allows in part, are escaped. */
+/** JSON on one line, with all control characters escaped; JSON itself allows some. */
 export const printableJson = (value: unknown): string => printable(JSON.stringify(value));

@@ -5,17 +5,17 @@ import { printable, printableLine } from "./printable.js";
 
 /** Shows a command's progress: a bar redrawn on a terminal, one line per event elsewhere. */
 export interface Progress {
-  /** Starts a stage, and ends the one before. */
+  /** Starts a stage and ends the previous one. */
   stage(name: string): void;
-  /** A step of the current stage is done. */
+  /** Reports a completed step of the current stage. */
   step(index: number, total: number, seconds: number): void;
   /** Shows what the current stage is doing, until its next step. */
   status(text: string): void;
-  /** Prints a sentence that stays. */
+  /** Prints a permanent line. */
   note(text: string): void;
   /** Ends the last stage. */
   finish(): void;
-  /** Leaves the terminal clean after a failure. */
+  /** Cleans up the terminal after a failure. */
   abandon(): void;
 }
 
@@ -40,7 +40,7 @@ interface Download {
   readonly waiting?: { readonly for: string; readonly seconds: number };
 }
 
-/** Shows a download: continuously on a terminal, every tenth elsewhere. */
+/** Shows a download: continuously on a terminal, otherwise every tenth. */
 export function downloadOn(progress: Progress, io: Io): (download: Download) => void {
   const began = performance.now();
   let first: number | null = null;
@@ -53,7 +53,7 @@ export function downloadOn(progress: Progress, io: Io): (download: Download) => 
       shown = "";
       return;
     }
-    // The configs, which come first, are too small to show.
+    // The configs, which are downloaded first, are too small to show.
     if (bytes < 1e6) return;
     first ??= bytesDone;
     const tenth = `${component} ${bytes} ${Math.floor((10 * bytesDone) / bytes)}`;
@@ -75,7 +75,7 @@ interface Load {
   readonly bytesDone: number;
 }
 
-/** Shows weights being read: continuously on a terminal; elsewhere their size, and every tenth of a long read. */
+/** Shows the reading of weights: continuously on a terminal; otherwise their size, and every tenth of a long read. */
 export function loadOn(progress: Progress, io: Io): (load: Load) => void {
   let shown = 0;
   return ({ component, state, bytes, bytesDone }) => {
@@ -91,7 +91,7 @@ export function loadOn(progress: Progress, io: Io): (load: Load) => void {
 /** Reading this many bytes takes seconds. */
 const longLoad = 0.5e9;
 
-/** Names for components whose folder is called differently. */
+/** Names for components that differ from their folders' names. */
 const nameOf: Readonly<Record<string, string>> = Object.fromEntries(
   estimatorDescriptions.map(({ modelType, name }) => [modelType, name]),
 );
@@ -105,7 +105,7 @@ export function duration(seconds: number): string {
   return minutes < 60 ? `${minutes} min ${rest} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Estimates the time of the remaining steps from the median step, so that a slow first one does not mislead. */
+/** Estimates the remaining time from the median step, so that a slow first step does not distort it. */
 class Pace {
   readonly #times: number[] = [];
 

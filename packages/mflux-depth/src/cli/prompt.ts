@@ -1,6 +1,4 @@
-/*
- * The prompt of the command line: from a flag, a file or standard input.
- */
+/* Reads the command line's prompt from a flag, a file or standard input. */
 
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
@@ -15,13 +13,13 @@ export interface PromptSource {
   readonly promptFile?: string | undefined;
 }
 
-/** The most bytes that are read: more than the longest prompt takes, with blank lines around it. */
+/** The maximum number of bytes read: more than the longest prompt, with blank lines around it. */
 const longestBytes = 2 ** 20;
 
 /**
- * Reads the prompt. Of a file or standard input, it reads at most 1 MB.
- * @throws {OptionError} when there is none, more than one, it is too long, or it cannot be read.
- * @throws the signal's reason, also while standard input is awaited.
+ * Reads the prompt, at most 1 MB from a file or standard input.
+ * @throws {OptionError} if there is none or more than one, or if it is too long or unreadable.
+ * @throws the signal's reason, even while waiting for standard input.
  */
 export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): Promise<string> {
   if (prompt !== undefined && promptFile !== undefined)
@@ -48,7 +46,7 @@ export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): 
 class Refusal extends Error {}
 
 async function readFile(path: string, signal: AbortSignal): Promise<string> {
-  // Opening a FIFO would otherwise wait for a writer, and nothing could end that.
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer and could not be interrupted.
   const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
     await requireRegular(file);

@@ -51,7 +51,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
         { code: "option-missing" },
       );
     resolveLoadOptions(load);
-    // Loads MLX's binding, so not for help.
+    // Loads MLX's binding, which help does not need.
     const { saveModel } = await import("../pipeline/save-model.js");
     const progress = quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
@@ -73,7 +73,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
   },
 };
 
-/** Shows files being written: continuously on a terminal, every tenth elsewhere. */
+/** Shows the writing of files: continuously on a terminal, otherwise every tenth. */
 function writingOn(
   progress: Progress,
   terminal: boolean,

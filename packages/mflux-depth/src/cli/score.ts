@@ -40,7 +40,7 @@ Example: mflux-depth score statue.png --depth depth.png --heatmap where.png
         code: "option-missing",
       });
     const { heatmap, overwrite = false } = values;
-    // Loads MLX's binding, so not for help.
+    // Loads MLX's binding, which help does not need.
     const [{ score: scoreOf }, { formatOf }] = await Promise.all([
       import("../depth/score.js"),
       import("../images/encode.js"),

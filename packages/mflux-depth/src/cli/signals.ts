@@ -1,6 +1,6 @@
 /*
- * Ctrl-C and the other signals that stop a command. The first one asks it to stop; a second one, or the time that only
- * Ctrl-C has without limit, ends the process, also if its event loop is blocked or its threads go on.
+ * Ctrl-C and the other signals that stop a command. The first one asks it to stop. A second one, or a time limit for
+ * signals other than Ctrl-C, ends the process even if its event loop is blocked or threads are running.
  */
 import { constants } from "node:os";
 import { endNow, guardSignal } from "@mflux-depth/mlx/exit-guard";
@@ -12,17 +12,17 @@ type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 interface StopPolicy {
   /** Whether the sender waits for the process to end. A person at the keyboard can press Ctrl-C again. */
   readonly urgency: Readonly<Record<StopSignal, boolean>>;
-  /** The time that it has to stop by itself, once the process has to end. */
+  /** The time for stopping voluntarily, once the process has to end. */
   readonly graceMs: number;
-  /** The time that the event loop has to end the process, which includes the command's. */
+  /** The time for the event loop to end the process, including `graceMs`. */
   readonly patienceMs: number;
-  /** Whether SIGTERM is the ordinary way to end it, and exits with 0. */
+  /** Whether SIGTERM is the normal way to end it and exits with 0. */
   readonly endsWithTerm: boolean;
-  /** Whether to say that it stops, for the person at the keyboard. */
+  /** Whether to tell the person at the keyboard that it is stopping. */
   readonly announces: boolean;
 }
 
-/** Whoever stops a command waits less than a second. */
+/** A command stops in less than a second. */
 export const commandStop: StopPolicy = {
   urgency: { SIGINT: false, SIGTERM: true, SIGHUP: true },
   graceMs: 400,
@@ -31,7 +31,7 @@ export const commandStop: StopPolicy = {
   announces: true,
 };
 
-/** A service first brings its work to a point where it can continue, within ten seconds. */
+/** A service first saves its work so that it can continue, within ten seconds. */
 export const serviceStop: StopPolicy = {
   urgency: { SIGINT: true, SIGTERM: true, SIGHUP: true },
   graceMs: 9000,
@@ -43,7 +43,7 @@ export const serviceStop: StopPolicy = {
 /** The reason when a signal stops a command. */
 export class Stopped extends Error {
   override readonly name = "AbortError";
-  /** The exit code that shells expect: 128 and the number of the signal, or 0 where it is the ordinary end. */
+  /** The exit code that shells expect: 128 plus the signal's number, or 0 for a normal end. */
   readonly exitCode: number;
 
   constructor(signal: StopSignal, { endsWithTerm }: Pick<StopPolicy, "endsWithTerm">) {
@@ -55,7 +55,7 @@ export class Stopped extends Error {
 export interface StopSignals {
   /** Aborted, with a {@link Stopped}, by the first signal. */
   readonly signal: AbortSignal;
-  /** Ends the process if a signal has come, whatever its threads still do; otherwise stops listening. */
+  /** Ends the process if a signal has arrived, whatever its threads are doing; otherwise stops listening. */
   finish(code: number): void;
 }
 

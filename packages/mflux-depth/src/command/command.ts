@@ -8,13 +8,13 @@ export interface Io {
   /** Progress, warnings and errors. */
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted by Ctrl-C; commands stop within milliseconds and leave no half-written file. */
+  /** Aborted by Ctrl-C. Commands stop within milliseconds and leave no partial files. */
   readonly signal: AbortSignal;
 }
 
 /** A command; each is a file in this folder, listed with its name and summary in `main.ts`. */
 export interface Command {
-  /** The whole text of `--help`. */
+  /** The full text of `--help`. */
   readonly usage: string;
   /**
    * Runs with the arguments after the command's name. Errors are thrown; `main.ts` prints them and chooses the code.

@@ -1,9 +1,7 @@
-/*
- * The help text of flags, made from the tables of options.
- */
+/* Makes the help text of flags from the tables of options. */
 import { describeKind, type OptionSpec, type OptionTable } from "../options/index.js";
 
-/** Help for some flags: a heading, then for each its flags and value, text, range and default. */
+/** Help for flags: a heading, then for each flag its forms, value, text, range and default. */
 export function describeFlags(heading: string, table: OptionTable): string {
   const lines = Object.values(table)
     .filter(({ flags }) => flags.length > 0)

@@ -1,6 +1,4 @@
-/*
- * Reads flags by the tables of options.
- */
+/* Reads flags according to the tables of options. */
 import { OptionError } from "../errors.js";
 import {
   type AdapterInput,
@@ -15,12 +13,12 @@ import {
   type ValueOfKind,
 } from "../options/index.js";
 
-/** Models, images and tensors are named on the command line: by repository or path. */
+/** Command lines give models, images and tensors by repository or path. */
 type FlagValue<K extends OptionKind> = K extends { type: "model" | "image" | "tensor" }
   ? string
   : ValueOfKind<K>;
 
-/** The values of flags, by the option's name; lists for options that take many. Absent: not given. */
+/** The values of flags by option name, as lists for options that take many. Flags that were not given are absent. */
 export type FlagValues<T extends OptionTable> = {
   readonly [K in keyof T]?: T[K] extends { many: true }
     ? readonly FlagValue<T[K]["kind"]>[]
@@ -36,7 +34,7 @@ export interface Flags<T extends OptionTable> {
  * Reads flags: `--name value`, `--name=value`, `-n value`, `-nvalue`; `--no-name` means false; `--` ends them. Of
  * repeated flags the last wins; options that take many collect them. Flags cannot be abbreviated.
  * @param env replaces defaults of options that name a variable.
- * @throws {OptionError} for an unknown flag (with the nearest), a missing value, or a value outside the range.
+ * @throws {OptionError} for an unknown flag (suggesting the nearest), a missing value, or a value outside the range.
  */
 export function parseFlags<T extends OptionTable>(
   table: T,
@@ -87,7 +85,7 @@ export function parseFlags<T extends OptionTable>(
   return { values: values as FlagValues<T>, positionals };
 }
 
-/** Adapters as the command line lists them: each source may be followed by its scale. */
+/** Reads adapters from the command line, where a scale may follow each source. */
 function readAdapters(flag: string, kind: OptionKind, texts: readonly string[]): readonly AdapterInput[] {
   const adapters: AdapterReference[] = [];
   for (const text of texts) {
@@ -99,7 +97,7 @@ function readAdapters(flag: string, kind: OptionKind, texts: readonly string[]):
   return checkOption(flag, kind, adapters) as readonly AdapterInput[];
 }
 
-/** The values of the flags in one of the tables that were read together. */
+/** The values of those flags that belong to one of several tables. */
 export const pick = <T extends OptionTable>(values: FlagValues<T>, table: T): FlagValues<T> =>
   Object.fromEntries(Object.entries(values).filter(([name]) => name in table)) as FlagValues<T>;
 
@@ -116,11 +114,11 @@ function valuesFrom(
   return values;
 }
 
-/** Whether an argument is written like a flag; a negative number and a lone dash are values. */
+/** Whether an argument looks like a flag; negative numbers and a lone dash are values. */
 const looksLikeFlag = (argument: string): boolean =>
   /^-/.test(argument) && argument !== "-" && !/^-[\d.]/.test(argument);
 
-/** `--name=value` and `-nvalue` into flag and value. */
+/** Splits `--name=value` and `-nvalue` into flag and value. */
 function split(
   argument: string,
   known: ReadonlyMap<string, unknown>,
@@ -155,7 +153,7 @@ function unknownFlag(flag: string, known: Iterable<string>): never {
   );
 }
 
-/** @throws {OptionError} for arguments to a command that takes none. */
+/** @throws {OptionError} if a command that takes no arguments gets some. */
 export function refusePositionals(positionals: readonly string[]): void {
   const [first] = positionals;
   if (first !== undefined)

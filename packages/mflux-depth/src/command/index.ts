@@ -1,4 +1,4 @@
-/** The parts of a command, for the commands of other packages too: its streams, and flags read by tables of options. */
+/** Building blocks of commands, also for other packages: streams, and flags read from tables of options. */
 
 export { withoutSecrets, withoutServiceTokens } from "../secrets.js";
 export type { Command, Io } from "./command.js";

@@ -1,6 +1,6 @@
 import { OptionError } from "../errors.js";
 
-/** The error of a service that could not listen at the address that its flags give. */
+/** The error of a service that cannot listen at the address given by its flags. */
 export const listenError = (
   error: NodeJS.ErrnoException,
   { host, port }: { readonly host: string; readonly port: number },

@@ -1,5 +1,5 @@
 /*
- * How values become the grey levels of a depth map: given maps and estimates alike, before the map is resized.
+ * Converts values to the grey levels of a depth map, for given maps and estimates alike, before the map is resized.
  *
  * 1. Stretch: the percentile `far` becomes 0 and the percentile `near` becomes 1. A given map with the default
  *    percentiles keeps its levels, whatever range they span.
@@ -24,12 +24,12 @@ import {
 const { invert, near, far, gamma } = depthOptions;
 const adjustments = { invert, near, far, gamma };
 
-/** How depth becomes the grey values of a map. */
+/** Settings for converting depth to the grey values of a map. */
 export interface MapAdjustments extends GivenOptions<typeof adjustments> {}
 
 type ResolvedAdjustments = ResolvedOptions<typeof adjustments>;
 
-/** The adjustments that a request asks for. */
+/** The adjustments in a request. */
 export const adjustmentsOf = ({
   invertDepth,
   depthNear,
@@ -44,7 +44,7 @@ export const adjustmentsOf = ({
 
 /**
  * Checks adjustments and fills in defaults.
- * @throws {OptionError} when one is out of range, or near and far are in the wrong order.
+ * @throws {OptionError} if one is out of range, or near and far are in the wrong order.
  */
 export function checkAdjustments(given: MapAdjustments): ResolvedAdjustments {
   const resolved = checkOptions(adjustments, given);
@@ -129,7 +129,7 @@ export function normalizedMap(
 }
 
 /**
- * {@link normalizedMap} that hands out one row after another and lets other work run in between: maps of large photos
+ * Like {@link normalizedMap}, but delivers one row at a time and lets other work run in between: maps of large photos
  * take hundreds of megabytes and seconds.
  * @param take receives each row and its number
  * @throws the signal's reason when it is aborted.
@@ -151,19 +151,19 @@ export async function normalizedRows(
   await resizeByRows(map, width, height, bilinear, takeClamped, signal);
 }
 
-/** The map of an estimate at its own size. */
+/** The map of an estimate, at the estimate's size. */
 function adjusted(inverse: Raster, source: string, given: MapAdjustments): FloatImage {
   const adjustments = checkAdjustments(given);
   return { ...inverse, data: shaped(stretched(inverse.data, source, adjustments), adjustments) };
 }
 
-/** Values over their range: black is 0, white is 1. */
+/** Stretches values over their range: black becomes 0, white 1. */
 function stretched(values: Float32Array, source: string, adjustments: ResolvedAdjustments): Float32Array {
   const { min, max } = rangeOf(values, source, adjustments);
   return values.map((value) => (value - min) / (max - min));
 }
 
-/** Clamps values, bends them, and swaps near and far. */
+/** Clamps values, applies gamma, and inverts if requested. */
 function shaped(values: Float32Array, { gamma, invert }: ResolvedAdjustments): Float32Array {
   const bent = values.map((value) => {
     const inside = clamped(value);
@@ -174,5 +174,5 @@ function shaped(values: Float32Array, { gamma, invert }: ResolvedAdjustments): F
   return bent.map((value) => min + (max - value));
 }
 
-/** Rounding, percentiles and resizing leave values outside [0, 1]. */
+/** Clamps to [0, 1]: rounding, percentiles and resizing overshoot. */
 const clamped = (value: number): number => Math.min(Math.max(value, 0), 1);

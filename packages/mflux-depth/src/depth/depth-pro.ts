@@ -19,7 +19,7 @@ import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./est
 import { type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
-/** Opens Depth Pro: metric depth, with the field of view where the checkpoint has that head. */
+/** Opens Depth Pro: metric depth, with the field of view if the checkpoint has that head. */
 export const openDepthPro: OpenEstimator = (folder, options) => new DepthProEstimator(folder, options);
 
 class DepthProEstimator extends PhotoEstimator {

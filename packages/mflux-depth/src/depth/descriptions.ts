@@ -1,5 +1,5 @@
 /*
- * The depth estimators that this library knows, as data. Without MLX, so that a process that only downloads models stays
+ * The known depth estimators, as data. Nothing here loads MLX, so that a process that only downloads models stays
  * small; registry.ts says how to open each.
  */
 
@@ -7,11 +7,11 @@
 export interface PublishedEstimator {
   /** "apple/DepthPro-hf" */
   readonly repository: string;
-  /** In a few words: "Apache-2.0". Its text is in the repository. */
+  /** A short name such as "Apache-2.0". The text is in the repository. */
   readonly licence: string;
-  /** Weights that a depth map needs. In memory, each takes four bytes. */
+  /** The number of weights that a depth map needs. Each takes four bytes in memory. */
   readonly parameters: number;
-  /** Seconds that an estimate took on two CPU cores, weights in memory; null if it has not been measured. */
+  /** Duration of an estimate on two CPU cores with weights in memory, in seconds; null if it has not been measured. */
   readonly cpuSeconds: number | null;
 }
 
@@ -21,9 +21,9 @@ export interface EstimatorDescription<Type extends string = string> {
   readonly modelType: Type;
   /** The model's name: "Depth Pro". */
   readonly name: string;
-  /** Published models, the most permissive licence first. */
+  /** Published models, most permissive licence first. */
   readonly models: readonly PublishedEstimator[];
-  /** Files that it needs in addition to the config and the weights. */
+  /** Required files in addition to the config and the weights. */
   readonly files: readonly { readonly name: string; readonly optional?: boolean }[];
 }
 
@@ -67,7 +67,7 @@ export const depthAnything = {
   files: [{ name: "preprocessor_config.json", optional: true }],
 } as const satisfies EstimatorDescription;
 
-/** Every depth estimator that this library knows. */
+/** All known depth estimators. */
 export const estimatorDescriptions = [
   depthPro,
   depthAnything,
@@ -82,5 +82,5 @@ export const knownEstimators = estimatorDescriptions.map(({ name }) => name).joi
 export const publishedEstimators: readonly PublishedEstimator[] =
   estimatorDescriptions.flatMap<PublishedEstimator>(({ models }) => models);
 
-/** The weights in memory, in bytes. */
+/** The size of the weights in memory, in bytes. */
 export const bytesOfEstimator = ({ parameters }: PublishedEstimator): number => 4 * parameters;

@@ -61,7 +61,10 @@ export class DepthEstimate {
     return inverseDepth(this.prediction);
   }
 
-  /** Distances in metres at the photo's size; undefined when the prediction is relative, or needs a focal length. */
+  /**
+   * Distances in metres at the photo's size; undefined if the prediction is relative or the required focal length is
+   * unknown.
+   */
   get metres(): Float32Array | undefined {
     const { data, prediction, focalLength, width } = this;
     return metresOf(data, prediction, focalLength === undefined ? undefined : focalLength / width);

@@ -1,6 +1,6 @@
 /*
- * How faithfully an image keeps the geometry of a depth map: the depth estimated from the image, against the map. Both are
- * inverse depth up to scale and shift, so the estimate is fitted to the map first.
+ * Measures how faithfully an image keeps the geometry of a depth map, by comparing the depth estimated from the image
+ * with the map. Both are inverse depth up to scale and shift, so the estimate is first fitted to the map.
  */
 import { extremesOf } from "../images/extremes.js";
 import { type Fit, place, placementOf } from "../images/fit.js";
@@ -8,19 +8,21 @@ import { bilinear, resize } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
 import type { Size } from "../images/upright-size.js";
 
-/** Numbers that compare an image's depth with a map. */
+/** Scores that compare an image's depth with a map. */
 export interface FidelityScores {
-  /** Root of the mean squared difference, on a scale where the map reaches from 0 to 255. Lower is better. */
+  /** Root mean squared difference, on a scale where the map spans 0 to 255. Lower is better. */
   readonly rmse: number;
-  /** Pearson's correlation, −1 to 1: 1 is the same shape, 0 an unrelated one, below 0 far and near are exchanged. */
+  /**
+   * Pearson's correlation, −1 to 1: 1 for the same shape, 0 for unrelated depth, negative if near and far are swapped.
+   */
   readonly correlation: number;
-  /** The mean relative error of distances, counted up to ten times the nearest one. Lower is better. */
+  /** The mean relative error of distances, with distances limited to ten times the nearest. Lower is better. */
   readonly absRel: number;
-  /** How well edges of depth coincide, 0 to 1: the harmonic mean of precision and recall. Higher is better. */
+  /** How well depth edges coincide, 0 to 1: the harmonic mean of precision and recall. Higher is better. */
   readonly edgeF1: number;
 }
 
-/** How a map got the proportions of an image. */
+/** How a map was fitted to the proportions of an image. */
 export interface Framing {
   readonly fit?: Fit;
   /** The size of what the map shows, if it differs from the map's own: an estimator sees a photo as a square. */
@@ -35,7 +37,7 @@ export interface FidelityComparison extends FidelityScores {
   readonly fitted: Raster;
 }
 
-/** Maps are compared at this length of the longer side, so that scores of images of any size have the same meaning. */
+/** The longer side at which maps are compared, so that scores do not depend on the size of images. */
 const comparedSide = 256;
 
 /**
@@ -79,8 +81,8 @@ function stretched(map: Raster): FloatImage {
 }
 
 /**
- * The scale and shift of `values` that come closest to `target` (least squares). The scale is not negative: near and far
- * must not change places.
+ * The scale and shift of `values` that come closest to `target` (least squares). The scale is never negative, because
+ * near and far must not be swapped.
  */
 function leastSquares(
   values: Float32Array,
@@ -111,7 +113,7 @@ function rootMeanSquare(expected: Float32Array, found: Float32Array): number {
   return Math.sqrt(sum / expected.length);
 }
 
-/** Inverse depth below this counts as this: a map does not say how far away its black is. */
+/** Smaller inverse depths are raised to this: a map does not say how far away its black is. */
 const farthest = 0.1;
 
 /** The mean of |d − d'| / d over distances d = 1 / inverse depth. */
@@ -126,10 +128,10 @@ function relativeError(expected: Float32Array, found: Float32Array): number {
 
 // ---------------------------------------------------------------- edges
 
-/** From one pixel to the next, as a share of the map's range: where depth changes faster, there is an edge. */
+/** The change per pixel, as a share of the map's range, above which there is an edge. */
 const edgeSlope = 0.03;
 
-/** Edges that are at most this many pixels apart, in both directions, coincide. */
+/** Edges coincide if they are at most this many pixels apart in both directions. */
 const edgeTolerance = 3;
 
 function edgeAgreement(expected: Raster, found: Raster): number {
@@ -142,7 +144,10 @@ function edgeAgreement(expected: Raster, found: Raster): number {
   return precision + recall > 0 ? (2 * precision * recall) / (precision + recall) : 0;
 }
 
-/** 1 where Sobel's gradient is steeper than {@link edgeSlope}. Beyond its border, the map goes on as it ends. */
+/**
+ * 1 where Sobel's gradient is steeper than {@link edgeSlope}. Beyond its border, the map is extended by its edge
+ * values.
+ */
 function edgesOf({ data, width, height }: Raster): Uint8Array {
   const at = (x: number, y: number): number =>
     data[Math.min(Math.max(y, 0), height - 1) * width + Math.min(Math.max(x, 0), width - 1)]!;
@@ -172,7 +177,7 @@ function widened(marks: Uint8Array, { width, height }: Raster): Uint8Array {
   return along(wide, height, width, (i) => Math.floor(i / width));
 }
 
-/** How many pixels are marked, in both if there are two. */
+/** The number of marked pixels; with two masks, of pixels marked in both. */
 function countOf(marks: Uint8Array, others: Uint8Array = marks): number {
   let count = 0;
   for (let i = 0; i < marks.length; i++) count += marks[i]! & others[i]!;

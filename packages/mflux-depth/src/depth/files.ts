@@ -10,16 +10,16 @@ import {
 } from "../options/index.js";
 import { checkAdjustments } from "./adjustments.js";
 
-/** Options of the file, except the format, which may also come from the file's name. */
+/** Options of the file, except the format, which the file's name may also determine. */
 const { format, ...fileOptions } = depthOptions;
 
 export type DepthFormat = ValueOfKind<typeof format.kind>;
 
-/** The content of a file with depth. */
+/** What a depth file contains, and how. */
 export interface DepthFileOptions extends GivenOptions<typeof fileOptions> {}
 
 /**
- * Tells the format from a file name's extension.
+ * Derives the format from a file name's extension.
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg, .webp and .npy.
  */
 export function depthFormatOf(path: string): DepthFormat {
@@ -53,7 +53,7 @@ export function checkFileOptions({
   return options;
 }
 
-/** @throws {OptionError} for an option that an array of the model's own numbers cannot have. */
+/** @throws {OptionError} for an option that does not apply to arrays of the model's own numbers. */
 function requireNoImageOptions(options: ResolvedOptions<typeof fileOptions>): void {
   for (const name of ["colour", "near", "far", "gamma", "invert"] as const)
     if (options[name] !== fileOptions[name].default)

@@ -27,12 +27,12 @@ export function exifFocalLength({
     const lens = positive(tags.FocalLength);
     const density = positive(tags.FocalPlaneXResolution);
     const unit = unitInMillimetres[positive(tags.FocalPlaneResolutionUnit) ?? 2];
-    // The density refers to the photo as taken; it may have been resized or rotated since.
+    // The density refers to the original photo, which may have been resized or rotated since.
     const taken = Math.max(positive(tags.PixelXDimension) ?? 0, positive(tags.PixelYDimension) ?? 0);
     if (lens === undefined || density === undefined || unit === undefined || taken === 0) return undefined;
     return (((lens * density) / unit) * Math.max(width, height)) / taken;
   } catch {
-    // A damaged block counts as none.
+    // A damaged block counts as missing.
     return undefined;
   }
 }

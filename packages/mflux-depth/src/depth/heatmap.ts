@@ -2,9 +2,9 @@ import { bilinear, resize } from "../images/resample.js";
 import type { FloatImage, Raster } from "../images/types.js";
 import type { FidelityComparison } from "./fidelity.js";
 
-/** Where depth departs by this share of the map's range or more, the colour covers the image most. */
+/** The colour is densest where depth differs by this share of the map's range or more. */
 const strongest = 0.25;
-/** Even there, some of the image shines through. */
+/** The maximum opacity, so that some of the image stays visible. */
 const densest = 0.85;
 
 /** Orange-red where the image is nearer than the map, blue where it is farther. */
@@ -14,7 +14,7 @@ const [nearer, farther] = [
 ] as const;
 
 /**
- * Shows where an image departs from a map: the image in grey, coloured by the difference of depth.
+ * Shows where an image deviates from a map: the image in grey, coloured by the difference in depth.
  * @param image RGB
  * @returns RGB, 8 bits, of the image's size
  */
@@ -34,6 +34,6 @@ export function toHeatmap({ expected, fitted }: FidelityComparison, image: Float
   return out;
 }
 
-/** Of sRGB values, as ITU-R BT.601 weighs them. */
+/** Luma of sRGB values, weighted as in ITU-R BT.601. */
 const luminance = (rgb: Float32Array, at: number): number =>
   0.299 * rgb[at]! + 0.587 * rgb[at + 1]! + 0.114 * rgb[at + 2]!;

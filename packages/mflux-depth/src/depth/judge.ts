@@ -5,7 +5,7 @@ import type { GenerateRequest } from "../options/index.js";
 import { depthAnything } from "./descriptions.js";
 
 /**
- * The estimator that judges the images of a request, see {@link judgeFor}.
+ * Chooses the estimator that judges the images of a request, see {@link judgeFor}.
  * @param options of the model that makes them
  */
 export const judgeOfRequest = (
@@ -14,13 +14,13 @@ export const judgeOfRequest = (
 ): string => judgeFor({ model, depth_model: depthImage ? null : depthModel });
 
 /**
- * An estimator that an image's map did not come from: an estimator would forgive its own mistakes. Only tiny-world's
- * judges itself, because no other knows its rendered scenes without a download.
+ * Chooses an estimator other than the source of the image's map, because an estimator would repeat its own mistakes.
+ * The exception is tiny-world, which judges itself: any other estimator for its rendered scenes needs a download.
  * @param parameters of the image, if it has any
  */
 export function judgeFor({ model, depth_model: source }: Readonly<Record<string, unknown>> = {}): string {
   if (model === bundledModel) return bundledModel;
-  // A folder, of which parameters have the last part, usually has the name of the repository that it holds.
+  // Parameters contain only the last part of a folder's path, which is usually the name of its repository.
   const cameFromDepthAnything =
     typeof source === "string" &&
     depthAnything.models.some(({ repository }) => basename(repository) === basename(source));

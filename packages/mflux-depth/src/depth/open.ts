@@ -18,7 +18,7 @@ import { estimatorIn, estimatorKind } from "./repository.js";
 export interface OpenOptions extends EstimatorPrecisionOptions, Pick<EstimatorLoadOptions, "onLoad"> {
   /** A repository or a folder with a depth estimator, or with a model that brings one. */
   readonly depthModel?: string | null | undefined;
-  /** The folder of the image model in use. If that brings an estimator, it is the default. */
+  /** The folder of the image model in use. If it includes an estimator, that is the default. */
   readonly modelFolder?: string | undefined;
   /** Where to compute; defaults to the process's device. */
   readonly device?: DeviceName | undefined;

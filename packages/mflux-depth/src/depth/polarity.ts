@@ -2,7 +2,7 @@ import type { Warning } from "../errors.js";
 import { bilinear, resize } from "../images/resample.js";
 import type { Raster } from "../images/types.js";
 
-/** Maps are shrunk to this width and height before the check. */
+/** The width and height to which maps are reduced before the check. */
 const glance = 32;
 
 const atAGlance = (map: Raster): Float32Array => resize(map, glance, glance, bilinear).data;
@@ -58,15 +58,17 @@ const mean = (values: ArrayLike<number>): number => {
 };
 
 /**
- * Whether a given depth map looks by itself as if white meant far. The studio's page bundles it, so that both judge alike.
+ * Whether a given depth map, judged by itself, looks as if white meant far. The studio's page bundles this function, so
+ * that both agree.
  * @param map one channel, any range
  */
 export const looksInverted = (map: Raster): boolean => farLooksWhite(atAGlance(map));
 
 /**
- * Tells whether a map looks inverted by itself. Most images show near things in the middle and at the bottom. So a row is
- * suspicious if its ends are brighter than its middle, a column if its top is (the ground at the bottom is near), and the
- * map if most of these lines are suspicious and its upper half is brighter than the lower.
+ * Whether a map looks inverted without a photo to compare. Most images show near things in the middle and at the
+ * bottom. So a row is suspicious if its ends are brighter than its middle, and a column if its top is brighter (the
+ * ground at the bottom is near). The map looks inverted if most lines are suspicious and the upper half is brighter
+ * than the lower.
  */
 function farLooksWhite(values: Float32Array): boolean {
   const lines = Array.from({ length: glance }, (_, i) => i);

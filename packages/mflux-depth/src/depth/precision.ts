@@ -3,9 +3,9 @@ import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
 import type { EstimatorLoadOptions } from "./estimator.js";
 
-/** How a caller wants a depth estimator's weights held and multiplied; what is left out depends on the machine. */
+/** How to hold and multiply a depth estimator's weights; omitted options depend on the machine. */
 export interface EstimatorPrecisionOptions {
-  /** Bits per weight; by default 8 where this machine multiplies 8-bit integers, "none" elsewhere. */
+  /** Bits per weight; by default 8 on machines that multiply 8-bit integers, otherwise "none". */
   readonly depthQuantize?: 8 | "none" | null | undefined;
   /** Whether inputs are rounded to 8 bits, too; by default where weights have 8 bits and this machine can. */
   readonly depthInt8?: boolean | null | undefined;

@@ -15,7 +15,7 @@ export interface PredictionMeaning {
 /** An estimator's raw output: one channel, at the estimator's own size. */
 export interface DepthPrediction extends Raster, PredictionMeaning {}
 
-/** Distances are limited to this range, in metres: zero and infinity are not depths. */
+/** The range of distances in metres: zero and infinity are not valid depths. */
 const [nearest, farthest] = [1e-4, 1e4];
 
 const within = (value: number, low: number, high: number): number => Math.min(Math.max(value, low), high);

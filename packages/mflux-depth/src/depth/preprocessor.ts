@@ -20,8 +20,8 @@ interface Size {
 const filters = { bilinear: 2, bicubic: 3 } as const;
 
 /**
- * Reads a model's `preprocessor_config.json`; a file that is missing counts as empty. Each method takes the value to
- * assume where there is none, and throws a {@link ModelError} that names the key when the value is invalid.
+ * Reads a model's `preprocessor_config.json`; a missing file counts as empty. Each method takes a default, and throws a
+ * {@link ModelError} that names the key if the value is invalid.
  */
 export class PreprocessorReader {
   readonly #path: string;
@@ -56,7 +56,7 @@ export class PreprocessorReader {
     return typeof value === "boolean" ? value : this.wrong(key, "true or false");
   }
 
-  /** Requires the filter that the model's photos are resized with; a missing value means it. */
+  /** Requires the filter that the model's photos are resized with; if the value is missing, it is assumed. */
   resampling(filter: keyof typeof filters): void {
     if ((this.#values.resample ?? filters[filter]) !== filters[filter])
       this.wrong("resample", `${filters[filter]} (${filter})`);

@@ -8,14 +8,14 @@ import { defaultDepthModel } from "../options/defaults.js";
 import { FileSelection } from "../weights/file-selection.js";
 import { type EstimatorDescription, estimatorDescriptions, knownEstimators } from "./descriptions.js";
 
-/** Finds the depth estimator that a model's repository brings along, in a folder named after its type; null if none. */
+/** Finds the depth estimator included in a model's repository, in a folder named after its type; null if none. */
 export function estimatorIn(folder: string): string | null {
   const candidates = estimatorDescriptions.map(({ modelType }) => join(folder, modelType));
   return candidates.find((candidate) => existsSync(join(candidate, configFile))) ?? null;
 }
 
 /**
- * The name of the estimator in a downloaded repository, at its root or brought along by a model: "Depth Pro".
+ * The name of the estimator in a downloaded repository, at its root or included in a model: "Depth Pro".
  * @throws {ModelError} when its config is damaged.
  */
 export function estimatorNameIn(folder: string): string {
@@ -23,11 +23,11 @@ export function estimatorNameIn(folder: string): string {
   return estimatorDescriptions.find(({ modelType }) => modelType === type)?.name ?? String(type);
 }
 
-/** The estimator that a model's repository brings along, by the repository's files. */
+/** The estimator included in a model's repository, determined by the repository's files. */
 const broughtBy = (selection: FileSelection): EstimatorDescription | undefined =>
   estimatorDescriptions.find(({ modelType }) => selection.inside(modelType).includes(configFile));
 
-/** Takes the files of the depth estimator that a model's repository brings along, if there is one. */
+/** Selects the files of the depth estimator included in a model's repository, if there is one. */
 export function takeBroughtEstimator(selection: FileSelection): void {
   const estimator = broughtBy(selection);
   if (estimator) takeEstimator(selection, estimator.modelType, estimator.files);
@@ -44,7 +44,7 @@ const filesOfAny: EstimatorDescription["files"] = estimatorDescriptions.flatMap(
   files.map(({ name }) => ({ name, optional: true })),
 );
 
-/** A repository wanted for its depth estimator: at its root, or in the folder of a model that brings one. */
+/** A repository wanted for its depth estimator, at its root or included in a model. */
 export const estimatorKind: RepositoryKind = {
   name: knownEstimators,
   needed(names, variant) {
@@ -58,7 +58,7 @@ export const estimatorKind: RepositoryKind = {
   check(repository, folder, small) {
     const config = small.find((file) => /(^|\/)config\.json$/.test(file));
     const isPipeline = small.includes(modelIndexFile);
-    // A missing config is reported as such.
+    // Loading reports a missing config.
     if (config === undefined && !isPipeline) return;
     const type = config && readConfig(folder, config).model_type;
     if (estimatorDescriptions.some(({ modelType }) => modelType === type)) return;

@@ -31,13 +31,13 @@ export interface ScoreOptions extends GivenOptions<typeof scoreOptions> {
   readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
 }
 
-/** How faithfully an image keeps the geometry of a depth map or a photo. */
+/** Scores of how faithfully an image keeps the geometry of a depth map or a photo. */
 export class Fidelity implements FidelityScores {
   readonly rmse: number;
   readonly correlation: number;
   readonly absRel: number;
   readonly edgeF1: number;
-  /** The repository or folder of the estimator that judged. */
+  /** The repository or folder of the judging estimator. */
   readonly depthModel: string;
   readonly #comparison: FidelityComparison;
   readonly #image: DecodedImage;
@@ -71,9 +71,9 @@ export class Fidelity implements FidelityScores {
 }
 
 /**
- * Scores how faithfully an image keeps the geometry it was made from: estimates the image's depth and compares it with a
- * map, or with the depth that the same estimator sees in a photo. If the image's parameters name that very file, the map
- * is adjusted and framed as it was for the image.
+ * Scores how faithfully an image keeps the geometry that it was made from: estimates the image's depth and compares it
+ * with a map, or with the depth that the same estimator sees in a photo. If the image's parameters name that very file,
+ * the map is adjusted and framed as it was for the image.
  * @throws {OptionError} for an invalid option, and unless exactly one of `depth` and `photo` is given.
  * @throws {ImageError} when an image cannot be read.
  * @throws {ModelError} when the depth estimator is not found, cannot be downloaded or does not load.
@@ -119,7 +119,7 @@ export async function score(image: ImageInput, given: ScoreOptions): Promise<Fid
   return new Fidelity(compareDepth(expected, estimate, decoded.original, framing), decoded, judge);
 }
 
-/** The map that a photo's depth becomes, at the estimator's size. */
+/** The map made from a photo's depth, at the estimator's size. */
 async function mapOf(
   photo: DecodedImage,
   estimator: DepthEstimator,

@@ -1,5 +1,5 @@
 /*
- * The state of this machine: the facts behind `doctor`. Nothing here throws for a broken machine; each problem is reported
+ * The state of this machine, as shown by `doctor`. Nothing here throws on a broken machine; each problem is reported
  * with its remedy.
  */
 import { existsSync } from "node:fs";
@@ -45,7 +45,7 @@ export interface MlxReport {
   readonly blas: {
     readonly name: string;
     readonly threads: number;
-    /** How many of the multiplications made for this report reached our BLAS. */
+    /** How many of this report's multiplications reached our BLAS. */
     readonly proof: { readonly multiplications: number; readonly calls: number };
     /** Billions of float32 operations per second. */
     readonly gflops: number;
@@ -57,9 +57,9 @@ export interface MlxReport {
     readonly int8: boolean;
     /** Whether depth estimators do, with 8 bits per weight. */
     readonly depthInt8: boolean;
-    /** Vendor, family and model of the processor, which choose the type of attention: "GenuineIntel-6-8F". */
+    /** Vendor, family and model of the processor, which determine the type of attention: "GenuineIntel-6-8F". */
     readonly processor: string;
-    /** Whether the transformer's attention then uses bfloat16: where that was measured to be faster than float32. */
+    /** Whether attention then uses bfloat16, on processors where it was measured to be faster than float32. */
     readonly bfloat16Attention: boolean;
     readonly bfloat16AttentionSpeed: Bfloat16Speed;
   } | null;
@@ -68,7 +68,7 @@ export interface MlxReport {
 export interface ModelsReport {
   /** The folder of the Hugging Face cache. */
   readonly cache: string;
-  /** The environment variables that choose the cache or affect downloads. */
+  /** The environment variables that locate the cache or affect downloads. */
   readonly environment: Readonly<Record<string, string | null>>;
   readonly found: readonly { readonly name: string; readonly folder: string | null }[];
   readonly estimators: readonly EstimatorReport[];
@@ -78,13 +78,13 @@ export interface ModelsReport {
 export interface EstimatorReport {
   readonly repository: string;
   readonly licence: string;
-  /** Of its weights in memory. */
+  /** The size of its weights in memory. */
   readonly bytes: number;
-  /** The time of an estimate on two CPU cores; null if it has not been measured. */
+  /** The duration of an estimate on two CPU cores, in seconds; null if it has not been measured. */
   readonly cpuSeconds: number | null;
   /** Null if it is not on this machine. */
   readonly folder: string | null;
-  /** Whether it is the one that photos get unless another is named. */
+  /** Whether photos use it unless another is named. */
   readonly isDefault: boolean;
 }
 
@@ -98,13 +98,7 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     return null;
   };
   const mlx = await inspectMlx(problems).catch((error: unknown) =>
-    failed(
-      "MLX does not work",
-      error,
-      /MFLUX_DEPTH_THREADS is /.test(message(error))
-        ? { kind: "correct-variable", variable: "MFLUX_DEPTH_THREADS" }
-        : { kind: "reinstall", part: "mlx" },
-    ),
+    failed("MLX does not work", error, remedyOfMlx(error)),
   );
   const codec = await inspectCodec().catch((error: unknown) =>
     failed("sharp, which reads and writes images, does not load", error, {
@@ -113,7 +107,7 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     }),
   );
   const models = await inspectModels(env, problems).catch((error: unknown) =>
-    // Without MLX this fails too, and that problem has been reported.
+    // This also fails without MLX, which has already been reported.
     mlx ? failed("models cannot be looked up", error, { kind: "reinstall", part: "everything" }) : null,
   );
   return {
@@ -127,6 +121,12 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
     models,
     problems,
   };
+}
+
+/** If MLX's addon rejects a variable, the variable must be corrected; rebuilding the addon would not help. */
+function remedyOfMlx(error: unknown): Problem["remedy"] {
+  const variable = /\bMFLUX_DEPTH_(?:THREADS|ISA)\b/.exec(message(error))?.[0];
+  return variable === undefined ? { kind: "reinstall", part: "mlx" } : { kind: "correct-variable", variable };
 }
 
 async function inspectMlx(problems: Problem[]): Promise<MlxReport> {
@@ -188,7 +188,7 @@ function measureMultiplication(
 
 async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
   const { default: sharp } = await import("sharp");
-  // That it loads does not mean that it works: encode something.
+  // Loading is not enough: encode something to show that it works.
   await sharp({ create: { width: 1, height: 1, channels: 3, background: "white" } })
     .png()
     .toBuffer();

@@ -10,7 +10,7 @@ export class CheckpointTimer {
     this.#policy = policy;
   }
 
-  /** Counts a step, and tells whether a checkpoint is due after it. */
+  /** Counts a step. @returns whether a checkpoint is due after it. */
   step(): boolean {
     const { everySteps, minSeconds } = this.#policy;
     this.#steps++;

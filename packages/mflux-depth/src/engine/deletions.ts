@@ -1,10 +1,10 @@
 /*
- * The repositories that this process is deleting from the Hugging Face cache. A job or a download that looks for one of
- * them meanwhile would find files that are about to disappear, so it waits.
+ * The repositories that this process is deleting from the Hugging Face cache. A job or download that needs one of them
+ * waits, because it would find files that are about to disappear.
  */
 import { untilAborted } from "../abort.js";
 
-/** The ends of the deletions in progress, by repository. */
+/** Promises of the deletions in progress, by repository. */
 const ongoing = new Map<string, Promise<unknown>>();
 
 /** Carries out the deletion of a repository while others wait for it. */

@@ -25,7 +25,7 @@ export class DepthWork {
     const { depthModel, depthQuantize, depthInt8, offline } = options;
     const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
     const key = JSON.stringify([depthModel, depthQuantize, depthInt8, modelFolder]);
-    // The folder may have been deleted since, and the model downloaded at another revision.
+    // The folder may have been deleted since, and another revision downloaded.
     if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
       const estimator = await obtainEstimator({
         depthModel,

@@ -10,7 +10,7 @@ type ProgressListener = (progress: DownloadProgress) => void;
 interface OngoingDownload {
   /** Resolves once the download has ended, successfully or not. */
   readonly ended: Promise<void>;
-  /** The jobs that wait for it. */
+  /** The waiting jobs' listeners. */
   readonly listeners: Set<ProgressListener>;
   lastProgress: DownloadProgress | null;
 }
@@ -18,27 +18,24 @@ interface OngoingDownload {
 interface JobDownloadOptions {
   readonly signal: AbortSignal;
   readonly onProgress: ProgressListener;
-  /** For the Hub, in place of this machine's. */
+  /** A token for the Hub, instead of this machine's. */
   readonly token?: string | undefined;
-  /** Downloads only what the job needs for this; everything by default. */
+  /** Downloads only the models that the job needs for this purpose; all by default. */
   readonly purpose?: NeededModel["purpose"] | undefined;
 }
 
-/** What decides the models of a job. */
+/** The parts of a job that determine its models. */
 type ModelUser = Parameters<typeof modelsOf>[0];
 
 /** Jobs that need the same files of a repository have the same key. */
 const keyOf = ({ source, purpose, file }: NeededModel): string => JSON.stringify([source, purpose, file]);
 
-/**
- * Downloads the models of jobs while other jobs run. Each is downloaded once at a time: other jobs that need it wait for
- * that download.
- */
+/** Downloads the models of jobs while other jobs run. Jobs that need the same model share one download. */
 export class Downloads {
   readonly #env: NodeJS.ProcessEnv | undefined;
   readonly #ongoing = new Map<string, OngoingDownload>();
 
-  /** @param env Hugging Face's variables; this process's by default. */
+  /** @param env Hugging Face's environment variables; this process's by default. */
   constructor(env: NodeJS.ProcessEnv | undefined) {
     this.#env = env;
   }

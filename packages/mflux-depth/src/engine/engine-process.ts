@@ -23,16 +23,16 @@ export interface ProcessJob {
 
 type Answer = Exclude<FromEngine, { type: "event" }>;
 
-/** How a failed estimate ends: null if the process ended first. */
+/** An estimate's answer; null if the process ended first. */
 type DepthAnswer = FromDepth | null;
 
 /** How long a process may take to end after its channel has closed. */
 const stopMs = 5000;
 
-/** A process that runs `host.ts`, from its start to its end. It works on one job at a time. */
+/** A process that runs `host.ts`, from start to end. It works on one job at a time. */
 export class EngineProcess {
   readonly #child: ChildProcess;
-  /** Resolves once the process has ended, for whatever reason. */
+  /** Resolves once the process has ended for any reason. */
   readonly exited: Promise<void>;
   /** Why the process ended; null while it runs. */
   #end: string | null = null;
@@ -58,7 +58,7 @@ export class EngineProcess {
       };
       this.#child.once("exit", (code, signal) => ended(describeExit(code, signal)));
       this.#child.once("error", (error) => {
-        // An undelivered message is followed by an exit event; a failed start is not.
+        // An exit event follows an undelivered message, but not a failed start.
         if (this.#child.pid === undefined)
           ended(`The engine process could not be started (${error.message}).`);
       });

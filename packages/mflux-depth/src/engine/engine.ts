@@ -34,7 +34,10 @@ import { deleteModel } from "./store.js";
 export interface EngineOptions {
   /** Releases the model after this long without a job. 10 minutes by default. */
   readonly idleSeconds?: number;
-  /** Called regularly while no job runs; true releases the model. Asks the operating system by default. */
+  /**
+   * Called regularly while no job runs; if it returns true, the model is released. Asks the operating system by
+   * default.
+   */
   readonly shortOfMemory?: () => Promise<boolean>;
   /** How often `shortOfMemory` is called. Every 15 seconds by default. */
   readonly pressureSeconds?: number;
@@ -43,7 +46,7 @@ export interface EngineOptions {
   /** Environment of the process, read by MLX and to find the model cache. This process's by default. */
   readonly env?: NodeJS.ProcessEnv;
   /**
-   * Takes images only as the bytes of files (default false): a request from elsewhere cannot name a file of this
+   * Accepts images only as the bytes of files (default false), so that remote requests cannot name files of this
    * machine.
    */
   readonly imagesAsBytes?: boolean;
@@ -53,8 +56,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: EngineEvent) => void) | undefined;
   /**
-   * A token for the Hub, in place of this machine's. It is used for this job's downloads only, and is not part of the
-   * job, so that nothing keeps it.
+   * A token for the Hub, instead of this machine's. It is used only for this job's downloads, and is not part of the
+   * job, so that it is never stored.
    */
   readonly token?: string | undefined;
 }
@@ -75,16 +78,16 @@ export class Engine {
   readonly #downloads: Downloads;
   /** The models of all jobs that have not ended. */
   readonly #uses = new ModelUses();
-  /** The models of the job that ran last, some of which its process holds. */
+  /** The models of the last job, some of which its process holds. */
   #lastModels: readonly string[] = [];
   /** Number of jobs that wait for a download. */
   #downloading = 0;
   #running: QueuedJob | null = null;
   #process: EngineProcess | null = null;
-  /** Resolves once all processes that were told to stop have ended: two models may not fit into memory. */
+  /** Resolves once all processes that were told to stop have ended, because two models may not fit into memory. */
   #stopped: Promise<unknown> = Promise.resolve();
   readonly #side: SideProcess;
-  /** The ends of the estimates in progress. */
+  /** Promises of the estimates in progress. */
   readonly #estimates = new Set<Promise<void>>();
   readonly #idle: IdleWatch;
   readonly #closing = new AbortController();
@@ -170,7 +173,7 @@ export class Engine {
     const models = modelNamesOf(needs, this.#env);
     using _use = this.#uses.add(models);
     await untilDeleted(models, signal);
-    // Before the estimate counts as in progress: generations wait for it.
+    // Taken before the estimate counts as in progress, because generations wait for estimates.
     const ended = this.#untilClosed(signal);
     await this.#downloads.obtain(needs, { signal: ended, onProgress: () => {}, purpose: "depth" });
     const estimate = this.#estimate(job, ended);
@@ -193,7 +196,7 @@ export class Engine {
     const result = await ask(false);
     if (result) return result;
     if (this.#running && this.#process) return this.#process.estimateDepth(job, signal);
-    // Nothing runs: the model that waits for the next job gives way.
+    // Nothing is running, so the model held for the next job is released.
     await this.evict();
     return (await ask(true))!;
   }
@@ -259,7 +262,7 @@ export class Engine {
 
   /**
    * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses. A held
-   * model is released first. Jobs that want the repository meanwhile wait for the end, and then download it.
+   * model is released first. Jobs that need the repository meanwhile wait, and then download it.
    * @returns false if the cache has no such repository or revision.
    * @throws {EngineError} if a job that runs or waits needs it.
    * @throws {ModelError} if it cannot be deleted.
@@ -301,10 +304,10 @@ export class Engine {
     void this.#runNext();
   }
 
-  /** Runs a job in the process that is there, or in a new one if it has ended or never existed. */
+  /** Runs a job in the current process, or in a new one if there is none. */
   async #run(job: QueuedJob): Promise<EngineResult> {
     const options = { cancelSeconds: this.#cancelSeconds };
-    // A generation plans with the memory that is free at its start.
+    // A generation plans with the memory that is free when it starts.
     await untilAborted(Promise.all([this.#stopped, ...this.#estimates]), job.signal);
     this.#lastModels = modelNamesOf(job.job, this.#env);
     const kept = this.#process;
@@ -327,7 +330,7 @@ export class Engine {
     return started;
   }
 
-  /** Without jobs, the process lives only until the idle policy releases its model, or this process ends. */
+  /** Without jobs, the process lives until the idle policy releases its model or this process ends. */
   #rest(): void {
     if (!this.#process) return;
     this.#process.unref();
@@ -361,8 +364,8 @@ function requireBytes(name: string, image: unknown): void {
 }
 
 /**
- * A job as the planner needs it: of images, only the presence counts. The size "auto" would need their proportions; the
- * given width and height have as many pixels.
+ * Prepares a job for the planner, which only needs to know which images are present. The size "auto" would need their
+ * proportions, so it is replaced by the given width and height, which have as many pixels.
  */
 function planned({ load, request, previews, includeFidelity }: EngineJob): PlannedJob {
   const { latents: _latents, size: _size, image, maskImage, depthImage, ...rest } = request;

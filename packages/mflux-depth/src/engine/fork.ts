@@ -19,10 +19,10 @@ export const forkHost = (
     ...(env && { env }),
   });
 
-/** Sends a message to one of the engine's processes. A process that has ended or never started gets none. */
+/** Sends a message to one of the engine's processes; does nothing if it has ended or never started. */
 export function sendTo(child: ChildProcess, message: ToEngine | ToSide | ToStore): void {
-  // A process that could not be started may have no channel; its error event follows.
+  // A process that failed to start may have no channel; its error event follows.
   if (child.pid === undefined) return;
-  // Ignore failed deliveries: the exit event reports a process that has ended.
+  // Ignore failed deliveries: the exit event reports that the process has ended.
   child.send(message, () => {});
 }

@@ -43,7 +43,7 @@ async function run(id: number, job: EngineJob): Promise<void> {
   const tell = (event: EngineEvent): void => tellOwner({ type: "event", id, event });
   onLoad = (progress) => tell({ type: "load", ...progress });
   try {
-    // One that began without a job.
+    // An interlude may have begun without a job.
     await untilAborted(interludes.run(), controller.signal);
     const result = await generate(job, tell, controller.signal);
     tellOwner({ type: "result", id, result, held: describeHeld() });
@@ -62,7 +62,7 @@ async function generate(job: EngineJob, tell: Tell, signal: AbortSignal): Promis
   const flux = await modelFor(load, signal);
   const { fingerprint } = flux;
   tell({ type: "started", fingerprint });
-  // Before the image is made: it may be missing.
+  // Before generating, because it may be missing.
   using judge = job.includeFidelity ? await judgeFor(flux, request, signal) : null;
   const resume = job.resume?.fingerprint === fingerprint ? job.resume : null;
   if (resume) tell({ type: "resumed", step: resume.step });
@@ -123,8 +123,8 @@ function stepTeller({ checkpoints }: EngineJob, tell: Tell): (event: StepEvent) 
 }
 
 /**
- * Returns the held model if the options still mean it; otherwise replaces it. Looking a model up is cheap, because
- * weights are read later, and notices a new revision of the repository.
+ * Returns the held model if the options still refer to it; otherwise replaces it. Looking up a model is cheap, because
+ * weights are read later, and detects a new revision of the repository.
  */
 async function modelFor(load: EngineJob["load"], signal: AbortSignal): Promise<FluxDepth> {
   const { FluxDepth } = await import("../pipeline/flux-depth.js");

@@ -1,16 +1,16 @@
 export interface IdlePolicy {
   /** Release the model after this long without a job. */
   readonly idleSeconds: number;
-  /** Tells whether the system is short of memory; if it is, the model is released at once. */
+  /** Whether the system is short of memory; if so, the model is released at once. */
   readonly shortOfMemory: () => Promise<boolean>;
-  /** How often to ask that. */
+  /** How often to call `shortOfMemory`. */
   readonly pressureSeconds: number;
 }
 
 /** Node fires longer timers immediately. */
 const longestTimerMs = 2 ** 31 - 1;
 
-/** Asks whether memory is short; an error means no, because it would end this process otherwise. */
+/** Asks whether memory is short. An error counts as no, because it would otherwise end this process. */
 async function asked(shortOfMemory: IdlePolicy["shortOfMemory"]): Promise<boolean> {
   try {
     return await shortOfMemory();

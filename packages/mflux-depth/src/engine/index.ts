@@ -1,4 +1,4 @@
-/** The pipeline and the model cache in separate processes, for programs that must stay responsive. */
+/** Runs the pipeline and the model cache in separate processes, for programs that must stay responsive. */
 
 export { bytesOfEstimator, type PublishedEstimator, publishedEstimators } from "../depth/descriptions.js";
 export { EngineError } from "../errors.js";

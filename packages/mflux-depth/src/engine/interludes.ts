@@ -9,7 +9,7 @@ interface Interlude {
   readonly controller: AbortController;
 }
 
-/** Estimates of depth that wait for the current job to pause: between two of its steps, its model stays in memory. */
+/** Depth estimates that wait for a pause between two steps of the current job, whose model stays in memory. */
 export class Interludes {
   readonly #waiting: Interlude[] = [];
   #current: { readonly interlude: Interlude; readonly ended: Promise<void> } | null = null;
@@ -27,7 +27,7 @@ export class Interludes {
       if (other === id) controller.abort();
   }
 
-  /** Carries out what waits, one after another, and sends the answers. Resolves when nothing is left. */
+  /** Carries out waiting estimates one after another, and sends the answers. Resolves when none is left. */
   async run(): Promise<void> {
     for (;;) {
       if (this.#current) await this.#current.ended;

@@ -1,13 +1,13 @@
 import type { ProcessJob } from "./engine-process.js";
 import type { EngineResult } from "./protocol.js";
 
-/** A job that has left the queue. The taker settles its promise. */
+/** A job that has left the queue. Its taker settles the promise. */
 export interface QueuedJob extends ProcessJob {
   readonly resolve: (result: EngineResult) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Jobs in the order of their arrival. A cancelled job leaves at once. */
+/** Jobs in order of arrival. A cancelled job leaves the queue at once. */
 export class JobQueue {
   readonly #entries: { readonly job: QueuedJob; readonly leave: () => void }[] = [];
 
@@ -34,7 +34,7 @@ export class JobQueue {
     });
   }
 
-  /** Takes the first job out of the queue. */
+  /** Removes and returns the first job. */
   take(): QueuedJob | undefined {
     const entry = this.#entries.shift();
     entry?.job.signal?.removeEventListener("abort", entry.leave);

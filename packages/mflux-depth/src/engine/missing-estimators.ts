@@ -3,7 +3,7 @@ import { modelsOf } from "./models.js";
 import { kindOf } from "./needed-model.js";
 import type { EngineJob } from "./protocol.js";
 
-/** The depth estimators that a job needs and this machine lacks: repositories, null for those that are here. */
+/** The missing depth estimators of a job: repositories, or null for those that are on this machine. */
 export interface MissingEstimators {
   /** Makes the depth map of a photo. */
   readonly estimator: string | null;
@@ -13,8 +13,8 @@ export interface MissingEstimators {
 
 /**
  * Looks for the depth estimators of a job before it starts, for a program that downloads nothing.
- * @param job.request.image any photo: only its presence counts, as that of a depth map.
- * @param env Hugging Face's variables.
+ * @param job.request.image any photo: only the presence of a photo and of a depth map matters.
+ * @param env Hugging Face's environment variables.
  * @throws {OptionError} for an invalid option.
  */
 export function missingEstimators(

@@ -6,22 +6,23 @@ import { fileInRepository, isCheckpointFile } from "../pipeline/checkpoint-sourc
 import { isLoraHere, type SavedLora, savedLorasIn } from "../pipeline/lora-source.js";
 import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
-/** What of a model is on this machine. */
+/** How much of a model is on this machine. */
 export interface ModelHere {
-  /** Whether all files that are needed are here. */
+  /** Whether all required files are here. */
   readonly ready: boolean;
   /** The size of its files; null if there are none. */
   readonly bytes: number | null;
-  /** Whether it is a LoRA, which changes a model and generates nothing alone. */
+  /** Whether it is a LoRA, which changes a model and generates nothing on its own. */
   readonly lora: boolean;
   /** The LoRAs that were saved with it: the first of its `loraScales`, in this order. */
   readonly savedLoras: readonly Omit<SavedLora, "source">[];
 }
 
 /**
- * Looks whether a model or a LoRA can be used without a download.
- * @param model a repository, a folder, the bundled model, or a file; of a repository with a LoRA, or "owner/name:file".
- * @param env Hugging Face's variables; this process's by default.
+ * Checks whether a model or a LoRA can be used without a download.
+ * @param model a repository, a folder, the bundled model, or a file; for a LoRA in a repository, its name or
+ * "owner/name:file".
+ * @param env Hugging Face's environment variables; this process's by default.
  */
 export async function modelHere(model: string, env: NodeJS.ProcessEnv = process.env): Promise<ModelHere> {
   return {
@@ -77,13 +78,13 @@ function isHere(needed: NeededModel, env: NodeJS.ProcessEnv): boolean {
   try {
     return isComplete(needed.source, kindOf(needed), env);
   } catch (error) {
-    // Of a repository with several LoRAs, one has to be named.
+    // If a repository has several LoRAs, the file must be named.
     if (error instanceof ModelError) return false;
     throw error;
   }
 }
 
-/** The size of a folder's files. Links count as the files that they lead to. */
+/** The size of a folder's files. Links count as their targets. */
 async function bytesIn(folder: string): Promise<number> {
   const names = await readdir(folder, { recursive: true });
   const sizes = await Promise.all(

@@ -2,12 +2,12 @@
 export class ModelUses {
   readonly #counts = new Map<string, number>();
 
-  /** Tells whether any job needs it. */
+  /** Whether any job needs the model. */
   has(model: string): boolean {
     return this.#counts.has(model);
   }
 
-  /** Notes that a job needs models, until the returned value is disposed. */
+  /** Records that a job needs models, until the returned value is disposed. */
   add(models: readonly string[]): Disposable {
     const names = new Set(models);
     for (const name of names) this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);

@@ -12,8 +12,8 @@ import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";
 
 /**
- * Lists the models of a job in the order in which the pipeline opens them: LoRAs come first. A depth estimator of its own
- * is needed unless the main model brings one, which is known only once that is on this machine.
+ * Lists the models of a job in the order in which the pipeline opens them, LoRAs first. A separate depth estimator is
+ * needed unless the main model includes one, which is known only once that model is on this machine.
  * @throws {OptionError} for an invalid option.
  */
 export function modelsOf(
@@ -33,7 +33,7 @@ export function modelsOf(
   return models;
 }
 
-/** The repository or folder that brings all but a network in a file of its own, and perhaps a depth estimator. */
+/** The repository or folder with everything except a network that has its own file, and perhaps a depth estimator. */
 export function repositoryOf(options: ResolvedLoadOptions): ModelSource {
   const { model, revision, variant, path, allowPatterns, ignorePatterns, componentsFrom } = options;
   return isCheckpointFile(model)
@@ -54,8 +54,8 @@ const depthEstimator = (depthModel: string | undefined): NeededModel => ({
 });
 
 /**
- * The repositories and folders that a job reads models from, under the names it gives them.
- * @param env Hugging Face's variables; this process's by default.
+ * The repositories and folders from which a job reads models, as named by the job.
+ * @param env Hugging Face's environment variables; this process's by default.
  * @throws {OptionError} for an invalid option.
  */
 export const modelNamesOf = (job: EngineJob, env?: NodeJS.ProcessEnv | undefined): readonly string[] =>
@@ -72,7 +72,7 @@ export interface ObtainedModel {
 
 /**
  * Downloads the models that jobs like this one need; complete ones stay as they are.
- * @param job.request.image any photo: only its presence counts. A photo without a depth map needs a depth estimator.
+ * @param job.request.image any photo: only its presence matters. A photo without a depth map needs a depth estimator.
  * @throws {OptionError} for an invalid option.
  * @throws {ModelError} if a model cannot be obtained or is of another kind.
  * @throws the signal's reason when cancelled; a later call resumes the download.
@@ -83,14 +83,14 @@ export async function obtainModels(
 ): Promise<readonly ObtainedModel[]> {
   const obtained: ObtainedModel[] = [];
   for (;;) {
-    // List them again after each: the main model may turn out to bring its own depth estimator.
+    // List them again after each download: the main model may turn out to include a depth estimator.
     const next = modelsOf(job, options.env)[obtained.length];
     if (!next) return obtained;
     obtained.push(await obtain(next, options));
   }
 }
 
-/** Downloads a depth estimator alone, like {@link obtainModels}. */
+/** Downloads only a depth estimator, like {@link obtainModels}. */
 export const obtainDepthModel = (
   depthModel: string | undefined,
   options: DownloadOptions = {},

@@ -1,6 +1,4 @@
-/*
- * What a job needs from the Hub, and which files that is. Nothing here loads MLX.
- */
+/* Determines what a job needs from the Hub, and which files. Nothing here loads MLX. */
 import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import type { ModelSource } from "../hub/obtain.js";
@@ -13,14 +11,14 @@ export interface NeededModel {
   readonly source: ModelSource;
   /** "file" is one file of a repository; "lora" is a LoRA. */
   readonly purpose: ModelPurpose | "file" | "lora";
-  /** The file or the LoRA as the job names it: "owner/name:file". */
+  /** The file or LoRA in the job's notation: "owner/name:file". */
   readonly file?: string | undefined;
-  /** For a model that generates: the job's LoRAs. One may make a base model usable; they are here before the model is. */
+  /** For a generating model: the job's LoRAs. One of them may make a base model usable; they are downloaded first. */
   readonly loras?: ResolvedLoadOptions["loras"] | undefined;
 }
 
 /**
- * Which files of its repository a needed model consists of. A base model consists of the same files as one that takes
+ * Says which files of its repository a needed model consists of. A base model has the same files as one that takes
  * depth maps.
  */
 export function kindOf({ purpose, file = "" }: Pick<NeededModel, "purpose" | "file">): RepositoryKind {
@@ -31,7 +29,7 @@ export function kindOf({ purpose, file = "" }: Pick<NeededModel, "purpose" | "fi
   return kind;
 }
 
-/** A file in a repository as a needed model; none for a file on this machine. */
+/** A repository's file as a needed model; null for a file on this machine. */
 export function neededFile(
   name: string | undefined,
   { revision }: Pick<ModelSource, "revision"> = {},
@@ -40,7 +38,7 @@ export function neededFile(
   return named ? [{ source: { model: named.repository, revision }, purpose: "file", file: name }] : [];
 }
 
-/** LoRAs as needed models; those on this machine are none. */
+/** LoRAs as needed models, without those on this machine. */
 export const neededLoras = (loras: ResolvedLoadOptions["loras"]): NeededModel[] =>
   loras.flatMap(({ source }) => {
     const found = loraRepository(source);

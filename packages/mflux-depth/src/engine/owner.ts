@@ -9,17 +9,17 @@ export function tellOwner(message: FromEngine | FromDepth | FromSide | FromStore
   process.send?.(message, undefined, undefined, () => {});
 }
 
-/** How long this process may take to end by itself after its owner. */
+/** How long this process may take to exit after its owner has ended. */
 const patienceMs = 500;
 
-/** Ends this process when its owner ends for any reason: the channel closes with it. */
+/** Ends this process when its owner ends for any reason, which closes the channel. */
 export function endWithOwner(): void {
   process.on("disconnect", () => process.exit(0));
-  // The event may wait for a long computation, and so may the exit.
+  // A long computation may delay both the event and the exit.
   const { fd } = (process.channel ?? {}) as { readonly fd?: number };
   if (fd !== undefined && fd >= 0) endAfterHangup(fd, patienceMs);
   // The owner may have ended while this process was starting.
   if (!process.connected) process.exit(0);
-  // Ctrl-C reaches every process of a terminal; the owner decides what it means.
+  // Ctrl-C reaches every process of a terminal; the owner decides how to react.
   process.on("SIGINT", () => {});
 }

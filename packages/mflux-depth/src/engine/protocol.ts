@@ -31,27 +31,29 @@ export interface EngineJob {
   readonly format?: ImageFormat | undefined;
   /** When to send checkpoints; none by default. */
   readonly checkpoints?: CheckpointPolicy | undefined;
-  /** Continues an interrupted job, if the numbers come out the same here; otherwise the job starts over. */
+  /** Continues an interrupted job if the fingerprint matches; otherwise the job starts over. */
   readonly resume?: ResumedJob | undefined;
-  /** Whether the result has the depth map that was used (default false). */
+  /** Whether to return the depth map that was used (default false). */
   readonly includeDepthMap?: boolean | undefined;
-  /** Whether the result has the latents of the image (default false). */
+  /** Whether to return the latents of the image (default false). */
   readonly includeLatents?: boolean | undefined;
   /**
-   * Whether the image is scored by how faithfully it keeps the depth map (default false), by an estimator that the map
-   * did not come from. The score is also in the parameters of the image.
+   * Whether to score how faithfully the image keeps the depth map (default false), with an estimator other than the
+   * map's source. The score is also written to the image's parameters.
    */
   readonly includeFidelity?: boolean | undefined;
 }
 
 export interface Previews {
-  /** Steps from one preview to the next. */
+  /** The number of steps from one preview to the next. */
   readonly every: number;
   /** "exact" decodes the latents, which takes as long as decoding the image; "fast" projects them, at a lower resolution. */
   readonly kind: PreviewKind;
 }
 
-/** A checkpoint is sent after the first step at which both have passed since the last one, or since the job's start. */
+/**
+ * A checkpoint is sent after the first step at which both limits have passed since the last one, or since the start.
+ */
 export interface CheckpointPolicy {
   readonly everySteps: number;
   readonly minSeconds: number;
@@ -70,7 +72,7 @@ export interface Preview {
   readonly height: number;
 }
 
-/** A step, without the parts that only the engine's process needs. */
+/** A step event, without the parts that only the engine's process needs. */
 export interface EngineStep extends Omit<StepEvent, "preview" | "latents" | "depthMap"> {
   readonly preview?: Preview;
 }
@@ -106,11 +108,11 @@ export interface EngineResult {
   readonly metadata: GenerationResult["metadata"];
   readonly timings: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
-  /** The depth map that was used, at the size of the image; null unless the job includes it. */
+  /** The depth map that was used, at the size of the image; null unless the job requests it. */
   readonly depthMap: DepthMap | null;
-  /** Null unless the job includes them. */
+  /** Null unless the job requests them. */
   readonly latents: Latents | null;
-  /** Null unless the job includes it. */
+  /** Null unless the job requests it. */
   readonly fidelity: PictureFidelity | null;
 }
 
@@ -120,7 +122,7 @@ export interface DepthJob {
   readonly load: LoadOptions;
   /** The bytes of the file. */
   readonly photo: Uint8Array;
-  /** How inverse depth becomes the grey values of the map. */
+  /** Settings for converting inverse depth to the grey values of the map. */
   readonly adjustments?: MapAdjustments | undefined;
   /** The file format of the map; no map by default. */
   readonly encode?: MapFormat | undefined;
@@ -132,14 +134,14 @@ export interface DepthResult {
   readonly height: number;
   /** Inverse depth at the estimator's own size, in its own units: near is large. Row by row. */
   readonly inverse: { readonly data: Float32Array; readonly width: number; readonly height: number };
-  /** The adjusted map at the photo's size, encoded; null unless the job asks for it. */
+  /** The adjusted map at the photo's size, encoded; null unless the job requests it. */
   readonly map: Uint8Array | null;
 }
 
 export type ToEngine =
   | { readonly type: "generate"; readonly id: number; readonly job: EngineJob }
   | { readonly type: "cancel"; readonly id: number }
-  /** To be carried out between two steps of the current job. */
+  /** Carried out between two steps of the current job. */
   | { readonly type: "depth"; readonly id: number; readonly job: DepthJob }
   | { readonly type: "cancel-depth"; readonly id: number };
 
@@ -162,25 +164,28 @@ export type FromDepth =
   | { readonly type: "depth"; readonly id: number; readonly result: DepthResult }
   | { readonly type: "depth-error"; readonly id: number; readonly error: SerializedError };
 
-/** What the memory of a generation depends on: its images only by their presence. */
+/** The parts of a job that determine its memory. Only the presence of images matters. */
 export type PlannedJob = Pick<EngineJob, "load" | "request" | "previews" | "includeFidelity">;
 
 export type JobPlan = Awaited<ReturnType<typeof planModel>>;
 
-/** What the side process is asked; it answers requests in any order. */
+/** Requests to the side process, which answers in any order. */
 export type SideRequest =
   | {
       readonly type: "depth";
       readonly job: DepthJob;
-      /** The generation in progress, whose memory is reserved, and what its process holds by now; null if there is none. */
+      /**
+       * The generation in progress, whose memory is reserved, and the memory that its process holds; null if there is
+       * none.
+       */
       readonly runningJob: { readonly job: PlannedJob; readonly heldBytes: number } | null;
-      /** Whether too little memory is an error; otherwise the answer is null. */
+      /** Whether too little memory is an error; if not, the answer is null. */
       readonly required: boolean;
     }
   | {
       readonly type: "plan";
       readonly job: PlannedJob;
-      /** What the engine's process holds, which the job could reuse. */
+      /** The memory held by the engine's process, which the job could reuse. */
       readonly heldBytes: number;
     };
 
@@ -189,7 +194,7 @@ export type ToSide =
   | { readonly type: "cancel"; readonly id: number };
 
 export type FromSide =
-  /** Null: there is too little memory. */
+  /** Null if there is too little memory. */
   | { readonly type: "depth"; readonly id: number; readonly result: DepthResult | null }
   | { readonly type: "plan"; readonly id: number; readonly plan: JobPlan }
   | { readonly type: "error"; readonly id: number; readonly error: SerializedError };
@@ -213,7 +218,7 @@ export type FromStore =
 
 /** The model that stays in memory for the next job. */
 export interface HeldModel {
-  /** The name it was requested by. */
+  /** The name under which it was requested. */
   readonly model: string;
   /** Resident memory of the engine's process. */
   readonly bytes: number;

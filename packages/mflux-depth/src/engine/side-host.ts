@@ -59,8 +59,8 @@ type DepthRequest = Extract<SideRequest, { type: "depth" }>;
 
 /**
  * Estimates depth if there is memory for it, in addition to what the generation in progress needs.
- * @returns null if there is not, and the estimate is not required.
- * @throws {MemoryError} if there is not, and it is.
+ * @returns null if there is too little, and the estimate is not required.
+ * @throws {MemoryError} if there is too little, and the estimate is required.
  */
 async function estimate(
   { job, runningJob, required }: DepthRequest,
@@ -85,7 +85,7 @@ async function estimate(
   }
 }
 
-/** Bytes that must stay free for a generation in another process: all that it has not taken yet. */
+/** Bytes to keep free for a generation in another process: everything that it has not allocated yet. */
 async function reservedFor({ job, heldBytes }: NonNullable<DepthRequest["runningJob"]>): Promise<number> {
   const { peak, machine } = await plan(job, heldBytes);
   return measuresFree(machine) ? Math.max(0, peak - heldBytes) : Math.max(peak, heldBytes);

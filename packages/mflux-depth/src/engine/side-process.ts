@@ -13,10 +13,10 @@ interface OpenRequest {
   readonly resolve: (answer: FromSide | null) => void;
 }
 
-/** How long the process waits for another request before it ends. */
+/** How long the process waits for another request before it exits. */
 const idleMs = 60_000;
 
-/** The owner's end of `side-host.ts`. The process starts with the first request and ends when there are no more. */
+/** The owner's end of `side-host.ts`. The process starts with the first request and exits when it has been idle. */
 export class SideProcess {
   readonly #env: NodeJS.ProcessEnv | undefined;
   #child: ChildProcess | null = null;
@@ -88,7 +88,7 @@ export class SideProcess {
     };
     child.once("exit", end);
     child.once("error", () => {
-      // An undelivered message is followed by an exit event; a failed start is not.
+      // An exit event follows an undelivered message, but not a failed start.
       if (child.pid === undefined) end();
     });
     return child;
@@ -100,7 +100,7 @@ export class SideProcess {
     this.#idle = setTimeout(() => this.#end(), idleMs).unref();
   }
 
-  /** Lets the process end. A request that comes before it has ended starts another. */
+  /** Lets the process exit. A request that arrives before it has exited starts another. */
   #end(): void {
     const child = this.#child;
     this.#child = null;

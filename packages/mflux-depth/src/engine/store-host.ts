@@ -43,7 +43,7 @@ async function answer(request: StoreRequest): Promise<FromStore> {
   }
 }
 
-/** Whether a model is the base of one of the job's LoRAs, which are here by now. */
+/** Whether a model is the base model of one of the job's LoRAs, which have already been downloaded. */
 async function isBase({ purpose, loras = [] }: NeededModel): Promise<boolean> {
   if (purpose !== "generation" || loras.length === 0) return false;
   // Reads the headers of LoRAs with MLX's package.

@@ -23,8 +23,8 @@ export interface DeleteOptions {
 }
 
 /**
- * Downloads the files that a model needs into the Hugging Face cache. It runs in a separate process, so it does not wait
- * for generations, survives the engine, and hashes large files without blocking anything else.
+ * Downloads the files that a model needs into the Hugging Face cache. A separate process does so without waiting for
+ * generations, survives the engine, and hashes large files without blocking anything else.
  * @param request.token replaces this machine's token for the Hub.
  * @returns the model's folder.
  * @throws {ModelError} if there is no such model, it is of another kind, or it cannot be downloaded.
@@ -47,8 +47,7 @@ export async function cachedModels(): Promise<readonly CachedModel[]> {
 
 /**
  * Deletes a repository from the Hugging Face cache, or one revision together with the files that only it uses. Jobs and
- * downloads of this process that want it meanwhile wait for the end. {@link Engine.deleteModel} also refuses while a job
- * uses it.
+ * downloads of this process that need it meanwhile wait. {@link Engine.deleteModel} also refuses while a job uses it.
  * @returns false if the cache has no such repository or revision.
  * @throws {ModelError} if it cannot be deleted.
  */

@@ -2,15 +2,15 @@ import { ModelError } from "../errors.js";
 import type { NeededFiles, RepositoryKind } from "../hub/kind.js";
 
 /**
- * Combines the kinds of several families into one that accepts what any of them accepts. File names leave those kinds
- * that lack the fewest files; among them, the small files decide whose weights are needed. With equal claims, the first
- * kind wins.
+ * Combines the kinds of several families into one that accepts whatever any of them accepts. First, the kinds with the
+ * fewest missing files are selected by file names; then the small files decide whose weights are needed. If several
+ * match equally, the first wins.
  */
 export function anyOf(kinds: readonly RepositoryKind[]): RepositoryKind {
   const probe = kinds.find((kind) => kind.probe !== undefined)?.probe;
   return {
     name: kinds.map(({ name }) => name).join(" or "),
-    // Only what no kind can do without.
+    // Only the folders that every kind requires.
     folders: kinds
       .map(({ folders = [] }) => folders)
       .reduce((common, folders) => common.filter((folder) => folders.includes(folder))),

@@ -1,11 +1,11 @@
 /*
- * The model families that this library knows, as data: how to recognise and download their models. Neither this file nor
- * its imports load MLX, so that a process that only downloads models stays small; registry.ts adds the networks.
+ * The known model families as data: how to recognise and download their models. Neither this file nor its imports load
+ * MLX, so that a process that only downloads models stays small; registry.ts adds the networks.
  */
 import type { FamilyDescription } from "./family.js";
 import { flux1DepthDescription } from "./flux1-depth/repository.js";
 
-/** Every family that this library knows. Messages about a folder that belongs to none refer to the first. */
+/** All known families. Messages about a folder that belongs to none refer to the first. */
 export const familyDescriptions = [flux1DepthDescription] as const satisfies readonly FamilyDescription[];
 
 export type FamilyId = (typeof familyDescriptions)[number]["id"];

@@ -22,7 +22,7 @@ export type Networks = Readonly<Record<string, Module>>;
 /** The configs of a model: one for each component, and the scheduler's. Only the family knows their types. */
 export type ModelConfigs = Readonly<Record<string, unknown>>;
 
-/** How to make one component of a family. */
+/** Describes how to make one component of a family. */
 export interface ComponentDescriptor<Config = unknown, Network extends Module = Module> {
   /**
    * Reads the component's `config.json`.
@@ -30,23 +30,23 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
    * @throws {ModelError} when it is the config of another network, or its values contradict each other.
    */
   readConfig(json: unknown, source: string): Config;
-  /** Makes the network without weights. */
+  /** Builds the network without weights. */
   build(config: Config): Network;
   /** Translates a checkpoint's tensor name into the network's; null for tensors that the network does not use. */
   readonly rename?: (key: string) => string | null;
   /**
-   * The names under which mflux saves a tensor; by default its own.
+   * The names under which mflux saves a tensor; by default the same name.
    * @param key the network's name for it.
    */
   savedKeys?(key: string, config: Config): readonly string[];
   /**
-   * Opens its weights in a file of their own, under the names of a checkpoint in a folder.
-   * @throws {ModelError} when the file is damaged or in a format that is not read.
+   * Opens its weights from a separate file, under the names of a checkpoint in a folder.
+   * @throws {ModelError} when the file is damaged or in an unsupported format.
    */
   openFile?(path: string, options?: BlockOptions): Checkpoint;
-  /** Multiplies quantized weights by 8-bit inputs where the machine can. */
+  /** Whether to multiply quantized weights by 8-bit inputs on machines that support it. */
   readonly int8?: boolean;
-  /** Computes in float32 when float16 is requested, because its activations exceed the range of float16. */
+  /** Whether to compute in float32 when float16 is requested, because activations exceed the range of float16. */
   readonly float32InsteadOfFloat16?: boolean;
 }
 
@@ -55,9 +55,9 @@ export interface TextEncoding<Configs = ModelConfigs, Network extends Module = M
   readonly component: string;
   /** The encoder's name for messages: "CLIP". */
   readonly name: string;
-  /** What it makes, for messages: "the pooled embeddings". */
+  /** The name of its output, for messages: "the pooled embeddings". */
   readonly makes: string;
-  /** Whether the transformer attends to each token of its output, instead of using one embedding for the whole prompt. */
+  /** Whether the transformer attends to each token of its output, rather than to one embedding of the whole prompt. */
   readonly attended: boolean;
   /** The tokenizer's folder in a repository. */
   readonly tokenizer: string;
@@ -74,19 +74,19 @@ export interface TextEncoding<Configs = ModelConfigs, Network extends Module = M
   ): { encode(prompt: string): EncodedPrompt };
   /** Encodes the tokens of a prompt. */
   encode(network: Network, ids: Int32Array): Stages;
-  /** Estimates the bytes that encoding takes, weights excluded; left out for an encoder that takes less than another. */
+  /** Estimates the bytes for encoding, weights excluded; omitted for an encoder that takes less than another. */
   workingMemory?(configs: Configs, tokens: number, bytesPerValue: number): number;
 }
 
-/** A prompt in the form that the transformer takes. */
+/** A prompt in the transformer's form. */
 export interface PromptEmbeddings {
   /** The output of each text encoder, by component. */
   readonly embeddings: Readonly<Record<string, MxArray>>;
-  /** Tokens that the transformer attends to, padding included. */
+  /** The number of tokens that the transformer attends to, padding included. */
   readonly tokens: number;
 }
 
-/** The inputs of denoising that stay the same in every step. */
+/** The inputs of denoising that are the same in every step. */
 export interface DenoisingInputs<Configs = ModelConfigs> {
   readonly configs: Configs;
   readonly grid: LatentGrid;
@@ -96,9 +96,9 @@ export interface DenoisingInputs<Configs = ModelConfigs> {
   readonly guidance: number;
 }
 
-/** The velocity that a network predicts. Disposing it frees what it prepared, not the inputs. */
+/** Predicts a network's velocity. Disposing it frees its preparations, but not the inputs. */
 export interface Velocity extends Disposable {
-  /** Packed latents `[1, tokens, channels]` and their noise level → the velocity, of the same shape. */
+  /** Maps packed latents `[1, tokens, channels]` and their noise level to the velocity, of the same shape. */
   stages(latents: MxArray, sigma: number): Stages;
 }
 
@@ -115,17 +115,17 @@ export interface Denoising<Configs = ModelConfigs, Network extends Module = Modu
   ): number;
 }
 
-/** How a family turns images into latents and back with one of its components. */
+/** How a family converts images to latents and back with one of its components. */
 export interface Autoencoding<Configs = ModelConfigs, Network extends Module = Module> {
   readonly component: string;
   /**
    * Encodes images `[1, height, width, 3]` in −1 to 1 to unscaled latents `[1, h, w, channels]`.
-   * @param room bytes that it may take; it computes in bands to keep within them.
+   * @param room the bytes it may use; it computes in bands to stay within them.
    */
   encode(network: Network, images: MxArray, room: number): Stages;
   /** Decodes unscaled latents to images; the inverse of {@link encode}. */
   decode(network: Network, latents: MxArray, room: number): Stages;
-  /** Scales latents to the range that denoising works in. */
+  /** Scales latents to the range of denoising. */
   scale(latents: MxArray, configs: Configs): MxArray;
   /** The inverse of {@link scale}. */
   unscale(latents: MxArray, configs: Configs): MxArray;
@@ -143,7 +143,7 @@ export interface Autoencoding<Configs = ModelConfigs, Network extends Module = M
   ): number;
 }
 
-/** The noise levels that a family denoises through, by flow matching: from 1 (noise alone) to 0 (the image). */
+/** The noise levels of a family's denoising, by flow matching: from 1 (noise alone) to 0 (the image). */
 export interface Schedule<Configs = ModelConfigs> {
   /**
    * Reads the scheduler's config.
@@ -158,11 +158,11 @@ export interface Schedule<Configs = ModelConfigs> {
   sigmas(steps: number, imageTokens: number, configs: Configs): Float32Array;
 }
 
-/** How a family reads its denoising network from one file. */
+/** How to read a family's denoising network from one file. */
 export interface SingleFile {
   /**
    * Derives the network's config from the shapes of its tensors.
-   * @param components the same network's config in the model that the other components are from.
+   * @param components the same network's config in the model that provides the other components.
    * @param isBase whether it must be the base model, which a control LoRA widens.
    * @throws {ModelError} when it is another network.
    */
@@ -171,11 +171,11 @@ export interface SingleFile {
     components: Readonly<Record<string, unknown>>,
     isBase?: boolean,
   ): Readonly<Record<string, unknown>>;
-  /** The checkpoint under the network's names. */
+  /** Translates the checkpoint to the network's names. */
   translate(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): Checkpoint;
 }
 
-/** How a LoRA gives a family's base model the control that the family has of its own. */
+/** How a LoRA adds to a base model the depth control that the family has built in. */
 export interface ControlLora {
   /** Whether an adapter file is such a LoRA. */
   matches(file: AdapterFile): boolean;
@@ -192,7 +192,7 @@ export type ConfigsFromShapes = Readonly<
   Record<string, Readonly<Record<string, number | boolean | readonly number[]>>>
 >;
 
-/** The part of a family that needs no MLX. */
+/** The part of a family that does not need MLX. */
 export interface FamilyDescription {
   /** A stable name for programs: "flux1-depth". */
   readonly id: string;
@@ -204,17 +204,18 @@ export interface FamilyDescription {
   readonly configsKind: RepositoryKind;
   /** Selects and checks the files of the base model, for a control LoRA. */
   readonly baseKind: RepositoryKind;
-  /** Selects everything but the weights of the denoising network, for one that comes in a file of its own. */
+  /** Selects everything except the weights of a denoising network that has its own file. */
   readonly componentsKind: RepositoryKind;
 }
 
 /**
- * A family whose components have the networks `N`, with the configs `C`. Its functions are declared as methods, so that a
- * family with networks of its own is a `Family`: the pipeline gives it back the networks and configs that it made.
+ * A family whose components have the networks `N`, with the configs `C`. Its functions are declared as methods, so that
+ * a family with its own types of networks is a `Family`: the pipeline passes back the networks and configs that the
+ * family made.
  */
 export interface Family<N extends Networks = Networks, C extends ModelConfigs = ModelConfigs>
   extends FamilyDescription {
-  /** A folder with the configs of the published model, for weights that were saved without them. */
+  /** A folder with the configs of the published model, for weights saved without them. */
   readonly publishedConfigs: string;
   /** The components by name, in the order of a generation. */
   readonly components: {
@@ -233,13 +234,13 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   readonly defaults: RequestDefaults;
 
   /**
-   * Checks that the configs of a model's components suit each other.
+   * Checks that the configs of a model's components fit together.
    * @param folder the folder with the configs, for messages.
    * @throws {ModelError} when they belong to different models.
    */
   checkConfigs(configs: C, folder: string): void;
 
-  /** Tells whether a folder may hold a model of this family or of its relatives, complete or not. */
+  /** Whether a folder may hold a model of this family or a related one, complete or not. */
   isCandidate(folder: string): boolean;
 
   /**

@@ -12,8 +12,8 @@ import { families } from "./registry.js";
 type Candidate = Pick<Family, "id" | "kind" | "isCandidate" | "refusal">;
 
 /**
- * Identifies the model in a folder of the cache: which family it belongs to, and whether it is complete. A folder that
- * looks like part of one family's model may be the complete model of another.
+ * Identifies the family of a model in the cache, and whether it is complete. A folder that looks like an incomplete
+ * model of one family may be a complete model of another.
  */
 export function identifyModel(folder: string, candidates: readonly Candidate[] = families): Identification {
   const states = candidates.map((family) => ({ family, state: stateOf(folder, family) }));
@@ -23,7 +23,7 @@ export function identifyModel(folder: string, candidates: readonly Candidate[] =
   return { state: "whole", family: null };
 }
 
-/** Tells whether a folder holds a complete model of a family, part of one, or a model of another family. */
+/** Whether a folder holds a complete model of a family, part of one, or a model of another family. */
 function stateOf(folder: string, family: Candidate): "whole" | "partial" | "other" {
   if (!family.isCandidate(folder)) return "other";
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
@@ -33,7 +33,7 @@ function stateOf(folder: string, family: Candidate): "whole" | "partial" | "othe
     (variant) => missingFiles(folder, family.kind, variant).length === 0,
   );
   if (!isWhole) return "partial";
-  // A model saved by mflux has no configs that could say otherwise.
+  // A model saved by mflux has no configs that could contradict this.
   const hasConfigs = existsSync(join(folder, denoiserFolder, configFile));
   return !hasConfigs || family.refusal(folder) === null ? "whole" : "other";
 }

@@ -7,7 +7,10 @@ import type { RepositoryKind } from "../hub/kind.js";
 import { anyOf } from "./any-kind.js";
 import { familyDescriptions } from "./descriptions.js";
 
-/** The use of a repository: generating, generating with a control LoRA, all but the denoising network, configs for a model that was saved without them, or estimating depth. */
+/**
+ * Why a repository is needed: for generating, for generating with a control LoRA, for everything except the denoising
+ * network, for the configs of a model saved without them, or for estimating depth.
+ */
 export type ModelPurpose = "generation" | "base" | "components" | "configs" | "depth";
 
 /** The kind of repository to look for. Its files decide which family a model belongs to. */

@@ -22,19 +22,19 @@ export interface ModelFiles {
   readonly folder: string;
   /** The folder with configs and scheduler: `folder`, or another for a model that mflux saved. */
   readonly configs: string;
-  /** The folder with the original transformer weights, if they replace a tensor that mflux lost when saving. */
+  /** The folder with the original transformer weights, if they supply a tensor that mflux lost when saving. */
   readonly original: string | null;
-  /** Bits of the transformer's matrices as stored; null when they are not quantized. */
+  /** Bits of the transformer's stored matrices; null if they are not quantized. */
   readonly storedBits: StoredBits | null;
   /** Differences from the request or from a usual model, one sentence each. */
   readonly notes: readonly string[];
   /** The model that this one was made from, if mflux-depth saved it. */
   readonly origin: Origin | null;
-  /** The denoising network, if it is in a file of its own, or widened; `folder` has the other components. */
+  /** The denoising network, if it has its own file or is widened; `folder` has the other components. */
   readonly denoiser: DenoiserFile | null;
 }
 
-/** A denoising network that is not as the folder of its model has it. */
+/** A denoising network that replaces the one in the model's folder. */
 export interface DenoiserFile {
   readonly path: string;
   /** Its config, derived from the file. */

@@ -10,13 +10,13 @@ const byId: Readonly<Record<FamilyId, Family>> = {
 /** All model families, in the order of their descriptions. */
 export const families: readonly Family[] = familyDescriptions.map(({ id }) => byId[id]);
 
-/** The family that a model is assumed to belong to while only its name or its weights are known. */
+/** The family assumed for a model of which only the name or the weights are known. */
 export const defaultFamily: Family = byId[familyDescriptions[0].id];
 
 /**
  * Recognises the family of a model from its file names and configs.
  * @param configs the folder with configs and scheduler, if they are not next to the weights.
- * @throws {ModelError} when it belongs to none; the message explains why it is not of the default family.
+ * @throws {ModelError} when it belongs to none; the message explains why it does not belong to the default family.
  */
 export function familyOf(folder: string, configs?: string): Family {
   let refusal: ModelError | null = null;

@@ -16,6 +16,6 @@ export const replaceFile = (path: string, make: (temporary: string) => Promise<v
     await rename(temporary, path);
   });
 
-/** Tells whether linking failed because the file system does not support links. */
+/** Whether linking failed because the file system does not support links. */
 export const lacksLinks = (error: unknown): boolean =>
   ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"].includes((error as NodeJS.ErrnoException).code ?? "");

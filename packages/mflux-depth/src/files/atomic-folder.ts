@@ -1,5 +1,5 @@
 /*
- * Folders that appear whole or not at all: they are filled under another name in the same place, then renamed.
+ * Folders that appear complete or not at all: they are filled under a temporary name in the same place, then renamed.
  */
 import { mkdir, open, readdir, rename, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -10,8 +10,8 @@ import { followLinks } from "./links.js";
 import { withTemporary } from "./temporary.js";
 
 /**
- * Checks that a folder can be made at `target`, by making one next to it: its parent exists, and nothing is there except
- * an empty folder.
+ * Checks that a folder can be created at `target`, by creating one next to it: its parent must exist, and `target` must
+ * be free or an empty folder.
  * @throws {OutputError} when the place is taken, its parent is missing or not writable, or its name is too long.
  */
 export async function checkNewFolder(target: string): Promise<void> {
@@ -47,8 +47,8 @@ export async function checkDiskSpace(target: string, bytes: number): Promise<voi
 }
 
 /**
- * Makes the folder `target`, which appears whole or not at all: `fill` writes into a temporary folder next to it, which
- * takes the name `target` once everything is on the disk.
+ * Creates the folder `target` completely or not at all: `fill` writes into a temporary folder next to it, which is
+ * renamed once everything is on the disk.
  * @throws {OutputError} when the file system refuses; what `fill` throws otherwise. The temporary folder is removed.
  */
 export async function writeFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
@@ -75,7 +75,7 @@ async function syncTree(folder: string): Promise<void> {
   await sync(folder);
 }
 
-/** Waits until a file's content, or a folder's list of names, is on the disk. */
+/** Waits until a file's content, or a folder's directory entries, are on the disk. */
 async function sync(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {

@@ -2,10 +2,10 @@ import { type Stats, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 
-/** Tells whether a path leads to a folder. A path that cannot be examined does not. */
+/** Whether a path leads to a folder; false if it cannot be examined. */
 export const isFolder = (path: string): boolean => look(path)?.isDirectory() ?? false;
 
-/** Tells whether a path leads to a regular file. A path that cannot be examined does not. */
+/** Whether a path leads to a regular file; false if it cannot be examined. */
 export const isFile = (path: string): boolean => look(path)?.isFile() ?? false;
 
 function look(path: string): Stats | undefined {

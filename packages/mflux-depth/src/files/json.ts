@@ -3,7 +3,7 @@ import { ModelError } from "../errors.js";
 import { isRecord } from "../record.js";
 import { FileReadError, readRegularFileSync } from "./read.js";
 
-/** The most bytes that a text file of a model may have: three times the largest vocabulary. */
+/** The maximum size of a model's text file in bytes: three times the largest vocabulary. */
 const largestText = 100e6;
 
 /**

@@ -51,7 +51,7 @@ export async function makeFolder(path: string): Promise<void> {
   });
 }
 
-/** A file that belongs to another one; its path follows from the other's. */
+/** A file that accompanies another one; its path is derived from the other's. */
 export interface Companion {
   readonly pathFor: (path: string) => string;
   readonly bytes: Uint8Array | string;
@@ -59,11 +59,11 @@ export interface Companion {
 
 export interface SaveFileOptions {
   /**
-   * Replace existing files (default true), those that links lead to as well. If false, they are kept, and the new ones
-   * get _1, _2 … before the extension.
+   * Replace existing files, including the targets of links (default true). If false, they are kept, and new files get
+   * _1, _2 … before the extension.
    */
   readonly overwrite?: boolean;
-  /** Written with the file, under the name that belongs to the file's own. */
+  /** Written together with the file, under a name derived from the file's. */
   readonly companion?: Companion | undefined;
 }
 
@@ -77,7 +77,7 @@ export async function saveFile(
   bytes: Uint8Array | string,
   { overwrite = true, companion }: SaveFileOptions = {},
 ): Promise<string> {
-  // The companion comes first: with the file itself, everything is there.
+  // The companion comes first, so that everything exists once the file does.
   const files = [...(companion ? [companion] : []), { pathFor: (name: string) => name, bytes }];
   try {
     if (!overwrite) return await saveUnderFreeName(path, files);
@@ -99,7 +99,7 @@ async function replaceAll(path: string, [file, ...others]: readonly Companion[])
   });
 }
 
-/** A file that is complete but for its name. */
+/** A complete file that still has its temporary name. */
 interface Unnamed {
   readonly temporary: string;
   readonly pathFor: (path: string) => string;
@@ -125,10 +125,10 @@ async function nameAll(path: string, files: readonly Unnamed[]): Promise<string>
   }
 }
 
-/** The most bytes of a name in every common file system. */
+/** The maximum length of a name in all common file systems, in bytes. */
 const longestName = 255;
 
-/** `path` with `_n` before its extension; a name that becomes too long by it is cut. */
+/** Inserts `_n` before the extension of `path`, and shortens a name that becomes too long. */
 function numbered(path: string, n: number, files: readonly Unnamed[]): string {
   const extension = extname(path);
   const stem = Array.from(path.slice(0, path.length - extension.length));
@@ -139,7 +139,7 @@ function numbered(path: string, n: number, files: readonly Unnamed[]): string {
   return nameWith(stem);
 }
 
-/** Gives files the names that belong to `path`: all of them, or none if one is taken. */
+/** Gives files the names derived from `path`: all of them, or none if one is taken. */
 async function takeNames(path: string, [file, ...others]: readonly Unnamed[]): Promise<boolean> {
   if (file === undefined) return true;
   const undo = await takeName(file.temporary, file.pathFor(path));
@@ -155,7 +155,7 @@ async function takeNames(path: string, [file, ...others]: readonly Unnamed[]): P
 
 /**
  * Gives a file a name if it is free; two processes never take the same one.
- * @returns what undoes it, or null if the name is taken.
+ * @returns a function that undoes it, or null if the name is taken.
  */
 async function takeName(file: string, name: string): Promise<(() => Promise<void>) | null> {
   try {
@@ -187,7 +187,7 @@ function cannotWrite(path: string, error: unknown): OutputError {
   const code = (error as NodeJS.ErrnoException).code;
   const folder = dirname(path);
   const reasons: Readonly<Record<string, string>> = {
-    // Also reported by an existing folder that accepts no entries, such as /proc.
+    // Also reported for a folder that exists but accepts no entries, such as /proc.
     ENOENT: `the folder ${folder} does not exist or accepts no new files.`,
     ENOTDIR: `${folder} is not a folder.`,
     EACCES: `you do not have permission to write to ${folder}.`,

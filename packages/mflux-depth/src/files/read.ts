@@ -31,14 +31,14 @@ export class FileReadError extends Error {
 }
 
 export interface ReadOptions {
-  /** The most bytes that the file may have. */
+  /** The maximum size of the file in bytes. */
   readonly limit: number;
   readonly signal?: AbortSignal | undefined;
-  /** How long reading may take; by default what a slow disk needs. */
+  /** How long reading may take; by default long enough for a slow disk. */
   readonly milliseconds?: number | undefined;
 }
 
-/** The time for a file: a minute for a disk that has to start, and a second for each megabyte. */
+/** The time for a file: a minute for a disk that has to spin up, and a second per megabyte. */
 const usualMilliseconds = (bytes: number): number => 60_000 + bytes / 1000;
 
 // Opening a pipe without a writer blocks unless asked otherwise; Windows has neither the flag nor such pipes.
@@ -66,7 +66,7 @@ export async function openRegularFile(
 
 /**
  * Reads a regular file.
- * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or comes too slowly.
+ * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or read too slowly.
  * @throws the signal's reason when it is aborted.
  */
 export async function readRegularFile(
@@ -87,7 +87,7 @@ export async function readRegularFile(
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", forward);
-    // A read that hangs keeps the file open; closing waits for it.
+    // A read that hangs keeps the file open, and closing would wait for it.
     void file.close().catch(() => {});
   }
 }
@@ -95,7 +95,7 @@ export async function readRegularFile(
 async function readWhole(file: FileHandle, limit: number, signal: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;
-  // The size said nothing if the file grows, or if the system makes it up (/proc).
+  // The size is wrong if the file grows, or if the system makes it up (/proc).
   for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 20 })) {
     signal.throwIfAborted();
     total += (chunk as Buffer).byteLength;
@@ -107,9 +107,9 @@ async function readWhole(file: FileHandle, limit: number, signal: AbortSignal): 
 
 /**
  * Reads a regular file while nothing else runs; for small files.
- * @param limit the most bytes that the file may have.
- * @param milliseconds how long reading may take; by default what a slow disk needs.
- * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or comes too slowly.
+ * @param limit the maximum size of the file in bytes.
+ * @param milliseconds how long reading may take; by default long enough for a slow disk.
+ * @throws {FileReadError} when it is missing, unreadable, no regular file, larger than the limit, or read too slowly.
  */
 export function readRegularFileSync(path: string, limit: number, milliseconds?: number): Buffer {
   let file: number | undefined;

@@ -1,6 +1,6 @@
 /*
- * Names for files and folders that are being written. They are short, so that every name a file system accepts can be
- * the target, and they say who writes: what a killed process leaves is removed by the next write in the same folder.
+ * Names for files and folders that are being written. They are short, so that any valid name can be the target, and
+ * they identify the writing process, so that the next write in the same folder removes the leftovers of a killed one.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { readlinkSync, rmSync } from "node:fs";
@@ -8,10 +8,10 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 
-/** Process numbers mean something on one machine and in one container only, and folders can be shared. */
+/** Process ids are unique only within a machine and container, and folders can be shared. */
 const machine = createHash("sha256").update(`${hostname()} ${processNamespace()}`).digest("hex").slice(0, 8);
 
-/** The namespace of process numbers, which containers on one machine do not share; blank outside Linux. */
+/** The namespace of process ids, which differs between containers on one machine; blank outside Linux. */
 function processNamespace(): string {
   try {
     return readlinkSync("/proc/self/ns/pid");
@@ -22,7 +22,7 @@ function processNamespace(): string {
 
 const form = /^\.mflux-depth-(?<machine>[0-9a-f]{8})-(?<pid>\d+)-[0-9a-f]{8}\.partial$/;
 
-/** A temporary that nothing was added to for so long has been abandoned, whoever made it. */
+/** A temporary that has not grown for this long is abandoned, whoever created it. */
 const abandonedAfterMs = 24 * 60 * 60 * 1000;
 
 /** The temporaries of this process. */
@@ -30,7 +30,7 @@ const current = new Set<string>();
 
 /**
  * Lends the name of a temporary file or folder next to `target`, on the same file system. Anything left under that name
- * is deleted afterwards, also if the process ends by `process.exit`.
+ * is deleted afterwards, even if the process ends by `process.exit`.
  * @returns the result of `use`.
  */
 export async function withTemporary<T>(target: string, use: (temporary: string) => Promise<T>): Promise<T> {
@@ -49,7 +49,7 @@ export async function withTemporary<T>(target: string, use: (temporary: string) 
   }
 }
 
-/** Deletes the temporaries of this process at once, for a process that is about to end. */
+/** Deletes this process's temporaries at once, before the process exits. */
 export function removeTemporaries(): void {
   for (const temporary of current)
     try {
@@ -60,7 +60,7 @@ export function removeTemporaries(): void {
     }
 }
 
-/** Deletes what processes left in a folder when they were killed. A folder that cannot be read has nothing to delete. */
+/** Deletes the leftovers of killed processes in a folder. Ignores a folder that cannot be read. */
 async function removeLeftovers(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
     const writer = form.exec(name)?.groups;
@@ -69,7 +69,7 @@ async function removeLeftovers(folder: string): Promise<void> {
     const isHere = writer.machine === machine;
     if (isHere && !isRunning(Number(writer.pid))) await remove(path);
     else {
-      // Numbers are used again: what is older than this process is from an earlier one.
+      // Process ids are reused: files older than this process belong to an earlier one.
       const isOwnNumber = isHere && Number(writer.pid) === process.pid;
       const oldest = isOwnNumber ? process.uptime() * 1000 : abandonedAfterMs;
       if (!current.has(path) && (await ageOf(path)) > oldest) await remove(path);

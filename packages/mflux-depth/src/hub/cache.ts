@@ -25,7 +25,7 @@ export class RepositoryCache {
   readonly #signal: AbortSignal | undefined;
   readonly #onWait: WaitListener | undefined;
 
-  /** @param options.onWait told every few seconds that another process has a file's lock. */
+  /** @param options.onWait called every few seconds while another process holds a file's lock. */
   constructor(
     client: HubClient,
     {
@@ -46,7 +46,7 @@ export class RepositoryCache {
     return join(this.#root, "snapshots", commit);
   }
 
-  /** How many bytes of a file are in the cache. */
+  /** The number of bytes of a file in the cache. */
   async held(file: HubFile, commit: string): Promise<number> {
     for (const path of [join(this.snapshot(commit), file.path), this.#blob(file)])
       if ((await sizeOf(path)) === file.bytes) return file.bytes;
@@ -55,9 +55,9 @@ export class RepositoryCache {
   }
 
   /**
-   * Puts a file into a snapshot, downloading what the cache lacks of it. A lock keeps other processes from downloading
-   * the same file meanwhile.
-   * @param onBytes receives the number of bytes that are in the cache.
+   * Puts a file into a snapshot, and downloads the missing bytes. A lock keeps other processes from downloading the
+   * same file meanwhile.
+   * @param onBytes receives the number of bytes in the cache.
    * @throws {ModelError} if the Hub refuses, the disk is full, or the bytes do not match their hash.
    * @throws {Changed} if the file has been replaced on the Hub.
    */
@@ -67,7 +67,7 @@ export class RepositoryCache {
     const blob = this.#blob(file);
     try {
       for (const folder of [dirname(blob), dirname(pointer), this.#locks]) await makeFolders(folder);
-      // Small files need no lock: two processes that write the same one do no harm.
+      // Small files need no lock: two processes that write the same file do no harm.
       const unlock = file.lfs
         ? await lock(join(this.#locks, `${file.etag}.lock`), {
             signal: this.#signal,
@@ -149,7 +149,7 @@ export class RepositoryCache {
       await handle.close();
     }
     await rename(incomplete, blob).catch(async (error: unknown) => {
-      // Without locks, another process may have been first.
+      // Without locks, another process may have finished first.
       if ((await sizeOf(blob)) !== file.bytes) throw error;
     });
   }
@@ -168,7 +168,7 @@ export class RepositoryCache {
       const { start, chunks } = await this.#client.open(file, commit, partial.bytes);
       let startsOver = start !== partial.bytes;
       for await (const chunk of chunks) {
-        // Inside the loop, because leaving it is what ends the request.
+        // Inside the loop, because leaving it ends the request.
         if (startsOver) await partial.restart();
         startsOver = false;
         if (partial.bytes + chunk.length > file.bytes)
@@ -202,7 +202,7 @@ export class RepositoryCache {
 
 const incompletePath = (blob: string): string => `${blob}.incomplete`;
 
-/** Links a snapshot's file to its blob, relatively so that the cache can be moved. */
+/** Links a snapshot's file to its blob, with a relative path so that the cache can be moved. */
 async function linkBlob(blob: string, pointer: string): Promise<void> {
   const target = relative(dirname(pointer), blob);
   if ((await readlink(pointer).catch(() => null)) === target) return;

@@ -36,7 +36,7 @@ export type Identification =
 /**
  * Lists the models in the cache, by name. Incomplete models of a known family are left out; other models are always
  * listed, because we cannot tell whether they are complete.
- * @param identify looks at a model's folder.
+ * @param identify identifies the model in a folder.
  */
 export async function cachedModels(
   identify: (folder: string) => Identification,
@@ -66,13 +66,13 @@ export async function cachedModels(
   return found;
 }
 
-/** Tells whether a snapshot has at least one file; links may be broken. */
+/** Whether a snapshot has at least one file; links may be broken. */
 async function hasFiles(folder: string): Promise<boolean> {
   const names = await readdir(folder, { recursive: true }).catch(() => []);
   return names.some((name) => existsSync(join(folder, name)) && !isFolder(join(folder, name)));
 }
 
-/** Sums the sizes of the files in a folder. Links do not count, and files may disappear in the meantime. */
+/** Sums the sizes of the files in a folder, without links. Files may disappear meanwhile. */
 async function bytesIn(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const sizes = await Promise.all(
@@ -116,12 +116,12 @@ export async function deleteCached(
   }
 }
 
-/** Tells whether a name can be that of a cache folder. The oldest repositories have no owner. */
+/** Whether a name can be that of a cache folder. The oldest repositories have no owner. */
 const isCacheName = (name: string): boolean =>
   /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/.test(name) && !/\.\.|--/.test(name);
 
 /**
- * Tells whether a folder exists.
+ * Whether a folder exists.
  * @throws {ModelError} when it is a link or a file, which could lead anywhere.
  */
 async function isOwnFolder(repository: string, path: string): Promise<boolean> {

@@ -37,20 +37,20 @@ export interface HubBody {
 
 const mostRedirects = 10;
 
-/** The largest answer of the API that is read: a page of a listing has about 300 kB. */
+/** The maximum size of an API answer in bytes; a page of a listing has about 300 kB. */
 const mostAnswerBytes = 2 ** 25;
 
-/** The most pages and files that a listing may have. */
+/** The maximum number of pages and files in a listing. */
 const mostPages = 1000;
 const mostFiles = 100_000;
 
-/** The most bytes of an error's text that are read. */
+/** The maximum number of bytes read from an error's text. */
 const mostErrorBytes = 2 ** 16;
 
 export interface HubClientOptions {
   readonly signal?: AbortSignal | undefined;
   readonly patience?: Partial<Patience> | undefined;
-  /** Told every few seconds what is being waited for. */
+  /** Called every few seconds with the reason for waiting. */
   readonly onWait?: WaitListener | undefined;
 }
 
@@ -71,7 +71,7 @@ export class HubClient {
   }
 
   /**
-   * Resolves a revision to its commit and lists the files of that.
+   * Resolves a revision to its commit and lists its files.
    * @throws {ModelError} if the Hub refuses, cannot be reached, or gives an invalid answer.
    */
   async list(revision: string): Promise<HubListing> {
@@ -107,7 +107,7 @@ export class HubClient {
   /**
    * Opens a file at an offset. This is a single attempt: retry reading with {@link persist}.
    * @throws {Transient} if the connection or the server fails.
-   * @throws {Changed} if the Hub has a different file by now.
+   * @throws {Changed} if the file on the Hub has changed.
    * @throws {ModelError} if the Hub refuses.
    */
   async open(file: HubFile, commit: string, offset: number): Promise<HubBody> {
@@ -126,7 +126,7 @@ export class HubClient {
 
   /**
    * Repeats an attempt until it succeeds, as long as patience lasts.
-   * @param options.gained tells whether the last attempt made progress, which renews patience.
+   * @param options.gained whether the last attempt made progress, which renews patience.
    * @throws {ModelError} if it never succeeds.
    * @throws the signal's reason when cancelled.
    */
@@ -154,7 +154,7 @@ export class HubClient {
       const response = await this.#fetch(url, request, {
         redirect: "manual",
         headers: {
-          // The offsets of a compressed response would be different.
+          // Offsets in a compressed response would be different.
           "accept-encoding": "identity",
           ...(offset > 0 && { range: `bytes=${offset}-` }),
         },

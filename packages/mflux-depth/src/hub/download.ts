@@ -16,7 +16,7 @@ export interface Selection {
   readonly repository: string;
   /** A branch, tag or commit. */
   readonly revision: string;
-  /** Of the weights: the middle of `model.fp16.safetensors`. */
+  /** The variant of the weights: the middle of `model.fp16.safetensors`. */
   readonly variant: string | undefined;
   /** The model's folder inside the repository; "" for the repository itself. */
   readonly path: string;
@@ -62,7 +62,7 @@ export async function downloadRepository(selection: Selection, options: Download
   }
 }
 
-/** @throws {ModelError} if git does not allow the name of the revision. */
+/** @throws {ModelError} if the revision is not a valid git name. */
 function checkRevision({ repository, revision }: Selection): void {
   if (!/^[^\s~^:?*[\\]+$/.test(revision) || /(^|\/)\.*(\/|$)/.test(revision))
     throw new ModelError(repository, `${JSON.stringify(revision)} cannot be a branch, tag or commit`);
@@ -96,7 +96,7 @@ async function attemptDownload(
   }
 }
 
-/** Fetches the small files of a model, checks by them which kind it is, and only then fetches its weights. */
+/** Fetches the small files of a model, uses them to check which kind it is, and only then fetches its weights. */
 async function fetchModel(
   fetch: (files: readonly HubFile[]) => Promise<void>,
   folder: string,
@@ -113,7 +113,7 @@ async function fetchModel(
   await fetch(weights(folder).map(files.find));
 }
 
-/** The files of a listing that lie in the model's folder and pass the patterns. */
+/** The files of a listing that are in the model's folder and match the patterns. */
 class SelectedFiles {
   readonly repository: string;
   /** The files that the model needs, relative to its folder. */

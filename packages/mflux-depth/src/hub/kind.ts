@@ -4,7 +4,7 @@ import { isFolder } from "../files/folders.js";
 
 /**
  * A kind of repository: which of its files are needed, and how to tell it from other kinds. Model families and depth
- * estimators define their kinds; the hub knows none of them.
+ * estimators define their kinds; the hub does not know them.
  */
 export interface RepositoryKind {
   /** The name in messages: "Depth Pro". */
@@ -18,7 +18,7 @@ export interface RepositoryKind {
    * @param variant of the weights: the middle of `model.fp16.safetensors`.
    */
   needed(names: readonly string[], variant: string | undefined): NeededFiles;
-  /** Folders that the model cannot do without; patterns that exclude one entirely are refused. */
+  /** Folders that the model requires; patterns that exclude all of one are refused. */
   readonly folders?: readonly string[];
   /** The first file to download: it shows whether this account may read the repository at all. */
   readonly probe?: string;

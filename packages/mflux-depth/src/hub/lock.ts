@@ -5,14 +5,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { withoutSecrets } from "../secrets.js";
 import { type WaitListener, WaitReport } from "./waiting.js";
 
-/** O_EXLOCK, which Node does not name: opening a file with it takes the lock. 0 where it does not exist. */
+/** O_EXLOCK, for which Node has no constant: opening a file with it takes the lock. 0 on other systems. */
 const lockOnOpen = ["darwin", "freebsd", "openbsd"].includes(process.platform) ? 0x20 : 0;
 
 const pollMs = 200;
 
 export interface LockOptions {
   readonly signal: AbortSignal | undefined;
-  /** Told every few seconds that another process holds the lock. */
+  /** Called every few seconds while another process holds the lock. */
   readonly onWait?: WaitListener | undefined;
   readonly reportMs?: number | undefined;
 }
@@ -20,7 +20,7 @@ export interface LockOptions {
 /**
  * Takes the same `flock` as Python's library, waiting for other holders. It is released with the returned function, or
  * when this process ends. Node has no such call: on macOS and BSD, opening a file can take the lock; on Linux, the
- * `flock` tool locks a file that we hold open. Where neither works, there is no lock.
+ * `flock` tool locks a file that we hold open. If neither works, there is no lock.
  * @throws the signal's reason when cancelled.
  */
 export async function lock(
@@ -37,7 +37,7 @@ export async function lock(
   }
 }
 
-/** Opens a lock file, where possible with its lock; null if another process holds that. */
+/** Opens a lock file, with its lock if possible; null if another process holds the lock. */
 function openForLock(path: string): Promise<FileHandle | null> {
   const flags = constants.O_RDWR | constants.O_CREAT;
   const locking = lockOnOpen && lockOnOpen | constants.O_NONBLOCK;

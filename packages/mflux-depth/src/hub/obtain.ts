@@ -1,6 +1,6 @@
 /*
- * Models from the Hugging Face Hub, through the cache shared with Python. A complete model in the cache is used as it
- * is; otherwise only the missing files are downloaded.
+ * Models from the Hugging Face Hub, through the cache shared with Python. A complete model in the cache is used without
+ * asking the Hub; otherwise only the missing files are downloaded.
  */
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
@@ -25,7 +25,7 @@ export interface ModelSource {
   readonly model: string;
   /** A branch, tag or commit of the repository; "main" by default. */
   readonly revision?: string | undefined;
-  /** Of the weights: the middle of `model.fp16.safetensors`. */
+  /** The variant of the weights: the middle of `model.fp16.safetensors`. */
   readonly variant?: string | undefined;
   /** The model's folder inside the repository. */
   readonly path?: string | undefined;
@@ -44,7 +44,7 @@ export interface ObtainOptions {
 }
 
 /**
- * Tells whether obtaining a model would download nothing: it is complete on this machine, downloads are off, or its
+ * Whether obtaining a model would download nothing, because it is complete on this machine, downloads are off, or its
  * name cannot be a Hub repository.
  */
 export function isHere(
@@ -57,14 +57,14 @@ export function isHere(
 }
 
 /**
- * Tells whether a model can be used without a download: it is complete on this machine, or its name cannot be a Hub
- * repository. Unlike {@link isHere}, whether downloads are on does not matter.
- * @param env Hugging Face's variables.
+ * Whether a model can be used without a download, because it is complete on this machine or its name cannot be a Hub
+ * repository. Unlike {@link isHere}, it ignores whether downloads are off.
+ * @param env Hugging Face's environment variables.
  */
 export const isComplete = (source: ModelSource, kind: RepositoryKind, env: NodeJS.ProcessEnv): boolean =>
   isHere(source, { kind, offline: false, env: { ...env, HF_HUB_OFFLINE: "" } });
 
-/** The folder of a model that is on this machine, complete or not; null when there is none. */
+/** The folder of a model on this machine, complete or not; null if there is none. */
 export function folderHere(
   { model, revision = "main", path = "" }: ModelSource,
   env: NodeJS.ProcessEnv = process.env,
@@ -89,7 +89,7 @@ function searchCache(
 /**
  * Finds a model on this machine, or downloads the files it needs. A repository that is complete in the cache is used
  * without asking the Hub, so a model stays the same until someone downloads another revision. Configs are downloaded
- * first, so that another kind of model is refused before its weights.
+ * first, so that another kind of model is refused before its weights are downloaded.
  * @throws {ModelError} when the model does not exist, is of another kind, cannot be downloaded, or is incomplete while
  * downloads are off.
  * @throws the signal's reason when cancelled; a later call resumes the download.

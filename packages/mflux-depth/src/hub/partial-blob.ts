@@ -15,7 +15,7 @@ export class PartialBlob {
     this.#hash = hashFor(file);
   }
 
-  /** Continues what an earlier download left in the file of `handle`, which is read to hash it. */
+  /** Continues an earlier download in the file of `handle`, which is read to hash it. */
   static async open(
     handle: FileHandle,
     file: HubFile,
@@ -28,7 +28,7 @@ export class PartialBlob {
     return partial;
   }
 
-  /** Number of bytes on this machine. */
+  /** The number of bytes on this machine. */
   get bytes(): number {
     return this.#bytes;
   }

@@ -1,12 +1,12 @@
 /** Python's file-name patterns: `*` matches any text including slashes, `?` one character, `[…]` a set. */
 export interface Patterns {
-  /** When there are any, only files that match one are wanted. */
+  /** If there are any, only files that match one are wanted. */
   readonly allow?: readonly string[] | undefined;
-  /** Files that match one are left out. */
+  /** Files that match one are excluded. */
   readonly ignore?: readonly string[] | undefined;
 }
 
-/** Tells whether patterns let a file pass (huggingface_hub: filter_repo_objects). */
+/** Whether a file passes the patterns (huggingface_hub: filter_repo_objects). */
 export function isWanted(name: string, { allow = [], ignore = [] }: Patterns): boolean {
   const matches = (pattern: string): boolean => globPattern(pattern).test(name);
   return (allow.length === 0 || allow.some(matches)) && !ignore.some(matches);

@@ -1,6 +1,4 @@
-/*
- * Explanations of the Hub's error responses, with what the user can do about them.
- */
+/* Explains the Hub's error responses, with advice for the user. */
 import { ModelError } from "../errors.js";
 import { Transient } from "./retry.js";
 import { type HubSettings, withoutTokens } from "./settings.js";
@@ -25,8 +23,8 @@ export interface Requested {
 const tooManyRequests = "too many requests";
 
 /**
- * Turns an error response into the error to throw: {@link Transient} if it may be gone at the next attempt,
- * {@link Changed} if the file has disappeared, {@link ModelError} otherwise.
+ * Turns an error response into the error to throw: {@link Transient} if the next attempt may succeed, {@link Changed}
+ * if the file has disappeared, {@link ModelError} otherwise.
  */
 export async function refusalOf(
   response: Response,
@@ -36,7 +34,7 @@ export async function refusalOf(
   const { status, headers } = response;
   const text = await response.text().catch(() => "");
   if (status === 429) return new Transient(tooManyRequests, { afterMs: requestedWait(headers) });
-  // A server behind a redirect refuses expired addresses; the Hub has a new one.
+  // A server behind a redirect refuses expired addresses; asking the Hub again gives a new one.
   if (status === 408 || status >= 500 || !byHub)
     return new Transient(`the server failed (${status})`, {
       afterMs: status === 503 ? requestedWait(headers) : undefined,
@@ -100,14 +98,14 @@ export function lastFailure(
   );
 }
 
-/** The wait in milliseconds that a busy server asks for. */
+/** The wait that a busy server asks for, in milliseconds. */
 function requestedWait(headers: Headers): number | undefined {
   const after = headers.get("retry-after");
   if (after !== null) {
     const ms = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now();
     if (Number.isFinite(ms)) return Math.max(ms, 0);
   }
-  // The Hub's own header: "api";r=0;t=160 means that nothing is left for 160 seconds.
+  // The Hub's own header: "api";r=0;t=160 means that no requests are left for 160 seconds.
   const reset = /;\s*t=(\d+)/.exec(headers.get("ratelimit") ?? "")?.[1];
   return reset === undefined ? undefined : Number(reset) * 1000;
 }

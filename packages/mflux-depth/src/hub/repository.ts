@@ -49,7 +49,7 @@ export function resolveRepository(
   return cached;
 }
 
-/** Why a path does not lead to a folder. */
+/** Explains why a path does not lead to a folder. */
 function whyNoFolder(path: string): string {
   try {
     statSync(path);
@@ -63,11 +63,11 @@ function whyNoFolder(path: string): string {
   }
 }
 
-/** Tells whether a name has the form of a Hub repository, "owner/name". */
+/** Whether a name has the form of a Hub repository, "owner/name". */
 export const isRepositoryName = (name: string): boolean =>
   /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(name) && !name.includes("..");
 
-/** Finds a repository in the cache, complete or not; null when the cache has nothing of that revision. */
+/** Finds a repository in the cache, complete or not; null if the cache has no files of that revision. */
 export function findCached(
   name: string,
   { revision, env }: { revision: string; env: NodeJS.ProcessEnv },
@@ -77,7 +77,9 @@ export function findCached(
   return commit === null ? null : { name, folder: join(root, "snapshots", commit), revision: commit };
 }
 
-/** The commit that a revision names in a cached repository. Without a reference to main, the newest snapshot counts. */
+/**
+ * The commit that a revision names in a cached repository. Without a reference to main, the newest snapshot is used.
+ */
 function findCommit(root: string, revision: string): string | null {
   const snapshots = join(root, "snapshots");
   if (!isFolder(snapshots)) return null;

@@ -3,15 +3,15 @@ import { type WaitListener, WaitReport } from "./waiting.js";
 
 /** Retry limits for a bad connection. */
 export interface Patience {
-  /** Attempts after the first that may fail in a row without receiving a byte. */
+  /** How many retries in a row may fail without receiving a byte. */
   readonly retries: number;
-  /** Pause before the first of them, in milliseconds; it doubles for each later one. */
+  /** The pause before the first retry, in milliseconds; it doubles with each retry. */
   readonly delayMs: number;
   /** A connection that receives nothing for this long counts as broken. */
   readonly stallMs: number;
-  /** The longest that a complete answer of the Hub's API may take; files may take any time, at a thousand bytes a second. */
+  /** The maximum time for a complete answer of the Hub's API. Files may take any time, at a thousand bytes a second. */
   readonly answerMs: number;
-  /** How long a file may arrive too slowly. */
+  /** How long a file may arrive too slowly before giving up. */
   readonly slowMs: number;
   /** How often waits are reported. */
   readonly reportMs: number;
@@ -26,24 +26,24 @@ export const usualPatience: Patience = {
   reportMs: 5000,
 };
 
-/** The longest wait that a server may ask for. */
+/** The longest wait that a server may request. */
 const longestWaitMs = 5 * 60_000;
 
-/** Retries while the server cannot be reached, does not answer, or sends almost nothing. */
+/** Retries if the server is unreachable, does not answer, or sends almost nothing. */
 const fewRetries = 2;
 
-/** A failure that may be gone at the next attempt. */
+/** A failure that may not recur at the next attempt. */
 export class Transient extends Error {
   constructor(
     message: string,
     readonly options: ErrorOptions & {
-      /** The wait that the server asks for. */
+      /** The wait requested by the server. */
       readonly afterMs?: number | undefined;
-      /** There is no server, so a long wait is useless. */
+      /** The server does not exist, so a long wait is useless. */
       readonly unreachable?: boolean;
-      /** The server accepts connections and sends no answer; each attempt has already waited for long. */
+      /** The server accepts connections but sends no answer; each attempt has already waited long. */
       readonly silent?: boolean;
-      /** The server sends a few bytes with each attempt, and would take for ever. */
+      /** The server sends only a few bytes per attempt, and would take forever. */
       readonly slow?: boolean;
     } = {},
   ) {
@@ -54,7 +54,7 @@ export class Transient extends Error {
 export interface RetryOptions {
   readonly patience: Patience;
   readonly signal: AbortSignal | undefined;
-  /** Tells whether the last attempt made progress; if it did, the count of failures starts again. */
+  /** Whether the last attempt made progress, which resets the count of failures. */
   readonly gained?: (() => boolean) | undefined;
   /** The error to throw after the last failure. */
   readonly giveUp: (error: Transient, attempts: number) => Error;

@@ -13,7 +13,7 @@ export interface HubSettings {
   readonly offline: boolean;
 }
 
-/** Replaces tokens in a text that comes from elsewhere, so that no message shows one. */
+/** Replaces tokens in foreign text, so that messages never show them. */
 export function withoutTokens(text: string, token: HubSettings["token"]): string {
   const known = token === null ? text : text.replaceAll(token.value, "…");
   return known.replaceAll(/\bhf_\w{4,}/g, "hf_…");

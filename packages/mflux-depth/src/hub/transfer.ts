@@ -9,13 +9,13 @@ export interface DownloadProgress {
   readonly state: "download";
   /** Size of all needed files. */
   readonly bytes: number;
-  /** How many of them are on this machine. */
+  /** How many of those bytes are on this machine. */
   readonly bytesDone: number;
   readonly files: number;
   readonly filesDone: number;
   /** Files being downloaded now. */
   readonly current: readonly string[];
-  /** The reason for waiting, when nothing has arrived for seconds. */
+  /** The reason for waiting, if nothing has arrived for seconds. */
   readonly waiting?: Waiting;
 }
 
@@ -28,7 +28,7 @@ export interface TransferOptions {
   /** The repository. */
   readonly name: string;
   readonly onProgress: ((progress: DownloadProgress) => void) | undefined;
-  /** Aborted by the first failure, so that the other files stop too. */
+  /** Aborted by the first failure, to stop the other files. */
   readonly failed: AbortController;
 }
 

@@ -1,6 +1,6 @@
 /** The reason why a download receives nothing. */
 export interface Waiting {
-  /** "an answer from https://huggingface.co", for example. */
+  /** For example, "an answer from https://huggingface.co". */
   readonly for: string;
   readonly seconds: number;
 }
@@ -24,7 +24,7 @@ export class WaitReport implements Disposable {
     this.#timer = setInterval(() => this.#report(), everyMs);
   }
 
-  /** Something has arrived: the wait for the next begins. */
+  /** Restarts the clock after something has arrived. */
   restart(what = this.#what): void {
     this.#what = what;
     this.#began = performance.now();

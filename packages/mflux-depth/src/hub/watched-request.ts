@@ -10,12 +10,12 @@ export interface RequestOptions {
   readonly file: boolean;
 }
 
-/** A file that arrives more slowly than this never ends: a gigabyte would take ten days. */
+/** A file that arrives more slowly than this would never finish: a gigabyte would take ten days. */
 const leastBytesPerSecond = 1000;
 
 const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
-/** The most bytes of a redirect's body that are read to keep its connection. */
+/** The maximum number of bytes of a redirect's body to read so that its connection can be reused. */
 const mostSkippedBytes = 2 ** 16;
 
 /** A request, redirects included, that is aborted by its owner's signal or when nothing arrives for too long. */
@@ -33,7 +33,7 @@ export class WatchedRequest {
   #pace: NodeJS.Timeout | undefined;
   /** Bytes since the last check. */
   #arrived = 0;
-  // Not AbortSignal.any: Node 20 may collect its signal as garbage, and the request would never end.
+  // Not AbortSignal.any: Node 20 may garbage-collect its signal, and the request would never end.
   readonly #forward = (): void => this.#controller.abort(this.#owner?.reason);
 
   constructor({ signal: owner, patience, onWait, file }: RequestOptions) {
@@ -70,7 +70,7 @@ export class WatchedRequest {
     this.#report = new WaitReport("an answer", onWait, reportMs);
   }
 
-  /** Notes that a server is asked: the first, or the one it redirects to. */
+  /** Records that a server is asked: the first one, or one that it redirects to. */
   asks(server: string): void {
     this.#server = server;
     this.#answered = false;
@@ -78,7 +78,7 @@ export class WatchedRequest {
     this.#report.restart(`an answer from ${server}`);
   }
 
-  /** Notes that the server has begun to answer. */
+  /** Records that the server has begun to answer. */
   answered(): void {
     this.#answered = true;
     this.#timer.refresh();
@@ -101,7 +101,7 @@ export class WatchedRequest {
     }
   }
 
-  /** Reads the body of a redirect to its end, so that its connection can be used again; drops a long one. */
+  /** Reads a redirect's body to its end, so that its connection can be reused; drops a long one. */
   async skip(response: Response): Promise<void> {
     await this.text(response, mostSkippedBytes);
   }
@@ -120,8 +120,8 @@ export class WatchedRequest {
 
   async *#read({ body }: Response): AsyncGenerator<Uint8Array, void> {
     const reader = body?.getReader();
-    // Node's fetch does not always tell the body about an abort: it may stay silent forever if the request is aborted
-    // while the body is being opened.
+    // Node's fetch does not always pass an abort on to the body, which may stay silent forever if the request is
+    // aborted while the body is being opened.
     let giveUp = (): void => {};
     const abort = (): void => giveUp();
     this.signal.addEventListener("abort", abort);
@@ -147,7 +147,7 @@ export class WatchedRequest {
     }
   }
 
-  /** Gives a file up that trickles in. */
+  /** Aborts a file that arrives too slowly. */
   #watchPace(): void {
     const ms = this.#slowMs;
     clearInterval(this.#pace);

@@ -2,15 +2,14 @@ import type { ByteSource } from "./byte-source.js";
 import type { EncodedFormat } from "./format.js";
 
 /*
- * Finds files that cannot hold data for the pixels that their header claims. libjpeg and libtiff decode such files, at
- * full cost, to grey or black.
+ * Finds files that are too short for the pixels that their header claims. libjpeg and libtiff decode such files to grey
+ * or black, at full cost.
  */
 
 /**
- * The most pixels that a byte can stand for.
- * JPEG: a block of 8 × 8 pixels takes one bit at least, for its mean.
- * GIF: a code of LZW stands for 4096 pixels at most, and has 12 bits then.
- * The other formats have no bound, or their decoders report missing data themselves.
+ * The maximum number of pixels per byte. JPEG: a block of 8 × 8 pixels takes one bit at least, for its mean. GIF: a
+ * code of LZW stands for 4096 pixels at most, and has 12 bits then. The other formats have no bound, or their decoders
+ * report missing data themselves.
  */
 const mostPixelsPerByte: Readonly<Partial<Record<EncodedFormat, number>>> = { jpeg: 512, gif: 2731 };
 
@@ -32,7 +31,7 @@ const pieceTags = [
   [324, 325],
 ] as const;
 
-/** The most bytes of pixels that a byte can stand for, by the number of the compression; others have no bound. */
+/** The maximum number of pixel bytes per byte of file, by compression number; other compressions have no bound. */
 const mostBytesPerByte: Readonly<Record<number, number>> = {
   // None, LZW, JPEG (two bits for a block of 64; up to four times as coarse in its colours), Deflate twice, PackBits.
   1: 1,
@@ -43,10 +42,10 @@ const mostBytesPerByte: Readonly<Record<number, number>> = {
   32773: 64,
 };
 
-/** Checks a TIFF's first page: all pieces lie inside of the file, none is empty, and together they can hold the pixels. */
+/** Checks a TIFF's first page: all pieces must be non-empty and inside the file, and large enough for the pixels. */
 async function tiffLacksData(source: ByteSource): Promise<boolean> {
   const directory = await readDirectory(source);
-  // libtiff reports what is wrong with a directory.
+  // libtiff reports problems with the directory.
   if (!directory) return false;
   const first = async (tag: number, fallback: number): Promise<number> =>
     (await directory(tag, 1))?.[0] ?? fallback;

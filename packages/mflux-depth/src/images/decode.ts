@@ -15,8 +15,8 @@ import { rawLayout, readRaw } from "./raw.js";
 import type { DecodedImage } from "./types.js";
 
 /*
- * Reads photos and depth maps. Ordinary images are decoded right here; large ones, which take long and much memory, in a
- * process that can be killed.
+ * Reads photos and depth maps. Ordinary images are decoded in this process; large ones, which take much time and
+ * memory, in a process that can be killed.
  */
 
 export interface ReadImageOptions {
@@ -26,7 +26,7 @@ export interface ReadImageOptions {
 
 /**
  * Reads a photo: three channels, upright (EXIF orientation), in sRGB, with transparent parts on white. Photos of more
- * than 25 million pixels are made smaller while they are decoded.
+ * than 25 million pixels are reduced during decoding.
  * @throws {ImageError} when it cannot be read, is animated, or has an unusable size.
  * @throws {MemoryError} when the machine has too little memory to decode it.
  * @throws the signal's reason when it is aborted.
@@ -38,7 +38,7 @@ export async function readPhoto(input: ImageInput, options: ReadImageOptions = {
 
 /**
  * Reads a depth map: one channel, upright, values as stored (no colour management), with all 16 bits. Maps of more than
- * 25 million pixels are made smaller while they are decoded, to about 10 bits.
+ * 25 million pixels are reduced during decoding, to about 10 bits.
  * @throws as {@link readPhoto}, and {ImageError} when the map is partly transparent or shows no relief.
  */
 export async function readDepthMap(input: ImageInput, options: ReadImageOptions = {}): Promise<DecodedImage> {
@@ -61,7 +61,7 @@ export async function readMask(input: ImageInput, options: ReadImageOptions = {}
 }
 
 /**
- * Decodes an image and keeps nothing of it.
+ * Checks that an image can be decoded, and discards the pixels.
  * @throws as {@link readPhoto}
  */
 export async function checkDecodable(bytes: Uint8Array, options: ReadImageOptions = {}): Promise<void> {
@@ -114,17 +114,17 @@ async function read<Sink extends LevelSink>(
   return { ...factsOf(header), source: name, sink };
 }
 
-/** The decoder's process has encoded bytes once more. */
+/** The decoder's process holds another copy of encoded bytes. */
 const mostBytesInMemory = 200e6;
 
-/** Files and images beyond these take noticeable time: decoders need up to 0.3 s for this many pixels. */
+/** Larger files and images take noticeable time: decoders need up to 0.3 s for this many pixels. */
 const mostQuickBytes = 16e6;
 const mostQuickPixels = 4.2e6;
 
 const isQuick = ({ width, height, isProgressive }: EncodedImage): boolean =>
   width * height <= mostQuickPixels && !isProgressive;
 
-/** Reads a file that may be decoded right here; null when it is larger. */
+/** Reads a file that is small enough to be decoded here; null if it is larger. */
 async function readIfSmall(path: string, signal: AbortSignal | undefined): Promise<Buffer | null> {
   try {
     const { file, size } = await openRegularFile(path, largestFile);

@@ -1,6 +1,6 @@
 /*
  * The decoder's process: decodes one image and ends. Native decoders cannot be interrupted, and a thread in one of them
- * keeps its process from exiting; a process of its own can be killed at any time.
+ * keeps its process from exiting; a separate process can be killed at any time.
  */
 import { createHash } from "node:crypto";
 import { pipeline } from "node:stream/promises";
@@ -13,9 +13,9 @@ import { type EncodedImage, openEncoded, requireDecodable } from "./encoded.js";
 import { imageFileError, largestFile } from "./file.js";
 import { decodePixels } from "./pixels.js";
 
-// Even while a decoder works, and without waiting for it.
+// Ends the process at once, even while a decoder works.
 process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
-// Ctrl-C reaches every process of a terminal; the owner decides what it means.
+// Ctrl-C reaches every process of a terminal; the owner decides how to react.
 process.on("SIGINT", () => {});
 // The owner stopped reading.
 process.stdout.on("error", () => process.kill(process.pid, "SIGKILL"));
@@ -54,7 +54,7 @@ async function open({ input, name, purpose }: DecodeOrder): Promise<{ image: Enc
   }
 }
 
-/** Reads bytes into their place: collecting chunks would hold them twice. */
+/** Reads bytes into one preallocated buffer: collecting chunks would hold them twice. */
 async function readInput(byteLength: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(byteLength);
   let at = 0;

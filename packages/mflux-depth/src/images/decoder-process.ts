@@ -7,7 +7,9 @@ import { withoutSecrets } from "../secrets.js";
 import type { DecodedHeader, DecodeOrder, FromDecoder } from "./decoder-protocol.js";
 import type { LevelSink } from "./levels.js";
 
-/** The largest images take half a minute on a slow machine; only a file that trickles takes longer than this. */
+/**
+ * The largest images take half a minute on a slow machine; only a file that is read very slowly takes longer than this.
+ */
 const mostSeconds = 300;
 
 const tooSlow = (name: string): ImageError =>
@@ -17,7 +19,7 @@ const tooSlow = (name: string): ImageError =>
   );
 
 /**
- * Decodes an image in a process of its own, which ends with the signal. The pixels are written to a sink as they arrive.
+ * Decodes an image in a separate process, which the signal kills. The pixels are written to a sink as they arrive.
  * @param input a path, or the encoded bytes
  * @param sinkOf makes the sink for the pixels
  * @throws {ImageError} when the image cannot be decoded.
@@ -37,7 +39,7 @@ export async function decodeInProcess<Sink extends LevelSink>(
     execArgv: [],
     serialization: "advanced",
     stdio: ["pipe", "pipe", "ignore", "ipc"],
-    // It works on files of others.
+    // It processes untrusted files.
     env: withoutSecrets(process.env),
   });
   try {
@@ -63,9 +65,9 @@ async function receive<Sink extends LevelSink>(
       throw new ImageError(name, `its decoder could not be started (${error.message}).`, { cause: error });
     },
   );
-  // Awaited only as long as something is expected from the process.
+  // Only awaited while something is expected from the process.
   ended.catch(() => {});
-  // Without free file descriptors there is not even a channel.
+  // Without free file descriptors there is no channel either.
   if (child.pid === undefined) return await ended;
   const answered = new Promise<FromDecoder>((resolve) => child.once("message", resolve));
   const order: DecodeOrder = {
@@ -86,7 +88,7 @@ async function receive<Sink extends LevelSink>(
   return { header, sink };
 }
 
-/** Passes the bytes of whole pixels on; the rest of a chunk waits for the next one. */
+/** Passes on the bytes of whole pixels; the rest of a chunk waits for the next one. */
 async function writePixels(
   stdout: AsyncIterable<Buffer>,
   { width, height, channels, deep }: DecodedHeader,

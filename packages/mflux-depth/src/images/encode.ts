@@ -14,7 +14,7 @@ const formats: Readonly<Record<string, ImageFormat>> = {
 };
 
 /**
- * Tells the format from a file name's extension.
+ * Derives the format from a file name's extension.
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg and .webp.
  */
 export function formatOf(path: string): ImageFormat {
@@ -54,7 +54,7 @@ export async function encodeImage(
   }
 }
 
-/** Encodes 8-bit RGB pixels as a small JPEG: a preview that is looked at for seconds. */
+/** Encodes 8-bit RGB pixels as a small JPEG, for previews that are visible for seconds. */
 export async function encodePreview({
   data,
   width,

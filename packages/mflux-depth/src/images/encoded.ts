@@ -8,10 +8,10 @@ import { lacksData } from "./completeness.js";
 import { type EncodedFormat, formatOfBytes, isAnimatedPng } from "./format.js";
 import { checkSize, keptSize } from "./sizes.js";
 
-/** How an image is read: decides colour management, and what transparency means. */
+/** How an image is read, which decides colour management and the meaning of transparency. */
 export type Purpose = "photo" | "map" | "mask";
 
-/** An encoded image whose header has been judged. */
+/** An encoded image whose header has been checked. */
 export interface EncodedImage {
   /** A path, or bytes. */
   readonly input: string | Uint8Array;
@@ -20,21 +20,21 @@ export interface EncodedImage {
   readonly name: string;
   readonly purpose: Purpose;
   readonly format: EncodedFormat;
-  /** Upright, as all sizes here. */
+  /** The size is upright, like all sizes here. */
   readonly width: number;
   readonly height: number;
   /** More than 8 bits. */
   readonly deep: boolean;
-  /** Bytes of a decoded pixel, at most. */
+  /** The maximum number of bytes per decoded pixel. */
   readonly pixelBytes: number;
-  /** Its rows cannot be decoded one after another. */
+  /** Whether its rows cannot be decoded one after another. */
   readonly isProgressive: boolean;
   readonly exif: Uint8Array | undefined;
   /** Bytes that a decoder holds in addition to the pixels that are kept. */
   readonly decoderBytes: number;
 }
 
-/** This library judges sizes itself, before anything is decoded. */
+/** This library checks sizes itself before decoding. */
 const unlimited: SharpOptions = { limitInputPixels: false };
 
 /** A map's values are not colours to be managed. */
@@ -44,9 +44,9 @@ export const optionsOf = (purpose: Purpose): SharpOptions => ({
 });
 
 /**
- * Judges an encoded image by its header.
+ * Checks an encoded image by its header.
  * @param input what the decoder opens: the path or the bytes of `source`
- * @param name what messages call it
+ * @param name its name in messages
  * @throws {ImageError} when the image cannot be read, is animated, lacks data, or has an unusable size.
  */
 export async function openEncoded(
@@ -116,8 +116,8 @@ export async function readHeader(
 }
 
 /**
- * Bytes that decoders hold for each pixel of the file, measured with libvips 8.18. Formats whose rows come one after
- * another need a few rows only, and libvips keeps a TIFF's pieces below 50 MB.
+ * Bytes that decoders hold for each pixel of the file, measured with libvips 8.18. Formats with sequential rows need
+ * only a few rows, and libvips keeps a TIFF's pieces below 50 MB.
  */
 function decoderBytesPerPixel(format: EncodedFormat, info: Metadata): number {
   const channels = info.channels ?? 4;
@@ -139,7 +139,7 @@ function decoderBytesPerPixel(format: EncodedFormat, info: Metadata): number {
   }
 }
 
-/** The most bytes that a decoder may hold, with the encoded image if that is in memory. */
+/** The maximum number of bytes that a decoder may hold, including the encoded image if it is in memory. */
 const mostDecoderBytes = 425e6;
 
 /**
@@ -159,7 +159,7 @@ export function requireDecodable(image: EncodedImage): void {
   const kept = keptSize(image);
   const bytesPerPixel = pixelBytes + (purpose === "photo" ? 12 : 4);
   const needed = heldBytes + kept.width * kept.height * bytesPerPixel;
-  // macOS counts cached files as used, and can drop most of them.
+  // macOS counts cached files as used, but can drop most of them.
   const available = process.platform === "darwin" ? 0.8 * totalmem() : process.availableMemory();
   if (needed > available)
     throw new MemoryError(

@@ -1,7 +1,7 @@
 import { ImageError } from "../errors.js";
 import { FileReadError } from "../files/read.js";
 
-/** The most bytes that an image file may have. */
+/** The maximum size of an image file in bytes. */
 export const largestFile = 1e9;
 
 /** The error for a user whose image file could not be read. */

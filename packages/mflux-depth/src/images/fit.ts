@@ -2,7 +2,7 @@ import type { Raster } from "./types.js";
 import type { Size } from "./upright-size.js";
 
 /**
- * How an image gets other proportions: "stretch" changes its own; "crop" cuts off equal parts of two sides; "pad" repeats
+ * How to fit an image to other proportions: "stretch" distorts it; "crop" cuts equal parts off two sides; "pad" repeats
  * the pixels at two sides.
  */
 export type Fit = "stretch" | "crop" | "pad";
@@ -14,7 +14,7 @@ export interface Placement {
   /** The whole image on it, in pixels; may be larger than the canvas. */
   readonly width: number;
   readonly height: number;
-  /** Of the image's upper left corner on the canvas; negative where the image is cut off. */
+  /** The position of the image's upper left corner on the canvas; negative if the image is cut off. */
   readonly left: number;
   readonly top: number;
 }
@@ -27,7 +27,7 @@ export interface Placement {
 export function placementOf(image: Size, canvas: Size, fit: Fit): Placement {
   const [across, down] = [canvas.width / image.width, canvas.height / image.height];
   const scale = fit === "crop" ? Math.max(across, down) : Math.min(across, down);
-  // The side that decides has the canvas's length exactly.
+  // The side that determines the scale has exactly the canvas's length.
   const side = (length: number, own: number, wanted: number): number =>
     fit === "stretch" || own === scale ? wanted : Math.max(1, Math.round(length * scale));
   const width = side(image.width, across, canvas.width);
@@ -42,7 +42,7 @@ export function placementOf(image: Size, canvas: Size, fit: Fit): Placement {
 }
 
 /**
- * Puts an image on its canvas: cuts off what lies outside, and repeats the pixels at its border where it does not reach.
+ * Puts an image on its canvas: cuts off parts outside, and fills the rest by repeating the border pixels.
  * @param image resized to the placement's width and height
  * @returns a raster of the canvas's size; the image itself if it covers the canvas exactly
  */

@@ -1,9 +1,9 @@
 import type { ByteSource } from "./byte-source.js";
 
-/** The formats that are decoded, by the names that sharp gives them. */
+/** The supported formats, by sharp's names. */
 export type EncodedFormat = "jpeg" | "png" | "webp" | "heif" | "tiff" | "gif";
 
-/** Brands of HEIF files: with AV1 inside, with any content, with HEVC inside. */
+/** Brands of HEIF files that contain AV1, any content, or HEVC. */
 const brands = {
   avif: ["avif", "avis"],
   any: ["mif1", "msf1"],
@@ -11,8 +11,8 @@ const brands = {
 };
 
 /**
- * Tells the format by the first bytes. Everything else is refused by name before a decoder sees it: libvips also draws
- * SVG and, depending on how it was built, PDF and formats with scripts, at a cost that no header tells.
+ * Recognises the format by its first bytes. Everything else is refused before a decoder sees it: libvips also renders
+ * SVG and, depending on its build, PDF and formats with scripts, at unpredictable cost.
  * @returns "drawing" for vector formats and page descriptions, "heic" for HEIF with HEVC inside, null for anything
  * unknown.
  */
@@ -30,7 +30,9 @@ export async function formatOfBytes(source: ByteSource): Promise<EncodedFormat |
   return null;
 }
 
-/** Tells what a HEIF file holds from its brands: the main one and, where that leaves it open, the compatible ones. */
+/**
+ * Determines the content of a HEIF file from its brands: the main one and, if that is ambiguous, the compatible ones.
+ */
 function heifFormat(head: Buffer): "heif" | "heic" | null {
   const end = Math.min(head.readUInt32BE(0), head.length);
   const compatible = Array.from({ length: Math.max(0, Math.floor((end - 16) / 4)) }, (_, i) =>
@@ -52,7 +54,7 @@ const isDrawing = (text: string): boolean =>
   /<svg|^\s*(?:\xef\xbb\xbf)?<\?xml|%PDF-|^%!PS/i.test(text) ||
   ["\x1f\x8b", "\xc5\xd0\xd3\xc6", "\xd7\xcd\xc6\x9a", "\x01\0\0\0"].some((magic) => text.startsWith(magic));
 
-/** Looks for a PNG's animation chunk, which libpng skips. It comes before the pixels. */
+/** Looks for a PNG's animation chunk, which libpng ignores. It precedes the pixels. */
 export async function isAnimatedPng(source: ByteSource): Promise<boolean> {
   for (let at = 8; at + 8 <= source.length; ) {
     const chunk = await source.read(at, 8);

@@ -1,11 +1,11 @@
 import { bytesSource } from "./byte-source.js";
 import { type EncodedImage, openEncoded } from "./encoded.js";
 
-/** What an encoded image says about itself. */
+/** What an encoded image's header says. */
 export interface ImageIdentity {
   /** By content: "image/png". */
   readonly mime: string;
-  /** Upright, as all sizes here. */
+  /** The size is upright, like all sizes here. */
   readonly width: number;
   readonly height: number;
 }
@@ -20,8 +20,8 @@ const mimes: Readonly<Record<EncodedImage["format"], string>> = {
 };
 
 /**
- * Judges an encoded image by its header, without decoding it.
- * @throws {ImageError} for what this library refuses: other formats, animations, unusable sizes, too little data.
+ * Identifies an encoded image by its header, without decoding it.
+ * @throws {ImageError} for unsupported formats, animations, unusable sizes, or too little data.
  */
 export async function identifyImage(bytes: Uint8Array): Promise<ImageIdentity> {
   const { format, width, height } = await openEncoded(bytes, bytesSource(bytes), "the picture", "photo");

@@ -1,4 +1,4 @@
-/** Encoded images, for programs that receive and send them: what they are, whether they can be read, and other forms. */
+/** Encoded images, for programs that receive and send them: identifies, checks and converts them. */
 
 export { checkDecodable, type ReadImageOptions } from "./decode.js";
 export type { ImageFormat } from "./encode.js";

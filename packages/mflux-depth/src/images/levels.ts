@@ -2,12 +2,11 @@ import { ImageError } from "../errors.js";
 import { extremesOf } from "./extremes.js";
 
 /*
- * Turns pixels into the values of a raster while they arrive, so that they are never held twice. Values stay at the
- * levels of the pixels (0 to 255, 65535 or 1) until the end: integers are exact, so a level survives decoding and
- * encoding.
+ * Converts pixels to raster values as they arrive, so that they are never held twice. Values stay at the levels of the
+ * pixels (0 to 255, 65535 or 1) until the end: integers are exact, so a level survives decoding and encoding.
  */
 
-/** The layout of pixels: their number, 1 to 4 channels (alpha comes last, not premultiplied), and the level of white. */
+/** The layout of pixels: their number, 1 to 4 channels (alpha last, not premultiplied), and the level of white. */
 export interface PixelLayout {
   readonly width: number;
   readonly height: number;
@@ -75,7 +74,7 @@ export class MapLevels implements LevelSink {
     const data = this.#data;
     const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
     const alpha = channels % 2 === 0 ? channels - 1 : null;
-    // JPEG leaves a trace of colour in grey images.
+    // JPEG leaves traces of colour in grey images.
     const tolerated = (16 / 255) * white;
     let o = this.#filled;
     for (let i = 0; i < pixels.length; i += channels) {
@@ -91,7 +90,7 @@ export class MapLevels implements LevelSink {
     this.#filled = o;
   }
 
-  /** Whether more than a hundredth of the pixels is in colour. */
+  /** Whether more than 1 % of the pixels are coloured. */
   get isColoured(): boolean {
     return this.#coloured > this.#data.length / 100;
   }
@@ -150,11 +149,11 @@ export class MaskLevels implements LevelSink {
   }
 }
 
-/** Pillow's weights. Equal channels stay exactly what they are. */
+/** Pillow's weights. Equal channels keep their exact value. */
 const luminance = (r: number, g: number, b: number): number =>
   r === g && g === b ? r : (r * 19595 + g * 38470 + b * 7471) / 65536;
 
-/** Divides levels by that of white, in place. */
+/** Divides levels by the level of white, in place. */
 function toUnitRange(data: Float32Array, white: number): Float32Array {
   if (white !== 1) for (let i = 0; i < data.length; i++) data[i] = data[i]! / white;
   return data;

@@ -25,7 +25,7 @@ export interface PictureParameters {
   /** "float32", "bfloat16", "float16". */
   readonly precision: string;
   readonly device: string;
-  /** LoRAs: files by their names, repositories with the file after a colon. */
+  /** LoRAs: files by name, repositories with the file after a colon. */
   readonly lora_paths: readonly string[];
   readonly lora_scales: readonly number[];
   readonly lora_sha256: readonly string[];
@@ -51,14 +51,14 @@ export interface PictureParameters {
   /** The shares of the steps between which it guided. */
   readonly depth_start: number;
   readonly depth_stop: number;
-  /** How the photo and the depth map got the image's proportions. */
+  /** How the photo and the depth map were fitted to the image's proportions. */
   readonly fit: "stretch" | "crop" | "pad";
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   /** How faithfully the image keeps the depth map, if it was scored. */
   readonly fidelity: PictureFidelity | null;
   readonly mlx_version: string;
-  /** Seconds of all stages, without reading weights. */
+  /** Seconds of all stages, excluding the reading of weights. */
   readonly generation_time_seconds: number;
   /** Seconds of each stage. */
   readonly stage_seconds: Readonly<Record<string, number>>;
@@ -72,14 +72,17 @@ export interface PictureFidelity {
   readonly correlation: number;
   readonly abs_rel: number;
   readonly edge_f1: number;
-  /** The depth estimator that judged. */
+  /** The judging depth estimator. */
   readonly depth_model: string;
-  /** 1 for the best; missing where the image was written before the others were scored. */
+  /** 1 for the best; missing if the image was written before the others were scored. */
   readonly rank?: number;
   readonly candidates?: number;
 }
 
-/** The most bytes of a comment. EXIF blocks are limited to 65,535; the difference leaves room for the other fields. */
+/**
+ * The maximum size of a comment in bytes. EXIF blocks are limited to 65,535; the difference leaves room for other
+ * fields.
+ */
 const commentBytes = 60_000;
 
 /**
@@ -131,7 +134,7 @@ export function readParameters(exif: Uint8Array | undefined): Record<string, unk
   }
 }
 
-/** Decodes a UserComment: eight bytes name its charset, then comes the text. "ASCII" is UTF-8 in practice. */
+/** Decodes a UserComment: eight bytes name its charset, followed by the text. "ASCII" is UTF-8 in practice. */
 function decodeComment(comment: Uint8Array, bigEndian: boolean): string {
   const charset = String.fromCharCode(...comment.subarray(0, 8));
   const text = comment.subarray(8);
@@ -141,10 +144,10 @@ function decodeComment(comment: Uint8Array, bigEndian: boolean): string {
   return decoder.decode(text).replace(/\0+$/, "");
 }
 
-/** The most levels of nesting: far more than parameters have, and far less than the stack allows. */
+/** The maximum nesting: far deeper than parameters, and far shallower than the stack allows. */
 export const mostLevels = 100;
 
-/** Whether objects and lists are nested too deeply to walk through them recursively. */
+/** Whether objects and lists are nested too deeply for recursion. */
 export function isTooDeep(value: unknown): boolean {
   let level = [value];
   for (let depth = 0; depth <= mostLevels; depth++) {

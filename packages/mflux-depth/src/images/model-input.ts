@@ -26,7 +26,7 @@ export async function toModelInput(
 }
 
 /**
- * Makes 8-bit pixels of the VAE's output: `x / 2 + ½` clamped, × 255, rounded half to even, in float32.
+ * Converts the VAE's output to 8-bit pixels: `x / 2 + ½` clamped, × 255, rounded half to even, in float32.
  * @param values about −1 to 1, any shape
  */
 export function toBytes(values: Float32Array): Uint8Array {

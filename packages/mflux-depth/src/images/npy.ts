@@ -7,7 +7,7 @@ export function toNpy(data: Float32Array, width: number, height: number): Uint8A
   bytes.set([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0]);
   new DataView(bytes.buffer).setUint16(8, length, true);
   bytes.set(new TextEncoder().encode(`${dictionary.padEnd(length - 1)}\n`), 10);
-  // Every platform of MLX is little-endian.
+  // All platforms of MLX are little-endian.
   new Float32Array(bytes.buffer, 10 + length).set(data);
   return bytes;
 }

@@ -5,7 +5,7 @@ import { isTooDeep, type PictureParameters, readParameters, toComment } from "./
 
 /**
  * Reads the parameters that an image was generated with, under the names of `PictureParameters`: from images written by
- * any version of mflux-depth, or by mflux. Their values are what the file says, unchecked.
+ * any version of mflux-depth, or by mflux. The values are unchecked.
  * @returns undefined when there are none.
  * @throws {ImageError} when the bytes are not an image that can be read.
  */
@@ -18,8 +18,8 @@ export async function parametersIn(
 }
 
 /**
- * Changes the parameters inside a PNG image; its pixels stay.
- * @param change gets the parameters that it has, unchecked.
+ * Changes the parameters in a PNG image without touching its pixels.
+ * @param change receives the current parameters, unchecked.
  * @throws {ImageError} when the bytes are not an image that can be read.
  */
 export async function changeParameters(

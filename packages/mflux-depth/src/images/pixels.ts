@@ -16,13 +16,13 @@ export interface Pixels {
 type FailOn = "error" | "warning";
 
 /**
- * Decodes an image: upright, in sRGB or, for maps, with its values as stored. Images beyond the size that is kept
- * shrink while they are decoded, so that they never exist as a whole.
+ * Decodes an image: upright, in sRGB or, for maps, with its values as stored. Images that are too large to keep are
+ * reduced during decoding, so that they never exist in full size.
  * @throws {ImageError} when the file is damaged.
  */
 export async function decodePixels(image: EncodedImage): Promise<Pixels> {
   try {
-    // libjpeg only warns when data is missing, but of harmless things too.
+    // libjpeg reports missing data only as a warning, but also warns of harmless things.
     return await run(image, image.format === "jpeg" ? "warning" : "error");
   } catch (error) {
     if (image.format !== "jpeg" || /premature end/i.test(String(error))) throw damaged(image, error);

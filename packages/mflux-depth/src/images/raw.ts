@@ -13,13 +13,16 @@ const whites: Readonly<Record<string, number>> = {
   Float32Array: 1,
 };
 
-/** The type of an array by its name: one of another realm (a vm context, an Electron window) has classes of its own. */
+/**
+ * The name of an array's type. Names are compared, because another realm (a vm context, an Electron window) has its own
+ * classes.
+ */
 const typeOf = (data: RawImage["data"]): string => data[Symbol.toStringTag] ?? "DataView";
 
 /**
  * Checks pixels in memory.
- * @param name what messages call them
- * @returns what they are once read; large images become smaller by a whole factor in each direction.
+ * @param name their name in messages
+ * @returns their layout after reading; large images are reduced by a whole factor in each direction.
  * @throws {ImageError} when the array has another type or size than the image needs, or the image has an unusable size.
  */
 export function rawLayout({ data, width, height, channels }: RawImage, name: string): PixelLayout {
@@ -40,7 +43,7 @@ export function rawLayout({ data, width, height, channels }: RawImage, name: str
   return { width: Math.floor(width / factor), height: Math.floor(height / factor), channels, white };
 }
 
-/** Values that are handled before other work may run: some milliseconds. */
+/** The number of values to process before other work may run: some milliseconds. */
 const sliceValues = 1 << 20;
 
 /**
@@ -57,7 +60,7 @@ export async function readRaw(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const factor = shrinkFactor(width, height);
-  // The same bytes are another image at another size.
+  // At another size, the same bytes are another image.
   const hash = createHash("sha256").update(`${typeOf(data)} ${width} ${height} ${channels} `);
   const stride = width * channels;
   const rowsPerSlice = factor * Math.max(1, Math.floor(sliceValues / (stride * factor)));
@@ -73,7 +76,7 @@ export async function readRaw(
   return hash.digest("hex");
 }
 
-/** Averages squares of `factor` pixels in each direction; colours count as much as they are opaque. Drops incomplete squares. */
+/** Averages squares of `factor` pixels in each direction; colours are weighted by opacity. Drops incomplete squares. */
 function averaged(rows: ArrayLike<number>, width: number, channels: number, factor: number): Float64Array {
   const stride = width * channels;
   const outWidth = Math.floor(width / factor);

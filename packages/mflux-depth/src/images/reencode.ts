@@ -3,15 +3,15 @@ import type { ImageFormat } from "./encode.js";
 import { optionsOf } from "./encoded.js";
 
 export interface ReencodeOptions {
-  /** In pixels; an image is never enlarged. Its own by default. */
+  /** In pixels; an image is never enlarged. Unchanged by default. */
   readonly width?: number | undefined;
   /** 1 to 100, for JPEG and WebP; 90 by default. */
   readonly quality?: number | undefined;
 }
 
 /**
- * Encodes an image that can be read again: in another format, at another width. It stays upright, and keeps the
- * parameters inside unless it gets another width.
+ * Encodes a readable image in another format or width. It stays upright, and keeps its parameters unless the width
+ * changes.
  */
 export async function reencode(
   image: Uint8Array,

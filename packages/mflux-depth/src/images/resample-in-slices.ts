@@ -3,7 +3,7 @@ import { emptyRaster, type Filter, resizing, type TakeRow } from "./resample.js"
 import type { Raster } from "./types.js";
 
 /**
- * `resize` that lets other work run in between: large photos take more than a second.
+ * Like `resize`, but lets other work run in between: large photos take more than a second.
  * @throws the signal's reason when it is aborted.
  */
 export async function resizeInSlices(
@@ -20,7 +20,7 @@ export async function resizeInSlices(
 }
 
 /**
- * {@link resizeInSlices} that hands out one row after another, so that a large result never exists as a whole.
+ * Like {@link resizeInSlices}, but delivers one row at a time, so that a large result never exists as a whole.
  * @throws the signal's reason when it is aborted.
  */
 export async function resizeByRows(
@@ -34,7 +34,7 @@ export async function resizeByRows(
   await inSlices(resizing(source, width, height, filter, take), signal);
 }
 
-/** How long other work may have to wait, in milliseconds. */
+/** The longest delay of other work, in milliseconds. */
 const longestSlice = 20;
 
 async function inSlices(work: Generator<void, void, void>, signal: AbortSignal | undefined): Promise<void> {

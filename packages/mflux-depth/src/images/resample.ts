@@ -1,8 +1,8 @@
 import type { Raster } from "./types.js";
 
 /*
- * Resizing as the references do it, on floats, for any number of channels. Image libraries differ here by up to 8 levels
- * of 255, so these kernels are our own. They need nothing of Node: the studio's page bundles them.
+ * Resizing as the references do it, on floats, for any number of channels. Image libraries differ here by up to 8
+ * levels of 255, so these kernels are our own. They do not depend on Node: the studio's page bundles them.
  *
  * Pillow: src/libImaging/Resample.c, in its mode F (coefficients and sums in double precision, float32 between the
  * passes). PyTorch: aten/native/cpu/UpSampleKernel.cpp, `interpolate(mode="bilinear",
@@ -49,7 +49,7 @@ export function resize(source: Raster, width: number, height: number, filter: Fi
   return raster;
 }
 
-/** Takes a row of an image; its values are overwritten by the next one. */
+/** Receives a row of an image, which the next row overwrites. */
 export type TakeRow = (row: Float32Array, y: number) => void;
 
 /** A raster to fill row by row. */
@@ -63,7 +63,7 @@ export function emptyRaster(
   return { raster: { data, width, height, channels }, take };
 }
 
-/** Hands out the resized rows one after another; yields after each row of each pass. */
+/** Delivers the resized rows one after another; yields after each row of each pass. */
 export function* resizing(
   source: Raster,
   width: number,
@@ -105,7 +105,7 @@ function weightsOf(from: number, to: number, filter: Filter): { first: number; w
 
 type Size = Pick<Raster, "width" | "height">;
 
-/** Hands out the rows of an image as they are. */
+/** Delivers the rows of an image unchanged. */
 function* copyRows({ data, width, height, channels }: Raster, take: TakeRow): Generator<void, void, void> {
   const stride = width * channels;
   for (let y = 0; y < height; y++) {

@@ -4,11 +4,11 @@ const smallestSide = 16;
 const largestSide = 20_000;
 const mostPixels = 100e6;
 
-/** Larger images are made smaller while they are decoded. Photos of 24 megapixels, which are common, stay as they are. */
+/** Larger images are reduced during decoding. Photos of 24 megapixels, which are common, keep their size. */
 const mostKeptPixels = 25e6;
-/** The same for pixels of 16 bits with transparency, which take more memory on their way. */
+/** The same for 16-bit pixels with transparency, which need more memory on the way. */
 const mostKeptWidePixels = 20e6;
-/** The size of larger images once they are read: still more than models and generations use. */
+/** The size of larger images after reading: still more than models and generations use. */
 const mostShrunkPixels = 12.5e6;
 
 /** @throws {ImageError} when an image is too small or too large to be read. */

@@ -14,7 +14,7 @@ export type FloatImage = Raster;
 export interface DecodedImage extends FloatImage {
   /** The file's path, or a label if there is none. */
   readonly source: string;
-  /** The size of what was read, in pixels, upright: very large images are made smaller while they are read. */
+  /** The size of the source, in pixels, upright; very large images are reduced during reading. */
   readonly original: { readonly width: number; readonly height: number };
   /** Of the file's bytes, or of the pixels and their layout if there was no file. */
   readonly sha256: string;

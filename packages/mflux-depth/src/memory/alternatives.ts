@@ -10,7 +10,7 @@ export interface MemorySettings {
   readonly height: number;
 }
 
-/** Bits to try, from the least loss of quality to the greatest. */
+/** Bits to try, in order of increasing loss of quality. */
 const bitWidths: readonly Bits[] = loadOptions.quantize.kind.values
   .filter((bits) => bits !== "none")
   .sort((a, b) => b - a);
@@ -46,7 +46,7 @@ export function findAlternatives(
         const peak = peakWith(changed);
         if (peak > available) continue;
         found.push(changesFrom(settings, changed, peak));
-        // With the same bits, no greater change is needed. With fewer, the first that fit lose the least.
+        // With the same bits, no greater change is needed. With fewer bits, the first that fit lose the least.
         if (bits === settings.bits) return found;
         break;
       }

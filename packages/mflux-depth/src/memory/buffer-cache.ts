@@ -1,6 +1,6 @@
 /*
- * How many bytes of freed buffers MLX keeps on the CPU. Fresh buffers cost a page fault for every 4 kB, which adds up to
- * a tenth of a denoising step, so buffers are kept where the next computation needs the same sizes again.
+ * How many bytes of freed buffers MLX keeps on the CPU. Fresh buffers cost a page fault for every 4 kB, which adds up
+ * to a tenth of a denoising step, so buffers are kept if the next computation needs the same sizes.
  */
 import type { DeviceType } from "@mflux-depth/mlx";
 import { machineMemory } from "./machine.js";

@@ -1,8 +1,8 @@
 /*
  * The memory limits of control groups. packages/mlx/native/cgroup.h reads the same files for the allocator, which needs
- * the limit before any JavaScript runs. This file cannot ask it: processes without MLX plan and watch memory too, and they
- * need the memory that is left under each limit. Both follow the same rule: the tightest group from the process's own to
- * the root counts, in version 1 and 2.
+ * the limit before any JavaScript runs. This file cannot ask it: processes without MLX also plan and watch memory, and
+ * they need the memory that is left under each limit. Both follow the same rule: the tightest group from the process's
+ * own to the root counts, in version 1 and 2.
  */
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
@@ -41,7 +41,7 @@ export function controlGroup(root = ""): ControlGroup | null {
   let tightest: ControlGroup | null = null;
   for (const { hierarchy, path } of groupsOfProcess(root)) {
     const names = path.split("/").filter((name) => name !== "");
-    // Inside a container, the container's own group is the root.
+    // In a container, the container's own group is the root.
     for (let depth = names.length; depth >= 0; depth--) {
       const group = readGroup(hierarchy, [root + hierarchy.root, ...names.slice(0, depth)].join("/"));
       if (group && (!tightest || group.free < tightest.free)) tightest = group;

@@ -28,7 +28,7 @@ export function lifetimesOf<Name extends string>(
   let kept: readonly Name[] = [];
   return uses.map((use, index) => {
     const held = [...new Set([...kept, ...use.components])];
-    // Under "low", keep a component only if the very next use needs it: reading it twice would take longer.
+    // Under "low", keep a component only if the very next use needs it, because reading it twice would take longer.
     const needed = uses[index + 1]?.components ?? [];
     kept = held.filter(
       (name) =>

@@ -6,17 +6,20 @@ import { controlGroup } from "./control-group.js";
 /** The memory of this machine, in bytes. */
 export interface MachineMemory {
   readonly total: number;
-  /** Memory that this process could use now, including the memory that MLX already holds. */
+  /** Memory that this process could use now, including what MLX already holds. */
   readonly available: number;
   /** Where the figures come from. */
   readonly source: "memory" | "control group" | "GPU" | "MFLUX_DEPTH_MEMORY_GB";
 }
 
-/** Whether the available memory is what is free now; on a GPU and where it is set, it includes what other processes hold. */
+/**
+ * Whether the available memory is currently free. On a GPU, and if it is set by hand, it includes memory of other
+ * processes.
+ */
 export const measuresFree = ({ source }: MachineMemory): boolean =>
   source === "memory" || source === "control group";
 
-/** Bytes that Node, MLX, BLAS and the image codec take before anything is loaded. */
+/** Bytes that Node, MLX, BLAS and the image codec take before a model is loaded. */
 export const programBytes = 150e6;
 
 /**
@@ -39,7 +42,7 @@ export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = proce
   return { total: totalmem(), available: Math.min(free, totalmem()), source: "memory" };
 }
 
-/** Measures how many bytes a computation can use now, in addition to everything that is held. */
+/** Measures how many bytes a computation can use now, in addition to all memory in use. */
 export function workingRoom(): number {
   const { available } = machineMemory(defaultDevice());
   return Math.max(0, available - programBytes - memory.activeMemory());
@@ -51,6 +54,6 @@ function systemFree(): number {
     const found = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync("/proc/meminfo", "utf8"));
     if (found) return Number(found[1]) * 1024;
   }
-  // macOS counts cached files as used, and can drop most of them.
+  // macOS counts cached files as used, but can drop most of them.
   return process.platform === "darwin" ? 0.8 * totalmem() : freemem();
 }

@@ -1,5 +1,5 @@
 /*
- * The memory that a generation needs, stage by stage. Stages estimate their own working memory; the plan adds the weights
+ * Plans the memory of a generation, stage by stage. Stages estimate their own working memory; the plan adds the weights
  * that are held at the time.
  */
 import { describeBytes } from "../bytes.js";
@@ -9,17 +9,17 @@ import type { HeldSize } from "../weights/component.js";
 import { type ComponentUse, lifetimesOf } from "./lifetimes.js";
 import { type MachineMemory, programBytes } from "./machine.js";
 
-/** A stage as the planner sees it. */
+/** A stage, as far as the planner needs to know it. */
 export interface PlannedStage<Stage extends string, Component extends string> {
   readonly name: Stage;
-  /** At least one; a use without components is possible. */
+  /** At least one use, possibly without components. */
   readonly uses: readonly ComponentUse<Component>[];
   /**
    * Estimates the bytes that the stage computes with, weights excluded.
-   * @param room bytes left for it while its weights are held. Computations in bands adapt to it.
+   * @param room bytes left for it while its weights are held; computations in bands adapt to this.
    */
   readonly workingMemory: (room: number) => number;
-  /** Whether everything that it does not use is freed first where memory is short. */
+  /** Whether everything that it does not use is freed first if memory is short. */
   readonly makesRoom?: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface StageMemory<Stage extends string = string> {
   readonly stage: Stage;
   /** Weights held at the time, including those of other stages. */
   readonly weights: number;
-  /** Memory that the stage computes with, and what the last generation left for the next one. */
+  /** Working memory of the stage, and what the last generation left for the next one. */
   readonly work: number;
   /** `weights`, `work` and the program itself. */
   readonly peak: number;
@@ -82,13 +82,13 @@ export interface MemoryPlan<Stage extends string = string> {
   readonly peak: number;
   readonly machine: MachineMemory;
   readonly fits: boolean;
-  /** The smallest changes that would make it fit; empty when it fits. */
+  /** The smallest changes that would make it fit; empty if it fits. */
   readonly alternatives: readonly MemoryAlternative[];
 }
 
 /**
  * Checks that a generation fits.
- * @throws {MemoryError} when it does not, with the figures and with settings that would fit.
+ * @throws {MemoryError} if it does not, with the figures and with settings that would fit.
  */
 export function requireFit({ stages, peak, machine, fits, alternatives }: MemoryPlan): void {
   if (fits) return;

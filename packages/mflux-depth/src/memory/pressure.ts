@@ -7,9 +7,9 @@ import { controlGroup } from "./control-group.js";
 const lowShare = 0.05;
 
 /**
- * Tells whether the system is short of memory, so that idle weights should be freed. macOS reports memory pressure
- * itself. Linux is short when the machine or this process's control group has little memory available. On other systems
- * the answer is always false.
+ * Whether the system is short of memory, so that idle weights should be freed. macOS reports memory pressure itself.
+ * Linux is short when the machine or this process's control group has little memory available. On other systems the
+ * answer is always false.
  */
 export async function shortOfMemory(): Promise<boolean> {
   if (process.platform === "darwin") {

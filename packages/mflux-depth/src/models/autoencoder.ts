@@ -45,7 +45,7 @@ export interface AutoencoderConfig {
   midBlockAddAttention: boolean;
   useQuantConv: boolean;
   usePostQuantConv: boolean;
-  /** The transformer sees `(latents - shiftFactor) * scalingFactor`. */
+  /** The transformer's latents are `(latents - shiftFactor) * scalingFactor`. */
   scalingFactor: number;
   shiftFactor: number;
 }
@@ -87,7 +87,7 @@ export function autoencoderConfig(json: unknown, source: string): AutoencoderCon
 /** Pixels per latent, along each side. */
 export const reductionOf = (config: AutoencoderConfig): number => 2 ** (config.blockOutChannels.length - 1);
 
-/** Latents of the autoencoder → latents as the transformer sees them, of the same shape. */
+/** Scales the autoencoder's latents to those of the transformer, of the same shape. */
 export const scaleLatents = (latents: MxArray, config: AutoencoderConfig): MxArray =>
   scope(() => multiply(subtract(latents, config.shiftFactor), config.scalingFactor));
 
@@ -99,7 +99,7 @@ export const unscaleLatents = (latents: MxArray, config: AutoencoderConfig): MxA
 
 const normEps = 1e-6;
 
-/** A layer of one convolution, which holds nothing but its output. */
+/** A layer of one convolution that holds only its output. */
 const single = (op: ConvOp): Layer => ({
   forward: (x) => applyOps([op], x),
   ops: [op],
@@ -359,8 +359,8 @@ export class Autoencoder extends Module {
 
   /**
    * Encodes layer by layer, see {@link encode}. The images must outlive it.
-   * @param limit bytes that the maps between layers may take. Where whole maps take more, they are made in bands of
-   * rows, which gives the same result and takes longer.
+   * @param limit bytes that the maps between layers may take. Larger maps are computed in bands of rows, which gives
+   * the same result but takes longer.
    */
   *encodeStages(images: MxArray, limit?: number): Stages {
     return yield* this.through(this.encoding(), images, limit);
@@ -406,7 +406,7 @@ export class Autoencoder extends Module {
   private *through(layers: readonly Layer[], input: MxArray, limit?: number): Stages {
     let x = astype(input, this.encoder.convIn.weight.dtype);
     const arithmetic = {
-      // For each element of a map, all images of the batch together.
+      // Per element of a map, for all images of the batch together.
       bytes: x.nbytes / elementsOf(sizeOf(x)),
       fused: x.dtype === "float32" && defaultDevice() === "cpu",
     };

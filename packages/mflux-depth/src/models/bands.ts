@@ -2,8 +2,8 @@
  * Chains of convolutions on whole images or on bands of rows.
  *
  * In bands, the feature maps between convolutions never exist as a whole. Each band is computed with the surrounding
- * rows that its convolutions need, and norms use the statistics of the whole image, so the result is the same.
- * This costs time: the surrounding rows, and everything before a norm, are computed again.
+ * rows that its convolutions need, and norms use the statistics of the whole image, so the result is the same. The
+ * price is time: the surrounding rows, and everything before a norm, are computed again.
  */
 import { add, type MxArray, scope, slice, sliceUpdate, zeros } from "@mflux-depth/mlx";
 import { Conv2d, type ConvTranspose2d, type GroupNorm, joinMoments, type Stages } from "@mflux-depth/mlx/nn";
@@ -108,7 +108,7 @@ const firstRow = ({ conv, repeat = 1 }: ConvOp, from: number): number =>
 
 const around = (a: RowRange, b: RowRange): RowRange => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 
-/** For `rows` of the result: the rows needed of each convolution's input, and `rows` itself at the end. */
+/** For `rows` of the result: the required rows of each convolution's input, with `rows` itself at the end. */
 export function rowsNeeded(ops: readonly ConvOp[], sizes: readonly MapSize[], rows: RowRange): RowRange[] {
   const needs: RowRange[] = [];
   needs[ops.length] = rows;
@@ -148,7 +148,7 @@ function applyToRows({ ops, factors, needs }: BandOps, x: MxArray): MxArray {
     const [held, wanted] = [needs[i]!, needs[i + 1]!];
     const statistics = factors[i];
     const y = convolve(op, maps[i]!, statistics ? { factors: statistics } : {});
-    // The padding belongs at the image's edges: elsewhere, the rows computed from it are cut off.
+    // Padding belongs only at the image's edges: elsewhere, the rows computed from it are cut off.
     const first = firstRow(op, held[0]);
     let result = rowsOf(y, [first, first + y.shape[1]!], wanted);
     if (op.skip) result = add(skipped(op.skip, rowsOf(maps[i - 1]!, needs[i - 1]!, wanted)), result);
@@ -190,7 +190,7 @@ export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, ban
       const band = { ops, factors, needs: rowsNeeded(ops, sizes, rows) };
       const last = sliceOps(band, ops.length - groups.at(-1)!.length, ops.length);
       const input = yield* beforeLastGroup(groups, band, x);
-      // Alone in the graph, the image is written in place.
+      // The graph holds the image alone, so it is written in place.
       image = yield* consuming([image, input], (whole, rowsBefore) =>
         sliceUpdate(whole, applyToRows(last, rowsBefore), [null, rows]),
       );
@@ -241,8 +241,8 @@ function* momentsOf(
 }
 
 /**
- * The fewest bands with which each group of convolutions takes at most about `limit` bytes: its input, and for each
- * convolution three maps of its output's size (activated, convolved, added).
+ * The smallest number of bands at which each group of convolutions takes at most about `limit` bytes: its input, and
+ * for each convolution three maps of its output's size (activated, convolved, added).
  */
 export function bandsWithin(
   limit: number,

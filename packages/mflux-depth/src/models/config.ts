@@ -8,7 +8,7 @@ export class ConfigReader {
   private readonly values: Readonly<Record<string, unknown>>;
 
   /**
-   * @param model what messages call the model: "a FLUX transformer"
+   * @param model the model's name in messages: "a FLUX transformer"
    * @param source the file, for messages
    */
   constructor(
@@ -29,14 +29,14 @@ export class ConfigReader {
     return this.fail(`"${key}" is ${JSON.stringify(this.values[key])}; ${this.model} needs ${expected}`);
   }
 
-  /** @throws {ModelError} when there is another `_class_name`. */
+  /** @throws {ModelError} if `_class_name` is another. */
   className(expected: string): void {
     const found = this.values._class_name ?? expected;
     if (found !== expected)
       this.fail(`it is the config of ${JSON.stringify(found)}; expected ${this.model} ("${expected}")`);
   }
 
-  /** @throws {ModelError} when there is another `model_type`, or none. */
+  /** @throws {ModelError} if `model_type` is another or missing. */
   modelType(expected: string): void {
     const found = this.values.model_type;
     if (found !== expected)
@@ -45,7 +45,7 @@ export class ConfigReader {
       );
   }
 
-  /** A positive integer. A fallback of null makes null possible. */
+  /** A positive integer. With a fallback of null, the value may be null. */
   count<Fallback extends number | null>(key: string, fallback: Fallback): number | Fallback {
     const value = this.values[key] ?? null;
     if (value === null) return fallback;
@@ -59,7 +59,7 @@ export class ConfigReader {
       : this.wrong(key, "a list of positive integers");
   }
 
-  /** @param expected what messages call the valid numbers: "ratios" */
+  /** @param expected describes the valid numbers in messages: "ratios" */
   numbers(
     key: string,
     fallback: readonly number[],
@@ -96,7 +96,7 @@ export class ConfigReader {
     return typeof value === "boolean" ? value : this.wrong(key, "true or false");
   }
 
-  /** One of the words that this library knows. */
+  /** One of the known words. */
   oneOf<Word extends string>(key: string, known: readonly Word[], fallback: Word): Word {
     const value = this.values[key] ?? fallback;
     return (
@@ -104,13 +104,13 @@ export class ConfigReader {
     );
   }
 
-  /** @throws {ModelError} when there is another value than the one that this library computes with. */
+  /** @throws {ModelError} if the value differs from the only supported one. */
   only(key: string, expected: unknown): void {
     const value = this.values[key] ?? expected;
     if (JSON.stringify(value) !== JSON.stringify(expected)) this.wrong(key, JSON.stringify(expected));
   }
 
-  /** Like {@link only}, for each item of a list of `length`. */
+  /** Like {@link only}, for each item of a list with `length` items. */
   onlyItems(key: string, expected: string, length: number): void {
     const value = this.values[key] ?? new Array(length).fill(expected);
     if (!Array.isArray(value) || value.length !== length || value.some((item) => item !== expected))
@@ -118,6 +118,6 @@ export class ConfigReader {
   }
 }
 
-// No model has larger sizes, and their products would not be exact.
+// No model has larger sizes, whose products would be inexact.
 const isCount = (value: unknown): value is number =>
   typeof value === "number" && Number.isInteger(value) && value > 0 && value < 2 ** 24;

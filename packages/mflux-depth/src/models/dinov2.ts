@@ -56,8 +56,8 @@ export interface Dinov2Config {
  * Reads a DINOv2 config that is part of another model's. Missing values get the defaults of transformers.
  * @param json the config
  * @param key the config's key in the parent config, for messages
- * @param given the side of the images that the other model passes in, in place of the config's own `image_size`; null to
- * read that
+ * @param given the side of the images that the other model passes in, which replaces the config's `image_size`; null to
+ * use the config's
  * @param source the file, for messages
  * @throws {ModelError} when it describes another encoder, or its values contradict each other.
  */
@@ -98,7 +98,7 @@ export const tokenSide = ({ imageSize, patchSize }: Dinov2Config): number =>
 
 // ---------------------------------------------------------------- layers
 
-/** Turns the image's squares into tokens, puts a class token in front, and adds learned positions. */
+/** Turns the image's squares into tokens, prepends a class token, and adds learned positions. */
 class Dinov2Embeddings extends Module {
   clsToken: MxArray;
   positionEmbeddings: MxArray;
@@ -366,7 +366,7 @@ function tokensOf({ patchSize }: Dinov2Config, { shape }: MxArray): number {
   return Math.floor(height / patchSize) * Math.floor(width / patchSize) + 1;
 }
 
-/** Roughly what a layer allocates for one image when it reuses nothing, in bytes. */
+/** The approximate bytes that a layer allocates for one image if it reuses nothing. */
 const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, tokens: number): number =>
   4 * tokens * ((24 + 6 * mlpRatio) * hiddenSize + 3 * numAttentionHeads * tokens);
 
@@ -396,7 +396,7 @@ const attentionNames: Readonly<Record<string, string>> = {
   o_proj: "output.dense",
 };
 
-/** Maps a file's name of a tensor to the encoder's; null if no encoder uses the tensor. */
+/** Maps a tensor's name in files to the encoder's; null if no encoder uses it. */
 export function dinov2Key(key: string): string | null {
   if (key.endsWith(".embeddings.mask_token")) return null;
   return key.replace(

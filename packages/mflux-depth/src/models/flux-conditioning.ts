@@ -71,8 +71,8 @@ function rounded(value: number, dtype: DType): number {
 }
 
 /**
- * The timestep that is embedded, 0 to 1000. In 16-bit dtypes, it is rounded each time that diffusers' pipeline and
- * transformer convert it.
+ * The embedded timestep, 0 to 1000. In 16-bit dtypes, it is rounded whenever diffusers' pipeline and transformer
+ * convert it.
  * @param timestep the noise level, 0 to 1.
  */
 export function embeddedTimestep(timestep: number, dtype: DType): number {
@@ -81,7 +81,7 @@ export function embeddedTimestep(timestep: number, dtype: DType): number {
   return rounded(rounded(scheduled / 1000, dtype) * 1000, dtype);
 }
 
-/** The guidance that is embedded: a thousand times the scale, rounded like the timestep. */
+/** The embedded guidance: a thousand times the scale, rounded like the timestep. */
 export const embeddedGuidance = (guidance: number, dtype: DType): number =>
   rounded(rounded(guidance, dtype) * 1000, dtype);
 

@@ -38,7 +38,10 @@ export interface FluxTransformerConfig {
   jointAttentionDim: number;
   pooledProjectionDim: number;
   guidanceEmbeds: boolean;
-  /** Channels of a head that encode each axis of a position: the first is 0 for every token, then row and column. */
+  /**
+   * The channels of a head that encode each axis of a position: first an axis that is 0 for every token, then row and
+   * column.
+   */
   axesDimsRope: number[];
 }
 
@@ -79,7 +82,7 @@ export function fluxTransformerConfig(json: unknown, source: string): FluxTransf
 
 // ---------------------------------------------------------------- layers
 
-/** Keeps activations within the range of float16, which those of the text stream exceed. */
+/** Clamps activations to the range of float16, which those of the text stream exceed. */
 const withinFloat16 = (x: MxArray): MxArray => (x.dtype === "float16" ? clip(x, -65504, 65504) : x);
 
 /** A LayerNorm without weights. */
@@ -123,7 +126,7 @@ class GeluProjection extends Module {
 
 /** `[B, tokens, D]` → the same shape. */
 class FeedForward extends Module {
-  /** The null stands for the dropout of diffusers. */
+  /** The null stands for diffusers' dropout. */
   readonly net: readonly [GeluProjection, null, Linear];
 
   constructor(dims: number) {
@@ -227,14 +230,14 @@ class JointAttention extends Attention {
 
 // ---------------------------------------------------------------- blocks
 
-/** Image and text as two streams, which meet in the attention. */
+/** Image and text as two streams that meet in attention. */
 class DoubleBlock extends Module {
   readonly norm1: Modulation;
   readonly norm1Context: Modulation;
   readonly attn: JointAttention;
   readonly ff: FeedForward;
   readonly ffContext: FeedForward;
-  /** One module serves for all LayerNorms, which have no weights. */
+  /** All LayerNorms share one module, because they have no weights. */
   private readonly norm: LayerNorm;
 
   constructor(dims: number, config: FluxTransformerConfig) {
@@ -277,7 +280,7 @@ class DoubleBlock extends Module {
 
 type Six = [MxArray, MxArray, MxArray, MxArray, MxArray, MxArray];
 
-/** Text and image as one sequence; attention and MLP work side by side. */
+/** Text and image as one sequence, with attention and MLP in parallel. */
 class SingleBlock extends Module {
   readonly norm: Modulation;
   readonly projMlp: Linear;

@@ -4,9 +4,9 @@ import { bandOf, type ConvOp, elementsOf, type MapSize, rowsNeeded, sizesOf } fr
 /** A layer of a convolutional network. Feature maps `[batch, height, width, channels]` go in and come out. */
 export interface Layer {
   forward(x: MxArray): MxArray;
-  /** The layer's convolutions, if it consists of nothing else: such layers can run in bands. */
+  /** The layer's convolutions, if it consists only of them: such layers can run in bands. */
   readonly ops?: readonly ConvOp[];
-  /** How many maps of its output's size the layer holds at once, without its input. */
+  /** How many maps of its output's size the layer holds at once, not counting its input. */
   readonly maps: number;
   /** Channels of the output, if the layer has no `ops` and changes them. */
   readonly channels?: number;
@@ -27,10 +27,10 @@ export interface Arithmetic {
   readonly fused: boolean;
 }
 
-/** Bytes that computing takes in addition to the counted maps. */
+/** Bytes used in addition to the counted maps. */
 const uncounted = 20e6;
 
-/** A way to run the layers up to some point. */
+/** A way of running the layers up to some point. */
 interface Candidate {
   readonly groups: readonly LayerGroup[];
   /** Bytes that its worst group holds. */
@@ -40,8 +40,8 @@ interface Candidate {
 }
 
 /**
- * Chooses how to run layers: on whole maps where these fit into `limit` bytes, otherwise in bands with the least work
- * that fits, or with the least memory if nothing fits.
+ * Chooses how to run layers: on whole maps if these fit into `limit` bytes, otherwise in the bands with the least work
+ * among those that fit, or with the least memory if none fits.
  * @returns the groups in order, and the bytes that they need, including inputs and outputs
  */
 export function planLayers(
@@ -106,7 +106,7 @@ function* candidates(
     const rows = needs.map(([first, last]) => last - first);
     const held = sizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
     const peak = bytes * (into + out) + (fused ? 2 * bytes : 2 * bytes + 12) * held;
-    // Each convolution runs once for the result, and once more for each norm that comes after it.
+    // Each convolution runs once for the result, and once for each later norm.
     const times = (i: number): number => 1 + ops.slice(i + 1).filter(({ norm }) => norm).length;
     const cost = costs.reduce(
       (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / sizes[i + 1]!.height,

@@ -250,7 +250,7 @@ class Stack extends Module {
 
 /** The encoder half of T5. */
 export class T5Encoder extends Module {
-  /** The token embeddings, which a whole T5 shares between encoder and decoder. */
+  /** The token embeddings, which a complete T5 shares between encoder and decoder. */
   readonly shared: Embedding;
   readonly encoder: Stack;
   readonly config: T5Config;

@@ -4,10 +4,10 @@ import { MlxError, type MxArray } from "@mflux-depth/mlx";
 export type TokenIds = Int32Array | MxArray;
 
 /**
- * Checks token ids and returns them text by text. MLX would not notice an id outside the vocabulary: it reads whatever
- * lies behind the table.
+ * Checks token ids and returns them text by text. MLX does not check ids: outside the vocabulary, it reads whatever
+ * memory follows the table.
  * @param encoder the name of the encoder's class, for messages.
- * @param limits.positions the most tokens that a text can have; unlimited if absent.
+ * @param limits.positions the maximum number of tokens of a text; unlimited if absent.
  * @throws {MlxError} when an id is not in the vocabulary, or a text has no tokens or too many.
  */
 export function tokenRows(

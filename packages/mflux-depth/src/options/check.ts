@@ -17,7 +17,7 @@ export function checkOption(name: string, kind: OptionKind, value: unknown): unk
   return value;
 }
 
-/** The refusal of a value: "steps must be a whole number from 1 to 50, not 51." */
+/** Describes why a value is refused: "steps must be a whole number from 1 to 50, not 51." */
 export function refusal(name: string, kind: OptionKind, value: unknown, code: ErrorCode): OptionError {
   const expected = describeKind(kind);
   return new OptionError(name, `${name} must be ${expected}, not ${shown(value)}.`, {
@@ -51,7 +51,7 @@ function hasType(kind: OptionKind, value: unknown): boolean {
   }
 }
 
-/** Whether a value of the kind's type is one of its values. */
+/** Whether a value of the right type is allowed by its kind. */
 function isInRange(kind: OptionKind, value: unknown): boolean {
   switch (kind.type) {
     case "text":
@@ -80,7 +80,7 @@ function isInRange(kind: OptionKind, value: unknown): boolean {
 const isWithinRange = (value: number, { min, max }: { min: number; max: number }): boolean =>
   value >= min && value <= max;
 
-/** Whether a text has at most `max` code points. Each has at most two UTF-16 units. */
+/** Whether a text has at most `max` code points, each of at most two UTF-16 units. */
 const isWithin = (text: string, max: number): boolean =>
   text.length <= max || (text.length <= 2 * max && [...text].length <= max);
 
@@ -131,7 +131,7 @@ function isImageInput(value: unknown): value is ImageInput {
   return ArrayBuffer.isView(data) && [width, height, channels].every((n) => typeof n === "number");
 }
 
-/** A value as a message shows it. */
+/** Formats a value for a message. */
 function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value);
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return `${value}`;
@@ -147,7 +147,7 @@ const inJson = (value: unknown): string | number | boolean =>
 
 /**
  * Checks the values given for the options of a table, and fills in defaults. `null` counts as not given.
- * @throws {OptionError} for a value that an option cannot have, or a required one that is missing.
+ * @throws {OptionError} for an invalid value, or a missing required one.
  */
 export function checkOptions<T extends OptionTable>(
   table: T,
@@ -168,14 +168,14 @@ export function checkOptions<T extends OptionTable>(
 
 /**
  * Requires an object of options.
- * @throws {OptionError} saying what was given.
+ * @throws {OptionError} naming the value given.
  */
 export function requireOptions(given: unknown): void {
   if (!isRecord(given)) throw new OptionError("options", `Options must be an object, not ${shown(given)}.`);
 }
 
 /**
- * Refuses names that no option has, such as a misspelt one in an HTTP body.
+ * Refuses unknown names, such as a misspelt one in an HTTP body.
  * @throws {OptionError} naming the nearest option.
  */
 export function refuseUnknown(names: Iterable<string>, known: Iterable<string>): void {

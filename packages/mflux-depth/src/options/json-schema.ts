@@ -1,23 +1,21 @@
-/*
- * JSON Schema (draft 2020-12) of the tables, for HTTP bodies and forms.
- */
+/* Derives JSON Schemas (draft 2020-12) from the tables, for HTTP bodies and forms. */
 import type { OptionKind } from "./kinds.js";
 import type { OptionSpec, OptionTable } from "./table.js";
 
 /** A JSON Schema, or a part of one. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** How JSON writes the kinds that it has no values for. */
+/** The JSON form of kinds that have no JSON values. */
 export interface JsonForms {
-  /** Images; the path of a file when absent. */
+  /** The schema of images; by default the path of a file. */
   readonly image?: JsonSchema;
-  /** The values of tensors; options with tensors are left out when absent. */
+  /** The schema of a tensor's values; without it, options with tensors are omitted. */
   readonly tensor?: JsonSchema;
 }
 
 /**
  * The schema of an object with the options of a table: types, ranges, defaults and texts. It accepts the JSON values
- * that `checkOption` accepts, and `null` for an option that is not given; it refuses options that do not exist.
+ * that `checkOption` accepts, and `null` for an omitted option; it refuses unknown options.
  */
 export function jsonSchemaOf(table: OptionTable, forms: JsonForms = {}): JsonSchema {
   const entries = Object.entries(table).flatMap(([name, spec]) => {

@@ -1,6 +1,6 @@
 import type { AdapterInput, ImageInput, ModelReference, TensorInput } from "./values.js";
 
-/** What an option's value may be. */
+/** The values that an option may have. */
 export type OptionKind =
   /** Not blank, unless `blank`; at most `max` characters (Unicode code points). */
   | { readonly type: "text"; readonly blank?: boolean; readonly max?: number }

@@ -3,8 +3,8 @@ import { checkOption, refusal } from "./check.js";
 import type { OptionKind } from "./kinds.js";
 
 /**
- * Reads a value written as text, on a command line or in a form, and checks it. Numbers are decimal; images and
- * tensors are paths and stay as they are.
+ * Reads a value written as text, on a command line or in a form, and checks it. Numbers are decimal; images and tensors
+ * are paths and are returned unchanged.
  * @throws {OptionError} naming the option, the text and the values it may have.
  */
 export function parseOption(name: string, kind: OptionKind, text: string): unknown {

@@ -14,8 +14,8 @@ import type { ModelReference, TensorInput } from "./values.js";
 /**
  * Checks a request, fills in defaults, floors the size and draws a seed in place of 0. Images are checked when they
  * are read.
- * @param defaults take precedence over the table's: those of the model's family, once it is known.
- * @throws {OptionError} for a value that an option cannot have, or options that contradict each other.
+ * @param defaults override the table's: those of the model's family, once it is known.
+ * @throws {OptionError} for an invalid value, or options that contradict each other.
  */
 export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
   const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
@@ -86,8 +86,8 @@ export function requireNearAboveFar(
 }
 
 /**
- * Checks that a request says where depth comes from: a depth map, or a photo.
- * @throws {OptionError} when it does not.
+ * Checks that a request has a source of depth: a depth map or a photo.
+ * @throws {OptionError} if it has none.
  */
 export function requireDepthSource({
   image,
@@ -116,7 +116,7 @@ const randomSeed = (): number => {
 
 /**
  * Checks load options and fills in defaults.
- * @throws {OptionError} for a value that an option cannot have.
+ * @throws {OptionError} for an invalid value.
  */
 export function resolveLoadOptions(options: LoadOptions): ResolvedLoadOptions {
   const { quantize: given = undefined } = options;

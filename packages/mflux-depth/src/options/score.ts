@@ -3,7 +3,7 @@ import { loadOptions, type OptionTable } from "./table.js";
 
 const { offline, device } = loadOptions;
 
-/** The options of a score. In the order of help. */
+/** The options of a score, in the order of help. */
 export const scoreOptions = {
   depth: {
     kind: { type: "image" },
@@ -30,5 +30,5 @@ export const scoreOptions = {
   device,
 } as const satisfies OptionTable;
 
-/** How many images are compared to find the most faithful. */
+/** The number of images to compare to find the most faithful. */
 export const bestOfKind = { type: "integer", min: 2, max: 100 } as const satisfies OptionKind;

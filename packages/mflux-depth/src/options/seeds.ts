@@ -1,6 +1,6 @@
 import { maxSeed } from "./table.js";
 
-/** The seed some places after another. The largest is followed by 1, since 0 stands for a random one. */
+/** The seed a number of places after another. The largest is followed by 1, because 0 stands for a random one. */
 export const seedAfter = (seed: number, places: number): number => 1 + ((seed - 1 + places) % maxSeed);
 
 /** Different seeds: the first, and those that follow it. */

@@ -1,4 +1,4 @@
-/** The candidate with the fewest edits from a word, if they are few enough for a misspelling. */
+/** The candidate closest to a word by edits, if they are few enough for a misspelling. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(word.length / 3)) + 1;
@@ -9,7 +9,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
-/** Levenshtein's distance: insertions, deletions and substitutions that turn one word into the other. */
+/** Levenshtein distance: the insertions, deletions and substitutions that turn one word into the other. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

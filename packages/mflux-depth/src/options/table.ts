@@ -296,7 +296,7 @@ export const loadOptions = {
     value: "FILE",
     appliesTo: ["generate", "plan", "download"],
   },
-  /** Models saved by mflux have no configs of their own. */
+  /** Models saved by mflux do not include configs. */
   configFrom: {
     kind: { type: "text" },
     text: "The folder or repository with the configs of a model saved by mflux.",

@@ -14,7 +14,7 @@ export type DepthOption = keyof DepthTable;
 
 type ValueOf<Spec extends OptionTable[string]> = ValueOfKind<Spec["kind"]>;
 
-/** Options as a caller gives them. `null` counts as not given. */
+/** Options given by a caller. `null` counts as omitted. */
 export type GivenOptions<T extends OptionTable> = {
   readonly [K in keyof T]?: ValueOf<T[K]> | null | undefined;
 };
@@ -34,13 +34,13 @@ export interface GenerateRequest extends Omit<GivenOptions<RequestTable>, "promp
 
 /** A request with every value checked and filled in. */
 export interface ResolvedRequest extends ResolvedOptions<RequestTable> {
-  /** 0 when no photo guides the content. */
+  /** 0 if no photo guides the content. */
   readonly imageStrength: number;
   /** A multiple of 16. */
   readonly width: number;
   /** A multiple of 16. */
   readonly height: number;
-  /** Never 0: a random seed has been drawn in its place. */
+  /** Never 0: a random seed has been drawn instead. */
   readonly seed: number;
   /** Undefined: `longestPrompt` or the tokenizer's limit, whichever is lower. */
   readonly maxSequenceLength: number | undefined;
@@ -48,7 +48,7 @@ export interface ResolvedRequest extends ResolvedOptions<RequestTable> {
   readonly warnings: readonly string[];
 }
 
-/** Values for options that a request leaves out, in place of the table's defaults. */
+/** A family's defaults for a request, which override the table's. */
 export type RequestDefaults = Partial<
   Pick<ResolvedRequest, "steps" | "guidance" | "width" | "height" | "maxSequenceLength">
 >;
@@ -67,7 +67,7 @@ export interface ResolvedAdapter {
   readonly scale: number;
 }
 
-/** Load options with every value checked and filled in; undefined where the machine decides. */
+/** Load options with every value checked and filled in; undefined if the machine decides. */
 export interface ResolvedLoadOptions
   extends Omit<ResolvedOptions<LoadTable>, "model" | "quantize" | "loras"> {
   /** A repository, a folder, or "tiny-world". */

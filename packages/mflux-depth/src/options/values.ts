@@ -18,10 +18,10 @@ export interface ShapedTensor {
   readonly shape: readonly number[];
 }
 
-/** A tensor: with its shape, or the values alone where the option tells the shape. */
+/** A tensor: with its shape, or only its values if the option determines the shape. */
 export type TensorInput = Float32Array | ShapedTensor;
 
-/** A LoRA: a file, a folder with one, or a repository, in which `:` comes before the name of the file. */
+/** A LoRA: a file, a folder with one, or a repository, in which `:` precedes the name of the file. */
 export interface AdapterReference {
   readonly source: string;
   /** The strength, of either sign; 1 when absent. */

@@ -2,8 +2,8 @@ import { type Size, uprightSize } from "../images/upright-size.js";
 import { type ResolvedRequest, requestOptions } from "../options/index.js";
 
 /**
- * Gives a request with the size "auto" the proportions of its photo, or of its depth map without one, and about as many
- * pixels as its width and height say. Reads only the header of the image.
+ * Gives a request with the size "auto" the proportions of its photo (or else of its depth map), and about as many
+ * pixels as its width and height have. Reads only the header of the image.
  * @throws {ImageError} when the image cannot be read.
  */
 export async function withAutoSize(request: ResolvedRequest): Promise<ResolvedRequest> {

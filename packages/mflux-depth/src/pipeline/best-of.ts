@@ -7,14 +7,14 @@ import { Judge, type JudgeOptions, withFidelity } from "./judge.js";
 import type { GenerationResult } from "./result.js";
 
 export interface BestOfOptions {
-  /** How many images to generate and compare, 2 to 100. */
+  /** The number of images to generate and compare, 2 to 100. */
   readonly count: number;
-  /** The depth estimator that judges, as in {@link score}; by default one that the map did not come from. */
+  /** The judging depth estimator, as in {@link score}; by default not the one that made the map. */
   readonly depthModel?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Receives the progress of finding the judge and reading its weights. */
   readonly onProgress?: JudgeOptions["onProgress"];
-  /** Receives the events of each generation, and which it is, from 0. */
+  /** Receives the events of each generation with its number, from 0. */
   readonly onEvent?: ((event: GenerationEvent, index: number) => void) | undefined;
   /**
    * Receives each image with its score in the parameters, before the next one is made; that waits for the promise. Only
@@ -53,7 +53,7 @@ export async function bestOf(
     throw new OptionError("latents", "Images with the same noise are equal; leave out latents or best-of.", {
       code: "option-conflict",
     });
-  // Before the images are made: it may have to be downloaded, or be missing.
+  // Before generating, because the judge may have to be downloaded, or be missing.
   using judge = await Judge.obtain(flux, request, { depthModel, signal, onProgress });
   const scored: RankedSeed[] = [];
   let best: GenerationResult | null = null;
@@ -73,7 +73,7 @@ export async function bestOf(
   return { best: withFidelity(best!, ranking[0]!.fidelity), ranking };
 }
 
-/** Consecutive seeds from a given one, otherwise random ones that differ. */
+/** Consecutive seeds from a given one, otherwise different random ones. */
 function seedsOf({ seed }: GenerateRequest, count: number): readonly number[] {
   if (seed) return seedsFrom(seed, count);
   const drawn = new Set<number>();

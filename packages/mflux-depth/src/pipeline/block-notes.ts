@@ -5,16 +5,16 @@ import type { Bits } from "../options/index.js";
 import { blockUseOf, isGguf } from "../weights/gguf/checkpoint.js";
 import type { ComponentFiles } from "./model.js";
 
-/** What becomes of the blocks of a model's GGUF files, one sentence for each file and kind. */
+/** What happens to the blocks of a model's GGUF files, one sentence per file and kind. */
 export interface BlockNotes {
-  /** Blocks that stay as they are, or that MLX cannot hold. */
+  /** Blocks that stay unchanged, or that MLX cannot hold. */
   readonly facts: readonly string[];
-  /** Blocks that lose more than they must, and the option that keeps them. */
+  /** Blocks that lose more precision than necessary, and the option that keeps them. */
   readonly losses: readonly string[];
 }
 
 /**
- * Describes what becomes of the blocks of GGUF files. Reads their headers.
+ * Describes what happens to the blocks of GGUF files. Reads their headers.
  * @param bits to quantize to; null for none.
  * @throws {ModelError} when a file is damaged.
  */

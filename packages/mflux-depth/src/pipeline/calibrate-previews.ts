@@ -8,7 +8,7 @@ import type { Generation } from "./stage.js";
 const size = { width: 256, height: 256 };
 
 /**
- * Prepares the fast previews of a model, if that has not been done: encodes a small image.
+ * Prepares the fast previews of a model, unless that has been done, by encoding a small image.
  * @param network the autoencoder
  * @throws the signal's reason when it is aborted.
  */

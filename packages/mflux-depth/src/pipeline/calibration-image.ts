@@ -1,12 +1,12 @@
 import type { FloatImage } from "../images/types.js";
 
-/** Opaque discs that cover each other. */
+/** The number of opaque, overlapping discs. */
 const discs = 220;
 
 /**
- * Draws an image with the statistics of photographs but without their subjects: discs of all sizes and colours that cover
- * each other, softly shaded (the dead leaves model: Lee, Mumford and Huang, 2001). Flat areas, edges and gradients occur
- * at every scale, so what is fitted to it holds for photographs.
+ * Draws an image with the statistics of photographs but without their subjects: overlapping discs of all sizes and
+ * colours, softly shaded (the dead leaves model: Lee, Mumford and Huang, 2001). Flat areas, edges and gradients occur
+ * at every scale, so a fit to it also suits photographs.
  * @param size pixels of each side
  * @returns three channels
  */

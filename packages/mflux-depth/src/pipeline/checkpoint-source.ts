@@ -1,6 +1,4 @@
-/*
- * Finding a single file of weights: on this machine, or in a repository on the Hub, through the same cache as models.
- */
+/* Finds a single weights file: on this machine, or in a repository on the Hub, through the same cache as models. */
 import { basename, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile } from "../files/folders.js";
@@ -11,13 +9,13 @@ import { isRepositoryName } from "../hub/repository.js";
 /** A file of weights on this machine. */
 export interface FoundFile {
   readonly path: string;
-  /** Its name without the folders of this machine: the file's, or the repository's with the file. */
+  /** Its name without local folders: the file's, or the repository's with the file. */
   readonly name: string;
   /** The commit of its repository on the Hub. */
   readonly revision: string | null;
 }
 
-/** "owner/name:file" as its two parts; null for other texts. */
+/** Splits "owner/name:file" into its two parts; null for other texts. */
 export function fileInRepository(
   source: string,
 ): { readonly repository: string; readonly file: string } | null {
@@ -26,7 +24,7 @@ export function fileInRepository(
   return colon > 0 && file !== "" && isRepositoryName(repository) ? { repository, file } : null;
 }
 
-/** Whether a model is named as one file. */
+/** Whether a model is given as a single file. */
 export const isCheckpointFile = (model: string): boolean => isFile(model) || fileInRepository(model) !== null;
 
 /**
@@ -57,7 +55,7 @@ export async function findFile(
   return { path: join(found.folder, file), name: source, revision: found.revision ?? null };
 }
 
-/** One file of a repository, and a small one next to it if there is any. */
+/** One file of a repository, and a small one next to it if it exists. */
 export const fileKind = (file: string, companion: string | null = null): RepositoryKind => ({
   name: file,
   subject: "this request",

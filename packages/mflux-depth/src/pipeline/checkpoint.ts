@@ -16,7 +16,7 @@ export interface Checkpoint {
   readonly depthMap?: DepthMap | null | undefined;
 }
 
-/** What a checkpoint has to fit. */
+/** The properties of a generation that a checkpoint has to match. */
 interface Resumed {
   /** The denoising steps of the whole generation. */
   readonly steps: number;
@@ -29,7 +29,7 @@ interface Resumed {
 
 /**
  * Checks that a checkpoint belongs to a generation.
- * @throws {OptionError} naming what does not fit.
+ * @throws {OptionError} naming the mismatch.
  */
 export function requireCheckpoint(checkpoint: Checkpoint, generation: Resumed): void {
   const reason = isRecord(checkpoint) ? mismatch(checkpoint, generation) : "it is not a checkpoint";

@@ -1,10 +1,10 @@
 import type { ResolvedRequest } from "../options/index.js";
 
 /**
- * The factor of the control latents at a step. At 0 the model sees control latents of zeros, which it takes for a map that
- * says little. Outside the shares of the steps during which the map guides, the factor is 0.
+ * The factor of the control latents at a step. At 0, the model sees zeros, which it treats as a map with little
+ * information. The factor is 0 outside the range of steps in which the map guides.
  *
- * Mixing the control latents with those of a flat map was tried as well. It keeps the geometry no better, and at low
+ * We also tried mixing the control latents with those of a flat map. It keeps the geometry no better, and at low
  * strengths draws the flat wall that such a map describes.
  * @param noiseLevels of the generation, one more than it has steps
  * @param sigma the noise level at which the step begins

@@ -5,7 +5,7 @@ import type { ResolvedLoadOptions } from "../options/index.js";
 import { type ComputeSettings, ownDefaultDevice } from "./process-settings.js";
 
 /**
- * The device that an instance computes on. Without a request, the process's default device.
+ * The device that an instance computes on; by default the process's.
  * @throws {OptionError} when this machine does not have the device.
  */
 export function deviceFor(requested: DeviceType | undefined): DeviceType {
@@ -14,7 +14,7 @@ export function deviceFor(requested: DeviceType | undefined): DeviceType {
   return requested;
 }
 
-/** The user's limit of MLX's cache of freed buffers, in bytes. */
+/** The user's limit for MLX's cache of freed buffers, in bytes. */
 export const cacheLimitOf = ({
   cacheLimitGb,
 }: Pick<ResolvedLoadOptions, "cacheLimitGb">): number | undefined =>

@@ -10,7 +10,7 @@ function bytesOfEstimate(estimator: DepthEstimator): number {
   return bytes + Math.max(reading, estimator.workingMemory());
 }
 
-/** Whether this process has the memory for an estimate, and `reserved` bytes remain. */
+/** Whether this process has enough memory for an estimate while keeping `reserved` bytes free. */
 export const hasRoom = (estimator: DepthEstimator, reserved = 0): boolean =>
   bytesOfEstimate(estimator) <= workingRoom() - reserved;
 
@@ -21,9 +21,9 @@ export function requireRoom(estimator: DepthEstimator, reserved = 0): void {
 }
 
 /**
- * Checks that an image could be scored once everything else is freed.
+ * Checks that an image can be scored once everything else is freed.
  * @param name of the judge, for the message.
- * @throws {MemoryError} when it could not.
+ * @throws {MemoryError} if it cannot.
  */
 export function requireRoomAlone(judge: DepthEstimator, name: string): void {
   const room = Math.max(0, machineMemory(defaultDevice()).available - programBytes);

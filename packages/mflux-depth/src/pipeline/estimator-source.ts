@@ -28,7 +28,7 @@ export class EstimatorSource {
     this.#options = options;
   }
 
-  /** The name of the estimator's repository: the requested one, the model's if it brings one, or the default. */
+  /** The name of the estimator's repository: the requested one, the model's if it includes one, or the default. */
   get name(): string {
     const { model, depthModel } = this.#options;
     return depthModel ?? (estimatorIn(model.folder) === null ? defaultDepthModel : model.name);
@@ -54,7 +54,7 @@ export class EstimatorSource {
     return this.#estimator;
   }
 
-  /** Finds the estimator if it is complete on this machine; null if it would have to be downloaded. */
+  /** Finds the estimator if it is complete on this machine; null if it needs a download. */
   async findHere(signal: AbortSignal): Promise<DepthEstimator | null> {
     try {
       return await this.find(signal, { offline: true });

@@ -1,7 +1,7 @@
 import type { Remedy } from "../errors.js";
 import type { DepthMap, GenerationResult, Latents, Picture } from "./result.js";
 
-/** The stages of a generation, in their order. "image" encodes the photo that the generation starts from. */
+/** The stages of a generation, in order. "image" encodes the photo that the generation starts from. */
 export type StageName = "text" | "depth" | "control" | "image" | "denoise" | "decode";
 
 /** An event of a generation, as {@link FluxDepth.steps} yields them. */
@@ -10,7 +10,7 @@ export type GenerationEvent =
   /** `seconds` excludes the time spent reading weights. */
   | { readonly type: "stage"; readonly stage: StageName; readonly state: "end"; readonly seconds: number }
   | StepEvent
-  /** Something about the request or the model that differs from what was requested; the result lists it too. */
+  /** A difference from what was requested, in the request or the model; the result lists it too. */
   | { readonly type: "warning"; readonly message: string; readonly remedies?: readonly Remedy[] }
   | { readonly type: "result"; readonly result: GenerationResult };
 
@@ -34,6 +34,6 @@ export interface StepEvent {
   readonly preview?: Picture;
   /** The latents after the step, if requested. */
   readonly latents?: Latents;
-  /** The depth map in use, if latents are requested: both together make a checkpoint. */
+  /** The depth map in use, if latents are requested: together they make a checkpoint. */
   readonly depthMap?: DepthMap;
 }

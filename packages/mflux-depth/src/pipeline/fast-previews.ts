@@ -1,6 +1,6 @@
 /*
  * Previews without decoding: a linear map from each latent to the colours of its pixels, fitted by least squares. The
- * layout comes out right, colours nearly so; fine details do not.
+ * layout is right and colours are close; fine details are missing.
  */
 import {
   add,
@@ -20,7 +20,7 @@ import type { FloatImage } from "../images/types.js";
 import { fitLinearMap } from "./least-squares.js";
 import type { Latents, Picture } from "./result.js";
 
-/** Pixels of a preview along each side of a latent. */
+/** Pixels of a preview per latent, along each side. */
 const detail = 2;
 
 /** Colours of a latent: `detail × detail` pixels of RGB. */
@@ -31,21 +31,21 @@ interface Samples {
   /** 1 and the channels. */
   readonly inputs: Float64Array;
   readonly targets: Float64Array;
-  /** Values of a row of `inputs`. */
+  /** The number of values in a row of `inputs`. */
   readonly terms: number;
 }
 
-/** The most latents that are sampled of one image. */
+/** The maximum number of latents sampled from one image. */
 const mostSamples = 1024;
 
-/** Generated images that the map is fitted to, the latest ones. */
+/** The number of generated images, the latest ones, that the map is fitted to. */
 const mostLearned = 4;
 
 /** The linear map of one model's autoencoder. Each image that the model generates improves it. */
 export class FastPreviews {
   #calibration: Samples | null = null;
   #learned: readonly Samples[] = [];
-  /** `[1 + channels, results]`; the first row is the colour of a latent of zeros. Null while it has to be fitted. */
+  /** `[1 + channels, results]`; the first row is the colour of a latent of zeros. Null until it is fitted. */
   #map: Float32Array | null = null;
 
   /** Whether there is an image to fit the map to. */
@@ -53,7 +53,7 @@ export class FastPreviews {
     return this.#calibration !== null;
   }
 
-  /** Gives the first image to fit the map to, RGB in [0, 1], and its latents. */
+  /** Sets the first image to fit the map to, RGB in [0, 1], with its latents. */
   calibrate(latents: Latents, image: FloatImage): void {
     this.#calibration = samplesOf(latents, image, 1);
     this.#map = null;
@@ -124,7 +124,7 @@ function samplesOf(
   return { inputs, targets, terms };
 }
 
-/** The map that suits all samples. */
+/** Fits the map to all samples. */
 function mapFor(all: readonly [Samples, ...Samples[]]): Float32Array {
   const joined = (name: "inputs" | "targets"): Float64Array =>
     Float64Array.from(all.flatMap((samples) => [...samples[name]]));

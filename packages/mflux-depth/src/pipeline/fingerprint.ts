@@ -9,11 +9,11 @@ import type { Model } from "./model.js";
 import { type ComputeSettings, ownThreads } from "./process-settings.js";
 
 /**
- * Identifies everything that shapes the numbers of a generation, apart from its request: where it is equal, the same
- * request gives the same pixels. 64 hexadecimal digits.
+ * Identifies everything that shapes the numbers of a generation, apart from its request: if fingerprints are equal, the
+ * same request gives the same pixels. 64 hexadecimal digits.
  *
- * Threads count, because they decide how sums are split. Memory does not, although a machine that becomes so short of it
- * that images are encoded in more bands rounds differently.
+ * It includes threads, because they decide how sums are split. It excludes memory, although a machine that is so short
+ * of memory that it encodes images in more bands rounds differently.
  */
 export function fingerprintOf(
   { device, precision, configs, folder, components, loras }: Model,
@@ -22,7 +22,7 @@ export function fingerprintOf(
   variant: string | undefined,
 ): string {
   const { name, version, blas } = backend();
-  // With files of their own, components are not those of the revision.
+  // Components with their own files are not those of the revision.
   const files = Object.values(components)
     .filter(({ source }) => isFile(source))
     .map(({ source }) => [statSync(source).size, Math.round(statSync(source).mtimeMs)]);
@@ -42,12 +42,12 @@ export function fingerprintOf(
   return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
 }
 
-/** Names, sizes and times of a folder's files: the identity of weights without a revision. */
+/** Names, sizes and times of a folder's files, which identify weights without a revision. */
 const filesIn = (folder: string): unknown[] =>
   readdirSync(folder, { recursive: true, encoding: "utf8" })
     .sort()
     .flatMap((name) => {
-      // A link may lead nowhere.
+      // A link may be broken.
       const file = statSync(join(folder, name), { throwIfNoEntry: false });
       return file?.isFile() ? [[name, file.size, Math.round(file.mtimeMs)]] : [];
     });

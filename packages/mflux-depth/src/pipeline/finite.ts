@@ -1,6 +1,6 @@
 /*
- * Numbers that are not finite turn an image black. Every stage checks what it made, so that a generation fails where
- * they first appear, and the error says why.
+ * Checks that numbers are finite: others turn an image black. Every stage checks its output, so that a generation fails
+ * where they first appear, and the error explains why.
  */
 
 import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
@@ -10,10 +10,10 @@ import type { StageName } from "./events.js";
 import { componentDType } from "./precision.js";
 import type { Generation } from "./stage.js";
 
-/** The origin of the values that are checked. */
+/** Where the checked values come from. */
 export interface Origin {
   readonly stage: StageName;
-  /** The values, for the message: "the latents of step 3". */
+  /** Describes the values in messages: "the latents of step 3". */
   readonly values: string;
   readonly component: string;
   readonly network: Module;
@@ -32,7 +32,7 @@ export async function requireFinite(
   if (!(await allFinite(values, generation.signal))) throw await notFinite(origin, generation);
 }
 
-/** Makes the error for values that are not finite. It examines the weights to find out why. */
+/** Makes the error for values that are not finite, after examining the weights for the cause. */
 export async function notFinite(
   origin: Origin,
   generation: Pick<Generation, "request" | "model" | "signal">,
@@ -58,7 +58,7 @@ async function causeOf(
 ): Promise<{ readonly reason: string; readonly remedies?: readonly Remedy[] }> {
   for (const [path, parameter] of network.parameters())
     if (!(await allFinite(parameter, signal))) {
-      // A matrix that was quantized on loading has become several tensors.
+      // A matrix that was quantized on loading consists of several tensors.
       const stored = model.precision.bitsAreStored ? path : path.replace(/\.(scales|biases)$/, ".weight");
       return { reason: `tensor "${stored}" of the weights is damaged; get a new copy of the model` };
     }

@@ -47,7 +47,7 @@ import type { Artifacts } from "./stage.js";
 import { Turn } from "./turn.js";
 
 export interface FluxDepthOptions extends LoadOptions {
-  /** Receives the progress of downloads and of reading weights, during generations too. */
+  /** Receives the progress of downloads and of reading weights, also during generations. */
   readonly onProgress?: ((progress: LoadProgress | DownloadProgress) => void) | undefined;
   /**
    * Changes the networks between loading their weights and their first use, by component: attaches adapters
@@ -64,7 +64,7 @@ export interface GenerateOptions extends GenerateRequest {
 
 /** How a generation reports its steps. */
 export interface StepOptions {
-  /** Steps from one preview to the next; 0, the default, for none. */
+  /** The number of steps between previews; 0, the default, for none. */
   readonly previewEvery?: number | undefined;
   /** How previews are made; "exact", the default, takes as much time as decoding the image. */
   readonly previewKind?: PreviewKind | undefined;
@@ -114,8 +114,8 @@ export class FluxDepth {
 
   /**
    * Finds a model, downloads missing files, and checks that a model family recognises it. Weights are read later.
-   * @throws {OptionError} for an option's value, a device that this machine does not have, or a component in `prepare`
-   *   that the model does not have.
+   * @throws {OptionError} for an invalid value, a device that this machine lacks, or a component in `prepare` that the
+   * model lacks.
    * @throws {ModelError} when the model does not exist, is of another kind, cannot be downloaded, or is damaged.
    */
   static async load(given: FluxDepthOptions = {}): Promise<FluxDepth> {
@@ -166,14 +166,14 @@ export class FluxDepth {
     return new FluxDepth(repository, settings, context, progress);
   }
 
-  /** The LoRAs of the model, with the strengths that they were loaded with or that the last request set. */
+  /** The LoRAs of the model, with the strengths set by loading or by the last request. */
   get loras(): readonly LoraState[] {
     return this.#context.model.loras.states;
   }
 
   /**
    * Identifies what shapes the numbers of a generation apart from its request: versions, processor, precision and
-   * weights. Where it is equal, a generation gives the same pixels.
+   * weights. If it is equal, a generation gives the same pixels.
    */
   get fingerprint(): string {
     return fingerprintOf(this.#context.model, this.model, this.#settings, this.options.variant);
@@ -203,10 +203,10 @@ export class FluxDepth {
 
   /**
    * Generates an image and yields each stage, step and warning; the last event carries the result. Leaving the loop
-   * early ends the generation. It pauses while the loop is busy, until another call on this instance, or on one that
-   * computes with another device, threads or cache limit, waits for it. Then it runs on, and the loop gets the rest of
-   * the events when it asks for them. A loop may therefore call `generate` and `estimateDepth` itself: they begin when
-   * this generation has ended.
+   * early ends the generation. It pauses while the loop is busy, unless another call waits for it: on this instance, or
+   * on one with another device, threads or cache limit. Then it continues, and the loop gets the remaining events when
+   * it asks for them. So a loop may itself call `generate` and `estimateDepth`, which begin when this generation has
+   * ended.
    * @throws as {@link generate}.
    */
   async *steps(given: GenerateOptions & StepOptions): AsyncGenerator<GenerationEvent, void, void> {
@@ -257,8 +257,8 @@ export class FluxDepth {
   }
 
   /**
-   * Estimates depth with another estimator, whose weights stay in memory: with this instance's settings, when its earlier
-   * generations have ended.
+   * Estimates depth with another estimator, whose weights stay in memory. Uses this instance's settings, and waits for
+   * its earlier generations.
    * @throws as {@link DepthEstimator.estimate}.
    */
   estimateWith(
@@ -269,7 +269,7 @@ export class FluxDepth {
     return this.#inTurn(options.signal, (signal) => this.#estimate(estimator, photo, { ...options, signal }));
   }
 
-  /** If the model's weights leave too little memory, they give way; the next generation reads them again. */
+  /** If the model's weights leave too little memory, they are freed; the next generation reads them again. */
   async #estimate(
     estimator: DepthEstimator,
     photo: ImageInput | DecodedImage,
@@ -279,7 +279,7 @@ export class FluxDepth {
     return estimator.estimate(photo, options);
   }
 
-  /** Works while nothing else computes on this instance, nor elsewhere with other settings. */
+  /** Runs `work` while nothing else computes on this instance, or elsewhere with other settings. */
   async #inTurn<T>(cancel: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const ended = this.#untilDisposed(cancel);
     const turn = await this.#enter(ended);
@@ -303,7 +303,7 @@ export class FluxDepth {
     this.dispose();
   }
 
-  /** Runs a generation and ends with the event that carries the result; then ends the turn. */
+  /** Runs a generation up to the event with the result, then ends the turn. */
   async *#generate(asked: AskedGeneration, turn: Turn): AsyncGenerator<GenerationEvent, void, void> {
     using job = this.#progress.job(asked.signal);
     const { signal } = job;
@@ -322,7 +322,7 @@ export class FluxDepth {
   }
 
   /**
-   * Waits for the turn of a call: until this instance has nothing else to do, and no other computes with other settings.
+   * Waits for the turn of a call: until this instance is idle, and no instance with other settings computes.
    * @throws the signal's reason when it is aborted first.
    */
   async #enter(signal: AbortSignal): Promise<Turn> {
@@ -334,7 +334,7 @@ export class FluxDepth {
         own.end();
       });
       void Promise.race([own.awaited, shared.awaited]).then(turn.await);
-      // A generation that pauses for a busy or lost reader ends, too.
+      // Also ends a generation that pauses for a busy or lost reader.
       signal.addEventListener("abort", turn.await, { once: true });
       return turn;
     } catch (error) {
@@ -348,7 +348,7 @@ export class FluxDepth {
     return AbortSignal.any([this.#lifetime.signal, ...(signal ? [signal] : [])]);
   }
 
-  /** Frees everything that outlives a generation. */
+  /** Frees everything that survives a generation. */
   #free(): void {
     const { estimators, prompts, controls } = this.#context;
     this.#freeModel();

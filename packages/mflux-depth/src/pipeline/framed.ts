@@ -5,7 +5,7 @@ import type { DecodedImage, FloatImage } from "../images/types.js";
 import type { Generation } from "./stage.js";
 
 /**
- * A photo or its mask at the size of the image, placed as the request's `fit` says; values in [0, 1].
+ * A photo or its mask at the size of the image, placed according to the request's `fit`; values in [0, 1].
  * @throws the signal's reason when it is aborted.
  */
 export async function framed(
@@ -14,7 +14,7 @@ export async function framed(
 ): Promise<FloatImage> {
   const placement = placementOf(image.original, request, request.fit);
   const resized = await resizeInSlices(image, placement.width, placement.height, lanczos, signal);
-  // The filter's negative lobes leave the range.
+  // The filter's negative lobes overshoot the range.
   const data = resized.data.map((value) => Math.min(Math.max(value, 0), 1));
   return place({ ...resized, data }, placement);
 }

@@ -9,7 +9,7 @@ import type { Warnings } from "./warnings.js";
 
 /**
  * Reads the images that a request uses, and adjusts the depth map. A photo with no effect is not read.
- * @throws {ImageError} when one cannot be read, or hardly anything of it would remain.
+ * @throws {ImageError} if one cannot be read, or too little of it would remain.
  * @throws {MemoryError} when the machine has too little memory to decode one.
  * @throws the signal's reason when it is aborted.
  */
@@ -30,10 +30,10 @@ export async function readImages(
   return { depthMap, photo, mask };
 }
 
-/** An image is enlarged before it is cut: what remains must be at least this share of it. */
+/** A cropped image is enlarged first, so at least this share of it must remain. */
 const leastKept = 1 / 16;
 
-/** @throws {ImageError} when little of an image would remain. */
+/** @throws {ImageError} if too little of an image would remain. */
 function requireFraming({ source, original }: DecodedImage, canvas: ResolvedRequest): void {
   const { width, height } = placementOf(original, canvas, canvas.fit);
   if (canvas.width * canvas.height >= leastKept * width * height) return;
@@ -43,7 +43,7 @@ function requireFraming({ source, original }: DecodedImage, canvas: ResolvedRequ
   );
 }
 
-/** @throws {ImageError} when a mask has another size than its photo. */
+/** @throws {ImageError} if a mask and its photo differ in size. */
 function requireSameSize({ source, original: mask }: DecodedImage, { original: photo }: DecodedImage): void {
   if (mask.width === photo.width && mask.height === photo.height) return;
   throw new ImageError(

@@ -1,6 +1,4 @@
-/*
- * Says what a file, a folder or a repository is, and whether it would load here, from headers and configs alone.
- */
+/* Identifies a file, a folder or a repository, and tells whether it would load here, from headers and configs alone. */
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { estimatorDescriptions } from "../depth/descriptions.js";
@@ -50,7 +48,7 @@ export interface InspectedComponent extends WeightStatistics {
   readonly bits: Bits | null;
 }
 
-/** Whether a model would load and generate an image of the default size here, with the given options. */
+/** Whether a model would load here and generate an image of the default size, with the given options. */
 export interface InspectedFit {
   readonly fits: boolean;
   /** Bytes. */
@@ -68,7 +66,7 @@ export interface InspectedModel {
   readonly revision: string | null;
   /** "FLUX.1 Depth". */
   readonly family: string;
-  /** Whose layout the files have. */
+  /** The program whose layout the files have. */
   readonly layout: "diffusers" | "mflux";
   readonly components: readonly InspectedComponent[];
   readonly fit: InspectedFit;
@@ -91,7 +89,7 @@ export interface AdaptedComponent {
   readonly replaced: number;
   /** Layers by the form of their change. */
   readonly forms: Readonly<Partial<Record<AdapterForm["kind"] | "dora", number>>>;
-  /** The lowest and highest rank of those that have one. */
+  /** The lowest and highest rank among layers that have one. */
   readonly ranks: readonly [least: number, most: number] | null;
 }
 
@@ -100,17 +98,19 @@ export interface InspectedAdapter extends WeightStatistics {
   readonly name: string;
   readonly path: string;
   readonly sha256: string;
-  /** The programs whose names the keys have. */
+  /** The programs that use the keys' names. */
   readonly writtenBy: readonly string[];
   readonly rankStabilized: boolean;
-  /** Whether it makes the family's base model take control images: Black Forest Labs' depth LoRA for FLUX.1-dev. */
+  /**
+   * Whether it makes the family's base model accept control images, like Black Forest Labs' depth LoRA for FLUX.1-dev.
+   */
   readonly isControl: boolean;
   /** The model that it was compared with: "FLUX.1 Depth", or the name of the given model. */
   readonly model: string;
   readonly components: readonly AdaptedComponent[];
   /** Whether every key fits the model. */
   readonly fits: boolean;
-  /** What does not fit, in one sentence; null if everything does. */
+  /** Describes mismatches in one sentence; null if there are none. */
   readonly problems: string | null;
 }
 
@@ -132,9 +132,9 @@ export type Inspection = InspectedCheckpoint | InspectedModel | InspectedEstimat
 
 /**
  * Inspects a file, a folder or a repository that is on this machine. Reads no weights and downloads nothing.
- * @param options how a model would be loaded; for an adapter, `options.model` is the model to compare it with, by default
- *   the published one.
- * @throws {ModelError} when it does not exist here, is damaged, or is nothing that this library reads.
+ * @param options how to load a model; for an adapter, `options.model` is the model to compare it with, by default the
+ * published one.
+ * @throws {ModelError} when it does not exist here, is damaged, or is of a kind that this library does not read.
  */
 export async function inspect(name: string, options: LoadOptions = {}): Promise<Inspection> {
   if (isCheckpointFile(name)) {
@@ -169,7 +169,7 @@ async function inspectFile(name: string, options: LoadOptions): Promise<Inspecte
   };
 }
 
-/** Whether a file would load with the other components that are on this machine, and its config with them. */
+/** Whether a file would load with the other components on this machine, and the resulting config. */
 async function fitOf(
   model: string,
   options: LoadOptions,
@@ -285,7 +285,7 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
 
 /**
  * The names of the given model's layers, or of the published model's.
- * @param control a LoRA that needs the base model; `refusal` says why the given model is not that.
+ * @param control a LoRA that needs the base model; `refusal` says why the given model is another.
  */
 async function modelToCompare(
   options: LoadOptions,

@@ -13,7 +13,7 @@ import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
 
 export interface JudgeOptions {
-  /** The depth estimator that judges; by default one that the map did not come from. */
+  /** The judging depth estimator; by default not the one that made the map. */
   readonly depthModel?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Receives the progress of downloads and of reading weights. */
@@ -37,7 +37,7 @@ export class Judge implements Disposable {
   /**
    * Finds the estimator that judges the images of a request; downloads missing files unless the model is offline.
    * @throws {ModelError} when it is not found, or cannot be downloaded.
-   * @throws {MemoryError} when this machine has too little memory for it, even without the model.
+   * @throws {MemoryError} if this machine has too little memory for it, even with the model freed.
    */
   static async obtain(
     flux: FluxDepth,
@@ -88,6 +88,6 @@ export class Judge implements Disposable {
   }
 }
 
-/** The same result with a score in its parameters. */
+/** A copy of a result with a score in its parameters. */
 export const withFidelity = (result: GenerationResult, fidelity: PictureFidelity): GenerationResult =>
   new GenerationResult({ ...result, metadata: { ...result.metadata, fidelity } });

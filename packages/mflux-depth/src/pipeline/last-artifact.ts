@@ -1,15 +1,15 @@
 import { arraysIn } from "@mflux-depth/mlx";
 
-/** Keeps and owns what a stage made last, for generations that would make the same. */
+/** Keeps and owns the last output of a stage, for generations that would make the same. */
 export class LastArtifact<T> implements Disposable {
   #last: { readonly key: string; readonly made: T } | null = null;
 
-  /** @returns null unless it was made for this key. */
+  /** @returns the artifact, or null if it was made for another key. */
   get(key: string): T | null {
     return this.#last?.key === key ? this.#last.made : null;
   }
 
-  /** Keeps this, and frees what was kept before. */
+  /** Keeps an artifact, and frees the previous one. */
   keep(key: string, made: T): T {
     this.clear();
     this.#last = { key, made };

@@ -5,7 +5,7 @@ import type { Model } from "./model.js";
 
 /**
  * The latent grid of a request. `width` and `height` are in pixels.
- * @throws {OptionError} when the size does not divide into the model's tokens.
+ * @throws {OptionError} if the size is not a whole number of the model's tokens.
  */
 export function latentGridOf(
   { width, height }: Pick<ResolvedRequest, "width" | "height">,
@@ -19,7 +19,7 @@ export function latentGridOf(
 }
 
 /**
- * Checks that the latents of a request, if it brings any, fill the grid.
+ * Checks that the latents of a request, if any, fill the grid.
  * @throws {OptionError} when they have another shape or size.
  */
 export function requireLatentSize({ latents }: Pick<ResolvedRequest, "latents">, grid: LatentGrid): void {

@@ -5,17 +5,17 @@ import type { HeldSize } from "../weights/component.js";
 import type { Model } from "./model.js";
 import { estimatorName } from "./stage.js";
 
-/** A component as the runner and the planner handle it: weights that can be loaded, freed and measured. */
+/** A component seen by the runner and the planner: weights that can be loaded, freed and measured. */
 interface Lendable<Network> {
   /** Returns the network, ready to compute. */
   get(signal: AbortSignal): Promise<Network>;
   free(): void;
-  /** The size of its weights with matrices of some bits; null if they are not quantized. */
+  /** The size of its weights with matrices of the given bits; null if they are not quantized. */
   size(bits: Bits | null): HeldSize;
 }
 
 /**
- * Finds a component that stages borrow, by its name.
+ * Finds by name a component that stages borrow.
  * @param estimator the depth estimator; without one, its name has no size and cannot be borrowed.
  */
 export function lendable(
@@ -30,7 +30,7 @@ export function lendable(
 }
 
 const lendableEstimator = (estimator: DepthEstimator | null): Lendable<DepthEstimator> => ({
-  // The estimator reads its weights itself, and only for a photo that it has not just estimated.
+  // The estimator reads its own weights, and only for a photo other than the last.
   async get() {
     if (!estimator) throw new Error("a stage borrows the depth estimator of a generation without one");
     return estimator;

@@ -1,6 +1,4 @@
-/*
- * Finding the file of a LoRA: a file, a folder, or a repository on the Hub, through the same cache as models.
- */
+/* Finds the file of a LoRA: a file, a folder, or a repository on the Hub, through the same cache as models. */
 import { createHash } from "node:crypto";
 import { createReadStream, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, posix, resolve } from "node:path";
@@ -21,7 +19,7 @@ export interface LoraFile extends FoundFile {
 
 /** File names that diffusers and PEFT give to adapters. */
 const usualNames = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
-/** PEFT's file with the strength of the layers. */
+/** PEFT's file with the strengths of layers. */
 const peftConfig = "adapter_config.json";
 
 /**
@@ -67,11 +65,11 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
   return { name: source, path: join(found.folder, chosen), revision: found.revision ?? null };
 }
 
-/** The name of the file that says how strong a LoRA is, which lies next to it; null if its own file says that. */
+/** The name of the adjacent file with a LoRA's strength; null if the LoRA's own file contains it. */
 const companionOf = (source: string): string | null =>
   posix.basename(source.replace(/^.*:/, "")) === usualNames[1] ? peftConfig : null;
 
-/** The files of a LoRA on this machine: its own, and the one next to it that says how strong it is. */
+/** The files of a LoRA on this machine: its own, and an adjacent one with its strength. */
 export function filesOfLora(path: string): readonly string[] {
   const companion = companionOf(path);
   const sibling = companion === null ? null : join(dirname(path), companion);
@@ -92,9 +90,9 @@ export function loraRepository(
 const modelFiles = ["model_index.json", "config.json"];
 
 /**
- * Tells whether a name stands for a LoRA on this machine, by the names of files alone.
+ * Whether a name stands for a LoRA on this machine, judging by file names only.
  * @param source as for {@link findLora}
- * @param env Hugging Face's variables.
+ * @param env Hugging Face's environment variables.
  */
 export function isLoraHere(source: string, env: NodeJS.ProcessEnv): boolean {
   if (isFile(source)) return source.endsWith(".safetensors");
@@ -155,7 +153,7 @@ function chooseFile(source: string, names: readonly string[], { optional = false
  */
 export const savedLorasIn = (folder: string): readonly SavedLora[] => originOf(folder)?.loras ?? [];
 
-/** Hashes by path, as long as size and time of a file stay the same. */
+/** Hashes by path, valid while a file's size and time stay the same. */
 const hashes = new Map<string, { readonly state: string; readonly sha256: string }>();
 
 async function hashOf(path: string, signal: AbortSignal | undefined): Promise<string> {

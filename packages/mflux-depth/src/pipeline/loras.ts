@@ -1,6 +1,4 @@
-/*
- * The LoRAs of a model: adapters that are added to its layers while they compute, on quantized weights, too.
- */
+/* The LoRAs of a model: adapters that are added to its layers during computation, also on quantized weights. */
 import { basename } from "node:path";
 import { type Dial, propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError } from "../errors.js";
@@ -22,7 +20,7 @@ import { adapterBytes, addedBiasBytes, replacingBytes } from "../weights/adapter
 import type { NamedTensor, Preparation } from "../weights/component.js";
 import { findLora } from "./lora-source.js";
 
-/** A LoRA and its strength now. */
+/** A LoRA and its current strength. */
 export interface LoraState {
   /** The name of its file or folder, or of its repository with the file. */
   readonly name: string;
@@ -47,10 +45,10 @@ interface OpenLora extends LoraState {
 /** The LoRAs of one model. */
 export class Loras {
   static readonly none = new Loras([]);
-  /** What is left out of a LoRA, one sentence each. */
+  /** The parts of LoRAs that are ignored, one sentence each. */
   readonly notes: readonly string[];
   readonly #loras: readonly OpenLora[];
-  /** Whether they are merged into the weights when those are loaded. */
+  /** Whether LoRAs are merged into the weights on loading. */
   readonly #isBaked: boolean;
 
   private constructor(loras: readonly OpenLora[], isBaked = false) {
@@ -97,7 +95,7 @@ export class Loras {
     return new Loras(opened, bakeLora);
   }
 
-  /** All LoRAs in the order of the options, with their strengths now. */
+  /** All LoRAs in the order of the options, with their current strengths. */
   get states(): readonly LoraState[] {
     return this.#loras.map(({ name, revision, sha256, role, dial }) => ({
       name,
@@ -113,13 +111,13 @@ export class Loras {
     return this.#loras.map(({ file }) => file.path);
   }
 
-  /** Hashes and loaded strengths, which identify what the LoRAs do to a request without scales of its own. */
+  /** Hashes and loaded strengths, which identify the effect of the LoRAs on a request without its own scales. */
   get identity(): unknown {
     return [this.#isBaked, this.#loras.map(({ sha256, scale }) => [sha256, scale])];
   }
 
   /**
-   * Requires as many scales as there are LoRAs.
+   * Checks that there is one scale per LoRA.
    * @throws {OptionError}
    */
   checkScales(scales: readonly number[] | undefined): void {
@@ -141,7 +139,7 @@ export class Loras {
         throw new OptionError("loraScales", cannotBeOff(name), { code: "option-conflict" });
   }
 
-  /** Sets the strengths for the next generation; those that the LoRAs were loaded with by default. */
+  /** Sets the strengths for the next generation, by default those from loading. */
   setScales(scales: readonly number[] | undefined): void {
     for (const [index, { dial, scale }] of this.#loras.entries()) dial.scale = scales?.[index] ?? scale;
   }

@@ -1,7 +1,7 @@
 /*
- * Changes only the masked part of a photo, as diffusers does (pipelines/flux/pipeline_flux_control_inpaint.py): after each
- * step, the latents outside the mask are replaced by the photo's at the same noise level. At the end the photo's own
- * pixels take the place of the decoded ones, because the autoencoder changes them a little.
+ * Changes only the masked part of a photo, as diffusers does (pipelines/flux/pipeline_flux_control_inpaint.py): after
+ * each step, the latents outside the mask are replaced by the photo's at the same noise level. At the end, the photo's
+ * own pixels replace the decoded ones there, because the autoencoder changes them a little.
  */
 import { add, array, broadcastTo, type MxArray, multiply, scope, subtract } from "@mflux-depth/mlx";
 import type { FloatImage } from "../images/types.js";

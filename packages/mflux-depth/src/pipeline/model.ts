@@ -28,16 +28,16 @@ import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
 
-/** Paths of components in files of their own, by component. */
+/** Paths of components that have their own files, by component. */
 export type ComponentFiles = Readonly<Record<string, string>>;
 
 /** A model on this machine. Its configs and file headers can be read; no weights are loaded. */
 export interface FoundModel {
   readonly repository: Repository;
   readonly files: ModelFiles;
-  /** The files of components that the options name, by component. */
+  /** The files of components given by the options, by component. */
   readonly ownFiles: ComponentFiles;
-  /** The LoRAs that were saved with it, and then those of the options. */
+  /** The LoRAs that were saved with it, then those of the options. */
   readonly loras: ResolvedLoadOptions["loras"];
 }
 
@@ -58,7 +58,7 @@ export async function findModel(
 }
 
 /**
- * Finds the text encoders and the autoencoder that the options name.
+ * Finds the text encoders and the autoencoder given by the options.
  * @throws {ModelError} when one does not exist or cannot be downloaded.
  */
 async function findOwnFiles(
@@ -106,7 +106,7 @@ async function findFiles(
 }
 
 /**
- * Whether one of the LoRAs gives a base model the control that this library's models have.
+ * Whether one of the LoRAs adds depth control to a base model.
  * @throws {ModelError} when one does not exist, cannot be downloaded, or is damaged.
  */
 export async function hasControlLora(
@@ -146,7 +146,7 @@ async function findDenoiser(
 
 /**
  * One sentence if `quantize` has no effect, because the weights are stored with other bits.
- * @param requested the option as the user gave it; undefined or null if they did not.
+ * @param requested the option given by the user; undefined or null if omitted.
  */
 export function quantizeNotes(stored: Bits | null, requested: Bits | "none" | null | undefined): string[] {
   if (stored === null || requested === undefined || requested === stored) return [];
@@ -166,11 +166,11 @@ export interface Model {
   readonly loras: Loras;
   readonly precision: Precision;
   readonly device: DeviceType;
-  /** How many freed buffers MLX keeps; null where its own limit is left alone. */
+  /** Limits of MLX's cache of freed buffers; null if MLX's own limit applies. */
   readonly bufferCache: BufferCache | null;
   /** The time spent reading weights so far. */
   readonly loading: { seconds: number };
-  /** Adds to `loading` and reports progress. The depth estimator calls it too. */
+  /** Adds to `loading` and reports progress. The depth estimator also calls it. */
   readonly onLoad: (progress: LoadProgress) => void;
 }
 
@@ -178,7 +178,7 @@ export interface Model {
 export type Preparations = Readonly<Record<string, Preparation>>;
 
 export interface OpenOptions {
-  /** The files of components that are not the model's own, by component. */
+  /** The files of components that come from outside the model, by component. */
   readonly ownFiles?: ComponentFiles | undefined;
   /** Attached to the components when they are loaded. */
   readonly loras?: Loras | undefined;
@@ -190,8 +190,8 @@ export interface OpenOptions {
 /**
  * Opens a model: reads its configs, but no weights.
  * @throws {ModelError} when a config is missing, damaged, or belongs to another model.
- * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them, or `prepare` names a
- *   component that the model does not have.
+ * @throws {OptionError} if 8-bit inputs are requested but not supported by the machine, or `prepare` names a component
+ * that the model lacks.
  */
 export function openModel(
   files: ModelFiles,
@@ -264,7 +264,7 @@ function refusePreparations(prepare: Preparations, family: Family): void {
   }
 }
 
-/** A component's weights in a file of their own; null for those in its folder. */
+/** The separate file with a component's weights; null if they are in its folder. */
 const ownFile = (
   descriptor: ComponentDescriptor,
   path: string | undefined,
@@ -273,7 +273,7 @@ const ownFile = (
     ? { path, open: (options) => descriptor.openFile!(path, options) }
     : null;
 
-/** Preparations one after the other; undefined if there are none. */
+/** Combines preparations in order; undefined if there are none. */
 function inTurn(...given: (Preparation | undefined)[]): Preparation | undefined {
   const preparations = given.filter((one) => one !== undefined);
   if (preparations.length === 0) return undefined;

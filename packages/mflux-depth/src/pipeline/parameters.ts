@@ -7,14 +7,14 @@ import { packageVersion } from "../version.js";
 import type { FinishedGeneration } from "./runner.js";
 import type { Generation } from "./stage.js";
 
-/** A repository's name; of a folder that is given by its absolute path, only the last part, because the rest is private. */
+/** A repository's name. Of a folder given by its absolute path, only the last part, because the rest is private. */
 export const publicName = (name: string): string => (isAbsolute(name) ? basename(name) : name);
 
 /** The name of an image's file. Its folder stays private; the hash identifies the image. */
 const fileName = (image: ImageInput | undefined): string | null =>
   typeof image === "string" ? basename(image) : null;
 
-/** The parameters of a generation, as they are written into its image. */
+/** The parameters of a generation, in the form written into its image. */
 export function parametersOf(
   { request, images, model }: Generation,
   { promptTokens, timings }: FinishedGeneration,

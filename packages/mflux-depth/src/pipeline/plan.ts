@@ -32,7 +32,7 @@ import { stepsOf } from "./steps.js";
 /** A stage of a plan. "judge" scores the image. */
 export type PlannedStageName = StageName | "judge";
 
-/** The facts about a request that decide its stages and their memory. */
+/** The facts about a request that determine its stages and their memory. */
 export const workloadOf = (
   request: ResolvedRequest,
   {
@@ -105,7 +105,7 @@ export function planGeneration(
 /** The name of the judge's weights in the plan; no stage borrows them. */
 const judgeName = "judge";
 
-/** Scores the image once it is made. The model's weights give way to it, see `FluxDepth.estimateWith`. */
+/** Scores the finished image. The model's weights are freed for it if necessary, see `FluxDepth.estimateWith`. */
 const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
   name: "judge",
   uses: [{ components: [judgeName], transient: true }],
@@ -113,7 +113,7 @@ const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
   makesRoom: true,
 });
 
-/** Gives the size of a component with matrices of some bits. File headers are read once. */
+/** Makes a function that gives the size of a component with matrices of the given bits. File headers are read once. */
 function componentSizes(
   model: Model,
   { estimator, judge }: Readonly<Record<"estimator" | "judge", DepthEstimator | null>>,
@@ -129,18 +129,18 @@ function componentSizes(
 }
 
 export interface PlanOptions {
-  /** How previews of steps are made; null, the default, for none. */
+  /** How step previews are made; null, the default, for none. */
   readonly previews?: PreviewKind | null;
-  /** Bytes that another process holds and would give up for this generation (default 0). */
+  /** Bytes that another process would free for this generation (default 0). */
   readonly reclaimable?: number;
-  /** The depth estimator that scores the image, a repository or a folder; null, the default, if it is not scored. */
+  /** The depth estimator that scores the image, a repository or a folder; null, the default, for no score. */
   readonly judge?: string | null;
 }
 
 /**
  * Plans the memory of a generation before a model is loaded. Reads no weights and downloads nothing.
  * @returns the plan, with one sentence for each thing that could not be examined.
- * @throws {OptionError} when the machine does not have the requested device, or the size does not suit the model.
+ * @throws {OptionError} if the machine lacks the requested device, or the size does not suit the model.
  * @throws {ModelError} when the model is not on this machine, no family recognises it, or it is damaged.
  */
 export async function planModel(
@@ -148,7 +148,7 @@ export async function planModel(
   given: ResolvedRequest,
   { previews = null, reclaimable = 0, judge: judgeModel = null }: PlanOptions = {},
 ): Promise<MemoryPlan<PlannedStageName> & { readonly notes: readonly string[] }> {
-  // Its error says how to get a missing model; findModel's would say why an offline one is not downloaded.
+  // Unlike findModel's error for an offline model, this one says how to get it.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
   const { repository, files, ownFiles, loras: all } = await findModel({ ...options, offline: true });
   const loras = await Loras.open(
@@ -161,7 +161,7 @@ export async function planModel(
   latentGridOf(request, model);
   const blocks = blockNotesOf(files, ownFiles, options.quantize);
   const notes = [...loras.notes, ...blocks.facts, ...blocks.losses];
-  /** An estimator on this machine; null, with a note, if a stage has none. */
+  /** An estimator on this machine; null, with a note, if a stage lacks one. */
   const estimatorFor = async (
     stage: "depth" | "judge",
     wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
@@ -188,7 +188,7 @@ export async function planModel(
   return { ...planGeneration(model, workload, { policy: options.memory, estimator, judge, machine }), notes };
 }
 
-/** The memory of a machine on which another process gives up what it holds. */
+/** The machine's memory after another process has freed what it holds. */
 const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemory => ({
   ...machine,
   available: measuresFree(machine)

@@ -10,7 +10,7 @@ import {
 import { OptionError } from "../errors.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 
-/** The number formats that a model is held and computed in. */
+/** The number formats in which a model is held and computed. */
 export interface Precision {
   /** The dtype of activations and of weights that are not quantized. See {@link componentDType} for exceptions. */
   readonly dtype: DType;
@@ -18,18 +18,21 @@ export interface Precision {
   readonly bits: Bits | null;
   /** Whether the weights are stored quantized, so that their bits cannot change. */
   readonly bitsAreStored: boolean;
-  /** Whether quantized weights are multiplied by 8-bit inputs, and attention uses bfloat16 where the machine can. */
+  /**
+   * Whether quantized weights are multiplied by 8-bit inputs, and attention uses bfloat16 on machines where that is
+   * faster.
+   */
   readonly int8: boolean;
   /** Whether layers run on the CPU's fused kernels, which compute in float32. */
   readonly fused: boolean;
-  /** Whether 16-bit matrices stay as stored and are widened during the multiplication. */
+  /** Whether 16-bit matrices stay as stored, and are widened during multiplication. */
   readonly matricesAsStored: boolean;
 }
 
 /**
  * Chooses the number formats for a model.
  * @param storedBits bits of matrices that are stored quantized; null for other weights.
- * @throws {OptionError} when 8-bit inputs are requested and the machine cannot multiply them.
+ * @throws {OptionError} if 8-bit inputs are requested but not supported by the machine.
  */
 export function choosePrecision(
   options: Pick<ResolvedLoadOptions, "dtype" | "quantize" | "int8">,
@@ -62,7 +65,7 @@ export const componentDType = (
   { dtype }: Precision,
 ): DType => (float32InsteadOfFloat16 && dtype === "float16" ? "float32" : dtype);
 
-/** Makes a network multiply quantized weights by 8-bit inputs, and attend in bfloat16 where that is faster. */
+/** Makes a network multiply quantized weights by 8-bit inputs, and use bfloat16 in attention if that is faster. */
 export function useInt8Products<M extends Module>(network: M): M {
   setQuantizedProducts(network, "int8");
   if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");

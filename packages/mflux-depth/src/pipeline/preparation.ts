@@ -24,7 +24,7 @@ export type AskedGeneration = Pick<
   "request" | "grid" | "noiseLevels" | "previewEvery" | "withLatents" | "resume" | "signal"
 > & { readonly previewKind: PreviewKind };
 
-/** Shared by all generations of one instance. */
+/** What all generations of one instance share. */
 export interface GenerationContext {
   readonly model: Model;
   readonly options: ResolvedLoadOptions;
@@ -36,7 +36,7 @@ export interface GenerationContext {
   readonly notes: readonly string[];
 }
 
-/** A generation with a plan of its memory. */
+/** A generation with its memory plan. */
 interface Choice {
   readonly estimator: DepthEstimator | null;
   readonly workload: Workload;
@@ -54,10 +54,10 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
   const { model, options, prompts, controls, fastPreviews, notes } = context;
   model.loras.setScales(request.loraScales);
   const warnings = new Warnings([...notes, ...request.warnings]);
-  // Report problems with images before anything that takes long.
+  // Report problems with images before any slow work.
   const images = await readImages(request, warnings, signal);
   const { estimator, workload, plan } = await choose(asked, images, context);
-  // A resumed generation has been checked at its start.
+  // A resumed generation was checked when it first started.
   if (!estimator && !asked.resume) warnIfInverted({ images, request, warnings }, null);
   if (!options.force) requireFit(plan);
   else if (!plan.fits)
@@ -68,8 +68,8 @@ export async function prepare(asked: AskedGeneration, context: GenerationContext
 }
 
 /**
- * Chooses the estimator: necessary without a depth map, useful if a photo can show whether the map is inverted. That
- * comparison alone does not justify a download, or more memory than is available.
+ * Chooses the estimator. It is necessary without a depth map, and useful if a photo can show whether the map is
+ * inverted; but that check alone does not justify a download, or more memory than is available.
  */
 async function choose(
   { request, previewEvery, previewKind, resume, signal }: AskedGeneration,

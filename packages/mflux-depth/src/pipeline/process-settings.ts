@@ -1,7 +1,7 @@
 /*
  * MLX has one default device, one number of threads and one cache limit for the whole process, but instances choose
- * their own. Settings hold while an instance computes, and are restored afterwards. Instances with equal settings compute
- * at the same time; those with others wait.
+ * their own. Settings hold while an instance computes, and are restored afterwards. Instances with equal settings
+ * compute at the same time; others wait.
  */
 import {
   backend,
@@ -22,7 +22,7 @@ export interface ComputeSettings {
   readonly cacheLimit: number | undefined;
 }
 
-/** A setting of the process that can be replaced for a while. */
+/** A setting of the process that can be replaced temporarily. */
 class Setting<T> {
   readonly #read: () => T;
   readonly #write: (value: T) => void;
@@ -33,7 +33,7 @@ class Setting<T> {
     this.#write = write;
   }
 
-  /** The process's own value, also while it is replaced. */
+  /** The process's own value, even while it is replaced. */
   get own(): T {
     return this.#own ? this.#own.value : this.#read();
   }
@@ -60,10 +60,10 @@ function readCacheLimit(): number {
   return limit;
 }
 
-/** The process's own default device, also while an instance computes on another. */
+/** The process's own default device, even while an instance uses another. */
 export const ownDefaultDevice = (): DeviceType => device.own;
 
-/** The process's own number of threads of the CPU backend, also while an instance computes with another. */
+/** The process's own number of CPU threads, even while an instance uses another. */
 export const ownThreads = (): number => threads.own;
 
 interface Visit {
@@ -72,9 +72,9 @@ interface Visit {
   readonly admit: () => void;
 }
 
-/** Those that compute now; all have the same settings. */
+/** The instances that compute now, all with the same settings. */
 const inside = new Set<Visit>();
-/** Those that wait, in the order of their calls. */
+/** The waiting instances, in the order of their calls. */
 const waiting: Visit[] = [];
 
 /**
@@ -104,7 +104,10 @@ export async function enterWith(settings: ComputeSettings, signal: AbortSignal):
   return turn;
 }
 
-/** Lets those in whose settings agree with the current ones, in order, and tells the others' wish to those inside. */
+/**
+ * Admits waiting instances whose settings agree with the current ones, in order, and tells those inside that others
+ * wait.
+ */
 function admitWaiting(): void {
   if (inside.size === 0) for (const setting of [device, threads, cacheLimit]) setting.restore();
   for (let next = waiting[0]; next && mayEnter(next.settings); next = waiting[0]) {

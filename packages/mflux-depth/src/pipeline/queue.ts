@@ -1,12 +1,12 @@
 import { untilAborted } from "../abort.js";
 import { Turn } from "./turn.js";
 
-/** Lets one caller in at a time, in the order of the calls. */
+/** Admits one caller at a time, in the order of the calls. */
 export class Queue {
   #last: { readonly turn: Turn; readonly left: Promise<void> } | null = null;
 
   /**
-   * Waits until every earlier caller has left, and tells the last of them that it is awaited.
+   * Waits until every earlier caller has left, and tells the last of them that somebody waits.
    * @returns the turn, whose end lets the next caller in.
    * @throws the signal's reason when it is aborted first.
    */

@@ -1,8 +1,8 @@
 /**
- * Passes events on one by one: the source waits while its reader is busy. Once another caller waits for it to end, it
- * runs on, and the reader finds the events later. A reader that waits for the source itself, or has gone away, therefore
- * blocks no other caller.
- * @param source has all its resources freed when it ends.
+ * Passes events on one by one, while the source waits for a busy reader. Once another caller waits for the source to
+ * end, it continues, and the reader gets the events later. So a reader that waits for its own source, or has abandoned
+ * it, does not block other callers.
+ * @param source frees all its resources when it ends.
  * @param awaited resolves when another caller waits.
  * @param abandon ends the source at its next `await`; called when the reader leaves.
  */
@@ -20,7 +20,7 @@ export async function* readAhead<T>(
       if ((await next).done) return;
     }
   };
-  // A failure belongs to the reader, who finds it in `ahead`.
+  // A failure is reported to the reader, through `ahead`.
   awaited.then(runOn).catch(() => {});
   try {
     for (;;) {

@@ -5,7 +5,7 @@ import type { Generation } from "./stage.js";
 
 /**
  * Makes the result of a generation.
- * @param names the names of its model and of the depth estimator, for the parameters.
+ * @param names of the model and the depth estimator, for the parameters.
  */
 export function resultOf(
   generation: Generation,

@@ -10,7 +10,7 @@ export interface Picture {
   readonly height: number;
 }
 
-/** Unpacked latents in PyTorch's layout, scaled as the transformer computes with them. */
+/** Unpacked latents in PyTorch's layout, in the transformer's scale. */
 export interface Latents {
   readonly data: Float32Array;
   /** `[1, channels, height / 8, width / 8]`. */
@@ -28,8 +28,8 @@ export interface SaveOptions {
   /** Also write the parameters next to the image, as `image.metadata.json` (default false). */
   readonly sidecar?: boolean;
   /**
-   * Replace existing files (default true). If false, the image gets _1, _2 … before its extension when its name, or
-   * that of its sidecar, is taken.
+   * Replace existing files (default true). If false, the image gets _1, _2 … before its extension if its name or that
+   * of its sidecar is taken.
    */
   readonly overwrite?: boolean;
 }
@@ -42,7 +42,7 @@ export class GenerationResult {
   readonly depthMap: DepthMap;
   /** The seed of the noise; null when the request brought its own noise. */
   readonly seed: number | null;
-  /** The parameters of the generation, as they are written into the file. */
+  /** The parameters of the generation, in the form written into the file. */
   readonly metadata: PictureParameters;
   /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
@@ -73,7 +73,7 @@ export class GenerationResult {
 
   /**
    * Writes the image with the parameters in EXIF, as PNG, JPEG or WebP by the extension of `path`. The file appears
-   * whole or not at all.
+   * completely or not at all.
    * @returns the path of the file, which differs from `path` if that was taken and `overwrite` is false.
    * @throws {OptionError} for another extension.
    * @throws {OutputError} when the file cannot be written.

@@ -1,6 +1,6 @@
 /*
- * Runs the stages of a generation: loads and frees components by the memory policy, frees artifacts after their last
- * reader, times stages, and reports warnings between them. Stages are unaware of this.
+ * Runs the stages of a generation: loads and frees components according to the memory policy, frees artifacts after
+ * their last reader, times stages, and reports warnings between them. Stages are unaware of this.
  */
 import { arraysIn } from "@mflux-depth/mlx";
 import { type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
@@ -15,15 +15,15 @@ import type { Artifacts, ComponentLender, Generation, Loan, Stage } from "./stag
 export interface FinishedGeneration {
   readonly decoded: Artifacts["decoded"];
   readonly depthMap: Artifacts["control"]["depthMap"];
-  /** Tokens of the encoded prompt, padding included; the most that it could have if it was not encoded. */
+  /** Tokens of the encoded prompt, padding included; the maximum if the prompt was not encoded. */
   readonly promptTokens: number;
   /** Seconds of each stage. `load` is the time spent reading weights, which no stage includes. */
   readonly timings: Readonly<Record<string, number>>;
 }
 
 /**
- * Runs the stages of a generation in order. However it ends, everything is freed except the components and the prompt
- * that the policy "resident" keeps for the next generation.
+ * Runs the stages of a generation in order. In any case, it finally frees everything except the components and the
+ * prompt that the policy "resident" keeps for the next generation.
  * @throws the error of a stage that fails.
  */
 export async function* runRecipe(
@@ -61,7 +61,7 @@ export async function* runRecipe(
   }
 }
 
-/** Starts to measure time. The result gives the seconds since then, except those spent reading weights. */
+/** Starts a stopwatch. The result gives the seconds since then, without those spent reading weights. */
 function stopwatch({ loading }: Model): () => number {
   const [began, loadedBefore] = [performance.now(), loading.seconds];
   return () => (performance.now() - began) / 1000 - (loading.seconds - loadedBefore);
@@ -105,7 +105,7 @@ class ArtifactStore {
   }
 }
 
-/** Makes a lender for each stage. The lifetimes of components span all of them. */
+/** Makes a lender for each stage. Lifetimes of components span all stages. */
 function lendersFor(
   stages: readonly Stage[],
   generation: Generation,
@@ -127,7 +127,7 @@ function lendersFor(
 class StageLender implements ComponentLender {
   readonly #stage: Stage;
   readonly #generation: Generation;
-  /** Lifetimes of the uses that are still to come. */
+  /** Lifetimes of the remaining uses. */
   readonly #lifetimes: Lifetime[];
 
   constructor(stage: Stage, lifetimes: readonly Lifetime[], generation: Generation) {
@@ -155,7 +155,7 @@ class StageLender implements ComponentLender {
     return loan as Loan<Name>;
   }
 
-  /** Ends the stage. Uses that it skipped end too, so that components kept for them are freed. */
+  /** Ends the stage. Skipped uses end as well, so that components kept for them are freed. */
   close(): void {
     for (const lifetime of this.#lifetimes.splice(0)) this.#release(lifetime);
   }

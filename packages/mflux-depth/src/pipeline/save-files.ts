@@ -1,6 +1,6 @@
 /*
- * The small files of a saved model: configs, scheduler, tokenizers, licence, and the depth estimator that it may bring.
- * With them the folder needs nothing else.
+ * Copies the small files of a saved model: configs, scheduler, tokenizers, licence, and a depth estimator if the model
+ * includes one. They make the folder self-contained.
  */
 import { copyFile, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -10,7 +10,7 @@ import type { ModelFiles } from "../families/model-files.js";
 import { configFile, modelIndexFile, schedulerFolder } from "../files/repository-layout.js";
 
 /**
- * Copies everything except weights from a model's folder into `folder`, which has the components' folders already.
+ * Copies everything except weights from a model's folder into `folder`, which already has the components' folders.
  * @throws the file system's error, or the signal's reason.
  */
 export async function copyModelFiles(
@@ -34,7 +34,7 @@ export async function copyModelFiles(
     await copyFile(join(configs, modelIndexFile), join(folder, modelIndexFile));
 }
 
-/** Copies the files of a folder. The links that make up the Hugging Face cache become files. */
+/** Copies the files of a folder. Links into the Hugging Face cache become files. */
 async function copyFolder(from: string, to: string, signal: AbortSignal | undefined): Promise<void> {
   const files: string[] = [];
   for (const name of await readdir(from))
@@ -55,7 +55,7 @@ export async function copyFiles(
   }
 }
 
-/** The size of files together. */
+/** The total size of files. */
 export async function bytesOf(files: readonly string[]): Promise<number> {
   const sizes = await Promise.all(files.map((file) => stat(file)));
   return sizes.reduce((sum, { size }) => sum + size, 0);

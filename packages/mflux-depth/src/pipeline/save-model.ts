@@ -23,10 +23,10 @@ import { ModelTensors } from "./save-weights.js";
 
 const saveOptions = optionsFor(loadOptions, "save");
 
-/** More of a model's weights has been written. */
+/** Progress of writing a model's weights. */
 export interface SaveProgress {
   readonly state: "write";
-  /** The component that is being written: "transformer". */
+  /** The component being written: "transformer". */
   readonly component: string;
   /** Bytes of the whole model's weights written so far. */
   readonly bytes: number;
@@ -39,7 +39,7 @@ export interface SaveModelOptions extends Pick<LoadOptions, keyof typeof saveOpt
   readonly path: string;
   /** Receives the progress of downloading and of writing. */
   readonly onProgress?: ((progress: SaveProgress | DownloadProgress) => void) | undefined;
-  /** Ends the saving within milliseconds and leaves nothing. */
+  /** Stops within milliseconds and leaves nothing behind. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -55,16 +55,16 @@ export interface SavedModel {
 }
 
 /**
- * Saves a model with its weights quantized, in mflux's layout: both this library and mflux load the folder. One tensor
- * at a time is in memory. The folder appears whole or not at all.
+ * Saves a model with its weights quantized, in mflux's layout: both this library and mflux load the folder. Only one
+ * tensor at a time is in memory. The folder appears completely or not at all.
  *
- * Saves the weights as they are in the files: `FluxDepth.load` takes `prepare`, this does not.
+ * Saves the weights as they are in the files; unlike `FluxDepth.load`, it has no `prepare`.
  *
  * LoRAs are saved in files of their own, which loading the folder uses with the scales that they have here; the depth LoRA
  * comes with a transformer that is widened for it. With `bakeLora`, they are merged before the weights are quantized.
  *
  * Tensors that are not quantized become bfloat16, as in mflux, unless `dtype` is given.
- * @throws {OptionError} for an option's value.
+ * @throws {OptionError} for an invalid value.
  * @throws {ModelError} when the model is not found, or its weights do not fit their configs.
  * @throws {OutputError} when the folder is not empty or cannot be written, or the disk is full.
  */

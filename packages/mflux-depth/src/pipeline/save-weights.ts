@@ -12,7 +12,7 @@ import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer
 import type { Model } from "./model.js";
 import { writeJson } from "./save-files.js";
 
-/** mflux's limit for the tensors in one file; a larger tensor gets a file of its own. */
+/** mflux's limit for the tensors in one file; a larger tensor gets its own file. */
 const shardBytes = 2 ** 31;
 
 /** A tensor of the source, which may be damaged. */
@@ -27,7 +27,7 @@ interface ComponentTensors {
   readonly name: string;
   /** The folder of the source. */
   readonly folder: string;
-  /** The tensor that each array is made from. */
+  /** The source tensor of each array. */
   readonly sources: ReadonlyMap<MxArray, SourceTensor>;
   readonly shards: readonly (readonly NamedArray[])[];
 }
@@ -93,8 +93,8 @@ export class ModelTensors implements Disposable {
 
   /**
    * Writes each component into a new folder of its name, one tensor at a time.
-   * @throws {ModelError} when a tensor of the source has values that are not finite. Files are then incomplete, as after
-   *   the file system's error, or the signal's reason.
+   * @throws {ModelError} when a tensor of the source has values that are not finite. Files are then incomplete, as they
+   * are after an error of the file system or the signal's reason.
    */
   async write(folder: string, options: WriteOptions): Promise<void> {
     for (const component of this.#components) {

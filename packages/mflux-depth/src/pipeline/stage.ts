@@ -19,21 +19,21 @@ import type { PromptCache } from "./prompt-cache.js";
 import type { Latents, Picture } from "./result.js";
 import type { Warnings } from "./warnings.js";
 
-/** The facts about a request that decide its stages and their memory. */
+/** The facts about a request that determine its stages and their memory. */
 export interface Workload {
   /** Pixels. */
   readonly width: number;
   /** Pixels. */
   readonly height: number;
-  /** The most tokens that the prompt can have in the transformer, padding included. */
+  /** The maximum number of prompt tokens in the transformer, padding included. */
   readonly textTokens: number;
   /** Whether the depth of a photo is estimated. */
   readonly estimatesDepth: boolean;
   /** Whether the generation starts from a photo instead of noise alone, or keeps parts of one. */
   readonly startsFromPhoto: boolean;
-  /** Denoising steps to take: 0 if latents are decoded as they are, without a prompt. */
+  /** The number of denoising steps: 0 if the latents are only decoded, without a prompt. */
   readonly steps: number;
-  /** How previews of steps are made; null for none. */
+  /** How step previews are made; null for none. */
   readonly previews: PreviewKind | null;
 }
 
@@ -65,7 +65,7 @@ export interface Generation {
   readonly previewEvery: number;
   /** Whether step events carry the latents and the depth map. */
   readonly withLatents: boolean;
-  /** Where the generation continues; null if it starts from the beginning. */
+  /** The state from which the generation continues; null if it starts from the beginning. */
   readonly resume: Checkpoint | null;
   readonly signal: AbortSignal;
   readonly warnings: Warnings;
@@ -88,7 +88,7 @@ export interface Artifacts {
   readonly decoded: { readonly image: Picture; readonly latents: Latents };
 }
 
-/** Owns artifacts that outlive a generation. */
+/** Owns artifacts that survive a generation. */
 interface ArtifactCache {
   /** Frees them. */
   clear(): void;
@@ -108,7 +108,7 @@ export interface ComponentLender {
   /**
    * Lends the components of the stage's next declared use, reading their weights if necessary.
    * @throws {ModelError} when weights are missing or damaged.
-   * @throws {Error} when the stage did not declare these components for its next use.
+   * @throws {Error} if the stage did not declare these components for its next use.
    */
   borrow<Name extends string>(...names: Name[]): Promise<Loan<Name>>;
 }
@@ -121,7 +121,7 @@ export interface PlanContext {
   readonly room: number;
 }
 
-/** A stage of a generation. See the head of this file. */
+/** A stage of a generation, see the top of this file. */
 export interface Stage<
   Input extends keyof Artifacts = keyof Artifacts,
   Output extends keyof Artifacts = keyof Artifacts,
@@ -129,7 +129,7 @@ export interface Stage<
   readonly name: StageName;
   readonly reads: readonly Input[];
   readonly makes: Output;
-  /** Decides whether a generation has this stage; by default, every generation has it. */
+  /** Whether a generation has this stage; by default, every generation has it. */
   applies?(workload: Workload): boolean;
   /** Lists the components that are in memory at the same time, once for each use, in order. At least one list. */
   uses(workload: Workload, family: Family): readonly (readonly string[])[];

@@ -14,7 +14,7 @@ export class Turn {
     });
   }
 
-  /** Ends the turn; again has no effect. */
+  /** Ends the turn. Later calls have no effect. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -10,7 +10,10 @@ export interface DenoisedStep {
   readonly sigma: number;
   /** Packed latents after the step, `[1, tokens, channels]`, evaluated. The generator disposes them when it resumes. */
   readonly latents: MxArray;
-  /** Whether all latents are finite; computed with them, because a separate evaluation costs a hundredth of a small step. */
+  /**
+   * Whether all latents are finite; evaluated together with them, because a separate evaluation costs 1 % of a small
+   * step.
+   */
   readonly finite: boolean;
   /** The noise-free latents that the step's velocity points to, `x − σ · v`; the caller disposes them. */
   predictClean(): MxArray;
@@ -23,7 +26,7 @@ export interface DenoisedStep {
  * @param sigmas noise levels that fall to 0, one more than there are steps.
  * @param velocity the model: latents `[1, tokens, channels]` and their noise level → velocity of the same shape.
  * @returns the final latents, `[1, tokens, channels]`, which the caller disposes; `start` itself when no steps are left.
- * @throws the signal's reason when it is aborted, and errors of `velocity`. All latents are disposed then.
+ * @throws the signal's reason when it is aborted, and errors of `velocity`. In that case, all latents are disposed.
  */
 export async function* denoise(
   start: MxArray,
@@ -37,7 +40,7 @@ export async function* denoise(
     readonly signal?: AbortSignal | undefined;
     /** Steps that led to `start`; 0 by default. */
     readonly taken?: number;
-    /** Puts back what must not change into the latents after a step, at the noise level that they have then. */
+    /** Restores the unchangeable parts of the latents after a step, at their noise level. */
     readonly keep?: (moved: MxArray, sigma: number) => MxArray;
   } = {},
 ): AsyncGenerator<DenoisedStep, MxArray, void> {

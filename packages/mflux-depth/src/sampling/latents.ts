@@ -43,7 +43,7 @@ export const patchPacking: LatentPacking = {
       const interleaved = transpose(patches, [0, 1, 4, 2, 5, 3]);
       return reshape(interleaved, [1, patchSize * rows, patchSize * columns, channels]);
     }),
-  // mflux draws in the packed layout; doing the same makes seeds give the same noise.
+  // mflux draws noise in the packed layout; so do we, to get the same noise from the same seed.
   noise: (seed, { rows, columns, channels }) =>
     scope(() => random.normal([1, rows * columns, patchSize ** 2 * channels], { key: random.key(seed) })),
 };

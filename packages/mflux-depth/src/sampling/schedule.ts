@@ -3,8 +3,8 @@
  * diffusers: schedulers/scheduling_flow_match_euler_discrete.py and pipelines/flux/pipeline_flux_control.py. The shift
  * comes from "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (Esser et al., 2024).
  *
- * A sigma is the share of noise in the latents: 1 is noise alone, 0 the image. Where the reference computes in float32,
- * so do we: sigmas are equal to the last bit.
+ * A sigma is the share of noise in the latents: 1 is noise alone, 0 the image. We compute in float32 wherever the
+ * reference does, so sigmas are equal to the last bit.
  */
 import { ConfigReader } from "../models/config.js";
 
@@ -22,7 +22,7 @@ export interface SchedulerConfig {
   readonly numTrainTimesteps: number;
 }
 
-/** Settings of the reference that this schedule does not compute, with the values that switch them off. */
+/** Settings of the reference that this schedule does not support, with the values that disable them. */
 const unsupported = {
   use_karras_sigmas: false,
   use_exponential_sigmas: false,
@@ -56,7 +56,7 @@ export function schedulerConfig(json: unknown, source = "the scheduler's config"
 /** Constant shifts with some denoising left at both ends. Published models use 1 to 12. */
 const shifts = [0.01, 100] as const;
 
-/** Shifts μ whose exponential is such a shift, with room for a line that is steep. Published models use 0.5 to 2.05. */
+/** Values of μ whose exponential is such a shift, with a margin for steep lines. Published models use 0.5 to 2.05. */
 const exponents = [-10, 10] as const;
 
 /**
@@ -73,7 +73,7 @@ const f32 = Math.fround;
 /**
  * The noise levels of a generation: `steps + 1` sigmas, falling from 1 to 0.
  * @param imageTokens tokens of the packed latents, without the text tokens.
- * @throws {RangeError} when the config's line for μ gives none at this number of tokens.
+ * @throws {RangeError} if the config gives no falling noise levels at this number of tokens.
  */
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;
@@ -115,7 +115,7 @@ export const stepSize = (sigma: number, next: number): number => f32(next - sigm
  * @param imageStrength the share of steps to skip, 0 to 1. At 1 all are skipped, and the encoded photo is decoded again.
  */
 export function startIndex(steps: number, imageStrength: number): number {
-  // In binary, 1 − 0.42 differs from 0.58; without rounding that would cost one step of 50.
+  // In floating point, 1 − 0.42 differs from 0.58; without rounding, that would cost one step of 50.
   const strength = Math.round((1 - imageStrength) * 1e12) / 1e12;
   return Math.trunc(Math.max(steps - Math.min(steps * strength, steps), 0));
 }

@@ -8,7 +8,7 @@
 const longestCluster = 5;
 
 const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
-/** Number of UTF-16 units to segment at once: the time of Node's segmenter grows with their square. */
+/** The number of UTF-16 units to segment at once, because the time of Node's segmenter grows with their square. */
 const segmentedAtOnce = 256;
 
 function* clusters(text: string): Generator<string, void> {

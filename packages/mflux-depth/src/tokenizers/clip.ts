@@ -22,8 +22,9 @@ const pieces =
   /<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
 /**
- * The split that belongs to the byte encoding (GPT-2's without its rules for spaces). It matters for text that looks like
- * a special token but is not recognised as one, such as "<|EndOfText|>": `pieces` keeps it whole, this splits it.
+ * The split that belongs to the byte encoding (GPT-2's, without its rules for spaces). It matters for text that looks
+ * like a special token but is not recognised as one, such as "<|EndOfText|>": `pieces` keeps it whole, whereas this
+ * splits it.
  */
 const bytePieces = /'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}+|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
@@ -32,7 +33,7 @@ const normalize = (text: string): string =>
   Array.from(text.normalize("NFC"), (character) => character.toLowerCase()).join("");
 
 interface Vocabulary {
-  /** The file that errors name. */
+  /** The file named in errors. */
   readonly source: string;
   readonly vocab: Readonly<Record<string, number>>;
   readonly merges: readonly (readonly [string, string])[];
@@ -109,7 +110,7 @@ export class ClipTokenizer {
 
   /**
    * Reads a folder with `tokenizer_config.json` and either `tokenizer.json` or `vocab.json` and `merges.txt`.
-   * @param options.positions the most tokens that the encoder takes; unlimited if absent.
+   * @param options.positions the maximum number of tokens that the encoder takes; unlimited if absent.
    * @throws {ModelError} naming the file that is missing, malformed, or does not fit the encoder.
    */
   static load(

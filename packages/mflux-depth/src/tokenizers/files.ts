@@ -13,7 +13,7 @@ import { isRecord } from "../record.js";
 export interface SpecialToken {
   readonly content: string;
   readonly id: number;
-  /** Whether it is looked for in the normalized text ("<|STARTOFTEXT|>" matches too) or in the text as typed. */
+  /** Whether it is searched for in the normalized text (so "<|STARTOFTEXT|>" matches) or in the text as typed. */
   readonly normalized: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface TokenizerSettings<R extends Role> {
   readonly maxLength: number | null;
 }
 
-/** Larger values of `model_max_length` mean that there is no limit. */
+/** Larger values of `model_max_length` mean no limit. */
 const longestLength = 1e6;
 
 /** Reads a JSON file; null if the folder does not have it. */

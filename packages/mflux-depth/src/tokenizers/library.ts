@@ -8,12 +8,12 @@ import * as library from "@huggingface/tokenizers";
  */
 
 interface Bpe {
-  /** Splits byte-encoded words into tokens; the unknown token stands for those that the vocabulary lacks. */
+  /** Splits byte-encoded words into tokens, with the unknown token for pieces that the vocabulary lacks. */
   encode(words: readonly string[]): string[];
 }
 
 interface Unigram {
-  /** Splits a word into its most likely pieces; a character that no piece covers stands alone. */
+  /** Splits a word into its most likely pieces; a character not covered by any piece stands alone. */
   tokenize(word: string): string[];
 }
 

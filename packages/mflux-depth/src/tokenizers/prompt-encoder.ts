@@ -1,10 +1,10 @@
 import type { SpecialToken } from "./files.js";
 
-/** A prompt in the form that a text encoder takes. */
+/** A prompt in a text encoder's form. */
 export interface EncodedPrompt {
   /** `[length]`: the start token if the model has one, the prompt's tokens, the end token, padding. */
   readonly ids: Int32Array;
-  /** The end of the prompt that did not fit, as typed; null if all of it did. */
+  /** The end of the prompt that did not fit, as typed; null if everything fit. */
   readonly truncated: string | null;
 }
 
@@ -17,11 +17,11 @@ export interface PromptEncoderOptions {
   readonly start: readonly number[];
   readonly end: number;
   readonly padding: number;
-  /** Number of ids of every result. */
+  /** The number of ids of every result. */
   readonly length: number;
 }
 
-/** A stretch of the prompt that is encoded by itself. */
+/** A stretch of the prompt that is encoded separately. */
 interface Unit {
   /** Its position in the prompt. */
   readonly offset: number;
@@ -117,7 +117,7 @@ export class PromptEncoder {
     const ends = [0];
     for (const character of text) ends.push(ends.at(-1)! + character.length);
     const fit = (count: number): boolean => this.#wordIds(text.slice(0, ends[count])).length <= room;
-    // Start by doubling: the text may be much longer than what fits.
+    // Start by doubling, because the text may be much longer than what fits.
     let exceeds = 1;
     while (exceeds < ends.length - 1 && fit(exceeds)) exceeds = Math.min(2 * exceeds, ends.length - 1);
     let fits = exceeds >> 1;

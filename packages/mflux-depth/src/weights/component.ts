@@ -17,7 +17,7 @@ export interface LoadProgress {
   readonly state: "start" | "read" | "end";
   /** Size of the weights as stored. */
   readonly bytes: number;
-  /** How many of them have been read. */
+  /** How many of those bytes have been read. */
   readonly bytesDone: number;
   /** Duration of reading, with "end". */
   readonly seconds?: number;
@@ -28,12 +28,12 @@ export type NamedTensor = readonly [key: string, tensor: MxArray];
 
 /** A change of a network between loading its weights and its first use: attached adapters, replaced weights. */
 export interface Preparation<M extends Module = Module> {
-  /** The most bytes by which the network grows. Memory is planned with them. */
+  /** The maximum number of bytes by which the network grows, counted in the memory plan. */
   readonly bytes: number;
-  /** The bytes that the change takes in addition while it is made (default 0). */
+  /** Additional bytes needed while the change is made (default 0). */
   readonly working?: number;
   /**
-   * Changes the network. It is called each time that the weights have been read; the network owns what it is given, and
+   * Changes the network. It is called whenever the weights have been read. The network owns what is attached to it, and
    * is freed if this throws.
    * @param signal aborts when the weights are no longer needed.
    * @param stored the tensors of the checkpoint under the network's names, unread; they belong to the consumer.
@@ -52,11 +52,11 @@ export interface Preparation<M extends Module = Module> {
   ): Promise<TensorChanges>;
 }
 
-/** Changes of tensors before they become parameters. */
+/** Changes tensors before they become parameters. */
 export interface TensorChanges {
   /** The changed tensor, lazily, or the tensor itself. */
   change(key: string, tensor: MxArray): MxArray;
-  /** @throws {ModelError} when a change was for no tensor that came by. */
+  /** @throws {ModelError} if the tensor for a change never came. */
   requireAllUsed(): void;
 }
 
@@ -81,7 +81,9 @@ export interface ComponentOptions<M extends Module> {
   readonly bits: Bits | null;
   /** The folder that a saved component was made from, to recover a tensor that saving lost. */
   readonly original?: string | null;
-  /** How much freed memory MLX may keep for new buffers while quantizing; null or absent leaves its limit alone. */
+  /**
+   * How much freed memory MLX may keep for new buffers while quantizing; if null or absent, MLX's own limit applies.
+   */
   readonly bufferCache?: BufferLimits | null | undefined;
   readonly prepare?: Preparation<M> | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -159,7 +161,7 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory that the weights take, from the headers of their files alone, with what `prepare` adds.
+   * Computes the memory of the weights from file headers only, including the growth by `prepare`.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */
@@ -174,7 +176,7 @@ export class Component<M extends Module> {
       total += heldBytes({ name, stored, shape }, dtype, quantized, matricesAsStored);
       largest = Math.max(largest, bytes);
     }
-    // Tensors that grow while they are read may take more than the whole file.
+    // Tensors that grow while being read may take more than the whole file.
     const most = checkpoint.largest === undefined ? checkpoint.bytes : Number.POSITIVE_INFINITY;
     const reading = Math.min(2 * largest + cached, most);
     return { bytes: total, reading: Math.max(reading, this.#options.prepare?.working ?? 0) };
@@ -190,8 +192,8 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Passes the parameters to `take`, lazy and in the form in which the module would have them, and keeps none. What
-   * `prepare` can merge is merged.
+   * Passes the parameters to `take`, lazy and in the module's form, without keeping any. Merges what `prepare` can
+   * merge.
    * @throws like {@link get}.
    */
   async deliver(take: (tensor: DeliveredTensor) => void, signal: AbortSignal): Promise<void> {
@@ -227,7 +229,7 @@ export class Component<M extends Module> {
     return checkpoint;
   }
 
-  /** @throws {OptionError} when the network grows by more than the preparation says. */
+  /** @throws {OptionError} if the network grows by more than the preparation announced. */
   async #prepare(module: M, signal: AbortSignal, stored: () => Iterable<NamedTensor>): Promise<void> {
     const { name, prepare } = this.#options;
     if (!prepare) return;
@@ -267,7 +269,7 @@ export class Component<M extends Module> {
       },
     });
     try {
-      // Adapters need values.
+      // Adapters need the unquantized values.
       await this.#prepare(module, signal, () => storedTensors(this.#open(), options));
     } catch (error) {
       module.dispose();
@@ -296,7 +298,7 @@ function bytesIn(network: Module): number {
   return bytes;
 }
 
-/** The bits to quantize a checkpoint's matrices to while they are read; null for one that is quantized already. */
+/** The bits to which a checkpoint's matrices are quantized on reading; null if it is already quantized. */
 const bitsToQuantize = (checkpoint: Checkpoint, bits: Bits | null): Bits | null =>
   checkpoint.hasQuantizedBlocks || storedBits(checkpoint) !== null ? null : bits;
 
@@ -316,8 +318,8 @@ function weightOptions<M extends Module>(
 }
 
 /**
- * Whether all values are finite, lazily. One that is not makes the sum so, and a sum is five times as fast as looking at
- * each value. Finite values whose sum exceeds float32 are useless, too.
+ * Whether all values are finite, lazily. Checks their sum, which is five times as fast as checking each value: any
+ * value that is not finite makes the sum so. Finite values whose sum exceeds float32 are useless as well.
  */
 const allFinite = (tensor: MxArray): MxArray =>
   scope(() => isfinite(sum(tensor.dtype === "float16" ? astype(tensor, "float32") : tensor)));

@@ -34,7 +34,7 @@ export class FileSelection {
       .filter((name) => !name.includes("/"));
   }
 
-  /** Takes a small file; a missing one is recorded unless it is optional. */
+  /** Selects a small file; a missing one is recorded unless it is optional. */
   take(folder: string, name: string, { optional = false } = {}): void {
     const path = pathOf(folder, name);
     if (this.inside(folder).includes(name)) {
@@ -42,7 +42,7 @@ export class FileSelection {
     } else if (!optional) this.missing.push(path);
   }
 
-  /** Takes a folder's weights: those of the variant if there are any, otherwise the plain ones. */
+  /** Selects a folder's weights: those of the variant if there are any, otherwise the plain ones. */
   takeWeights(folder: string): void {
     const names = this.inside(folder);
     const varied = this.#variant === undefined ? null : weightsAmong(names, this.#variant);

@@ -16,7 +16,7 @@ export interface Checkpoint {
   readonly source: string;
   /** The files that hold tensors. */
   readonly files: readonly string[];
-  /** The file that holds each tensor. */
+  /** The file of each tensor. */
   readonly fileOf: ReadonlyMap<string, string>;
   /** Dtype, shape and size of each tensor. */
   readonly entries: ReadonlyMap<string, StoredTensor>;
@@ -24,13 +24,13 @@ export interface Checkpoint {
   readonly metadata: ReadonlyMap<string, string>;
   /** Size of all tensors in the files. */
   readonly bytes: number;
-  /** The most bytes that one tensor takes while it is read, if that is more than its size in the file. */
+  /** The maximum number of bytes that one tensor takes while being read, if more than its size in the file. */
   readonly largest?: number;
-  /** Whether it gives matrices quantized that are blocks in the file: then nothing is left to quantize. */
+  /** Whether its quantized matrices come from blocks in the file, so that nothing is left to quantize. */
   readonly hasQuantizedBlocks?: boolean;
   /**
    * Yields the tensors with their names, lazily, file by file in the order of their bytes. Yielded tensors belong to
-   * the consumer; the rest is freed when the iteration ends.
+   * the consumer; the others are freed when the iteration ends.
    */
   tensors(): Generator<readonly [string, MxArray], void>;
 }

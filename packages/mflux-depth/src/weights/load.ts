@@ -9,8 +9,8 @@ import { isSaved, savedTensors } from "./mflux.js";
  * parameter. Files in mflux's layout are translated; quantized weights keep their bits.
  * @param options.rename the module's name for a tensor; null for a tensor it does not use.
  * @param options.original the checkpoint that a saved one was made from, to recover a tensor that saving lost.
- * @param options.onTensor receives each tensor, unread, before it becomes a parameter of its key.
- * @param options.change what a tensor becomes before that, lazily.
+ * @param options.onTensor receives each tensor, unread, with its key, before it becomes a parameter.
+ * @param options.change changes a tensor before that, lazily.
  * @param options.deliver receives the parameters instead of the module (see {@link LoadOptions}).
  * @param options.onBytes receives the number of bytes read since its last call.
  * @throws {ModelError} naming the file and the tensor if they do not fit. The module is disposed.

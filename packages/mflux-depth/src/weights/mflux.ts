@@ -10,10 +10,10 @@ import type { Checkpoint } from "./format.js";
 /** The version of mflux with this layout, for the metadata of our own files. */
 export const mfluxVersion = "0.24.0";
 
-/** Number of neighbouring inputs that share a scale; mflux always uses this one. */
+/** The number of neighbouring inputs that share a scale; mflux always uses this one. */
 export const savedGroupSize = 64;
 
-/** Tells whether a checkpoint is in mflux's layout. */
+/** Whether a checkpoint is in mflux's layout. */
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
@@ -65,13 +65,13 @@ export const mfluxNames = {
 /** A tensor of the transformer that mflux 0.16 to 0.21 failed to save. */
 export const lostBias = "norm_out.linear.bias";
 
-/** Tells whether this is a transformer that was saved without {@link lostBias}, the bias of its last modulation. */
+/** Whether this is a transformer saved without {@link lostBias}, the bias of its last modulation. */
 export const lacksBias = ({ entries, metadata }: Checkpoint): boolean =>
   isSaved({ metadata }) && entries.has("norm_out.linear.weight") && !entries.has(lostBias);
 
 /**
  * Yields the tensors of a saved component with their names in the files and in diffusers, in diffusers' layout. A lost
- * bias is read from `original`, the checkpoint that the model was made from; without that, it is zeros.
+ * bias is read from `original`, the checkpoint that the model was made from; without that, it becomes zeros.
  */
 export function* savedTensors(
   checkpoint: Checkpoint,
@@ -100,7 +100,8 @@ function tensorOf(checkpoint: Checkpoint, wanted: string): MxArray | null {
 }
 
 /**
- * Checks that the scales and biases of each quantized matrix have one number format, as its products need.
+ * Checks that the scales and biases of each quantized matrix have the same number format, which multiplication
+ * requires.
  * @throws {ModelError} naming the file and the tensors.
  */
 export function checkScales({ entries, fileOf, source }: Checkpoint): void {

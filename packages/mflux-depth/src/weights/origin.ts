@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import { readConfig } from "../files/json.js";
 import { isRecord } from "../record.js";
 
-/** The file in which a saved model names the model it was made from. */
+/** The file in which a saved model names the model that it was made from. */
 export const originFile = "mflux-depth.json";
 
 /** The model that a saved one was made from. */
@@ -23,7 +23,7 @@ export interface SavedLora {
   readonly scale: number;
 }
 
-/** Where a saved model has its n-th LoRA, from 0. */
+/** The folder of a saved model's n-th LoRA, from 0. */
 export const savedLoraFolder = (index: number): string => join("loras", `${index}`);
 
 /** Reads the origin of a model that mflux-depth saved; null if the folder does not name one. */

@@ -1,6 +1,6 @@
 /*
- * A network's checkpoint in one file, as ComfyUI and others pass it around: with or without a prefix, perhaps together with
- * other networks, perhaps in float8 with scales.
+ * Reads a network's checkpoint from one file, as distributed by ComfyUI and others: with or without a prefix, possibly
+ * together with other networks or in float8 with scales.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { astype, type MxArray, multiply, readSafetensorsHeader, reshape, scope } from "@mflux-depth/mlx";
@@ -22,10 +22,10 @@ const fileMarker = "scaled_fp8";
 const layerMarker = ".comfy_quant";
 /** The metadata in which ComfyUI lists the quantized layers. */
 const metadataKey = "_quantization_metadata";
-/** The only quantization of ComfyUI that is read. */
+/** The only supported quantization of ComfyUI. */
 const float8 = "float8_e4m3fn";
 
-/** Quantizations that are not read, by a tensor that only they have. */
+/** Unsupported quantizations, each recognised by a tensor that only it has. */
 const foreign: readonly (readonly [pattern: RegExp, what: string])[] = [
   [
     /\.(qweight|wscales|smooth_factor|lora_down|proj_down)$/,
@@ -41,8 +41,8 @@ const foreign: readonly (readonly [pattern: RegExp, what: string])[] = [
 /**
  * Opens a checkpoint in one safetensors or GGUF file: names without prefix, values of float8 weights multiplied by their scales.
  * Its header is checked, but no tensor is read.
- * @param options what becomes of GGUF's blocks; values in float32 by default.
- * @throws {ModelError} if it is damaged, or in a quantization that is not read, which the message names.
+ * @param options how to convert GGUF's blocks; to float32 by default.
+ * @throws {ModelError} if it is damaged, or in an unsupported quantization, which the message names.
  */
 export function openSingleFile(path: string, options: BlockOptions = {}): Checkpoint {
   const file = isGguf(path) ? openGguf(path, options) : openCheckpointFile(path);
@@ -80,7 +80,7 @@ export function openSingleFile(path: string, options: BlockOptions = {}): Checkp
     ...file,
     entries,
     fileOf,
-    // Float8 becomes float32 before it is converted further.
+    // Float8 becomes float32 before further conversion.
     largest: Math.max(
       file.largest ?? 0,
       ...Array.from(entries.values(), ({ dtype, bytes }) => (dtype === "F8_E4M3" ? 4 * bytes : bytes)),
@@ -119,13 +119,13 @@ export function openSingleFile(path: string, options: BlockOptions = {}): Checkp
 
 /** The name of a tensor in its network; null for other networks, markers, and scales of inputs. */
 function ownName(name: string, prefix: string): string | null {
-  // Loading refuses a tensor of no known network by its whole name.
+  // Loading reports a tensor of an unknown network with its full name.
   const own = name.startsWith(prefix) ? name.slice(prefix.length) : name;
   if (!(prefix !== "" && name.startsWith(prefix)) && otherNetworks.test(name)) return null;
   return own === fileMarker || own.endsWith(layerMarker) || inputScaleSuffix.test(own) ? null : own;
 }
 
-/** The layer whose scale a tensor is; null for other tensors. */
+/** The layer that a scale belongs to; null for other tensors. */
 const scaledLayer = (name: string): string | null =>
   scaleSuffix.test(name) ? name.replace(scaleSuffix, "") : null;
 
@@ -158,7 +158,7 @@ function quantizedLayers({ source, metadata, entries }: Checkpoint): string[] {
   const file = openSync(source, "r");
   try {
     for (const [name, { bytes }] of markers) {
-      // The JSON of one layer is a line.
+      // The JSON of a layer fits on one line.
       const buffer = Buffer.alloc(Math.min(bytes, 10_000));
       readSync(file, buffer, 0, buffer.length, tensors.get(name)!.start);
       requireFloat8(source, name, jsonOf(source, name, buffer.toString("utf8")));

@@ -1,12 +1,12 @@
 import type { StoredTensor } from "./format.js";
 
-/** What some tensors amount to. */
+/** Totals over some tensors. */
 export interface WeightStatistics {
   readonly tensors: number;
-  /** Values as stored; of quantized matrices, the packed integers. */
+  /** The number of stored values; for quantized matrices, of packed integers. */
   readonly values: number;
   readonly bytes: number;
-  /** Bytes of each dtype, by safetensors' names, the largest first. */
+  /** Bytes of each dtype, under safetensors' names, largest first. */
   readonly dtypes: Readonly<Record<string, number>>;
 }
 

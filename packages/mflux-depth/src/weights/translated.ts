@@ -2,17 +2,18 @@ import { concatenate, type MxArray, scope, slice } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import type { Checkpoint, StoredTensor } from "./format.js";
 
-/** What becomes of a tensor of a checkpoint under other names: tensors of its rows, one below the other. */
+/** The translation of a checkpoint's tensor: one or several tensors, each made of some of its rows, in order. */
 export interface TensorParts {
   readonly parts: readonly { readonly name: string; readonly rows: number }[];
-  /** Whether the halves of the rows change places. */
+  /** Whether the halves of the rows are swapped. */
   readonly swapsHalves?: boolean | undefined;
 }
 
 /**
- * A checkpoint under other names. Fused tensors are cut by rows, lazily; tensors without a translation keep their names.
+ * Gives a checkpoint other names. Fused tensors are cut by rows, lazily; tensors without a translation keep their
+ * names.
  * @param partsOf the translation of a tensor's name; null to keep it.
- * @throws {ModelError} if a tensor has another number of rows than its parts together.
+ * @throws {ModelError} if a tensor's number of rows differs from that of its parts.
  */
 export function translated(
   checkpoint: Checkpoint,
@@ -45,7 +46,7 @@ export function translated(
     ...checkpoint,
     entries,
     fileOf,
-    // A part is read together with the rest of its tensor.
+    // A part is read together with its whole tensor.
     largest: Math.max(
       checkpoint.largest ?? 0,
       ...Array.from(checkpoint.entries.values(), ({ bytes }) => bytes),

@@ -1,6 +1,4 @@
-/*
- * Finding the weight files of a component by names and indexes. Nothing here opens weights or needs MLX.
- */
+/* Finds the weight files of a component by names and indexes. Nothing here opens weights or needs MLX. */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ModelError } from "../errors.js";
@@ -11,7 +9,7 @@ import { isRecord } from "../record.js";
 /** File names without extension that diffusers and transformers give to weights. */
 const stems = ["diffusion_pytorch_model", "model"];
 
-/** Tells whether a file holds weights that this library reads. */
+/** Whether a file holds weights that this library reads. */
 export const isWeightFile = (name: string): boolean => name.endsWith(".safetensors");
 
 /** The variants that weight files are named after, each once: "fp16" of `model.fp16.safetensors`. */
@@ -31,7 +29,7 @@ export interface WeightFiles {
 
 /**
  * Chooses the weights among a folder's files: a single file, the index of shards, or files numbered from 0, which old
- * versions of mflux saved without an index. Returns null if there are none or the choice is not clear. The same rule
+ * versions of mflux saved without an index. Returns null if there are none or the choice is ambiguous. The same rule
  * decides what is downloaded.
  */
 export function weightsAmong(
@@ -42,7 +40,7 @@ export function weightsAmong(
   for (const stem of stems) {
     const single = `${stem}${middle}.safetensors`;
     if (names.includes(single)) return { single };
-    // diffusers has written the variant on either side of "index".
+    // diffusers has put the variant on either side of "index".
     for (const index of [
       `${stem}.safetensors.index${middle}.json`,
       `${stem}.safetensors${middle}.index.json`,

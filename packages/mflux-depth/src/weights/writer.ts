@@ -4,7 +4,7 @@ import { type DType, evaluate, type MxArray, slice } from "@mflux-depth/mlx";
 /** An array and its name in a file. */
 export type NamedArray = readonly [name: string, array: MxArray];
 
-/** Splits tensors, in their order, into files of at most `limit` bytes; a larger tensor gets a file of its own. */
+/** Splits tensors, in order, into files of at most `limit` bytes; a larger tensor gets its own file. */
 export function intoShards(tensors: readonly NamedArray[], limit: number): NamedArray[][] {
   const shards: NamedArray[][] = [[]];
   let bytes = 0;
@@ -28,14 +28,14 @@ const dtypeNames: Partial<Record<DType, string>> = {
   float32: "F32",
 };
 
-/** Bytes that are copied through JavaScript's memory at a time. */
+/** The number of bytes copied through JavaScript's memory at a time. */
 const pieceBytes = 1 << 24;
 
 /**
  * Writes a safetensors file tensor by tensor: the header from shapes and dtypes, then each array is evaluated, written
  * and disposed, so that only one is in memory. An array that occurs several times is computed once and disposed after its
  * last occurrence. The file has been flushed to disk when the promise resolves.
- * @param options.before is awaited before an array is evaluated; what it throws ends the writing.
+ * @param options.before is awaited before an array is evaluated; if it throws, writing ends.
  * @param options.onBytes receives the number of bytes written since its last call.
  * @throws the error of the file system, or the signal's reason; the file is then incomplete.
  */

@@ -87,7 +87,7 @@ describe("advice on the command line", () => {
     assert.equal(messageWithAdvice(error), "--depth-near (10) must be above --depth-far (20).");
   });
 
-  test("leaves a message without remedies as it is", () => {
+  test("returns a message without remedies unchanged", () => {
     assert.equal(advice(), "x: it cannot be used");
   });
 });

@@ -92,7 +92,7 @@ describe("depth of one photo", () => {
     assert.match(first.err, /room\.png: [\d.]+ s/);
   });
 
-  test("leaves the photo's folder alone", () => {
+  test("writes nothing to the photo's folder", () => {
     assert.deepEqual(readdirSync(photos), ["room.png"]);
   });
 
@@ -161,7 +161,7 @@ describe("depth of several photos", () => {
       assert.equal(done.out.trim().split("\n").length, 3);
     });
 
-    test("goes on after an unreadable photo, and exits with 1", () => {
+    test("continues after an unreadable photo, and exits with 1", () => {
       assert.equal(done.code, 1);
       assert.match(done.err, /broken\.jpg: /);
       assert.match(done.err, /1 of 4 photos failed/);

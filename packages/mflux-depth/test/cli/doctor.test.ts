@@ -108,7 +108,7 @@ describe("MFLUX_DEPTH_THREADS with a bad value", {
   skip: process.platform !== "linux" && "only Linux reads it",
 }, () => {
   const env = { MFLUX_DEPTH_THREADS: "abc" };
-  const message = /MFLUX_DEPTH_THREADS is "abc"; unset it, or set it to a number from 1 to 64/;
+  const message = /MFLUX_DEPTH_THREADS: "abc" is not a number from 1 to 64; correct it, or unset it/;
 
   test("is what generate complains about", async () => {
     const { code, stderr } = await run([...smallRequest, "--output", at("threads.png")], { env });
@@ -123,6 +123,15 @@ describe("MFLUX_DEPTH_THREADS with a bad value", {
     assert.match(stdout, message);
     assert.match(stdout, /Fix: unset MFLUX_DEPTH_THREADS, or correct it/);
   });
+});
+
+test("MFLUX_DEPTH_ISA with a bad value is what doctor tells to correct", {
+  skip: process.platform !== "linux" && "only Linux reads it",
+}, async () => {
+  const { code, stdout } = await run(["doctor"], { env: { MFLUX_DEPTH_ISA: "avx1024" } });
+  assert.equal(code, 1);
+  assert.match(stdout, /MFLUX_DEPTH_ISA is "avx1024"/);
+  assert.match(stdout, /Fix: unset MFLUX_DEPTH_ISA, or correct it/);
 });
 
 describe("when native libraries do not load", () => {

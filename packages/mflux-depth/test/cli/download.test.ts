@@ -41,7 +41,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true, force: true }));
 
-/** Runs the command line with a cache of its own. */
+/** Runs the command line with a separate cache. */
 async function run(
   argv: readonly string[],
   env: NodeJS.ProcessEnv = {},
@@ -134,7 +134,7 @@ describe("download", () => {
     assert.deepEqual(hub.asked, []);
   });
 
-  test("takes the Depth Pro that the model brings", async () => {
+  test("takes the Depth Pro that the model includes", async () => {
     host(whole);
     const both = await run(["download", "-m", name, "--depth"]);
     assert.deepEqual([both.code, both.stdout.split("\n").length], [0, 2], both.stderr);

@@ -109,7 +109,7 @@ describe("inspect", () => {
     assert.match(stdout, /^Problems: 2 keys belong to no layer of this model.*to_gate/m);
   });
 
-  test("says that the depth LoRA is for FLUX.1-dev alone", async () => {
+  test("says that the depth LoRA is only for FLUX.1-dev", async () => {
     const found = await asJson(adapterFile("control-lora"), "--model", "tiny-world");
     assert.deepEqual([found.isControl, found.writtenBy, found.fits], [true, ["Black Forest Labs"], false]);
     assert.match(found.problems, /this model takes a depth map itself; the depth LoRA is for FLUX\.1-dev/);
@@ -138,7 +138,7 @@ describe("inspect", () => {
     assert.match(stdout, /^Note: All other components are those of tiny-world\.$/m);
   });
 
-  test("refuses what it does not know", async () => {
+  test("refuses unknown files", async () => {
     const weights = join(bundled, "vae/diffusion_pytorch_model.safetensors");
     const { code, stderr } = await inspect(weights);
     assert.equal(code, 1);

@@ -118,7 +118,7 @@ describe("MFLUX_DEPTH_DEBUG", () => {
 });
 
 describe("a token", () => {
-  // Nothing listens there: a request would fail only later.
+  // Nothing listens on that port: a request would fail only later.
   const env = { HF_ENDPOINT: "http://127.0.0.1:9", HF_HOME: at("home") };
 
   test("that cannot be one is named as the cause, and not shown", async () => {

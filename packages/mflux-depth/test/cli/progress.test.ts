@@ -3,7 +3,7 @@ import { PassThrough } from "node:stream";
 import { describe, test } from "node:test";
 import { downloadOn, duration, progressOn } from "../../src/cli/progress.js";
 
-/** What a stage with three of four steps shows. */
+/** The output of a stage with three of four steps. */
 function shown(terminal: boolean): string {
   const stderr = Object.assign(new PassThrough(), { isTTY: terminal, columns: 60 });
   const progress = progressOn({

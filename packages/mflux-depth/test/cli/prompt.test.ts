@@ -60,7 +60,7 @@ describe("the prompt of a file", () => {
     () => refuse({ promptFile: "/dev/zero" }, /\/dev\/zero: is not a regular file; pipe/),
   );
 
-  test("is refused at once if the file is a FIFO that nobody writes to", {
+  test("is refused at once if the file is a FIFO without a writer", {
     skip: process.platform === "win32" ? "has no FIFOs" : false,
   }, async () => {
     const fifo = join(currentFolder(), "fifo");

@@ -44,7 +44,7 @@ test("a killed download is resumed, and its model then works without a network",
   const bytes = tinyWorld[transformer]!;
   const etag = etagOf(transformer, bytes);
 
-  // The server stops within the transformer, and the process is killed there.
+  // The server stops in the middle of the transformer, and the process is killed at that point.
   hub.fault = ({ cdn, path }, response) => {
     if (!cdn || !path.endsWith(etag)) return undefined;
     response.writeHead(200, { "content-length": `${bytes.length}` }).write(bytes.subarray(0, 8_000_000));

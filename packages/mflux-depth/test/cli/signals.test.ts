@@ -62,7 +62,7 @@ class Listening {
   }
 }
 
-/** What keeps a process from ending. */
+/** Reasons for a process not to end. */
 const works = {
   "a blocked event loop": "ready(); for (;;);",
   "a native evaluation on the event loop": `
@@ -93,7 +93,7 @@ for (const [name, work] of Object.entries(works))
         assert.ok(milliseconds < 1000, `${milliseconds} ms`);
       });
 
-    test("goes on after one Ctrl-C, and ends within a second of another", async () => {
+    test("continues after one Ctrl-C, and ends within a second of another", async () => {
       const listening = new Listening(work);
       await listening.ready();
       listening.send("SIGINT");

@@ -18,7 +18,7 @@ describe("normalizedMap", () => {
   const isNear = (found: number[], expected: number[]): void =>
     assert.ok(largestDifference(found, expected) < 1e-6, `${found}`);
 
-  test("brings the smallest value to 0 and the largest to 1", () => {
+  test("maps the smallest value to 0 and the largest to 1", () => {
     isNear(map(), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]);
   });
 
@@ -64,7 +64,7 @@ describe("adjustedMap", () => {
     assert.ok(largestDifference(found, expected) < 1e-6, `${found}`);
   const ramp = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 
-  test("leaves a map as it is at the defaults", () => {
+  test("leaves a map unchanged at the defaults", () => {
     assert.equal(adjustedMap(given, "map.png", {}), given);
   });
 
@@ -97,7 +97,7 @@ describe("adjustedMap", () => {
     );
   });
 
-  test("does to a map that spans the range what it does to an estimate", () => {
+  test("treats a map that spans the range like an estimate", () => {
     const whole = drawn(9, 7, (x, y) => ((5 * x + 3 * y) % 11) / 10);
     const adjustments = { near: 93, far: 4, gamma: 1.7, invert: true };
     assert.deepEqual(

@@ -117,7 +117,7 @@ describe("the bundled model", () => {
     const { bytes } = own.size();
     assert.deepEqual(loads, []);
     await own.estimate(example("room.png"));
-    // Freeing releases the weights alone; other arrays may be alive until they are collected.
+    // Freeing releases only the weights; other arrays may live until they are collected.
     const before = memory.activeMemory();
     own.free();
     const held = before - memory.activeMemory();

@@ -81,7 +81,7 @@ describe("the focal length", () => {
     assert.equal(focalLengthFrom, "model");
   });
 
-  test("is that of EXIF if there is one", () => {
+  test("comes from EXIF if present", () => {
     const { focalLength, focalLengthFrom } = estimateOf(nearness, canonical, {
       fieldOfView: 90,
       exifFocalLength: 30,

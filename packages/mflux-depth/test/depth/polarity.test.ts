@@ -10,14 +10,14 @@ const example = (name: string): string => at(`../../examples/images/${name}_dept
 const inverted = async (name: string) =>
   adjustedMap(await readDepthMap(example(name)), name, { invert: true });
 
-test("looksInverted judges a map smaller than the glance at it, too", () => {
+test("looksInverted also judges maps that are smaller than its working size", () => {
   /** A floor that comes nearer, and a post in the middle. */
   const scene = drawn(12, 9, (x, y) => Math.max(Math.abs(x - 5.5) < 2 ? 0.8 : 0, y / 9));
   assert.equal(looksInverted(scene), false);
   assert.equal(looksInverted({ ...scene, data: scene.data.map((value) => 1 - value) }), true);
 });
 
-describe("polarityWarning by the map alone", () => {
+describe("polarityWarning without a photo", () => {
   for (const name of ["portrait", "sculpture", "cube", "shapes", "mountains"]) {
     test(`accepts the map of ${name}`, async () => {
       assert.equal(polarityWarning(await readDepthMap(example(name)), "map.png"), null);

@@ -28,7 +28,7 @@ describe("inverseDepth", () => {
 });
 
 describe("metresOf", () => {
-  test("takes metric depth as it is", () => {
+  test("takes metric depth unchanged", () => {
     assert.deepEqual(metresOf(values, { quantity: "depth", scale: "metric" }, undefined), values);
   });
 

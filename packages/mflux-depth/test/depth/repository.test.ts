@@ -16,7 +16,7 @@ describe("estimatorDescriptions", () => {
 });
 
 describe("estimatorIn", () => {
-  test("finds the estimator that a model brings", () =>
+  test("finds the estimator that a model includes", () =>
     assert.equal(estimatorIn(tinyWorld), at("models/tiny-world/depth_pro")));
 
   test("is null for a model without one", () => assert.equal(estimatorIn(at("models/tiny-world/vae")), null));
@@ -32,7 +32,7 @@ describe("estimatorKind", () => {
     assert.deepEqual(weights("anywhere"), ["model.safetensors"]);
   });
 
-  test("takes the estimator's folder of a model that brings one", () => {
+  test("takes the estimator's folder of a model that includes one", () => {
     const names = ["model_index.json", "vae/config.json", ...root.map((name) => `depth_pro/${name}`)];
     const { small, weights } = estimatorKind.needed(names, undefined);
     assert.deepEqual([...small].sort(), [
@@ -61,7 +61,7 @@ describe("estimatorKind", () => {
         ),
     ));
 
-  test("refuses a diffusion model that brings none", () =>
+  test("refuses a diffusion model without an estimator", () =>
     assert.throws(
       () => estimatorKind.check!("someone/flux", tinyWorld, ["model_index.json"]),
       /a repository of a diffusion model; expected a depth estimator/,

@@ -62,13 +62,13 @@ describe("score", () => {
       assert.ok(Math.abs(rmse - (await own()).rmse) < 0.01);
     });
 
-    test("takes another map as it is", async () => {
+    test("takes another map unchanged", async () => {
       const depth = await sharp(example("room_depth")).png().toBuffer();
       const image = await imageFrom(new Uint8Array(), { depth_inverted: true });
       assert.equal((await score(image, { depth, ...tiny })).rmse, (await own()).rmse);
     });
 
-    test("takes the map as it is if the parameters make no sense", async () => {
+    test("takes the map unchanged if the parameters make no sense", async () => {
       const depth = await sharp(example("room_depth")).png().toBuffer();
       const image = await imageFrom(depth, { fit: "shrink", depth_near: "far" });
       assert.equal((await score(image, { depth, ...tiny })).rmse, (await own()).rmse);
@@ -98,7 +98,7 @@ describe("score", () => {
       { length: width! * height! },
       (_, i) => [data[3 * i]!, data[3 * i + 2]!] as const,
     );
-    // Where the image is nearer it is red, where it is farther blue; elsewhere grey.
+    // Red where the image is nearer, blue where it is farther, grey elsewhere.
     assert.ok(pixels.some(([red, blue]) => red > blue + 80) && pixels.some(([red, blue]) => blue > red + 80));
   });
 

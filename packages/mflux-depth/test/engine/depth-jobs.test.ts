@@ -124,7 +124,7 @@ describe("an estimate during a generation", () => {
   });
   after(() => plain.close());
 
-  test("runs next to it in another process where there is memory for both", async () => {
+  test("runs next to it in another process if memory allows both", async () => {
     const { order, depth, result } = await both(plain);
     assert.deepEqual(order, ["depth", "generation"]);
     assert.deepEqual(depth.inverse, inverse);
@@ -147,7 +147,7 @@ describe("an estimate during a generation", () => {
       assert.deepEqual(result.latents!.data, latents);
     });
 
-    test("that fails leaves the generation alone", async () => {
+    test("that fails does not affect the generation", async () => {
       const { onEvent, seen } = when(isStep);
       const generation = small.generate(longJob, { onEvent });
       await seen;
@@ -155,7 +155,7 @@ describe("an estimate during a generation", () => {
       assert.deepEqual((await generation).latents!.data, latents);
     });
 
-    test("that is cancelled leaves the generation alone", async () => {
+    test("that is cancelled does not affect the generation", async () => {
       const { onEvent, seen } = when(isStep);
       const generation = small.generate(longJob, { onEvent });
       await seen;
@@ -168,7 +168,7 @@ describe("an estimate during a generation", () => {
     });
   });
 
-  test("is refused with the figures where there is memory for neither", async () => {
+  test("is refused with the figures if memory allows neither", async () => {
     const tiny = new Engine({ env: { ...process.env, MFLUX_DEPTH_MEMORY_GB: "0.2" } });
     await assert.rejects(
       tiny.estimateDepth(depthJob()),

@@ -129,7 +129,7 @@ test("an engine downloads the LoRAs of a job before its turn", async () => {
     /closed/,
   );
   await until(() => fixture.hub.asked.length > 0);
-  // The engine's process is free for others meanwhile.
+  // Meanwhile, the engine's process is free for other jobs.
   assert.equal((await engine.generate({ load, request })).width, 128);
   await engine.close();
   await waiting;

@@ -37,7 +37,7 @@ describe("a killed process", () => {
   });
 });
 
-describe("a killed owner leaves no process behind, and none complains", () => {
+describe("a killed owner leaves no processes behind, and they exit quietly", () => {
   const host = at("dist/src/engine/host.js");
   const image = at("../../examples/images/chelsea.jpg");
   const long = { depthImage: null, image, steps: 50, width: 1024, height: 1024 };

@@ -9,7 +9,7 @@ describe("the side process", () => {
   const side = new SideProcess(undefined);
   after(() => side.stop());
 
-  test("gives way to a new one when it ends for lack of requests, without losing a request", async () => {
+  test("is replaced by a new one when it ends for lack of requests, without losing a request", async () => {
     mock.timers.enable({ apis: ["setTimeout"] });
     try {
       await side.ask(planRequest, undefined);

@@ -88,7 +88,7 @@ describe("a family with other components, packing and joining of the control lat
     assert.deepEqual(pixels, (await generate(flux1Depth)).pixels);
   });
 
-  test("gives the same image from a photo, too", async () => {
+  test("also gives the same image from a photo", async () => {
     const withPhoto = { ...request, image: request.depthImage, imageStrength: 0.4, steps: 4 };
     const { pixels } = await generate(rearranged, withPhoto);
     assert.deepEqual(pixels, (await generate(flux1Depth, withPhoto)).pixels);
@@ -115,7 +115,7 @@ describe("a family with other components, packing and joining of the control lat
   });
 });
 
-describe("a family with a schedule and defaults of its own", () => {
+describe("a family with its own schedule and defaults", () => {
   test("denoises through its own noise levels", async () => {
     const { sigmas, pixels } = await generate(evenlySpaced, { ...request, steps: 4 });
     assert.deepEqual(sigmas, [1, 0.75, 0.5, 0.25]);

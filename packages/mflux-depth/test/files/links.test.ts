@@ -9,7 +9,7 @@ const current = folderPerTest("links");
 const inFolder = (...parts: string[]): string => join(realpathSync(current()), ...parts);
 
 describe("followLinks", () => {
-  test("returns what is not a link unchanged", async () => {
+  test("returns a path that is not a link unchanged", async () => {
     writeFileSync(inFolder("file"), "");
     for (const name of ["file", "missing", join("missing", "file")])
       assert.equal(await followLinks(inFolder(name)), inFolder(name));
@@ -21,7 +21,7 @@ describe("followLinks", () => {
     assert.equal(await followLinks(inFolder("first")), inFolder("target"));
   });
 
-  test("follows a relative link from where it really is: its folder may be reached by a link, too", async () => {
+  test("follows a relative link from its real folder, which may itself be reached by a link", async () => {
     mkdirSync(inFolder("disk", "pictures"), { recursive: true });
     symlinkSync(join("disk", "pictures"), inFolder("pictures"));
     symlinkSync(join("..", "latest.png"), inFolder("disk", "pictures", "image.png"));

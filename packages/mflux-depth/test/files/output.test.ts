@@ -16,7 +16,7 @@ before(async () => {
 after(() => rm(folder, { recursive: true, force: true }));
 
 describe("saveFile", () => {
-  test("gives each of several files a name of its own", async () => {
+  test("gives each of several files a different name", async () => {
     await mkdir(at("out"));
     const places = await Promise.all(
       Array.from({ length: 5 }, (_, i) => saveFile(at("out/x.png"), `${i}`, { overwrite: false })),

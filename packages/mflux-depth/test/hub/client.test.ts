@@ -168,7 +168,7 @@ describe("a server", () => {
   });
 });
 
-test("a disk that fails as a file starts over ends the request, too: nothing keeps this process alive", async () => {
+test("a disk that fails as a file starts over also ends the request, so that nothing keeps this process alive", async () => {
   const cut = fixture.cutTransformer(50_000, 1);
   fixture.hub.fault = (asked, response) => {
     const first = cut(asked, response);

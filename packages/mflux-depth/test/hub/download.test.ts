@@ -33,7 +33,7 @@ describe("a download", () => {
     assert.ok(resolved.slice(firstWeights).every((file) => file.endsWith(".safetensors")));
   });
 
-  test("sends the token to the Hub alone", async () => {
+  test("sends the token only to the Hub", async () => {
     await fixture.obtain({}, { env: { ...fixture.environment, HF_TOKEN: goodToken } });
     assert.ok(
       fixture.hub.asked.every(
@@ -98,7 +98,7 @@ describe("a variant", () => {
   };
   beforeEach(() => fixture.hub.host(repository, { ...full, ...varied }));
 
-  test("replaces the plain weights where there is one, with shards by their index", async () => {
+  test("replaces the plain weights if available, with shards by their index", async () => {
     const expected: Record<string, Uint8Array | string> = { ...needed, ...varied };
     expected["text_encoder/model.fp16.safetensors"] = full["text_encoder/model.fp16.safetensors"]!;
     for (const plain of [

@@ -96,7 +96,7 @@ describe("readPhoto", () => {
     }
   });
 
-  test("takes floating-point pixels as they are", async () => {
+  test("takes floating-point pixels unchanged", async () => {
     const data = Float32Array.from(rgb, (level) => level / 251);
     const photo = await readPhoto({ data, width: w, height: h, channels: 3 });
     assert.deepEqual(photo.data, data);
@@ -315,7 +315,7 @@ describe("files that cannot be read", () => {
       await assert.rejects(read(file(`${read.name}.png`)), /is a pipe, a device or a socket/);
     });
 
-  /** A PNG with another size in its header: one that must be refused before it is decoded. */
+  /** A PNG with another size in its header, which must be refused before decoding. */
   function withSize(png: Buffer, width: number, height: number): Buffer {
     const bytes = Buffer.from(png);
     bytes.writeUInt32BE(width, 16);

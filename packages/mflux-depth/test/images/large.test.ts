@@ -23,7 +23,7 @@ const file = (name: string): string => join(folder, name);
 const stretched = (width: number, height: number) =>
   sharp(at("../../examples/images/astronaut.jpg")).resize(width, height, { fit: "fill", kernel: "nearest" });
 
-/** Runs the reader in a process of its own. @returns its report, and the seconds until it had ended. */
+/** Runs the reader in a separate process. @returns its report, and the seconds until the process has ended. */
 async function readInChild(...argv: string[]): Promise<ReaderReport & { seconds: number }> {
   const began = performance.now();
   const reader = at("dist/test/support/image-reader-child.js");
@@ -139,7 +139,7 @@ function isRunning(pid: number): boolean {
   return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
-/** The process that a process has started to decode an image; null when there is none. */
+/** The process that a process has started to decode an image; null if there is none. */
 function decoderOf(parent: number): number | null {
   const running = readdirSync(`/proc/${parent}/task`).flatMap((task) =>
     readFileSync(`/proc/${parent}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
@@ -151,15 +151,14 @@ function decoderOf(parent: number): number | null {
 }
 
 describe("large images", () => {
-  const ramp = (width: number, height: number, channels: number, white: number) => ({
-    data: Float32Array.from(
-      { length: width * height * channels },
-      (_, i) => ((Math.floor(i / channels) % width) / (width - 1)) * white,
-    ),
-    width,
-    height,
-    channels,
-  });
+  /** Grey that grows from black to white over the width. Loops, as `from` takes ten times as long for so many values. */
+  function ramp(width: number, height: number, channels: number, white: number) {
+    const data = new Float32Array(width * height * channels);
+    const row = data.subarray(0, width * channels);
+    for (let i = 0; i < row.length; i++) row[i] = (Math.floor(i / channels) / (width - 1)) * white;
+    for (let y = 1; y < height; y++) data.copyWithin(y * row.length, 0, row.length);
+    return { data, width, height, channels };
+  }
 
   /** The largest distance of the values in the first row from a ramp over the width. */
   function offRamp({
@@ -217,7 +216,8 @@ describe("large images", () => {
 
   test("of 25 million pixels keep every pixel", async () => {
     const [width, height] = [5000, 5000];
-    const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 7919) % 251);
+    const data = new Uint8Array(width * height * 3);
+    for (let i = 0; i < data.length; i++) data[i] = (i * 7919) % 251;
     const png = await sharp(data, { raw: { width, height, channels: 3 } })
       .png({ compressionLevel: 0 })
       .toBuffer();

@@ -42,7 +42,7 @@ describe("the control group of this process", () => {
     assert.deepEqual(controlGroup(root), { limit: 1000, free: 550 });
   });
 
-  test("has the limit of a group above where that leaves less", () => {
+  test("has the limit of a parent group if that leaves less", () => {
     processIn("0::/user/app");
     write({
       "sys/fs/cgroup/user/app/memory.max": 1000,

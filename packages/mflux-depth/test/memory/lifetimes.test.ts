@@ -4,7 +4,7 @@ import { type ComponentUse, lifetimesOf } from "../../src/memory/lifetimes.js";
 
 const use = (...components: string[]): ComponentUse => ({ components });
 
-/** What is held during each use and released after it: "vae transformer -transformer". */
+/** The components held during each use and those released after it: "vae transformer -transformer". */
 const heldAndReleased = (uses: readonly ComponentUse[], policy: "resident" | "low"): string[] =>
   lifetimesOf(uses, policy).map(({ held, released }) => `${held.join(" ")} -${released.join(" ")}`);
 

@@ -14,7 +14,7 @@ interface NestedGroup {
   readonly inner: string;
 }
 
-/** Makes the groups within the group of this process; a reason to skip where the system does not allow that. */
+/** Creates groups within this process's group. @returns a reason to skip if the system does not allow that. */
 function makeGroups(): NestedGroup | string {
   if (process.platform !== "linux") return "only Linux has control groups";
   const lines = readFileSync("/proc/self/cgroup", "utf8");

@@ -90,11 +90,11 @@ describe("planStages", () => {
     const judge = { ...stage("judge", [["encoder"]], () => 60), makesRoom: true };
     const weightsWith = (available: number) => plan([denoise, judge], "resident", available)[1]!.weights;
 
-    test("keeps the others' weights where there is room", () => {
+    test("keeps the others' weights if memory allows", () => {
       assert.equal(weightsWith(programBytes + 210), 150);
     });
 
-    test("holds only its own where there is not", () => {
+    test("holds only its own if memory is short", () => {
       assert.equal(weightsWith(programBytes + 209), 50);
     });
   });

@@ -187,7 +187,7 @@ describe("a memory limit", () => {
         const error = difference(banded, whole);
         assert.ok(error <= 2e-6, `relative error ${error}`);
         assert.ok(bytes(limit) < bytes());
-        // The plan keeps the limit, or is the one that takes the least.
+        // The plan keeps the limit, or takes the least memory possible.
         assert.ok(bytes(limit) <= Math.max(limit, bytes(0)), `${bytes(limit)} planned of ${limit}`);
         if (numbers.fused) assert.ok(peak <= bytes(limit), `${peak} held, ${bytes(limit)} planned`);
       }

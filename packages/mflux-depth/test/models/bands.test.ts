@@ -62,7 +62,7 @@ describe("inBands", () => {
     assert.ok(relativeError(values(out), whole) < 1e-6);
   });
 
-  test("evaluates each group of a band by itself", () => {
+  test("evaluates each group of a band separately", () => {
     const count = (of: readonly (readonly ConvOp[])[]): number => {
       const stages = inBands(of, input, 4);
       for (let pieces = 0; ; pieces++) {

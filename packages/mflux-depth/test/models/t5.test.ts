@@ -262,7 +262,7 @@ describe("the buckets of relative positions", () => {
 describe("tensor names of T5", () => {
   const key = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight";
 
-  test("stay as they are in the encoder", () => {
+  test("are unchanged in the encoder", () => {
     for (const name of [key, "shared.weight", "encoder.decoder.weight"])
       assert.equal(T5Encoder.sanitize(name), name);
   });

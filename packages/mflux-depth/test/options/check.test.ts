@@ -16,7 +16,7 @@ const check = (name: string, value: unknown): unknown => checkOption(name, table
 const labelOf = (value: unknown): string =>
   (typeof value === "object" ? JSON.stringify(value) : String(value)).slice(0, 60);
 
-describe("a value is refused by name, with what it is and what it may be:", () => {
+describe("the refusal of a value names the option, the value and the allowed values:", () => {
   const refused: [string, unknown, RegExp][] = [
     ["prompt", "", /^prompt must be non-blank text of at most 20000 characters, not ""\.$/],
     ["prompt", " \n\t ", /non-blank text/],

@@ -32,7 +32,7 @@ describe("every option", () => {
     });
   }
 
-  test("has a name and flags of its own", () => {
+  test("has a unique name and unique flags", () => {
     const words = all.flatMap(([name, { flags }]) => [name, ...flags]);
     assert.equal(new Set(words).size, words.length);
   });

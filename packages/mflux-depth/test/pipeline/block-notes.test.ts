@@ -11,7 +11,7 @@ const notesOf = async (file: string, quantize: 4 | 8 | "none"): Promise<readonly
   return notes;
 };
 
-test("a plan says which blocks of a GGUF file stay as they are", async () => {
+test("a plan says which blocks of a GGUF file are kept", async () => {
   assert.deepEqual(await notesOf("q4_0.gguf", 4), ["The Q4_0 blocks of q4_0.gguf stay as they are."]);
 });
 

@@ -16,7 +16,7 @@ describe("a damaged model is refused with an error that names the file", () => {
     file: string;
     damage: (file: string) => void | Promise<void>;
     message: RegExp;
-    /** What the error names, if not the damaged file. */
+    /** The source named by the error, if it is not the damaged file. */
     source?: string;
   }
   const cases: [name: string, damage: Damage][] = [];

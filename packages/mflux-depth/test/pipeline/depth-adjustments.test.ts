@@ -31,7 +31,7 @@ describe("adjustments of a request's depth map", () => {
     assert.ok(largestDifference(depthMap.data, expected) < 1e-6);
   });
 
-  test("leave the levels of a given map alone at their defaults", async () => {
+  test("do not change the levels of a given map at their defaults", async () => {
     const { depthMap } = await generate({ depthImage: map });
     const { data } = resize(map, width, height, lanczos);
     assert.ok(largestDifference(depthMap.data, data) < 1e-6);

@@ -70,7 +70,7 @@ describe("fast previews", () => {
     }
   });
 
-  test("leave the image as it is", () => {
+  test("do not change the image", () => {
     assert.equal(digest(first.result), digest(exact.result));
   });
 

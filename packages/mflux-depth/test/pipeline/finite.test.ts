@@ -76,7 +76,7 @@ describe("a generation that is not finite although its weights are", () => {
     );
   });
 
-  test("blames given latents, too", async () => {
+  test("also blames given latents", async () => {
     using flux = await loadTinyWorld();
     const latents = new Float32Array(16 * 4 * 4).fill(3e38);
     await assert.rejects(

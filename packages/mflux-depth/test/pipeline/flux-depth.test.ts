@@ -194,7 +194,7 @@ describe("the seed", () => {
     assert.equal(digest(await flux.generate({ ...smallRequest, seed })), digest(drawn));
   });
 
-  test("is null when the request brings its own noise", async () => {
+  test("is null if the request contains its own noise", async () => {
     const grid = { rows: 6, columns: 4, channels: 16 };
     using noise = patchPacking.noise(seed, grid);
     using unpacked = patchPacking.unpack(noise, grid);

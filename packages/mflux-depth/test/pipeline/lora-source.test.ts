@@ -126,7 +126,7 @@ describe("a LoRA on the Hub", () => {
     assert.deepEqual(fixture.hub.resolved().sort(), ["adapter_config.json", "adapter_model.safetensors"]);
   });
 
-  test("comes with PEFT's config from a folder of a repository, too", async () => {
+  test("comes with PEFT's config, even from a folder of a repository", async () => {
     fixture.hub.host(repository, {
       "more/adapter_config.json": "{}",
       "more/adapter_model.safetensors": bytes,

@@ -125,7 +125,7 @@ describe("a generation with LoRAs", () => {
     assert.deepEqual(metadata.lora_sha256, sha256);
   });
 
-  test("has a fingerprint of its own", async () => {
+  test("has a different fingerprint", async () => {
     const fingerprint = (loras: FluxDepthOptions["loras"]): Promise<string> =>
       withFlux({ loras }, async (flux) => flux.fingerprint);
     const all = [

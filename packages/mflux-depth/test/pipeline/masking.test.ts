@@ -102,7 +102,7 @@ describe("a mask", () => {
       }
   });
 
-  test("works with a photo alone, whose depth is estimated", async () => {
+  test("works with only a photo, whose depth is estimated", async () => {
     const { depthImage: _, ...alone } = request;
     const { metadata } = await flux.generate({ ...alone, maskImage: maskFrom(128) });
     assert.equal(metadata.depth_source, "photo");

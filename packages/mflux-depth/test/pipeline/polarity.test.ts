@@ -12,7 +12,7 @@ import { bundled, exampleImage, loadTinyWorld, logLoads, smallRequest } from "..
 const currentFolder = folderPerTest("polarity");
 
 describe("a depth map with a photo", () => {
-  // A room comes nearer towards its borders. By its looks alone, its map passes either way round.
+  // A room comes nearer towards its borders. Judged by itself, its map passes in either polarity.
   const request = {
     ...smallRequest,
     image: exampleImage("room.png"),

@@ -125,7 +125,7 @@ describe("loading", () => {
     () => refuse({ threads: 1, cacheLimitGb: 0.5 }, "threads"),
   );
 
-  test("of a model on the CPU leaves the default device alone", async () => {
+  test("of a model on the CPU does not change the default device", async () => {
     const before = defaultDevice();
     using flux = await loadTinyWorld({ device: "cpu" });
     await flux.generate(smallRequest);

@@ -126,7 +126,7 @@ describe("a call that waits for a generation whose loop is busy", { timeout: 60_
   });
 });
 
-describe("a generation that nobody waits for", () => {
+describe("an abandoned generation", () => {
   test("pauses while its loop is busy", async () => {
     const log: string[] = [];
     using flux = await loadTinyWorld({ onProgress: ({ component }) => log.push(component) });

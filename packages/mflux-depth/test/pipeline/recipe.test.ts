@@ -38,7 +38,7 @@ describe("the stages of a workload", () => {
   for (const estimatesDepth of both)
     for (const startsFromPhoto of both)
       test(`make each artifact once, before it is read: depth ${estimatesDepth}, photo ${startsFromPhoto}`, () => {
-        // The runner puts null in place of what skipped stages would have made.
+        // The runner substitutes null for the artifacts of skipped stages.
         const made = new Set<string>(["estimate", "start"]);
         const makers: string[] = [];
         for (const { reads, makes } of stagesOf({ ...fromMap, estimatesDepth, startsFromPhoto })) {

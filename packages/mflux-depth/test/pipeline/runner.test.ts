@@ -45,7 +45,7 @@ const generationWith = (model: Model): Generation =>
 
 const one = (): MxArray => array(new Float32Array(1000));
 
-/** Artifacts that stages in these tests make, unless they have code of their own. */
+/** The artifacts that stages in these tests make, unless they have their own code. */
 const make: { readonly [Name in keyof Artifacts]: () => unknown } = {
   prompt: () => ({ embeddings: { clip: one(), t5: one() }, tokens: 8 }),
   estimate: () => null,

@@ -65,7 +65,7 @@ describe("a model saved with LoRAs gives what diffusers computes with merged wei
   });
 });
 
-describe("a model saved with LoRAs in files of their own", () => {
+describe("a model saved with LoRAs in separate files", () => {
   const separate = (loras: Given, options: LoadOptions = {}): Promise<SavedModel> =>
     save(loras, { bakeLora: false, ...options });
 
@@ -86,7 +86,7 @@ describe("a model saved with LoRAs in files of their own", () => {
     assert.ok(error < 2e-5, `relative error ${error}`);
   });
 
-  test("keeps their scales free, with quantized weights, too", async () => {
+  test("keeps their scales adjustable, even with quantized weights", async () => {
     const { path } = await separate([adapterFile("diffusers")], { quantize: 4 });
     using flux = await FluxDepth.load({ model: path });
     assert.deepEqual(
@@ -98,7 +98,7 @@ describe("a model saved with LoRAs in files of their own", () => {
     assert.equal(digest(off), digest(await plain.generate(smallRequest)));
   });
 
-  test("brings the file that says how strong PEFT's are", async () => {
+  test("includes the file with the strengths of PEFT's LoRAs", async () => {
     const peft = join(folder(), "peft");
     mkdirSync(peft);
     copyFileSync(adapterFile("diffusers"), join(peft, "adapter_model.safetensors"));

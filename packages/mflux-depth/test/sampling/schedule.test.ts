@@ -146,7 +146,7 @@ describe("a scheduler's config", () => {
       );
     });
 
-  test("may switch off what is not supported", () => {
+  test("may switch off unsupported settings", () => {
     assert.deepEqual(
       schedulerConfig({ use_karras_sigmas: false, shift_terminal: null }),
       schedulerConfig({}),

@@ -29,7 +29,7 @@ export function when(matches: (event: EngineEvent) => boolean): {
   return { onEvent: (event) => matches(event) && resolve(), seen };
 }
 
-/** Tells whether a process exists. */
+/** Whether a process exists. */
 export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** A GGUF file with these fields and tensors, as far as it is given. */
+/** A GGUF file with the given fields and tensors. */
 export class GgufWriter {
   readonly #folder: string;
   readonly #parts: Buffer[] = [];

@@ -49,7 +49,7 @@ const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes)
 const gitSha1 = (bytes: Uint8Array): string =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 
-/** Tells whether the Hub keeps a file in LFS. */
+/** Whether the Hub stores a file in LFS. */
 const inLfs = (path: string, bytes: Uint8Array): boolean =>
   path.endsWith(".safetensors") || bytes.length > 100_000;
 

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readDepthMap, readPhoto } from "../../src/images/decode.js";
 
-/** What the reader reports. */
+/** The reader's report. */
 export interface ReaderReport {
   /** Bytes of this process and its children at most, beyond what this process had at the start. */
   readonly peak: number;
@@ -77,7 +77,7 @@ for (const argument of process.argv.slice(2)) {
   }
 }
 clearInterval(watch);
-// One that was killed takes a moment to go.
+// A killed process takes a moment to disappear.
 for (let i = 0; i < 10 && children().length > 0; i++) await sleep(20);
 peak = Math.max(peak, sumOf());
 const report: ReaderReport = { peak: peak - base, blocked, images, children: children().length };

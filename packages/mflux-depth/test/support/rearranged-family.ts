@@ -9,10 +9,10 @@ import { type LatentGrid, type LatentPacking, patchPacking, patchSize } from "..
 import { bundled } from "./tiny-world.js";
 
 /*
- * A family with the numbers of FLUX.1 Depth and nothing else of it: its components have other names, its tokens hold
- * their latents in another order, its prompt embeddings and its control latents reach the transformer on another way,
- * and it has a schedule and defaults of its own. Its images equal those of FLUX.1 Depth if and only if the pipeline leaves
- * all of this to the family.
+ * A family that computes the same numbers as FLUX.1 Depth but differs in everything else: its components have other
+ * names, its tokens hold their latents in another order, its prompt embeddings and control latents reach the
+ * transformer in another way, and it has a schedule and defaults of its own. Its images equal those of FLUX.1 Depth if
+ * and only if the pipeline leaves all of this to the family.
  */
 
 /** The family's names for the components of FLUX.1 Depth. */

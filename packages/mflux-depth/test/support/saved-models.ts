@@ -30,7 +30,7 @@ export const goldenComponents: readonly (keyof FluxNetworks)[] = componentNames.
 /** Whole models that mflux saved at 3, 4 and 8 bits, next to this repository: they are too large for it. */
 export const wholeModels = at("../../../shared/reference/mflux-saved");
 
-/** The reason to skip a test that needs {@link wholeModels}; false if they are there. */
+/** The reason to skip a test that needs {@link wholeModels}; false if they exist. */
 export const withoutWholeModels = existsSync(wholeModels)
   ? false
   : "the whole models are not on this machine";
@@ -44,7 +44,7 @@ export const newFolder = (): string => join(scratch, `${count++}`);
 /** The model that mflux quantized: golden components, completed from the bundled model. */
 export const source = join(scratch, "source");
 
-/** What mflux saved of {@link source} at 4 bits, without configs. Its VAE is saved by us. */
+/** The model that mflux saved from {@link source} at 4 bits, without configs. Its VAE is saved by us. */
 export const savedByMflux = join(scratch, "q4");
 
 before(async () => {
@@ -73,7 +73,7 @@ export const gradientRequest: GenerateOptions = {
   seed: 7,
 };
 
-/** Fingerprints of a component's parameters as they are held, by their path. */
+/** Fingerprints of a component's parameters as held in memory, by path. */
 export async function parametersOf(
   options: LoadOptions,
   name: keyof FluxNetworks,

@@ -180,7 +180,7 @@ describe("a component whose weights take seconds to read", () => {
     assert.deepEqual(inMemory(), baseline);
   });
 
-  test("is read again for those who wait if the first caller gives up", async () => {
+  test("is read again for waiting callers if the first one gives up", async () => {
     const component = textEncoder();
     const controller = new AbortController();
     const reason = new Error("enough");
@@ -197,7 +197,7 @@ describe("a component whose weights take seconds to read", () => {
     component.free();
   });
 
-  test("lets a caller who waits give up at once", async () => {
+  test("lets a waiting caller give up at once", async () => {
     const component = textEncoder();
     const controller = new AbortController();
     const reason = new Error("enough");

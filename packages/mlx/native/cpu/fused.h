@@ -98,8 +98,8 @@ mx::array quantized_linear(
 // Each group of inputs of each row has its own scale. The result is bytes in a private layout.
 mx::array round_inputs(Inputs parts, int group, int bits);
 
-// The integer counterpart of quantized_linear, for rounded inputs of an x of shape `of`: multiplies the integers of the
-// weights directly, applies scales to whole groups, and multiplies the biases of the weights by sums of inputs.
+// The integer counterpart of quantized_linear, for the rounded inputs of an x with shape `of`: multiplies the integers
+// of the weights directly, applies scales to whole groups, and multiplies the biases of the weights by sums of inputs.
 mx::array integer_linear(
     mx::array rounded, mx::Shape of, mx::array w, mx::array scales, mx::array biases, std::optional<mx::array> bias,
     int group, int bits, std::optional<Activation> activation);

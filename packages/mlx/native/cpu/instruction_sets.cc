@@ -20,7 +20,7 @@ namespace {
 
 struct InstructionSet {
   const char* name;
-  // Whether the processor has the set, and whether no later set would be faster on it.
+  // Whether the processor has the set, and whether no later set is faster on it.
   bool present, fastest;
   const Kernels* kernels;
   const AttentionKernel* bfloat16;
@@ -28,7 +28,7 @@ struct InstructionSet {
   std::vector<const IntegerKernels*> integers;
 };
 
-// Each set also runs wherever an earlier one does.
+// A set also runs wherever an earlier one does.
 std::vector<InstructionSet> all_sets() {
 #ifdef __x86_64__
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -37,7 +37,7 @@ std::vector<InstructionSet> all_sets() {
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
   const auto* bfloat16 = __builtin_cpu_supports("avx512bf16") ? &bfloat16_attention_kernel : nullptr;
   return {
-      // Intel's servers have as many units for byte products as for additions, so pairs gain nothing there.
+      // Intel's servers have as many units for byte products as for additions, so pairs gain nothing on them.
       {"avx512-pairs", vnni, static_cast<bool>(__builtin_cpu_is("amd")), &avx512_kernels, bfloat16,
        {&vnni_pair_kernels, &vnni_kernels}},
       {"avx512", avx512, true, &avx512_kernels, bfloat16, {vnni ? &vnni_kernels : &avx2_integer_kernels}},

@@ -52,8 +52,8 @@ struct Ahead {
   const uint8_t* packed;
   size_t row_bytes, features, bytes;
 
-  // Prefetches share `index` of `count` equal shares; the processor cannot track all of them at once. Always inlined,
-  // because gcc removes calls of a function that only prefetches.
+  // Issues prefetches in `count` equal shares, of which this is share `index`; the processor cannot track all of them
+  // at once. Always inlined, because gcc removes calls of a function that only prefetches.
   [[gnu::always_inline]] void fetch(size_t index, size_t count) const {
     constexpr size_t cache_line = 64;
     for (size_t feature = features * index / count; feature < features * (index + 1) / count; feature++) {
@@ -70,7 +70,8 @@ inline int most_of_bytes(int) {
   return 127;
 }
 
-// Rows of inputs are stored in consecutive tiles. Results of any number of rows are [rows, panel_width].
+// Integer kernels. Rows of inputs are stored in consecutive tiles; results are [rows, panel_width] for any number of
+// rows.
 struct IntegerKernels {
   // The widest weights that the kernels take, or for which they are faster than floats.
   int most_bits;

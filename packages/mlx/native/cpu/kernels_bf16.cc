@@ -95,7 +95,7 @@ struct Bfloat16 {
     return (__m512)_mm512_cvtne2ps_pbh(high * sign, low * sign);
   }
 
-  // Pairs each lane of one with the same lane of the other.
+  // Pairs each lane of `first` with the same lane of `second`.
   static __m512 interleave(__m512 first, __m512 second) {
     const __m512i order = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);

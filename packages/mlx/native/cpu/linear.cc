@@ -7,7 +7,7 @@
 #include "kernels.h"
 #include "linear.h"
 
-// Linear layers with a matrix other than float32, widened one panel at a time.
+// Linear layers whose matrix is not float32: it is widened one panel at a time.
 
 namespace cpu {
 

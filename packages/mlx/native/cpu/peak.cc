@@ -16,8 +16,8 @@
 namespace cpu {
 namespace {
 
-// Independent sums, enough for two units with a latency of five cycles. Each starts with a different value, or the
-// compiler would merge them.
+// Independent sums, enough for two units with a latency of five cycles. Each starts with a different value, because the
+// compiler would merge equal ones.
 constexpr int chains = 12;
 
 // Runs `rounds` steps of every chain and returns the number of operations.

@@ -7,7 +7,7 @@
 namespace cpu {
 namespace {
 
-// MLX's operation, which gives NaN no part in scale and bias, so that nothing would be left of it.
+// MLX's operation, whose scale and bias ignore NaN, so that no trace of it would be left.
 std::vector<mx::array> quantize_with_mlx(const mx::array& w, int group, int bits) {
   auto quantized = mx::quantize(w, group, bits);
   auto groups = quantized[1].shape();

@@ -6,8 +6,8 @@
 
 namespace cpu {
 
-// MLX's affine quantization of [..., columns]: integers, scales and biases. On a Linux CPU all threads compute it, with
-// results equal to the bit to MLX's, which one thread computes.
+// MLX's affine quantization of [..., columns]: integers, scales and biases. On a Linux CPU, all threads compute it,
+// with results equal to the last bit to those of MLX, which uses one thread.
 std::vector<mx::array> quantize(const mx::array& w, int group, int bits);
 
 }  // namespace cpu

@@ -4,7 +4,10 @@ import type { Delta } from "./delta.js";
 import { castTo } from "./floating.js";
 import { LinearInput } from "./linear-input.js";
 
-/** The strength of adapters, of either sign; many adapters may share one. Turn it between forward passes. */
+/**
+ * The strength of adapters, positive or negative, which several adapters may share. Change it only between forward
+ * passes.
+ */
 export interface Dial {
   scale: number;
 }
@@ -39,8 +42,8 @@ export interface AdaptedLayer {
 }
 
 /**
- * A change to a {@link Linear} layer that leaves its weight alone: `y` → `y + scale · (D x + bias)`. With gains `g`, the
- * matrix `W + scale · (g ∘ (W + D) − W)` takes the place of `W + scale · D`.
+ * A change to a {@link Linear} layer that does not modify its weight: `y` → `y + scale · (D x + bias)`. With gains `g`,
+ * the matrix `W + scale · (g ∘ (W + D) − W)` replaces `W + scale · D`.
  *
  * Owns its arrays. {@link Linear.attach} hands it to a layer, which disposes it together with its parameters;
  * {@link Linear.detach} hands it back.
@@ -59,7 +62,7 @@ export class Adapter {
     this.dial = typeof scale === "number" ? { scale } : scale;
   }
 
-  /** The strength. 0 costs nothing. */
+  /** The strength. At 0, the adapter costs nothing. */
   get scale(): number {
     return this.dial.scale;
   }

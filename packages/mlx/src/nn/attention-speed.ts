@@ -19,8 +19,8 @@ const measured: readonly { readonly processors: RegExp; readonly speed: "faster"
 ];
 
 /**
- * Looks a processor up in the measurements.
- * @param model vendor, family and model, as {@link processor} gives them.
+ * Looks up a processor in the measurements.
+ * @param model vendor, family and model, as returned by {@link processor}.
  */
 export const measuredBfloat16Speed = (model: string): "faster" | "slower" | "unmeasured" =>
   measured.find(({ processors }) => processors.test(model))?.speed ?? "unmeasured";

@@ -42,7 +42,7 @@ export type AttentionProducts = "exact" | "bfloat16";
 /** Whether this machine can multiply bfloat16 values in attention: a Linux CPU with AVX512-BF16. */
 export const canMultiplyBfloat16 = (): boolean => native.multipliesBfloat16();
 
-/** {@link attention} without a mask, as a layer whose products can be chosen. */
+/** {@link attention} without a mask, as a layer with a choice of products. */
 export class DotProductAttention extends Module {
   readonly scale: number;
   /** "bfloat16" applies to float32 arrays where {@link canMultiplyBfloat16} allows it, outside gradients. */
@@ -130,7 +130,7 @@ export function attention(q: MxArray, k: MxArray, v: MxArray, options: Attention
 
 function fusible(q: MxArray, k: MxArray, v: MxArray, mask: AttentionOptions["mask"]): boolean {
   if (![q, k, v].every((a) => native.fusible(a))) return false;
-  // The plain operations handle queries that see no key.
+  // The plain operations handle queries that see no keys.
   if (mask === "causal") return q.shape[2]! <= k.shape[2]!;
   return !mask || mask.dtype === "bool" || native.fusible(mask);
 }

@@ -31,7 +31,7 @@ interface ConvOptions {
   bias?: boolean;
 }
 
-/** Operations around a convolution, fused where the backend can, so that no image-sized temporary is needed. */
+/** Operations around a convolution, fused if the backend can, to avoid image-sized temporaries. */
 export interface ConvExtras {
   /** Normalizes the input and applies SiLU to it before the convolution. */
   norm?: GroupNorm;
@@ -170,7 +170,7 @@ export class ConvTranspose2d extends Module {
   }
 
   /**
-   * Where the patches of neighbouring inputs do not overlap, the convolution is one matrix product. On the CPU, BLAS
+   * If the patches of neighbouring inputs do not overlap, the convolution is one matrix product. On the CPU, BLAS
    * computes it a hundred times as fast as MLX's loops.
    */
   private spread(x: MxArray): MxArray {

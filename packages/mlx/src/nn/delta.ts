@@ -98,7 +98,7 @@ export class LowRank extends Delta {
  * `D = factor · L ⊗ R`, or neighbouring rows of it. (LyCORIS: LoKr; Edalati et al.: KronA, 2022.)
  */
 export class Kronecker extends Delta {
-  /** `L [l, n]`: the part of the left factor that the rows of `D` need. */
+  /** `L [l, n]`: the rows of the left factor that the rows of `D` need. */
   readonly left: MxArray;
   /** `R [r, m]`. */
   readonly right: MxArray;
@@ -165,7 +165,7 @@ export class Kronecker extends Delta {
   }
 }
 
-/** `D` as a whole matrix, for additions without a smaller form. */
+/** `D` as a full matrix, for additions without a smaller form. */
 export class WholeDelta extends Delta {
   readonly weight: MxArray;
 

@@ -17,9 +17,9 @@ import { quantizedProduct } from "./quantized-product.js";
 export type QuantizedProducts = "exact" | "int8";
 
 /**
- * `y = act(W x + b + Σ scaleᵢ · Δᵢ(x))`, with `weight [out, in]` dense or quantized and any number of adapters, whose
- * additions `Δᵢ` take the unrounded `x` and are computed in the dtype of the layer. On a Linux CPU, 16-bit matrices (and 16-bit scales and biases) are widened inside
- * the multiplication with a float32 `x`.
+ * `y = act(W x + b + Σ scaleᵢ · Δᵢ(x))`, with `weight [out, in]` dense or quantized and any number of adapters. Their
+ * additions `Δᵢ` take the unrounded `x` and are computed in the dtype of the layer. On a Linux CPU, 16-bit matrices
+ * (and 16-bit scales and biases) are widened inside the multiplication with a float32 `x`.
  */
 export class Linear extends MatrixLayer {
   bias: MxArray | null;
@@ -39,9 +39,9 @@ export class Linear extends MatrixLayer {
   }
 
   /**
-   * Adds an adapter to every following forward pass and takes ownership of it: disposing this layer disposes the
-   * adapter too. An adapter belongs to one layer.
-   * @throws {MlxError} when its shapes do not fit the weight, or it is attached already.
+   * Adds an adapter to every following forward pass and takes ownership of it: disposing this layer also disposes the
+   * adapter. An adapter belongs to one layer.
+   * @throws {MlxError} when its shapes do not fit the weight, or it is already attached.
    */
   attach(adapter: Adapter): void {
     this.#requireFit(adapter);
@@ -84,7 +84,7 @@ export class Linear extends MatrixLayer {
     for (const adapter of this.attached) adapter.dispose();
   }
 
-  /** `act(W x + b)`. */
+  /** `act(W x + b)`, without adapters. */
   #plain(input: LinearInput, activation?: Activation): MxArray {
     const fused = this.#fused(input, activation);
     if (fused) return fused;
@@ -111,7 +111,7 @@ export class Linear extends MatrixLayer {
       refuse(`a gain of [${values.shape}] for ${axis}`, `[${length}]`);
   }
 
-  /** `act(W x + b)` by the fused operations of a Linux CPU; null where they do not apply. */
+  /** `act(W x + b)` by the fused operations of a Linux CPU; null if they do not apply. */
   #fused(input: LinearInput, activation: Activation | null = null): MxArray | null {
     const { quantized, quantization, bias } = this;
     if (!input.chunks.every(native.fusible) || (bias && !native.fusible(bias))) return null;
@@ -142,7 +142,7 @@ export class Linear extends MatrixLayer {
   }
 }
 
-/** The adapters that belong to a layer. */
+/** All attached adapters, each of which belongs to one layer. */
 const owned = new WeakSet<Adapter>();
 
 /**

@@ -32,7 +32,7 @@ export abstract class MatrixLayer extends Module {
     this.weight = zeros([rows, columns]);
   }
 
-  /** The dtype to compute with, where the matrix is stored in a narrower one. */
+  /** The dtype to compute in, if the matrix is stored in a narrower one. */
   private widened: DType | null = null;
 
   /** The floating dtype that the layer computes in. */
@@ -109,7 +109,7 @@ export abstract class MatrixLayer extends Module {
   }
 
   /**
-   * Replaces the matrix by a dense one, lazily: quantized like the old one, in the dtype that it is held in.
+   * Replaces the matrix by a dense one, lazily, which is quantized like the old one and gets its dtype.
    * @returns the arrays to evaluate
    */
   replaceMatrix(dense: MxArray): MxArray[] {

@@ -51,7 +51,7 @@ export interface Misfit {
   found: string;
 }
 
-/** The tensors of a checkpoint do not match the parameters of a module. */
+/** The tensors of a checkpoint do not match a module's parameters. */
 export class LoadError extends MlxError {
   /** Paths of the parameters without a tensor. */
   readonly missing: readonly string[];
@@ -149,8 +149,8 @@ export abstract class Module {
    * Quantized matrices (a uint32 `weight` with `scales` and `biases`) stay quantized; their bits follow from the
    * shapes.
    *
-   * Takes ownership of the tensors and disposes them. After an error the module is disposed, too.
-   * Do not call it inside a scope, which cannot span an `await`.
+   * Takes ownership of the tensors and disposes them. After an error, the module is also disposed. Do not call it
+   * inside a scope, which cannot span an `await`.
    * @throws {LoadError} if tensors are missing, unexpected or misshapen.
    * @throws {MlxError} if a tensor cannot be read.
    * @throws the reason of `options.signal` after an abort.

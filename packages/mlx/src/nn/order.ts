@@ -2,8 +2,8 @@ import { astype, reshape, slice, where } from "../ops.js";
 import type { MxArray } from "../types.js";
 
 /**
- * Returns the values of `a`, computed only after `earlier`. It makes independent computations run one after another, so
- * that their intermediate results do not exist at the same time; MLX itself evaluates breadth first.
+ * Returns the values of `a`, computed only after `earlier`. It serializes independent computations, so that their
+ * intermediate results do not exist at the same time; MLX itself evaluates breadth first.
  */
 export function after(a: MxArray, earlier: MxArray): MxArray {
   const first = reshape(
@@ -17,7 +17,7 @@ export function after(a: MxArray, earlier: MxArray): MxArray {
 }
 
 /**
- * Scratch memory of a layer on the CPU, in bytes. More does not make it faster. The backend allocates ahead of its
+ * Scratch memory of a layer on the CPU, in bytes. More does not make layers faster. The backend allocates ahead of its
  * computation, so several times this much may be counted as in use.
  */
 export const scratchBytes = 32 * 2 ** 20;

@@ -60,7 +60,7 @@ describe("quantization on the CPU", onLinux, () => {
       ),
     );
     const bytesOf = (a: MxArray): Uint8Array => new Uint8Array(a.toTypedArray().buffer);
-    // Neighbours that are apart in memory, too.
+    // Neighbours that are not adjacent in memory.
     const turned = slice(transpose(normal), [null, [0, 1472]]);
     for (const [kind, values] of Object.entries({ edge, normal, turned }))
       for (const dtype of ["float32", "bfloat16", "float16"] as const)
@@ -77,7 +77,7 @@ describe("quantization on the CPU", onLinux, () => {
             });
   });
 
-  it("shows NaN in the scale of its group alone", () => {
+  it("shows NaN only in the scale of its group", () => {
     const values = Float32Array.from({ length: 2 * 128 }, (_, i) => (i === 70 ? Number.NaN : Math.sin(i)));
     const w = array(values, { shape: [2, 128] });
     const { scales } = quantize(w, { bits: 4 });

@@ -289,7 +289,7 @@ describe("adapters of a module", () => {
     assertClose(model.layers[1]!.forward(x), product(add(weight, delta(one))), 1e-6);
   });
 
-  it("stay as they are when the layer is quantized", () => {
+  it("are unchanged when the layer is quantized", () => {
     const layer = linear();
     const one = adapter(4, 10, 2);
     layer.attach(one);

@@ -1,6 +1,4 @@
-/*
- * The forms in which hosts send images → the bytes of a file, or its path on this machine.
- */
+/* Converts the forms in which hosts send images to the bytes of a file or its path on this machine. */
 import { fileURLToPath } from "node:url";
 import { OptionError } from "mflux-depth/errors";
 import { isRecord } from "mflux-depth/options";
@@ -10,7 +8,7 @@ interface ImageProperty {
   readonly name: string;
   readonly value: unknown;
   readonly blob: unknown;
-  /** Whether the host may name files: it runs on this machine, as the same user. */
+  /** Whether the host may name files, because it runs on this machine as the same user. */
   readonly localFiles: boolean;
 }
 
@@ -38,14 +36,14 @@ export function imageOf({ name, value, blob: sent, localFiles }: ImageProperty):
   return null;
 }
 
-/** A list with one image is that image. */
+/** Unwraps a list with one image. */
 function single(name: string, value: unknown): unknown {
   if (!Array.isArray(value)) return value ?? null;
   if (value.length > 1) throw new OptionError(name, `${name} holds ${value.length} images; give one.`);
   return value[0] ?? null;
 }
 
-/** The path in a file's address. */
+/** The path in a file URL. */
 function pathOf(name: string, address: string, localFiles: boolean): string {
   const shown = JSON.stringify(address.slice(0, 200));
   if (!localFiles)
@@ -75,8 +73,8 @@ function bytesOf(name: string, value: unknown): Uint8Array {
 }
 
 /**
- * Decodes base64 of either alphabet, in one line or several. Only native code reads the text of a large image: the
- * decoder skips characters outside the alphabet, and then yields fewer bytes than the text's length promises.
+ * Decodes base64 of either alphabet, in one line or several. To keep large images fast, only native code reads the
+ * text: the decoder skips invalid characters, which shows as fewer bytes than the text's length implies.
  * @returns null when the text is blank or not base64.
  */
 function fromBase64(text: string): Uint8Array | null {

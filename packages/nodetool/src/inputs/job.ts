@@ -1,6 +1,6 @@
 /*
- * The inputs of one run → a job for the engine. Accepts every unambiguous form that hosts send, including older ones;
- * rejects the rest, naming the property.
+ * Converts the inputs of a run to a job for the engine. Accepts every unambiguous form that hosts send, including older
+ * ones, and rejects everything else by naming the property.
  */
 import type { EngineJob } from "mflux-depth/engine";
 import { OptionError } from "mflux-depth/errors";
@@ -17,11 +17,11 @@ import { imageOf } from "./image.js";
 import { modelOf } from "./model.js";
 
 interface RunInputs {
-  /** Values by property; unknown ones are ignored, missing ones have their default. */
+  /** Values by property; unknown properties are ignored, missing ones get their default. */
   readonly fields: Readonly<Record<string, unknown>>;
   /** Images by property: the bytes of a file, or a list with one. */
   readonly blobs: Readonly<Record<string, unknown>>;
-  /** Whether the host may name files: it runs on this machine, as the same user. */
+  /** Whether the host may name files, because it runs on this machine as the same user. */
   readonly localFiles: boolean;
 }
 
@@ -38,7 +38,7 @@ export function jobOf(inputs: RunInputs): EngineJob {
   return { load, request: request as unknown as EngineJob["request"], format: "png" };
 }
 
-/** The value of a property, checked. */
+/** Checks the value of a property and returns it. */
 function valueIn({ fields, blobs, localFiles }: RunInputs, property: NodeProperty): unknown {
   const name = nameOf(property);
   const field = fields[name];
@@ -51,7 +51,7 @@ function valueIn({ fields, blobs, localFiles }: RunInputs, property: NodePropert
     case "model":
       return modelOf(field);
     case "choice":
-      // Left empty means none; not sent means the default.
+      // An empty value means none; a missing one means the default.
       return checkOption(name, kind, field === null ? "none" : numeric(field ?? defaultOf(property)));
     default:
       return checkOption(name, kind, numeric(field ?? defaultOf(property)));

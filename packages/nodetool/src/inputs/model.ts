@@ -1,14 +1,12 @@
-/*
- * NodeTool's `hf.flux_depth` value → a model of the library.
- */
+/* Converts NodeTool's `hf.flux_depth` value to a model of the library. */
 import { OptionError } from "mflux-depth/errors";
 import { isRecord, type ModelReference } from "mflux-depth/options";
 import { defaultModel } from "../properties.js";
 
 /**
- * The model of an `hf.flux_depth` value, also under its older type name, or of a repository's name alone. `path` is the
- * model's folder in the repository; alone, it is a folder on this machine.
- * @throws {OptionError} naming the field that is wrong.
+ * Accepts an `hf.flux_depth` value, its older type name, or a repository's name. `path` is the model's folder in the
+ * repository; without a repository, a folder on this machine.
+ * @throws {OptionError} naming the invalid field.
  */
 export function modelOf(value: unknown): string | ModelReference {
   if (value === undefined || value === null || value === "") return defaultModel;
@@ -32,7 +30,7 @@ export function modelOf(value: unknown): string | ModelReference {
 type PatternName = "allow_patterns" | "ignore_patterns";
 
 /**
- * The patterns of a model or a download; a string counts as a list with one.
+ * The patterns of a model or a download. A string counts as a list with one pattern.
  * @throws {OptionError} naming the property.
  */
 export function patternsIn(

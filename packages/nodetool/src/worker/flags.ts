@@ -69,10 +69,10 @@ NODETOOL_BRIDGE_MAX_FRAME_SIZE limits the bytes of a frame in both directions (d
 Point NodeTool at the address printed: NODETOOL_WORKER_URL=ws://127.0.0.1:8787
 `;
 
-/** The values of the worker's flags, with defaults where a flag has one. */
+/** The values of the worker's flags, with defaults for those that have one. */
 export type WorkerFlags = FlagValues<typeof workerFlags> &
   Required<Pick<FlagValues<typeof workerFlags>, "host" | "port" | "idleMinutes">> & {
-    /** The flags that were given and have no effect without listening. */
+    /** The flags that were given but only matter for listening. */
     readonly forListening: readonly string[];
   };
 
@@ -106,7 +106,7 @@ function withoutHostArguments(argv: readonly string[]): string[] {
   return own;
 }
 
-/** The most bytes of a frame. @throws {OptionError} for a value outside the range. */
+/** The maximum size of a frame in bytes. @throws {OptionError} for a value out of range. */
 export function frameLimitIn(env: Readonly<Record<string, string | undefined>>): number {
   const name = "NODETOOL_BRIDGE_MAX_FRAME_SIZE";
   const kind = { type: "integer", min: 1024, max: 2 ** 31 - 1 } as const;

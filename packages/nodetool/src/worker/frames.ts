@@ -1,6 +1,6 @@
 /*
- * Frames of NodeTool's bridge: MessagePack maps with `type`, `request_id` and `data`. A frame is measured before it is
- * decoded, because a few bytes can announce millions of elements, and decoders believe them.
+ * Frames of NodeTool's bridge: MessagePack maps with `type`, `request_id` and `data`. A frame is measured before
+ * decoding, because a few bytes can announce millions of elements, which decoders would allocate.
  */
 import { Decoder, Encoder, ExtensionCodec } from "@msgpack/msgpack";
 import { isRecord } from "mflux-depth/options";
@@ -9,7 +9,7 @@ import { isRecord } from "mflux-depth/options";
 export type FrameData = Readonly<Record<string, unknown>>;
 /** The data of an answer. */
 export type Answer = Readonly<Record<string, unknown>>;
-/** Sends a frame about a request in progress: how far it is, or a line for the user's log. */
+/** Sends a frame about a request in progress: its progress, or a line for the user's log. */
 export type Tell = (type: "progress" | "update", data: Answer) => void;
 
 export interface Frame {
@@ -18,7 +18,7 @@ export interface Frame {
   readonly data: FrameData;
 }
 
-/** A frame cannot be read; `requestId` if it could still be found. */
+/** A frame that cannot be read, with its `requestId` if that could be found. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
 
@@ -31,14 +31,14 @@ export class FrameError extends Error {
   }
 }
 
-/** The default limit of a frame in both directions, the same as the host's. */
+/** The default limit of frames in both directions, equal to the host's. */
 export const defaultFrameLimit = 256 * 1024 * 1024;
 
 const extensions = new ExtensionCodec();
-// The host's encoder writes `undefined` like this.
+// The host's encoder writes `undefined` this way.
 extensions.register({ type: 0, encode: () => null, decode: () => undefined });
 
-/** Binary values are views of the frame's memory; copy them to keep them longer. */
+/** Binary values are views of the frame's memory; copy them to keep them. */
 const decoder = new Decoder({ extensionCodec: extensions, maxExtLength: 16 });
 
 export const encodeFrame = (type: string, requestId: string | null, data: object): Uint8Array =>
@@ -66,10 +66,13 @@ export function decodeFrame(bytes: Uint8Array): Frame {
 
 const mostElements = 100_000;
 
-/** Walks over the elements without creating them. @throws {FrameError} for a frame cut off or with too many. */
+/**
+ * Walks over the elements without creating them. @throws {FrameError} for a truncated frame or one with too many
+ * elements.
+ */
 function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  /** Elements still to come, at each depth. */
+  /** The number of elements still to come, at each depth. */
   const open = [1];
   let elements = 0;
   let at = 0;
@@ -106,7 +109,7 @@ function measure(bytes: Uint8Array, damaged: (reason: string) => FrameError): vo
   if (at < bytes.byteLength) throw damaged("more bytes follow it");
 }
 
-/** Bytes of the length of bin, ext and str. */
+/** Bytes of the length field of bin, ext and str. */
 const sizes = [1, 2, 4] as const;
 /** Bytes of float 32 and 64, uint 8 to 64, int 8 to 64. */
 const scalars = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8] as const;

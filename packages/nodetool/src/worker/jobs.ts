@@ -1,12 +1,12 @@
 /*
- * Jobs of the host: a job is a workflow's run, and each of our runs is one node of it. A host may end a job that it never
- * started here; ending the job is all it sends when its user presses Stop.
+ * Jobs of the host: a job is a workflow's run, and each of our runs is one node of it. A host may end a job that it
+ * never started here; when its user presses Stop, it sends nothing but the end of the job.
  */
 import type { FrameData } from "./frames.js";
 
 export interface JobRun {
   readonly controller: AbortController;
-  /** The node's id in its workflow; blank when the host gave none. */
+  /** The node's id in its workflow; blank if the host sent none. */
   readonly node: string;
 }
 
@@ -15,13 +15,13 @@ interface Job {
   readonly nodes: Set<string>;
 }
 
-/** Beyond this number, jobs that a host never ended are forgotten, the oldest first. */
+/** Beyond this number, forget the oldest jobs that their hosts never ended. */
 const mostJobs = 10_000;
 
 export class Jobs {
   readonly #jobs = new Map<string, Job>();
 
-  /** Answers `job.start`. @throws when there is no `job_id`. */
+  /** Answers `job.start`. @throws if `job_id` is missing. */
   start(data: FrameData): { job_id: string; started: true } {
     const id = idOf(data);
     this.#job(id);
@@ -36,7 +36,7 @@ export class Jobs {
     return () => running.delete(run);
   }
 
-  /** Answers `job.end`: cancels the runs in progress and waiting. @throws when there is no `job_id`. */
+  /** Answers `job.end`: cancels running and waiting runs. @throws if `job_id` is missing. */
   end(data: FrameData): { job_id: string; released_nodes: string[]; known: boolean } {
     const id = idOf(data);
     const job = this.#jobs.get(id);

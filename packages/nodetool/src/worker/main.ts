@@ -1,6 +1,4 @@
-/*
- * The worker's process: the command `mflux-depth worker`, and an executable of its own.
- */
+/* The worker's process: the command `mflux-depth worker`, and a separate executable. */
 import { Console } from "node:console";
 import { isIPv4 } from "node:net";
 import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
@@ -16,13 +14,13 @@ import { Worker } from "./worker.js";
 export { usage } from "./flags.js";
 
 /**
- * Runs the worker until its signal is aborted or, over pipes, the host has gone.
+ * Runs the worker until its signal is aborted or, over pipes, the host disconnects.
  * @returns the exit code.
  * @throws the signal's reason, or {OptionError} for wrong usage.
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const values = readFlags(argv);
-  // Go on when the reader of the address or the log has gone.
+  // Continue when nobody reads the address or the log any more.
   for (const stream of [io.stdout, io.stderr]) stream.on("error", () => {});
   if (values.describe) {
     io.stdout.write(`${JSON.stringify(definition, null, 2)}\n`);
@@ -50,7 +48,7 @@ async function overPipes(engine: Engine, values: WorkerFlags, io: Io): Promise<v
     throw new OptionError(flag, `${flag} has no effect with --stdio, which does not listen.`, {
       code: "option-conflict",
     });
-  // The host would read a printed line as a frame.
+  // On standard output, the host would read a printed line as a frame.
   globalThis.console = new Console(io.stderr, io.stderr);
   const frameLimit = frameLimitIn(io.env);
   const worker = new Worker({ transport: "stdio", engine, frameLimit, log: logTo(io) });
@@ -89,7 +87,7 @@ const isLoopback = (host: string): boolean =>
 
 const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** The executable: runs in this process. @returns the exit code. */
+/** Runs the worker as an executable, in this process. @returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const { stdin, stdout, stderr, env } = process;
   if (argv.includes("--help") || argv.includes("-h")) {

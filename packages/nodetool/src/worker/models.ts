@@ -1,6 +1,4 @@
-/*
- * The models in this machine's Hugging Face cache, as NodeTool's model manager lists, downloads and deletes them.
- */
+/* Lists, downloads and deletes the models in this machine's Hugging Face cache, for NodeTool's model manager. */
 import {
   type CachedModel,
   cachedModels,
@@ -12,15 +10,15 @@ import { messageOf } from "../advice.js";
 import { patternsIn } from "../inputs/model.js";
 import type { Answer, FrameData } from "./frames.js";
 
-/** NodeTool's name for the models of a family, by the family's id. */
+/** NodeTool's names for the models of each family, by the family's id. */
 const typeOfFamily: Readonly<Record<string, string>> = { "flux1-depth": "hf.flux_depth" };
 /** NodeTool's name for depth estimators. */
 const depthType = "hf.depth_estimation";
 
-/** Concurrent downloads; each is a process. */
+/** The maximum number of concurrent downloads; each is a process. */
 const mostDownloads = 8;
 
-/** A host gives up a download after five silent minutes; waiting for another program's download may take longer. */
+/** A host abandons a download after five silent minutes; waiting for another program's download may take longer. */
 const reminderMs = 60_000;
 
 export class Models {
@@ -33,7 +31,7 @@ export class Models {
     this.#engine = engine;
   }
 
-  /** Keeps repositories from being deleted. @returns a function that lets go of them. */
+  /** Protects repositories from deletion. @returns a function that releases them. */
   need(repositories: readonly string[]): () => void {
     const names = new Set(repositories);
     for (const name of names) this.#needs.set(name, (this.#needs.get(name) ?? 0) + 1);
@@ -54,7 +52,7 @@ export class Models {
   /**
    * Answers `models.download`. A cancelled download is not an error.
    * @param tell sends a progress frame: one "start", any number of "progress", and one for the end.
-   * @throws {OptionError} naming the field of the request that is wrong.
+   * @throws {OptionError} naming the invalid field of the request.
    * @throws {ModelError} when the model cannot be downloaded.
    */
   async download(data: FrameData, signal: AbortSignal, tell: (progress: Answer) => void): Promise<Answer> {
@@ -120,7 +118,7 @@ export class Models {
       throw new Error(
         `${repository} is in use by a run or a download; stop it or wait, then delete the model.`,
       );
-    // The engine keeps jobs that begin meanwhile waiting, so none reads files that are being deleted.
+    // The engine holds new jobs back meanwhile, so none reads files that are being deleted.
     return { deleted: await this.#engine.deleteModel(repository, revision === null ? {} : { revision }) };
   }
 }

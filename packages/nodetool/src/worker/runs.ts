@@ -1,6 +1,4 @@
-/*
- * Runs of the node: each takes its inputs, waits for its turn on the engine, and answers with an image.
- */
+/* Runs of the node: each prepares its inputs, waits for its turn on the engine, and answers with an image. */
 import { setImmediate as turnEnds } from "node:timers/promises";
 import {
   type Engine,
@@ -19,13 +17,13 @@ import type { Answer, FrameData, Tell } from "./frames.js";
 import type { JobRun, Jobs } from "./jobs.js";
 import type { Models } from "./models.js";
 
-/** Bytes of images that may wait for their runs. */
+/** The maximum bytes of images of waiting runs. */
 const mostWaitingBytes = 1024 ** 3;
 
-/** A run, with the job it belongs to and its way to its host. */
+/** A run, with its job and its connection to the host. */
 interface HostedRun extends JobRun {
   readonly jobId: string | null;
-  /** The host's token for the Hub; it is for this run only, and goes nowhere but to the run's downloads. */
+  /** The host's token for the Hub, used only for this run's downloads. */
   readonly token: string | undefined;
   readonly tell: Tell;
 }
@@ -65,7 +63,7 @@ export class Runs {
     const { jobs, localFiles } = this.#options;
     const leave = jobId === null ? () => {} : jobs.enter(jobId, run);
     try {
-      // Receiving a large image, reading it and passing it on take time each: others are answered in between.
+      // Receiving, reading and passing on a large image all take time, so answer other requests in between.
       await othersFirst();
       const job = jobOf({ fields, blobs, localFiles });
       await othersFirst();
@@ -75,7 +73,9 @@ export class Runs {
     }
   }
 
-  /** Answers `models.evict`: releases the model if the named nodes or job used it, or in any case if none are named. */
+  /**
+   * Answers `models.evict`: releases the model if the named nodes or job used it, or unconditionally if none are named.
+   */
   async evict({ node_ids: nodes, job_id: jobId }: FrameData): Promise<Answer> {
     const nodeIds = Array.isArray(nodes) ? nodes.filter((id) => typeof id === "string") : [];
     const scoped = Array.isArray(nodes) || typeof jobId === "string";
@@ -88,7 +88,7 @@ export class Runs {
     return { evicted: [released.model], freed_vram_gb: released.bytes / 1024 ** 3 };
   }
 
-  /** Generates, keeping the job's models from being deleted while it waits and works. */
+  /** Generates, protecting the job's models from deletion while it waits and works. */
   async #wait(job: EngineJob, run: HostedRun): Promise<Answer> {
     const bytes = bytesOf(job);
     if (this.#waitingBytes + bytes > mostWaitingBytes)
@@ -129,7 +129,7 @@ export class Runs {
   }
 }
 
-/** Resolves when everything that has arrived has been received: at the end of this event-loop turn and the next. */
+/** Resolves once everything that has arrived has been received: after this event-loop turn and the next. */
 async function othersFirst(): Promise<void> {
   await turnEnds();
   await turnEnds();
@@ -143,7 +143,7 @@ const bytesOf = ({ request }: EngineJob): number =>
     0,
   );
 
-/** The answer as the host takes it: the image's bytes separately from their description. */
+/** The answer in the host's format: the image's bytes separate from their description. */
 function answerOf({ image, width, height, metadata, warnings }: EngineResult): Answer {
   return {
     outputs: {

@@ -6,11 +6,11 @@ import type { Worker } from "./worker.js";
 /** The line on standard error that the host waits for. */
 const readyLine = "NODETOOL_STDIO_READY\n";
 
-/** The host's requests wait while it has not read more bytes than this of its answers. */
+/** Requests of the host wait while more than this many bytes of its answers are unread. */
 const mostUnread = 2 ** 20;
 
 /**
- * Serves one host over pipes: each frame follows its length, four bytes big-endian.
+ * Serves one host over pipes. Each frame is preceded by its length, four bytes big-endian.
  * @returns when the host has closed its end, or sent a length that makes the rest unreadable.
  */
 export async function serveStdio(
@@ -28,7 +28,7 @@ export async function serveStdio(
   const frames = new FrameReader(frameLimit);
   const stop = (): void => void stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });
-  // The host may go without closing its end.
+  // The host may exit without closing its end.
   stdout.on("error", stop);
   stderr.write(readyLine);
   try {
@@ -50,7 +50,7 @@ export async function serveStdio(
   }
 }
 
-/** Resolves when the host has read most of its answers, or has gone. */
+/** Resolves when the host has read most of its answers or has disconnected. */
 async function readByHost(stdout: Writable, signal: AbortSignal): Promise<void> {
   if (stdout.writableLength > mostUnread) await once(stdout, "drain", { signal }).catch(() => {});
 }
@@ -66,17 +66,17 @@ export class FrameReader {
     this.#limit = limit;
   }
 
-  /** Why the rest of the stream cannot be read: a frame is too long, or these are not frames at all. */
+  /** Why the rest of the stream is unreadable: a frame is too long, or these are not frames. */
   get refused(): string | null {
     return this.#refused;
   }
 
-  /** Bytes of an incomplete frame. */
+  /** The number of bytes of the incomplete frame. */
   get pending(): number {
     return this.#size;
   }
 
-  /** The frames that are complete with this chunk. */
+  /** The frames completed by this chunk. */
   *read(chunk: Buffer): Generator<Uint8Array, void> {
     this.#chunks.push(chunk);
     this.#size += chunk.byteLength;

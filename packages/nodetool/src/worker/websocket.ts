@@ -5,13 +5,13 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Worker } from "./worker.js";
 
-/** The limits for a host that sends requests and does not read the answers. */
+/** Limits for a host that sends requests without reading the answers. */
 interface Patience {
   /** Its requests wait while more bytes than this are unread. */
   readonly pauseBytes: number;
-  /** It is disconnected when more bytes than this are unread, several times the largest image. */
+  /** The host is disconnected when more bytes than this are unread, several times the largest image. */
   readonly mostBytes: number;
-  /** It is disconnected when its requests have waited for so long and it has read nothing. */
+  /** The host is disconnected after its requests have waited this long without any reading. */
   readonly stallMs: number;
 }
 
@@ -21,7 +21,7 @@ interface WebSocketOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** Required as `Authorization: Bearer …`; blank: every local program is served, except web pages. */
+  /** Required as `Authorization: Bearer …`. If blank, every local program except web pages is served. */
   readonly token: string;
   readonly frameLimit: number;
   readonly patience?: Patience;
@@ -40,7 +40,7 @@ interface WebSocketEndpoint {
 export async function serveWebSocket(worker: Worker, options: WebSocketOptions): Promise<WebSocketEndpoint> {
   const { host, port, token, frameLimit, patience = usualPatience, log } = options;
   const sockets = new WebSocketServer({ noServer: true, maxPayload: frameLimit, perMessageDeflate: false });
-  // Keep-alive notices a host that vanished with its machine, and its runs end.
+  // Keep-alive detects a host that vanished with its machine, so that its runs end.
   const http = createServer({ keepAlive: true, keepAliveInitialDelay: 30_000 }, (_, response) => {
     response.writeHead(426, { "content-type": "text/plain", upgrade: "websocket", connection: "upgrade" });
     response.end("This is a NodeTool worker; it speaks WebSocket.\n");
@@ -74,7 +74,7 @@ function serve(worker: Worker, socket: WebSocket, patience: Patience, log: (line
   };
   const stall = (): void => drop(`it has read none of its answers for ${stallMs / 1000} s`);
   let stalled: NodeJS.Timeout | undefined;
-  /** Called when a frame waits, and when one has gone. */
+  /** Called when a frame is queued or sent. */
   const adjust = (): void => {
     clearTimeout(stalled);
     if (socket.readyState !== socket.OPEN) return;
@@ -92,7 +92,7 @@ function serve(worker: Worker, socket: WebSocket, patience: Patience, log: (line
   socket.on("message", (payload, isBinary) => {
     if (isBinary) connection.receive(payload as Buffer);
   });
-  // The closing code has told the other end what went wrong (too large, not WebSocket).
+  // The closing code tells the other end what went wrong (too large, not WebSocket).
   socket.on("error", () => {});
   socket.on("close", () => {
     clearTimeout(stalled);
@@ -101,15 +101,15 @@ function serve(worker: Worker, socket: WebSocket, patience: Patience, log: (line
 }
 
 /**
- * Without a token, requests with an origin are refused: a browser lets any web page connect to this machine, and sends
- * the page's origin; the host sends none.
+ * Without a token, requests with an origin are refused: browsers let any web page connect to this machine and send its
+ * origin, whereas the host sends none.
  */
 function mayEnter({ headers }: IncomingMessage, token: string): boolean {
   if (token === "") return headers.origin === undefined;
   return sameText(headers.authorization ?? "", `Bearer ${token}`);
 }
 
-/** Compares in a time that does not depend on where the texts differ. */
+/** Compares in a time that does not reveal where the texts differ. */
 function sameText(given: string, expected: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(expected));

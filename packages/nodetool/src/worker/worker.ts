@@ -34,9 +34,9 @@ export interface WorkerOptions {
 
 /** The worker's end of a connection to a host. */
 interface Connection {
-  /** Takes a frame from the host; answers go to the `send` that the connection was made with. */
+  /** Handles a frame from the host; answers go to the `send` passed to `connect`. */
   receive(payload: Uint8Array): void;
-  /** The host has gone: its runs end, nothing more is sent. */
+  /** Called when the host has disconnected: its runs end, and nothing more is sent. */
   close(): void;
 }
 
@@ -51,7 +51,7 @@ export class Worker {
     this.#transport = transport;
     this.#frameLimit = frameLimit;
     this.#models = new Models(engine);
-    // A host at the other end of pipes started this process; one behind a socket may be anywhere, through a tunnel.
+    // A host at the other end of pipes started this process; a host behind a socket may be remote, through a tunnel.
     const localFiles = transport === "stdio";
     this.#runs = new Runs({ engine, jobs: this.#jobs, models: this.#models, localFiles, log });
   }
@@ -125,7 +125,7 @@ export class Worker {
         };
       case "provider.list":
         return { providers: [] };
-      // A node with one image has nothing to stream: its result is the whole answer.
+      // A node with one image streams nothing: its result is the complete answer.
       case "execute":
       case "execute.stream":
         return this.#runs.execute(data, controller, tell);
@@ -149,7 +149,7 @@ export class Worker {
   }
 }
 
-/** The data of an error frame. A traceback locates a mistake in this program; usage errors have none. */
+/** The data of an error frame. Tracebacks locate bugs in this program, so usage errors have none. */
 function describe(error: unknown): { error: string; traceback?: string } {
   const expected =
     error instanceof MfluxDepthError || (error instanceof Error && error.constructor === Error);

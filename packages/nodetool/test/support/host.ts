@@ -40,7 +40,7 @@ export abstract class Host {
   readonly received: Received[] = [];
   readonly #listeners = new Set<(frame: Received) => void>();
 
-  /** Sends a payload as it is. */
+  /** Sends a payload unchanged. */
   abstract raw(payload: Uint8Array): void;
 
   send(type: string, data: object = {}, id: string = randomUUID()): string {

@@ -2,5 +2,5 @@
  * Preloaded into a worker by a test: ends the worker when the channel to the test closes, so also when the test is killed.
  */
 process.once("disconnect", () => process.exit());
-// The channel alone does not keep a worker alive.
+// The channel by itself does not keep a worker alive.
 process.channel?.unref();

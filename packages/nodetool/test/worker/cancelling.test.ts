@@ -62,7 +62,7 @@ describe("the end of a job", () => {
     const ended = await host.ask("job.end", { job_id: "j1", reason: "cancelled" });
     assert.deepEqual(ended, { job_id: "j1", released_nodes: ["n1"], known: true });
     await assert.rejects(run.answer, { message: "cancelled" });
-    // The other job's run goes on.
+    // The other job's run continues.
     await other.until(({ progress }) => progress === 1);
     host.send("cancel", {}, other.id);
   });

@@ -16,7 +16,7 @@ after(async () => {
 });
 beforeEach(() => hub.forget());
 
-/** A repository with more than a run needs. Like FLUX.1's own, it brings no Depth Pro. */
+/** A repository with more files than a run needs. Like FLUX.1's own, it does not include Depth Pro. */
 const files = {
   ...Object.fromEntries(Object.entries(tiny).filter(([path]) => !path.startsWith("depth_pro/"))),
   ".gitattributes": "text",

@@ -43,7 +43,7 @@ const cancel = async (id: string): Promise<void> => {
   await until(() => ended.has(id));
 };
 
-/** The frames that two half minutes without news bring: nothing else is received meanwhile. */
+/** The frames sent in two half minutes without other news. */
 function remindersOf(id: string): Data[] {
   const before = framesOf(id).length;
   mock.timers.tick(2 * halfMinute);

@@ -149,7 +149,7 @@ describe("a run is refused by the property's name for", () => {
 });
 
 describe("several runs", () => {
-  test("of two hosts go one after another", async () => {
+  test("of two hosts run one after another", async () => {
     const other = await connect();
     const first = host.request("execute", withMap());
     await first.until(() => true);
@@ -165,7 +165,7 @@ describe("several runs", () => {
     other.drop();
   });
 
-  test("refuse an id that is in use, and the first one goes on", async () => {
+  test("refuse an id that is in use, and the first one continues", async () => {
     const run = host.request("execute", withMap());
     await run.until(() => true);
     const image = host.next((frame) => frame.request_id === run.id && frame.type === "result");
@@ -190,7 +190,8 @@ test("the worker answers quickly while an image is generated", async () => {
   await run.answer;
   times.sort((a, b) => a - b);
   assert.ok(times.length > 10);
-  // The system may let any process wait; it must not be the rule. What the worker itself takes: responsive.test.ts.
+  // The system may occasionally delay any process, so only the usual time counts. responsive.test.ts measures the
+  // worker itself.
   const usual = times[Math.floor(times.length * 0.95)]!;
   const limit = Math.max(0.1, (await whole) / 10);
   assert.ok(

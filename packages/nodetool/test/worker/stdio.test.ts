@@ -41,7 +41,7 @@ test("a run over pipes answers in frames, and logs to standard error", async () 
   const { blobs } = await pending.answer;
   assert.deepEqual(steps(pending.progress), [[1, 1]]);
   assert.deepEqual([...(blobs as { output: Uint8Array }).output.subarray(1, 4)], [...Buffer.from("PNG")]);
-  // Standard error is a pipe of its own and may be later.
+  // Standard error is a separate pipe and may lag behind.
   await until(() => /256×256, seed 7/.test(host.errors));
 });
 
@@ -55,7 +55,7 @@ test("a file of this machine is taken as an image over pipes", async () => {
   assert.equal((outputs as { output: { metadata: Data } }).output.metadata.depth_source, "map");
 });
 
-test("a file that is not there is an error that names it", async () => {
+test("a missing file is an error that names it", async () => {
   const address = "file:///nowhere/map.png";
   await assert.rejects(host.ask("execute", execution({ depth_image: address })), /\/nowhere\/map\.png/);
 });
@@ -67,7 +67,7 @@ test("a file of another machine is refused by the property's name", async () => 
   });
 });
 
-test("the stream goes on after garbage, and after a frame of 100 MiB", async () => {
+test("the stream continues after garbage, and after a frame of 100 MiB", async () => {
   const error = host.next((frame) => frame.request_id === null);
   host.raw(Buffer.alloc(500, 0xc1));
   assert.match((await error).data.error as string, /cannot be read/);

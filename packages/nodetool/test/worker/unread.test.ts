@@ -13,7 +13,7 @@ import { PipeHost, SocketHost, until } from "../support/host.js";
 /** Requests whose answers have 200 MB. */
 const manyRequests = 20_000;
 
-/** What a worker may hold more for a host that does not read. */
+/** The additional memory that a worker may hold for a host that does not read. */
 const mostHeld = 60e6;
 
 const request = (id: number): Buffer => pack({ type: "discover", request_id: `${id}`, data: {} });
@@ -107,7 +107,7 @@ describe("a host is disconnected", () => {
   const engine = new Engine();
   after(() => engine.close());
 
-  /** What is logged while a host sends requests and reads nothing. */
+  /** The log about a host that sends requests and reads nothing. */
   async function disconnection(patience: {
     pauseBytes: number;
     mostBytes: number;

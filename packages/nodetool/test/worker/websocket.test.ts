@@ -229,7 +229,7 @@ test("a worker ended while it works ends at once, with its engine, and frees its
   await next.stop();
 });
 
-test("a worker goes on when the reader of its log has gone", async () => {
+test("a worker continues when the reader of its log disconnects", async () => {
   const other = await startWorker({ NODETOOL_WORKER_TOKEN: "" });
   other.child.stderr!.destroy();
   other.child.stdout!.destroy();

@@ -27,16 +27,16 @@ export interface BlobLimits {
 
 const usualLimits: BlobLimits = { bytes: limits.pictureBytes, pixels: limits.picturePixels };
 
-/** A picture that is here until its holder disposes it, and longer only if a job uses it or someone uploads it. */
+/** A picture that stays until its holder disposes it; longer only if a job uses it or a client uploads it. */
 export interface LentPicture extends Disposable {
   readonly blob: BlobObject;
 }
 
-/** Pictures that clients sent. */
+/** Pictures sent by clients. */
 export class Blobs {
   readonly #ledger: Ledger;
   readonly #files: FileStore;
-  /** Who holds each lent picture, by its hash. */
+  /** The holders of each lent picture, by its hash. */
   readonly #lent = new Map<string, Set<LentPicture>>();
 
   constructor(ledger: Ledger, files: FileStore) {
@@ -44,14 +44,14 @@ export class Blobs {
     this.#files = files;
   }
 
-  /** The hashes of pictures that somebody holds. */
+  /** The hashes of all pictures that are held. */
   get lent(): readonly string[] {
     return [...this.#lent.keys()];
   }
 
   /**
-   * Stores an uploaded picture. Nothing is left of one that is refused.
-   * @returns `created` false if it was there already.
+   * Stores an uploaded picture. A refused picture leaves nothing behind.
+   * @returns `created` is false if it was stored already.
    * @throws {ServiceError} `unsupported_image`, `image_too_large`, `disk_full`.
    */
   async put(
@@ -72,7 +72,7 @@ export class Blobs {
     let lent!: LentPicture;
     await this.#store(picture, blobLimits, (facts) => {
       const { sha256 } = facts;
-      // In the same turn as the record: upkeep never finds it without a holder.
+      // In the same turn as the record, so that upkeep never finds it without a holder.
       lent ??= { blob: blobObjectOf(facts), [Symbol.dispose]: () => this.#giveBack(sha256, lent) };
       this.#lent.set(sha256, (this.#lent.get(sha256) ?? new Set()).add(lent));
       return this.#ledger.files.addBlob(facts, 0);
@@ -105,7 +105,7 @@ export class Blobs {
     }
   }
 
-  /** Deletes a stored file that nothing needs. */
+  /** Deletes a stored file that is not needed. */
   #collect(sha256: string): void {
     this.#files.collect([sha256], (hash) => this.#ledger.files.isNeeded(hash));
   }
@@ -133,7 +133,7 @@ export class Blobs {
   }
 }
 
-/** What a picture is, once it has been decoded as a whole. */
+/** The facts about a picture, once all of it has been decoded. */
 async function examine(
   bytes: Uint8Array,
   pixels: number,

@@ -14,18 +14,18 @@ export interface StoredFile extends Disposable {
 }
 
 /**
- * Files by the SHA-256 of their content. Files are written aside, synced and renamed, and checked whenever they are
- * read. The ledger says which are needed; {@link collect} deletes others.
+ * Files by the SHA-256 of their content. Files are written under a temporary name, synced and renamed, and checked on
+ * every read. The ledger says which are needed; {@link collect} deletes the others.
  */
 export class FileStore {
   readonly #folder: string;
   readonly #reserve: Reserve;
-  /** Number of holders of files that the ledger may not know yet. */
+  /** The number of holders of files that the ledger may not know yet. */
   readonly #held = new Map<string, number>();
 
   /**
-   * @param folder made where it is missing.
-   * @param reserve room that files must leave to the ledger.
+   * @param folder created if it is missing.
+   * @param reserve space that files must leave for the ledger.
    */
   constructor(folder: string, reserve: Reserve) {
     this.#folder = folder;
@@ -36,7 +36,7 @@ export class FileStore {
     return join(this.#folder, "incoming");
   }
 
-  /** Makes the folder, and deletes what a killed process left half written. */
+  /** Creates the folder, and deletes the partial files of a killed process. */
   async open(): Promise<void> {
     await rm(this.#incoming, { recursive: true, force: true });
     await mkdir(this.#incoming, { recursive: true, mode: 0o700 });
@@ -48,9 +48,9 @@ export class FileStore {
   }
 
   /**
-   * Stores content, as it comes. It is on the disk when the promise resolves.
-   * @param limit the most bytes it may have.
-   * @throws {ServiceError} `image_too_large` beyond the limit, `disk_full`. Nothing is left then.
+   * Stores content as it arrives. It is on the disk when the promise resolves.
+   * @param limit the maximum number of bytes.
+   * @throws {ServiceError} `image_too_large` beyond the limit, `disk_full`. In both cases, nothing is left behind.
    * @throws the error of the source.
    */
   async add(
@@ -78,7 +78,7 @@ export class FileStore {
 
   /**
    * Reads a file and checks it.
-   * @throws {ServiceError} `damaged_file` if its content has changed, or it is missing.
+   * @throws {ServiceError} `damaged_file` if its content has changed or it is missing.
    */
   async read(sha256: string): Promise<Uint8Array> {
     const hash = createHash("sha256");
@@ -102,7 +102,7 @@ export class FileStore {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
-  /** Keeps a file that is there, at least until it is disposed. @returns null if it is not there. */
+  /** Keeps an existing file at least until the result is disposed. @returns null if there is no such file. */
   async hold(sha256: string): Promise<StoredFile | null> {
     const held = this.#hold(sha256, 0);
     const facts = await stat(this.pathOf(sha256)).catch(() => null);
@@ -112,7 +112,7 @@ export class FileStore {
   }
 
   /**
-   * Deletes those of some files that nothing needs.
+   * Deletes those candidates that are not needed.
    * @param isNeeded asked right before each deletion.
    */
   collect(candidates: Iterable<string>, isNeeded: (sha256: string) => boolean): void {
@@ -120,7 +120,7 @@ export class FileStore {
       if (!this.#held.has(sha256) && !isNeeded(sha256)) rmSync(this.pathOf(sha256), { force: true });
   }
 
-  /** All files that are there. */
+  /** The hashes of all stored files. */
   async list(): Promise<readonly string[]> {
     const names = await readdir(this.#folder, { recursive: true });
     return names.map((name) => name.slice(-64)).filter((name) => /^[0-9a-f]{64}$/.test(name));
@@ -142,7 +142,7 @@ export class FileStore {
     };
   }
 
-  /** Gives a file its name. One that is there already is replaced: it may be damaged. */
+  /** Gives a file its name. Replaces an existing one, which may be damaged. */
   async #place(aside: string, sha256: string): Promise<void> {
     const path = this.pathOf(sha256);
     const parent = dirname(path);

@@ -1,6 +1,6 @@
 import type { ImageError } from "mflux-depth/errors";
 
-/** What is wrong with a picture that came without a file name, as a sentence. */
+/** A sentence about what is wrong with a picture that arrived without a file name. */
 export function pictureMessage({ source, message }: ImageError): string {
   const reason = message.slice(source.length + 2);
   const separator = /^(is|has|needs) /.test(reason) ? " " : ": ";

@@ -7,7 +7,7 @@ export interface EventData {
   readonly load: {
     readonly component: string;
     readonly done_bytes: number;
-    /** Null where the size is unknown. */
+    /** Null if the size is unknown. */
     readonly total_bytes: number | null;
   };
   readonly stage: {
@@ -43,7 +43,7 @@ export type JobEvent = {
 /** The events that end a job's stream. */
 export const terminalEvents = ["succeeded", "failed", "cancelled"] as const;
 
-/** The events that a stream never loses. The others may be missing after a reconnection or for a slow reader. */
+/** The events that a stream never drops. Others may be missing after a reconnection or for a slow reader. */
 export const durableEvents: readonly EventName[] = [
   "queued",
   "started",
@@ -52,7 +52,7 @@ export const durableEvents: readonly EventName[] = [
   ...terminalEvents,
 ];
 
-/** Events that only the stream of all jobs has. */
+/** Events that are only in the stream of all jobs. */
 export interface StreamData {
   readonly updated: { readonly result: JobObject };
   readonly deleted: { readonly job: string };

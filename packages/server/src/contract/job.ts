@@ -4,7 +4,7 @@ export type JobKind = "generate" | "depth";
 export const jobStates = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 export type JobState = (typeof jobStates)[number];
 
-/** A JSON value, as request options have it. */
+/** A JSON value, as used in request options. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 
 /** Options by name, in snake_case. */
@@ -42,13 +42,13 @@ export interface ImageObject extends ArtifactObject {
 
 /** How faithfully an image keeps the depth map that it was made from. */
 export interface ScoreObject {
-  /** Root of the mean squared difference, on a scale where the map reaches from 0 to 255. Images are ranked by it, the lowest first. */
+  /** Root mean squared difference, on a scale where the map spans 0 to 255. Images are ranked by it, lowest first. */
   readonly rmse: number;
   /** Pearson's correlation with the map, −1 to 1. */
   readonly correlation: number;
   /** The mean relative error of distances. */
   readonly abs_rel: number;
-  /** How well edges of depth coincide, 0 to 1. */
+  /** How well depth edges coincide, 0 to 1. */
   readonly edge_f1: number;
 }
 
@@ -66,10 +66,10 @@ export interface JobObject {
   readonly finished_at: string | null;
   /** An estimate of the queued jobs ahead; null once the job runs. */
   readonly position: number | null;
-  /** 0 until the job first starts. */
+  /** 0 until the job starts for the first time. */
   readonly attempt: number;
   readonly step: number;
-  /** Of all images that the job makes together. Null for kind `depth`. */
+  /** For all images of the job together. Null for kind `depth`. */
   readonly steps: number | null;
   /** Of the first image. */
   readonly seed: number | null;

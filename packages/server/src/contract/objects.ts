@@ -39,14 +39,14 @@ export interface WorkerObject {
 export interface ModelObject {
   readonly id: string;
   readonly object: "model";
-  /** Seconds since 1970, as OpenAI has it. */
+  /** Seconds since 1970, as in OpenAI's interface. */
   readonly created: number;
   readonly owned_by: string;
-  /** Whether all its files are on this machine, or on that of a worker. */
+  /** Whether all its files are on this machine, or on a worker's. */
   readonly ready: boolean;
   readonly bytes: number | null;
   readonly loaded: boolean;
-  /** Whether it is a LoRA, for `loras` rather than `model`. */
+  /** Whether it is a LoRA, for `loras` instead of `model`. */
   readonly lora: boolean;
   /** LoRAs in the model's own folder. Their scales come first in a request's `lora_scales`, in this order. */
   readonly saved_loras: readonly { readonly name: string; readonly scale: number }[];
@@ -55,11 +55,11 @@ export interface ModelObject {
 /** A depth estimator that the library knows. */
 export interface EstimatorObject {
   readonly id: string;
-  /** Of the weights, in a few words. */
+  /** The licence of the weights, in a few words. */
   readonly licence: string;
-  /** Of the weights in memory. */
+  /** The size of the weights in memory. */
   readonly memory_bytes: number;
-  /** The time of an estimate on two CPU cores; null if it has not been measured. */
+  /** The duration of an estimate on two CPU cores; null if it has not been measured. */
   readonly cpu_seconds: number | null;
   /** Whether all its files are on this machine. */
   readonly ready: boolean;
@@ -67,7 +67,7 @@ export interface EstimatorObject {
   readonly offered: boolean;
 }
 
-/** What a job needs, and what would fit where it does not. */
+/** What a job needs, and alternatives if it does not fit. */
 export interface PlanObject {
   readonly fits: boolean;
   readonly peak_bytes: number;
@@ -95,7 +95,7 @@ export interface CapabilitiesObject {
   readonly load: object;
   /** The model and other loading options of jobs that name none. */
   readonly defaults: Readonly<Record<string, unknown>>;
-  /** For `depth_model`. */
+  /** The choices for `depth_model`. */
   readonly estimators: readonly EstimatorObject[];
   readonly device: string;
   readonly memory: { readonly total_bytes: number; readonly available_bytes: number };

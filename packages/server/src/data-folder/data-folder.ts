@@ -16,11 +16,11 @@ export class DataFolder {
   }
 
   /**
-   * Makes the folder where it is missing, and locks it until {@link close} or the end of this process.
+   * Creates the folder if it is missing, and locks it until {@link close} or the end of this process.
    * @throws {ServiceError} `unavailable` if another process uses it.
    */
   static async open(path: string): Promise<DataFolder> {
-    // Prompts and pictures are nobody else's business.
+    // Prompts and pictures are private.
     await mkdir(path, { recursive: true, mode: 0o700 });
     const folder = new DataFolder(path, lockFolder(path));
     await folder.reserve.restore();

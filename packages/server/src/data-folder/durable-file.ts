@@ -2,9 +2,9 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * Writes a file that survives a loss of power: it is written aside, synced and renamed, so that its name always leads
- * to whole content.
- * @throws the error of the file system; nothing is left then.
+ * Writes a file that survives a loss of power: under a temporary name, synced and renamed, so that its name always
+ * leads to complete content.
+ * @throws the error of the file system; no partial file is left.
  */
 export async function writeDurably(path: string, parts: readonly Uint8Array[]): Promise<void> {
   const aside = `${path}.new`;
@@ -24,7 +24,7 @@ export async function writeDurably(path: string, parts: readonly Uint8Array[]): 
   }
 }
 
-/** Waits until a folder's list of names is on the disk. */
+/** Waits until a folder's directory entries are on the disk. */
 export async function syncFolder(folder: string): Promise<void> {
   // Windows neither needs this nor allows it.
   if (process.platform === "win32") return;

@@ -3,8 +3,8 @@ import Database from "better-sqlite3";
 import { ServiceError } from "../errors.js";
 
 /**
- * Locks a data folder. SQLite's own lock on an empty database is one that every platform has, and the operating system
- * releases it when the process ends for whatever reason.
+ * Locks a data folder. It uses SQLite's lock on an empty database, which works on every platform and which the
+ * operating system releases however the process ends.
  * @returns a function that releases the lock.
  * @throws {ServiceError} `unavailable` if another process holds it.
  */

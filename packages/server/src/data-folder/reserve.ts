@@ -2,10 +2,10 @@ import { existsSync, rmSync } from "node:fs";
 import { ServiceError } from "../errors.js";
 import { isDiskFull, writeDurably } from "./durable-file.js";
 
-/** Room for thousands of failed jobs in the ledger and its journal. */
+/** Enough for thousands of failed jobs in the ledger and its journal. */
 const reserveBytes = 8 * 2 ** 20;
 
-/** The error for a disk without room. */
+/** The error for a full disk. */
 export const diskFull = (cause?: unknown): ServiceError =>
   new ServiceError(
     "disk_full",
@@ -22,18 +22,18 @@ export class Reserve {
     this.#path = path;
   }
 
-  /** Whether the disk had room for it. */
+  /** Whether the reserve file exists. */
   get held(): boolean {
     return existsSync(this.#path);
   }
 
-  /** Gives its room to others. */
+  /** Gives up the space. */
   spend(): void {
     rmSync(this.#path, { force: true });
   }
 
   /**
-   * Makes it again where the disk has room.
+   * Creates the reserve again if the disk has space.
    * @returns whether it is held now.
    */
   async restore(): Promise<boolean> {

@@ -52,15 +52,15 @@ export interface Dispatcher {
    * @throws the signal's reason.
    */
   claim(request: ClaimRequest): Promise<Claim>;
-  /** Extends a lease. @returns false if it is lost, or nobody can be asked now. */
+  /** Extends a lease. @returns false if it is lost, or if the dispatcher cannot be reached now. */
   renew(claim: Claim): Promise<boolean>;
-  /** The job has ended. @returns false if the lease is lost. */
+  /** Reports that the job has ended. @returns false if the lease is lost. */
   finish(claim: Claim): Promise<boolean>;
-  /** The worker stops, but the job goes on: it waits at its old place. @returns false if the lease is lost. */
+  /** The worker stops, but the job does not: it waits again at its old place. @returns false if the lease is lost. */
   giveBack(claim: Claim): Promise<boolean>;
   /** @returns "removed" for a job that waited, "claimed" if its worker has been told, "unknown" for others. */
   cancel(id: string): Promise<"removed" | "claimed" | "unknown">;
-  /** Holds jobs back. Claimed ones go on. */
+  /** Stops starting jobs. Claimed ones continue. */
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Called when a lease has expired. The job waits again. @returns a function that ends the subscription. */

@@ -5,7 +5,7 @@ export interface LocalDispatcherOptions {
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
   readonly bound?: Bound;
-  /** A clock in milliseconds that is never set. */
+  /** A monotonic clock in milliseconds. */
   readonly now?: () => number;
 }
 
@@ -145,7 +145,7 @@ export class LocalDispatcher implements Dispatcher {
     const end = new AbortController();
     const claim = { id: offer.id, attempt: offer.attempt + 1, worker, signal: end.signal };
     const timer = setTimeout(() => this.#expire(claim), this.#leaseMs);
-    // A lease alone is no reason for the process to live.
+    // A lease alone must not keep the process alive.
     timer.unref();
     this.#leases.set(offer.id, { offer, claim, end, timer });
     return claim;

@@ -17,7 +17,7 @@ export interface Bound {
 
 export const usualBound: Bound = { places: 32, ms: 120_000 };
 
-/** The order in which jobs start, loaded models aside. */
+/** The order in which jobs start, ignoring loaded models. */
 export const byTurn = (a: Offer, b: Offer): number => b.priority - a.priority || a.arrival - b.arrival;
 
 export interface Choice {

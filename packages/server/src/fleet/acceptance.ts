@@ -2,23 +2,23 @@
 interface Verdict {
   /** Why the worker cannot run it; null if it can. */
   readonly reason: string | null;
-  /** In milliseconds, of a clock that is never set. */
+  /** In milliseconds, of a monotonic clock. */
   readonly at: number;
 }
 
 export interface AcceptanceOptions {
-  /** Looks whether a model, by its key, can run here. @returns why it cannot; null if it can. */
+  /** Checks whether a model, given by its key, can run here. @returns the reason why not; null if it can. */
   readonly examine: (model: string) => Promise<string | null>;
-  /** Called when a verdict is new or another than before. */
+  /** Called when a verdict is new or has changed. */
   readonly onChange: () => void;
   /** How long a verdict holds; a minute by default: models are downloaded, and memory is freed. */
   readonly validMs?: number;
 }
 
-/** The most models whose verdicts are kept. */
+/** The maximum number of models whose verdicts are kept. */
 const mostVerdicts = 200;
 
-/** The models that a worker can run. It takes jobs only for those that it has looked at. */
+/** The models that a worker can run. It takes jobs only for models that it has examined. */
 export class Acceptance {
   readonly #options: AcceptanceOptions;
   readonly #verdicts = new Map<string, Verdict>();
@@ -35,7 +35,7 @@ export class Acceptance {
     return this.#verdicts.get(model)?.reason === null;
   };
 
-  /** Finds out about a model, unless that has been done lately. */
+  /** Examines a model, unless that has been done recently. */
   consider(model: string): void {
     const { validMs = 60_000 } = this.#options;
     const known = this.#verdicts.get(model);
@@ -49,7 +49,7 @@ export class Acceptance {
     return Object.fromEntries([...this.#verdicts].map(([model, { reason }]) => [model, reason]));
   }
 
-  /** One after another: each reads files. */
+  /** One after another, because each reads files. */
   async #examineAll(): Promise<void> {
     for (const model of this.#waiting) {
       const reason = await this.#options.examine(model);

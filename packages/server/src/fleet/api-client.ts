@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { certificateProblem } from "../certificates.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
 import { processHeader, protocolHeader, protocolVersion } from "./protocol.js";
 
-/** The API cannot be reached, or cannot answer now: the same request may succeed later. */
+/** The API is unreachable or cannot answer now: the same request may succeed later. */
 export class ApiAway extends Error {
   override readonly name = "ApiAway";
 }
 
-/** The API refuses the worker: its token, its version, or a job that is not its own. */
+/** The API refuses the worker: its token, its version, or a job that belongs to another worker. */
 export class ApiRefusal extends Error {
   override readonly name = "ApiRefusal";
   readonly code: string;
@@ -29,11 +30,11 @@ export interface ApiClientOptions {
 interface ApiRequest {
   readonly method: "GET" | "POST" | "PUT";
   readonly path: string;
-  /** JSON, or bytes as they are. */
+  /** JSON, or raw bytes. */
   readonly body?: object | Uint8Array;
 }
 
-/** How long an answer may take, and how much longer for a body, at a rate that a poor line has. */
+/** The timeout of an answer, and the slowest acceptable rate of a body, which extends it. */
 const answerMs = 15_000;
 const bytesPerMs = 50;
 
@@ -41,13 +42,13 @@ const bytesPerMs = 50;
 const firstPauseMs = 200;
 const longestPauseMs = 5000;
 
-/** Statuses that the API itself gives for what a repeat cannot help, although they are above 499. */
+/** Codes with a status above 499 for which the API knows that a retry is useless. */
 const finalCodes: readonly string[] = ["disk_full", "damaged_file"];
 
 /** A worker's connection to the API. */
 export class ApiClient {
   readonly #options: ApiClientOptions;
-  /** What is in progress, to be ended when the worker stops. */
+  /** The requests in progress, which end when the worker stops. */
   readonly #inProgress = new Set<AbortController>();
   #hasGivenUp = false;
 
@@ -55,7 +56,7 @@ export class ApiClient {
     this.#options = options;
   }
 
-  /** Lets requests that are repeated until they succeed fail after this time: the worker stops. */
+  /** Limits how long requests are repeated, because the worker stops. */
   giveUpIn(milliseconds: number): void {
     const giveUp = (): void => {
       this.#hasGivenUp = true;
@@ -95,7 +96,7 @@ export class ApiClient {
       } catch (error) {
         if (!(error instanceof ApiAway) || this.#hasGivenUp) throw error;
       }
-      // Workers that lost the API together do not come back together.
+      // Randomized, so that workers that lost the API together do not return together.
       const wait = pause * (0.5 + Math.random());
       await this.#during(signal, 2 * wait, (ended) => sleep(wait, undefined, { signal: ended }));
     }
@@ -126,7 +127,7 @@ export class ApiClient {
   ): Promise<T> {
     signal?.throwIfAborted();
     if (this.#hasGivenUp) throw new ApiAway("The API was away when the worker stopped.");
-    // Not AbortSignal.any: what depends on a signal that lives long would be kept as long.
+    // Not AbortSignal.any: what depends on a long-lived signal is kept in memory as long as the signal.
     const controller = new AbortController();
     const end = (): void => controller.abort();
     const timer = setTimeout(end, milliseconds);
@@ -151,7 +152,8 @@ const patienceFor = ({ body }: ApiRequest): number =>
   answerMs + (body instanceof Uint8Array ? Math.ceil(body.byteLength / bytesPerMs) : 0);
 
 /** Why a request failed; fetch hides it behind "fetch failed". */
-const reasonOf = ({ cause, message }: Error): string => (cause instanceof Error ? cause.message : message);
+const reasonOf = ({ cause, message }: Error): string =>
+  cause instanceof Error ? (certificateProblem(cause) ?? cause.message) : message;
 
 function refusalOf(status: number, text: string): Error {
   const { code, message } = errorIn(text);
@@ -161,7 +163,7 @@ function refusalOf(status: number, text: string): Error {
   return new ApiRefusal(code ?? `http_${status}`, message);
 }
 
-/** The error object of an answer; a proxy's own has none. */
+/** The error object of an answer; `code` is null in a proxy's own answer. */
 function errorIn(text: string): { readonly code: string | null; readonly message: string } {
   try {
     const { code, message } = (JSON.parse(text) as { error: { code: string; message: string } }).error;

@@ -21,7 +21,7 @@ export function bodyOfCheckpoint({ step, fingerprint, latents, depthMap }: Check
   ]);
 }
 
-/** @throws {RangeError} for anything but a whole checkpoint. */
+/** @throws {RangeError} unless the body is a complete checkpoint. */
 export function checkpointOfBody(body: Uint8Array): Checkpoint {
   const end = body.indexOf(10);
   const { shape, depth, ...facts } = headOf(Buffer.from(body.subarray(0, Math.max(end, 0))).toString());
@@ -49,5 +49,5 @@ function headOf(text: string): Head {
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** A copy, which is aligned for floats. */
+/** Copied to be aligned for floats. */
 const floatsOf = (bytes: Uint8Array): Float32Array => new Float32Array(Uint8Array.from(bytes).buffer);

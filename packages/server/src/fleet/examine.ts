@@ -3,7 +3,7 @@ import { engineLoadOf } from "../requests/engine-job.js";
 import { serviceErrorOf } from "../requests/failure.js";
 import { type Defaults, loadOfKey } from "../requests/resolve.js";
 
-/** A small image: what fits no larger one is still a model that runs here. */
+/** A small image: a model that cannot make larger ones still runs here. */
 const smallest = { prompt: "depth", depthImage: new Uint8Array(1), width: 256, height: 256 } as const;
 
 /**

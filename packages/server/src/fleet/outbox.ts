@@ -3,7 +3,7 @@ import type { Report, Reports } from "./protocol.js";
 /** Reports that are only worth sending while they are new. */
 const passing: readonly Report["type"][] = ["load", "stage", "step", "preview"];
 
-/** The most passing reports that wait. */
+/** The maximum number of passing reports that wait. */
 const mostPassing = 500;
 
 /**
@@ -16,7 +16,7 @@ export class Outbox {
   #first = 0;
   #sending: Promise<void> | null = null;
 
-  /** @param send resolves once the reports have been taken, however long that takes. */
+  /** @param send resolves once the reports have been accepted, however long that takes. */
   constructor(send: (reports: Reports) => Promise<void>) {
     this.#send = send;
   }
@@ -25,7 +25,7 @@ export class Outbox {
     this.#waiting.push(report);
     this.#dropOldest();
     this.#sending ??= this.#sendAll();
-    // Whoever waits for the end hears of it.
+    // `flush` reports the failure.
     this.#sending.catch(() => {});
   }
 

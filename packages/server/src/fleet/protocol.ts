@@ -1,31 +1,31 @@
 /*
- * What workers of other machines and the API say to each other, over HTTP. It is internal to this package: both sides
- * name the version of it that they speak, and refuse another.
+ * The protocol between workers on other machines and the API, over HTTP. It is internal to this package: both sides
+ * state their version, and refuse another.
  */
 import type { EventData } from "../contract/index.js";
 import type { ArtifactRecord } from "../ledger/files.js";
 import type { AttemptEnd, AttemptOutcome, AttemptStart } from "../work/attempt-record.js";
 
-/** Grows with each change that the other side would not understand. */
+/** Increases with every incompatible change. */
 export const protocolVersion = 1;
 
-/** Headers of each request of a worker: the version, and the process, as one name of a token may have several. */
+/** The headers of a worker's requests: the version, and the process, because one token may serve several. */
 export const protocolHeader = "x-mflux-depth-protocol";
 export const processHeader = "x-mflux-depth-process";
 
-/** The most bytes of a checkpoint: latents and a depth map of an image of 4096 × 4096 pixels. */
+/** The maximum size of a checkpoint in bytes: latents and a depth map of an image of 4096 × 4096 pixels. */
 export const checkpointBytes = 96 * 2 ** 20;
-/** The most bytes of a file that a job made. */
+/** The maximum size of an artifact in bytes. */
 export const artifactBytes = 256 * 2 ** 20;
 
-/** Whether an attempt may go on: `cancelled` if its job is to end, `lost` if whatever it reports is dropped. */
+/** The state of an attempt: `cancelled` if its job should end, `lost` if its reports are dropped. */
 export type Standing = "current" | "cancelled" | "lost";
 
 export interface StandingAnswer {
   readonly standing: Standing;
 }
 
-/** A worker's sign of life. */
+/** A worker's heartbeat. */
 export interface Heartbeat {
   readonly version: string;
   readonly device: string;
@@ -35,7 +35,7 @@ export interface Heartbeat {
   /** The names of models whose files are on the worker's machine. */
   readonly models: readonly string[];
   readonly attempt: { readonly job: string; readonly attempt: number } | null;
-  /** The models, by key, that the worker has looked at: null for those it can run, else a sentence that says why not. */
+  /** The models examined by the worker, by key: null for those it can run, otherwise a sentence that says why not. */
   readonly verdicts: Readonly<Record<string, string | null>>;
 }
 
@@ -43,14 +43,14 @@ export interface HeartbeatAnswer {
   /** The worker's id. */
   readonly worker: string;
   readonly draining: boolean;
-  /** Of the attempt in the heartbeat; null without one. */
+  /** The standing of the attempt in the heartbeat; null without one. */
   readonly standing: Standing | null;
-  /** The keys of models that jobs wait for. */
+  /** The keys of the models of waiting jobs. */
   readonly wanted: readonly string[];
 }
 
 export interface BeginAnswer {
-  /** Null if the job is not to be worked on. */
+  /** Null if the worker should not work on the job. */
   readonly start: AttemptStart | null;
 }
 
@@ -74,7 +74,7 @@ export type Report =
 
 /** Reports in order. */
 export interface Reports {
-  /** The number of the first; they are numbered from 0 in each attempt. Those that came before are not taken again. */
+  /** The number of the first report, counted from 0 in each attempt. Earlier ones are not recorded again. */
   readonly first: number;
   readonly reports: readonly Report[];
 }
@@ -84,9 +84,9 @@ export interface CandidateBody {
   readonly step: number;
 }
 
-/** An answer to what names files. */
+/** An answer to a request that names files. */
 export interface FilesAnswer extends StandingAnswer {
-  /** The hashes of those that are not there: hand them over, then repeat. Nothing was recorded. */
+  /** The hashes of missing files: upload them, then repeat the request. Nothing has been recorded. */
   readonly missing: readonly string[];
 }
 
@@ -96,6 +96,6 @@ export interface EndBody {
 
 export interface EndAnswer {
   readonly end: AttemptEnd;
-  /** As in {@link FilesAnswer}; the attempt has not ended then. */
+  /** As in {@link FilesAnswer}; if files are missing, the attempt has not ended. */
   readonly missing: readonly string[];
 }

@@ -28,14 +28,14 @@ interface Open {
 }
 
 /**
- * The attempts of workers on other machines. Each method takes what such a worker says about an attempt of its own, and
- * drops it once the attempt is no longer the job's current one. Repeats of a request change nothing.
+ * The attempts of workers on other machines. Each method handles a worker's request about one of its attempts, and
+ * ignores it if the attempt is no longer the job's current one. Repeated requests have no further effect.
  */
 export class RemoteAttempts {
   readonly #tools: LedgerTools;
   readonly #records: LedgerRecords;
   readonly #open = new Map<string, Open>();
-  /** When the current attempt of a job was last heard of. */
+  /** When the API last heard about the current attempt of a job. */
   readonly #heard = new Map<string, { readonly attempt: number; readonly at: number }>();
 
   constructor(tools: LedgerTools) {
@@ -43,13 +43,13 @@ export class RemoteAttempts {
     this.#records = new LedgerRecords(tools);
   }
 
-  /** Whether the worker of an attempt was heard of within a time. */
+  /** Whether the worker of an attempt has been heard from within a time. */
   heard({ id, attempt }: Pick<AttemptRef, "id" | "attempt">, withinMs: number): boolean {
     const heard = this.#heard.get(id);
     return heard?.attempt === attempt && performance.now() - heard.at < withinMs;
   }
 
-  /** Counts all attempts that run as heard of now: after a restart, their workers get the time to say so. */
+  /** Counts all running attempts as heard from now, so that workers have time to report after a restart. */
   expectAll(): void {
     for (const { id, attempt } of this.#tools.ledger.jobs.running()) this.#hear(id, attempt);
   }
@@ -160,9 +160,9 @@ export class RemoteAttempts {
   }
 
   /**
-   * Stores a file, as it comes.
-   * @param sha256 what it must be.
-   * @throws {ServiceError} `forbidden`, `invalid_value` if it is something else, `disk_full`
+   * Stores a file as it arrives.
+   * @param sha256 the expected hash.
+   * @throws {ServiceError} `forbidden`, `invalid_value` if the content differs, `disk_full`
    */
   async store(ref: AttemptRef, sha256: string, content: AsyncIterable<Uint8Array>): Promise<StandingAnswer> {
     const standing = this.standing(ref);
@@ -201,7 +201,7 @@ export class RemoteAttempts {
     return { end, missing: [] };
   }
 
-  /** How an attempt ended, for a worker that missed the answer; "lost" if it ended in another way. */
+  /** How an attempt ended, for a worker that missed the answer; "lost" if it ended differently. */
   #earlierEnd({ id, attempt }: AttemptRef, { state }: AttemptOutcome): AttemptEnd {
     const outcome = this.#tools.ledger.jobs.attempt(id, attempt)?.outcome ?? null;
     if (outcome === "failed" && state === "crashed") return "ended";
@@ -228,7 +228,7 @@ export class RemoteAttempts {
   }
 }
 
-/** What an attempt needs of its record, and no more. */
+/** Limits a record to what an attempt needs. */
 function startOf({ job, candidates }: AttemptStart): AttemptStart {
   const { id, kind, attempt, request, load, model, previewEvery, seed, steps, step } = job;
   const facts: AttemptJob = { id, kind, attempt, request, load, model, previewEvery, seed, steps, step };

@@ -28,7 +28,7 @@ import type {
   StandingAnswer,
 } from "./protocol.js";
 
-/** How long a worker asks to begin a job before it gives it back, and tells of one that it leaves. */
+/** How long a worker tries to begin a job before giving it back, and to report one that it leaves. */
 const patienceMs = 5000;
 
 /** Records attempts at the API, from another machine. */
@@ -60,7 +60,7 @@ export class RemoteRecords implements AttemptRecords {
     try {
       await this.#soon<EndAnswer>(`${pathOf(id, attempt)}/end`, { outcome } satisfies EndBody);
     } catch (error) {
-      // It never began there: there is nothing to record.
+      // The attempt never began at the API, so there is nothing to record.
       if (!(error instanceof ApiRefusal) || error.code !== "forbidden") throw error;
     }
   }
@@ -75,8 +75,8 @@ export class RemoteRecords implements AttemptRecords {
 }
 
 /**
- * The record of one attempt, kept at the API. Reports arrive in order and once, whatever the line does: requests are
- * repeated until the API answers, and it knows repeats.
+ * The record of one attempt, kept at the API. Reports arrive in order and exactly once, however bad the connection is:
+ * requests are repeated until the API answers, and the API recognises repeats.
  */
 export class RemoteRecord implements AttemptRecord {
   readonly job: AttemptJob;
@@ -84,12 +84,12 @@ export class RemoteRecord implements AttemptRecord {
   readonly #api: ApiClient;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #stopped = new AbortController();
-  /** Like the other, but a cancelled attempt still has an end to report. */
+  /** Like the other signal, but a cancelled attempt can still report its end. */
   readonly #lost = new AbortController();
   readonly #outbox = new Outbox(async (reports) => {
     this.hear((await this.#post<StandingAnswer>("/reports", reports)).standing);
   });
-  /** The bytes of files that the API may ask for again, by hash. */
+  /** The contents of files that the API may ask for again, by hash. */
   readonly #files = new Map<string, Uint8Array>();
 
   constructor(api: ApiClient, start: AttemptStart, onProblem: (message: string, error: unknown) => void) {
@@ -103,7 +103,7 @@ export class RemoteRecord implements AttemptRecord {
     return this.#stopped.signal;
   }
 
-  /** Obeys what the API says of the attempt. */
+  /** Reacts to the API's view of the attempt. */
   hear(standing: Standing): void {
     if (standing === "current") return;
     this.#stopped.abort(standing satisfies ClaimEnd);
@@ -114,7 +114,7 @@ export class RemoteRecord implements AttemptRecord {
     try {
       this.hear((await this.#api.ask<StandingAnswer>({ method: "GET", path: this.#path("") })).standing);
     } catch (error) {
-      // Nobody says that the job is another's: the attempt goes on, and delivers later.
+      // The API has not given the job away: the attempt continues, and reports later.
       if (!(error instanceof ApiRefusal)) return true;
       this.#refused(error);
     }
@@ -189,7 +189,7 @@ export class RemoteRecord implements AttemptRecord {
     if (!this.#lost.signal.aborted) this.#outbox.add(report);
   }
 
-  /** Sends what names files, and hands those over again that the API has lost since. */
+  /** Sends a request that names files, and uploads those that the API has lost again. */
   async #postNamingFiles<Answer extends Pick<FilesAnswer, "missing">>(
     path: string,
     body: object,
@@ -229,7 +229,7 @@ export class RemoteRecord implements AttemptRecord {
     }
   }
 
-  /** A worker whose token was revoked, or that asks for what is another's, can do nothing more for the job. */
+  /** A worker whose token was revoked, or whose job belongs to another, can do no more for the job. */
   #refused(error: unknown): void {
     this.#onProblem(`The API refuses this worker during the job ${this.job.id}.`, error);
     this.hear("lost");

@@ -13,35 +13,35 @@ export interface FleetWorkerOptions {
   readonly dispatcher: Dispatcher;
   readonly engine: Engine;
   readonly defaults: Defaults;
-  /** What does not change about this worker. */
+  /** The constant facts about this worker. */
   readonly facts: Pick<Heartbeat, "version" | "device" | "memory_bytes">;
   /** The names of models whose files are here. */
   readonly modelsHere: () => Promise<readonly string[]>;
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
-  /** Told when the API knows this worker, by its id, and when it cannot be reached or refuses it. */
+  /** Called when the API has accepted this worker, with its id, and when it is unreachable or refuses it. */
   readonly onConnection: (state: { readonly worker: string } | { readonly error: Error }) => void;
   readonly onProblem: (message: string, error: unknown) => void;
 }
 
-/** How long a worker that stops tries to tell the API. */
+/** How long a stopping worker tries to tell the API. */
 const farewellMs = 5000;
 
 /**
- * A worker on a machine of its own: takes jobs from the dispatcher, and reports to the API. It takes new ones only while
- * the API answers its heartbeats.
+ * A worker in a process of its own, usually on another machine: takes jobs from the dispatcher, and reports to the API.
+ * It takes new jobs only while the API answers its heartbeats.
  */
 export class FleetWorker {
   readonly #options: FleetWorkerOptions;
   readonly #records: RemoteRecords;
   readonly #acceptance: Acceptance;
   readonly #beatMs: number;
-  /** Begins once the API has given this worker its id. */
+  /** Started once the API has given this worker its id. */
   #runner: Runner | null = null;
   #connected: boolean | null = null;
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> | null = null;
-  /** Whether something has changed since the heartbeat that is on its way. */
+  /** Whether something has changed since the current heartbeat was sent. */
   #again = false;
   #stopped = false;
 
@@ -73,7 +73,7 @@ export class FleetWorker {
     await this.#options.dispatcher.close();
   }
 
-  /** Sends a heartbeat now; if one is on its way, another after it. */
+  /** Sends a heartbeat now, or after the one in progress. */
   #beat(): void {
     if (this.#beating) {
       this.#again = true;
@@ -90,7 +90,7 @@ export class FleetWorker {
     });
   }
 
-  /** An API that was away is soon back, and jobs wait there. */
+  /** An API that was unreachable is usually back soon, and jobs are waiting there. */
   get #pauseMs(): number {
     return this.#connected ? this.#beatMs : this.#beatMs * (0.1 + 0.2 * Math.random());
   }

@@ -9,7 +9,8 @@ import type { Ledger } from "../ledger/ledger.js";
 import { EventHub } from "./event-hub.js";
 import { jobObjectOf } from "./job-object.js";
 import { LiveAttempt, type Preview, type ProgressName } from "./live.js";
-import type { StreamEvent } from "./stream-event.js";
+import { type QueuedJob, QueueOrder } from "./queue-order.js";
+import { forAll, type StreamEvent } from "./stream-event.js";
 import { previewUrl } from "./urls.js";
 
 /** Something worth measuring or counting, as it happens. */
@@ -20,7 +21,7 @@ export type Measurement =
   | { readonly name: "job"; readonly outcome: FinalState; readonly seconds: number };
 
 export interface HistoryOptions {
-  /** Told what takes how long. */
+  /** Called with durations. */
   readonly onMeasurement?: ((measurement: Measurement) => void) | undefined;
   readonly onProblem?: ((message: string, error: unknown) => void) | undefined;
 }
@@ -38,6 +39,9 @@ export interface JobEnd {
 /** How often positions in the queue are told again. */
 const positionMs = 1000;
 
+/** The most of them that those who follow all jobs are told at once; the others have their turn after that. */
+const mostPositions = 500;
+
 /** As many past events of the stream of all jobs as are read at once. */
 const pastPage = 1000;
 
@@ -50,16 +54,14 @@ export class History {
   readonly #measure: (measurement: Measurement) => void;
   readonly hub: EventHub;
   readonly #live = new Map<string, LiveAttempt>();
-  /** Places of queued jobs; null when the queue has changed since they were counted. */
-  #positions: ReadonlyMap<string, number> | null = null;
-  /** The positions that were last told. */
-  readonly #told = new Map<string, number>();
+  readonly #queue: QueueOrder;
   readonly #timer: NodeJS.Timeout;
 
   constructor(ledger: Ledger, { onMeasurement = () => {}, onProblem = () => {} }: HistoryOptions = {}) {
     this.#ledger = ledger;
     this.#measure = onMeasurement;
     this.hub = new EventHub((error) => onProblem("A listener to events failed.", error));
+    this.#queue = new QueueOrder(ledger.jobs.places("queued"));
     this.#timer = setInterval(() => this.#tellPositions(), positionMs);
   }
 
@@ -80,14 +82,14 @@ export class History {
     const live = this.#live.get(job.id);
     return jobObjectOf(job, {
       artifacts: job.state === "succeeded" ? this.#ledger.files.artifactsOf(job.id) : [],
-      position: job.state === "queued" ? this.positionOf(job.id) : null,
+      position: job.state === "queued" ? this.#queue.positionOf(job.id) : null,
       step: live && live.attempt === job.attempt && job.state === "running" ? live.step : null,
     });
   }
 
-  /** The number of queued jobs ahead. */
-  positionOf(id: string): number {
-    return this.#currentPositions().get(id) ?? 0;
+  /** How many jobs are queued. */
+  get queued(): number {
+    return this.#queue.size;
   }
 
   /** The latest preview of a running job. */
@@ -98,6 +100,9 @@ export class History {
   /** Events of a job after an id, oldest first. */
   past(id: string, after: number): readonly JobEvent[] {
     const durable = this.#ledger.events.ofJob(id, after).map((record) => this.#jobEvent(record));
+    // Whoever reads this is told the place of a waiting job unless it is here.
+    const told = durable.findLast((event) => event.event === "queued");
+    this.#queue.told(id, told?.event === "queued" ? told.data.position : null);
     const live = this.#live.get(id)?.events.filter((event) => event.id > after) ?? [];
     return [...durable, ...live].sort((a, b) => a.id - b.id);
   }
@@ -117,15 +122,14 @@ export class History {
   // ---------------------------------------------------------------- what clients do
 
   submitted(job: NewJob, blobs: readonly string[]): JobRecord {
-    return this.#record(job.id, () => {
-      this.#ledger.jobs.insert(job);
-      for (const sha256 of blobs) this.#ledger.files.useBlob(job.id, sha256);
-      this.#positions = null;
-      const position = this.positionOf(job.id);
-      this.#told.set(job.id, position);
-      const events = [this.#durable(job.id, 0, "queued", { position })];
-      for (const message of job.warnings) events.push(this.#durable(job.id, 0, "warning", { message }));
-      return events;
+    const { id, priority } = job;
+    return this.#record(id, () => {
+      const place = { id, priority, arrival: this.#ledger.jobs.insert(job), attempt: 0 };
+      for (const sha256 of blobs) this.#ledger.files.useBlob(id, sha256);
+      const { event, enter } = this.#queuedAt(place);
+      const events = [event];
+      for (const message of job.warnings) events.push(this.#durable(id, 0, "warning", { message }));
+      return { events, after: enter };
     })!;
   }
 
@@ -135,8 +139,8 @@ export class History {
       const attempt = this.#ledger.jobs.find(id)?.attempt ?? 0;
       if (!this.#ledger.jobs.cancelQueued(id, now)) return false;
       this.#ledger.files.removeArtifacts(id);
-      this.#leaveQueue(id);
-      return [this.#durable(id, attempt, "cancelled", {})];
+      const events = [this.#durable(id, attempt, "cancelled", {})];
+      return { events, after: () => this.#queue.remove(id) };
     });
     return job !== null;
   }
@@ -154,8 +158,8 @@ export class History {
     return (
       this.#record(id, () => {
         if (!this.#ledger.jobs.setPriority(id, priority)) return false;
-        this.#positions = null;
-        return [this.#updated(id)];
+        const events = [this.#updated(id)];
+        return { events, after: () => this.#queue.put(this.find(id)) };
       }) !== null
     );
   }
@@ -186,8 +190,8 @@ export class History {
   started(id: string, attempt: number, worker: string, now: number = Date.now()): boolean {
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.start(id, attempt, worker, now)) return false;
-      this.#leaveQueue(id);
-      return [this.#durable(id, attempt, "started", { worker })];
+      const events = [this.#durable(id, attempt, "started", { worker })];
+      return { events, after: () => this.#queue.remove(id) };
     });
     if (!job) return false;
     this.#live.set(id, new LiveAttempt(attempt, job.step));
@@ -292,10 +296,8 @@ export class History {
   interrupted(id: string, attempt: number, how: Interruption, now: number = Date.now()): boolean {
     const job = this.#record(id, () => {
       if (!this.#ledger.jobs.interrupt(id, attempt, how, now)) return false;
-      this.#positions = null;
-      const position = this.positionOf(id);
-      this.#told.set(id, position);
-      return [this.#durable(id, attempt, "queued", { position })];
+      const { event, enter } = this.#queuedAt(this.find(id));
+      return { events: [event], after: enter };
     });
     if (job) this.#live.delete(id);
     return job !== null;
@@ -322,12 +324,14 @@ export class History {
 
   /**
    * Writes something about a job together with its events, then publishes them.
-   * @param work returns the events, or false if nothing is to change.
+   * @param work returns the events, and what to do once they are written; or false if nothing is to change.
    * @returns the job as it is then; null if nothing changed.
    */
-  #record(id: string, work: () => readonly EventRecord[] | false): JobRecord | null {
-    const events = this.#ledger.write(work);
-    if (!events) return null;
+  #record(id: string, work: () => readonly EventRecord[] | Recorded | false): JobRecord | null {
+    const recorded = this.#ledger.write(work);
+    if (!recorded) return null;
+    const { events, after } = "events" in recorded ? recorded : { events: recorded, after: undefined };
+    after?.();
     for (const event of events) this.#publish(event);
     return this.#ledger.jobs.find(id);
   }
@@ -387,26 +391,32 @@ export class History {
 
   // ---------------------------------------------------------------- positions
 
-  #leaveQueue(id: string): void {
-    this.#positions = null;
-    this.#told.delete(id);
-  }
-
-  #currentPositions(): ReadonlyMap<string, number> {
-    this.#positions ??= new Map(this.#ledger.jobs.queuedIds().map((id, index) => [id, index]));
-    return this.#positions;
+  /** Records that a job waits. @returns what puts it into its place once that is written. */
+  #queuedAt(job: QueuedJob): { readonly event: EventRecord; readonly enter: () => void } {
+    const position = this.#queue.ahead(job);
+    const event = this.#durable(job.id, job.attempt, "queued", { position });
+    return { event, enter: () => this.#queue.put(job, position) };
   }
 
   #tellPositions(): void {
-    if (this.#positions !== null && this.#told.size === 0) return;
-    for (const [id, position] of this.#currentPositions()) {
-      if (this.#told.get(id) === position || !this.hub.hears(id)) continue;
-      this.#told.set(id, position);
-      const { attempt } = this.find(id);
-      const eventId = this.#ledger.write(() => this.#ledger.events.nextId());
-      this.hub.publish({ id: eventId, event: "queued", data: { job: id, attempt, position } });
+    const { hub } = this;
+    const followed = [...this.#queue.moved(hub.followed)];
+    for (const { id, position } of followed) this.#queue.told(id, position);
+    const moved = hub.followsAll ? [...followed, ...this.#queue.nextMoved(mostPositions)] : followed;
+    if (moved.length === 0) return;
+    const ids = this.#ledger.write(() => moved.map(() => this.#ledger.events.nextId()));
+    for (const [index, { id: job, attempt, position }] of moved.entries()) {
+      this.#queue.told(job, position);
+      hub.publishPlace({ id: ids[index]!, event: "queued", data: { job, attempt, position } });
     }
   }
+}
+
+/** What was written about a job. */
+interface Recorded {
+  readonly events: readonly EventRecord[];
+  /** What follows from it in memory. */
+  readonly after?: () => void;
 }
 
 const finalStates: readonly string[] = ["succeeded", "failed", "cancelled"] satisfies FinalState[];
@@ -414,6 +424,3 @@ const isFinal = (name: string): boolean => finalStates.includes(name);
 
 /** Whether an event is only part of the stream of all jobs. */
 const isOfStream = ({ name }: EventRecord): boolean => ["updated", "deleted", "queue"].includes(name);
-
-const forAll = (event: JobEvent): StreamEvent =>
-  ({ ...event, data: { ...event.data, event_id: event.id } }) as StreamEvent;

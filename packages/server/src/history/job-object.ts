@@ -3,7 +3,7 @@ import type { ArtifactRecord } from "../ledger/files.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { depthUrl, imageUrl } from "./urls.js";
 
-/** What a job object shows in addition to the ledger's record. */
+/** The parts of a job object that are not in the ledger's record. */
 export interface JobView {
   readonly artifacts: readonly ArtifactRecord[];
   /** The number of queued jobs ahead; null unless it is queued. */
@@ -16,7 +16,7 @@ export interface JobView {
 export const depthArtifact = "depth";
 export const depthValues = "depth-values";
 export const imageArtifact = (number: number): string => `image-${number}`;
-/** One of several images, before all are there to be ranked; clients do not see it. From 1, in the order of seeds. */
+/** The name of one of several images before they are ranked, from 1 in the order of seeds; clients do not see it. */
 export const candidateArtifact = (number: number): string => `candidate-${number}`;
 
 /** A job as every route returns it. */

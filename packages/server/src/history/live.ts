@@ -1,6 +1,6 @@
 import type { JobEvent } from "../contract/index.js";
 
-/** Progress that is only worth telling while it is new. */
+/** Progress that is only worth reporting while it is new. */
 export type ProgressName = "load" | "stage" | "step";
 
 /** An encoded preview. */
@@ -12,7 +12,7 @@ export interface Preview {
   readonly height: number;
 }
 
-/** What a running attempt has done that the ledger does not keep. */
+/** Progress of a running attempt that the ledger does not store. */
 export class LiveAttempt {
   readonly attempt: number;
   step: number;

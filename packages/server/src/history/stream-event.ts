@@ -1,4 +1,4 @@
-import type { EventData, StreamData } from "../contract/index.js";
+import type { EventData, JobEvent, StreamData } from "../contract/index.js";
 
 /** An event of any job, or about the queue, as the stream of all jobs has it. */
 export type StreamEvent =
@@ -21,3 +21,7 @@ export type StreamEvent =
         readonly data: StreamData[Name];
       };
     }[keyof StreamData];
+
+/** An event of a job, as the stream of all jobs has it. */
+export const forAll = (event: JobEvent): StreamEvent =>
+  ({ ...event, data: { ...event.data, event_id: event.id } }) as StreamEvent;

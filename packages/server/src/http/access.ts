@@ -1,6 +1,6 @@
 /*
- * Who may call: hosts, origins and tokens. A page of another site must not reach a server on its visitor's machine, not
- * even where no token is set; so every request has to name this server, and what browsers say about its origin must fit.
+ * Who may call: hosts, origins and tokens. A page of another site must not reach a server on its visitor's machine,
+ * even if no token is set. So every request has to name this server, and the origin that a browser reports must match.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIPv4 } from "node:net";
@@ -9,16 +9,16 @@ import { HttpError } from "./error.js";
 import type { Failures } from "./failures.js";
 import type { Sessions } from "./sessions.js";
 
-/** What a route is open for. The default is `api`: everything is checked. */
+/** Which checks a route skips. The default, `api`, checks everything. */
 export type Openness =
   | "api"
-  /** No token: the studio's files and the route that takes the token. */
+  /** No token: the studio's files, and the route that receives the token. */
   | "public"
-  /** The same, and any site may link to it. */
+  /** As `public`, and any site may link to it. */
   | "page"
-  /** Neither a token nor a known host: probes. */
+  /** No token and any host: probes. */
   | "probe"
-  /** A worker's token, which the route checks, in place of a client's. */
+  /** A worker's token, checked by the route, instead of a client's. */
   | "worker";
 
 declare module "fastify" {
@@ -28,9 +28,9 @@ declare module "fastify" {
 }
 
 export interface AccessSettings {
-  /** Null: nobody needs one. */
+  /** Null if no token is required. */
   readonly token: string | null;
-  /** Names in addition to loopback and the bound address. */
+  /** Host names accepted in addition to loopback and the bound address. */
   readonly allowedHosts: readonly string[];
   readonly sessions: Sessions;
   readonly failures: Failures;
@@ -46,13 +46,16 @@ export function ownOrigin(request: FastifyRequest, allowedHosts: readonly string
   if (!/^[\w.:[\]-]+$/.test(host)) return null;
   const parsed = URL.canParse(`http://${host}`) ? new URL(`http://${host}`) : null;
   if (parsed === null) return null;
-  // A proxy in front says how it was reached. Browsers send this header to no other origin without asking first.
+  // A proxy in front reports how it was reached. Browsers do not send this header to another origin without a
+  // preflight.
   const isProxied =
     allowedHosts.includes(parsed.hostname) && request.headers["x-forwarded-proto"] === "https";
   return isProxied ? new URL(`https://${host}`) : parsed;
 }
 
-/** @throws {HttpError} 403 for a host that is not this server's: a name that someone else points here. */
+/**
+ * @throws {HttpError} 403 for a host that is not this server's, such as a foreign name that resolves to this machine.
+ */
 export function checkHost(request: FastifyRequest, { allowedHosts }: AccessSettings): void {
   const hostname = ownOrigin(request, allowedHosts)?.hostname.replace(/^\[|\]$/g, "");
   const bound = request.socket.localAddress?.replace(/^::ffff:/, "");
@@ -68,7 +71,7 @@ export function checkHost(request: FastifyRequest, { allowedHosts }: AccessSetti
   );
 }
 
-/** @throws {HttpError} 403 for a request that a page of another origin made. */
+/** @throws {HttpError} 403 for a request made by a page of another origin. */
 export function checkOrigin(request: FastifyRequest, openness: Openness, settings: AccessSettings): void {
   const { origin, "sec-fetch-site": site } = request.headers;
   const followsLink =
@@ -84,7 +87,7 @@ export function checkOrigin(request: FastifyRequest, openness: Openness, setting
     );
 }
 
-/** Compares in a time that tells nothing about the token. */
+/** Compares in constant time, so that timing reveals nothing about the token. */
 export function isToken(given: string, token: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(token));

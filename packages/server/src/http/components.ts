@@ -15,7 +15,7 @@ const options = { type: "object", additionalProperties: true } as const;
 const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
 const list = (items: Schema): Schema => ({ type: "array", items });
 
-/** An object that has all of these fields. */
+/** An object that requires all of these fields. */
 const object = (properties: Readonly<Record<string, Schema>>): Schema => ({
   type: "object",
   properties,
@@ -166,7 +166,7 @@ export const components = {
   },
 } as const satisfies Readonly<Record<string, Schema>>;
 
-/** The answers of a route, each with a description, and the error object for everything else. */
+/** The answers of a route, with descriptions, and the error object for every other status. */
 export const answers = (byStatus: Readonly<Record<number, Schema>>): Schema => ({
   ...byStatus,
   default: { description: "An error", ...content("application/json", ref("Error")) },
@@ -178,7 +178,7 @@ export const json = (description: string, name: keyof typeof components): Schema
   ...content("application/json", ref(name)),
 });
 
-/** An answer that is a file of one of these types. */
+/** A file of one of these types as an answer. */
 export const file = (description: string, ...mimes: readonly string[]): Schema => ({
   description,
   content: Object.fromEntries(
@@ -197,7 +197,7 @@ export const idParams = {
   required: ["id"],
 } as const;
 
-/** A query with no parameters but these. */
+/** A query that accepts these parameters only. */
 export const query = (properties: Readonly<Record<string, Schema>> = {}): Schema => ({
   type: "object",
   properties,

@@ -13,8 +13,8 @@ export function answerErrors(app: FastifyInstance): void {
       request.log.debug("the client has left");
       return reply.hijack();
     }
-    // Fastify closes the connection when it refuses a body, and clients that are still sending would miss the answer;
-    // without its header, Node skips the rest of the body.
+    // Fastify closes the connection when it refuses a body, so clients that are still sending would miss the answer.
+    // Without its header, Node skips the rest of the body.
     reply.removeHeader("connection");
     const refusal = refusalFor(error);
     if (refusal.status >= 500) request.log.error({ err: refusal.cause ?? refusal }, refusal.message);
@@ -48,7 +48,7 @@ export function answerBadUrl(error: Error, _request: FastifyRequest, reply: Fast
   answer(reply.headers(protectiveHeaders), refusalFor(error));
 }
 
-/** For answers that no hook has seen. */
+/** For answers that bypass the hooks. */
 const protectiveHeaders = { "x-content-type-options": "nosniff", "referrer-policy": "no-referrer" } as const;
 
 const answer = (reply: FastifyReply, error: HttpError): FastifyReply =>
@@ -63,7 +63,7 @@ const clientErrors: Readonly<Record<string, readonly [status: number, code: stri
   ERR_HTTP_REQUEST_TIMEOUT: [408, "timeout", "The request did not arrive in time."],
 };
 
-/** Answers bytes that are not a request, or one that did not arrive in time, and closes the connection. */
+/** Answers bytes that are not a request, or a request that did not arrive in time, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();

@@ -56,7 +56,7 @@ export function errorHeaders({ status, headers }: HttpError): Record<string, str
   return { ...(!repeatable && { "x-should-retry": "false" }), ...headers };
 }
 
-/** A value that a field or parameter cannot have. */
+/** The refusal of an invalid value of a field or parameter. */
 export const invalidValue = (param: string, message: string, facts: RefusalFacts = {}): HttpError =>
   new HttpError(400, "invalid_value", message, { param, ...facts });
 

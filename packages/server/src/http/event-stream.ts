@@ -19,12 +19,12 @@ export interface EventStreamOptions {
   readonly commentMs?: number;
 }
 
-/** Proxies close connections that stay silent, and a comment finds out whether the reader is still there. */
+/** Proxies close silent connections; a comment keeps them open, and shows whether the reader is still connected. */
 const defaultCommentMs = 15_000;
 
 /**
- * Writes events as fast as their reader takes them. Those that wait are kept in order; a replaceable one goes when a
- * later one of its kind arrives. A reader so slow that too many others wait is disconnected, and can resume by the id.
+ * Writes events as fast as their reader takes them. Waiting events stay in order; a replaceable one is dropped when a
+ * later one of its kind arrives. A reader that is too slow is disconnected, and can resume by the id.
  */
 export class EventStream {
   readonly #response: ServerResponse;
@@ -50,7 +50,7 @@ export class EventStream {
       ...headers,
       "content-type": "text/event-stream",
       "cache-control": "no-store",
-      // Nginx would collect events before it passes them on.
+      // Nginx would buffer events.
       "x-accel-buffering": "no",
     });
     response.flushHeaders();
@@ -73,7 +73,7 @@ export class EventStream {
     else if (this.#waiting.length > this.#maxWaiting) this.#response.destroy();
   }
 
-  /** Resolves once the reader has taken what waits, or has left. */
+  /** Resolves once the reader has taken the waiting events or has disconnected. */
   async drained(): Promise<void> {
     while (this.#blocked && !this.#response.destroyed)
       await new Promise<void>((resolve) => {
@@ -85,7 +85,7 @@ export class EventStream {
       });
   }
 
-  /** Whether nothing can be sent any more. */
+  /** Whether the stream is closed for writing. */
   get ended(): boolean {
     return this.#ending || this.#response.destroyed;
   }

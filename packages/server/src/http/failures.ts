@@ -1,6 +1,4 @@
-/*
- * Slows down those who guess the token.
- */
+/* Slows down guessing of the token. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HttpError } from "./error.js";
 
@@ -9,7 +7,7 @@ const maxFailures = 30;
 
 /** Wrong tokens of the last minute, by address. */
 export interface Failures {
-  /** @throws {HttpError} 429 for an address that has sent too many. */
+  /** @throws {HttpError} 429 for an address that has sent too many wrong tokens. */
   check(request: FastifyRequest): Promise<void>;
   count(request: FastifyRequest): Promise<void>;
 }

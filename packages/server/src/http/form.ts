@@ -8,13 +8,13 @@ import { limits } from "../options/limits.js";
 import { HttpError, invalidValue } from "./error.js";
 import { asPictureOf, lendPicture } from "./pictures.js";
 
-/** A form: texts, and the ids of the pictures that were stored. */
+/** The texts of a form, and the ids of its stored pictures. */
 export interface Form {
   readonly texts: ReadonlyMap<string, string>;
   readonly pictures: ReadonlyMap<string, string>;
 }
 
-/** The most text that a form may hold in addition to its pictures. */
+/** The maximum size of a form's texts, pictures excluded. */
 const maxTextBytes = limits.jsonBytes;
 
 const partLimits = {
@@ -27,8 +27,8 @@ const partLimits = {
 };
 
 /**
- * Whether a part comes as bytes. Clients may name a type for JSON and pictures without a file name; as a field, JSON
- * would be parsed before it is measured, and a picture would be decoded as text.
+ * Whether a part is read as bytes. Clients may send JSON and pictures with a content type but no file name. As a field,
+ * JSON would be parsed before its size is checked, and a picture would be decoded as text.
  */
 const isPartAFile = (
   _name: string | undefined,
@@ -38,9 +38,9 @@ const isPartAFile = (
 
 /**
  * Reads a form to its end and stores its pictures.
- * @param isPicture whether a part of this name is a picture; a file of another name is read as text.
- * @throws {HttpError} 400 for a form that is damaged or has a part twice, 413 for a part that is too large, and what
- * storing a picture throws.
+ * @param isPicture whether a part of this name is a picture; other files are read as text.
+ * @throws {HttpError} 400 for a damaged form or a repeated part, 413 for a part that is too large, and what storing a
+ * picture throws.
  */
 export async function readForm(
   request: FastifyRequest,
@@ -76,7 +76,7 @@ export async function readForm(
       }
     }
   } catch (error) {
-    // The rest of the form is not wanted.
+    // Stop reading the rest of the form.
     request.raw.unpipe();
     request.raw.resume();
     throw refusalOfForm(error);
@@ -104,7 +104,7 @@ function refusalOfForm(error: unknown): unknown {
         cause: error,
       });
   }
-  // The parser's own; errors of the file system have a code.
+  // An error of the parser itself: errors of the file system have a code.
   if (error instanceof Error && error.name === "Error" && !("code" in error))
     return new HttpError(400, "malformed_form", "The form is damaged or incomplete.", { cause: error });
   return error;

@@ -8,7 +8,7 @@ import { HttpError } from "./error.js";
 
 const stepsKind = requestOptions.steps.kind;
 
-/** A schema within another one: only the outermost names its dialect. */
+/** A schema nested in another one: only the outermost names the dialect. */
 export const within = ({
   $schema: _,
   ...schema
@@ -57,7 +57,7 @@ export const jobBodySchema = {
   oneOf: [bodyOf("generate"), bodyOf("depth")],
 };
 
-/** Checks what a schema cannot say. @throws {HttpError} 400 */
+/** Checks rules that a schema cannot express. @throws {HttpError} 400 */
 export function checkPreviews({ request, preview_every: every = 0 }: JobBody): void {
   const steps = typeof request.steps === "number" ? request.steps : requestOptions.steps.default;
   if (every > steps)

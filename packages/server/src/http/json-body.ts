@@ -1,6 +1,6 @@
 /*
- * Reads JSON bodies. `JSON.parse` makes an object of hundreds of bytes from a few characters, so a body is measured
- * before it is parsed: a request has long texts (pictures in base64), and few values.
+ * Reads JSON bodies. `JSON.parse` can make hundreds of bytes from a few characters, so a body is measured before it is
+ * parsed: real requests have long texts (pictures in base64) and few values.
  */
 import { isUtf8 } from "node:buffer";
 import { HttpError } from "./error.js";
@@ -14,12 +14,12 @@ const closing = new Set(Buffer.from("]}"));
 const [comma, colon] = [0x2c, 0x3a];
 
 /**
- * The value of a JSON text.
+ * Parses a JSON text.
  * @throws {HttpError} 400 if it is malformed, too deep, or has too many values.
  */
 export function parseJson(body: Buffer): unknown {
   measure(body);
-  // Decoding would silently replace what is not UTF-8.
+  // Decoding would silently replace invalid UTF-8.
   if (!isUtf8(body)) throw new HttpError(400, "malformed_json", "The body is not UTF-8.");
   try {
     return JSON.parse(body.toString("utf8"), refusePrototypes);
@@ -62,7 +62,7 @@ function isEscaped(body: Buffer, index: number): boolean {
   return backslashes % 2 === 1;
 }
 
-/** A field of this name would change the object's class where it is copied. */
+/** A field of this name would change the prototype of copies. */
 function refusePrototypes(key: string, value: unknown): unknown {
   if (key === "__proto__")
     throw new HttpError(400, "unknown_field", "There is no field __proto__.", { param: "__proto__" });

@@ -1,6 +1,6 @@
 /*
- * The log: one line of JSON for each request and each change of a job, on standard error. Neither tokens nor cookies
- * nor queries reach it, and prompts only on request.
+ * The log: one line of JSON on standard error for each request and each change of a job. It never contains tokens,
+ * cookies or queries, and contains prompts only on request.
  */
 import type { Writable } from "node:stream";
 import type { FastifyInstance } from "fastify";
@@ -15,7 +15,7 @@ export const logTo = (stream: Writable): Logger =>
     stream,
   );
 
-/** Logs every request when it has been answered, or when its client has left. */
+/** Logs every request once it has been answered or its client has disconnected. */
 export function logRequests(app: FastifyInstance): void {
   app.addHook("onRequest", async (request, reply) => {
     const began = performance.now();
@@ -45,15 +45,10 @@ export function logJobs(
   log: Logger,
   options: { readonly prompts: boolean },
 ): () => void {
-  const seen = new Set<string>();
-  return service.subscribe(null, (event: StreamEvent) => {
+  return service.observe((event: StreamEvent) => {
     if (!transitions.has(event.event) || event.event === "queue") return;
     const { data } = event;
     const id = "job" in data ? data.job : data.result.id;
-    // Positions change while a job waits; it is queued once.
-    if (event.event === "queued" && seen.has(id)) return;
-    if (event.event === "queued") seen.add(id);
-    else if ("result" in data) seen.delete(id);
     log.info(
       {
         job: id,

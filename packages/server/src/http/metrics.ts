@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { type JobState, type WorkerObject, workerStates } from "../contract/index.js";
 import type { Measurement } from "../jobs/settings.js";
 
-/** Figures for Prometheus. None has ids or prompts as labels. */
+/** Metrics for Prometheus. Labels never contain ids or prompts. */
 export class Metrics {
   readonly registry = new Registry();
   readonly #registers = [this.registry];
@@ -19,7 +19,7 @@ export class Metrics {
     labelNames: ["state"],
     registers: this.#registers,
   });
-  /** Those of a Redis; null until there is one. */
+  /** Metrics of Redis; null until it is used. */
   #redis: { readonly up: Gauge; readonly waiting: Gauge } | null = null;
   readonly sseClients = new Gauge({
     name: "mflux_depth_sse_clients",
@@ -79,7 +79,7 @@ export class Metrics {
       this.#workers.set({ state }, workers.filter((worker) => worker.state === state).length);
   }
 
-  /** @param waiting null while Redis is away. */
+  /** @param waiting null while Redis is unreachable. */
   setRedis({ up, waiting }: { readonly up: boolean; readonly waiting: number | null }): void {
     this.#redis ??= {
       up: this.#gauge("mflux_depth_redis_up", "1 if Redis can be reached, otherwise 0."),

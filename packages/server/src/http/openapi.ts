@@ -10,7 +10,7 @@ type Schema = Readonly<Record<string, unknown>>;
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** The body as clients may send it, where that is more than one schema can check. */
+    /** The body as clients may send it, if one schema cannot express that. */
     documentedBody?: Schema;
   }
 }

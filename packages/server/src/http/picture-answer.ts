@@ -17,7 +17,7 @@ const arrayMime = "application/octet-stream";
 
 /**
  * Sets the entity tag of an answer.
- * @returns whether the client has it already: answer 304.
+ * @returns whether the client has this version already and gets a 304.
  */
 export function isUnchanged(reply: FastifyReply, tag: string): boolean {
   const quoted = `"${tag}"`;
@@ -26,7 +26,7 @@ export function isUnchanged(reply: FastifyReply, tag: string): boolean {
   return known?.split(",").some((one) => [quoted, "*"].includes(one.trim().replace(/^W\//, ""))) ?? false;
 }
 
-/** Sends a picture, in its own format and size or in others. */
+/** Sends a picture, converted and resized if the request asks for it. */
 export async function sendPicture(
   reply: FastifyReply,
   { bytes, mime, width, sha256 }: StoredPicture,

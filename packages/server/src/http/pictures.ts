@@ -10,7 +10,7 @@ import { HttpError } from "./error.js";
 
 const pictureLimits = { bytes: limits.pictureBytes, pixels: limits.picturePixels };
 
-/** The pictures that a request brought. */
+/** The pictures in one request. */
 class RequestPictures {
   readonly #lent: LentPicture[] = [];
   #isOver = false;
@@ -20,7 +20,7 @@ class RequestPictures {
     else this.#lent.push(lent);
   }
 
-  /** The request was answered, or its client has left. */
+  /** Called when the request has been answered or its client has disconnected. */
   end(): void {
     this.#isOver = true;
     for (const lent of this.#lent) lent[Symbol.dispose]();
@@ -29,7 +29,7 @@ class RequestPictures {
 
 const picturesOf = new WeakMap<FastifyRequest, RequestPictures>();
 
-/** Lets requests bring pictures, which go with them unless a job uses them. */
+/** Releases a request's pictures when it ends, unless a job uses them. */
 export function holdPictures(app: FastifyInstance): void {
   app.addHook("onRequest", async (request, { raw }) => {
     const pictures = new RequestPictures();
@@ -54,7 +54,7 @@ export async function lendPicture(
 }
 
 /**
- * Stores a picture that a body holds.
+ * Stores a picture from a body.
  * @param param the field's path, for refusals.
  * @returns its id.
  * @throws {HttpError} 400 `invalid_image` for damaged base64, for anything but a picture, or for a missing blob; 413 for
@@ -75,7 +75,7 @@ export async function storePicture(
   }
 }
 
-/** The refusal of a picture that is part of a larger body: it names the field, and 415 is for uploads alone. */
+/** Turns the refusal of a picture inside a larger body into one that names the field. 415 is for uploads only. */
 export function asPictureOf(param: string, error: unknown): unknown {
   const { code, message } = error as { code?: unknown; message: string };
   if (code === "unsupported_image" || code === "not_found")
@@ -103,7 +103,7 @@ export function decodeBase64(text: string, param: string): Uint8Array {
       param,
     });
   const bytes = Buffer.from(content, "base64");
-  // Node skips what is not base64; a picture with a hole would be refused later for a stranger reason.
+  // Node ignores characters that are not base64, and the resulting picture would be refused with a misleading reason.
   const digits = content.replace(/[\s=]+/g, "").length;
   if (bytes.length === 0 || bytes.length !== Math.floor((digits * 3) / 4))
     throw refuse(`${param} is not base64.`);

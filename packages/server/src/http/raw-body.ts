@@ -1,11 +1,9 @@
-/*
- * Bodies that are a file, whatever their Content-Type says.
- */
+/* Bodies that are a file, whatever their Content-Type. */
 import { PassThrough, type Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HttpError } from "./error.js";
 
-/** Hands the bodies of a scope's routes on as streams. The length that a client announces is checked before. */
+/** Passes the bodies of a scope's routes on as streams, after checking the announced length. */
 export function acceptAnyBody(scope: FastifyInstance, except: readonly string[] = []): void {
   scope.removeContentTypeParser(["application/json", "text/plain", "*"]);
   if (!except.includes("multipart/form-data") && scope.hasContentTypeParser("multipart/form-data"))
@@ -19,8 +17,7 @@ export function acceptAnyBody(scope: FastifyInstance, except: readonly string[] 
 }
 
 /**
- * The body as a stream. Whoever refuses it may destroy the stream: the rest of the body is then skipped, so that the
- * client can read the answer.
+ * The body as a stream. Destroying the stream skips the rest of the body, so that the client can read the answer.
  * @throws {HttpError} 400 without a body.
  */
 export function pictureBody({ raw }: FastifyRequest): Readable {

@@ -51,7 +51,7 @@ const codes: Readonly<Record<number, string>> = {
   431: "too_large",
 };
 
-/** The error to answer with. What the server did not expect is a 500 that says nothing about its inside. */
+/** The error to answer with. Unexpected errors become a 500 without internal details. */
 export function refusalFor(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof ServiceError) return fromService(error);
@@ -111,7 +111,7 @@ function fromOption({ option, code, message }: OptionError): HttpError {
   );
 }
 
-/** Fastify's messages name its functions and settings; ours say what to do. */
+/** Fastify's messages name its functions and settings; ours say what the client can do. */
 function messageOf(error: Error, code: string | undefined): string {
   switch (code) {
     case "FST_ERR_CTP_BODY_TOO_LARGE":

@@ -1,6 +1,6 @@
 /*
- * Sessions of browsers. A cookie holds a random number, the time it ends and their signature; so sessions survive
- * restarts without being stored, and all end when the token changes.
+ * Browser sessions. A cookie holds a random number, its expiry and a signature. So sessions survive restarts without
+ * being stored, and all end when the token changes.
  */
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
@@ -41,8 +41,8 @@ export class Sessions {
 }
 
 /**
- * The server's secret, made at its first start and kept in the data folder for this user only. The folder is locked by
- * then: no other process makes one at the same time.
+ * The server's secret, created at its first start and kept in the data folder, readable by this user only. The folder
+ * is locked by then, so no other process creates one at the same time.
  */
 export async function sessionSecret(folder: string): Promise<Uint8Array> {
   const path = join(folder, "session-key");

@@ -1,6 +1,6 @@
 /*
- * Ends requests whose body stops arriving. Node limits the time of headers and of a whole request; an upload may take
- * minutes, but not rest.
+ * Ends requests whose body stops arriving. Node limits the time for headers and for a whole request; an upload may take
+ * minutes, but must not stall.
  */
 import type { FastifyInstance } from "fastify";
 import { HttpError } from "./error.js";
@@ -16,7 +16,7 @@ export function endSlowBodies(app: FastifyInstance, idleMs: number): void {
         writeAnswer(socket, new HttpError(408, "timeout", "The body stopped arriving."));
       socket.destroySoon();
     };
-    // On the request, not the socket, which Node would destroy before an answer is written.
+    // Set on the request: on timeout, Node would destroy the socket before the answer is written.
     raw.setTimeout(idleMs, give);
     const stop = (): void => {
       raw.off("timeout", give);

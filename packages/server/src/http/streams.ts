@@ -1,12 +1,10 @@
-/*
- * The open event streams: counted, limited, and ended with the server.
- */
+/* The open event streams: counted, limited, and closed when the server stops. */
 import type { FastifyReply } from "fastify";
 import { HttpError } from "./error.js";
 import { EventStream, type EventStreamOptions } from "./event-stream.js";
 import type { Metrics } from "./metrics.js";
 
-/** More streams than any page and its programs need; each holds a connection. */
+/** More than any page and its programs need; each stream holds a connection. */
 const maxStreams = 1000;
 
 export class Streams {

@@ -1,13 +1,11 @@
-/*
- * The studio: a page whose files are built into this package.
- */
+/* Serves the studio, a page whose files are built into this package. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fastifyStatic from "@fastify/static";
 import type { FastifyInstance } from "fastify";
 import type { Context } from "./context.js";
 
-/** What the page may load and do: its own files, and pictures that it makes itself. */
+/** What the page may load and do: use its own files, and pictures that it creates. */
 export const pagePolicy = [
   "default-src 'self'",
   "img-src 'self' blob: data:",
@@ -38,18 +36,18 @@ export async function studioRoutes(app: FastifyInstance, { studioFolder }: Conte
     );
     return;
   }
-  // Before the token is known, the page that asks for it has to load; only the page itself may be linked to.
+  // The page that asks for the token has to load without one. Other sites may link to the page only, not to its files.
   app.addHook("onRoute", (route) => {
     route.config = { ...route.config, openness: route.url === "/" ? "page" : "public" };
   });
   await app.register(fastifyStatic, {
     root: studioFolder,
-    // Each file becomes a route: nothing else can be reached.
+    // Registers one route for each file, so that nothing else is reachable.
     wildcard: false,
     index: "index.html",
     cacheControl: false,
     setHeaders(response, path) {
-      // Files in assets/ have names with their hash.
+      // Files in assets/ have a hash in their names.
       const isHashed = path.startsWith(join(studioFolder, "assets"));
       response.setHeader("cache-control", isHashed ? "public, max-age=31536000, immutable" : "no-cache");
       response.setHeader("content-security-policy", pagePolicy);

@@ -1,6 +1,4 @@
-/*
- * The body of a job, as JSON or as a form, made ready for the service: checked, its pictures stored.
- */
+/* Prepares the body of a job, JSON or form, for the service: checks it and stores its pictures. */
 import { createHash } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import type { JobBody, Json, JsonOptions } from "../contract/index.js";
@@ -14,17 +12,17 @@ import { storePicture } from "./pictures.js";
 
 export interface Submission {
   readonly body: JobBody;
-  /** The same for every body that says the same, however it was sent. */
+  /** Equal for bodies with the same content, however they were sent. */
   readonly bodyHash: string;
 }
 
-/** The fields with pictures, which forms have as files. */
+/** The fields with pictures, which are files in forms. */
 export const pictureFields: ReadonlySet<string> = new Set(
   Object.values(requestTables).flatMap(pictureNames).map(toJsonName),
 );
 
 /**
- * A hook that reads a form into a body like that of JSON, so that one schema checks both.
+ * A hook that reads a form into the equivalent JSON body, so that one schema checks both.
  * @throws {HttpError} 400 for a form without the part `job`, or with unknown parts.
  */
 export const readJobForm =
@@ -44,7 +42,7 @@ export const readJobForm =
     request.body = withPictures(parseJson(Buffer.from(text)), pictures);
   };
 
-/** A job with the pictures of its form. The schema refuses anything else. */
+/** Merges the pictures of a form into its job. The schema refuses anything invalid. */
 function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
   if (!isOptions(job) || !isOptions(job.request)) return job;
   const request: Record<string, Json> = { ...job.request };
@@ -59,7 +57,7 @@ function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
 const isOptions = (value: unknown): value is JsonOptions =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Stores the pictures of a checked body. @throws {HttpError} for a picture that cannot be used. */
+/** Stores the pictures of a checked body. @throws {HttpError} for an unusable picture. */
 export async function submissionOf(
   body: JobBody,
   request: FastifyRequest,
@@ -75,7 +73,7 @@ export async function submissionOf(
   return { body: ready, bodyHash: hashOf(ready) };
 }
 
-/** A hash of a JSON value, whatever the order of its fields. */
+/** A hash of a JSON value, independent of the order of fields. */
 export const hashOf = (value: unknown): string =>
   createHash("sha256")
     .update(JSON.stringify(value, (_, part: unknown) => (isOptions(part) ? sorted(part) : part)))

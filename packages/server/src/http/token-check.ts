@@ -1,14 +1,13 @@
-/*
- * Asks for the token.
- */
+/* Checks the client's token. */
 import type { FastifyRequest } from "fastify";
 import { type AccessSettings, bearerOf, isToken, tokenRefused } from "./access.js";
 
-/** The session's cookie; cookies do not know ports, so its name does. */
+/** The name of the session's cookie. It contains the port, because cookies do not distinguish ports. */
 export const cookieName = ({ socket }: FastifyRequest): string => `mflux_depth_session_${socket.localPort}`;
 
 /**
- * Requires the token, or the cookie of a session. Sessions cannot be guessed, so they pass whatever others do.
+ * Requires the token or a session's cookie. Sessions cannot be guessed, so the limit on wrong tokens does not apply to
+ * them.
  * @throws {HttpError} 401, 429
  */
 export async function checkToken(

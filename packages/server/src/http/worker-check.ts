@@ -1,6 +1,4 @@
-/*
- * Asks workers on other machines for their token, and for the version that they speak.
- */
+/* Checks the token and the protocol version of workers on other machines. */
 import type { FastifyRequest } from "fastify";
 import { processHeader, protocolHeader, protocolVersion } from "../fleet/protocol.js";
 import { bearerOf, tokenRefused } from "./access.js";

@@ -1,6 +1,6 @@
 /*
- * The tokens of workers on other machines: a file with a name and a token in each line. It is read again whenever it has
- * changed, so that a token is good for nothing as soon as its line is gone.
+ * Tokens of workers on other machines: a file with a name and a token on each line. The file is read again when it
+ * changes, so deleting a line revokes its token immediately.
  */
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
@@ -11,13 +11,13 @@ const entry = /^([A-Za-z0-9][\w.-]{0,62})\s+([\x21-\x7e]{16,})$/;
 export class WorkerTokens {
   readonly #file: string;
   readonly #onProblem: (message: string, error: unknown) => void;
-  /** The names by hashes of tokens: comparing those tells nothing about a token. */
+  /** Names by the hash of the token; looking up a hash reveals nothing about a token. */
   #names: ReadonlyMap<string, string> = new Map();
   #version = "";
 
   /**
-   * @param onProblem told when the file cannot be used any more; no token is good then.
-   * @throws {Error} with a sentence, if it cannot be used now.
+   * @param onProblem called when the file becomes unusable; all tokens are then refused.
+   * @throws {Error} with a sentence, if the file is unusable at the start.
    */
   constructor(file: string, onProblem: (message: string, error: unknown) => void) {
     this.#file = file;

@@ -11,7 +11,7 @@ import { workloadOf } from "../work/workload.js";
 import { requireBlobs } from "./blob-check.js";
 import type { FloatMap } from "./results.js";
 
-/** How a depth map is adjusted; percentiles are of the map before it is resized. */
+/** How to adjust a depth map. Percentiles refer to the map before resizing. */
 export interface DepthAdjustments {
   readonly near?: number | undefined;
   readonly far?: number | undefined;
@@ -19,7 +19,7 @@ export interface DepthAdjustments {
   readonly invert?: boolean | undefined;
 }
 
-/** A depth map of a photo, and the values it was made from. */
+/** A photo's depth map, and the values from which it was made. */
 export interface DepthAtOnce {
   readonly map: FloatMap;
   /** The estimator's own values: inverse depth, at its own size. */
@@ -30,11 +30,11 @@ export interface AtOnceTools {
   readonly engine: Engine;
   readonly ledger: Ledger;
   readonly defaults: Defaults;
-  /** Hugging Face's variables. */
+  /** Hugging Face's environment variables. */
   readonly env: NodeJS.ProcessEnv | undefined;
 }
 
-/** What is answered without a job, on this machine. */
+/** Answers requests immediately on this machine, without a job. */
 export class AtOnce {
   readonly #engine: Engine;
   readonly #ledger: Ledger;
@@ -76,15 +76,15 @@ export class AtOnce {
   }
 
   /**
-   * What a job would need. Starts nothing.
-   * @throws {ServiceError} as a job that is submitted, and for a model that is not on this machine.
+   * Plans a job without starting it.
+   * @throws {ServiceError} as for a submitted job, and if the model is not on this machine.
    */
   async plan(body: JobBody, signal?: AbortSignal): Promise<PlanObject> {
     const resolved = resolveBody(body, this.#defaults);
     requireBlobs(resolved.blobs, this.#ledger);
     const { kind } = resolved;
     try {
-      // The plan depends on pictures only by their presence.
+      // A plan depends only on whether pictures are present.
       const job = await engineJobOf(resolved, this.#defaults, async () => new Uint8Array(1));
       const request = kind === "depth" ? { image: job.request.image, prompt: "depth" } : job.request;
       const plan = await this.#engine.planJob({ ...job, request }, signal && { signal });

@@ -2,7 +2,7 @@ import { ServiceError } from "../errors.js";
 import type { Ledger } from "../ledger/ledger.js";
 import type { ResolvedBody } from "../requests/resolve.js";
 
-/** @throws {ServiceError} `invalid_image` for a picture that is not here. */
+/** @throws {ServiceError} `invalid_image` if a picture is missing. */
 export function requireBlobs(blobs: ResolvedBody["blobs"], { files }: Ledger): void {
   for (const { sha256, param } of blobs)
     if (!files.findBlob(sha256))

@@ -10,14 +10,14 @@ export class Catalogue {
   readonly #workers: WorkerRegistry;
   readonly #env: NodeJS.ProcessEnv | undefined;
 
-  /** @param env Hugging Face's variables. */
+  /** @param env Hugging Face's environment variables. */
   constructor(defaults: Defaults, workers: WorkerRegistry, env: NodeJS.ProcessEnv | undefined) {
     this.#defaults = defaults;
     this.#workers = workers;
     this.#env = env;
   }
 
-  /** The loading options of a job that names none. */
+  /** The default loading options. */
   defaultLoad(): JsonOptions {
     return resolveLoad({}, this.#defaults);
   }

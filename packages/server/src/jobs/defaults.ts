@@ -4,7 +4,7 @@ import { AllowedModels, bundledModel } from "../requests/models.js";
 import type { Defaults } from "../requests/resolve.js";
 import type { ServiceOptions } from "./settings.js";
 
-/** What a server adds to the requests that it gets, or to the jobs that it runs. */
+/** The defaults that a server adds to requests and to the jobs that it runs. */
 export async function defaultsOf({
   load = {},
   allowedModels = [],
@@ -19,7 +19,7 @@ export async function defaultsOf({
   return { models: new AllowedModels(names, allowedModels), load: rest satisfies LoadOptions, env };
 }
 
-/** The real model if it is here, otherwise the bundled one: a server downloads nothing. */
+/** FLUX.1-Depth-dev if it is on this machine, otherwise the bundled model: a server downloads nothing. */
 async function usualModel(env: NodeJS.ProcessEnv | undefined): Promise<string> {
   const usual = loadOptions.model.default;
   return (await modelHere(usual, env)).ready ? usual : bundledModel;

@@ -16,7 +16,7 @@ export interface HealthTools {
   readonly onProblem: (message: string, error: unknown) => void;
 }
 
-/** Looks whether jobs can be accepted and run. */
+/** Checks whether jobs can be accepted and run. */
 export async function healthOf({ ledger, reserve, dispatcher, onProblem }: HealthTools): Promise<Health> {
   const checks = {
     ledger: ledgerHealth(ledger, onProblem),

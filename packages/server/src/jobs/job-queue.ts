@@ -18,7 +18,7 @@ export class JobQueue {
 
   state(): QueueObject {
     const { jobs, settings } = this.#ledger;
-    return { paused: settings.paused, queued: jobs.count("queued"), running: jobs.count("running") };
+    return { paused: settings.paused, queued: this.#history.queued, running: jobs.count("running") };
   }
 
   /** The number of jobs in each state. */
@@ -26,14 +26,14 @@ export class JobQueue {
     return this.#ledger.jobs.counts();
   }
 
-  /** Whether Redis is there, and how many jobs wait in it (null while it is away); null without Redis. */
+  /** Whether Redis is reachable, and how many jobs wait in it (null while it is not); null without Redis. */
   async redis(): Promise<{ readonly up: boolean; readonly waiting: number | null } | null> {
     const dispatcher = this.#dispatcher;
     if (!(dispatcher instanceof RedisDispatcher)) return null;
     return { waiting: await dispatcher.waiting(), up: dispatcher.up };
   }
 
-  /** Starts no more jobs. It holds across restarts. */
+  /** Stops starting jobs. The pause survives restarts. */
   async pause(): Promise<QueueObject> {
     if (!this.#ledger.settings.paused) this.#history.queueChanged(true);
     await this.#dispatcher.pause();

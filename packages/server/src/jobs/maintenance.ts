@@ -3,9 +3,9 @@ import type { RemoteAttempts } from "../fleet/remote-attempts.js";
 import type { Upkeep } from "../upkeep/upkeep.js";
 import type { WorkerRegistry } from "./worker-registry.js";
 
-/** How often the disk is looked at, and what is no longer kept is deleted. */
+/** How often to check the disk and delete what has expired. */
 const upkeepMs = 60_000;
-/** How often everything that is stored is compared with the ledger. */
+/** How often to compare all stored files with the ledger. */
 const sweepMs = 60 * upkeepMs;
 
 export interface MaintenanceTools {
@@ -16,7 +16,7 @@ export interface MaintenanceTools {
   readonly onProblem: (message: string, error: unknown) => void;
 }
 
-/** What a service does by the clock. A failure is told, and tried again the next time. */
+/** The periodic tasks of a service. A failure is reported, and the task is tried again at the next interval. */
 export class Maintenance {
   readonly #tools: MaintenanceTools;
   readonly #timers: readonly NodeJS.Timeout[];
@@ -29,7 +29,7 @@ export class Maintenance {
     ];
   }
 
-  /** Does all of it now. */
+  /** Runs all tasks now. */
   async run(): Promise<void> {
     await this.#maintain();
     await this.#sweep();

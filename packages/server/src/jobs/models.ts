@@ -4,11 +4,11 @@ import { type AllowedModel, bundledModel } from "../requests/models.js";
 
 /** Where models are. */
 export interface ModelPlaces {
-  /** The names of models that other machines have. */
+  /** The names of models on other machines. */
   readonly elsewhere: ReadonlySet<string>;
   /** The names of models in memory. */
   readonly loaded: ReadonlySet<string>;
-  /** Hugging Face's variables. */
+  /** Hugging Face's environment variables. */
   readonly env: NodeJS.ProcessEnv | undefined;
 }
 
@@ -21,7 +21,7 @@ export async function modelObjectOf(
   return {
     id: name,
     object: "model",
-    // OpenAI's clients expect a time; nobody knows that of a folder's training.
+    // OpenAI's clients expect a time; that of a folder's training is unknown.
     created: 0,
     owned_by: folder === undefined && name !== bundledModel ? name.split("/")[0]! : "local",
     ready: ready || elsewhere.has(name),
@@ -35,7 +35,7 @@ export async function modelObjectOf(
 /**
  * A depth estimator as `GET /v1/capabilities` lists it.
  * @param offered whether requests may name it
- * @param env Hugging Face's variables.
+ * @param env Hugging Face's environment variables.
  */
 export async function estimatorObjectOf(
   estimator: PublishedEstimator,

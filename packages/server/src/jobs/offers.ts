@@ -13,7 +13,8 @@ export const offerOf = ({ id, priority, arrival, model, attempt }: JobPlace | Jo
 });
 
 /** What the ledger says of jobs, for a dispatcher that others share. */
-export const ledgerView = ({ jobs }: Ledger, heard: LedgerView["heard"]): LedgerView => ({
+export const ledgerView = ({ jobs, settings }: Ledger, heard: LedgerView["heard"]): LedgerView => ({
+  id: settings.ledgerId,
   *waiting() {
     for (const place of jobs.places("queued")) yield offerOf(place);
   },

@@ -8,7 +8,7 @@ import type { ArtifactRecord } from "../ledger/files.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { outcomes } from "./words.js";
 
-/** A preview lives in memory only. */
+/** A preview, which exists in memory only. */
 export type PreviewPicture = Omit<StoredPicture, "sha256">;
 
 /** Float32 values, row by row. */
@@ -18,7 +18,7 @@ export interface FloatMap {
   readonly height: number;
 }
 
-/** What jobs made. */
+/** The results of jobs. */
 export class Results {
   readonly #ledger: Ledger;
   readonly #history: History;
@@ -44,7 +44,7 @@ export class Results {
    */
   async depthMap(id: string): Promise<FloatMap> {
     const { bytes, width, height } = await this.#open(this.#artifact(id, depthValues));
-    // A copy is aligned for floats.
+    // Copied to be aligned for floats.
     return { data: new Float32Array(Uint8Array.from(bytes).buffer), width, height };
   }
 

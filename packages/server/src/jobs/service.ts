@@ -54,7 +54,7 @@ export type { FloatMap, PreviewPicture } from "./results.js";
 
 export interface SubmitOptions {
   readonly idempotencyKey?: string | undefined;
-  /** A hash of the body as it was sent; a repeat of the key with another one is refused. */
+  /** A hash of the body as it was sent. Repeating the key with another hash is refused. */
   readonly bodyHash?: string | undefined;
 }
 
@@ -62,7 +62,7 @@ export interface JobFilter {
   readonly states?: readonly JobState[] | undefined;
   readonly kind?: JobKind | undefined;
   readonly starred?: boolean | undefined;
-  /** Words that prompts must contain, whatever their case. */
+  /** Words that prompts must contain, in any case. */
   readonly q?: string | undefined;
   /** 50 by default. */
   readonly limit?: number | undefined;
@@ -76,9 +76,9 @@ export interface JobUpdate {
 }
 
 /**
- * Everything that the server does, without HTTP. Throws a {@link ServiceError} for what it refuses.
+ * Everything that the server does, without HTTP. Refusals are thrown as {@link ServiceError}.
  *
- * Bodies were checked against the schemas before; pictures in them are `{blob: id}` or the id alone.
+ * Bodies must have been checked against the schemas; pictures in them are `{blob: id}` or the bare id.
  */
 export class JobService {
   readonly blobs: Blobs;
@@ -87,14 +87,14 @@ export class JobService {
   readonly atOnce: AtOnce;
   readonly workers: WorkerRegistry;
   readonly catalogue: Catalogue;
-  /** What workers on other machines do. */
+  /** The attempts of workers on other machines. */
   readonly remote: RemoteAttempts;
   readonly #folder: DataFolder;
   readonly #ledger: Ledger;
   readonly #history: History;
   readonly #dispatcher: Dispatcher;
   readonly #engine: Engine;
-  /** Null where only other machines work. */
+  /** Null if only other machines work. */
   readonly #runner: Runner | null;
   readonly #upkeep: Upkeep;
   readonly #defaults: Defaults;
@@ -150,7 +150,8 @@ export class JobService {
 
   /**
    * Opens a data folder and continues the jobs it has.
-   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used.
+   * @throws {ServiceError} `unavailable` if another process uses the folder, or its ledger cannot be used; {RedisTaken} if
+   *   Redis has the jobs of another folder.
    */
   static async open(options: ServiceOptions): Promise<JobService> {
     const defaults = await defaultsOf(options);
@@ -179,6 +180,7 @@ export class JobService {
   async #begin(): Promise<void> {
     const { jobs, settings } = this.#ledger;
     const isShared = this.#dispatcher instanceof RedisDispatcher;
+    if (this.#dispatcher instanceof RedisDispatcher) await this.#dispatcher.own();
     // Workers on other machines have gone on meanwhile.
     for (const job of jobs.running())
       if (isShared && job.worker !== localWorker) this.#history.goesOn(job);
@@ -192,7 +194,7 @@ export class JobService {
     });
     if (settings.paused) await this.#dispatcher.pause();
     else await this.#dispatcher.resume();
-    // A shared dispatcher compares what it has with the ledger by itself.
+    // A shared dispatcher compares itself with the ledger on its own.
     if (!isShared) for (const job of jobs.queued()) await this.#dispatcher.offer(offerOf(job));
     await this.#maintenance.run();
     this.#runner?.start();
@@ -202,7 +204,7 @@ export class JobService {
     interrupt({ history: this.#history, ledger: this.#ledger }, id, attempt);
   }
 
-  /** Whether the worker of an attempt was heard of, other than through the dispatcher. */
+  /** Whether the worker of an attempt has been heard from, other than through the dispatcher. */
   #isHeard(attempt: Pick<JobRecord, "id" | "attempt">, withinMs: number): boolean {
     const own = this.#runner?.attempt;
     return (
@@ -225,10 +227,11 @@ export class JobService {
     const first = earlier();
     if (first) return { job: first, created: false };
     const { blobs, ...resolved } = resolveBody(body, this.#defaults);
-    // Other machines have files of their own.
+    // Other machines have their own files.
     if (this.#runner) requireEstimators(resolved, this.#defaults, this.#env);
     if (!(await this.#folder.reserve.restore())) throw diskFull();
-    // Nothing waits from here on, so that two requests with the same key or for the last place cannot pass both.
+    // No awaiting from here on, so that two requests with the same key, or for the last place in the queue, cannot both
+    // pass.
     const meanwhile = earlier();
     if (meanwhile) return { job: meanwhile, created: false };
     this.#requireRoom();
@@ -261,7 +264,10 @@ export class JobService {
     return { data: jobs.map((job) => this.#history.object(job)), next_cursor: nextCursor };
   }
 
-  /** Cancels a queued job at once; asks a running one to end; leaves a finished one. @throws {ServiceError} `not_found` */
+  /**
+   * Cancels a queued job at once; asks a running one to stop; leaves a finished one unchanged. @throws {ServiceError}
+   * `not_found`
+   */
   async cancel(id: string): Promise<JobObject> {
     this.#history.find(id);
     if (this.#history.cancelledQueued(id) || this.#history.cancelRequested(id))
@@ -288,7 +294,7 @@ export class JobService {
 
   /**
    * Submits a job with the same request and seed.
-   * @throws {ServiceError} `not_found`, `conflict` while the first has not finished, or as {@link submit}.
+   * @throws {ServiceError} `not_found`, `conflict` if the first has not finished, or as {@link submit}.
    */
   async retry(id: string): Promise<JobObject> {
     const job = this.#history.find(id);
@@ -298,7 +304,9 @@ export class JobService {
     return (await this.submit(body)).job;
   }
 
-  /** Deletes a job with all that it made. @throws {ServiceError} `not_found`, `conflict` before it has finished. */
+  /**
+   * Deletes a job and everything that it made. @throws {ServiceError} `not_found`; `conflict` if it has not finished.
+   */
   async remove(id: string): Promise<void> {
     requireFinished(this.#history.find(id), "deleted");
     const made = this.#ledger.files.artifactsOf(id).map(({ sha256 }) => sha256);
@@ -317,7 +325,7 @@ export class JobService {
   }
 
   #requireRoom(): void {
-    const queued = this.#ledger.jobs.count("queued");
+    const { queued } = this.#history;
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
@@ -340,7 +348,7 @@ export class JobService {
     return { past: this.#history.past(id, after), finished: isFinished(job) };
   }
 
-  /** The same for the stream of all jobs, in parts: ask again after the last event until one is `complete`. */
+  /** The same for the stream of all jobs, in parts: call again with the last event's id until a part is `complete`. */
   eventsOfAll(after: number): { readonly past: readonly StreamEvent[]; readonly complete: boolean } {
     return this.#history.pastOfAll(after);
   }
@@ -357,6 +365,11 @@ export class JobService {
     return id === null
       ? hub.subscribeToAll(listener as (event: StreamEvent) => void)
       : hub.subscribe(id, listener as (event: JobEvent) => void);
+  }
+
+  /** Receives live events of all jobs, except that a waiting one has another place. @returns as {@link subscribe} */
+  observe(listener: (event: StreamEvent) => void): () => void {
+    return this.#history.hub.observe(listener);
   }
 
   /** Resolves with the job once it has ended. @throws {ServiceError} `not_found`; the signal's reason. */
@@ -382,7 +395,7 @@ export class JobService {
     return this.get(id);
   }
 
-  /** Requests for images whose clients may come back. */
+  /** Image requests whose clients may come back. */
   readonly imageRequests = {
     all: (): readonly ImageRequestRecord[] => this.#ledger.imageRequests.all(),
     put: (request: ImageRequestRecord): void =>

@@ -6,16 +6,16 @@ export type { AllowedModel, Measurement };
 
 /** How a service is set up. */
 export interface ServiceOptions {
-  /** The data folder; made where it is missing. */
+  /** The data folder; created if it is missing. */
   readonly folder: string;
   /**
-   * Loading options for jobs that leave them out, and those that no request can set (device, threads, memory …).
-   * Without a model, it is FLUX.1-Depth-dev if that is on this machine, otherwise the bundled one.
+   * Loading options for jobs that omit them, and those that requests cannot set (device, threads, memory …). The
+   * default model is FLUX.1-Depth-dev if it is on this machine, otherwise the bundled one.
    */
   readonly load?: LoadOptions;
   /** Models that requests may name in addition to the default one and the bundled one. */
   readonly allowedModels?: readonly AllowedModel[];
-  /** The most jobs that wait; 1000 by default. */
+  /** The maximum number of waiting jobs; 1000 by default. */
   readonly maxQueue?: number;
   /** Deletes finished jobs after this many days; never by default. */
   readonly keepDays?: number | undefined;
@@ -25,14 +25,14 @@ export interface ServiceOptions {
   readonly idleMinutes?: number;
   /** The address of a Redis, through which workers on other machines get jobs too; none by default. */
   readonly redis?: string | undefined;
-  /** Whether this process works on jobs itself; it does by default. */
+  /** Whether this process works on jobs; true by default. */
   readonly works?: boolean;
   /** How long a worker may be silent before its job goes to another; 30 seconds by default. */
   readonly leaseMs?: number | undefined;
   /** The environment of the engine's process; this process's by default. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Told what takes how long. */
+  /** Called with durations. */
   readonly onMeasurement?: (measurement: Measurement) => void;
-  /** Told about failures that no client sees in full. */
+  /** Called with details of failures that clients do not see in full. */
   readonly onProblem?: (message: string, error: unknown) => void;
 }

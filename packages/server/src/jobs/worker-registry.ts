@@ -10,13 +10,13 @@ import type { Runner } from "../work/runner.js";
 /** The worker of the API's own process. */
 export const localWorker = "local";
 
-/** Workers that were not heard of for this long are forgotten. */
+/** Forget workers that have not been heard from for this long. */
 const forgetMs = 24 * 60 * 60 * 1000;
 
-/** How often the models that jobs wait for are read, and compared with what workers can run. */
+/** How often to compare the models of waiting jobs with what workers can run. */
 const lookMs = 1000;
 
-/** The most models that workers are asked to look at. */
+/** The maximum number of models that workers are asked to check. */
 const mostWanted = 50;
 
 export interface WorkerRegistryOptions {
@@ -24,13 +24,13 @@ export interface WorkerRegistryOptions {
   readonly history: History;
   /** The worker of this process; null without one. */
   readonly runner: Runner | null;
-  /** Where that one computes. */
+  /** The device of that worker. */
   readonly device: string;
   /** How long a worker may be silent. */
   readonly leaseMs: number;
 }
 
-/** A worker of another machine, as it last said. */
+/** A worker on another machine, according to its last heartbeat. */
 interface Remote {
   readonly beat: Heartbeat;
   readonly lastSeen: number;
@@ -57,7 +57,7 @@ export class WorkerRegistry {
     });
   }
 
-  /** Takes a worker's sign of life. @param standing of the attempt in it. */
+  /** Records a worker's heartbeat. @param standing of the attempt in it. */
   hear(id: string, beat: Heartbeat, standing: Standing | null, now: number = Date.now()): HeartbeatAnswer {
     const { ledger } = this.#options;
     const isNew = !this.#remote.has(id);
@@ -81,7 +81,7 @@ export class WorkerRegistry {
     return worker;
   }
 
-  /** The names of models that are on the machines of workers, and of those in their memory. */
+  /** The names of models on workers' machines, and of those in their memory. */
   models(now: number = Date.now()): {
     readonly ready: ReadonlySet<string>;
     readonly loaded: ReadonlySet<string>;
@@ -94,7 +94,7 @@ export class WorkerRegistry {
     };
   }
 
-  /** Writes when workers were seen, and forgets those that have been away for a day. */
+  /** Saves when workers were last seen, and forgets those that have been away for a day. */
   save(now: number = Date.now()): void {
     const { ledger, runner, device } = this.#options;
     ledger.write(() => {
@@ -153,18 +153,18 @@ export class WorkerRegistry {
     return now - lastSeen < this.#options.leaseMs;
   }
 
-  /** The models that jobs wait for. Now and then, jobs that no living worker can run get a warning. */
+  /** The models of waiting jobs. At intervals, warns jobs that no living worker can run. */
   #look(now: number): readonly string[] {
     const at = performance.now();
     if (at - this.#looked.at < lookMs) return this.#looked.wanted;
     this.#looked = { wanted: this.#options.ledger.jobs.queuedModels(), at };
     const living = [...this.#remote.values()].filter(({ lastSeen }) => this.#lives(lastSeen, now));
-    // The worker of this process takes every job, and says what is wrong when it runs it.
+    // The worker of this process takes every job, and reports problems when it runs it.
     if (!this.#options.runner) for (const model of this.#looked.wanted) this.#warnIfNobodyCan(model, living);
     return this.#looked.wanted;
   }
 
-  /** Warns the jobs for a model once all workers have looked at it and none can run it. */
+  /** Warns a model's jobs once all workers have checked it and none can run it. */
   #warnIfNobodyCan(model: string, living: readonly Remote[]): void {
     const reasons = living.map(({ beat }) => beat.verdicts[model]);
     if (!reasons.every((reason) => typeof reason === "string") || reasons.length === 0) return;

@@ -7,10 +7,10 @@ export interface Duration {
   readonly otherSeconds: number;
 }
 
-/** How much the latest measurement counts. */
+/** The weight of the latest measurement. */
 const weight = 0.3;
 
-/** Averages of what jobs took on this machine, in which the latest count most. */
+/** Averages of jobs' durations on this machine, weighted towards the latest. */
 export class Durations {
   readonly #database: Connection;
 

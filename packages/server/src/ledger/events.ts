@@ -26,7 +26,7 @@ export class Events {
 
   constructor(database: Connection) {
     this.#database = database;
-    const reserved = database.prepare("SELECT value FROM settings WHERE name = 'event_ids'").pluck().get();
+    const reserved = database.prepareColumn("SELECT value FROM settings WHERE name = 'event_ids'").get();
     this.#reserved = typeof reserved === "number" ? reserved : 1;
     this.#next = this.#reserved;
   }

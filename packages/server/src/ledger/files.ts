@@ -79,12 +79,11 @@ export class Files {
    */
   expireBlobs(before: number, kept: readonly string[] = []): readonly string[] {
     return this.#database
-      .prepare(
+      .prepareColumn(
         `DELETE FROM blobs WHERE touched_at < ?
          AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob_uses.sha256 = blobs.sha256)
          AND sha256 NOT IN (SELECT value FROM json_each(?)) RETURNING sha256`,
       )
-      .pluck()
       .all(before, JSON.stringify(kept)) as string[];
   }
 
@@ -140,19 +139,17 @@ export class Files {
   /** All stored files that anything needs. */
   needed(): readonly string[] {
     return this.#database
-      .prepare("SELECT sha256 FROM blobs UNION SELECT sha256 FROM artifacts")
-      .pluck()
+      .prepareColumn("SELECT sha256 FROM blobs UNION SELECT sha256 FROM artifacts")
       .all() as string[];
   }
 
   /** The bytes of the files of jobs, each file counted once. */
   bytesOfJobs(): number {
     return this.#database
-      .prepare(
+      .prepareColumn(
         `SELECT coalesce(sum(bytes), 0) FROM (SELECT sha256, bytes FROM artifacts
            UNION SELECT blobs.sha256, bytes FROM blobs JOIN blob_uses USING (sha256))`,
       )
-      .pluck()
       .get() as number;
   }
 }

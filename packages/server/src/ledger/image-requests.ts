@@ -8,7 +8,7 @@ export interface ImageRequestRecord {
   readonly jobs: readonly string[];
 }
 
-/** The table of requests of OpenAI's clients. */
+/** The table of image requests of OpenAI's clients. */
 export class ImageRequests {
   readonly #database: Connection;
 

@@ -121,9 +121,10 @@ export class Jobs {
     this.#database = database;
   }
 
-  insert(job: NewJob): void {
+  /** @returns the job's arrival. */
+  insert(job: NewJob): number {
     const { prompt } = job.request;
-    this.#database
+    const { lastInsertRowid } = this.#database
       .prepare(
         `INSERT INTO jobs (id, kind, state, priority, created_at, steps, seed, request, load, model, preview_every,
            metadata, warnings, search_text, idempotency_key, body_hash)
@@ -146,6 +147,7 @@ export class Jobs {
         job.idempotencyKey,
         job.bodyHash,
       );
+    return Number(lastInsertRowid);
   }
 
   find(id: string): JobRecord | null {
@@ -195,7 +197,7 @@ export class Jobs {
 
   /** The number of jobs in a state. */
   count(state: JobState): number {
-    return this.#database.prepare("SELECT count(*) FROM jobs WHERE state = ?").pluck().get(state) as number;
+    return this.#database.prepareColumn("SELECT count(*) FROM jobs WHERE state = ?").get(state) as number;
   }
 
   /** Queued jobs in the order in which they start. */
@@ -231,16 +233,7 @@ export class Jobs {
   /** The models that queued jobs are for, by key. */
   queuedModels(): readonly string[] {
     return this.#database
-      .prepare("SELECT DISTINCT model FROM jobs WHERE state = 'queued' ORDER BY model")
-      .pluck()
-      .all() as string[];
-  }
-
-  /** The ids of queued jobs in the order in which they start. */
-  queuedIds(): readonly string[] {
-    return this.#database
-      .prepare("SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, arrival")
-      .pluck()
+      .prepareColumn("SELECT DISTINCT model FROM jobs WHERE state = 'queued' ORDER BY model")
       .all() as string[];
   }
 
@@ -305,11 +298,10 @@ export class Jobs {
   /** Adds a warning to all queued jobs for a model that do not have it. @returns their ids. */
   warnQueued(model: string, message: string): readonly string[] {
     return this.#database
-      .prepare(
+      .prepareColumn(
         `UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE state = 'queued' AND model = ?
          AND NOT EXISTS (SELECT 1 FROM json_each(warnings) WHERE value = ?) RETURNING id`,
       )
-      .pluck()
       .all(message, model, message) as string[];
   }
 
@@ -384,11 +376,10 @@ export class Jobs {
   /** The oldest finished job that is not starred and ended before a time. */
   oldestFinished(before: number): string | null {
     const id = this.#database
-      .prepare(
+      .prepareColumn(
         `SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at < ? AND starred = 0
          ORDER BY finished_at, arrival LIMIT 1`,
       )
-      .pluck()
       .get(before);
     return (id as string | undefined) ?? null;
   }

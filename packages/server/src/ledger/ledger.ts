@@ -1,4 +1,4 @@
-import { type Connection, openDatabase } from "./database.js";
+import { Connection } from "./database.js";
 import { Durations } from "./durations.js";
 import { Events } from "./events.js";
 import { Files } from "./files.js";
@@ -7,10 +7,7 @@ import { Jobs } from "./jobs.js";
 import { Settings } from "./settings.js";
 import { Workers } from "./workers.js";
 
-/** More pages than any database has. */
-const allPages = 2 ** 31 - 1;
-
-/** The record of everything that clients were told. What it holds is true; queues and processes come and go. */
+/** The record of everything that clients were told. It is authoritative; queues and processes come and go. */
 export class Ledger {
   readonly #database: Connection;
   readonly jobs: Jobs;
@@ -27,7 +24,7 @@ export class Ledger {
    * @throws {ServiceError} `unavailable` if the ledger cannot be used.
    */
   constructor(file: string, onDiskFull: () => void) {
-    const database = openDatabase(file);
+    const database = Connection.open(file);
     this.#database = database;
     this.#onDiskFull = onDiskFull;
     this.jobs = new Jobs(database);
@@ -44,14 +41,13 @@ export class Ledger {
    * @throws what `work` throws.
    */
   write<T>(work: () => T): T {
-    const transaction = this.#database.transaction(work);
     try {
-      return transaction.immediate();
+      return this.#database.transaction(work);
     } catch (error) {
       this.events.forgetReservation();
       if ((error as { code?: string }).code !== "SQLITE_FULL") throw error;
       this.#onDiskFull();
-      return transaction.immediate();
+      return this.#database.transaction(work);
     }
   }
 
@@ -62,8 +58,7 @@ export class Ledger {
 
   /** Writes a consistent copy while others read and write. */
   async copyTo(file: string): Promise<void> {
-    // In one go: a copy in parts begins again with every write of another process, and might never end.
-    await this.#database.backup(file, { progress: () => allPages });
+    await this.#database.copyTo(file);
   }
 
   close(): void {

@@ -1,8 +1,6 @@
-/**
- * Text in the form in which it is compared: whatever its case, width and composition. SQLite itself only knows ASCII.
- */
+/** Normalizes text for comparison, ignoring case, width and composition. SQLite itself only folds ASCII. */
 export const searchText = (text: string): string =>
-  // Upper case first unites what has several lower cases: ß and ss, the two sigmas.
+  // Upper case first, to unite letters with several lower-case forms: ß and ss, the two sigmas.
   text.normalize("NFKC").toUpperCase().toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
 
 /** The words of a search. A job is found if its text contains all of them. */

@@ -1,6 +1,7 @@
+import { randomUUID } from "node:crypto";
 import type { Connection } from "./database.js";
 
-/** What a server remembers about itself. */
+/** The settings that a server stores. */
 export class Settings {
   readonly #database: Connection;
 
@@ -10,16 +11,24 @@ export class Settings {
 
   /** Whether the queue is paused. */
   get paused(): boolean {
-    return this.#get("paused") === 1;
+    return this.#get<number>("paused") === 1;
   }
 
   set paused(paused: boolean) {
     this.#set("paused", Number(paused));
   }
 
+  /** Names this ledger among all others, and its copies. */
+  get ledgerId(): string {
+    this.#database
+      .prepare("INSERT INTO settings VALUES ('ledger_id', ?) ON CONFLICT DO NOTHING")
+      .run(randomUUID());
+    return this.#get<string>("ledger_id")!;
+  }
+
   /** Until when a backup of another process reads the stored files, in milliseconds since 1970. */
   get backupUntil(): number {
-    return this.#get("backup_until") ?? 0;
+    return this.#get<number>("backup_until") ?? 0;
   }
 
   /** Lets a backup read the stored files until a time. */
@@ -27,9 +36,9 @@ export class Settings {
     this.#set("backup_until", until);
   }
 
-  #get(name: string): number | null {
-    const value = this.#database.prepare("SELECT value FROM settings WHERE name = ?").pluck().get(name);
-    return (value as number | undefined) ?? null;
+  #get<Value extends number | string>(name: string): Value | null {
+    const value = this.#database.prepareColumn("SELECT value FROM settings WHERE name = ?").get(name);
+    return (value as Value | undefined) ?? null;
   }
 
   #set(name: string, value: number): void {

@@ -19,7 +19,7 @@ export class Workers {
     this.#database = database;
   }
 
-  /** Records that a worker is there. One that is draining stays so. */
+  /** Records that a worker is alive. A draining worker stays so. */
   see({ id, device, memoryBytes, lastSeen }: Omit<WorkerRecord, "draining">): void {
     this.#database
       .prepare(

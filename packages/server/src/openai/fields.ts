@@ -1,13 +1,11 @@
-/*
- * The fields of OpenAI's images interface: theirs, and every option of ours next to them.
- */
+/* The fields of OpenAI's images interface, extended by all our options. */
 import { type JsonSchema, type OptionTable, parseOption } from "mflux-depth/options";
 import type { Json, JsonOptions } from "../contract/index.js";
 import { toJsonName, toOptionName } from "../options/names.js";
 import { schemaOf } from "../options/schemas.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 
-/** Their fields that we act on. */
+/** OpenAI's fields that have an effect. */
 const theirs = {
   n: {
     kind: { type: "integer", min: 1, max: 10 },
@@ -48,10 +46,10 @@ const theirs = {
   stream: { kind: { type: "boolean" }, default: false, text: "Answer with server-sent events.", flags: [] },
 } as const satisfies OptionTable;
 
-/** Their fields that change nothing here. */
+/** OpenAI's fields that are accepted and ignored. */
 const ignored = ["quality", "style", "background", "moderation", "input_fidelity", "user"];
 
-/** Ours, without those that theirs stand for. */
+/** Our options, except those that OpenAI's fields replace. */
 const request: OptionTable = Object.fromEntries(
   Object.entries(requestTables.generate).filter(([name]) => !Object.hasOwn(theirs, name)),
 );
@@ -85,7 +83,7 @@ export const bodySchema: JsonSchema = {
   },
 };
 
-/** The schema of a form: pictures may be files too. */
+/** The schema of a form, in which pictures may also be files. */
 export const formSchema: JsonSchema = {
   ...bodySchema,
   properties: {
@@ -96,14 +94,14 @@ export const formSchema: JsonSchema = {
   },
 };
 
-/** Names of parts: clients send a list of one as "image[]". */
+/** The field of a form's part: clients send a list with one entry as "image[]". */
 export const fieldOf = (part: string): string => part.replace(/\[\]$/, "");
 
 export const isPictureField = (part: string): boolean => pictureFields.includes(fieldOf(part));
 
 /**
- * The value of a form's text field. Pictures may be texts too; what is unknown stays a text, and the schema refuses it.
- * @throws {OptionError} for a text that is not a value of the field.
+ * Parses a form's text field. Pictures may be texts; an unknown field stays a text, and the schema refuses it.
+ * @throws {OptionError} for an invalid value.
  */
 export function parseField(name: string, text: string): Json {
   const spec = table[toOptionName(name)];
@@ -120,12 +118,12 @@ export interface ImagesBody {
   readonly response_format: "b64_json" | "url";
   readonly partial_images: number;
   readonly stream: boolean;
-  /** Options of the job, without those that were not given. */
+  /** The job's options, without those that were omitted. */
   readonly request: JsonOptions;
   readonly load: JsonOptions;
 }
 
-/** Sorts the fields of a checked body by whom they concern. */
+/** Separates the fields of a checked body by their purpose. */
 export function sortFields(body: JsonOptions): ImagesBody {
   const given = Object.entries(body).filter(([, value]) => value !== null);
   const of = (part: OptionTable): JsonOptions =>

@@ -1,6 +1,4 @@
-/*
- * A stream of previews and images, as OpenAI's clients read it.
- */
+/* A stream of previews and images in the format of OpenAI's clients. */
 import type { FastifyReply } from "fastify";
 import { reencode } from "mflux-depth/images";
 import type { JobEvent, JobObject } from "../contract/index.js";
@@ -14,7 +12,7 @@ import { encodedImage, requireImage, stoppingRefusal } from "./image.js";
 
 export interface ImageStreamOptions extends Context {
   readonly reply: FastifyReply;
-  /** Aborted when nobody reads any more. */
+  /** Aborted when the reader disconnects. */
   readonly signal: AbortSignal;
   readonly operation: "image_generation" | "image_edit";
   readonly body: ImagesBody;
@@ -67,10 +65,10 @@ async function follow(id: string, stream: EventStream, options: ImageStreamOptio
   const unsubscribe = service.subscribe(id, ({ event, data }: JobEvent) => {
     if (event !== "preview" || sent >= body.partial_images) return;
     const index = sent++;
-    // Taken now: the next one replaces it.
+    // Read it now: the next preview replaces it.
     const picture = service.results.preview(id, data.step);
     work = work.then(() => sendPreview(picture, index));
-    // Whoever awaits `work` is told.
+    // Awaiting `work` reports the failure.
     work.catch(() => {});
   });
   try {

@@ -5,7 +5,7 @@ import { statusOf } from "../http/refusal.js";
 import type { JobService } from "../jobs/service.js";
 import type { ImagesBody } from "./fields.js";
 
-/** The image of a job in base64, in the format that a body asks for. */
+/** The image of a job in base64, in the format that the body requests. */
 export async function encodedImage(service: JobService, job: JobObject, body: ImagesBody): Promise<string> {
   const { bytes, mime } = await service.results.image(job.id);
   const { output_format: format, output_compression: compression } = body;
@@ -28,6 +28,6 @@ export function requireImage({ state, error }: JobObject): void {
   throw new HttpError(statusOf(code), code, message, { param });
 }
 
-/** The refusal of requests that wait when the server stops. */
+/** The refusal for requests that are waiting when the server stops. */
 export const stoppingRefusal = (): HttpError =>
   new HttpError(503, "stopping", "The server is stopping; its jobs continue later.");

@@ -1,6 +1,6 @@
 /*
- * Which jobs belong to which request of OpenAI's clients. Their clients repeat a request whose answer they did not get,
- * and say so; the repeat gets the jobs of the first request, also over a restart of the server.
+ * Matches repeated requests of OpenAI's clients with their jobs. These clients repeat a request if they got no answer,
+ * and say so; a repeat gets the jobs of the first request, even after a restart of the server.
  */
 import type { JobObject } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
@@ -9,7 +9,7 @@ import type { JobService } from "../jobs/service.js";
 /** How long a repeat finds jobs that have finished. */
 const memoryMs = 10 * 60_000;
 
-/** How a client parted from its request: with its images, with a refusal, or without an answer. */
+/** How a client left: with its images, with a refusal, or without an answer. */
 export type Parting = "finished" | "failed" | "left";
 
 interface ImageRequest {
@@ -17,7 +17,7 @@ interface ImageRequest {
   readonly jobs: readonly string[];
   /** Clients that wait for the jobs. */
   waiting: number;
-  /** Cancels or forgets the jobs later. */
+  /** The timer that cancels or forgets the jobs. */
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -27,8 +27,8 @@ export class Repeats {
   readonly #requests = new Map<string, ImageRequest>();
 
   /**
-   * Knows the requests of the process before: their clients may come back, as if they had left just now.
-   * @param graceMs how long jobs go on after their client has left.
+   * Loads the requests of the previous process: their clients may come back, and count as having just left.
+   * @param graceMs how long jobs continue after their client has left.
    */
   constructor(service: JobService, graceMs = 60_000) {
     this.#service = service;
@@ -41,7 +41,7 @@ export class Repeats {
   }
 
   /**
-   * Starts jobs for a request, or attaches a repeat to those of the first one. Call `leave` when the client parts.
+   * Starts jobs for a request, or attaches a repeat to those of the first one. Call `leave` when the client leaves.
    * @param content a hash of the request.
    */
   async join(
@@ -57,7 +57,7 @@ export class Repeats {
     return { jobs: request.jobs, leave: (parting) => this.#leave(request, parting) };
   }
 
-  /** Ends all waits, so that the process can end. The next one knows the requests. */
+  /** Ends all waits, so that the process can end. The next process loads the requests. */
   close(): void {
     for (const { timer } of this.#requests.values()) clearTimeout(timer);
     this.#requests.clear();
@@ -72,20 +72,20 @@ export class Repeats {
 
   #leave(request: ImageRequest, parting: Parting): void {
     request.waiting--;
-    // A repeat starts anew after a failure.
+    // After a failure, a repeat starts anew.
     if (parting === "failed") this.#forget(request);
     if (request.waiting > 0) return;
-    // Nobody wants the other images of the request.
+    // The other images of the request are no longer wanted.
     if (parting === "failed") this.#cancelAll(request);
     else if (parting === "left") this.#waitForReturn(request);
     else this.#forgetLater(request, memoryMs);
   }
 
-  /** Lets the jobs go on for a while, and then cancels those that have not finished. */
+  /** Lets the jobs continue for a while, then cancels those that have not finished. */
   #waitForReturn(request: ImageRequest): void {
     request.timer = setTimeout(() => {
       const jobs = this.#jobsOf(request);
-      // Finished jobs are as good for a repeat as if the client had stayed.
+      // A repeat can use finished jobs as if the client had stayed.
       if (jobs?.every(({ state }) => state === "succeeded")) {
         const end = Math.max(...jobs.map(({ finished_at }) => Date.parse(finished_at!)));
         this.#forgetLater(request, end + memoryMs - Date.now());

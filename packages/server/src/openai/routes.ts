@@ -26,7 +26,7 @@ import { imageStream } from "./image-stream.js";
 import { Repeats } from "./repeats.js";
 import { sizeOf } from "./size.js";
 
-/** The names of a route's events begin with it. */
+/** The prefix of a route's event names. */
 type Operation = "image_generation" | "image_edit";
 
 export function openAiRoutes(app: FastifyInstance, context: Context): void {
@@ -59,7 +59,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     );
   }
 
-  /** Reads a form into a body like that of JSON. */
+  /** Reads a form into the equivalent JSON body. */
   async function readFields(request: FastifyRequest): Promise<void> {
     if (!request.isMultipart()) return;
     const { texts, pictures } = await readForm(request, service, isPictureField);
@@ -93,14 +93,14 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
       return reply;
     } catch (error) {
       leave(connected.aborted || stopping.aborted ? "left" : "failed");
-      // A stream has told its reader.
+      // The stream has already reported the error.
       if (reply.sent) return reply;
       if (connected.aborted) throw new ClientGone();
       throw stopping.aborted ? stoppingRefusal() : error;
     }
   }
 
-  /** The body with its pictures stored and its size known. */
+  /** Stores the pictures of a body and determines its size. */
   async function prepared(
     request: FastifyRequest<{ Body: JsonOptions }>,
     operation: Operation,
@@ -120,7 +120,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     return { ...body, request: { ...options, ...sizeOf(body.size, options, photo) } };
   }
 
-  /** Waits for a job to end. @throws {HttpError} if it ends without an image; the signal's reason. */
+  /** Waits for a job to finish. @throws {HttpError} if it ends without an image; the signal's reason. */
   async function withImage(id: string, signal: AbortSignal): Promise<JobObject> {
     const job = await service.finished(id, signal);
     requireImage(job);
@@ -181,7 +181,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
   }
 }
 
-/** OpenAI's bodies are flat: a field is named alone. */
+/** OpenAI's bodies are flat, so a field's path is its name. */
 function withBareParam(error: HttpError): HttpError {
   const { status, code, message, param, headers, cause } = error;
   const bare = (text: string): string => text.replace(/\b(request|load)\.(?=[a-z])/g, "");

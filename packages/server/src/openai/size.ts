@@ -7,7 +7,7 @@ const { min, max, floorTo } = width.kind;
 
 /**
  * The width and height for a `size`.
- * @param photo what "auto" takes the proportions from, at about as many pixels as the default size has
+ * @param photo gives the aspect ratio for "auto", with about as many pixels as the default size
  * @throws {HttpError} 400 for another form, or a size out of range.
  */
 export function sizeOf(

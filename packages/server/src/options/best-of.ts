@@ -3,7 +3,7 @@ import type { JsonOptions } from "../contract/index.js";
 
 /** How many images a job makes to find the most faithful one: 1 for a job that compares nothing. */
 export const bestOfCount = ({ best_of: count }: JsonOptions): number =>
-  // Jobs from before the option lack it.
+  // Jobs older than the option lack it.
   typeof count === "number" ? count : 1;
 
 /** The seeds of the images of a generation, in the order in which they are made. */

@@ -1,4 +1,4 @@
-/** What a request may hold at most. */
+/** The maximum sizes of a request. */
 export const limits = {
   pictureBytes: 64 * 2 ** 20,
   picturePixels: 100_000_000,

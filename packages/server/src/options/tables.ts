@@ -11,12 +11,12 @@ import {
 import type { JobKind } from "../contract/index.js";
 import { limits } from "./limits.js";
 
-/** Files with the initial noise have no form in JSON. */
+/** Files with initial noise cannot be sent as JSON. */
 const { latents: _, ...withoutLatents } = requestOptions;
 
 const { depthNear, depthFar, depthGamma, invertDepth } = requestOptions;
 
-/** The server's own: the library compares images in a function of its own. */
+/** Defined here, because the library compares images in a separate function. */
 const bestOf = {
   kind: { ...bestOfKind, min: 1 },
   default: 1,
@@ -39,8 +39,8 @@ export const requestTables: Readonly<Record<JobKind, OptionTable>> = {
 };
 
 /**
- * The options of a job's `load`. A request names models and changes how they are held; the rest (device, memory,
- * threads) is the server's own.
+ * The options of a job's `load`. A request names models and their precision in memory; everything else (device, memory,
+ * threads) belongs to the server.
  */
 export const loadTable: OptionTable = {
   model: {

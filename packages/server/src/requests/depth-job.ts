@@ -3,7 +3,7 @@ import type { GreyMap } from "mflux-depth/images";
 import type { JsonOptions } from "../contract/index.js";
 import { toOptionNames } from "../options/names.js";
 
-/** How a map is adjusted, with the names of kind `depth`. */
+/** How a map is adjusted, from the options of kind `depth`. */
 export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjustments"]> {
   const { depthNear, depthFar, depthGamma, invertDepth } = toOptionNames(request);
   const given = { near: depthNear, far: depthFar, gamma: depthGamma, invert: invertDepth };
@@ -12,7 +12,7 @@ export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjus
 
 /** The adjusted map of a result that was asked for as `npy`. */
 export function mapOf({ map, width, height }: DepthResult): GreyMap {
-  // NumPy's header comes first. A copy of the values is aligned for floats.
+  // NumPy's header comes first. Copied to be aligned for floats.
   const values = Uint8Array.from(map!.subarray(-4 * width * height));
   return { data: new Float32Array(values.buffer), width, height };
 }

@@ -12,7 +12,7 @@ import { blobOf, type Defaults } from "./resolve.js";
 export type ReadBlob = (sha256: string) => Promise<Uint8Array>;
 
 /**
- * The loading options that the engine takes for those of a job.
+ * Converts a job's loading options to the engine's.
  * @throws {ServiceError} `model_not_found` if the server no longer offers the model.
  */
 export function engineLoadOf(json: JsonOptions, { models, load }: Defaults): LoadOptions {
@@ -31,7 +31,7 @@ export function engineLoadOf(json: JsonOptions, { models, load }: Defaults): Loa
   };
 }
 
-/** The request that the engine takes for that of a job. */
+/** Converts a job's request to the engine's. */
 export async function engineRequestOf(
   { kind, request }: Pick<JobRecord, "kind" | "request">,
   readBlob: ReadBlob,
@@ -46,7 +46,7 @@ export async function engineRequestOf(
   return { ...toOptionNames(options), ...pictures } as unknown as GenerateRequest;
 }
 
-/** A job as the engine takes it. */
+/** Converts a job to the engine's form. */
 export const engineJobOf = async (
   job: Pick<JobRecord, "kind" | "request" | "load">,
   defaults: Defaults,
@@ -54,6 +54,6 @@ export const engineJobOf = async (
 ): Promise<EngineJob> => ({
   load: engineLoadOf(job.load, defaults),
   request: await engineRequestOf(job, readBlob),
-  // Images are scored to be compared.
+  // Score images that are to be compared.
   includeFidelity: bestOfCount(job.request) > 1,
 });

@@ -6,9 +6,9 @@ import { engineLoadOf } from "./engine-job.js";
 import type { Defaults } from "./resolve.js";
 
 /**
- * Refuses a job whose depth estimator or judge is not on this machine: a server downloads nothing, so the job would wait
- * for its turn and fail. Of pictures, only the presence counts.
- * @param env Hugging Face's variables.
+ * Refuses a job whose depth estimator or judge is not on this machine: a server downloads nothing, so the job would
+ * wait for its turn and fail. Only the presence of pictures matters.
+ * @param env Hugging Face's environment variables.
  * @throws {ServiceError} `model_not_found`
  */
 export function requireEstimators(

@@ -23,8 +23,8 @@ const optionCodes: Partial<Record<ErrorCode, ServiceErrorCode>> = {
 };
 
 /**
- * An error of the library as one that clients may see: with the names that options have in JSON, and without paths.
- * @param part of the body that options belong to; null for parameters of a query.
+ * Converts an error of the library for clients: with the JSON names of options, and without paths.
+ * @param part the part of the body with the options; null for query parameters.
  */
 export function serviceErrorOf(error: unknown, part: "request" | "load" | null = "request"): ServiceError {
   if (error instanceof ServiceError) return error;

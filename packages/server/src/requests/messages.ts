@@ -8,15 +8,15 @@ const optionNames = [requestTables.generate, loadOptions, depthOptions]
 
 const optionName = new RegExp(`\\b(?:${optionNames.join("|")})\\b`, "g");
 
-/** A message of the library with the names that options have in JSON. */
+/** Replaces the names of options in a message by their JSON names. */
 const withJsonNames = (message: string): string => message.replace(optionName, toJsonName);
 
-/** Replaces absolute paths by the last part of their names: clients must not learn how this machine is set up. */
+/** Replaces absolute paths by their last component: clients must not learn how this machine is set up. */
 export const withoutPaths = (message: string): string =>
   message.replace(
     /(?<![\w/:.-])(?:[A-Za-z]:)?(?:[\\/][^\s"'`:,;()\\/]+)+[\\/]?/g,
     (path) => path.split(/[\\/]/).filter(Boolean).at(-1)!,
   );
 
-/** A message of the library as clients may see it. */
+/** Converts a message of the library for clients. */
 export const forClients = (message: string): string => withoutPaths(withJsonNames(message));

@@ -1,18 +1,18 @@
 import { basename, isAbsolute } from "node:path";
 import { ServiceError } from "../errors.js";
 
-/** The name of the model that comes with the library. */
+/** The name of the bundled model. */
 export const bundledModel = "tiny-world";
 
 /** A model or LoRA that requests may name. */
 export interface AllowedModel {
   /** The only name that clients see. */
   readonly name: string;
-  /** Its folder or file; without one, `name` is a repository in the cache. */
+  /** Its folder or file; if absent, `name` is a repository in the cache. */
   readonly folder?: string | undefined;
 }
 
-/** The models and LoRAs of requests that name none, as repositories, folders, files, or the bundled model. */
+/** The default models and LoRAs: repositories, folders, files, or the bundled model. */
 export interface DefaultModels {
   readonly model: string;
   readonly depthModel?: string | undefined;
@@ -25,12 +25,12 @@ export interface Lora {
   readonly scale: number;
 }
 
-/** The models and LoRAs that requests may name: their names, and where the library finds them. */
+/** The models and LoRAs that requests may name, and where the library finds them. */
 export class AllowedModels {
   readonly #models: ReadonlyMap<string, AllowedModel>;
-  /** The name of the model of requests that name none. */
+  /** The name of the default model. */
   readonly defaultModel: string;
-  /** The same for depth estimators; undefined where the library chooses. */
+  /** The name of the default depth estimator; undefined if the library chooses. */
   readonly defaultDepthModel: string | undefined;
   readonly defaultLoras: readonly Lora[];
 
@@ -50,7 +50,7 @@ export class AllowedModels {
   }
 
   /**
-   * What the library knows a model by.
+   * Converts a model's name to the source that the library loads.
    * @param param the path of the field that names it.
    * @throws {ServiceError} `model_not_found` for a model that requests may not name.
    */
@@ -66,9 +66,9 @@ export class AllowedModels {
   }
 }
 
-/** A folder of the server's own settings is as private as the others: clients see the last part of its name. */
+/** A folder in the server's own settings is also private: clients see only the last part of its path. */
 const named = (model: string): AllowedModel =>
   isPath(model) ? { name: basename(model), folder: model } : { name: model };
 
-/** Whether a model is named by the path of its folder or file; repositories have one slash inside. */
+/** Whether a model is named by the path of its folder or file. Repository names contain one slash, in the middle. */
 export const isPath = (model: string): boolean => isAbsolute(model) || /^\.{1,2}[\\/]/.test(model);

@@ -5,8 +5,8 @@ import { forClients } from "./messages.js";
 type Alternative = JobPlan["alternatives"][number];
 
 /**
- * A plan as clients see it.
- * @param estimatedSeconds null if no such job has been measured yet.
+ * Converts a plan for clients.
+ * @param estimatedSeconds null if no similar job has been measured yet.
  */
 export function planObjectOf(
   { fits, peak, machine, stages, alternatives, notes }: JobPlan,
@@ -22,7 +22,7 @@ export function planObjectOf(
       working_bytes: Math.round(work),
     })),
     estimated_seconds: estimatedSeconds,
-    // The memory policy is the server's own; no request can change it.
+    // Requests cannot change the memory policy, so alternatives that need it are left out.
     alternatives: alternatives
       .filter(({ memory }) => memory === undefined)
       .map((alternative) => ({ changes: changesOf(alternative), peak_bytes: Math.round(alternative.peak) })),
@@ -35,7 +35,7 @@ const changesOf = ({ width, height, quantize }: Alternative): JobChanges => ({
   ...(quantize !== undefined && { load: { quantize } }),
 });
 
-/** The part of a generation's plan that estimates depth: all that a job of kind `depth` needs. */
+/** The part of a plan that estimates depth: all that a job of kind `depth` needs. */
 export function depthPartOf(plan: JobPlan): JobPlan {
   const stages = plan.stages.filter(({ stage }) => stage === "depth");
   const peak = Math.max(0, ...stages.map((stage) => stage.peak));

@@ -21,14 +21,14 @@ import type { AllowedModels } from "./models.js";
 /** A request with every default filled in. */
 export interface ResolvedBody
   extends Pick<NewJob, "kind" | "steps" | "seed" | "request" | "load" | "model" | "warnings"> {
-  /** The blobs that the request names: their hashes, and where it names them. */
+  /** The blobs used by the request: their hashes and the paths of their fields. */
   readonly blobs: readonly { readonly sha256: string; readonly param: string }[];
 }
 
-/** What the server adds to a request. */
+/** The defaults that the server adds to a request. */
 export interface Defaults {
   readonly models: AllowedModels;
-  /** Loading options of requests that leave them out. */
+  /** Default loading options. */
   readonly load: LoadOptions;
   /** Hugging Face's variables; this process's by default. */
   readonly env?: NodeJS.ProcessEnv | undefined;
@@ -36,7 +36,7 @@ export interface Defaults {
 
 /**
  * Checks a request and fills in defaults.
- * @throws {ServiceError} with the code of what is wrong and the path of the field.
+ * @throws {ServiceError} with the code of the problem and the path of the field.
  */
 export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
   const { kind } = body;
@@ -44,7 +44,7 @@ export function resolveBody(body: JobBody, defaults: Defaults): ResolvedBody {
   const pictures = picturesOf(body);
   const resolved = checked("request", () => {
     const given = optionsNamed(body.request, requestTables[kind]);
-    // The library only looks whether pictures are there.
+    // The library only checks whether pictures are present.
     const options = { ...given, ...mapValues(pictures, () => new Uint8Array(1)) };
     return kind === "generate" ? resolveGenerate(options) : resolveDepth(options);
   });
@@ -102,7 +102,7 @@ function requireScalePerLora(scales: unknown, load: JsonOptions, { models, env }
   );
 }
 
-/** The hashes of a request's pictures, by the names of their options in the library. */
+/** The hashes of a request's pictures, by the library's option names. */
 function picturesOf({ kind, request }: JobBody): Record<string, string> {
   const given = pictureNames(requestTables[kind]).flatMap((name) => {
     const value = request[toJsonName(name)] ?? null;
@@ -116,13 +116,13 @@ const fieldOf = (name: string): string => `request.${toJsonName(name)}`;
 
 const blobReference = (sha256: string): Json => ({ blob: `sha256-${sha256}` });
 
-/** The values of a table's options under their names in JSON; null for those that are left to the library. */
+/** Converts values to JSON names. Values left to the library become null. */
 const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): JsonOptions =>
   Object.fromEntries(Object.keys(table).map((name) => [toJsonName(name), (values[name] ?? null) as Json]));
 
 /**
  * Checks the loading options of a request, and fills in defaults.
- * @throws {ServiceError} with the code of what is wrong and the path of the field.
+ * @throws {ServiceError} with the code of the problem and the path of the field.
  */
 export function resolveLoad(given: JsonOptions, { models, load }: Defaults): JsonOptions {
   const resolved = checked("load", () => {
@@ -140,10 +140,10 @@ export function resolveLoad(given: JsonOptions, { models, load }: Defaults): Jso
 /** The key of a model: equal for jobs that can share a loaded one. */
 const keyOfLoad = (load: JsonOptions): string => JSON.stringify(load);
 
-/** The loading options of a model's key. */
+/** Recovers the loading options from a model's key. */
 export const loadOfKey = (key: string): JsonOptions => JSON.parse(key) as JsonOptions;
 
-/** Options under their names in the library. Null counts as left out. */
+/** Converts options to the library's names. Null counts as omitted. */
 function optionsNamed(given: JsonOptions, table: OptionTable): Record<string, unknown> {
   refuseUnknown(Object.keys(given), Object.keys(table).map(toJsonName));
   const present = Object.entries(given).filter(([, value]) => value !== null);

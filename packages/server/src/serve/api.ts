@@ -1,12 +1,12 @@
-/*
- * The process that has the ledger and answers clients, and by default works on jobs too.
- */
+/* The process that has the ledger and answers clients. By default it also works on jobs. */
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { FastifyInstance } from "fastify";
 import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command";
+import { OptionError } from "mflux-depth/errors";
 import { buildApp } from "../app.js";
 import { openInBrowser } from "../browser.js";
+import { RedisTaken } from "../dispatch/redis/dispatcher.js";
 import type { ServeSettings } from "../flags.js";
 import { type Logger, logJobs, logTo } from "../http/logging.js";
 import { Metrics } from "../http/metrics.js";
@@ -18,7 +18,7 @@ import { inFolder } from "./data-folder-errors.js";
 import { leaseMsOf } from "./lease.js";
 import { clientToken, requireToken, workerTokens } from "./tokens.js";
 
-/** How long waiting requests and streams may take to end. */
+/** How long waiting requests and streams may take to finish. */
 const closeMs = 1000;
 
 /**
@@ -49,7 +49,7 @@ export async function serveApi(settings: ServeSettings, folder: string, io: Io):
     env: withoutServiceTokens(io.env),
     onMeasurement: metrics.observe,
     onProblem,
-  }).catch(inFolder(folder));
+  }).catch(refused(folder));
   try {
     await serve(settings, { io, token, workers, folder, service, log, metrics });
   } finally {
@@ -57,10 +57,18 @@ export async function serveApi(settings: ServeSettings, folder: string, io: Io):
   }
 }
 
+/** For a service that cannot be opened. */
+const refused =
+  (folder: string) =>
+  (error: unknown): never => {
+    if (error instanceof RedisTaken) throw new OptionError("--redis", error.message, { cause: error });
+    return inFolder(folder)(error);
+  };
+
 interface Parts {
   readonly io: Io;
   readonly token: string | null;
-  /** Null where no worker may come. */
+  /** Null if no workers may connect. */
   readonly workers: WorkerTokens | null;
   readonly folder: string;
   readonly service: JobService;
@@ -94,14 +102,14 @@ async function serve(settings: ServeSettings, parts: Parts): Promise<void> {
       await new Promise((resolve) => io.signal.addEventListener("abort", resolve, { once: true }));
     log.info("stopping");
   } finally {
-    // Whoever is still reading then has seen what there was.
+    // Readers that are still connected have received all events by then.
     setTimeout(() => app.server.closeAllConnections(), closeMs).unref();
     await app.close();
     stopLogging();
   }
 }
 
-/** @returns the address. @throws {OptionError} for a place that cannot be listened on. */
+/** @returns the address. @throws {OptionError} if it cannot listen there. */
 async function listen(app: FastifyInstance, { host, port }: ServeSettings): Promise<string> {
   await app
     .listen({ host, port, listenTextResolver: (address) => `listening at ${address}` })

@@ -1,7 +1,7 @@
 import { OutputError } from "mflux-depth/errors";
 import { ServiceError } from "../errors.js";
 
-/** For a data folder that cannot be used: throws an error that the command line reports as a sentence. */
+/** Turns errors of an unusable data folder into ones that the command line reports as a sentence. */
 export const inFolder =
   (folder: string) =>
   (error: unknown): never => {

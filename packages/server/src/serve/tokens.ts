@@ -1,6 +1,4 @@
-/*
- * The tokens of a server's settings.
- */
+/* Reads the tokens named by a server's settings. */
 import { readFile } from "node:fs/promises";
 import type { Io } from "mflux-depth/command";
 import { OptionError } from "mflux-depth/errors";
@@ -8,11 +6,11 @@ import type { ServeSettings } from "../flags.js";
 import { isLoopback } from "../http/access.js";
 import { WorkerTokens } from "../http/worker-tokens.js";
 
-/** The token that clients must send; null without one. @throws {OptionError} for one that cannot be used. */
+/** The token that clients must send; null if there is none. @throws {OptionError} if it is unusable. */
 export const clientToken = ({ tokenFile }: ServeSettings, env: Io["env"]): Promise<string | null> =>
   tokenFrom({ flag: "--token-file", file: tokenFile, variable: "MFLUX_DEPTH_TOKEN" }, env);
 
-/** The token of a worker. @throws {OptionError} without one, or for one that cannot be used. */
+/** The token of a worker. @throws {OptionError} if it is missing or unusable. */
 export async function workerToken({ workerTokenFile }: ServeSettings, env: Io["env"]): Promise<string> {
   const variable = "MFLUX_DEPTH_WORKER_TOKEN";
   const token = await tokenFrom({ flag: "--worker-token-file", file: workerTokenFile, variable }, env);
@@ -25,8 +23,8 @@ export async function workerToken({ workerTokenFile }: ServeSettings, env: Io["e
 }
 
 /**
- * The tokens of all workers, which follow the file.
- * @throws {OptionError} for a file that cannot be used.
+ * The tokens of all workers, kept up to date with the file.
+ * @throws {OptionError} if the file is unusable.
  */
 export function workerTokens(
   file: string,
@@ -58,7 +56,7 @@ async function tokenFrom({ flag, file, variable }: TokenSource, env: Io["env"]):
   return checkedToken(token.trim(), flag);
 }
 
-/** @throws {OptionError} for a token that no header can carry. */
+/** @throws {OptionError} for a token that cannot be sent in a header. */
 function checkedToken(token: string, source: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token;
   throw new OptionError(
@@ -67,7 +65,7 @@ function checkedToken(token: string, source: string): string {
   );
 }
 
-/** @throws {OptionError} when others could reach a server without a token. */
+/** @throws {OptionError} if others could reach a server without a token. */
 export function requireToken({ host, allowedHosts }: ServeSettings, token: string | null): void {
   if (token !== null) return;
   const [flag, reason] = isLoopback(host)

@@ -1,6 +1,4 @@
-/*
- * The process that works on jobs of an API on another machine. It opens no port but a probe on loopback.
- */
+/* The process that works on jobs of an API on another machine. It opens one port on loopback, for probes. */
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
@@ -23,12 +21,12 @@ import { inFolder } from "./data-folder-errors.js";
 import { leaseMsOf } from "./lease.js";
 import { workerToken } from "./tokens.js";
 
-/** How long a list of the models on this machine is believed. */
+/** How long the list of models on this machine is cached. */
 const modelsMs = 60_000;
 
 /**
  * Works until the signal is aborted.
- * @param folder keeps the name of this process among those with the same token, and nothing else.
+ * @param folder stores the name that distinguishes this process from others with the same token.
  * @throws {OptionError} for wrong usage, {OutputError} for a folder that cannot be used.
  */
 export async function serveWorker(settings: ServeSettings, folder: string, io: Io): Promise<void> {
@@ -81,13 +79,16 @@ export async function serveWorker(settings: ServeSettings, folder: string, io: I
   }
 }
 
-/** @returns a function that lets other processes use the folder. */
+/** @returns a function that unlocks the folder. */
 async function openFolder(folder: string): Promise<() => void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return lockFolder(folder);
 }
 
-/** The name of this process among those with the same token. It survives restarts, so that a drained worker stays so. */
+/**
+ * The name that distinguishes this process from others with the same token. It survives restarts, so that a drained
+ * worker stays drained.
+ */
 async function processName(folder: string): Promise<string> {
   const path = join(folder, "worker");
   const known = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
@@ -112,7 +113,7 @@ async function modelsHere({ models }: Defaults, env: NodeJS.ProcessEnv): Promise
   return found.flat();
 }
 
-/** Asks again only after some time. */
+/** Caches the answer for some time. */
 function remembered<T>(ask: () => Promise<T>, milliseconds: number): () => Promise<T> {
   let known: { readonly value: Promise<T>; readonly at: number } | null = null;
   return () => {
@@ -122,7 +123,7 @@ function remembered<T>(ask: () => Promise<T>, milliseconds: number): () => Promi
   };
 }
 
-/** @throws {OptionError} for a port that cannot be listened on. */
+/** @throws {OptionError} if it cannot listen on the port. */
 async function listenForProbes(port: number): Promise<Server> {
   const server = createServer(({ method, url }, response) => {
     const isProbe = url === "/livez" && (method === "GET" || method === "HEAD");

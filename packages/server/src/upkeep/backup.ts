@@ -9,11 +9,11 @@ import { filesFolderIn, ledgerFileIn } from "../data-folder/data-folder.js";
 import { ServiceError } from "../errors.js";
 import { Ledger } from "../ledger/ledger.js";
 
-/** How long a promise to read files holds; a backup that was killed holds nothing up for longer. */
+/** How long a hold on files lasts unless it is renewed; a killed backup delays deletions no longer than this. */
 const leaseMs = 60_000;
 
 /**
- * Copies a data folder into a tar archive, also while a server uses it: the ledger as it was at one moment, and every
+ * Copies a data folder into a tar archive, even while a server uses it: the ledger as it was at one moment, and every
  * file that it names. Extracted into an empty folder, the archive is a data folder again.
  * @param folder the data folder.
  * @param target the archive; it appears under this name once it is complete.
@@ -24,7 +24,7 @@ export async function backUp(folder: string, target: string): Promise<void> {
   if (!existsSync(ledgerFileIn(folder)))
     throw new ServiceError("unavailable", "There is no ledger to back up in this data folder.");
   const ledger = new Ledger(ledgerFileIn(folder), () => {});
-  // Files that the copy names must stay until they are copied: the server deletes none meanwhile.
+  // Files named by the copy must stay until they are copied, so the server deletes none meanwhile.
   const hold = (): void => ledger.settings.holdFiles(Date.now() + leaseMs);
   hold();
   const renewal = setInterval(hold, leaseMs / 3);

@@ -22,7 +22,7 @@ export interface UpkeepTools {
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** Deletes what is no longer kept. Starred jobs stay, and a job goes as a whole, with everything that it made. */
+/** Deletes what has expired. Starred jobs stay; a job is deleted together with everything that it made. */
 export class Upkeep {
   readonly #tools: UpkeepTools;
   readonly #options: UpkeepOptions;
@@ -32,7 +32,7 @@ export class Upkeep {
     this.#options = options;
   }
 
-  /** Deletes jobs and blobs whose time is over. @param now milliseconds since 1970. */
+  /** Deletes expired jobs and blobs. @param now milliseconds since 1970. */
   run(now: number = Date.now()): void {
     const { ledger, blobs } = this.#tools;
     const released = [...this.#deleteOld(now), ...this.#deleteLarge(now)];
@@ -40,7 +40,7 @@ export class Upkeep {
     this.collectFiles(released, now);
   }
 
-  /** Looks at everything that is stored, and deletes what nothing needs: what a killed process or a backup left. */
+  /** Deletes all stored files that are not needed, such as leftovers of a killed process or a backup. */
   async sweep(now: number = Date.now()): Promise<void> {
     const { ledger, files, checkpoints } = this.#tools;
     ledger.write(() => ledger.events.prune());
@@ -48,7 +48,7 @@ export class Upkeep {
     await checkpoints.keepOnly((id) => ledger.jobs.find(id)?.finishedAt === null);
   }
 
-  /** Deletes those of some files that nothing needs, unless a backup copies files. */
+  /** Deletes those candidates that are not needed, unless a backup is copying files. */
   collectFiles(candidates: readonly string[], now: number = Date.now()): void {
     const { ledger, files } = this.#tools;
     if (ledger.settings.backupUntil > now) return;

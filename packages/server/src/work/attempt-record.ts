@@ -15,14 +15,14 @@ export type AttemptJob = Pick<
 /** An attempt, and the worker that makes it. */
 export type AttemptRef = Omit<Claim, "signal">;
 
-/** What an attempt starts from. */
+/** The starting point of an attempt. */
 export interface AttemptStart {
   readonly job: AttemptJob;
   /** The images that earlier attempts finished, in the order of seeds. */
   readonly candidates: readonly ArtifactRecord[];
 }
 
-/** A file that has been handed over. */
+/** A stored file. */
 export interface KeptFile {
   /** 64 hexadecimal digits. */
   readonly sha256: string;
@@ -46,19 +46,18 @@ export type AttemptOutcome =
   | { readonly state: "interrupted" };
 
 /**
- * What became of the job: it ended, it waits to be tried again, or it is no longer this attempt's, and nothing was
+ * What became of the job: it ended; it waits to be tried again; or it now belongs to another attempt, and nothing was
  * recorded.
  */
 export type AttemptEnd = "ended" | "unfinished" | "lost";
 
 /**
- * Where one attempt reads its job and records what happens. What an attempt reports after another one has begun is
- * dropped.
+ * Where one attempt reads its job and records events. Reports that arrive after another attempt has begun are dropped.
  */
 export interface AttemptRecord extends AttemptStart, Disposable {
-  /** Aborts when the record says that the attempt must stop, with a `ClaimEnd` as its reason. */
+  /** Aborts when the attempt must stop, with a `ClaimEnd` as its reason. */
   readonly signal: AbortSignal;
-  /** Whether the job is still this attempt's, as far as anybody can know now. */
+  /** Whether the job still belongs to this attempt, as far as is known now. */
   isCurrent(): Promise<boolean>;
   /** The bytes of a picture of the job, or of a candidate. @throws {ServiceError} `damaged_file` */
   picture(sha256: string): Promise<Uint8Array>;
@@ -68,30 +67,31 @@ export interface AttemptRecord extends AttemptStart, Disposable {
   previewed(preview: Preview): void;
   /** The attempt continues from a step of an earlier one. */
   resumed(step: number): void;
-  /** The attempt begins with the first step, because nothing fits to continue from. */
+  /** The attempt starts at the first step, because there is no matching checkpoint. */
   beganAnew(): void;
   warned(message: string): void;
   modelLoaded(seconds: number): void;
-  /** Keeps a checkpoint, so that a later attempt continues there. @throws if it could not be kept. */
+  /** Saves a checkpoint, so that a later attempt can continue there. @throws if it could not be saved. */
   saveCheckpoint(checkpoint: Checkpoint): Promise<void>;
   /**
-   * Hands a file over, before it is named by {@link candidateMade} or the outcome. It is kept at least until the attempt
-   * ends.
+   * Stores a file before {@link candidateMade} or the outcome names it. It is kept at least until the attempt ends.
    * @throws {ServiceError} `disk_full`
    */
   keep(bytes: Uint8Array): Promise<KeptFile>;
-  /** One of several images has been handed over: a later attempt continues after it. @param step the last of this image. */
+  /**
+   * One of several images has been stored: a later attempt continues after it. @param step the last step of this image.
+   */
   candidateMade(candidate: ArtifactRecord, step: number): Promise<void>;
   /** Ends the attempt. */
   end(outcome: AttemptOutcome): Promise<AttemptEnd>;
-  /** Lets go of what was handed over. */
+  /** Releases stored files. */
   [Symbol.dispose](): void;
 }
 
 /** Where a worker's attempts are recorded. */
 export interface AttemptRecords {
-  /** Begins an attempt. @returns null if the job is not to be worked on: it was cancelled or deleted. */
+  /** Begins an attempt. @returns null if the job was cancelled or deleted. */
   begin(attempt: AttemptRef): Promise<AttemptRecord | null>;
-  /** Records that an attempt ended which could not be recorded before. */
+  /** Records the end of an attempt after recording it has failed. */
   recover(attempt: AttemptRef): Promise<void>;
 }

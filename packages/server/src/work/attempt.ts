@@ -23,33 +23,33 @@ import { loadData, StepClock, stageData, stepData } from "./progress.js";
 import { Throttle } from "./throttle.js";
 import { workloadOf } from "./workload.js";
 
-/** What attempts work with. */
+/** The dependencies of attempts. */
 export interface AttemptTools {
   readonly engine: Engine;
   readonly defaults: Defaults;
-  /** Told the details of failures, of which clients see only a sentence. */
+  /** Called with the details of failures; clients only see a sentence. */
   readonly onProblem: (message: string, error: unknown) => void;
 }
 
 const loadMs = 250;
 const checkpointPolicy = { everySteps: 2, minSeconds: 1 } as const;
 
-/** One attempt at a job: runs it in the engine, and records what happens. */
+/** One attempt at a job: runs it in the engine and records the results. */
 export class Attempt {
   readonly #tools: AttemptTools;
   readonly #record: AttemptRecord;
   readonly #job: AttemptJob;
-  /** Ends the attempt: the claim's, the record's, or that of a worker that stops. */
+  /** Aborts with the claim, with the record, or when the worker stops. */
   readonly #signal: AbortSignal;
-  /** The images that are finished, in the order of seeds. */
+  /** The finished images, in the order of seeds. */
   readonly #candidates: ArtifactRecord[];
   readonly #steps = new StepClock();
   readonly #began = performance.now();
   #fingerprint: string | null = null;
-  /** The steps of the images before the one that is being made. */
+  /** The number of steps of the images before the current one. */
   #stepsBefore = 0;
   #loadSeconds = 0;
-  /** The last checkpoint that is being written, and one that waits for it. */
+  /** The checkpoint being saved, and the latest one that waits for it. */
   #saving: Promise<void> = Promise.resolve();
   #nextCheckpoint: Checkpoint | null = null;
 
@@ -61,7 +61,7 @@ export class Attempt {
     this.#candidates = [...record.candidates];
   }
 
-  /** Carries the attempt out. Whatever goes wrong with the job is recorded, not thrown. */
+  /** Carries out the attempt. Problems with the job are recorded, not thrown. */
   async run(): Promise<AttemptEnd> {
     try {
       return this.#job.kind === "generate" ? await this.#generate() : await this.#estimateDepth();
@@ -108,11 +108,11 @@ export class Attempt {
     }
   }
 
-  /** The checkpoint of the image after those that are made; null if there is none. */
+  /** The checkpoint of the image after the finished ones; null if there is none. */
   async #checkpointOf(made: number): Promise<Checkpoint | null> {
     const before = made * this.#stepsOfImage;
     const latest = await this.#record.latestCheckpoint();
-    // One of an image that has been finished since is of no use.
+    // The checkpoint of an image that has been finished since is useless.
     return latest && latest.step > before ? { ...latest, step: latest.step - before } : null;
   }
 
@@ -140,7 +140,7 @@ export class Attempt {
     return await this.#succeed(await depthFiles(mapOf(result)));
   }
 
-  /** The attempt begins with the first step of an image: nothing fits to continue from, except images that are made. */
+  /** The attempt starts an image at its first step: it has no matching checkpoint, but may have finished images. */
   #beginImage(): void {
     if (this.#stepsBefore > 0) this.#record.resumed(this.#stepsBefore);
     else if (this.#job.step > 0) this.#record.beganAnew();
@@ -177,7 +177,7 @@ export class Attempt {
     }
   }
 
-  /** Stores one of several images, so that a later attempt continues after it. */
+  /** Stores one of several images, so that a later attempt can continue after it. */
   async #keepCandidate(result: EngineResult, number: number): Promise<void> {
     const { bytes, ...facts } = imageFile(result, candidateArtifact(number));
     const kept = await this.#record.keep(bytes);
@@ -193,7 +193,7 @@ export class Attempt {
     return await this.#succeed([...images, ...(result.depthMap ? await depthFiles(result.depthMap) : [])]);
   }
 
-  /** Sorts images by their scores, the best first, and writes their ranks into their parameters. */
+  /** Sorts images by score, best first, and writes their ranks into their parameters. */
   async #ranked(images: readonly (MadeFile | ArtifactRecord)[]): Promise<readonly MadeFile[]> {
     const sorted = images.toSorted((a, b) => a.score!.rmse - b.score!.rmse);
     const ranked: MadeFile[] = [];
@@ -214,7 +214,7 @@ export class Attempt {
 
   // ---------------------------------------------------------------- checkpoints
 
-  /** Keeps a checkpoint; if they come faster than they can be kept, the latest. */
+  /** Saves a checkpoint. If checkpoints come faster than they can be saved, only the latest is. */
   #save(checkpoint: Checkpoint): void {
     const waiting = this.#nextCheckpoint;
     this.#nextCheckpoint = { ...checkpoint, depthMap: checkpoint.depthMap ?? waiting?.depthMap ?? null };
@@ -227,7 +227,7 @@ export class Attempt {
     try {
       await this.#record.saveCheckpoint(checkpoint);
     } catch (error) {
-      // The generation goes on; a crash costs it more.
+      // The generation continues; only a crash would cost more.
       this.#tools.onProblem(`A checkpoint of the job ${this.#job.id} could not be kept.`, error);
     }
   }
@@ -238,7 +238,7 @@ export class Attempt {
   async #succeed(made: readonly MadeFile[]): Promise<AttemptEnd> {
     const record = this.#record;
     if (this.#loadSeconds > 0) record.modelLoaded(this.#loadSeconds);
-    // At once, because the disk takes about as long for one as for all; none is left behind when one fails.
+    // In parallel, because the disk takes about as long for one as for all. If one fails, the others are released.
     const keeping = await Promise.allSettled(made.map(({ bytes }) => record.keep(bytes)));
     const artifacts = made.map(({ bytes: _, ...facts }, index): ArtifactRecord => {
       const kept = keeping[index]!;
@@ -263,7 +263,7 @@ export class Attempt {
     return { state: "crashed" };
   }
 
-  /** How long jobs like this one take; null without a step to judge by. */
+  /** How long jobs like this one take; null if no step was measured. */
   #duration(): Extract<AttemptOutcome, { state: "succeeded" }>["duration"] | null {
     const { usual, total } = this.#steps;
     if (usual === null) return null;

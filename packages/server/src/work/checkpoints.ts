@@ -6,26 +6,29 @@ import { diskFull, type Reserve } from "../data-folder/reserve.js";
 
 type Shape = readonly [number, number, number, number];
 
-/** Where a generation can continue. */
+/** A state from which a generation can continue. */
 export interface Checkpoint {
-  /** The steps that are done. */
+  /** The number of completed steps. */
   readonly step: number;
   /** Identifies everything that shapes the numbers. */
   readonly fingerprint: string;
   readonly latents: { readonly data: Float32Array; readonly shape: Shape };
-  /** Null when saved: as in the attempt's last checkpoint. Null when read: it must be made again. */
+  /**
+   * When saving, null means unchanged since the attempt's last checkpoint. When read, null means that it must be made
+   * again.
+   */
   readonly depthMap: { readonly data: Float32Array; readonly width: number; readonly height: number } | null;
 }
 
 /**
- * The latest checkpoint of each attempt, as files: they are large, and change every second. Each attempt writes files
- * of its own, so that an old one that is still alive harms nothing.
+ * Stores the latest checkpoint of each attempt as files, because they are large and change every second. Each attempt
+ * writes its own files, so an old attempt that is still alive does no harm.
  */
 export class Checkpoints {
   readonly #folder: string;
   readonly #reserve: Reserve;
 
-  /** @param reserve room that checkpoints must leave to the ledger. */
+  /** @param reserve space that checkpoints must leave for the ledger. */
   constructor(folder: string, reserve: Reserve) {
     this.#folder = folder;
     this.#reserve = reserve;
@@ -38,7 +41,7 @@ export class Checkpoints {
 
   /**
    * Replaces the attempt's checkpoint. It is on the disk when the promise resolves.
-   * @throws {ServiceError} `disk_full`, or the error of the file system; the last checkpoint is still there then.
+   * @throws {ServiceError} `disk_full`, or the error of the file system; the previous checkpoint is kept.
    */
   async save(id: string, attempt: number, checkpoint: Checkpoint): Promise<void> {
     if (!(await this.#reserve.restore())) throw diskFull();
@@ -51,7 +54,7 @@ export class Checkpoints {
     await writeDurably(this.#path(id, attempt, "latents"), packed(facts, latents.data));
   }
 
-  /** The checkpoint of the latest attempt that has a whole one; null if there is none. */
+  /** The latest undamaged checkpoint of any attempt; null if there is none. */
   async latest(id: string): Promise<Checkpoint | null> {
     const attempts = [...new Set((await this.#filesOf(id)).map((name) => Number(name.split(".")[1])))];
     for (const attempt of attempts.sort((a, b) => b - a)) {
@@ -78,8 +81,8 @@ export class Checkpoints {
   }
 
   /**
-   * Deletes the checkpoints of all jobs but some.
-   * @param isKept asked right before each deletion: jobs may begin meanwhile.
+   * Deletes the checkpoints of all jobs that are not kept.
+   * @param isKept called right before each deletion, because jobs may begin meanwhile.
    */
   async keepOnly(isKept: (id: string) => boolean): Promise<void> {
     for (const name of await readdir(this.#folder))
@@ -107,7 +110,7 @@ export class Checkpoints {
   }
 }
 
-/** A line of JSON with some facts and the hash of the rest; then the values. */
+/** A line of JSON with facts and the hash of the values, then the values. */
 function packed(facts: object, values: Float32Array): readonly Uint8Array[] {
   const content = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return [Buffer.from(`${JSON.stringify({ facts, sha256: hashOf(content) })}\n`), content];
@@ -119,7 +122,7 @@ function unpacked<Facts>(file: Buffer): { facts: Facts; data: Float32Array } | n
   const content = file.subarray(end + 1);
   try {
     const { facts, sha256 } = JSON.parse(file.toString("utf8", 0, end)) as { facts: Facts; sha256: string };
-    // A copy is aligned for floats.
+    // Copied to be aligned for floats.
     return hashOf(content) === sha256
       ? { facts, data: new Float32Array(Uint8Array.from(content).buffer) }
       : null;

@@ -19,7 +19,7 @@ import type {
 } from "./attempt-record.js";
 import type { Checkpoint, Checkpoints } from "./checkpoints.js";
 
-/** Where attempts are recorded in the process that has the ledger. */
+/** What recording attempts in this process needs. */
 export interface LedgerTools {
   readonly ledger: Ledger;
   readonly history: History;
@@ -27,7 +27,7 @@ export interface LedgerTools {
   readonly checkpoints: Checkpoints;
 }
 
-/** Crashes of the engine in a row, without a new checkpoint in between, that fail a job. */
+/** A job fails after this many crashes of the engine in a row without a new checkpoint. */
 const mostCrashes = 3;
 
 const crashedTooOften: ErrorObject = errorObjectOf(
@@ -66,7 +66,7 @@ export class LedgerRecord implements AttemptRecord {
   readonly #kept: StoredFile[] = [];
   readonly job: AttemptJob;
   readonly candidates: readonly ArtifactRecord[];
-  /** Never aborts: whoever cancels a job of this process tells its claim. */
+  /** Never aborts: cancelling a job of this process goes through its claim. */
   readonly signal: AbortSignal = new AbortController().signal;
 
   constructor(tools: LedgerTools, job: JobRecord) {
@@ -120,14 +120,14 @@ export class LedgerRecord implements AttemptRecord {
     history.checkpointed(id, attempt, checkpoint.step);
   }
 
-  /** @param limit the most bytes that it may have. */
+  /** @param limit the maximum number of bytes. */
   async keep(content: Uint8Array | AsyncIterable<Uint8Array>, limit?: number): Promise<KeptFile> {
     const stored = await this.#tools.files.add(content, limit === undefined ? {} : { limit });
     this.#kept.push(stored);
     return { sha256: stored.sha256, bytes: stored.bytes };
   }
 
-  /** Keeps files that were handed over before this process started. @returns the hashes of those that are not there. */
+  /** Holds files that were stored before this process started. @returns the hashes of missing ones. */
   async missing(files: Iterable<string>): Promise<readonly string[]> {
     const missing: string[] = [];
     for (const sha256 of files) {
@@ -144,7 +144,7 @@ export class LedgerRecord implements AttemptRecord {
 
   async end(outcome: AttemptOutcome): Promise<AttemptEnd> {
     const end = this.#end(outcome);
-    // At once: whoever hears of the end may delete the job.
+    // First, because listeners may delete the job as soon as they hear of its end.
     this[Symbol.dispose]();
     if (end === "ended") await this.#tools.checkpoints.remove(this.job.id);
     return end;
@@ -165,7 +165,7 @@ export class LedgerRecord implements AttemptRecord {
   }
 }
 
-/** Puts a job back into the queue; one that was to be cancelled ends there. */
+/** Puts a job back into the queue, or ends it if it was to be cancelled. */
 export function interrupt(
   { history, ledger }: Pick<LedgerTools, "history" | "ledger">,
   id: string,
@@ -176,7 +176,7 @@ export function interrupt(
   return history.cancelledQueued(id) ? "ended" : "lost";
 }
 
-/** Those of a job's artifacts that are images of a run that goes on. */
+/** Those artifacts of a job that are images of a run in progress. */
 function candidatesAmong(artifacts: readonly ArtifactRecord[]): readonly ArtifactRecord[] {
   const candidates: ArtifactRecord[] = [];
   for (;;) {

@@ -3,7 +3,7 @@ import type { EventData } from "../contract/index.js";
 
 type Of<Type extends EngineEvent["type"]> = Extract<EngineEvent, { readonly type: Type }>;
 
-/** The progress of reading weights, as clients see it. */
+/** The progress of reading weights, for clients. */
 export const loadData = ({ component, bytes, bytesDone }: Of<"load">): EventData["load"] => ({
   component,
   done_bytes: bytesDone,
@@ -15,7 +15,7 @@ export const stageData = ({ stage, state }: Of<"stage">): EventData["stage"] => 
   state: state === "start" ? "started" : "finished",
 });
 
-/** @param usual the time that a step takes. */
+/** @param usual the usual duration of a step. */
 export const stepData = (
   { step, steps }: Pick<EventData["step"], "step" | "steps">,
   seconds: number,
@@ -29,7 +29,7 @@ export const stepData = (
 
 const rounded = (seconds: number): number => Math.round(seconds * 1000) / 1000;
 
-/** The usual time of a step: an average in which the latest count most. */
+/** Measures the usual duration of a step, an average weighted towards the latest. */
 export class StepClock {
   #usual: number | null = null;
   #total = 0;
@@ -45,7 +45,7 @@ export class StepClock {
     return this.#usual;
   }
 
-  /** The time of all steps. */
+  /** The total duration of all steps. */
   get total(): number {
     return this.#total;
   }

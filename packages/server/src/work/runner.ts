@@ -16,10 +16,10 @@ export interface RunnerOptions extends AttemptTools {
   readonly onChange?: () => void;
 }
 
-/** How long a worker waits after an attempt that could not be recorded. */
+/** How long to wait after an attempt that could not be recorded. */
 const retryMs = 1000;
 
-/** The reason of attempts that end because their worker stops. */
+/** The abort reason when the worker stops. */
 const workerStops = "worker-stops";
 
 /** A worker of this process: claims jobs, and runs one at a time. */
@@ -64,7 +64,7 @@ export class Runner {
     this.#loop = this.#run();
   }
 
-  /** Takes no more jobs; the one in progress goes on. */
+  /** Takes no more jobs; the one in progress continues. */
   drain(): void {
     this.#drained = true;
     this.#waiting.abort(new Error("The worker drains."));
@@ -75,17 +75,17 @@ export class Runner {
     this.#wake();
   }
 
-  /** Looks for a job again: what the worker accepts has changed. */
+  /** Looks for jobs again, after the accepted models have changed. */
   lookAgain(): void {
     this.#waiting.abort(new Error("The worker accepts other models now."));
   }
 
-  /** Ends: the job in progress is left at its last checkpoint. */
+  /** Stops: the job in progress is left at its last checkpoint. */
   async stop(): Promise<void> {
     this.#stopping.abort(workerStops);
     this.#waiting.abort(new Error("The worker stops."));
     this.#wake();
-    // Killing the engine is quicker than the end of a step.
+    // Killing the engine is quicker than waiting for a step.
     await this.#options.engine.close();
     await this.#loop;
   }
@@ -106,7 +106,7 @@ export class Runner {
   /** Puts a job back into the queue after its attempt could not be recorded. */
   async #recover(claim: Claim): Promise<void> {
     const { dispatcher, records, onProblem } = this.#options;
-    // The ledger may need a moment, such as for a disk that others fill.
+    // The ledger may need a moment, for example while other programs fill the disk.
     await sleep(retryMs, undefined, { signal: this.#stopping.signal }).catch(() => {});
     try {
       await records.recover(claim);
@@ -116,7 +116,7 @@ export class Runner {
     }
   }
 
-  /** @returns null if there is to be no job now. */
+  /** @returns null if no job should start now. */
   async #claim(): Promise<Claim | null> {
     if (this.#drained) {
       await new Promise<void>((resolve) => {
@@ -128,7 +128,7 @@ export class Runner {
     this.#waiting = new AbortController();
     const { signal } = this.#waiting;
     const { dispatcher, worker, accepts: acceptsHere = () => true } = this.#options;
-    // No job is to be taken by a wait that has just ended: it would have to be given back.
+    // A wait that has just ended must not take a job: it would have to give it back.
     const accepts = (model: string): boolean => !signal.aborted && acceptsHere(model);
     const model = this.#holder?.model ?? null;
     try {
@@ -143,7 +143,7 @@ export class Runner {
     const { dispatcher, records } = this.#options;
     using record = await records.begin(claim);
     if (!record) {
-      // It was cancelled or deleted on its way here.
+      // It was cancelled or deleted before it could begin.
       await dispatcher.finish(claim);
       return;
     }
@@ -169,10 +169,10 @@ export class Runner {
     }
   }
 
-  /** Renews a lease. Without it, the job is the worker's as long as its record says so. */
+  /** Renews a lease. If that fails, the worker keeps the job as long as the record confirms it. */
   async #keeps(claim: Claim, record: AttemptRecord): Promise<boolean> {
     const isRenewed = await this.#options.dispatcher.renew(claim).catch(() => false);
-    // As long as nobody says otherwise: what a lost attempt records is dropped anyway.
+    // If nobody can be asked, go on: whatever a lost attempt records is dropped.
     return isRenewed || (await record.isCurrent().catch(() => true));
   }
 }

@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import type { JobObject } from "../../src/contract/index.js";
 import { Fleet, until } from "../support/fleet.js";
 import { hashOfPixels } from "../support/png.js";
 import { withoutRedis } from "../support/redis.js";
 import { TestServer } from "../support/server.js";
-
-const options = { skip: withoutRedis };
 
 /** Long enough that a busy machine is not taken for a dead one, and short enough to wait for. */
 const lease = { leaseMs: 4000 };
@@ -37,10 +35,9 @@ const long = { request: { width: 256, height: 256, steps: 50, seed: 11 } };
 /** A job that has checkpoints, also where steps are quick: one is made each second at most. */
 const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
 
-test(
-  "60 jobs have 60 results, each once, while a worker is killed, one stops for a while and one is cut off",
-  options,
-  async (t) => {
+// They wait for most of their time.
+describe("a fleet", { skip: withoutRedis, concurrency: 3 }, () => {
+  test("60 jobs have 60 results, each once, while a worker is killed, one stops for a while and one is cut off", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const workers = [await fleet.worker("a"), await fleet.worker("b"), await fleet.worker("c")];
     const [killed, stopped, cut] = workers as [(typeof workers)[0], (typeof workers)[0], (typeof workers)[0]];
@@ -54,7 +51,7 @@ test(
     cut.toRedis.cut("silent");
     await busy(killed.id);
     await killed.process.stop("SIGKILL");
-    // Nobody is left until two of them come back.
+    // No worker is left until two of them come back.
     await fleet.state(stopped.id, "lost");
     await fleet.state(cut.id, "lost");
     stopped.process.child.kill("SIGCONT");
@@ -68,13 +65,9 @@ test(
       "some jobs had to be begun again",
     );
     assert.equal((await fleet.state(killed.id, "lost")).job, null);
-  },
-);
+  });
 
-test(
-  "a job of a dead worker goes on at another one where it stopped, with the same pixels",
-  options,
-  async (t) => {
+  test("a job of a dead worker goes on at another one where it stopped, with the same pixels", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const alone = await TestServer.start();
     const undisturbed = await alone.submit(longer, "/v1/jobs?wait=300");
@@ -90,13 +83,9 @@ test(
     const resumed = (await fleet.events(id)).find(({ event }) => event === "resumed");
     assert.ok(Number(resumed?.data.from_step) >= 2, `resumed from ${resumed?.data.from_step}`);
     assert.equal(await pixelsOf(fleet.api, id), await pixelsOf(alone, undisturbed.id));
-  },
-);
+  });
 
-test(
-  "another worker takes over within the lock, the interval of checks and two seconds",
-  options,
-  async (t) => {
+  test("another worker takes over within the lock, the interval of checks and two seconds", async (t) => {
     const fleet = await Fleet.start(t);
     const first = await fleet.worker("a");
     const second = await fleet.worker("b");
@@ -110,5 +99,5 @@ test(
     const took = performance.now() - died;
     t.diagnostic(`taken over after ${(took / 1000).toFixed(1)} s`);
     assert.ok(took < lock + check + grace, `it took ${took} ms`);
-  },
-);
+  });
+});

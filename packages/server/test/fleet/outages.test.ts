@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import type { JobObject } from "../../src/contract/index.js";
 import { Fleet, type TestWorker, until } from "../support/fleet.js";
 import { withoutRedis } from "../support/redis.js";
 
-const options = { skip: withoutRedis };
 const lease = { leaseMs: 4000 };
 const long = { request: { width: 256, height: 256, steps: 50 } };
 
@@ -55,10 +54,9 @@ async function busyFleet(t: Parameters<typeof Fleet.start>[0]): Promise<{
   return { fleet, worker, running, waiting };
 }
 
-test(
-  "no job is lost when Redis dies and comes back empty, and jobs are accepted meanwhile",
-  options,
-  async (t) => {
+// They wait for most of their time.
+describe("a fleet whose parts fail", { skip: withoutRedis, concurrency: 3 }, () => {
+  test("no job is lost when Redis dies and comes back empty, and jobs are accepted meanwhile", async (t) => {
     const { fleet, running, waiting } = await busyFleet(t);
     await fleet.redis.kill();
     await requireMissingRedis(fleet);
@@ -68,69 +66,61 @@ test(
     await isReady(fleet);
     await requireOneResult(fleet, waiting);
     await requireOneResult(fleet, late);
-  },
-);
+  });
 
-test("no job is lost when the API is killed, and its worker delivers to the next one", options, async (t) => {
-  const { fleet, worker, running, waiting } = await busyFleet(t);
-  await fleet.restartApi();
-  const job = await requireOneResult(fleet, running);
-  assert.deepEqual([job.attempt, job.worker], [1, worker.id]);
-  await requireOneResult(fleet, waiting);
-});
-
-test("an API that works goes on with its own job after it was killed", options, async (t) => {
-  const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-  const running = (await fleet.api.submit(longer)).id;
-  const waiting = (await fleet.api.submit()).id;
-  await fleet.checkpointed(running);
-  await fleet.restartApi();
-  assert.equal((await requireOneResult(fleet, running)).worker, "local");
-  assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));
-  await requireOneResult(fleet, waiting);
-});
-
-for (const how of ["closed", "silent"] as const) {
-  test(`a worker whose line to the API is ${how} goes on and delivers later`, options, async (t) => {
+  test("no job is lost when the API is killed, and its worker delivers to the next one", async (t) => {
     const { fleet, worker, running, waiting } = await busyFleet(t);
-    worker.toApi.cut(how);
-    await fleet.state(worker.id, "lost");
-    assert.equal((await fleet.job(running)).state, "running", "it holds its lease at Redis");
-    worker.toApi.restore();
-    assert.equal((await requireOneResult(fleet, running)).attempt, 1);
+    await fleet.restartApi();
+    const job = await requireOneResult(fleet, running);
+    assert.deepEqual([job.attempt, job.worker], [1, worker.id]);
     await requireOneResult(fleet, waiting);
   });
 
-  test(
-    `a worker whose line to Redis is ${how} keeps its job, and takes others once it is back`,
-    options,
-    async (t) => {
+  test("an API that works goes on with its own job after it was killed", async (t) => {
+    const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+    const running = (await fleet.api.submit(longer)).id;
+    const waiting = (await fleet.api.submit()).id;
+    await fleet.checkpointed(running);
+    await fleet.restartApi();
+    assert.equal((await requireOneResult(fleet, running)).worker, "local");
+    assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));
+    await requireOneResult(fleet, waiting);
+  });
+
+  for (const how of ["closed", "silent"] as const) {
+    test(`a worker whose line to the API is ${how} goes on and delivers later`, async (t) => {
+      const { fleet, worker, running, waiting } = await busyFleet(t);
+      worker.toApi.cut(how);
+      await fleet.state(worker.id, "lost");
+      assert.equal((await fleet.job(running)).state, "running", "it holds its lease at Redis");
+      worker.toApi.restore();
+      assert.equal((await requireOneResult(fleet, running)).attempt, 1);
+      await requireOneResult(fleet, waiting);
+    });
+
+    test(`a worker whose line to Redis is ${how} keeps its job, and takes others once it is back`, async (t) => {
       const { fleet, worker, running, waiting } = await busyFleet(t);
       worker.toRedis.cut(how);
       assert.equal((await requireOneResult(fleet, running)).attempt, 1);
       assert.equal((await fleet.job(waiting)).state, "queued");
       worker.toRedis.restore();
       await requireOneResult(fleet, waiting);
-    },
-  );
+    });
 
-  test(`no job is lost while the API's line to Redis is ${how}`, options, async (t) => {
-    const { fleet, running, waiting } = await busyFleet(t);
-    fleet.redis.cut(how);
-    await requireMissingRedis(fleet);
-    const late = (await fleet.api.submit()).id;
-    fleet.redis.restore();
-    await isReady(fleet);
-    assert.equal((await requireOneResult(fleet, running)).attempt, 1);
-    await requireOneResult(fleet, waiting);
-    await requireOneResult(fleet, late);
-  });
-}
+    test(`no job is lost while the API's line to Redis is ${how}`, async (t) => {
+      const { fleet, running, waiting } = await busyFleet(t);
+      fleet.redis.cut(how);
+      await requireMissingRedis(fleet);
+      const late = (await fleet.api.submit()).id;
+      fleet.redis.restore();
+      await isReady(fleet);
+      assert.equal((await requireOneResult(fleet, running)).attempt, 1);
+      await requireOneResult(fleet, waiting);
+      await requireOneResult(fleet, late);
+    });
+  }
 
-test(
-  "a worker that was cut off finds its job gone to another, and what it says is dropped",
-  options,
-  async (t) => {
+  test("a worker that was cut off finds its job gone to another, and what it says is dropped", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const first = await fleet.worker("a");
     const { id } = await fleet.api.submit(long);
@@ -145,5 +135,5 @@ test(
     assert.deepEqual([job.attempt, job.worker], [2, second.id]);
     // It works again.
     await fleet.state(first.id, "idle");
-  },
-);
+  });
+});

@@ -1,93 +1,91 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { processHeader, protocolHeader, protocolVersion } from "../../src/fleet/protocol.js";
 import { Fleet, until } from "../support/fleet.js";
 import { withoutRedis } from "../support/redis.js";
 
-const options = { skip: withoutRedis };
 const lease = { leaseMs: 4000 };
 const long = { request: { width: 256, height: 256, steps: 50 } };
 
 /** A job that has checkpoints, also where steps are quick: one is made each second at most. */
 const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
 
-test("cancelling reaches a worker on another machine", options, async (t) => {
-  const fleet = await Fleet.start(t, lease);
-  const worker = await fleet.worker("a");
-  const { id } = await fleet.api.submit(long);
-  await fleet.reached(id, 2);
-  await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
-  const job = await fleet.ended(id);
-  assert.equal(job.state, "cancelled");
-  assert.ok(job.step < 40, `it ran to step ${job.step}`);
-  await fleet.state(worker.id, "idle");
-});
-
-test("cancelling reaches a worker that Redis cannot reach", options, async (t) => {
-  const fleet = await Fleet.start(t, lease);
-  const worker = await fleet.worker("a");
-  const { id } = await fleet.api.submit(long);
-  await fleet.reached(id, 2);
-  worker.toRedis.cut("closed");
-  await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
-  const job = await fleet.ended(id);
-  assert.equal(job.state, "cancelled");
-  assert.ok(job.step < 40, `it ran to step ${job.step}`);
-});
-
-test("a draining worker finishes its job and takes no more until it is told to", options, async (t) => {
-  const fleet = await Fleet.start(t, lease);
-  const { id: worker } = await fleet.worker("a");
-  const running = (await fleet.api.submit(long)).id;
-  const waiting = (await fleet.api.submit()).id;
-  await fleet.reached(running, 2);
-  assert.equal((await fleet.api.send("POST", `/v1/workers/${worker}/drain`, {})).status, 200);
-  assert.equal((await fleet.ended(running)).state, "succeeded");
-  const { state, job } = await until(async () => {
-    const one = (await fleet.workers()).find(({ id }) => id === worker);
-    return one?.job === null ? one : undefined;
+// They wait for most of their time.
+describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, () => {
+  test("cancelling reaches a worker on another machine", async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const worker = await fleet.worker("a");
+    const { id } = await fleet.api.submit(long);
+    await fleet.reached(id, 2);
+    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
+    const job = await fleet.ended(id);
+    assert.equal(job.state, "cancelled");
+    assert.ok(job.step < 40, `it ran to step ${job.step}`);
+    await fleet.state(worker.id, "idle");
   });
-  assert.deepEqual([state, job], ["draining", null]);
-  assert.equal((await fleet.job(waiting)).state, "queued");
-  await fleet.api.send("POST", `/v1/workers/${worker}/resume`, {});
-  assert.equal((await fleet.ended(waiting)).state, "succeeded");
-});
 
-test("a revoked token ends a worker's job there, and another worker does it", options, async (t) => {
-  const fleet = await Fleet.start(t, lease);
-  const first = await fleet.worker("a");
-  const { id } = await fleet.api.submit(long);
-  await fleet.reached(id, 2);
-  fleet.revoke("a");
-  const second = await fleet.worker("b");
-  const job = await fleet.ended(id);
-  assert.deepEqual([job.state, job.worker], ["succeeded", second.id]);
-  await fleet.state(first.id, "lost");
-  fleet.allow("a");
-  await fleet.state(first.id, "idle");
-});
+  test("cancelling reaches a worker that Redis cannot reach", async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const worker = await fleet.worker("a");
+    const { id } = await fleet.api.submit(long);
+    await fleet.reached(id, 2);
+    worker.toRedis.cut("closed");
+    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
+    const job = await fleet.ended(id);
+    assert.equal(job.state, "cancelled");
+    assert.ok(job.step < 40, `it ran to step ${job.step}`);
+  });
 
-test("a job for a model that no worker can run says why, once", options, async (t) => {
-  const fleet = await Fleet.start(t, { ...lease, apiFlags: ["--allow-model", "elsewhere=/nowhere"] });
-  await fleet.worker("a");
-  await fleet.worker("b");
-  const { id } = await fleet.api.submit({ load: { model: "elsewhere" } });
-  const { warnings } = await until(async () => {
+  test("a draining worker finishes its job and takes no more until it is told to", async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const { id: worker } = await fleet.worker("a");
+    const running = (await fleet.api.submit(long)).id;
+    const waiting = (await fleet.api.submit()).id;
+    await fleet.reached(running, 2);
+    assert.equal((await fleet.api.send("POST", `/v1/workers/${worker}/drain`, {})).status, 200);
+    assert.equal((await fleet.ended(running)).state, "succeeded");
+    const { state, job } = await until(async () => {
+      const one = (await fleet.workers()).find(({ id }) => id === worker);
+      return one?.job === null ? one : undefined;
+    });
+    assert.deepEqual([state, job], ["draining", null]);
+    assert.equal((await fleet.job(waiting)).state, "queued");
+    await fleet.api.send("POST", `/v1/workers/${worker}/resume`, {});
+    assert.equal((await fleet.ended(waiting)).state, "succeeded");
+  });
+
+  test("a revoked token ends a worker's job there, and another worker does it", async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const first = await fleet.worker("a");
+    const { id } = await fleet.api.submit(long);
+    await fleet.reached(id, 2);
+    fleet.revoke("a");
+    const second = await fleet.worker("b");
+    const job = await fleet.ended(id);
+    assert.deepEqual([job.state, job.worker], ["succeeded", second.id]);
+    await fleet.state(first.id, "lost");
+    fleet.allow("a");
+    await fleet.state(first.id, "idle");
+  });
+
+  test("a job for a model that no worker can run says why, once", async (t) => {
+    const fleet = await Fleet.start(t, { ...lease, apiFlags: ["--allow-model", "elsewhere=/nowhere"] });
+    await fleet.worker("a");
+    await fleet.worker("b");
+    const { id } = await fleet.api.submit({ load: { model: "elsewhere" } });
+    const { warnings } = await until(async () => {
+      const job = await fleet.job(id);
+      return job.warnings.length > 0 ? job : undefined;
+    });
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]!, /^No worker can run this job\. .*"elsewhere"/);
+    // Others go on: they wait in a queue of their own.
+    assert.equal((await fleet.ended((await fleet.api.submit()).id)).state, "succeeded");
     const job = await fleet.job(id);
-    return job.warnings.length > 0 ? job : undefined;
+    assert.deepEqual([job.state, job.warnings], ["queued", warnings]);
   });
-  assert.equal(warnings.length, 1);
-  assert.match(warnings[0]!, /^No worker can run this job\. .*"elsewhere"/);
-  // Others go on: they wait in a queue of their own.
-  assert.equal((await fleet.ended((await fleet.api.submit()).id)).state, "succeeded");
-  const job = await fleet.job(id);
-  assert.deepEqual([job.state, job.warnings], ["queued", warnings]);
-});
 
-test(
-  "a worker that stops leaves its job at its last checkpoint, and another goes on at once",
-  options,
-  async (t) => {
+  test("a worker that stops leaves its job at its last checkpoint, and another goes on at once", async (t) => {
     const fleet = await Fleet.start(t, { leaseMs: 60_000 });
     const first = await fleet.worker("a");
     const second = await fleet.worker("b");
@@ -101,13 +99,9 @@ test(
     const job = await fleet.ended(id);
     assert.deepEqual([job.state, job.worker], ["succeeded", second.id]);
     assert.ok((await fleet.events(id)).some(({ event }) => event === "resumed"));
-  },
-);
+  });
 
-test(
-  "what workers call asks for a worker's token, and that token is good for nothing else",
-  options,
-  async (t) => {
+  test("what workers call asks for a worker's token, and that token is good for nothing else", async (t) => {
     const fleet = await Fleet.start(t, { ...lease, clientToken: "the-token-of-clients" });
     fleet.allow("a");
     const status = async (
@@ -126,18 +120,14 @@ test(
     assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
     fleet.revoke("a");
     assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
-    // It is no part of the interface.
+    // The route is not part of the public interface.
     const authorization = "Bearer the-token-of-clients";
     const description = await fleet.api.fetch("/openapi.json", { headers: { authorization } });
     assert.equal(description.status, 200);
     assert.equal((await description.text()).includes("/internal"), false);
-  },
-);
+  });
 
-test(
-  "a picture is for the worker that runs its job, and what an old attempt sends is dropped",
-  options,
-  async (t) => {
+  test("a picture is for the worker that runs its job, and what an old attempt sends is dropped", async (t) => {
     const fleet = await Fleet.start(t, lease);
     fleet.allow("a", "b");
     const { id, request } = await fleet.api.submit();
@@ -166,28 +156,28 @@ test(
     assert.equal((await call("a", "GET", picture)).status, 403);
     const { state, worker } = await fleet.job(id);
     assert.deepEqual([state, worker], ["running", "b-0123abcd"]);
-  },
-);
+  });
 
-test("an API that works shares its jobs with other machines", options, async (t) => {
-  const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-  const { id: remote } = await fleet.worker("a");
-  const both = [remote, "local"].sort();
-  assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
-  const ids: string[] = [];
-  for (let number = 0; number < 8; number++)
-    ids.push((await fleet.api.submit({ request: { width: 256, height: 256, steps: 20 } })).id);
-  const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
-  assert.ok(jobs.every(({ state }) => state === "succeeded"));
-  assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
-});
+  test("an API that works shares its jobs with other machines", async (t) => {
+    const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+    const { id: remote } = await fleet.worker("a");
+    const both = [remote, "local"].sort();
+    assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
+    const ids: string[] = [];
+    for (let number = 0; number < 8; number++)
+      ids.push((await fleet.api.submit({ request: { width: 256, height: 256, steps: 20 } })).id);
+    const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
+    assert.ok(jobs.every(({ state }) => state === "succeeded"));
+    assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
+  });
 
-test("a worker opens no port but its probe, on loopback", options, async (t) => {
-  const fleet = await Fleet.start(t, lease);
-  const { process: worker, id } = await fleet.worker("a");
-  assert.equal(worker.output, `${id}\n`);
-  assert.match(id, /^a-[0-9a-f]{8}$/);
-  const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(worker.log)!;
-  assert.equal(await (await fetch(`${probe}/livez`)).text(), "ok\n");
-  assert.equal((await fetch(`${probe}/v1/jobs`)).status, 404);
+  test("a worker opens no port but its probe, on loopback", async (t) => {
+    const fleet = await Fleet.start(t, lease);
+    const { process: worker, id } = await fleet.worker("a");
+    assert.equal(worker.output, `${id}\n`);
+    assert.match(id, /^a-[0-9a-f]{8}$/);
+    const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(worker.log)!;
+    assert.equal(await (await fetch(`${probe}/livez`)).text(), "ok\n");
+    assert.equal((await fetch(`${probe}/v1/jobs`)).status, 404);
+  });
 });

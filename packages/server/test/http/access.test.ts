@@ -134,7 +134,7 @@ describe("with a token", () => {
       assert.doesNotMatch(cookie, new RegExp(token));
     });
 
-    test("is for TLS alone behind a proxy with TLS", async () => {
+    test("is restricted to TLS behind a proxy with TLS", async () => {
       const answer = await post({ token }, { host: "depth.example", "x-forwarded-proto": "https" });
       assert.match(cookieOf(answer), /; Secure/);
     });
@@ -172,7 +172,7 @@ describe("with a token", () => {
   });
 });
 
-test("guessing is slowed down, and sessions go on", async () => {
+test("guessing is slowed down, and sessions continue", async () => {
   const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
   const session = await server.send("POST", "/v1/session", { token });
   const cookie = session.headers.get("set-cookie")!.split(";")[0]!;
@@ -186,7 +186,7 @@ test("guessing is slowed down, and sessions go on", async () => {
   assert.equal((await raw(server, { headers: { cookie } })).status, 200);
 });
 
-test("a guesser behind a proxy of this machine slows down nobody else", async () => {
+test("a guesser behind a proxy on this machine does not slow down others", async () => {
   const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
   const ask = (caller: string, bearer: string) =>
     raw(server, { headers: { authorization: `Bearer ${bearer}`, "x-forwarded-for": caller } });

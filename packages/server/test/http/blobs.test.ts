@@ -59,7 +59,7 @@ describe("an uploaded picture", () => {
     });
   });
 
-  test("answers 200 when it is there already", async () => {
+  test("answers 200 if it exists already", async () => {
     await post(depthMap);
     assert.equal((await post(depthMap)).status, 200);
   });

@@ -72,7 +72,7 @@ describe("the description of the interface", () => {
     );
   });
 
-  test("gives every operation a name of its own, a sentence, answers and the error object", () => {
+  test("gives every operation a unique name, a sentence, answers and the error object", () => {
     const names = operations.map(({ operation }) => operation.operationId);
     assert.equal(new Set(names).size, names.length);
     for (const { path, method, operation } of operations) {

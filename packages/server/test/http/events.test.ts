@@ -117,7 +117,7 @@ describe("the events of a job", () => {
     await post("/v1/queue/resume");
   });
 
-  test("reach a slow reader without gaps in what is durable", async () => {
+  test("reach a slow reader without gaps in the durable events", async () => {
     const job = await server.submit({ request: { steps: 50 }, preview_every: 1 });
     const socket = await connection(server);
     socket.write(`GET /v1/jobs/${job.id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);

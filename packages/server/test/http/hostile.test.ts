@@ -129,7 +129,7 @@ describe("a connection", () => {
 });
 
 describe("a large body", () => {
-  test("is refused by what it announces, before it arrives", async () => {
+  test("is refused by its announced length, before it arrives", async () => {
     for (const [path, length] of [
       ["/v1/jobs", 97 * 2 ** 20],
       ["/v1/blobs", 65 * 2 ** 20],

@@ -211,7 +211,7 @@ describe("a finished job", () => {
       assert.deepEqual([info.format, info.width, info.height], [format, 32, 32]);
     });
 
-  test("answers 304 to who has the picture already", async () => {
+  test("answers 304 to a client that has the picture already", async () => {
     const { headers } = await server.fetch(done.image!.url);
     const again = await server.fetch(done.image!.url, { headers: { "if-none-match": headers.get("etag")! } });
     assert.equal(again.status, 304);
@@ -228,7 +228,7 @@ describe("a finished job", () => {
     for (let i = start; i < npy.length; i += 4) assert.ok(npy.readFloatLE(i) >= 0 && npy.readFloatLE(i) <= 1);
   });
 
-  test("stays as it is when it is cancelled", async () => {
+  test("is unchanged when it is cancelled", async () => {
     const response = await server.fetch(`/v1/jobs/${done.id}/cancel`, { method: "POST" });
     const { state, cancel_requested } = (await response.json()) as JobObject;
     assert.deepEqual([state, cancel_requested], ["succeeded", false]);

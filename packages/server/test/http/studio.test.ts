@@ -58,7 +58,7 @@ describe("the studio", () => {
     assert.equal(headers["x-content-type-options"], "nosniff");
   });
 
-  test("answers 304 to who has the page already", async () => {
+  test("answers 304 to a client that has the page already", async () => {
     const { headers } = await get("/");
     assert.equal((await get("/", { "if-none-match": String(headers.etag) })).status, 304);
   });

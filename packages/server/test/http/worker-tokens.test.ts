@@ -25,7 +25,7 @@ describe("the tokens of workers", () => {
     assert.deepEqual([tokens.nameOf(first), tokens.nameOf(second)], [null, "gpu-2"]);
   });
 
-  test("are all good for nothing while the file is gone or damaged, which is told once", (t) => {
+  test("are all refused while the file is missing or damaged, which is reported once", (t) => {
     const file = join(temporaryFolder(t), "tokens");
     writeFileSync(file, `gpu-1 ${first}\n`);
     const problems: string[] = [];

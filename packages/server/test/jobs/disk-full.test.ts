@@ -38,7 +38,7 @@ function fill(folder: string): () => void {
 }
 
 describe("a service on a full disk", () => {
-  test("fails jobs and refuses requests, and goes on once there is room again", async (t) => {
+  test("fails jobs and refuses requests, and recovers once there is space again", async (t) => {
     const folder = smallDisk(t);
     if (folder === null) return t.skip("needs the right to mount a file system");
     const service = await openService(t, { folder });

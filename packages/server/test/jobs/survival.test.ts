@@ -30,7 +30,7 @@ async function untilCheckpoint(folder: string): Promise<void> {
 describe("a job", () => {
   let pixels: string;
   before(async () => {
-    // What an uninterrupted run makes.
+    // The result of an uninterrupted run.
     const folder = temporaryFolder({ name: "uninterrupted" });
     const service = await JobService.open({ folder, load: { model: "tiny-world" } });
     const { id } = await service.finished(await submitted(service, long));

@@ -60,7 +60,10 @@ describe("the table of jobs", () => {
 
   test("lists queued jobs by priority, then by arrival", (t) => {
     const { jobs, ids } = jobsWith(t, {}, { priority: 5 }, {}, { priority: 5 });
-    assert.deepEqual(jobs.queuedIds(), [ids[1], ids[3], ids[0], ids[2]]);
+    assert.deepEqual(
+      [...jobs.places("queued")].map(({ id }) => id),
+      [ids[1], ids[3], ids[0], ids[2]],
+    );
   });
 
   test("begins an attempt of a queued job only, and only with a higher number", (t) => {

@@ -22,7 +22,7 @@ describe("names of options", () => {
 });
 
 describe("the options of requests", () => {
-  test("leave out what has no form in JSON", () => assert.ok(!("latents" in requestTables.generate)));
+  test("omit options without a JSON form", () => assert.ok(!("latents" in requestTables.generate)));
 
   test("of kind depth are a photo and its adjustments", () =>
     assert.deepEqual(Object.keys(requestTables.depth), [

@@ -11,7 +11,7 @@ import type { TestServer } from "./server.js";
 export interface CrowdOptions {
   readonly jobs: number;
   readonly clients: number;
-  /** Told how many jobs have ended. */
+  /** Called with the number of jobs that have ended. */
   readonly onProgress?: (ended: number) => void;
 }
 
@@ -73,7 +73,7 @@ async function followLate(server: TestServer, id: string): Promise<JobObject> {
   const socket = await connection(server);
   socket.pause();
   socket.write(`GET /v1/jobs/${id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
-  // Another stream tells when: asking again and again would keep the server busy.
+  // Another stream reports the end: polling would keep the server busy.
   await allEvents(server, `/v1/jobs/${id}/events`);
   let text = "";
   for await (const chunk of socket.setEncoding("utf8")) text += chunk;

@@ -25,7 +25,7 @@ const aborted = async (signal: AbortSignal): Promise<void> => {
   if (!signal.aborted) await once(signal, "abort");
 };
 
-/** What every dispatcher does, whoever implements it. */
+/** The behaviour of every dispatcher, whatever its implementation. */
 export function dispatcherContract(name: string, make: DispatcherMaker): void {
   const long = { leaseMs: 60_000 };
   /** @param options.within milliseconds until the wait ends with a TimeoutError. */

@@ -10,6 +10,7 @@ import { allEvents, type ReceivedEvent } from "./events.js";
 import { RedisServer } from "./redis.js";
 import { TestServer, temporaryFolder } from "./server.js";
 import { TcpProxy } from "./tcp-proxy.js";
+import { WorkerProcess } from "./worker-process.js";
 
 /** A worker, and its lines to the API and to Redis. */
 export interface TestWorker {
@@ -25,6 +26,8 @@ export interface FleetOptions {
   /** Further flags of the API. */
   readonly apiFlags?: readonly string[];
   readonly clientToken?: string;
+  /** Further environment of the API. */
+  readonly apiEnv?: Readonly<Record<string, string>>;
   /** Whether the API works, too. */
   readonly apiWorks?: boolean;
 }
@@ -60,7 +63,10 @@ export class Fleet {
   static async start(t: TestContext, options: FleetOptions = {}): Promise<Fleet> {
     const fleet = new Fleet(t, await RedisServer.start(t), options);
     fleet.allow();
-    fleet.#api = await TestServer.start({ argv: fleet.#apiFlags, env: fleet.#env });
+    fleet.#api = await TestServer.start({
+      argv: fleet.#apiFlags,
+      env: { ...fleet.#env, ...options.apiEnv },
+    });
     return fleet;
   }
 
@@ -98,11 +104,40 @@ export class Fleet {
     return { id: process.url, process, toApi, toRedis };
   }
 
+  /** Starts a worker that the API may refuse. Nothing is between it and the others. */
+  workerThatWaits(name: string, env: Readonly<Record<string, string>>): WorkerProcess {
+    this.allow(name);
+    return new WorkerProcess({
+      redis: this.redis.url,
+      api: this.#api.url,
+      token: Fleet.tokenOf(name),
+      env: { ...this.#env, ...env },
+    });
+  }
+
   /** Kills the API and starts it again, on the same port and with the same data. */
-  async restartApi(): Promise<void> {
+  async restartApi(env: Readonly<Record<string, string>> = {}): Promise<void> {
     const { data, port } = this.#api;
     await this.#api.stop("SIGKILL");
-    this.#api = await TestServer.start({ argv: this.#apiFlags, env: this.#env, data, port });
+    this.#api = await TestServer.start({
+      argv: this.#apiFlags,
+      env: { ...this.#env, ...env },
+      data,
+      port,
+    });
+  }
+
+  /** Starts an API with the same flags, and by default with a data folder of its own. @throws what it says if it ends. */
+  async anotherApi({
+    data,
+    redis,
+  }: {
+    readonly data?: string;
+    readonly redis?: string;
+  } = {}): Promise<TestServer> {
+    const place = data === undefined ? {} : { data };
+    const argv = redis === undefined ? this.#apiFlags : [...this.#apiFlags, "--redis", redis];
+    return TestServer.start({ argv, env: this.#env, ...place });
   }
 
   async workers(): Promise<readonly WorkerObject[]> {

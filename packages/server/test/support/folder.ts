@@ -19,5 +19,5 @@ function newRoot(): string {
   return folder;
 }
 
-/** Room for a ledger, in a folder of its own. */
+/** A reserve in a new folder. */
 export const newReserve = (t: TestContext): Reserve => new Reserve(join(temporaryFolder(t), "reserve"));

@@ -5,7 +5,7 @@ import type { NewJob } from "../../src/ledger/jobs.js";
 import { Ledger } from "../../src/ledger/ledger.js";
 import { temporaryFolder } from "./folder.js";
 
-/** A new ledger in a folder of its own. */
+/** A new ledger in a new folder. */
 export function newLedger(t: TestContext, folder = temporaryFolder(t)): Ledger {
   const ledger = new Ledger(join(folder, "ledger.db"), () => {});
   t.after(() => ledger.close());

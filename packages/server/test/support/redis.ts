@@ -26,7 +26,7 @@ export interface RedisServerOptions {
   readonly durable?: boolean;
 }
 
-/** A Redis in a process of its own, behind a network that can be cut. Its address stays when it is started again. */
+/** A Redis in a separate process, behind a network that can be cut. It keeps its address when it is restarted. */
 export class RedisServer {
   readonly #proxy: TcpProxy;
   readonly #folder: string;
@@ -57,7 +57,7 @@ export class RedisServer {
     return `redis://${password === undefined ? "" : `:${password}@`}127.0.0.1:${this.#proxy.port}`;
   }
 
-  /** Another address of it, by a network of its own. */
+  /** Another address of it, through a separate network. */
   async anotherNetwork(t: TestContext): Promise<{ readonly url: string; readonly proxy: TcpProxy }> {
     const proxy = await TcpProxy.listen({ path: socketOf(this.#folder) });
     t.after(() => proxy.close());

@@ -1,6 +1,4 @@
-/*
- * A real server process: `mflux-depth serve` on a free port, with a data folder of its own and the bundled model.
- */
+/* A real server process: `mflux-depth serve` on a free port, with a new data folder and the bundled model. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";

@@ -1,6 +1,6 @@
 /*
- * A process that opens the data folder it is given, and submits the jobs that its parent sends. It tells its parent what
- * happens, until it is killed.
+ * A process that opens the given data folder, and submits the jobs that its parent sends. It reports events to its
+ * parent until it is killed.
  */
 import { JobService } from "../../src/jobs/service.js";
 import { generation } from "./service.js";

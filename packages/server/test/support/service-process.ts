@@ -15,7 +15,7 @@ export type FromHost =
 
 const host = fileURLToPath(new URL("service-host.js", import.meta.url));
 
-/** A service in a process of its own, which can be killed. */
+/** A service in a separate process, which can be killed. */
 export class ServiceProcess {
   readonly #child: ChildProcess;
   readonly #seen: FromHost[] = [];

@@ -69,7 +69,7 @@ export function eventOf(
 export const story = (service: JobService, id: string): readonly string[] =>
   service.events(id, 0).past.map(({ event }) => event);
 
-/** Kills the engine of a service in this process, once there is one. */
+/** Kills the engine of a service in this process, once it exists. */
 export async function killEngine(): Promise<void> {
   for (;;) {
     const pid = engineOf(process.pid);

@@ -23,6 +23,8 @@ export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #cut: Cut | null = null;
+  /** The next command at which a connection breaks, before it arrives. */
+  #fragile: { readonly command: string; readonly broken: () => void } | null = null;
 
   private constructor(target: NetConnectOpts) {
     this.#target = target;
@@ -54,6 +56,11 @@ export class TcpProxy {
     this.#cut = null;
   }
 
+  /** Breaks the connection on which a command of Redis is sent next. @returns when that has happened. */
+  breakAt(command: string): Promise<void> {
+    return new Promise((broken) => (this.#fragile = { command, broken }));
+  }
+
   close(): void {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -65,13 +72,22 @@ export class TcpProxy {
     if (this.#cut !== null) return;
     const target = connect(this.#target);
     this.#keep(target);
+    client.on("data", (data) => this.#breakIfFragile(client, data));
     this.#join(client, target);
     this.#join(target, client);
   }
 
   #join(from: Socket, to: Socket): void {
-    from.on("data", (data) => to.write(data));
+    from.on("data", (data) => from.destroyed || to.write(data));
     from.on("close", () => to.destroy());
+  }
+
+  #breakIfFragile(client: Socket, data: Buffer): void {
+    const { command, broken } = this.#fragile ?? {};
+    if (command === undefined || !data.includes(`\r\n${command}\r\n`)) return;
+    this.#fragile = null;
+    client.destroy();
+    broken!();
   }
 
   #keep(socket: Socket): void {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Claim, Offer } from "../../src/dispatch/dispatcher.js";
 import type { AttemptRef, LedgerView } from "../../src/dispatch/redis/options.js";
 
@@ -5,6 +6,7 @@ type Entry = Offer & { state: "queued" | "running"; worker: string };
 
 /** A ledger in memory: what a dispatcher of the API asks for, and nothing else. */
 export class TestLedger implements LedgerView {
+  readonly id = randomUUID();
   readonly #jobs = new Map<string, Entry>();
   /** The workers that the API hears by other ways than Redis. */
   readonly audible = new Set<string>();

@@ -1,4 +1,4 @@
-/** The canvas: depth as something to see, shape and turn around. */
+/** The canvas: views and edits depth. */
 export { type Brush, type BrushPoint, type BrushTool, defaultBrush } from "./brush/brush.js";
 export { DepthPainting } from "./brush/painting.js";
 export { BrushPanel, type BrushPanelProps } from "./components/brush-panel.js";

@@ -6,7 +6,7 @@ const extensions: Readonly<Record<string, string>> = {
   "image/webp": "webp",
 };
 
-/** Words without spaces can be long; file systems take 255 bytes, and characters have up to four. */
+/** Words without spaces can be long; file names are limited to 255 bytes, and a character takes up to four. */
 const longest = 48;
 
 /** A file name for a job's image: the first words of its prompt and the seed. */

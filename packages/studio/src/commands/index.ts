@@ -1,6 +1,4 @@
-/*
- * A job as commands that repeat it. Pure.
- */
+/* Converts a job to commands that repeat it. Pure. */
 import type { JobObject, Json, JsonOptions } from "@mflux-depth/server/contract";
 import { lorasOf } from "../options/loras.js";
 import { fileNameOf } from "./file-name.js";
@@ -20,7 +18,7 @@ type Repeated = Pick<JobObject, "request" | "load" | "seed" | "image">;
  * @param origin the server's address, where the job's pictures are
  */
 export function commandsOf(job: Repeated, origin: string): Commands {
-  // One image needs no comparison with others.
+  // A single image needs no comparison.
   const { best_of: _, ...request } = given(job.request);
   const load = given(job.load);
   return {
@@ -66,7 +64,7 @@ function cliOf(request: JsonOptions, load: JsonOptions, output: string, origin: 
     const picture = pictures.find((other) => other.name === name);
     if (picture) return [`--${flag} ${picture.file}`];
     if (value === true) return [`--${flag}`];
-    // Of the switches only int8 can be on unless it is said.
+    // Switches are off by default, except int8.
     if (value === false) return name === "int8" ? ["--no-int8"] : [];
     return [`--${flag} ${shell(String(value))}`];
   });

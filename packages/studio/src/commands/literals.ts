@@ -1,16 +1,14 @@
-/*
- * Values as literals of other languages.
- */
+/* Formats values as literals of other languages. */
 import type { Json } from "@mflux-depth/server/contract";
 
-/** A word of a POSIX shell. */
+/** Quotes a word for a POSIX shell. */
 export const shell = (text: string): string =>
   /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 
 /** JSON is JavaScript. */
 export const javascript = (value: Json): string => JSON.stringify(value);
 
-/** JSON is Python, but for three words. */
+/** JSON is valid Python except for three words. */
 export function python(value: Json): string {
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";

@@ -3,7 +3,7 @@ import { useRef } from "preact/hooks";
 
 interface FileButtonProps {
   readonly class: string;
-  /** Opens the camera where there is one. */
+  /** Opens the camera if there is one. */
   readonly camera?: boolean;
   readonly label?: string;
   readonly onFile: (file: File) => void;

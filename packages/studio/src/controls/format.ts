@@ -1,6 +1,4 @@
-/*
- * Numbers as people read them.
- */
+/* Formats numbers for people. */
 import { strings } from "../strings.js";
 
 /** A duration, roughly: "40 s", "3 min", "2 h". */
@@ -12,8 +10,8 @@ export function roughTime(seconds: number): string {
 
 /** Memory in GB or MB (10⁹ and 10⁶ bytes). */
 export function memoryText(bytes: number): string {
-  if (bytes < 1e9) return `${Math.round(bytes / 1e6)} MB`;
-  return `${(bytes / 1e9).toFixed(1)} GB`;
+  if (bytes < 1e9) return strings.memory.megabytes(Math.round(bytes / 1e6));
+  return strings.memory.gigabytes((bytes / 1e9).toFixed(1));
 }
 
 /** A size in pixels. */

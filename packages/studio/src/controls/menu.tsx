@@ -13,7 +13,7 @@ export function Menu({ label, icon, children }: MenuProps) {
   const id = useId();
   const button = useRef<HTMLButtonElement>(null);
   const menu = useRef<HTMLDivElement>(null);
-  /** Above the button, within the window. */
+  /** Places the menu above the button, within the window. */
   const place = (): void => {
     if (!menu.current || !button.current) return;
     const { left, right, top, bottom } = button.current.getBoundingClientRect();

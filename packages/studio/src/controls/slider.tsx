@@ -6,9 +6,9 @@ interface SliderProps {
   /** The technical name and what it does. */
   readonly hint?: string;
   readonly value: number;
-  /** What a double click returns to; it is marked on the track. */
+  /** The value that a double click restores; it is marked on the track. */
   readonly fallback: number;
-  /** What the slider covers, and what may be typed. */
+  /** The range of the slider, and the limits of typed values. */
   readonly range: { readonly min: number; readonly max: number };
   readonly limits?: { readonly min: number; readonly max: number };
   readonly step: number;
@@ -26,7 +26,7 @@ export function Slider(props: SliderProps) {
   const { id, label, hint, value, fallback, range, limits = range, step, unit, onValue, onReset } = props;
   const clamp = (number: number, { min, max }: { min: number; max: number }): number =>
     Math.min(max, Math.max(min, number));
-  /** A number as it was typed: whole where the steps are. */
+  /** Rounds a typed number if the steps are whole. */
   const taken = (number: number): number =>
     clamp(Number.isInteger(step) ? Math.round(number) : number, limits);
   const shareOf = (number: number): number =>

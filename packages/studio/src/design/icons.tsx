@@ -1,4 +1,4 @@
-/** Icons as strokes on a grid of 24; they say nothing to screen readers, so that each needs a label next to it. */
+/** Icons as strokes on a grid of 24. Screen readers ignore them, so each needs a label next to it. */
 const paths = {
   camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 10a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7z",
   chevron: "M6 9l6 6 6-6",

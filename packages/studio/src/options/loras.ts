@@ -3,11 +3,11 @@ import type { Json, JsonOptions } from "@mflux-depth/server/contract";
 /** A LoRA of a job. */
 export interface ChosenLora {
   readonly source: string;
-  /** 1 is as it was trained, 0 is without it. */
+  /** 1 is the trained strength, 0 disables it. */
   readonly scale: number;
 }
 
-/** LoRAs as `load` names them, with the scales of a request where it has its own. */
+/** The LoRAs of `load`, with the request's scales if it has any. */
 export function lorasOf(loras: Json, scales: Json | undefined): ChosenLora[] {
   if (!Array.isArray(loras)) return [];
   return loras.flatMap((lora: Json, i) => {

@@ -1,8 +1,6 @@
-/*
- * Where image files keep their EXIF block.
- */
+/* Finds the EXIF block in image files. */
 
-/** The TIFF structure of a file's EXIF block, or null when it has none or is no PNG, JPEG or WebP. */
+/** The TIFF structure of a file's EXIF block; null if it has none or is not a PNG, JPEG or WebP. */
 export function exifOf(file: Uint8Array): Uint8Array | null {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   if (file.length < 12) return null;
@@ -14,14 +12,14 @@ export function exifOf(file: Uint8Array): Uint8Array | null {
 
 const textAt = (file: Uint8Array, at: number): string => String.fromCharCode(...file.subarray(at, at + 4));
 
-/** Chunks: length, type, data, check sum. */
+/** Chunks: length, type, data, checksum. */
 function pngExif(file: Uint8Array, view: DataView): Uint8Array | null {
   for (let at = 8; at + 12 <= file.length; at += 12 + view.getUint32(at))
     if (textAt(file, at + 4) === "eXIf") return file.subarray(at + 8, at + 8 + view.getUint32(at));
   return null;
 }
 
-/** Segments: a marker, a length that counts itself, data. The block begins with "Exif" and two zeros. */
+/** Segments: a marker, a length that includes itself, data. The block begins with "Exif" and two zeros. */
 function jpegExif(file: Uint8Array, view: DataView): Uint8Array | null {
   for (let at = 2; at + 4 <= file.length && view.getUint8(at) === 0xff; at += 2 + view.getUint16(at + 2)) {
     const marker = view.getUint8(at + 1);

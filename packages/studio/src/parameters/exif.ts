@@ -6,12 +6,12 @@ const tags = { exifFolder: 0x8769, userComment: 0x9286 };
 
 interface Entry {
   readonly count: number;
-  /** Where the value lies, or where its offset lies. */
+  /** The position of the value or of its offset. */
   readonly at: number;
 }
 
 /**
- * The text of UserComment, or null when the block has none.
+ * The text of UserComment; null if the block has none.
  * @throws {RangeError} when the block is cut off
  */
 export function userCommentOf(block: Uint8Array): string | null {
@@ -35,7 +35,7 @@ function entryOf(view: DataView, little: boolean, folder: number, tag: number): 
   return null;
 }
 
-/** Eight bytes name the charset, then comes the text. "ASCII" is UTF-8 in practice. */
+/** Eight bytes name the charset, followed by the text. "ASCII" is UTF-8 in practice. */
 function decode(comment: Uint8Array, little: boolean): string {
   const charset = String.fromCharCode(...comment.subarray(0, 8));
   const encoding = charset.startsWith("UNICODE") ? (little ? "utf-16le" : "utf-16be") : "utf-8";

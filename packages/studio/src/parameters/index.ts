@@ -6,7 +6,7 @@ import { userCommentOf } from "./exif.js";
 
 /**
  * Reads the parameters of a PNG, JPEG or WebP file.
- * @returns null when the file has none
+ * @returns null if the file has none
  */
 export function parametersIn(file: Uint8Array): Readonly<Record<string, unknown>> | null {
   try {

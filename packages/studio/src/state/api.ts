@@ -1,6 +1,4 @@
-/*
- * The server's interface, as functions. Only the session has requests of its own.
- */
+/* The server's interface as functions. Only `session.ts` sends requests of its own. */
 import type {
   BlobObject,
   CapabilitiesObject,
@@ -56,7 +54,7 @@ async function send(path: string, options: Options = {}): Promise<Response> {
   throw new RefusedError(response.status, await errorOf(response));
 }
 
-/** The error of an answer; an answer of something in between, such as a proxy, has none of ours. */
+/** The error object of an answer. Answers of intermediaries, such as proxies, have none. */
 async function errorOf(response: Response): Promise<ErrorObject> {
   const answer = await response.json().catch(() => null);
   const error = (answer as { error?: Partial<ErrorObject> } | null)?.error;
@@ -72,7 +70,7 @@ async function errorOf(response: Response): Promise<ErrorObject> {
 const read = <T>(path: string, options?: Options): Promise<T> =>
   receive(path, options, (response) => response.json() as Promise<T>);
 
-/** Sends a request and reads the answer to its end, where a connection can still break. */
+/** Sends a request and reads the whole answer, because the connection can still break while reading. */
 async function receive<T>(
   path: string,
   options: Options | undefined,
@@ -92,7 +90,7 @@ const fileOf = (response: Response): Promise<Blob> => response.blob();
 
 const job = (id: string): string => `/v1/jobs/${encodeURIComponent(id)}`;
 
-/** Which jobs a page of the history shows. */
+/** Filters the jobs of a history page. */
 export interface JobFilter {
   readonly states?: readonly JobState[];
   readonly query?: string;
@@ -158,7 +156,7 @@ export const api = {
       },
       bytesOf,
     ),
-  /** The bytes behind an address: one in a job, or one of the page itself. */
+  /** Reads a file by its address, of a job or of the page itself. */
   file: (url: string) => receive(url, undefined, fileOf),
   /** A job's depth map, as `.npy`. */
   jobDepth: (url: string) => receive(`${url}?format=npy`, undefined, bytesOf),

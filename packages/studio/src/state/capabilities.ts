@@ -1,6 +1,4 @@
-/*
- * What this server can do, and which models it has.
- */
+/* What this server can do, and its models. */
 import type { CapabilitiesObject, ModelObject } from "@mflux-depth/server/contract";
 import { computed, signal } from "@preact/signals";
 import { api } from "./api.js";
@@ -21,7 +19,7 @@ export const loadFields = computed<readonly Field[]>(() =>
   capabilities.value ? fieldsOf(capabilities.value.load) : [],
 );
 
-/** The small model that comes with mflux-depth; it draws squares of this side best. */
+/** The bundled model, which draws squares of this side best. */
 const bundled = { model: "tiny-world", side: 256 };
 
 /** The model that the next job uses. */
@@ -32,7 +30,7 @@ export const model = computed<string | null>(() => {
 
 export const isBundled = computed(() => model.value === bundled.model);
 
-/** The area that images have unless somebody chooses their size, in pixels. */
+/** The area of images in pixels, unless the person chooses a size. */
 export const usualArea = computed<number>(() => {
   if (isBundled.value) return bundled.side ** 2;
   const side = (name: string): number => {

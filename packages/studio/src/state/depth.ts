@@ -1,6 +1,4 @@
-/*
- * The depth that the person looks at and paints: estimated from the photo or given, and kept with its strokes.
- */
+/* The depth on the canvas: estimated from the photo or given, and kept with its strokes. */
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { looksInverted as looksInvertedMap } from "mflux-depth/depth/polarity";
 import { type DepthField, DepthPainting, decodePicture, fieldFromNpy } from "../canvas/index.js";
@@ -18,27 +16,27 @@ export type DepthState =
   | {
       readonly state: "ready";
       readonly painting: DepthPainting;
-      /** Whether the strokes of an earlier visit are part of the field. */
+      /** Whether the field contains strokes of an earlier visit. */
       readonly restored: boolean;
     }
   | { readonly state: "failed"; readonly message: string | null };
 
 export const depth = signal<DepthState>({ state: "none" });
 
-/** The draft's photo, decoded; the depth map's own picture where there is no photo. */
+/** The draft's photo, decoded; the picture of the depth map if there is no photo. */
 export const photoBitmap = signal<ImageBitmap | null>(null);
 
-/** Grows with every stroke, undo and redo. */
+/** Increases with every stroke, undo and redo. */
 export const strokes = signal(0);
 
-/** Whether the map differs from the one that the server would make itself. */
+/** Whether the map differs from the server's own. */
 export function isPainted(): boolean {
   void strokes.value;
   const { value } = depth;
   return value.state === "ready" && (value.restored || value.painting.painted);
 }
 
-/** Whether a given map looks as if white meant far. Estimates are what their estimator found. */
+/** Whether a given map looks as if white meant far. Only given maps are checked. */
 export const looksInverted = computed<boolean>(() => {
   void strokes.value;
   const { value } = depth;
@@ -47,12 +45,12 @@ export const looksInverted = computed<boolean>(() => {
   return looksInvertedMap({ width, height, channels: 1, data: values });
 });
 
-/** Whether strokes on the draft's depth are kept, also before they have been read. */
+/** Whether strokes on the draft's depth are stored, even if they have not been read yet. */
 export async function hasKeptStrokes(): Promise<boolean> {
   return source.value !== null && (await files.get(paintingName(source.value))) !== null;
 }
 
-/** The depth once it has been found, or could not be. */
+/** Resolves once the depth has been found or has failed. */
 export function settledDepth(): Promise<DepthState> {
   return new Promise((resolve) => {
     const stop = effect(() => {
@@ -64,7 +62,7 @@ export function settledDepth(): Promise<DepthState> {
   });
 }
 
-/** The upload whose depth is shown. Other changes of the draft leave it, and so the painting, alone. */
+/** The upload whose depth is shown. Other changes of the draft do not affect it, or the painting. */
 const source = computed<string | null>(() => (draft.value.map ?? draft.value.photo)?.id ?? null);
 const photoId = computed<string | null>(() => mainPicture(draft.value)?.id ?? null);
 
@@ -80,7 +78,7 @@ export function retryFailedDepth(): void {
   if (depth.value.state === "failed") retryDepth();
 }
 
-/** Throws the strokes away. */
+/** Discards the strokes. */
 export async function resetPainting(): Promise<void> {
   if (!source.value) return;
   await files.put(paintingName(source.value), undefined);
@@ -110,7 +108,7 @@ export function followPictures(): () => void {
             if (current) photoBitmap.value = bitmap;
             else bitmap.close();
           },
-          // The depth says what is wrong with the picture.
+          // The depth reports problems with the picture.
           () => undefined,
         );
     return () => {

@@ -1,13 +1,11 @@
-/*
- * What the person prepares: pictures, levels, prompt and options of the next job. It outlives reloads and restarts.
- */
+/* The next job in preparation: pictures, levels, prompt and options. It survives reloads and restarts. */
 import type { JsonOptions } from "@mflux-depth/server/contract";
 import { effect, signal } from "@preact/signals";
 import { type Levels, neutralLevels } from "../canvas/index.js";
 import type { SizeChoice } from "./size.js";
 import { recall, remember } from "./storage.js";
 
-/** A picture that the server has and this browser keeps, too. */
+/** A picture stored both by the server and by this browser. */
 export interface Picture {
   /** The id of the upload. */
   readonly id: string;
@@ -18,20 +16,20 @@ export interface Picture {
 
 export interface Draft {
   readonly photo: Picture | null;
-  /** A depth map that was given; without one, depth is estimated from the photo. */
+  /** A given depth map; without one, depth is estimated from the photo. */
   readonly map: Picture | null;
-  /** Whether the person has said that the given map is as it should be, although it looks inverted. */
+  /** Whether the person has confirmed a map that looks inverted. */
   readonly trusted: boolean;
-  /** Whether only the part of the photo changes that its mask frees. */
+  /** Whether only the part of the photo freed by its mask changes. */
   readonly masked: boolean;
   readonly levels: Levels;
   readonly prompt: string;
-  /** Options of the request that the person set. */
+  /** Options of the request set by the person. */
   readonly request: JsonOptions;
-  /** Options of loading the model that the person set. */
+  /** Loading options set by the person. */
   readonly load: JsonOptions;
   readonly size: SizeChoice;
-  /** What happens where the size has other proportions than the picture. */
+  /** How to fit a picture whose aspect ratio differs from the size. */
   readonly fit: "crop" | "pad";
 }
 
@@ -54,10 +52,10 @@ export const draft = signal<Draft>({ ...emptyDraft, ...recall<Partial<Draft>>(na
 
 effect(() => remember(name, draft.value));
 
-/** What the draft is prepared from, and what belongs to it alone. */
+/** The part of the draft that describes its pictures. */
 export type Sources = Pick<Draft, "photo" | "map" | "trusted" | "masked" | "levels">;
 
-/** Other pictures, as they are. */
+/** New pictures, with default settings. */
 export const withPictures = (pictures: Pick<Draft, "photo" | "map">): Sources => ({
   ...pictures,
   trusted: false,
@@ -69,12 +67,12 @@ export const edit = (changes: Partial<Draft>): void => {
   draft.value = { ...draft.value, ...changes };
 };
 
-/** Sets an option of the request; undefined returns it to its default. */
+/** Sets an option of the request; undefined restores its default. */
 export function setOption(option: string, value: JsonOptions[string] | undefined): void {
   edit({ request: withOption(draft.value.request, option, value) });
 }
 
-/** Sets an option of loading the model; undefined returns it to its default. */
+/** Sets a loading option; undefined restores its default. */
 export function setLoadOption(option: string, value: JsonOptions[string] | undefined): void {
   edit({ load: withOption(draft.value.load, option, value) });
 }
@@ -88,5 +86,5 @@ function withOption(
   return value === undefined ? others : { ...others, [option]: value };
 }
 
-/** The picture whose proportions count: the photo, or the depth map where there is no photo. */
+/** The picture that determines the aspect ratio: the photo, or the depth map if there is no photo. */
 export const mainPicture = ({ photo, map }: Draft): Picture | null => photo ?? map;

@@ -1,13 +1,11 @@
-/*
- * Actions that the server refused, or that did not reach it.
- */
+/* Actions that the server refused or that did not reach it. */
 import { signal } from "@preact/signals";
 import { RefusedError, ServerAwayError } from "./api.js";
 
-/** Why the last action failed, until the person has read it. */
+/** Why the last action failed, until the person dismisses it. */
 export const failure = signal<"away" | { readonly message: string } | null>(null);
 
-/** Carries out what a person asked for, and tells them if it fails. Errors of the page itself also go to the console. */
+/** Carries out an action of the person, and reports its failure. Errors of the page itself also go to the console. */
 export function attempt(action: Promise<unknown>): void {
   failure.value = null;
   action.catch((error: unknown) => {

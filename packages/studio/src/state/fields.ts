@@ -3,14 +3,14 @@
  */
 import type { Json } from "@mflux-depth/server/contract";
 
-/** What a form shows for one option. */
+/** The form field of one option. */
 export interface Field {
   readonly name: string;
   readonly title: string;
   readonly description: string;
   readonly group: string | null;
   readonly required: boolean;
-  /** What holds when the option is left out: a value, or a sentence where it depends on others. */
+  /** The value of an omitted option, or a sentence if it depends on others. */
   readonly default: Json | undefined;
   readonly defaultText: string | null;
   readonly kind: FieldKind;
@@ -23,7 +23,7 @@ export type FieldKind =
       readonly integer: boolean;
       readonly min: number;
       readonly max: number;
-      /** The range of a slider, where it is narrower than what is allowed. */
+      /** The range of a slider, if it is narrower than the allowed range. */
       readonly slider: { readonly min: number; readonly max: number };
     }
   | { readonly type: "choice"; readonly values: readonly Json[] }
@@ -49,7 +49,7 @@ interface Schema {
   readonly "x-default-text"?: string;
 }
 
-/** The fields of an object's schema, in its order. Properties of a kind that a form has nothing for are left out. */
+/** The fields of an object's schema, in its order. Properties of kinds that forms do not support are omitted. */
 export function fieldsOf(schema: object): Field[] {
   const { properties = {}, required = [] } = schema as Schema;
   return Object.entries(properties).flatMap(([name, property]) => {
@@ -68,7 +68,7 @@ export function fieldsOf(schema: object): Field[] {
   });
 }
 
-/** The field of a name. */
+/** The field with a name. */
 export const fieldNamed = (fields: readonly Field[], name: string): Field | undefined =>
   fields.find((field) => field.name === name);
 

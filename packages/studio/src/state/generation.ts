@@ -39,7 +39,7 @@ export const isFramed = computed<boolean>(() => {
   return picture !== null && needsFrame(picture, size.value);
 });
 
-/** How the photo on the canvas lies in the image; null where it fills it. */
+/** The place of the photo within the image; null if it fills it. */
 export const frame = computed<Frame | null>(() => {
   const bitmap = photoBitmap.value;
   return bitmap && isFramed.value ? frameFor(bitmap, size.value, draft.value.fit) : null;
@@ -62,29 +62,43 @@ export type PlanState =
 
 export const plan = signal<PlanState>({ state: "none" });
 
-/** Typing pauses this long before the server is asked again. */
+/** The pause in typing, in milliseconds, before asking the server again. */
 const settleMilliseconds = 300;
 
-/** The body to plan, as text, so that only what changes the cost asks the server again. */
+/** The body to plan, as text, so that only changes that affect the cost ask the server again. */
 const planned = computed<string | null>(() => {
   const current = draft.value;
   if (!capabilities.value || !mainPicture(current)) return null;
   const body = jobBody({
     draft: current,
-    // What a mask costs does not depend on what it frees, so that the photo itself can stand in for it.
-    pictures: { ...picturesOf(current), mask: (current.masked && current.photo?.id) || null },
+    pictures: picturesToPlan(current),
     size: size.value,
-    // The cost hardly depends on the words.
+    // The words hardly affect the cost.
     prompt: "a picture",
     steps: steps.value,
   });
   return JSON.stringify(body);
 });
 
+/**
+ * Uploads that cost as much as those of the job will: what a mask or a map costs does not depend on what is on it, so that
+ * the photo itself stands in for a mask and for a map that was painted or framed, which the server need not estimate.
+ */
+function picturesToPlan(current: Draft): PreparedPictures {
+  const own = picturesOf(current);
+  const levelled = isFramed.value || isPainted();
+  return {
+    photo: own.photo,
+    map: own.map ?? (levelled ? own.photo : null),
+    mask: current.masked ? own.photo : null,
+    levelled,
+  };
+}
+
 /** Follows the draft with the server's plan. */
 export function followPlan(): () => void {
   return effect(() => {
-    // A server that was away has not answered.
+    // A server that was away has not answered, so ask again.
     void resyncs.value;
     if (planned.value === null) {
       plan.value = { state: "none" };
@@ -115,7 +129,7 @@ export function followPlan(): () => void {
 
 // Submitting.
 
-/** How many characters the prompt has too many; 0 for one that the server takes. */
+/** The number of characters by which the prompt is too long; 0 if the server accepts it. */
 export const promptExcess = computed<number>(() => {
   const most = capabilities.value?.limits.prompt_characters ?? Number.POSITIVE_INFINITY;
   return Math.max(0, [...draft.value.prompt.trim()].length - most);
@@ -138,7 +152,7 @@ export const retry = (id: string): Promise<void> => submitAndShow(async () => [a
 const variations = 4;
 export const largestSeed = 2 ** 32 - 1;
 
-/** A seed that nobody chose. 0 would let the server draw one. */
+/** A random seed, excluding 0, which would let the server draw one. */
 export const randomSeed = (): number => 1 + Math.floor(Math.random() * largestSeed);
 
 /** Repeats a job with four other seeds, as one group, and shows the grid. */
@@ -172,7 +186,7 @@ async function submitAndShow(submit: () => Promise<JobObject[]>): Promise<void> 
   try {
     const made = await submit();
     learn(made);
-    // Ranked images appear together, once they are there.
+    // Ranked images appear together, once all are ready.
     showsGrid.value = imagesWanted(made[0]!) > 1;
     show(made[0]!.id);
   } catch (error) {
@@ -191,7 +205,7 @@ interface Prepared {
 }
 
 async function submitDraft(): Promise<JobObject> {
-  // The person may go on changing it meanwhile.
+  // A snapshot, because the person may change the draft meanwhile.
   const now: Prepared = {
     draft: draft.value,
     size: size.value,
@@ -220,7 +234,7 @@ async function submitDraft(): Promise<JobObject> {
   }
 }
 
-/** The last body whose answer did not arrive. Sending it again under the same key makes no second job. */
+/** The last body that got no answer. Sending it again under the same key does not make a second job. */
 let unanswered: { readonly body: string; readonly key: string } | null = null;
 
 function keyOf(body: JobBody): string {
@@ -243,7 +257,7 @@ async function preparePictures({
 }: Prepared): Promise<PreparedPictures> {
   const own = picturesOf(current);
   const frameOf = (picture: Size): Frame => frameFor(picture, target, current.fit);
-  // Neither strokes of an earlier visit nor the frame are forgotten because the depth is still being found.
+  // Wait for the depth, so that strokes of an earlier visit and the frame are not lost while it is being found.
   const found = framed || isPainted() || (await hasKeptStrokes()) ? await settledDepth() : null;
   const photo = current.photo && framed ? await framedPhoto(current.photo.id, frameOf) : own.photo;
   const mask =

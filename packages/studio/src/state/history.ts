@@ -1,6 +1,4 @@
-/*
- * Everything made so far, newest first, in pages as the filmstrip asks for them.
- */
+/* All jobs, newest first, loaded in pages as the filmstrip needs them. */
 import type { JobObject, JobPage } from "@mflux-depth/server/contract";
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { api } from "./api.js";
@@ -12,7 +10,7 @@ export const query = signal("");
 export const starredOnly = signal(false);
 
 interface Pages {
-  /** The jobs of the pages read so far. */
+  /** The ids of the jobs on the pages read so far. */
   readonly ids: ReadonlySet<string>;
   /** The cursor of the next page; null when there is none, undefined before the first. */
   readonly cursor: string | null | undefined;
@@ -27,29 +25,29 @@ const deleting = signal<ReadonlySet<string>>(new Set());
 export const isReading = computed(() => reading.value);
 export const hasMore = computed(() => pages.value.cursor !== null);
 
-/** Times and ids are ASCII; comparing them by the rules of a language would take long for thousands of jobs. */
+/** Times and ids are ASCII, and locale-aware comparison would be slow for thousands of jobs. */
 const newestFirst = (a: JobObject, b: JobObject): number =>
   compare(b.created_at, a.created_at) || compare(b.id, a.id);
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The jobs of the filmstrip. Unless something is searched, jobs that the page heard of are among them at once. */
+/** The jobs of the filmstrip. Without a search for words, they include jobs that the page has just learned of or starred. */
 export const history = computed<readonly JobObject[]>(() => {
-  const filtered = query.value !== "" || starredOnly.value;
   const { ids, cursor } = pages.value;
   const listed = [...jobs.value.values()].filter(
     (job) => !deleting.value.has(job.id) && (!starredOnly.value || job.starred),
   );
   const found = listed.filter(({ id }) => ids.has(id)).sort(newestFirst);
-  if (filtered) return found;
-  // Older jobs that are known for another reason would leave a hole before the next page.
+  // Only the server knows which words a search finds.
+  if (query.value !== "") return found;
+  // Including older jobs would leave a gap before the next page.
   const oldest = cursor === null ? "" : (found.at(-1)?.created_at ?? "");
   return listed.filter(({ id, created_at }) => ids.has(id) || created_at >= oldest).sort(newestFirst);
 });
 
-/** Jobs of the first page, which is waited for, and of those that somebody scrolls to: as many as the server gives. */
+/** The first page is small, because the page waits for it; later ones are as large as the server allows. */
 const pageSize = { first: 40, more: 200 };
-/** Answers to earlier questions are dropped. */
+/** Answers to earlier searches are dropped. */
 let question = 0;
 
 /** Reads the next page, if there is one and none is being read. */
@@ -62,7 +60,7 @@ export async function readMore(): Promise<void> {
   }));
 }
 
-/** Asks for a page and takes it. @param after the pages with it */
+/** Requests a page and appends it. @param after the pages with the answer included */
 async function read(
   cursor: string | undefined,
   limit: number,
@@ -87,7 +85,7 @@ async function read(
   }
 }
 
-/** Forgets the pages and reads the first one of another search. */
+/** Clears the pages and reads the first page of a new search. */
 async function searchAnew(): Promise<void> {
   question += 1;
   batch(() => {
@@ -98,8 +96,8 @@ async function searchAnew(): Promise<void> {
 }
 
 /**
- * Reads the newest jobs again, of which the page may have missed some or the end of some. Older pages stay, so that the
- * filmstrip stays where it was scrolled to, unless there is a gap to them.
+ * Reads the newest jobs again, because the page may have missed new or finished ones. Older pages stay, so that the
+ * filmstrip keeps its scroll position, unless there is a gap to them.
  */
 export async function rereadHistory(): Promise<void> {
   if (pages.value.cursor === undefined) return searchAnew();
@@ -112,7 +110,7 @@ export async function rereadHistory(): Promise<void> {
     const known = [...ids].map((id) => jobs.value.get(id)).filter((job) => job !== undefined);
     const isOlder = (job: JobObject): boolean => oldest !== undefined && newestFirst(oldest, job) < 0;
     const older = known.filter(isOlder).map(({ id }) => id);
-    // What should be among the newest and is not has been deleted.
+    // A job that is missing among the newest has been deleted.
     for (const job of known) if (!listed.has(job.id) && !isOlder(job)) forgetUnlisted(job.id);
     const isJoined = page.data.some(({ id }) => ids.has(id));
     return isJoined && older.length > 0
@@ -121,7 +119,7 @@ export async function rereadHistory(): Promise<void> {
   });
 }
 
-/** Forgets a job that the list of all jobs no longer has; a list of some says nothing about others. */
+/** Forgets a job that is missing in the unfiltered list; a filtered list proves nothing. */
 function forgetUnlisted(id: string): void {
   if (query.value === "" && !starredOnly.value) forget(id);
 }
@@ -132,13 +130,13 @@ export function followSearch(): () => void {
   return effect(() => {
     void query.value;
     void starredOnly.value;
-    // Following the pages, too, would read them for ever.
+    // Tracking the pages as well would read them forever.
     if (!first) untracked(() => void searchAnew().catch(() => undefined));
     first = false;
   });
 }
 
-/** Stars a job, or takes the star away; shown at once. */
+/** Stars or unstars a job; the change is shown at once. */
 export async function setStarred(job: JobObject, starred: boolean): Promise<void> {
   learn([{ ...job, starred }]);
   try {
@@ -154,7 +152,7 @@ export const undoable = signal<{ readonly id: string; readonly undo: () => void 
 const undoMilliseconds = 7000;
 let carryOut: ((leaving?: boolean) => void) | null = null;
 
-/** Hides a job at once and deletes it when the time for undoing it is over. */
+/** Hides a job at once, and deletes it when the time for undo is over. */
 export function removeLater(id: string): void {
   carryOut?.();
   deleting.value = new Set([...deleting.value, id]);
@@ -189,5 +187,5 @@ export function removeLater(id: string): void {
   };
 }
 
-/** Carries out a deletion that waits, when the page is left. */
+/** Carries out a pending deletion when the person leaves the page. */
 export const settleDeletion = (): void => carryOut?.(true);

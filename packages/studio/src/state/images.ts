@@ -7,7 +7,7 @@ import type { ImageObject, JobObject } from "@mflux-depth/server/contract";
 export const imagesWanted = ({ request }: Pick<JobObject, "request">): number =>
   typeof request.best_of === "number" ? request.best_of : 1;
 
-/** A job as if it had made only one of its images. */
+/** A job reduced to one of its images. */
 export const withOnly = (job: JobObject, image: ImageObject): JobObject => ({
   ...job,
   seed: image.seed,
@@ -16,6 +16,6 @@ export const withOnly = (job: JobObject, image: ImageObject): JobObject => ({
   images: [image],
 });
 
-/** The image, from 1, to which a step of a job belongs. */
+/** The image, counted from 1, to which a step of a job belongs. */
 export const imageAt = (step: number, steps: number, count: number): number =>
   Math.min(count, Math.floor((Math.max(1, step) - 1) / (steps / count)) + 1);

@@ -1,22 +1,20 @@
-/*
- * The body of a job, from a draft. Pure.
- */
+/* Builds the body of a job from a draft. Pure. */
 import type { JobBody, JsonOptions } from "@mflux-depth/server/contract";
 import { isNeutral, type Levels, neutralLevels } from "../canvas/index.js";
 import type { Draft } from "./draft.js";
 import type { Size } from "./size.js";
 
-/** Uploads that stand for the draft's pictures: cropped or padded, or painted. */
+/** Uploads in place of the draft's pictures: cropped, padded or painted. */
 export interface PreparedPictures {
   readonly photo: string | null;
   readonly map: string | null;
-  /** What of the photo may change; null for all of it. */
+  /** The part of the photo that may change; null for all of it. */
   readonly mask: string | null;
-  /** Whether the map has its levels applied already. */
+  /** Whether the levels are already applied to the map. */
   readonly levelled: boolean;
 }
 
-/** The draft's own pictures, as they are. */
+/** The draft's own pictures, unchanged. */
 export const picturesOf = ({ photo, map }: Draft): PreparedPictures => ({
   photo: photo?.id ?? null,
   map: map?.id ?? null,
@@ -24,7 +22,7 @@ export const picturesOf = ({ photo, map }: Draft): PreparedPictures => ({
   levelled: false,
 });
 
-/** How many previews a generation shows, about. */
+/** The approximate number of previews of a generation. */
 const previews = 8;
 
 /** The steps between two previews. */
@@ -44,11 +42,11 @@ export function jobBody({ draft, pictures, size, prompt, steps }: JobParts): Job
   return {
     kind: "generate",
     request: {
-      // How much of the photo is kept is always said, since the default depends on which pictures there are.
+      // The strength is always sent, because its default depends on which pictures are present.
       ...(photo && { image: { blob: photo }, image_strength: 0 }),
       ...(mask && { mask_image: { blob: mask } }),
       ...(map && { depth_image: { blob: map } }),
-      // A person has looked at a map with levels applied, or said that it is right.
+      // The person has seen a map with levels applied, or has confirmed it.
       ...((levelled || (map !== null && draft.trusted)) && { trust_depth: true }),
       ...levelOptions(levelled ? neutralLevels : draft.levels),
       ...withoutPhotoOptions(draft.request, photo !== null),

@@ -1,6 +1,4 @@
-/*
- * The jobs that the page knows, as the server last told.
- */
+/* The jobs that the page knows, in their latest known state. */
 import type { JobObject } from "@mflux-depth/server/contract";
 import { batch, type ReadonlySignal, signal } from "@preact/signals";
 import { api, RefusedError } from "./api.js";
@@ -10,17 +8,17 @@ import { resultOf, type StreamEvent } from "./stream.js";
 const known = signal<ReadonlyMap<string, JobObject>>(new Map());
 const running = signal<ReadonlyMap<string, Progress>>(new Map());
 
-/** All jobs that the page knows, by their id. */
+/** All known jobs, by id. */
 export const jobs: ReadonlySignal<ReadonlyMap<string, JobObject>> = known;
 
-/** How far a job is. Reading it in a view keeps the view up to date. */
+/** The progress of a job. Views that read it are kept up to date. */
 export const progressOf = (id: string): Progress => running.value.get(id) ?? noProgress;
 
 export const isFinished = ({ state }: JobObject): boolean => state !== "queued" && state !== "running";
 
 /**
- * Takes jobs as an answer of the server has them. A job that has ended stays so: the answer to a request may be older
- * than the event that told of the end, and arrive after it.
+ * Records jobs from the server's answers. An ended job stays ended: an answer may be older than the event about the
+ * end, yet arrive later.
  */
 export function learn(news: readonly JobObject[]): void {
   if (news.length === 0) return;
@@ -45,12 +43,12 @@ function without<T>(map: ReadonlyMap<string, T>, id: string): ReadonlyMap<string
   return next;
 }
 
-/** Asks for a job unless the page knows it. */
+/** Requests a job unless the page knows it. */
 export async function meet(id: string): Promise<void> {
   if (!known.value.has(id)) learn([await api.job(id)]);
 }
 
-/** Takes an event of the stream. */
+/** Handles an event of the stream. */
 export function takeJobEvent(event: StreamEvent): void {
   if (event.event === "queue") return;
   if (event.event === "deleted") {
@@ -69,7 +67,7 @@ export function takeJobEvent(event: StreamEvent): void {
   const id = event.data.job;
   const job = known.value.get(id);
   if (!job) {
-    // Another tab or program made it. What fails now is asked for again with the next event or connection.
+    // Another tab or program made it. If this fails, the next event or connection tries again.
     void meet(id).catch(() => undefined);
     return;
   }
@@ -80,14 +78,14 @@ export function takeJobEvent(event: StreamEvent): void {
   });
 }
 
-/** What an event changes in its job. */
+/** The changes that an event makes to its job. */
 function changesOf({ event, data }: StreamEvent): Partial<JobObject> | null {
   switch (event) {
     case "queued":
       return { state: "queued", position: data.position };
     case "started":
       return { state: "running", position: null, worker: data.worker };
-    // The job may be known only from an answer that was written before it started.
+    // The job may be known only from an answer written before it started.
     case "load":
     case "stage":
       return { state: "running", position: null };
@@ -98,7 +96,7 @@ function changesOf({ event, data }: StreamEvent): Partial<JobObject> | null {
   }
 }
 
-/** Asks again for the jobs that have not finished, and for those that finished while the page did not listen. */
+/** Requests unfinished jobs again, and those that finished while the page was disconnected. */
 export async function resyncJobs(): Promise<void> {
   const unfinished = await readUnfinished();
   learn(unfinished);

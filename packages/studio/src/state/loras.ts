@@ -1,18 +1,16 @@
-/*
- * The LoRAs of the next image: those that the server offers, and how strongly each one counts.
- */
+/* The LoRAs of the next image: those that the server offers, and their scales. */
 import type { Json, JsonOptions } from "@mflux-depth/server/contract";
 import { batch, computed } from "@preact/signals";
 import { type ChosenLora, lorasOf } from "../options/loras.js";
 import { capabilities, models } from "./capabilities.js";
 import { draft, setLoadOption, setOption } from "./draft.js";
 
-/** The names of the LoRAs that can be chosen. */
+/** The names of the available LoRAs. */
 export const offeredLoras = computed<readonly string[]>(() =>
   models.value.filter(({ lora, ready }) => lora && ready).map(({ id }) => id),
 );
 
-/** Those of the next image; the server's own where the person has chosen none. */
+/** The LoRAs of the next image; the server's defaults if the person has chosen none. */
 export const chosenLoras = computed<readonly ChosenLora[]>(() =>
   lorasOf(
     draft.value.load.loras ?? ((capabilities.value?.defaults.loras ?? []) as Json),
@@ -20,11 +18,11 @@ export const chosenLoras = computed<readonly ChosenLora[]>(() =>
   ),
 );
 
-/** Chooses a LoRA, changes its scale, or with null leaves it out. */
+/** Chooses a LoRA, changes its scale, or removes it if the scale is null. */
 export function setLora(source: string, scale: number | null): void {
   batch(() => {
     setLoadOption("loras", withScale(chosenLoras.value, source, scale));
-    // They are one for each LoRA, in their order.
+    // Scales are listed in the order of the LoRAs.
     setOption("lora_scales", undefined);
   });
 }

@@ -1,5 +1,5 @@
 /*
- * Which part of the draft's photo may change: painted by the person or read from a file, and kept with the photo.
+ * The part of the draft's photo that may change: painted by the person or read from a file, and stored with the photo.
  */
 import { computed, effect, signal, untracked } from "@preact/signals";
 import {
@@ -18,10 +18,10 @@ import { files } from "./storage.js";
 /** The mask of the draft's photo; null while it has none. */
 export const mask = signal<DepthPainting | null>(null);
 
-/** Grows with every stroke on the mask. */
+/** Increases with every stroke on the mask. */
 const strokes = signal(0);
 
-/** Whether only a part may change, and nobody has said which. */
+/** Whether only a part may change but no part is selected. */
 export const isMaskMissing = computed<boolean>(() => {
   void strokes.value;
   return mask.value !== null && !freesSomething(mask.value.field);
@@ -50,7 +50,7 @@ export function followMask(): () => void {
   });
 }
 
-/** The mask of a photo as it was left, or one that keeps all of it. */
+/** The stored mask of a photo, or one that keeps all of it. */
 export const keptMask = async (photo: Picture): Promise<DepthField> =>
   (await files.get<DepthField>(nameOf(photo))) ?? blankMask(photo);
 
@@ -65,7 +65,7 @@ function show(photo: Picture, field: DepthField): void {
   mask.value = painting;
 }
 
-/** Puts another mask in the place of the present one. */
+/** Replaces the mask. */
 async function replace(make: (photo: Picture) => DepthField | Promise<DepthField>): Promise<void> {
   const { photo } = untracked(() => draft.value);
   if (!photo) return;
@@ -76,14 +76,14 @@ async function replace(make: (photo: Picture) => DepthField | Promise<DepthField
   else edit({ masked: true });
 }
 
-/** Frees what was kept, and the other way round. */
+/** Exchanges the kept and the changeable parts. */
 export const invertMask = (): Promise<void> =>
   replace((photo) => invertedMask(mask.value?.field ?? blankMask(photo)));
 
-/** Keeps the whole photo, to begin anew. */
+/** Keeps the whole photo, to start over. */
 export const clearMask = (): Promise<void> => replace(blankMask);
 
-/** Takes a picture as the mask. @throws {DOMException} when the browser cannot decode it. */
+/** Reads a picture as the mask. @throws {DOMException} when the browser cannot decode it. */
 export const takeMask = (file: Blob): Promise<void> =>
   replace(async (photo) => {
     const picture = await decodePicture(file);

@@ -1,15 +1,13 @@
-/*
- * What finished while nobody looked.
- */
+/* Jobs that finished while the page was not visible. */
 import type { JobObject } from "@mflux-depth/server/contract";
 import { batch, signal } from "@preact/signals";
 import { recall, remember } from "./storage.js";
 
 const name = "left-at";
 
-/** When the page was last looked at, before now. */
+/** When the page was last visible before now. */
 const leftAt = signal<string | null>(recall<string>(name));
-/** Since when it is looked at. */
+/** When the page became visible. */
 const seenFrom = signal(new Date().toISOString());
 const opened = signal<ReadonlySet<string>>(new Set());
 
@@ -26,7 +24,7 @@ export function markOpened(id: string): void {
   opened.value = new Set([...opened.value, id]);
 }
 
-/** Follows when the page is left. Jobs that finish under a person's eyes are never new. */
+/** Records when the page is left. Jobs that finish while it is visible are never new. */
 export function followLeaving(signal: AbortSignal): void {
   document.addEventListener(
     "visibilitychange",

@@ -1,6 +1,4 @@
-/*
- * The draft's pictures: taking files, keeping them, and deciding whether one is a photo or a depth map.
- */
+/* The draft's pictures: reads and stores files, and decides whether one is a photo or a depth map. */
 import { batch, computed, signal } from "@preact/signals";
 import { classifyPicture, decodePicture } from "../canvas/index.js";
 import { parametersIn } from "../parameters/index.js";
@@ -10,33 +8,33 @@ import { files } from "./storage.js";
 
 export type PictureKind = "photo" | "depth";
 
-/** What the page took the last file for, until the person has seen enough of it. */
+/** How the last file was classified, until the person dismisses it. */
 export const taken = signal<{
   readonly picture: Picture;
   readonly kind: PictureKind;
-  /** Whether the person may want to look twice. */
+  /** Whether the classification should be checked. */
   readonly uncertain: boolean;
-  /** The draft's pictures before, to which the picture returns when it is taken for the other kind. */
+  /** The draft's earlier pictures, which are restored if the file is reclassified. */
   readonly before: Sources;
 } | null>(null);
 
-/** A picture that mflux-depth made, dropped on the page: its settings can be had back. */
+/** A dropped picture made by mflux-depth, whose settings can be restored. */
 export const remembered = signal<{
   readonly file: File;
   readonly parameters: Readonly<Record<string, unknown>>;
 } | null>(null);
 
-/** A file that is on its way to the server. */
+/** Whether a file is being uploaded. */
 export const isTaking = signal(false);
 
-/** Why the last file was not taken. */
+/** Why the last file was refused. */
 export const takingError = signal<TakingError | null>(null);
 export type TakingError = "unreadable" | "away" | { readonly message: string };
 
-/** Takes a file as a photo or depth map; one that mflux-depth made is offered for its settings first. */
+/** Uses a file as a photo or depth map. For a picture made by mflux-depth, offers its settings first. */
 export async function takeFile(file: File): Promise<void> {
   takingError.value = null;
-  // Folders and files that are gone have no bytes.
+  // Folders and deleted files cannot be read.
   const bytes = await file.arrayBuffer().catch(() => null);
   if (!bytes) {
     takingError.value = "unreadable";
@@ -47,7 +45,7 @@ export async function takeFile(file: File): Promise<void> {
   else await takePicture(file);
 }
 
-/** Takes a file as a picture, whatever it remembers. */
+/** Uses a file as a picture, ignoring its settings. */
 export const takePicture = (file: File, as?: PictureKind): Promise<void> =>
   taking(async (isLast) => {
     const bitmap = await decodePicture(file).catch(() => null);
@@ -67,7 +65,7 @@ export const takePicture = (file: File, as?: PictureKind): Promise<void> =>
     });
   });
 
-/** Takes a photo and its depth map together. @param read gives the two files, and what else changes in the draft */
+/** Uses a photo and its depth map together. @param read returns the two files, and other changes of the draft */
 export const takePair = (
   read: () => Promise<{ readonly photo: File; readonly map: File }>,
   then: () => void,
@@ -89,7 +87,7 @@ async function upload(file: File): Promise<Picture> {
   return { id, name: file.name, width, height };
 }
 
-/** Grows with every picture that is taken; of two that are on their way, the later one counts. */
+/** Increases with every picture; if two are being read, the later one wins. */
 let takings = 0;
 
 async function taking(work: (isLast: () => boolean) => Promise<void>): Promise<void> {
@@ -123,7 +121,7 @@ const sourcesOf = ({ photo, map, trusted, masked, levels }: Sources): Sources =>
   levels,
 });
 
-/** Puts a picture into the draft. A depth map joins the photo where both have the same proportions. */
+/** Puts a picture into the draft. A depth map joins the photo if both have the same aspect ratio. */
 function usePicture(picture: Picture, kind: PictureKind): void {
   if (kind === "photo") {
     edit(withPictures({ photo: picture, map: null }));
@@ -137,7 +135,7 @@ function usePicture(picture: Picture, kind: PictureKind): void {
   });
 }
 
-/** Takes the last picture for the other kind, as if it had been taken for that at once. */
+/** Reclassifies the last picture, as if it had been classified so at once. */
 export function correctKind(): void {
   const last = taken.value;
   if (!last) return;
@@ -149,7 +147,7 @@ export function correctKind(): void {
   });
 }
 
-/** Takes the pictures out of the draft. */
+/** Removes the pictures from the draft. */
 export function clearPictures(): void {
   batch(() => {
     edit(withPictures({ photo: null, map: null }));
@@ -159,7 +157,7 @@ export function clearPictures(): void {
 
 /**
  * The file of a picture: from this browser, or from the server.
- * @throws {RefusedError} when neither has it any more
+ * @throws {RefusedError} if neither has it any more
  */
 export async function fileOf(id: string): Promise<Blob> {
   const kept = await files.get<Blob>(id);
@@ -169,13 +167,13 @@ export async function fileOf(id: string): Promise<Blob> {
   return file;
 }
 
-/** Makes sure that the server still has a picture; it deletes those that no job has used for a day. */
+/** Uploads a picture again if the server no longer has it: it deletes pictures that no job has used for a day. */
 export async function uploadAgain(id: string): Promise<void> {
   const file = await files.get<Blob>(id);
   if (file) await api.upload(file);
 }
 
-/** The name under which the painted depth of a picture is kept. */
+/** The name under which the painted depth of a picture is stored. */
 export const paintingName = (id: string): string => `painting:${id}`;
 
 export const hasPicture = computed(() => draft.value.photo !== null || draft.value.map !== null);

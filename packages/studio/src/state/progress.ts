@@ -1,11 +1,9 @@
-/*
- * How far a running job is, from its events.
- */
+/* The progress of a running job, from its events. */
 import type { EventData } from "@mflux-depth/server/contract";
 import type { StreamEvent } from "./stream.js";
 
 export interface Progress {
-  /** The share of the weights that are in memory, while they are read; null where the size is unknown. */
+  /** The share of the weights read so far (null if the size is unknown); null unless weights are being read. */
   readonly loading: { readonly share: number | null } | null;
   readonly stage: EventData["stage"]["stage"] | null;
   readonly step: number;
@@ -17,7 +15,7 @@ export interface Progress {
   readonly resumedFrom: number | null;
 }
 
-/** A job that has just started. */
+/** The progress of a job that has just started. */
 export const noProgress: Progress = {
   loading: null,
   stage: null,
@@ -28,11 +26,11 @@ export const noProgress: Progress = {
   resumedFrom: null,
 };
 
-/** The progress after an event of the same job. */
+/** The progress after another event of the job. */
 export function progressAfter(progress: Progress, { event, data }: StreamEvent): Progress {
   switch (event) {
     case "started":
-      // The last preview of an interrupted attempt stays until there is a newer one.
+      // Keeps the last preview of an interrupted attempt until there is a newer one.
       return { ...noProgress, preview: progress.preview };
     case "load":
       return {

@@ -8,7 +8,8 @@ import { jobs, learn } from "./jobs.js";
 import type { StreamEvent } from "./stream.js";
 
 export const isPaused = signal(false);
-export const workers = signal<readonly WorkerObject[]>([]);
+/** Null until the server has been asked. */
+export const workers = signal<readonly WorkerObject[] | null>(null);
 
 /** The running jobs, then the waiting ones in the order in which they start. */
 export const queue = computed<readonly JobObject[]>(() => {
@@ -30,8 +31,13 @@ export async function resyncQueue(): Promise<void> {
   isPaused.value = (await api.queue()).paused;
 }
 
+/** Grows with every question for the workers: answers to earlier ones are dropped. */
+let workersAsked = 0;
+
 export async function readWorkers(): Promise<void> {
-  workers.value = await api.workers();
+  const mine = ++workersAsked;
+  const answer = await api.workers();
+  if (mine === workersAsked) workers.value = answer;
 }
 
 export async function setPaused(paused: boolean): Promise<void> {
@@ -61,8 +67,8 @@ export interface PriorityChange {
 }
 
 /**
- * The priorities that swap a job with its neighbour. Jobs of equal priority start in order of arrival, so that a place is a
- * priority where two neighbours have the same one.
+ * The priorities that swap a job with its neighbour. Jobs of equal priority start in order of arrival, so neighbours of
+ * equal priority are swapped by giving them different ones.
  */
 export function prioritiesAfterMove(
   waiting: readonly { readonly id: string; readonly priority: number; readonly created_at: string }[],

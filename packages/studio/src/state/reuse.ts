@@ -63,14 +63,14 @@ async function pictureOf(request: JsonOptions, option: "image" | "depth_image"):
   const bitmap = await createImageBitmap(await fileOf(id));
   const { width, height } = bitmap;
   bitmap.close();
-  return { id, name: option === "image" ? "photo" : "depth map", width, height };
+  return { id, name: option === "image" ? "photo" : "depth", width, height };
 }
 
 /** The options that differ from the defaults. */
 function optionsOf(request: JsonOptions, seed: number | null): JsonOptions {
   const kept = Object.entries(request).filter(([name, value]) => {
     if (elsewhere.has(name) || name === "seed" || value === null) return false;
-    // Options that no form shows, such as the scales of LoRAs, are part of what made the image, too.
+    // Options without a form field, such as the scales of LoRAs, also shaped the image.
     return fieldNamed(requestFields.value, name)?.default !== value;
   });
   return { ...Object.fromEntries(kept), ...(seed !== null && { seed }) };
@@ -93,7 +93,7 @@ function sizeChoiceOf(request: JsonOptions, picture: Picture | null): Draft["siz
     : { mode: "custom", width, height };
 }
 
-/** Takes the parameters that an image remembers into the draft; its photo or map, too, where the server still has them. */
+/** Copies the parameters stored in an image to the draft, with its photo or map if the server still has them. */
 export async function reuseParameters(parameters: Readonly<Record<string, unknown>>): Promise<void> {
   const known = Object.entries(parameters).filter(
     ([name, value]) =>
@@ -107,7 +107,7 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
     request: Object.fromEntries(known) as JsonOptions,
     ...(width > 0 && height > 0 && { size: { mode: "custom", width, height } }),
   });
-  // A photo takes the place of what was there; its depth map then joins it.
+  // The photo replaces the earlier pictures; its depth map then joins it.
   await restore(parameters.image_sha256, "photo");
   await restore(parameters.depth_image_sha256, "depth");
   edit({
@@ -119,7 +119,7 @@ export async function reuseParameters(parameters: Readonly<Record<string, unknow
 async function restore(sha256: unknown, kind: "photo" | "depth"): Promise<void> {
   if (typeof sha256 !== "string" || !/^[0-9a-f]{64}$/.test(sha256)) return;
   const file = await api.blob(`sha256-${sha256}`).catch(() => null);
-  if (file) await takePicture(new File([file], kind === "photo" ? "photo" : "depth map"), kind);
+  if (file) await takePicture(new File([file], kind), kind);
 }
 
 /** Makes a finished image the photo of the draft. */

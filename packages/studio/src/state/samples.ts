@@ -1,6 +1,4 @@
-/*
- * The sample scenes, which come with the page: rendered by tools/tiny-world, with their exact depth.
- */
+/* The sample scenes of the page: rendered by tools/tiny-world, with their exact depth. */
 
 import bust from "../samples/bust.jpg";
 import bustMap from "../samples/bust-depth.png";
@@ -21,7 +19,7 @@ export const samples = {
 
 export type SampleName = keyof typeof samples;
 
-/** Begins with a sample scene. A prompt that is there already stays. */
+/** Uses a sample scene. An existing prompt stays. */
 export async function takeSample(name: SampleName, prompt: string): Promise<void> {
   const { photo, map } = samples[name];
   await takePair(

@@ -1,17 +1,15 @@
-/*
- * Whether the server asks for its token, and the view's way to give it.
- */
+/* Whether the server requires its token, and how the view sends it. */
 import { signal } from "@preact/signals";
 
-/** True once the server has refused a request for want of a session. */
+/** True once the server has refused a request because there is no session. */
 export const locked = signal(false);
 
-/** Grows with every successful sign-in; what was refused before is asked for again. */
+/** Increases with every successful sign-in, so that refused requests are sent again. */
 export const signIns = signal(0);
 
 /**
  * Starts a session with the server's token. The token is not kept; the server sets a cookie.
- * @returns whether the server took it
+ * @returns whether the server accepted it
  * @throws {TypeError} when the server does not answer
  * @throws {Error} when it refuses for another reason
  */

@@ -1,6 +1,4 @@
-/*
- * What the canvas shows: the draft, or a job with its own pictures.
- */
+/* The content of the canvas: the draft, or a job with its own pictures. */
 import type { ImageObject, JobObject } from "@mflux-depth/server/contract";
 import { computed, effect, signal, untracked } from "@preact/signals";
 import {
@@ -43,9 +41,13 @@ export const shownImage = computed<ImageObject | null>(
   () => shown.value?.images[imageIndex.value] ?? shown.value?.image ?? null,
 );
 
+/** Grows whenever somebody asks for a job on the canvas, also for the one that is there. */
+export const showings = signal(0);
+
 /** Puts a job on the canvas, with its best or only image. */
 export function show(id: string): void {
   shownId.value = id;
+  showings.value += 1;
   imageIndex.value = 0;
   view.value = "result";
 }
@@ -110,7 +112,12 @@ export const pictures = computed<Pictures>(() => {
   return borrowsDepth.value ? { ...jobPictures.value, depth: draftDepth.value } : jobPictures.value;
 });
 
-/** The levels to apply on the canvas: a job's map has its own in it. */
+/** Whether the canvas has a photo, even one that is still being read. A draft's map counts as its photo. */
+export const hasPhoto = computed<boolean>(
+  () => shown.value === null || blobOf(shown.value.request, "image") !== null,
+);
+
+/** The levels to apply on the canvas; a job's map already contains its own. */
 export const levels = computed(() =>
   shownId.value === null || borrowsDepth.value ? draft.value.levels : neutralLevels,
 );
@@ -137,7 +144,7 @@ const missing = computed<string | null>(() =>
   shownId.value !== null && !jobs.value.has(shownId.value) ? shownId.value : null,
 );
 
-/** Asks for the shown job where the page does not know it, and shows the draft when it no longer exists. */
+/** Requests the shown job if the page does not know it, and shows the draft if it no longer exists. */
 export function followMissing(): () => void {
   return effect(() => {
     void resyncs.value;
@@ -151,7 +158,7 @@ export function followMissing(): () => void {
 
 /** Follows the shown job with its pictures. */
 export function followShown(): () => void {
-  /** The addresses that the job's pictures come from; a change of them reads the pictures again. */
+  /** Shows the pictures of the shown job. */
   const addresses = computed(() => {
     const job = shown.value;
     return job
@@ -164,48 +171,68 @@ export function followShown(): () => void {
       : null;
   });
   let before: string | null = null;
+  /** Images are asked for in this order, and the newest that came is on the canvas. */
+  let asked = 0;
+  let newest = 0;
   const drop = (): void => {
     release(jobPictures.peek().photo);
     release(jobPictures.peek().result);
     jobPictures.value = none;
   };
   return effect(() => {
-    // What could not be read while the server was away is read when it is back.
+    // Pictures that failed to load while the server was away are read when it is back.
     void resyncs.value;
     const text = addresses.value;
     let current = true;
+    const mine = ++asked;
     if (text === null) {
       before = null;
       drop();
       return;
     }
     const [photo, map, image, id] = JSON.parse(text) as [string | null, string | null, string | null, string];
-    // Pictures of the same job stay until the new ones are there.
+    // Pictures of the same job stay until the new ones are ready.
     if (before !== id) drop();
     before = id;
     const old = jobPictures.peek();
     const take = (changes: Partial<Pictures>): void => {
       jobPictures.value = { ...jobPictures.peek(), ...changes };
     };
-    /** A bitmap takes its place unless it came too late. */
-    const takeBitmap = (name: "photo" | "result") => (bitmap: ImageBitmap) => {
-      release(current ? jobPictures.peek()[name] : bitmap);
-      if (current) take({ [name]: bitmap });
+    // Of a job that runs, the address changes with each preview, which may be sooner than anything can be read.
+    const isPreview = untracked(() => shownImage.value === null);
+    const isSameJob = (): boolean => before === id;
+    /** A bitmap takes its place, or is dropped. */
+    const takeBitmap = (name: "photo" | "result", isWanted: () => boolean) => (bitmap: ImageBitmap) => {
+      const wanted = isWanted();
+      release(wanted ? jobPictures.peek()[name] : bitmap);
+      if (wanted) take({ [name]: bitmap });
     };
-    if (photo && !old.photo) void fileOf(photo).then(decodePicture).then(takeBitmap("photo"), ignore);
+    if (photo && !old.photo)
+      void fileOf(photo).then(decodePicture).then(takeBitmap("photo", isSameJob), ignore);
     if (map && !old.depth)
       void api
         .jobDepth(map)
         .then((npy) => {
-          if (current) take({ depth: new DepthPainting(fieldFromNpy(npy, "given")) });
+          if (isSameJob()) take({ depth: new DepthPainting(fieldFromNpy(npy, "given")) });
         })
         .catch(ignore);
-    if (image) void api.file(image).then(decodePicture).then(takeBitmap("result"), ignore);
+    if (image)
+      void api
+        .file(image)
+        .then(decodePicture)
+        .then(
+          takeBitmap("result", () => {
+            const wanted = current || (isPreview && isSameJob() && mine > newest);
+            if (wanted) newest = mine;
+            return wanted;
+          }),
+          ignore,
+        );
     return () => {
       current = false;
     };
   });
 }
 
-/** A picture that is gone leaves its place empty; the newest preview takes the place of one that came too late. */
+/** A missing picture leaves its place empty; the newest preview replaces one that came too late. */
 const ignore = (): void => {};

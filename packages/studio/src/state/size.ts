@@ -1,6 +1,4 @@
-/*
- * The size of the image: from the picture's proportions, a preset, or numbers.
- */
+/* The size of the image: from the picture's aspect ratio, a preset, or numbers. */
 
 export interface Size {
   readonly width: number;
@@ -21,7 +19,7 @@ const grid = 16;
 
 const toGrid = (side: number): number => Math.max(grid, Math.round(side / grid) * grid);
 
-/** The size nearest to an area whose sides have a proportion and are multiples of 16. */
+/** The size closest to an area with the given aspect ratio and sides that are multiples of 16. */
 export function sizeOf(proportion: number, area: number): Size {
   const width = toGrid(Math.sqrt(area * proportion));
   return { width, height: toGrid(Math.sqrt(area / proportion)) };
@@ -45,8 +43,8 @@ export function chosenSize(choice: SizeChoice, picture: Size | null, area: numbe
 }
 
 /**
- * Whether a picture has to be cropped or padded for a size. Rounding the sides to multiples of 16 is no reason: the picture is
- * stretched by what the rounding amounts to.
+ * Whether a picture has to be cropped or padded for a size. If the difference is only the rounding to multiples of 16,
+ * the picture is stretched slightly instead.
  */
 export function needsFrame(picture: Size, { width, height }: Size): boolean {
   const stretch = picture.width / picture.height / (width / height);

@@ -1,10 +1,8 @@
-/*
- * What the page keeps in the browser: small facts as JSON, pictures in IndexedDB.
- */
+/* What the page stores in the browser: small values as JSON, pictures in IndexedDB. */
 
 const prefix = "mflux-depth:";
 
-/** Reads a fact of this tab, or of the last tab that wrote it. */
+/** Reads a value of this tab, or of the last tab that wrote it. */
 export function recall<T>(name: string): T | null {
   const text = sessionStorage.getItem(prefix + name) ?? localStorage.getItem(prefix + name);
   if (text === null) return null;
@@ -16,7 +14,7 @@ export function recall<T>(name: string): T | null {
   }
 }
 
-/** Keeps a fact: a reload of this tab finds it, and so does the next new tab. */
+/** Stores a value for reloads of this tab and for the next new tab. */
 export function remember(name: string, value: unknown): void {
   const text = JSON.stringify(value);
   sessionStorage.setItem(prefix + name, text);
@@ -32,17 +30,17 @@ const database = new Promise<IDBDatabase>((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
-/** The name of the record of when a file was last used. */
+/** The name under which a file's last use is recorded. */
 const useOf = (name: string): string => `used:${name}`;
 
-/** @returns what the operation's request has found, once the transaction is complete */
+/** @returns the result of the operation's request, once the transaction is complete */
 async function perform<T>(
   mode: IDBTransactionMode,
   operation: (store: IDBObjectStore) => IDBRequest<T>,
 ): Promise<T> {
   const transaction = (await database).transaction(storeName, mode);
   const request = operation(transaction.objectStore(storeName));
-  // Browsers take back a transaction that is open when its page is left, but not one that is being committed.
+  // When a page is left, browsers roll back an open transaction, but not one that is being committed.
   transaction.commit();
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request.result);
@@ -50,10 +48,10 @@ async function perform<T>(
   });
 }
 
-/** Files stay this long after their last use: other tabs, also those closed for a while, have drafts of their own. */
+/** Keep files this long after their last use: other tabs, even closed ones, have drafts of their own. */
 const keptMilliseconds = 7 * 24 * 60 * 60 * 1000;
 
-/** Files that outlive a reload, by name. */
+/** Files that survive a reload, by name. */
 export const files = {
   get: async <T>(name: string): Promise<T | null> => {
     const value = (await perform("readonly", (store) => store.get(name))) as T | undefined;
@@ -61,7 +59,7 @@ export const files = {
     await perform("readwrite", (store) => store.put(Date.now(), useOf(name)));
     return value;
   },
-  /** Keeps a value as it is now, even if the page is left at once; undefined deletes what was kept. */
+  /** Stores a value as it is now, even if the page is left at once; undefined deletes it. */
   put: async (name: string, value: unknown): Promise<void> => {
     if (value === undefined) return deleteFile(name);
     await perform("readwrite", (store) => {
@@ -69,7 +67,7 @@ export const files = {
       return store.put(value, name);
     });
   },
-  /** Deletes what has not been used for a week. */
+  /** Deletes files that have not been used for a week. */
   forgetUnused: async (): Promise<void> => {
     const stored = (await perform("readonly", (store) => store.getAllKeys())).map(String);
     for (const name of stored.filter((key) => stored.includes(useOf(key)))) {

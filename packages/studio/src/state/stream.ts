@@ -1,7 +1,7 @@
 /*
- * The events of all jobs, over one connection for all tabs of this browser: browsers allow six connections to a server, and
- * each open stream takes one. The tab that holds a lock reads the stream and passes the events on. The tab that a person looks
- * at takes the lock, because browsers may freeze the others.
+ * The events of all jobs, over one connection for all tabs: browsers allow six connections to a server, and each open
+ * stream takes one. The tab that holds a lock reads the stream and passes the events on. The visible tab takes the
+ * lock, because browsers may freeze the others.
  */
 import type { EventData, EventName, JobObject, StreamData } from "@mflux-depth/server/contract";
 import { signal } from "@preact/signals";
@@ -16,13 +16,13 @@ export type StreamEvent = {
   };
 }[keyof Names];
 
-/** "lost" means that the page shows what it last heard, and that it keeps trying. */
+/** "lost" means that the page shows the last known state and keeps trying. */
 export const connection = signal<"connecting" | "open" | "lost">("connecting");
 
-/** Grows when events may have been missed: what was asked in vain can be asked again. */
+/** Increases when events may have been missed, so that failed requests can be repeated. */
 export const resyncs = signal(0);
 
-/** Every event that the stream can have; EventSource wants to know their names. */
+/** All event names of the stream, which EventSource requires. */
 const names = [
   ...["queued", "started", "load", "stage", "step", "preview", "warning", "resumed"],
   ...["succeeded", "failed", "cancelled", "updated", "deleted", "queue"],
@@ -30,7 +30,7 @@ const names = [
 
 export interface StreamListener {
   event(event: StreamEvent): void;
-  /** Events may have been missed: everything shown has to be asked for again. */
+  /** Events may have been missed: everything shown must be requested again. */
   resync(): void;
 }
 
@@ -42,13 +42,13 @@ type Message =
   | {
       readonly type: "connection";
       readonly state: "open" | "lost";
-      /** Whether the stream begins with what happens next, so that whoever listened before may have missed something. */
+      /** Whether the stream starts with new events, so that earlier ones may have been missed. */
       readonly afresh: boolean;
     };
 
 /** Follows the stream until the signal aborts. */
 export function followEvents(listener: StreamListener, signal: AbortSignal): void {
-  // Without a secure context there are no locks; each tab then reads a stream of its own.
+  // Locks require a secure context; without them, each tab reads its own stream.
   const channel = navigator.locks ? new BroadcastChannel(lockName) : null;
   let lastId: string | null = null;
   let isOpen = false;
@@ -74,7 +74,7 @@ export function followEvents(listener: StreamListener, signal: AbortSignal): voi
 
   const lead = async (until: AbortSignal): Promise<void> => {
     await readStream(() => lastId, tell, until);
-    // What happens before the next tab has opened its stream may be missed.
+    // Events before the next tab opens its stream may be missed.
     isOpen = false;
   };
   if (!channel) {
@@ -86,7 +86,7 @@ export function followEvents(listener: StreamListener, signal: AbortSignal): voi
   void takeTurns(lead, signal);
 }
 
-/** Leads whenever this tab has the lock, and takes it when the tab is shown. */
+/** Leads while this tab has the lock, and takes the lock when the tab becomes visible. */
 async function takeTurns(lead: (until: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
   let leading = false;
   const compete = async (steal: boolean): Promise<void> => {
@@ -115,7 +115,7 @@ async function takeTurns(lead: (until: AbortSignal) => Promise<void>, signal: Ab
   await compete(document.visibilityState === "visible");
 }
 
-/** Reads the stream and connects again when it breaks, until the signal aborts. */
+/** Reads the stream, and reconnects when it breaks, until the signal aborts. */
 async function readStream(
   lastId: () => string | null,
   tell: (message: Message) => void,
@@ -150,7 +150,7 @@ async function readStream(
   }
 }
 
-/** Waits, but no longer than until the network returns or the signal aborts. */
+/** Waits, but at most until the network returns or the signal aborts. */
 const pause = (milliseconds: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const done = (): void => {
@@ -164,5 +164,5 @@ const pause = (milliseconds: number, signal: AbortSignal): Promise<void> =>
     signal.addEventListener("abort", done);
   });
 
-/** The job that an event brings whole. */
+/** The job contained in an event, if there is one. */
 export const resultOf = ({ data }: StreamEvent): JobObject | null => ("result" in data ? data.result : null);

@@ -1,6 +1,4 @@
-/*
- * Starts everything that follows the server and the draft.
- */
+/* Starts everything that follows the server and the draft. */
 import { effect, untracked } from "@preact/signals";
 import { ServerAwayError } from "./api.js";
 import { readCapabilities } from "./capabilities.js";
@@ -27,14 +25,14 @@ export function startStudio(): void {
   followShown();
   followNewPictures();
   window.addEventListener("pagehide", settleDeletion);
-  // A stream that was refused begins again after each sign-in.
+  // A refused stream is opened again after each sign-in.
   effect(() => {
     const stop = new AbortController();
     const again = signIns.value > 0;
     untracked(() => {
       followEvents({ event: takeEvent, resync: () => void resync() }, stop.signal);
       if (again) retryDepth();
-      // Asked at once: the answer says whether the server wants its token, which the stream does not.
+      // Requested at once: unlike the stream, the answer shows whether the server requires its token.
       void ask(readCapabilities);
     });
     return () => stop.abort();
@@ -46,13 +44,13 @@ function takeEvent(event: StreamEvent): void {
   takeQueueEvent(event);
 }
 
-/** Asks for everything shown: the page has just connected, or missed something. */
+/** Requests everything shown, after connecting or missing events. */
 async function resync(): Promise<void> {
   retryFailedDepth();
   await Promise.all([readCapabilities, resyncJobs, resyncQueue, rereadHistory].map(ask));
 }
 
-/** The stream connects again when the server is back, and a sign-in starts it anew; both ask again. */
+/** Failures are ignored: the stream reconnects when the server is back, and a sign-in restarts it; both ask again. */
 async function ask(question: () => Promise<void>): Promise<void> {
   try {
     await question();

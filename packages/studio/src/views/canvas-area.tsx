@@ -70,7 +70,7 @@ function visibleView(): View {
 function Stage() {
   const { photo, depth: map, result } = pictures.value;
   const visible = visibleView();
-  // Who holds the key to see the photo wants to see all of it.
+  // While the key that shows the photo is held, show it without the mask.
   const shownMask = isDraftShown.value && !holding.value ? mask.value : null;
   const inHand = visible === "photo" && shownMask ? maskBrush : brush;
   const paints = inHand === maskBrush || (isEditable.value && visible === "depth");
@@ -101,12 +101,12 @@ function ViewBar() {
   const bases = (["photo", "depth"] as const).filter((name) => there[name] && visible !== name);
   return (
     <div class="view-bar" data-compared={compared ? "" : undefined}>
-      <fieldset class="segments" aria-label={text.label}>
+      <fieldset class="segments views" aria-label={text.label}>
         {views.map((name, index) => (
           <button
             key={name}
             type="button"
-            aria-pressed={view.value === name && visible === name && !isInGrid()}
+            aria-pressed={visible === name && !isInGrid()}
             aria-keyshortcuts={String(index + 1)}
             disabled={!there[name]}
             onClick={() => {
@@ -134,7 +134,7 @@ function ViewBar() {
         </button>
       )}
       {compared && bases.length > 1 && (
-        <fieldset class="segments wide-only" aria-label={text.compareWith}>
+        <fieldset class="segments compare-choice" aria-label={text.compareWith}>
           {bases.map((name) => (
             <button
               key={name}
@@ -150,7 +150,7 @@ function ViewBar() {
         </fieldset>
       )}
       {compared && (
-        <fieldset class="segments wide-only" aria-label={text.compare}>
+        <fieldset class="segments compare-choice" aria-label={text.compare}>
           {(["slider", "side"] as const).map((mode) => (
             <button
               key={mode}

@@ -1,3 +1,4 @@
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { BrushPanel, DepthHistogram } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
 import { depth, isPainted, looksInverted, resetPainting, retryDepth } from "../state/depth.js";
@@ -16,8 +17,11 @@ const text = strings.depthPanel;
 /** The photo and its depth, with everything that shapes it. */
 export function DepthPanel() {
   const { photo, map } = draft.value;
+  const panel = useRef<HTMLElement>(null);
+  // Notices about a new picture are at the top.
+  useLayoutEffect(() => panel.current?.scrollTo(0, 0), [photo?.id, map?.id]);
   return (
-    <section class="panel depth-panel" aria-labelledby="depth-title">
+    <section ref={panel} class="panel depth-panel" aria-labelledby="depth-title">
       <h2 id="depth-title" class="visually-hidden">
         {text.title}
       </h2>
@@ -62,7 +66,7 @@ function Shaping() {
     );
   const { levels, trusted } = draft.value;
   const painting = state.state === "ready" ? state.painting : null;
-  /** Levels apply to the draft, so that is what the canvas shows from now on. */
+  /** Levels apply to the draft, so the canvas shows the draft from now on. */
   const shape = (next: typeof levels): void => {
     edit({ levels: next });
     showDraft();
@@ -70,6 +74,12 @@ function Shaping() {
   };
   return (
     <>
+      {looksInverted.value && !levels.invert && !trusted && (
+        <InvertedAdvice
+          onInvert={() => shape({ ...levels, invert: true })}
+          onKeep={() => edit({ trusted: true })}
+        />
+      )}
       <section class="group" aria-labelledby="levels-title">
         <h3 id="levels-title">{text.levels}</h3>
         {painting && (
@@ -80,12 +90,6 @@ function Shaping() {
             onDragging={(active) => {
               clipping.value = active;
             }}
-          />
-        )}
-        {looksInverted.value && !levels.invert && !trusted && (
-          <InvertedAdvice
-            onInvert={() => shape({ ...levels, invert: true })}
-            onKeep={() => edit({ trusted: true })}
           />
         )}
       </section>

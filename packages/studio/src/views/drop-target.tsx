@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { takeFile, takingError } from "../state/pictures.js";
 import { strings } from "../strings.js";
 
-/** Takes pictures that are dropped anywhere on the page or pasted. */
+/** Accepts pictures dropped anywhere on the page or pasted. */
 export function DropTarget({ children }: { readonly children: ComponentChildren }) {
   const over = useSignal(false);
   useEffect(() => {

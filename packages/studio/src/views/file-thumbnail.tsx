@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { fileOf } from "../state/pictures.js";
 
-/** A small view of one of the draft's pictures. */
+/** A thumbnail of one of the draft's pictures. */
 export function FileThumbnail({ id }: { readonly id: string }) {
   const url = useSignal<string | null>(null);
   useEffect(() => {
@@ -14,7 +14,7 @@ export function FileThumbnail({ id }: { readonly id: string }) {
         made = URL.createObjectURL(file);
         url.value = made;
       },
-      // The depth panel says that the picture is gone.
+      // The depth panel reports a missing picture.
       () => undefined,
     );
     return () => {

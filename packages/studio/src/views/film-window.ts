@@ -1,10 +1,8 @@
-/*
- * Which frames of a long film are in view. Pure.
- */
+/* Computes which frames of a long film are in view. Pure. */
 
 /** Lengths are CSS pixels along the direction in which the film scrolls: across for one row, down for several columns. */
 export interface FilmLayout {
-  /** Frames next to each other across that direction; 1 for a film in one row. */
+  /** The number of frames side by side across that direction; 1 for a film in one row. */
   readonly columns: number;
   readonly cell: number;
   readonly gap: number;
@@ -12,19 +10,19 @@ export interface FilmLayout {
   readonly visible: number;
 }
 
-/** Frames from `first` up to `end`, which is not among them. */
+/** Frames from `first` up to `end`, exclusive. */
 export interface Range {
   readonly first: number;
   readonly end: number;
 }
 
-/** What is in the page before anything has been measured: more than a wide screen shows. */
+/** The frames on the page before anything has been measured: more than a wide screen shows. */
 export const firstRange: Range = { first: 0, end: 40 };
 
-/** The range changes by so many lines at a time, so that not every movement draws anew. */
+/** The range moves in multiples of this many lines, so that not every scroll renders anew. */
 const lines = 8;
 
-/** The frames in view, and about as many to both sides. */
+/** The frames in view, and about as many on each side. */
 export function rangeOf({ columns, cell, gap, scroll, visible }: FilmLayout): Range {
   const stride = cell + gap;
   const room = Math.max(visible, lines * stride);
@@ -35,7 +33,7 @@ export function rangeOf({ columns, cell, gap, scroll, visible }: FilmLayout): Ra
   };
 }
 
-/** The room to keep for the frames before and after a range, without the gap to their neighbours. */
+/** The space to reserve for the frames before and after a range, without the gap to their neighbours. */
 export function spacesOf(
   { columns, cell, gap }: FilmLayout,
   { first, end }: Range,
@@ -45,6 +43,6 @@ export function spacesOf(
   return { before: length(first), after: length(count - end) };
 }
 
-/** Where a frame lies, from the beginning of the film. */
+/** The position of a frame, from the start of the film. */
 export const placeOf = ({ columns, cell, gap }: FilmLayout, index: number): number =>
   Math.floor(index / columns) * (cell + gap);

@@ -12,12 +12,12 @@ import { shareOf } from "./progress-text.js";
 
 const text = strings.history;
 
-/** Jobs as pictures, in a row or in rows, as wide as the place is. Only those in view and near it are in the page. */
+/** Jobs as pictures, in one row or several. Only those in or near the view are on the page. */
 export function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
   const list = useRef<HTMLUListElement>(null);
   const [range, setRange] = useState<Range>(firstRange);
   const [layout, setLayout] = useState<FilmLayout | null>(null);
-  /** The frame that gets the focus once it is in the page. */
+  /** The frame to focus once it is on the page. */
   const [wanted, setWanted] = useState<number | null>(null);
 
   const follow = (): void => {
@@ -32,7 +32,7 @@ export function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
     observer.observe(list.current!);
     return () => observer.disconnect();
   }, []);
-  // The first frames can be measured, and fewer end where others began.
+  // With the first jobs, frames can be measured; with fewer jobs, the range may end earlier.
   useLayoutEffect(follow, [jobs.length]);
   useLayoutEffect(() => {
     if (wanted === null) return;
@@ -85,7 +85,7 @@ export function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
           key={job.id}
           job={job}
           index={first + i}
-          // What the server has left is not known.
+          // The total is unknown while the server has more.
           count={hasMore.value ? -1 : jobs.length}
         />
       ))}
@@ -98,7 +98,7 @@ export function Film({ jobs }: { readonly jobs: readonly JobObject[] }) {
 const frameAt = (list: HTMLElement, index: number): HTMLButtonElement | null =>
   list.querySelector<HTMLButtonElement>(`[data-index="${index}"]`);
 
-/** How frames lie in the list, and which part of it is seen; null while there are none, or it is hidden. */
+/** The layout of the list and its visible part; null if it is empty or hidden. */
 function measure(list: HTMLElement): FilmLayout | null {
   const frame = list.querySelector<HTMLElement>(".frame");
   if (!frame || frame.offsetWidth === 0) return null;
@@ -125,7 +125,7 @@ function measure(list: HTMLElement): FilmLayout | null {
 const sameCells = (a: FilmLayout, b: FilmLayout): boolean =>
   a.columns === b.columns && a.cell === b.cell && a.gap === b.gap;
 
-/** The room of the frames that are not in the page. */
+/** Reserves the space of frames that are not on the page. */
 const Space = ({ length, rows }: { readonly length: number; readonly rows: boolean }) =>
   length > 0 ? (
     <li
@@ -135,10 +135,10 @@ const Space = ({ length, rows }: { readonly length: number; readonly rows: boole
     />
   ) : null;
 
-/** The pause after a page that could not be read, in milliseconds. */
+/** The pause after a failed page, in milliseconds. */
 const retryMs = 2000;
 
-/** Reads the next page when it comes into view. It looks again after each page, and after each read that brought none. */
+/** Reads the next page when it comes into view, and checks again after every read. */
 function More({ count }: { readonly count: number }) {
   const end = useRef<HTMLLIElement>(null);
   const [pausing, setPausing] = useState(false);
@@ -169,7 +169,7 @@ function More({ count }: { readonly count: number }) {
 interface FrameProps {
   readonly job: JobObject;
   readonly index: number;
-  /** Of how many frames it is one; −1 where that is not known. */
+  /** The total number of frames; −1 if unknown. */
   readonly count: number;
 }
 

@@ -6,7 +6,7 @@ import { Film } from "./film.js";
 
 const text = strings.history;
 
-/** Everything made so far, newest first. */
+/** The history of jobs, newest first. */
 export function Filmstrip() {
   const jobs = history.value;
   const filtered = query.value !== "" || starredOnly.value;
@@ -39,7 +39,7 @@ export function Filmstrip() {
   );
 }
 
-/** Typing pauses this long before the server searches. */
+/** The pause in typing, in milliseconds, before the server searches. */
 const settleMilliseconds = 250;
 
 function Search() {

@@ -1,5 +1,6 @@
 import type { PlanObject } from "@mflux-depth/server/contract";
 import { memoryText, roughTime, sizeText } from "../controls/format.js";
+import { capabilities } from "../state/capabilities.js";
 import { draft } from "../state/draft.js";
 import {
   applyAlternative,
@@ -17,6 +18,8 @@ const text = strings.generate;
 
 /** Whether there is something to generate from. */
 export const canGenerate = (): boolean =>
+  // The usual size depends on the model.
+  capabilities.value !== null &&
   draft.value.prompt.trim() !== "" &&
   promptExcess.value === 0 &&
   !isMaskMissing.value &&
@@ -41,10 +44,16 @@ export function GenerateBar() {
         {isSubmitting.value ? text.submitting : text.action}
       </button>
       <p id="cost" class="quiet small number cost">
-        {draft.value.prompt.trim() === "" ? strings.look.promptMissing : costText()}
+        {missingText() ?? costText()}
       </p>
     </section>
   );
+}
+
+/** What the person still has to do; null if nothing is missing. */
+function missingText(): string | null {
+  if (draft.value.prompt.trim() === "") return strings.look.promptMissing;
+  return isMaskMissing.value ? text.maskMissing : null;
 }
 
 function costText(): string {

@@ -40,7 +40,7 @@ function placeText({ seed, score }: ImageObject, index: number): string {
   return [place, seed !== null && strings.result.seed(seed)].filter(Boolean).join(" · ");
 }
 
-/** More columns would make tiles too small to judge. */
+/** More columns would make the tiles too small to judge. */
 const mostColumns = 4;
 
 const Tiles = ({ count, children }: { readonly count: number; readonly children: ComponentChildren }) => (

@@ -73,12 +73,17 @@ function Status() {
   const words = {
     connecting: text.connecting,
     lost: text.lost,
-    open: [shortName(model.value), server?.device.toUpperCase()].filter(Boolean).join(" · "),
+    open: shortName(model.value),
   }[state];
   return (
     <p class="status" data-state={state} title={state === "open" ? (model.value ?? "") : undefined}>
       <span class="status-dot" />
-      <span role="status">{words}</span>
+      <span role="status">
+        {words}
+        {state === "open" && server && (
+          <span class="status-device">{` · ${server.device.toUpperCase()}`}</span>
+        )}
+      </span>
     </p>
   );
 }

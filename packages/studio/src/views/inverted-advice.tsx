@@ -7,7 +7,7 @@ interface InvertedAdviceProps {
   readonly onKeep: () => void;
 }
 
-/** Says that a map looks inverted, and offers to swap near and far. */
+/** Warns that a map looks inverted, and offers to swap near and far. */
 export const InvertedAdvice = ({ onInvert, onKeep }: InvertedAdviceProps) => (
   <div class="notice" role="status">
     <p>{text.inverted}</p>

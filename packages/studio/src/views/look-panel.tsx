@@ -17,7 +17,7 @@ import { SizeField } from "./size-field.js";
 
 const text = strings.look;
 
-/** Options that have a place of their own on the page. */
+/** Options with their own place on the page. */
 const placed = new Set([
   ...[
     "prompt",
@@ -34,7 +34,7 @@ const placed = new Set([
   ...["best_of", "size", "fit", "trust_depth", "depth_near", "depth_far", "depth_gamma", "invert_depth"],
 ]);
 
-/** The prompt and the options: a few in front, the rest folded. */
+/** The prompt and the options: a few visible, the rest folded. */
 export function LookPanel() {
   const fields = new Map(requestFields.value.map((field) => [field.name, field]));
   const numberField = (name: string, label: string, hint: string | undefined, unit?: string) => {
@@ -121,7 +121,7 @@ function NumberOption({ field, label, hint, unit }: NumberOptionProps) {
   );
 }
 
-/** Guidance may be 100; nobody wants more than a tenth of the slider for what is useful. */
+/** Guidance may be up to 100, but useful values should get more than a tenth of the slider. */
 const sliderRange = (name: string, range: { readonly min: number; readonly max: number }) =>
   name === "guidance" ? { min: range.min, max: Math.min(range.max, 30) } : range;
 
@@ -202,10 +202,10 @@ const ModelField = () => (
   </div>
 );
 
-/** What is no LoRA. */
+/** All models except LoRAs. */
 const generators = () => models.value.filter(({ lora }) => !lora);
 
-/** The depth estimators with their licences; those that this server does not offer cannot be chosen. */
+/** The depth estimators with their licences. Those that this server does not offer are disabled. */
 const EstimatorField = () => (
   <div class="field">
     <label class="field-label" for="load-depth_model">
@@ -238,7 +238,7 @@ const EstimatorField = () => (
   </div>
 );
 
-/** Models that may bring an estimator. */
+/** Models that may include an estimator. */
 const otherModels = () =>
   generators().filter(({ id }) => !capabilities.value?.estimators.some((estimator) => estimator.id === id));
 

@@ -4,13 +4,13 @@ import { strings } from "../strings.js";
 
 const text = strings.loras;
 
-/** The scales that a slider reaches, and those that the server takes. */
+/** The scales that a slider covers, and those that the server accepts. */
 const scales = { range: { min: 0, max: 2 }, limits: { min: -100, max: 100 } };
 
-/** The LoRAs that the server offers: which of them count, and how strongly. */
+/** The LoRAs that the server offers, with switches and scales. */
 export function LoraField() {
   const chosen = new Map(chosenLoras.value.map(({ source, scale }) => [source, scale]));
-  // One that the server no longer offers can be left out.
+  // A chosen LoRA that the server no longer offers can still be removed.
   const all = [...new Set([...offeredLoras.value, ...chosen.keys()])];
   return (
     <fieldset class="field loras" aria-describedby="loras-text">

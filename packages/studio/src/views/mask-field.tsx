@@ -1,3 +1,4 @@
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { maskBrush as firstBrush, MaskPanel, maskSize } from "../canvas/index.js";
 import { FileButton } from "../controls/file-button.js";
 import { draft, edit, type Picture } from "../state/draft.js";
@@ -12,8 +13,15 @@ const text = strings.mask;
 /** Which part of the photo may change. */
 export function MaskField({ photo }: { readonly photo: Picture }) {
   const painting = mask.value;
+  const field = useRef<HTMLDivElement>(null);
+  /** Whether the person has just switched it on, and wants to see its tools. */
+  const asked = useRef(false);
+  useLayoutEffect(() => {
+    if (painting && asked.current) reveal(field.current!);
+    asked.current = false;
+  }, [painting !== null]);
   return (
-    <div class="field mask-field">
+    <div ref={field} class="field mask-field">
       <label class="switch">
         <span class="field-label">{text.title}</span>
         <input
@@ -21,6 +29,7 @@ export function MaskField({ photo }: { readonly photo: Picture }) {
           aria-describedby="mask-text"
           checked={draft.value.masked}
           onChange={({ currentTarget: { checked } }) => {
+            asked.current = checked;
             edit({ masked: checked });
             maskBrush.value = checked ? firstBrush(maskSize(photo)) : null;
             showDraft(checked ? "photo" : "depth");
@@ -61,4 +70,11 @@ export function MaskField({ photo }: { readonly photo: Picture }) {
       )}
     </div>
   );
+}
+
+/** Scrolls a panel until one of its fields is in view: all of it, or its beginning if the panel is too low. */
+function reveal(field: HTMLElement): void {
+  const panel = field.closest(".panel");
+  const fits = panel !== null && field.offsetHeight <= panel.clientHeight;
+  field.scrollIntoView({ block: fits ? "nearest" : "start" });
 }

@@ -4,7 +4,7 @@ import { isTaking, remembered, takePicture, takingError } from "../state/picture
 import { reuseParameters } from "../state/reuse.js";
 import { strings } from "../strings.js";
 
-/** What the page has to say, over everything else. */
+/** Notices over the page. */
 export const Notices = () => (
   <div class="notices">
     {isTaking.value && (
@@ -65,7 +65,7 @@ function TakingProblem() {
   );
 }
 
-/** A picture that mflux-depth made: its settings, or the picture. */
+/** Offers to use the settings of a picture made by mflux-depth, or the picture itself. */
 function Remembered() {
   const found = remembered.value;
   if (!found) return null;

@@ -4,7 +4,7 @@ import { strings } from "../strings.js";
 
 interface OptionFieldProps {
   readonly field: Field;
-  /** Undefined while the default holds. */
+  /** Undefined for the default. */
   readonly value: Json | undefined;
   readonly onValue: (value: Json | undefined) => void;
 }

@@ -9,7 +9,7 @@ import { progressText, shareOf } from "./progress-text.js";
 
 const text = strings.progress;
 
-/** How far the job on the canvas is, with the button to stop it. */
+/** The progress of the job on the canvas, with a button to stop it. */
 export function ProgressStrip({ job }: { readonly job: JobObject }) {
   const { step, steps, remainingSeconds, resumedFrom, loading } = progressOf(job.id);
   const share = shareOf(job);

@@ -5,7 +5,7 @@ import { strings } from "../strings.js";
 
 const text = strings.progress;
 
-/** What a job does now, in a few words. */
+/** Describes the current activity of a job in a few words. */
 export function progressText(job: JobObject): string {
   if (job.cancel_requested && job.state === "running") return text.cancelling;
   switch (job.state) {
@@ -25,7 +25,7 @@ export function progressText(job: JobObject): string {
   }
 }
 
-/** The share of a job that is done, 0 to 1; null while nobody knows. */
+/** The completed share of a job, 0 to 1; null while it is unknown. */
 export function shareOf(job: JobObject): number | null {
   const { loading, step, steps } = progressOf(job.id);
   const total = steps ?? job.steps;

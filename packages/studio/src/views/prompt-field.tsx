@@ -7,10 +7,10 @@ import { strings } from "../strings.js";
 
 const text = strings.look;
 
-/** Examples change this often while the field is empty. */
+/** How long each example stays while the field is empty. */
 const exampleMilliseconds = 6000;
 
-/** The prompt, with an example that changes. */
+/** The prompt, with changing examples. */
 export function PromptField() {
   const { prompt } = draft.value;
   const index = useSignal(0);

@@ -7,7 +7,7 @@ import { cancel, isPaused, move, queue, setPaused } from "../state/queue.js";
 import { show, showsGrid } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { progressText, shareOf } from "./progress-text.js";
-import { WorkersPanel } from "./workers-panel.js";
+import { hasOthers, WorkersPanel } from "./workers-panel.js";
 
 const text = strings.queue;
 
@@ -29,21 +29,28 @@ export const QueueDialog = () => (
   <Dialog title={text.title} closeLabel={text.close} open={queueOpen.value} onClose={close}>
     <div class="queue-head">
       <p class="quiet" role="status">
-        {isPaused.value ? text.pausedText : queue.value.length === 0 && text.empty}
+        {isPaused.value ? text.pausedText : summaryText()}
       </p>
       <button type="button" class="button" onClick={() => attempt(setPaused(!isPaused.value))}>
         <Icon name={isPaused.value ? "play" : "pause"} />
         {isPaused.value ? text.resume : text.pause}
       </button>
     </div>
-    <ol class="queue-list">
-      {queue.value.map((job) => (
-        <QueuedJob key={job.id} job={job} />
-      ))}
-    </ol>
-    <WorkersPanel onOpen={open} />
+    <div class="queue-body" data-fleet={hasOthers.value || undefined}>
+      <ol class="queue-list">
+        {queue.value.map((job) => (
+          <QueuedJob key={job.id} job={job} />
+        ))}
+      </ol>
+      <WorkersPanel onOpen={open} />
+    </div>
   </Dialog>
 );
+
+function summaryText(): string {
+  const running = queue.value.filter(({ state }) => state === "running").length;
+  return queue.value.length === 0 ? text.empty : text.summary(running, queue.value.length - running);
+}
 
 function QueuedJob({ job }: { readonly job: JobObject }) {
   const waiting = queue.value.filter(({ state }) => state === "queued");
@@ -54,7 +61,11 @@ function QueuedJob({ job }: { readonly job: JobObject }) {
     <li class="queued">
       <button type="button" class="queued-words" onClick={() => open(job.id)}>
         <span class="queued-prompt">{words}</span>
-        <span class="quiet small number">{progressText(job)}</span>
+        <span class="quiet small number">
+          {[progressText(job), hasOthers.value && job.worker && text.on(job.worker)]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
         {share !== null && (
           <span class="bar">
             <div style={{ width: `${100 * share}%` }} />

@@ -17,7 +17,7 @@ import { progressText } from "./progress-text.js";
 
 const text = strings.result;
 
-/** What can be done with a job that has ended. */
+/** The actions for a job that has ended. */
 export const ResultBar = ({ job }: { readonly job: JobObject }) => (
   <section class="result-bar" aria-label={text.label}>
     <div class="result-words">
@@ -75,7 +75,7 @@ export const ResultBar = ({ job }: { readonly job: JobObject }) => (
   </section>
 );
 
-/** The seed of the image on the canvas, and its place among the job's images. */
+/** The seed of the image on the canvas, and its rank among the job's images. */
 function SeedAndPlace({ job }: { readonly job: JobObject }) {
   const image = shownImage.value;
   const seed = image?.seed ?? job.seed;
@@ -118,14 +118,14 @@ const ImageActions = ({
   </>
 );
 
-/** How long the button tells of a copy: long enough for a screen reader. */
+/** How long the button confirms a copy: long enough for a screen reader. */
 const copiedMs = 4000;
 
 function CopyMenu({ job }: { readonly job: JobObject }) {
   const copied = useSignal(false);
   const reset = useRef<number | undefined>(undefined);
   const copy = async (command: string): Promise<void> => {
-    // Browsers let only secure pages copy.
+    // Browsers allow only secure pages to copy.
     if (!navigator.clipboard) {
       failure.value = { message: text.cannotCopy };
       return;

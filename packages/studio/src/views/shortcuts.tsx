@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { View } from "../canvas/index.js";
 import { Dialog } from "../controls/dialog.js";
 import { generate } from "../state/generation.js";
-import { comparison, pictures, showsGrid, view } from "../state/shown.js";
+import { comparison, hasPhoto, pictures, showsGrid, view } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { canGenerate } from "./generate-bar.js";
 import { queueOpen } from "./queue-dialog.js";
@@ -12,23 +12,23 @@ const text = strings.shortcuts;
 
 export const shortcutsOpen = signal(false);
 
-/** While the key is down that shows the photo. */
+/** Whether the key that shows the photo is down. */
 export const holding = signal(false);
 
-/** Compares what the canvas shows with the photo, or with the depth where there is no photo; or stops it. */
+/** Toggles a comparison with the photo, or with the depth if there is no photo. */
 export function toggleComparison(): void {
   if (comparison.value) {
     comparison.value = null;
     return;
   }
   showsGrid.value = false;
-  const { photo, depth, result } = pictures.value;
-  const base: View = photo ? "photo" : "depth";
+  const { depth, result } = pictures.value;
+  const base: View = hasPhoto.value ? "photo" : "depth";
   if (view.value === base) view.value = result ? "result" : depth && base === "photo" ? "depth" : "relief";
   comparison.value = { with: base, mode: "slider" };
 }
 
-/** The list of keys, and the keys themselves. */
+/** Handles the keys, and shows the list of them. */
 export function Shortcuts() {
   useEffect(() => {
     document.addEventListener("keydown", press);
@@ -78,13 +78,13 @@ function press(event: KeyboardEvent): void {
   if (chosen) {
     showsGrid.value = false;
     view.value = chosen;
-    // Nothing is compared with itself.
+    // A view is not compared with itself.
     if (comparison.value?.with === chosen) comparison.value = null;
     return;
   }
   switch (event.key) {
     case " ":
-      // On a button or a switch, Space presses it.
+      // Space presses a focused button or switch.
       if (event.target instanceof HTMLElement && event.target.closest("button, a, summary, [type=checkbox]"))
         return;
       event.preventDefault();
@@ -110,7 +110,7 @@ function release(event: Event): void {
   if (!(event instanceof KeyboardEvent) || event.key === " ") holding.value = false;
 }
 
-/** Whether typing goes into what has the focus, or a dialog is open. */
+/** Whether the focused element takes typing, or a dialog is open. */
 function takesKeys(target: EventTarget | null): boolean {
   if (document.querySelector("dialog[open]")) return true;
   if (!(target instanceof HTMLElement)) return false;

@@ -8,7 +8,7 @@ import { strings } from "../strings.js";
 
 const text = strings.size;
 
-/** The size: as the picture, in fixed proportions, or as numbers. */
+/** The size: like the picture, with a fixed aspect ratio, or as numbers. */
 export function SizeField() {
   const { size: choice, fit } = draft.value;
   const chosen = choice.mode === "ratio" ? choice.ratio : choice.mode;
@@ -85,7 +85,7 @@ interface SideProps {
   readonly onValue: (value: number) => void;
 }
 
-/** Sides beyond these are refused by the server, too. */
+/** The server's limits for sides. */
 const sides = { min: 16, max: 4096 };
 
 const Side = ({ label, value, onValue }: SideProps) => (

@@ -1,7 +1,7 @@
-import { effect, signal } from "@preact/signals";
-import { hasPicture } from "../state/pictures.js";
+import { computed, effect, signal } from "@preact/signals";
+import { hasPicture, taken } from "../state/pictures.js";
 import { locked } from "../state/session.js";
-import { shown } from "../state/shown.js";
+import { showings, shown } from "../state/shown.js";
 import { strings } from "../strings.js";
 import { Announcer } from "./announcer.js";
 import { CanvasArea } from "./canvas-area.js";
@@ -22,10 +22,22 @@ import "./views.css";
 /** The panel that narrow windows show, null for none; wide windows show all. */
 const tab = signal<"depth" | "look" | "history" | null>("look");
 
-/** On narrow windows the sheet makes room for a job that is shown. */
+/** Windows with a sheet under the canvas, and those that show one panel at a time. */
+const isNarrow = (): boolean => matchMedia("(max-width: 699px)").matches;
+const hasTabs = (): boolean => matchMedia("(max-width: 1099px)").matches;
+
+/** A job changes with every step, but the shown one stays the same. */
+const shownId = computed(() => shown.value?.id ?? null);
+
+/** On narrow windows the sheet makes room for a job when it is put on the canvas. */
 effect(() => {
-  const id = shown.value?.id;
-  if (id && matchMedia("(max-width: 699px)").matches) tab.value = null;
+  void showings.value;
+  if (shownId.value !== null && isNarrow()) tab.value = null;
+});
+
+/** The classification of the last file is shown next to its depth. */
+effect(() => {
+  if (taken.value && hasTabs()) tab.value = "depth";
 });
 
 /** The whole page. */

@@ -3,7 +3,7 @@ import { strings } from "../strings.js";
 
 const text = strings.taking;
 
-/** Says what the page took the last file for, and lets the person correct it. */
+/** Says how the last file was classified, and lets the person correct it. */
 export function TakenNotice() {
   const last = taken.value;
   if (!last) return null;

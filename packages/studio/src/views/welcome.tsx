@@ -1,6 +1,6 @@
 import { FileButton } from "../controls/file-button.js";
 import { Icon } from "../design/icons.js";
-import { isBundled } from "../state/capabilities.js";
+import { capabilities, isBundled } from "../state/capabilities.js";
 import { draft } from "../state/draft.js";
 import { isTaking, takeFile } from "../state/pictures.js";
 import { type SampleName, samples, takeSample } from "../state/samples.js";
@@ -8,14 +8,15 @@ import { strings } from "../strings.js";
 
 const text = strings.welcome;
 
-/** The empty page: a place to drop a picture, and scenes to begin with. */
+/** The empty page: a place to drop a picture, and sample scenes. */
 export const Welcome = () => (
   <main class="welcome">
     <div class="welcome-inner">
       <section class="drop-area" aria-labelledby="welcome-title">
         <Planes />
         <h2 id="welcome-title">{text.title}</h2>
-        <p class="quiet">{text.text}</p>
+        <p class="quiet fine-only">{text.text}</p>
+        <p class="quiet coarse-only">{text.touchText}</p>
         <p class="drop-actions">
           <FileButton class="button button-primary" onFile={(file) => void takeFile(file)}>
             <Icon name="picture" />
@@ -35,12 +36,13 @@ export const Welcome = () => (
           {text.samples}
         </h3>
         <ul class="samples">
+          {/* Their prompts depend on the model. */}
           {(Object.keys(samples) as SampleName[]).map((name) => (
             <li key={name}>
               <button
                 type="button"
                 class="sample"
-                disabled={isTaking.value}
+                disabled={isTaking.value || capabilities.value === null}
                 onClick={() =>
                   void takeSample(name, text.samplePrompts[isBundled.value ? "bundled" : "flux"][name])
                 }

@@ -1,18 +1,23 @@
 import type { WorkerObject } from "@mflux-depth/server/contract";
+import { computed } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { memoryText, roughTime } from "../controls/format.js";
 import { attempt } from "../state/failures.js";
 import { jobs } from "../state/jobs.js";
 import { readWorkers, setDraining, workers } from "../state/queue.js";
 import { strings } from "../strings.js";
+import { shareOf } from "./progress-text.js";
 
 const text = strings.queue;
 
 /** Workers are asked for again after this long while the list is open. */
 const workerMilliseconds = 3000;
 
-/** The worker of the server's own process: nobody has to look after it. */
+/** The worker of the server's own process, which needs no attention. */
 const ownWorker = "local";
+
+/** Whether anybody works besides the server's own process. */
+export const hasOthers = computed(() => workers.value?.some(({ id }) => id !== ownWorker) ?? false);
 
 interface WorkersPanelProps {
   /** Shows the job that a worker does. */
@@ -27,15 +32,21 @@ export function WorkersPanel({ onOpen }: WorkersPanelProps) {
     const timer = setInterval(ask, workerMilliseconds);
     return () => clearInterval(timer);
   }, []);
-  if (workers.value.length === 0) return null;
-  const hasOthers = workers.value.some(({ id }) => id !== ownWorker);
+  const all = workers.value;
+  if (all === null) return null;
+  if (all.length === 0) return <p class="notice">{text.noWorkers}</p>;
+  const present = all.filter(({ state }) => state !== "lost");
   return (
-    <details class="workers" open={hasOthers}>
+    <details class="workers" open={hasOthers.value}>
       <summary>
         <h3>{text.workers}</h3>
+        <span class="quiet small number">
+          {text.workersSummary(all.length, present.filter(({ job }) => job !== null).length)}
+        </span>
       </summary>
+      {present.every(({ state }) => state === "draining") && <p class="notice">{text.allResting}</p>}
       <ul>
-        {workers.value.map((worker) => (
+        {[...all].sort(inOrder).map((worker) => (
           <Worker key={worker.id} worker={worker} onOpen={onOpen} />
         ))}
       </ul>
@@ -43,22 +54,27 @@ export function WorkersPanel({ onOpen }: WorkersPanelProps) {
   );
 }
 
+/** By name, so that nothing moves when states change; those that are gone come last. */
+const inOrder = (a: WorkerObject, b: WorkerObject): number =>
+  Number(a.state === "lost") - Number(b.state === "lost") || a.id.localeCompare(b.id);
+
 function Worker({ worker, onOpen }: WorkersPanelProps & { readonly worker: WorkerObject }) {
-  const { id, state, job, device, memory_bytes: memory, model } = worker;
+  const { id, state, device, memory_bytes: memory, model } = worker;
   const draining = state === "draining";
   return (
-    <li class="worker">
-      <span class="worker-words">
-        <span>{id}</span>
-        <span class="quiet small number">
-          {[stateText(worker), device, memoryText(memory), model].filter(Boolean).join(" · ")}
-        </span>
-        {job !== null && (
-          <button type="button" class="worker-job small" onClick={() => onOpen(job)}>
-            {String(jobs.value.get(job)?.request.prompt ?? strings.history.untitled)}
-          </button>
-        )}
-      </span>
+    <li class="worker" data-state={state}>
+      <div class="worker-words">
+        <p class="worker-name">
+          <span class="worker-dot" aria-hidden="true" />
+          <span class="worker-id" title={id}>
+            {id}
+          </span>
+        </p>
+        <p class="quiet small number">
+          <span class="worker-state">{stateText(worker)}</span>
+          {[device.toUpperCase(), memoryText(memory), model].filter(Boolean).map((fact) => ` · ${fact}`)}
+        </p>
+      </div>
       {state !== "lost" && (
         <button
           type="button"
@@ -69,12 +85,30 @@ function Worker({ worker, onOpen }: WorkersPanelProps & { readonly worker: Worke
           {draining ? text.undrain : text.drain}
         </button>
       )}
+      {worker.job !== null && <WorkersJob id={worker.job} onOpen={onOpen} />}
     </li>
   );
 }
 
-/** What a worker does, or for how long nobody has heard of it. */
-function stateText({ state, last_seen: lastSeen }: WorkerObject): string {
+/** A worker's job and its progress. */
+function WorkersJob({ id, onOpen }: WorkersPanelProps & { readonly id: string }) {
+  const job = jobs.value.get(id);
+  const share = job ? shareOf(job) : null;
+  return (
+    <button type="button" class="worker-job" onClick={() => onOpen(id)}>
+      <span class="worker-prompt">{String(job?.request.prompt ?? strings.history.untitled)}</span>
+      {share !== null && (
+        <span class="bar">
+          <div style={{ width: `${100 * share}%` }} />
+        </span>
+      )}
+    </button>
+  );
+}
+
+/** The state of a worker, or how long it has been silent. */
+function stateText({ state, job, last_seen: lastSeen }: WorkerObject): string {
+  if (state === "draining" && job !== null) return text.drainingAfter;
   if (state !== "lost") return text.workerStates[state];
   return text.lostFor(roughTime((Date.now() - Date.parse(lastSeen)) / 1000));
 }

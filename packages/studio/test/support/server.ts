@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "@mflux-depth/server/contract";
 import Database from "better-sqlite3";
+import { Fleet } from "./fleet.js";
 
 const packages = fileURLToPath(new URL("../../../../", import.meta.url));
 const command = join(packages, "mflux-depth/bin/mflux-depth.js");
@@ -19,7 +20,12 @@ export interface ServerOptions {
   readonly token?: string;
   /** Further flags of the command line. */
   readonly flags?: readonly string[];
+  /** Names of workers in processes of their own, which do all the work. */
+  readonly workers?: readonly string[];
 }
+
+/** The command with the flags that a server and its workers share. */
+const serve = [command, "serve", "--model", "tiny-world", "-q", "none", "--device", "cpu"];
 
 export class StudioServer {
   readonly #folder = mkdtempSync(join(tmpdir(), "mflux-depth-studio-"));
@@ -27,16 +33,23 @@ export class StudioServer {
   #process: ChildProcess | null = null;
   #port = 0;
 
-  readonly #flags: readonly string[];
+  readonly #flags: string[];
+  #fleet: Fleet | null = null;
 
   private constructor({ token, flags = [] }: ServerOptions) {
     this.#token = token;
-    this.#flags = flags;
+    this.#flags = [...flags];
   }
 
   static async start(options: ServerOptions = {}): Promise<StudioServer> {
     const server = new StudioServer(options);
+    const { workers = [] } = options;
+    if (workers.length > 0) {
+      server.#fleet = await Fleet.start(server.#folder, workers);
+      server.#flags.push(...server.#fleet.apiFlags);
+    }
     await server.#spawn();
+    for (const name of workers) await server.#fleet?.startWorker(name, serve, server.url);
     return server;
   }
 
@@ -48,10 +61,7 @@ export class StudioServer {
     const { MFLUX_DEPTH_TOKEN: _, ...environment } = process.env;
     const child = spawn(
       process.execPath,
-      [
-        ...[command, "serve", "--port", String(this.#port), "--data", this.#folder],
-        ...["--model", "tiny-world", "-q", "none", "--device", "cpu", ...this.#flags],
-      ],
+      [...serve, "--port", String(this.#port), "--data", this.#folder, ...this.#flags],
       {
         env: { ...environment, HF_HUB_OFFLINE: "1", ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },
         stdio: ["ignore", "pipe", "pipe"],
@@ -89,6 +99,7 @@ export class StudioServer {
 
   async close(): Promise<void> {
     await this.kill();
+    await this.#fleet?.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 

@@ -1,7 +1,7 @@
 /*
  * The studio as a person has it: pages of a real browser on a real server.
  */
-import { after, before } from "node:test";
+import { after, afterEach, before } from "node:test";
 import type { JobObject } from "@mflux-depth/server/contract";
 import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { launchBrowser } from "./browser.js";
@@ -19,7 +19,10 @@ export interface Fixture {
 /** Frames without a GPU are slow, so that pages of most tests are small and move nothing that need not move. */
 const everyPage: BrowserContextOptions = { viewport: { width: 1180, height: 740 }, reducedMotion: "reduce" };
 
-/** Starts a server and a browser before the tests of a file, which share them, and ends them afterwards. */
+/**
+ * Starts a server and a browser before the tests of a file, which share them, and ends them afterwards. Pages end with
+ * their test: one left open would go on to follow every job of the later ones, and to draw it.
+ */
 export function useStudio(options: ServerOptions = {}): Fixture {
   let server: StudioServer;
   let browser: Browser | undefined;
@@ -27,6 +30,9 @@ export function useStudio(options: ServerOptions = {}): Fixture {
   before(async () => {
     server = await StudioServer.start(options);
     browser = await launchBrowser();
+  });
+  afterEach(async () => {
+    for (const context of browser?.contexts() ?? []) await context.close();
   });
   after(async () => {
     await browser?.close();

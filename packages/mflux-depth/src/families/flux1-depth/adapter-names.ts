@@ -1,6 +1,6 @@
 /*
- * The names that adapters for FLUX.1 give to its layers: diffusers' or Black Forest Labs', with the prefix of a trainer, and
- * with underscores or dots.
+ * Resolves the names that FLUX.1 adapters use for layers: those of diffusers or Black Forest Labs, with a trainer's
+ * prefix, and with underscores or dots.
  */
 import { propertyPath } from "@mflux-depth/mlx/nn";
 import { replacedName } from "../../weights/adapters/keys.js";
@@ -29,7 +29,7 @@ const underscored = (prefix: string, writtenBy: string): Spelling => ({ prefix, 
 
 const comfy = "ComfyUI, ai-toolkit";
 
-/** All prefixes of the transformer occur with the names of diffusers and of Black Forest Labs. */
+/** All prefixes of the transformer occur with the names of both diffusers and Black Forest Labs. */
 const transformerSpellings: readonly Spelling[] = [
   dotted("transformer.", "diffusers, PEFT"),
   dotted("", "DiffSynth, xlabs"),
@@ -41,7 +41,7 @@ const transformerSpellings: readonly Spelling[] = [
   underscored("lora_transformer_", "OneTrainer"),
   underscored("lycoris_", "LyCORIS, SimpleTuner"),
 ];
-/** Without or with CLIP's own prefix, `text_model.`, in front of the name. */
+/** With or without CLIP's own prefix, `text_model.`. */
 const clipSpellings: readonly Spelling[] = [
   dotted("text_encoder.", "diffusers, PEFT"),
   dotted("text_encoders.clip_l.transformer.", comfy),
@@ -55,7 +55,7 @@ const t5Spellings: readonly Spelling[] = [
   underscored("lora_te2_", "OneTrainer"),
 ];
 
-/** Names of xlabs' layers, which have no modules of their own, and how many parts of the fused layer they cover. */
+/** Names of xlabs' layers, which are not modules, and how many parts of the fused layer they cover. */
 const processors: readonly (readonly [fused: RegExp, name: string, parts?: number])[] = [
   [/^(double_blocks\.\d+)\.img_attn\.qkv$/, "$1.processor.qkv_lora1"],
   [/^(double_blocks\.\d+)\.txt_attn\.qkv$/, "$1.processor.qkv_lora2"],
@@ -70,7 +70,7 @@ type UnspelledTarget = Omit<AdapterTarget, "writtenBy">;
 /** Resolves the names of adapters for a model with these configs. */
 export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }: FluxConfigs): AdapterNames {
   const table = new NameTable();
-  // FLUX.1-dev has the latents alone; FLUX.1 Depth has the control latents behind them.
+  // FLUX.1-dev takes only the latents; FLUX.1 Depth also takes the control latents, which follow them.
   const latents = 4 * vae.latentChannels;
   const targetOf = (fused: FusedLayer, parts = fused.parts): UnspelledTarget => ({
     component: "transformer",
@@ -134,7 +134,7 @@ function spelled(
   ]);
 }
 
-/** The name of a norm that a key replaces, from ComfyUI's spelling; other keys stay. */
+/** The name of the norm that a key in ComfyUI's spelling replaces; other keys are unchanged. */
 const bareNorm = (key: string): string =>
   key.replace(/^(?:model\.)?diffusion_model\.(.+_norm\.scale)\.set_weight$/, "$1");
 
@@ -144,7 +144,7 @@ const encoderTarget = (component: string, { name, rows, columns }: LayerSize): U
   columns,
 });
 
-/** Names that layers have in other models; the first pattern that fits decides. */
+/** Names of layers in other models; the first matching pattern decides. */
 const others: readonly (readonly [pattern: RegExp, model: string])[] = [
   [/lora_te2_text_model_|text_encoder_2\.text_model|clip_g/, "Stable Diffusion XL or 3"],
   [/(input|output|middle)_blocks?_\d|(down|up)_blocks?[._]\d|mid_block/, "Stable Diffusion 1, 2 or XL"],

@@ -1,7 +1,7 @@
 /*
- * Black Forest Labs' depth LoRA, which turns FLUX.1-dev into FLUX.1 Depth: its input layer is for latents and control latents,
- * and it replaces the norms of queries and keys. (flux/model.py, FluxLoraWrapper.) ComfyUI saves it with names of its own.
- * (comfy/lora_convert.py, convert_lora_bfl_control.)
+ * Black Forest Labs' depth LoRA, which turns FLUX.1-dev into FLUX.1 Depth: its input layer is for latents and control
+ * latents, and it replaces the norms of queries and keys. (flux/model.py, FluxLoraWrapper.) ComfyUI saves it with
+ * different names. (comfy/lora_convert.py, convert_lora_bfl_control.)
  */
 import { concatenate, scope, zerosLike } from "@mflux-depth/mlx";
 import { ModelError } from "../../errors.js";
@@ -48,7 +48,7 @@ export const controlLora: ControlLora = {
             yield [name, tensor];
             continue;
           }
-          // Control latents come behind the latents, and have no effect on the model as it was trained.
+          // Control latents follow the latents, and zeros keep them from affecting the original model.
           const widened = scope(() => concatenate([tensor, zerosLike(tensor)], 1));
           tensor.dispose();
           yield [name, widened];

@@ -1,6 +1,6 @@
 /*
- * The text encoders in files of their own: safetensors with the names of transformers, or T5 in GGUF with those of llama.cpp.
- * (llama.cpp: gguf-py/gguf/tensor_mapping.py.)
+ * Opens text encoders that have their own files: safetensors with the names of transformers, or T5 in GGUF with
+ * llama.cpp's names. (llama.cpp: gguf-py/gguf/tensor_mapping.py.)
  */
 import type { Checkpoint } from "../../weights/format.js";
 import { type BlockOptions, isGguf } from "../../weights/gguf/checkpoint.js";

@@ -1,7 +1,7 @@
 /*
  * The linear layers of FLUX.1's networks, with the names of diffusers and transformers, and with those of Black Forest
- * Labs, whose files fuse some of them: the rows of a fused layer are those of its parts, one below the other.
- * (diffusers: loaders/single_file_utils.py, convert_flux_transformer_checkpoint_to_diffusers.)
+ * Labs, whose files fuse some of them: a fused layer consists of the rows of its parts, in order. (diffusers:
+ * loaders/single_file_utils.py, convert_flux_transformer_checkpoint_to_diffusers.)
  */
 import type { ClipTextConfig } from "../../models/clip.js";
 import type { FluxTransformerConfig } from "../../models/flux-transformer.js";
@@ -18,11 +18,11 @@ export interface LayerSize {
 export interface FusedLayer {
   readonly name: string;
   readonly parts: readonly LayerSize[];
-  /** Whether the halves of its rows are in the other order: shift, scale in place of scale, shift. */
+  /** Whether the halves of its rows are swapped: shift, scale instead of scale, shift. */
   readonly swapsHalves?: boolean;
 }
 
-/** Channels of the sinusoids that time and guidance are embedded as. */
+/** Channels of the sinusoids that encode time and guidance. */
 const sinusoidChannels = 256;
 
 /** All linear layers of the transformer. */
@@ -176,7 +176,7 @@ const norms: readonly (readonly [theirs: RegExp, ours: string])[] = [
   [/^single_blocks\.(\d+)\.norm\.key_norm\.scale$/, "single_transformer_blocks.$1.attn.norm_k.weight"],
 ];
 
-/** diffusers' name of a norm's weight; null if the name is not one of Black Forest Labs' norms. */
+/** The diffusers name of a norm's weight; null if the name is not one of Black Forest Labs' norms. */
 export function normName(theirs: string): string | null {
   const norm = norms.find(([pattern]) => pattern.test(theirs));
   return norm ? theirs.replace(...norm) : null;

@@ -25,8 +25,8 @@ export type FluxConfigs = {
 };
 
 /**
- * Checks that the transformer takes embeddings as wide as the text encoders make them.
- * @throws {ModelError} when it does not.
+ * Checks that the text encoders' embeddings have the width that the transformer takes.
+ * @throws {ModelError} if they differ.
  */
 export function requireMatchingWidths(
   { transformer, text_encoder, text_encoder_2 }: FluxConfigs,

@@ -10,7 +10,7 @@ import { mfluxFirstShard, modelFolders } from "./layout.js";
 
 const transformerClass = "FluxTransformer2DModel";
 
-/** Tells whether a folder may hold a FLUX.1 model: Depth or a relative, complete or not. */
+/** Whether a folder may hold a FLUX.1 model: Depth or a related one, complete or not. */
 export function isCandidate(folder: string): boolean {
   const transformer = join(folder, denoiserFolder);
   if (existsSync(join(transformer, mfluxFirstShard))) return true;
@@ -37,7 +37,7 @@ export function refusal(folder: string, configs = folder): ModelError | null {
   }
 }
 
-/** Explains why a folder does not hold FLUX.1-dev, which the depth LoRA is for; null if it does. */
+/** Explains why a folder does not hold FLUX.1-dev, the base model of the depth LoRA; null if it does. */
 export function baseRefusal(folder: string): ModelError | null {
   try {
     requireFlux(folder, folder, requireBaseChannels);

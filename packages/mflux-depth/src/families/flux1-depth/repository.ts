@@ -1,6 +1,4 @@
-/*
- * Selects the files of a repository that FLUX.1 Depth needs, by their names.
- */
+/* Selects by name the files of a repository that FLUX.1 Depth needs. */
 import { takeBroughtEstimator } from "../../depth/repository.js";
 import {
   configFile,
@@ -20,7 +18,7 @@ import { denoiserFolder } from "../layout.js";
 import { componentNames, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
 import { baseRefusal, refusal, requireNotCannyName } from "./recognise.js";
 
-/** A whole model, including the depth estimator that its repository may bring. */
+/** A whole model, including a depth estimator if its repository has one. */
 const modelKind: RepositoryKind = {
   name: "FLUX.1 Depth",
   folders: modelFolders,
@@ -29,7 +27,7 @@ const modelKind: RepositoryKind = {
     const selection = new FileSelection(names, variant);
     if (names.some((name) => /^(model_index\.json|transformer\/)/.test(name))) takeModel(selection);
     else {
-      // Another kind of model: its config says which.
+      // For another kind of model, this config says which.
       selection.take("", configFile, { optional: true });
       selection.missing.push(modelIndexFile);
     }
@@ -68,7 +66,7 @@ const baseKind: RepositoryKind = {
   },
 };
 
-/** All but the transformer's weights. */
+/** Everything except the transformer's weights. */
 const componentsKind: RepositoryKind = {
   name: "FLUX.1's text encoders and VAE",
   needed(names, variant) {
@@ -103,7 +101,7 @@ function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
 }
 
 function takeTokenizer(selection: FileSelection, folder: string): void {
-  // CLIP's vocabulary may come as two files instead of one.
+  // CLIP's vocabulary may be in two files instead of one.
   const isWhole = selection.inside(folder).includes(tokenizerFile);
   if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, tokenizerFile);
   else for (const name of [vocabularyFile, mergesFile]) selection.take(folder, name);

@@ -9,11 +9,11 @@ import type { SingleFile } from "../family.js";
 import { normName, transformerLayers } from "./layers.js";
 import { requireBaseChannels, requireDepthChannels } from "./recognise.js";
 
-/** Sizes of a head's axes in every published model, whose heads are 128 wide. No file says them. */
+/** The sizes of a head's axes in all published models, whose heads are 128 wide. Files do not contain them. */
 const usualHead = 128;
 const usualAxes = [16, 56, 56];
 
-/** Whether a checkpoint has the names of Black Forest Labs. */
+/** Whether a checkpoint uses the names of Black Forest Labs. */
 const isFused = ({ entries }: Checkpoint): boolean => entries.has("img_in.weight");
 
 export const singleFile: SingleFile = {
@@ -70,7 +70,7 @@ function normOf({ entries }: Checkpoint, theirs: string): TensorParts | null {
   return name === null ? null : { parts: [{ name, rows: entries.get(theirs)!.shape[0] ?? 1 }] };
 }
 
-/** How to read the size of an axis of a tensor, under one of its two names. */
+/** Makes a function that reads the size of a tensor's axis under one of its two names. */
 function sizesIn({ entries, source }: Checkpoint): (theirs: string, ours: string, axis: number) => number {
   return (theirs, ours, axis) => {
     const found = (entries.get(theirs) ?? entries.get(ours))?.shape[axis];
@@ -89,7 +89,7 @@ function countOf({ entries }: Checkpoint, block: RegExp): number {
   return new Set(indices).size;
 }
 
-/** The sizes of a head's axes: the usual ones, or those of the model that the other components are from. */
+/** The sizes of a head's axes: the usual ones, or those of the model that provides the other components. */
 function axesOf(
   { source }: Checkpoint,
   head: number,

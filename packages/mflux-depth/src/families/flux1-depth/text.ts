@@ -16,7 +16,7 @@ export const clipEncoding: TextEncoding<FluxConfigs> = {
   openTokenizer: (folder, { configs }) =>
     ClipTokenizer.load(folder, { positions: configs.text_encoder.maxPositionEmbeddings }),
   encode: (network: ClipTextEncoder, ids) => network.stages(ids),
-  // Smaller than T5, and done before it.
+  // Needs less than T5, and finishes before it.
 };
 
 /** T5, whose embeddings of the prompt's tokens the transformer attends to. */

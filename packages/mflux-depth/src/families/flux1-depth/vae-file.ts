@@ -1,5 +1,5 @@
 /*
- * The autoencoder in a file of its own, with diffusers' names or those of Black Forest Labs ("ae.safetensors").
+ * Opens an autoencoder that has its own file, with diffusers' names or those of Black Forest Labs ("ae.safetensors").
  * (diffusers: loaders/single_file_utils.py, convert_ldm_vae_checkpoint.)
  */
 import { reshape, scope } from "@mflux-depth/mlx";
@@ -21,12 +21,12 @@ const inside: readonly (readonly [theirs: RegExp, ours: string])[] = [
   [/\.upsample\.conv\./, ".upsamplers.0.conv."],
   [/coder\.norm_out\./, "coder.conv_norm_out."],
 ];
-/** Black Forest Labs number the blocks of the decoder from the image, diffusers from the latents. */
+/** Black Forest Labs number the decoder's blocks starting at the image, diffusers starting at the latents. */
 const upBlock = /^decoder\.up\.(\d+)\./;
 
 /**
  * Opens the autoencoder in one file.
- * @throws {ModelError} when it is damaged or in a format that is not read.
+ * @throws {ModelError} if it is damaged or in an unsupported format.
  */
 export function openVaeFile(path: string): Checkpoint {
   const checkpoint = openSingleFile(path);
@@ -46,7 +46,7 @@ export function openVaeFile(path: string): Checkpoint {
   );
 }
 
-/** Attention's convolutions of one pixel as the matrices that diffusers has. */
+/** Reshapes attention's 1 × 1 convolutions to the matrices that diffusers uses. */
 function withMatrices(checkpoint: Checkpoint): Checkpoint {
   const shapeOf = (name: string, shape: readonly number[]): readonly number[] =>
     /\.attentions\.0\.to_.*\.weight$/.test(name) && shape.length === 4 && shape[2] === 1 && shape[3] === 1

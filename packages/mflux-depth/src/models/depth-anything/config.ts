@@ -5,7 +5,7 @@ export interface DepthAnythingConfig {
   backboneConfig: Dinov2Config;
   /** Blocks of the encoder whose outputs feed the decoder, counted from 1. */
   outIndices: number[];
-  /** By how much each of these maps is enlarged: 4, 2, 1, 0.5. */
+  /** The factors by which these maps are enlarged: 4, 2, 1, 0.5. */
   reassembleFactors: number[];
   /** Channels of these maps. */
   neckHiddenSizes: number[];
@@ -17,7 +17,7 @@ export interface DepthAnythingConfig {
   patchSize: number;
   /** "relative": inverse depth up to scale and shift. "metric": distances in metres. */
   depthEstimationType: "relative" | "metric";
-  /** The farthest distance of a metric model, in metres; a factor of the result of a relative one. */
+  /** The largest distance of a metric model, in metres; for a relative model, a factor of the result. */
   maxDepth: number;
 }
 
@@ -52,7 +52,7 @@ export function depthAnythingConfig(json: unknown, source: string): DepthAnythin
   return result;
 }
 
-/** Enlarging repeats whole pixels, and shrinking skips them. */
+/** Enlarging repeats whole pixels; shrinking skips them. */
 const isFactor = (n: number): boolean => n > 0 && Number.isInteger(n >= 1 ? n : 1 / n);
 
 /** @throws {ModelError} when values contradict each other. */

@@ -54,7 +54,7 @@ class ReassembleStage extends Module {
 /** Adds a finer map to the coarser ones, and enlarges their sum. */
 class FeatureFusionLayer extends Module {
   projection: Conv2d;
-  /** Null in the first layer, which has nothing to add to, although files contain weights for it. */
+  /** Null in the first layer, which adds nothing, although files contain weights for it. */
   residualLayer1: PreActResidualLayer | null;
   residualLayer2: PreActResidualLayer;
 
@@ -103,7 +103,7 @@ export class Neck extends Module {
   /**
    * Makes a feature map of the decoder's width.
    * @param tokens of the encoder, `[1, 1 + rows · columns, hidden]`
-   * @param level from the finest map, 0, to the coarsest
+   * @param level 0 for the finest map, increasing to the coarsest
    */
   reassemble(tokens: MxArray, level: number, [rows, columns]: GridSize): MxArray {
     const hidden = tokens.shape[2]!;
@@ -114,8 +114,8 @@ export class Neck extends Module {
   /**
    * Adds a map to the coarser ones.
    * @param maps of all levels, from fine to coarse
-   * @param coarser what this returned for the next coarser level; null for the coarsest
-   * @returns the sum at the size of the next finer map; of the finest, at twice its size
+   * @param coarser the result for the next coarser level; null for the coarsest
+   * @returns the sum at the size of the next finer map, or for the finest map at twice its size
    */
   fuse(maps: readonly MxArray[], level: number, coarser: MxArray | null): MxArray {
     const [own, finer] = [maps[level]!, maps[level - 1]];

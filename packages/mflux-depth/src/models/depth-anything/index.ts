@@ -44,8 +44,8 @@ export class DepthAnything extends Module {
   /**
    * Estimates depth off the event loop.
    * @param pixels `[1, height, width, 3]` normalized; height and width are multiples of the patch size
-   * @returns `[1, height, width]` float32, the caller's to dispose: inverse depth up to scale and shift, zero or more; or
-   * metres, if the model is metric
+   * @returns `[1, height, width]` float32, which the caller disposes: inverse depth up to scale and shift, zero or
+   * more; or metres, if the model is metric
    * @throws {ModelError} when the size is not a multiple of the patch size.
    * @throws the signal's reason within milliseconds after it is aborted.
    */
@@ -83,7 +83,7 @@ export class DepthAnything extends Module {
   /** The encoder's feature maps at the decoder's width, from fine to coarse. */
   *#encode(pixels: MxArray, grid: GridSize, onProgress: (work: number) => void): Stages<MxArray[]> {
     const hooks = this.config.outIndices.map((block) => block - 1);
-    // One image at a time: the working set does not matter.
+    // One image at a time, so the working set does not matter.
     const [normed, ...taps] = yield* this.backbone.stages(pixels, { hooks, workingSet: 0, onProgress });
     normed!.dispose();
     try {
@@ -97,7 +97,7 @@ export class DepthAnything extends Module {
     }
   }
 
-  /** @throws {ModelError} when an image is not whole patches. */
+  /** @throws {ModelError} if an image does not consist of whole patches. */
   #gridOf({ ndim, shape }: MxArray): GridSize {
     const [batch, height, width, channels] = shape as [number, number, number, number];
     const { patchSize } = this.config;

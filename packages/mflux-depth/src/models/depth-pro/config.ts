@@ -11,7 +11,7 @@ export interface DepthProConfig {
   intermediateFeatureDims: number[];
   /** Sizes of the pyramid's levels relative to the image, from coarse to fine. */
   scaledImagesRatios: number[];
-  /** By how much the patches of each level overlap, relative to their side. */
+  /** The overlap of the patches of each level, relative to their side. */
   scaledImagesOverlapRatios: number[];
   scaledImagesFeatureDims: number[];
   mergePaddingValue: number;
@@ -35,7 +35,7 @@ export function depthProConfig(json: unknown, source: string): DepthProConfig {
   const values = json as Record<string, unknown>;
   const patchSize = config.count("patch_size", 384);
   const batchNorm = config.flag("use_batch_norm_in_fusion_residual", false);
-  // The encoders see whole patches: transformers overrides an image_size that says otherwise.
+  // The encoders see whole patches, so like in transformers a different image_size is ignored.
   const encoder = (key: string): Dinov2Config => dinov2Config(values[key] ?? {}, key, patchSize, source);
   const result: DepthProConfig = {
     fusionHiddenSize: config.count("fusion_hidden_size", 256),
@@ -98,7 +98,7 @@ function checkConsistency(values: DepthProConfig, reader: ConfigReader): void {
 
 const isNatural = (n: number): boolean => Number.isInteger(n) && n >= 0;
 
-/** Side of the smallest image that the model takes, and its default: the coarsest level is then one patch. */
+/** The side of the smallest supported image, which is also the default: its coarsest level is one patch. */
 export const inputSize = ({ patchSize, scaledImagesRatios }: DepthProConfig): number =>
   Math.round(patchSize / scaledImagesRatios[0]!);
 

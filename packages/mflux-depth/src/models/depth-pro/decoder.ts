@@ -124,7 +124,7 @@ function residualLayer(config: DepthProConfig): PreActResidualLayer {
 
 /** Adds a finer level to the coarser ones, and doubles the size (except in the last layer). */
 class FeatureFusionLayer extends Module {
-  /** Null in the first layer, which has nothing to add to, although files contain weights for it. */
+  /** Null in the first layer, which adds nothing, although files contain weights for it. */
   residualLayer1: PreActResidualLayer | null;
   residualLayer2: PreActResidualLayer;
   deconv: ConvTranspose2d | null;

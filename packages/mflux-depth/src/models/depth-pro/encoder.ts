@@ -83,7 +83,7 @@ export class Encoder extends Module {
         splitPatches(bilinear(pixels, { ratio }), patchSize, scaledImagesOverlapRatios[i]!),
       );
       const counts = levels.map((level) => level.shape[0]!);
-      // Fine patches come first: the hooks need these alone, in front of the others.
+      // Fine patches come first, because the hooks need only these.
       return { patches: concatenate(levels.reverse()), counts };
     });
   }

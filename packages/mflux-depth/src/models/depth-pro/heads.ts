@@ -77,7 +77,7 @@ class FovHead extends Module {
   }
 }
 
-/** Estimates the horizontal field of view from an encoder of its own and the decoder's coarsest features. */
+/** Estimates the horizontal field of view from a separate encoder and the decoder's coarsest features. */
 export class FovModel extends Module {
   fovEncoder: FovEncoder;
   conv: Conv2d;

@@ -58,7 +58,7 @@ export class DepthPro extends Module {
   depthPro: DepthProModel;
   fusionStage: FeatureFusionStage;
   head: DepthEstimationHead;
-  /** A third of the weights; depth does not need it. */
+  /** A third of the weights, which depth does not need. */
   fovModel: FovModel | null;
   readonly config: DepthProConfig;
 
@@ -74,7 +74,7 @@ export class DepthPro extends Module {
   /**
    * Estimates depth off the event loop.
    * @param pixels `[1, side, side, 3]` in −1 to 1; the real model takes 1536 pixels, whatever the photo's aspect ratio
-   * @returns `depth` is the caller's to dispose
+   * @returns `depth`, which the caller disposes, and `fov`
    * @throws {ModelError} when the image is not square, or too small for the pyramid.
    * @throws the signal's reason within milliseconds after it is aborted.
    */

@@ -1,10 +1,10 @@
 import { dinov2Key } from "../dinov2.js";
 import type { DepthProConfig } from "./config.js";
 
-/** Tensors that files contain and the model never uses. */
+/** Tensors in files that the model never uses. */
 const unusedKeys = [/\.num_batches_tracked$/, /^fusion_stage\.intermediate\.0\.residual_layer1\./];
 
-/** Maps a file's name of a tensor to the model's; null if a model with this config does not use the tensor. */
+/** Maps a tensor's name in files to the model's; null if a model with this config does not use it. */
 export function depthProKey(config: DepthProConfig): (key: string) => string | null {
   return (key) => {
     if (unusedKeys.some((unused) => unused.test(key))) return null;

@@ -9,7 +9,7 @@ export const patchesAlong = (side: number, patch: number, overlap: number): numb
 
 /**
  * Cuts a square image into patches in reading order. A patch begins `patch · (1 − overlap)` pixels, rounded down, after
- * the one before it. What remains at the right and at the bottom is dropped.
+ * the one before it. The remainder at the right and bottom is dropped.
  * @param image `[1, side, side, channels]`
  * @returns `[count², patch, patch, channels]`
  */

@@ -37,7 +37,7 @@ export const control = defineStage({
     const { component } = generation.model.family.autoencoding;
     using loan = await components.borrow(component);
     const network = loan[component]!;
-    // Here, because the autoencoder is in memory.
+    // Done here because the autoencoder is in memory.
     if (fits) await calibratePreviews(network, generation);
     if (known) return known;
     const depthMap = await depthMapOf(estimate, generation);
@@ -51,9 +51,9 @@ const bytesPerFloat = 4;
 
 const fitsPreviews = ({ previews, steps }: Workload): boolean => previews === "fast" && steps > 0;
 
-/** Everything that the control latents depend on, apart from the model. */
+/** Everything that the control latents depend on, except the model. */
 function keyOf({ images, estimator, request, resume }: Generation): string {
-  // A generation that continues brings its own map.
+  // A resumed generation has its own map.
   const source = resume
     ? crypto.randomUUID()
     : (images.depthMap?.sha256 ?? [images.photo!.sha256, estimator!.folder]);

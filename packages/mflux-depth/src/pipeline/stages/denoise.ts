@@ -38,7 +38,7 @@ export const denoise = defineStage({
     const draw = autoencoder
       ? (latents: MxArray) => decodeLatents(latents, autoencoder, "denoise", generation)
       : workload.previews && ((latents: MxArray) => drawFast(latents, generation));
-    // After loading, which frees buffers of other sizes.
+    // After loading, which leaves free buffers of other sizes.
     using _cache = keepBuffers(generation.model);
     using velocity = velocityOf(transformer, inputs, generation);
     using outside = await outsideOf(inputs.start, generation);
@@ -69,7 +69,7 @@ const componentsFor = (
 ): readonly string[] =>
   steps === 0 ? [] : [denoising.component, ...(previews === "exact" ? [autoencoding.component] : [])];
 
-/** Ends a generator before its last step; it frees its arrays. */
+/** Ends a generator before its last step, so that it frees its arrays. */
 const end = (generator: AsyncGenerator<unknown, unknown, void>): Promise<unknown> =>
   generator.return(undefined);
 
@@ -108,7 +108,7 @@ const noiseOf = ({ request, grid, model }: Pick<Generation, "request" | "grid" |
     : packing.noise(request.seed, grid);
 };
 
-/** Keeps the photo outside the mask after each step; null without a mask. Disposing it frees what it prepared. */
+/** Keeps the photo outside the mask after each step; null without a mask. Disposing it frees its preparations. */
 async function outsideOf(
   photo: MxArray | null,
   generation: Generation,
@@ -125,7 +125,7 @@ async function outsideOf(
   };
 }
 
-/** The transformer as a function of latents and noise level. Disposing it frees what it prepared. */
+/** The transformer as a function of latents and noise level. Disposing it frees its preparations. */
 function velocityOf(
   transformer: Module,
   { prompt, control }: Pick<Artifacts, "prompt" | "control">,
@@ -135,7 +135,7 @@ function velocityOf(
   const { family, configs } = model;
   const prepared: Disposable[] = [];
   const atStrength = new Map<number, Velocity>();
-  /** The velocity with the control latents at a strength. A generation needs two at most. */
+  /** The velocity for control latents of a given strength. A generation needs at most two. */
   const velocityWith = (strength: number): Velocity => {
     const known = atStrength.get(strength);
     if (known) return known;
@@ -171,7 +171,7 @@ async function stepEvent(
   const { previewEvery, withLatents } = generation;
   const event = { type: "step", index, total, sigma, seconds } as const;
   const unpacked = withLatents ? { latents: await unpackedLatents(latents, generation), depthMap } : {};
-  // The preview of the last step would be the image itself.
+  // A preview of the last step would be the image itself.
   if (!draw || index % previewEvery !== 0 || index === total) return { ...event, ...unpacked };
   using clean = step.predictClean();
   return { ...event, preview: await draw(clean), ...unpacked };

@@ -92,7 +92,7 @@ function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, war
     );
 }
 
-/** A text in quotes; of a long one, the beginning and the number of characters. */
+/** Quotes a text; shortens a long one to its beginning and its number of characters. */
 function quoted(text: string): string {
   const characters = [...text];
   if (characters.length <= 100) return `"${text}"`;

@@ -1,6 +1,4 @@
-/*
- * From the tensors of an adapter file to adapters on the layers of a module.
- */
+/* Turns the tensors of an adapter file into adapters on the layers of a module. */
 import {
   add,
   all,
@@ -152,7 +150,7 @@ function setParameter(modules: ReadonlyMap<string, Module>, path: string, value:
   return [cast];
 }
 
-/** The layers of the model whose weights are not needed any more once a layer of the file has been read. */
+/** For each layer of the file, the layers of the model whose weights are not needed after it. */
 function lastUses(layers: readonly MatchedLayer[]): ReadonlyMap<MatchedLayer, readonly string[]> {
   const last = new Map<string, MatchedLayer>();
   for (const layer of layers)
@@ -247,12 +245,12 @@ function changesOf(layer: MatchedLayer, options: ReadOptions): LayerChange[] {
 
 type Range = readonly [from: number, to: number];
 
-/** Rows of a tensor of the file in the order of the model. */
+/** Reorders rows of a file's tensor into the order of the model. */
 function cut(tensor: MxArray, [from, to]: Range, { target }: MatchedLayer): MxArray {
   return slice(target.swapsHalves ? swapped(tensor) : tensor, [[from, to]]);
 }
 
-/** The halves of the rows in the other order. */
+/** Swaps the halves of the rows. */
 function swapped(tensor: MxArray): MxArray {
   const half = tensor.shape[0]! / 2;
   return concatenate([slice(tensor, [[half, null]]), slice(tensor, [[0, half]])]);
@@ -344,7 +342,8 @@ function hadamardOf(
 }
 
 /**
- * What DoRA adds to the columns of a layer that its base model had, with zeros for the others: gains would change those, too.
+ * What DoRA adds to the columns of a layer that its base model had, with zeros for the others, which gains would also
+ * change.
  */
 function earlierDora(
   layer: MatchedLayer,
@@ -365,7 +364,7 @@ function earlierDora(
   ]);
 }
 
-/** Magnitudes divided by norms; 1 where a row or column is zero, which no gain changes. */
+/** Magnitudes divided by norms; 1 for a row or column of zeros, which gains do not change. */
 const gainsFor = (magnitudes: MxArray, norms: MxArray): MxArray =>
   where(greater(norms, 0), divide(reshape(magnitudes, [-1]), norms), 1);
 

@@ -127,7 +127,7 @@ function biasOnly(tensors: Tensors): AdapterForm | AdapterProblem[] {
   return { kind: "bias", rows: bias.shape[0] ?? 0, columns: null, rank: null };
 }
 
-/** What the forms nearest to the given roles lack, or that they cannot be together. */
+/** Explains what the forms closest to the given roles lack, or that the roles exclude each other. */
 function unpaired(tensors: Tensors, main: readonly AdapterRole[]): AdapterProblem[] {
   const nearest = forms.find(({ roles }) => main.every((role) => roles.includes(role)));
   const lacking = nearest?.roles.filter((role) => !tensors.has(role)) ?? [];

@@ -33,7 +33,7 @@ const lycoris = ["lokr_w1", "lokr_w2", "hada_w1", "hada_w2"].flatMap((name) => [
   `${name}_b`,
 ]) as AdapterRole[];
 
-/** Suffixes with their meaning; a longer one comes before the one that it ends with. */
+/** Suffixes with their meaning; a longer suffix comes before any that it ends with. */
 const suffixes: readonly (readonly [suffix: string, role: AdapterRole])[] = [
   ...(["", ".default"] as const).flatMap(
     (adapter) =>
@@ -59,19 +59,19 @@ const suffixes: readonly (readonly [suffix: string, role: AdapterRole])[] = [
   [".diff_b", "diffBias"],
 ];
 
-/** Splits a key into the name of a layer and the role of the tensor; null if the suffix is none of an adapter. */
+/** Splits a key into a layer's name and the tensor's role; null if it does not have an adapter's suffix. */
 export function parseAdapterKey(key: string): AdapterKey | null {
   const found = suffixes.find(([suffix]) => key.endsWith(suffix) && key.length > suffix.length);
   return found ? { module: key.slice(0, -found[0].length), role: found[1] } : null;
 }
 
-/** The layer whose matrix must have a size of the file's own, as ComfyUI writes it; null for another key. */
+/** The layer that the file gives another size, in ComfyUI's notation; null for another key. */
 export const reshapedModule = (key: string): string | null => /^(.+)\.reshape_weight$/.exec(key)?.[1] ?? null;
 
 /** What a key replaces, as ComfyUI writes it: a layer's weight, or a parameter whose name it ends in; null for another key. */
 export const replacedName = (key: string): string | null => /^(.+)\.set_weight$/.exec(key)?.[1] ?? null;
 
-/** Suffixes of kinds of adapters that this library does not apply, and what they are. */
+/** Suffixes of unsupported kinds of adapters, with the names of the kinds. */
 const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$/, "a change to a convolution"],
   [

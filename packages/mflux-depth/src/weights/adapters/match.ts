@@ -28,7 +28,7 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
   const replacements: MatchedReplacement[] = [];
   const problems: AdapterProblem[] = [];
   for (const key of strays) {
-    // The shapes of the layer's own tensors say the same.
+    // The shapes of the layer's tensors already say this.
     const reshaped = reshapedModule(key);
     if (reshaped !== null && modules.some(({ name }) => name === reshaped)) continue;
     const { dtype, shape: found } = entries.get(key)!;

@@ -57,7 +57,7 @@ export function trainingOf({ path, metadata }: AdapterFile): Training {
   };
 }
 
-/** `alpha / rank`, or `alpha / √rank`. Without an alpha, it equals the rank; LyCORIS takes 0 to mean that, too. */
+/** `alpha / rank`, or `alpha / √rank`. A missing alpha equals the rank; in LyCORIS, 0 means the same. */
 export function factorOf(rank: number, alpha: number | null, rankStabilized: boolean): number {
   if (alpha === null || alpha === 0) return rankStabilized && alpha === 0 ? Math.sqrt(rank) : 1;
   return alpha / (rankStabilized ? Math.sqrt(rank) : rank);

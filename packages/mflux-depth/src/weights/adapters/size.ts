@@ -3,8 +3,8 @@ import type { MatchedLayer } from "./match.js";
 import { type Replacement, rowsOf } from "./targets.js";
 
 /**
- * The most bytes that the adapters of a layer take in memory. Parts of a fused layer have their own handles of what they
- * share, which count each time.
+ * The most bytes that the adapters of a layer take in memory. Parts of a fused layer have separate handles of what they
+ * share, and each of them counts.
  * @param valueBytes bytes of a value in the dtype that the layer computes in.
  */
 export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes: number): number {

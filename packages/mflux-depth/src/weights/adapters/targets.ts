@@ -1,5 +1,6 @@
 /*
- * The layers of a model under the names that adapter files use. A model family says which; nothing here knows a model.
+ * The layers of a model under the names that adapter files use. Model families supply the names; nothing here depends
+ * on a model.
  */
 
 /** A part of a fused layer: the layer of the model that its next rows belong to. */
@@ -56,8 +57,8 @@ export interface Spelling {
 }
 
 /**
- * A table of all spellings of a model's layers. Names with underscores are looked up, because they cannot be taken apart:
- * "to_out_0" is "to_out.0", but "to_q" is "to_q".
+ * A table of all spellings of a model's layers. Names with underscores are looked up, because they cannot be split
+ * reliably: "to_out_0" is "to_out.0", but "to_q" is "to_q".
  */
 export class NameTable {
   readonly #targets = new Map<string, AdapterTarget>();

@@ -1,7 +1,7 @@
 /*
- * Values of GGUF's blocks, computed in float32 (ggml: ggml-quants.c, dequantize_row_*). The products are in ggml's order, so
- * that every value is equal bit by bit. Blocks whose values are `scale · integer + bias` in groups of 32 are also matrices in
- * MLX's affine quantization.
+ * Computes the values of GGUF blocks in float32 (ggml: ggml-quants.c, dequantize_row_*). Products are in ggml's order,
+ * so values are equal to the last bit. Blocks of the form `scale · integer + bias` in groups of 32 can also become
+ * matrices in MLX's affine quantization.
  */
 import {
   add,
@@ -31,13 +31,13 @@ type Decoder = (blocks: MxArray) => MxArray;
 /** Bytes of each block. */
 const bytes = (blocks: MxArray, from: number, to: number): MxArray => slice(blocks, [null, [from, to]]);
 
-/** Two bytes of each block as a float16, in float32: `[count, 1]`. */
+/** Two bytes of each block as float16, converted to float32: `[count, 1]`. */
 const half = (blocks: MxArray, at: number): MxArray =>
   astype(view(contiguous(bytes(blocks, at, at + 2)), "float16"), "float32");
 
 const float = (a: MxArray): MxArray => astype(a, "float32");
 
-/** Small numbers along the second-last axis of `axes` axes, to shift by. */
+/** Small numbers along the second-last of `axes` axes, as shifts. */
 const along = (numbers: readonly number[], axes: number): MxArray =>
   array(Uint8Array.from(numbers), {
     dtype: "uint8",
@@ -67,7 +67,7 @@ const bits = (packed: MxArray): MxArray => {
   return reshape(mask(rightShift(reshape(packed, [-1, 4, 1]), shifts), 1), [-1, 32]);
 };
 
-/** Nibbles with a fifth bit, of uint8 like them. */
+/** Nibbles combined with a fifth bit; both are uint8. */
 const fiveBits = (nibbles: MxArray, fifth: MxArray): MxArray => bitwiseOr(nibbles, raised(fifth, 4));
 
 const q4_0Integers = (b: MxArray): MxArray => nibbles(bytes(b, 2, 18));
@@ -158,7 +158,7 @@ const q6_k: Decoder = (b) => {
   return whole(multiply(perGroup(multiply(half(b, 208), scales)), in16(values)));
 };
 
-/** Types whose values are stored as they are. */
+/** Types whose values are stored directly. */
 const plain: Readonly<Record<string, DType>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
 const decoders: Readonly<Record<string, Decoder>> = {
@@ -175,7 +175,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
 };
 
 /**
- * The values of a tensor, lazily: of blocks in float32, of others as they are stored.
+ * The values of a tensor, lazily: in float32 for blocks, otherwise in the stored dtype.
  * @param stored its bytes, `[bytes]` uint8.
  */
 export function ggufValues(
@@ -190,15 +190,15 @@ export function ggufValues(
 
 // ---------------------------------------------------------------- as affine quantization
 
-/** Values in a group of the blocks that can be kept. */
+/** The group size of blocks that can be kept. */
 export const keptGroupSize = 32;
 
-/** A type of blocks as `scale · integer + bias`. */
+/** A type of blocks in the form `scale · integer + bias`. */
 interface Affine {
   readonly bits: Bits;
   /** The integers, uint8, in the order of the values. */
   readonly integers: (blocks: MxArray) => MxArray;
-  /** One of each for a group, in float32. */
+  /** The scale of each group, in float32. */
   readonly scale: (blocks: MxArray) => MxArray;
   readonly bias: (blocks: MxArray) => MxArray;
 }
@@ -236,8 +236,9 @@ const affine: Readonly<Record<string, Affine>> = {
 export const isAffine = (type: string): boolean => type in affine;
 
 /**
- * A matrix of blocks in MLX's affine quantization, in groups of 32, lazily. Its values are those of {@link ggufValues}, to the
- * bit where a block is one group; the scales and biases of Q4_K and Q5_K are products, and rounded to float16.
+ * A matrix of blocks in MLX's affine quantization, in groups of 32, lazily. Its values equal those of {@link
+ * ggufValues} to the last bit if a block is one group; the scales and biases of Q4_K and Q5_K are products, which are
+ * rounded to float16.
  * @param stored its bytes, `[bytes]` uint8.
  */
 export function ggufMatrix(
@@ -277,7 +278,7 @@ function packed(integers: MxArray, bits: Bits): MxArray {
   return reshape(concatenate(bytesOfEight, 1), [-1, 4]);
 }
 
-/** Neighbours apart: any shape → `count` arrays `[…, 1]`, of every count-th value. */
+/** Separates neighbours: any shape → `count` arrays `[…, 1]`, each of every count-th value. */
 function splitLast(values: MxArray, count: number): MxArray[] {
   const neighbours = reshape(values, [-1, count]);
   return Array.from({ length: count }, (_, i) => slice(neighbours, [null, [i, i + 1]]));

@@ -13,7 +13,7 @@ import { ggufMatrix, ggufValues, isAffine, keptGroupSize } from "./blocks.js";
 import { type GgufTensor, readGgufHeader } from "./header.js";
 import type { GgufType } from "./types.js";
 
-/** Tells whether a file begins like GGUF. */
+/** Whether a file begins like GGUF. */
 export function isGguf(path: string): boolean {
   const file = openSync(path, "r");
   try {
@@ -24,15 +24,15 @@ export function isGguf(path: string): boolean {
   }
 }
 
-/** Bytes per value while blocks become values: the result and its two factors in float32, and the integers before. */
+/** Bytes per value while decoding blocks: the result and its two factors in float32, and the integers before. */
 const decodingBytes = 14;
 
 export interface BlockOptions {
   /**
-   * Gives matrices of blocks in MLX's affine quantization. If most of the file's values have at most this many bits, all types
-   * that MLX can hold stay as they are, in groups of 32; the others become values, and are quantized again to this many bits
-   * or their own, whichever is more. If most have more, those matrices are quantized again to this many bits. Without it, all
-   * blocks become values.
+   * Converts matrices of blocks to MLX's affine quantization with this many bits. If most of the file's values have at
+   * most this many bits, all types that MLX can hold are kept, in groups of 32, and the others are quantized again to
+   * the larger of this number and their own bits. If most have more, they are quantized again to this number. If null,
+   * all blocks become values.
    */
   readonly blockBits?: Bits | null | undefined;
 }
@@ -40,7 +40,7 @@ export interface BlockOptions {
 /**
  * Opens a GGUF file. Blocks become float32 when they are read, or quantized matrices. Its header is checked, but no tensor
  * is read.
- * @throws {ModelError} if it is damaged, or has a type that is not read.
+ * @throws {ModelError} if it is damaged, or contains an unsupported type.
  */
 export function openGguf(path: string, { blockBits = null }: BlockOptions = {}): Checkpoint {
   const { tensors, fields } = readGgufHeader(path);
@@ -108,7 +108,7 @@ interface BlockMatrix {
   readonly size: readonly [rows: number, columns: number];
   readonly bits: Bits;
   readonly groupSize: number;
-  /** Whether its blocks stay as they are. */
+  /** Whether its blocks are kept unchanged. */
   readonly isKept: boolean;
 }
 
@@ -118,7 +118,7 @@ function blockMatrices(tensors: ReadonlyMap<string, GgufTensor>, bits: Bits): Ma
     ([name, { type, shape }]) =>
       type.values > 1 &&
       shape.length === 2 &&
-      // Rows of an original shape may end within a group.
+      // A row of the original shape may end inside a group.
       shape[1]! % keptGroupSize === 0 &&
       name.endsWith(".weight") &&
       factorsOf(name).every((factor) => !tensors.has(factor)),
@@ -127,7 +127,7 @@ function blockMatrices(tensors: ReadonlyMap<string, GgufTensor>, bits: Bits): Ma
   return new Map(matrices.map(([name, tensor]) => [name, blockMatrix(tensor, bits, fits)]));
 }
 
-/** The bits that most values have. */
+/** The bits of most values. */
 function usualBits(tensors: readonly GgufTensor[]): number {
   const counts = new Map<number, number>();
   for (const { type, shape } of tensors)
@@ -158,19 +158,19 @@ function quantizedMatrix(
   return { weight, scales: astype(scales, "float16"), biases: astype(biases, "float16") };
 }
 
-/** What becomes of a file's matrices of blocks, by their types; see {@link BlockOptions}. */
+/** What happens to a file's matrices of blocks, by type; see {@link BlockOptions}. */
 export interface BlockUse {
-  /** Stay as they are. */
+  /** Kept unchanged. */
   readonly kept: readonly string[];
-  /** Are quantized again, because the file has more bits than asked for. */
+  /** Quantized again, because the file has more bits than requested. */
   readonly lost: readonly string[];
-  /** Are quantized again, because MLX cannot hold them. */
+  /** Quantized again, because MLX cannot hold them. */
   readonly unfit: readonly string[];
-  /** The fewest bits to ask for so that nothing is lost. */
+  /** The smallest number of bits to request so that nothing is lost. */
   readonly keptFrom: number;
 }
 
-/** Says what becomes of a file's blocks, from its header. @throws {ModelError} as {@link openGguf}. */
+/** Determines from its header what happens to a file's blocks. @throws {ModelError} as {@link openGguf}. */
 export function blockUseOf(path: string, bits: Bits): BlockUse {
   const { tensors } = readGgufHeader(path);
   const matrices = blockMatrices(tensors, bits);

@@ -8,7 +8,7 @@ import { type GgufType, ggufTypes, unreadTypes } from "./types.js";
 /** A tensor of a GGUF file. */
 export interface GgufTensor {
   readonly type: GgufType;
-  /** In the order of this library: rows first. Files have the length of a row first. */
+  /** In this library's order, rows first; files put the length of a row first. */
   readonly shape: readonly number[];
   /** Offset of the first byte, from the start of the file. */
   readonly start: number;
@@ -19,7 +19,7 @@ export interface GgufTensor {
 export interface GgufHeader {
   /** In the order of their bytes. */
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** Numbers, texts and short lists of the file's fields; longer lists, such as vocabularies, are left out. */
+  /** The file's fields with numbers, texts and short lists. Longer lists, such as vocabularies, are omitted. */
   readonly fields: ReadonlyMap<string, string | number | boolean | readonly number[]>;
 }
 
@@ -28,10 +28,10 @@ const versions = [2, 3];
 /** More than any known file has. */
 const mostTensors = 100_000;
 const mostFields = 100_000;
-/** The longest name of a tensor or a field, and the longest text that is kept. */
+/** The maximum length of names of tensors and fields, and of texts that are kept. */
 const longestName = 1024;
 const longestText = 100_000;
-/** The longest list of numbers that is kept. */
+/** The maximum length of lists of numbers that are kept. */
 const longestList = 64;
 const mostAxes = 8;
 const largestAxis = 2 ** 31 - 1;
@@ -118,7 +118,7 @@ function readTensor(cursor: Cursor, fields: GgufHeader["fields"]): Described {
   return [name, { type, shape, offset, bytes: (values / type.values) * type.bytes }];
 }
 
-/** The shape that ComfyUI's converter notes for tensors that it had to reshape. */
+/** The original shape recorded by ComfyUI's converter for tensors that it had to reshape. */
 function originalShape(cursor: Cursor, name: string, fields: GgufHeader["fields"]): readonly number[] | null {
   const shape = fields.get(`comfy.gguf.orig_shape.${name}`);
   if (shape === undefined) return null;
@@ -170,7 +170,7 @@ const scalars: Readonly<Record<number, (cursor: Cursor) => number | boolean>> = 
 const textType = 8;
 const listType = 9;
 
-/** Reads the value of a field; null for a list that is not kept. */
+/** Reads the value of a field; null for a list that is not needed. */
 function readValue(
   cursor: Cursor,
   type: number,
@@ -183,7 +183,7 @@ function readValue(
   if (type !== listType) return cursor.fail(`the field "${name}" has the type ${type}, which does not exist`);
   if (depth > 1) return cursor.fail(`the field "${name}" is nested too deeply`);
   const itemType = cursor.u32();
-  // Each item takes at least a byte.
+  // Each item takes at least one byte.
   const length = cursor.count(cursor.size, `items of the field "${name}"`);
   const kept: number[] = [];
   for (let i = 0; i < length; i++) {
@@ -240,14 +240,14 @@ class Cursor {
     return value === 1;
   }
 
-  /** A number of things that follow. */
+  /** Reads the number of items that follow. */
   count(most: number, what: string): number {
     const value = this.u64();
     if (value > most) this.fail(`the header announces ${value} ${what}; it is damaged`);
     return value;
   }
 
-  /** A length and as many bytes of UTF-8. */
+  /** Reads a length and that many bytes of UTF-8. */
   text(longest: number, what: string): string {
     const length = this.u64();
     if (length > longest)

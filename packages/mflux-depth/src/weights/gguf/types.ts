@@ -8,7 +8,7 @@ export interface GgufType {
   readonly values: number;
   /** Bytes of a block. */
   readonly bytes: number;
-  /** Bits of a value, without its share of the scales. */
+  /** Bits per value, without the scales. */
   readonly bits: number;
 }
 
@@ -19,7 +19,7 @@ const type = (name: string, values: number, bytes: number, bits: number): GgufTy
   bits,
 });
 
-/** The types that are read, by their number in the file. */
+/** The supported types, by their number in the file. */
 export const ggufTypes: ReadonlyMap<number, GgufType> = new Map([
   [0, type("F32", 1, 4, 32)],
   [1, type("F16", 1, 2, 16)],
@@ -36,7 +36,7 @@ export const ggufTypes: ReadonlyMap<number, GgufType> = new Map([
   [30, type("BF16", 1, 2, 16)],
 ]);
 
-/** Types that exist and are not read, for messages. */
+/** Types that exist but are not supported, for messages. */
 export const unreadTypes: ReadonlyMap<number, string> = new Map([
   [9, "Q8_1"],
   [15, "Q8_K"],

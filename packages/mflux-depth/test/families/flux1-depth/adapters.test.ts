@@ -163,7 +163,7 @@ describe("whole matrices", () => {
     assert.ok(error < tolerance, `relative error ${error}`);
   });
 
-  test("add to the bias that a LoRA has of its own", async () => {
+  test("add to a LoRA's own bias", async () => {
     const path = join(folder, "biases.safetensors");
     const name = "diffusion_model.final_layer.linear";
     await saveSafetensors(
@@ -185,7 +185,7 @@ describe("whole matrices", () => {
 
 describe("DoRA", () => {
   const name = "transformer.x_embedder";
-  /** The weight of the input layer, whose first 64 columns FLUX.1-dev has, too. */
+  /** The weight of the input layer, whose first 64 columns also exist in FLUX.1-dev. */
   const weightOf = async (model: Model): Promise<MxArray> => {
     const transformer = await model.components.transformer!.get();
     const layer = new Map(transformer.modules()).get("xEmbedder");
@@ -217,7 +217,7 @@ describe("DoRA", () => {
       assert.ok(error < tolerance, `relative error ${error}`);
     });
 
-  test("leaves rows of zeros as they are", async () => {
+  test("leaves rows of zeros unchanged", async () => {
     const path = join(folder, "zeros.safetensors");
     const layer = "transformer.transformer_blocks.0.attn.to_q";
     const { arrays } = loadSafetensors(join(bundled, "transformer/diffusion_pytorch_model.safetensors"));

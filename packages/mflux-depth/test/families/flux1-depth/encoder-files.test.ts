@@ -51,7 +51,7 @@ describe("T5 in GGUF", () => {
   });
 });
 
-describe("text encoders in safetensors files of their own", () => {
+describe("text encoders in separate safetensors files", () => {
   test("give the same as in the model's folder", async () => {
     using plain = await loadTinyWorld();
     using other = await loadTinyWorld({

@@ -258,7 +258,7 @@ describe("a transformer in one file is refused", () => {
     await refuse(marked, /quantized as int8_tensorwise, which is not read/);
   });
 
-  test("if a scale has no weight, or is no single number", async () => {
+  test("if a scale has no weight, or is not a single number", async () => {
     const lonely = await changed("bfl", (key, tensor) => [
       [key, tensor],
       ["single_blocks.7.linear1.scale_weight", ones([1])],

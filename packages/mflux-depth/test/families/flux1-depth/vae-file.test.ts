@@ -52,7 +52,7 @@ async function theirFile(): Promise<string> {
   return path;
 }
 
-describe("the VAE in a file of its own", () => {
+describe("the VAE in a separate file", () => {
   test("has the tensors of diffusers, from Black Forest Labs' names", async () => {
     const path = await theirFile();
     const { arrays } = loadSafetensors(path);

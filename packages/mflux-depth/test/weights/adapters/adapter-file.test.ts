@@ -56,7 +56,7 @@ describe("an adapter file", () => {
     );
   });
 
-  test("is refused when alpha or a magnitude stands alone", async () => {
+  test("is refused if it contains only alpha or a magnitude", async () => {
     const path = await rewritten("kohya", folder, (key, tensor) =>
       key.includes("lora_up") ? [] : [[key, tensor]],
     );

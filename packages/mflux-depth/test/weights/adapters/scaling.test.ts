@@ -102,7 +102,7 @@ describe("the strength of an adapter's layers", () => {
       (key, tensor) => [[key, tensor]],
       new Map([["ss_network_args", JSON.stringify({ rs_lora: "True" })]]),
     );
-    // alpha is half the rank of 4: 2 / √4 in place of 2 / 4.
+    // alpha is half the rank of 4: 2 / √4 instead of 2 / 4.
     const doubled = { source: adapterFile("outer-kohya-alpha"), scale: 2 };
     const error = relativeError(await outputWith([scaled]), await outputWith([doubled]));
     assert.ok(error < 1e-6, `relative error ${error}`);

@@ -22,13 +22,13 @@ describe("the header of a GGUF file", () => {
     assert.equal(tensors.get("double_blocks.0.img_attn.qkv.weight")?.type.name, "Q4_K");
   });
 
-  test("may have an alignment of its own", () => {
+  test("may specify an alignment", () => {
     const { fields, tensors } = readGgufHeader(oneFile("q5_0.gguf"));
     assert.equal(fields.get("general.alignment"), 64);
     for (const { start } of tensors.values()) assert.equal(start % 64, 0);
   });
 
-  test("leaves out vocabularies", () => {
+  test("omits vocabularies", () => {
     const { fields } = readGgufHeader(oneFile("t5.gguf"));
     assert.equal(fields.get("general.architecture"), "t5encoder");
     assert.equal(fields.get("tokenizer.ggml.tokens"), "");

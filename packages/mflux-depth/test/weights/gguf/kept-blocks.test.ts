@@ -79,7 +79,7 @@ test("blocks that MLX cannot hold, and a file with more bits than asked for, are
   }
 });
 
-test("matrices with more bits than most of the file stay as they are, too", () => {
+test("matrices with more bits than most of the file are also kept", () => {
   const { entries } = openGguf(oneFile("q4_1.gguf"));
   assert.equal(entries.get("img_in.weight")!.dtype, "Q8_0");
   const { kept, lost } = blockUseOf(oneFile("q4_1.gguf"), 4);

@@ -7,11 +7,13 @@ import { RedisLink } from "./link.js";
 import { type Message, readMessage } from "./messages.js";
 import { Monitor } from "./monitor.js";
 import type { AttemptRef, RedisDispatcherOptions } from "./options.js";
+import { Ownership, RedisTaken, takenMessage } from "./ownership.js";
 import { Queues } from "./queues.js";
 import { Scripts, type View } from "./scripts.js";
 import { Waits } from "./waits.js";
 
 export type { AttemptRef, LedgerView, RedisDispatcherOptions } from "./options.js";
+export { RedisTaken } from "./ownership.js";
 
 interface Lease {
   /** The job as it was offered. */
@@ -40,6 +42,8 @@ export class RedisDispatcher implements Dispatcher {
   readonly #queues: Queues;
   readonly #waits = new Waits();
   readonly #monitor: Monitor | null;
+  /** Null in workers, who take jobs of whatever API has this Redis. */
+  readonly #ownership: Ownership | null;
   readonly #leaseMs: number;
   readonly #bound: Bound;
   /** By job: a worker has no two attempts at one. */
@@ -65,6 +69,7 @@ export class RedisDispatcher implements Dispatcher {
       channel: this.#keys.channel,
       onMessage: (text) => this.#hear(readMessage(text)),
       onReady: () => {
+        this.#ownership?.forget();
         this.#waits.wake();
         this.#monitor?.wake();
       },
@@ -75,12 +80,14 @@ export class RedisDispatcher implements Dispatcher {
     const { redis } = this.#link;
     this.#scripts = new Scripts(redis, this.#keys);
     this.#queues = new Queues({ redis, prefix, leaseMs });
+    this.#ownership = ledger ? new Ownership(this.#scripts, ledger.id) : null;
     this.#monitor = ledger
       ? new Monitor({
           ledger,
           leaseMs,
           link: this.#link,
           keys: this.#keys,
+          ownership: this.#ownership!,
           scripts: this.#scripts,
           queues: this.#queues,
           offer: (offer) => this.#offer(offer),
@@ -96,7 +103,14 @@ export class RedisDispatcher implements Dispatcher {
 
   /** "ok", or a sentence about what is wrong with Redis. */
   get health(): string {
-    return this.#link.health;
+    const { health } = this.#link;
+    return health === "ok" && this.#ownership?.isTaken ? takenMessage : health;
+  }
+
+  /** Takes Redis for the API's ledger, if it can be reached. @throws {RedisTaken} if another API has it. */
+  async own(): Promise<void> {
+    await this.#attempt(async () => {}, undefined);
+    if (this.#ownership?.isTaken) throw new RedisTaken();
   }
 
   /** How many jobs wait in Redis; null while it is away. */
@@ -105,7 +119,7 @@ export class RedisDispatcher implements Dispatcher {
   }
 
   async offer(offer: Offer): Promise<void> {
-    const offered = await this.#link.attempt(async () => {
+    const offered = await this.#attempt(async () => {
       await this.#offer(offer);
       return true;
     }, false);
@@ -117,9 +131,9 @@ export class RedisDispatcher implements Dispatcher {
     for (let crowd = 0; ; ) {
       signal.throwIfAborted();
       const { news } = this.#waits;
-      const taken = await this.#link.attempt(() => this.#take(request), null);
+      const taken = await this.#attempt(() => this.#take(request), null);
       if (taken === "again") {
-        // The more often another one was quicker, the more of them there are.
+        // The wait grows with the number of lost races, which suggests how many compete.
         await sleep(Math.random() * Math.min(1.3 ** ++crowd, 1000));
       } else if (taken === null) {
         await this.#waits.after(news, lookMs, signal);
@@ -164,7 +178,7 @@ export class RedisDispatcher implements Dispatcher {
   async pause(): Promise<void> {
     this.#monitor?.hold(true);
     const token = randomUUID();
-    await this.#link.attempt(async () => {
+    await this.#attempt(async () => {
       // Whoever chooses now has its job before this returns.
       while (!(await this.#scripts.takeTurn(token))) await sleep(5);
       await this.#scripts.hold(true);
@@ -174,7 +188,7 @@ export class RedisDispatcher implements Dispatcher {
 
   async resume(): Promise<void> {
     this.#monitor?.hold(false);
-    await this.#link.attempt(async () => {
+    await this.#attempt(async () => {
       await this.#scripts.hold(false);
     }, undefined);
   }
@@ -195,6 +209,15 @@ export class RedisDispatcher implements Dispatcher {
     this.#leases.clear();
     this.#link.close();
     await this.#monitor?.stop();
+  }
+
+  /** Does work with Redis. @returns what it returns, or `otherwise` if Redis is away, refuses, or is another API's. */
+  async #attempt<T>(work: () => Promise<T>, otherwise: T): Promise<T> {
+    const ownership = this.#ownership;
+    return this.#link.attempt(
+      async () => (ownership === null || (await ownership.holds()) ? work() : otherwise),
+      otherwise,
+    );
   }
 
   // ---------------------------------------------------------------- offers
@@ -244,7 +267,7 @@ export class RedisDispatcher implements Dispatcher {
     }
     if (!taken) return choice ? "again" : null;
     if (last <= taken.attempt + 1) return this.#lease(taken, { worker, token });
-    // A later attempt was offered since.
+    // A later attempt has been offered since.
     await this.#queues.complete(taken, token);
     return "again";
   }

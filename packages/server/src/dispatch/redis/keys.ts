@@ -16,6 +16,8 @@ export class Keys {
   readonly turn: string;
   /** Which API made Redis agree with its ledger. It vanishes with everything else. */
   readonly agreed: string;
+  /** The id of the ledger whose jobs these are. */
+  readonly owner: string;
   /** The channel on which all instances hear each other. */
   readonly channel: string;
 
@@ -28,6 +30,7 @@ export class Keys {
     this.paused = key("paused");
     this.turn = key("turn");
     this.agreed = key("agreed");
+    this.owner = key("owner");
     this.channel = key("messages");
   }
 }

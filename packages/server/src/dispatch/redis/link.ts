@@ -1,4 +1,5 @@
 import { Redis, type RedisOptions } from "ioredis";
+import { certificateProblem } from "../../certificates.js";
 
 export interface LinkOptions {
   readonly url: string;
@@ -24,6 +25,8 @@ const oldestVersion = [6, 2] as const;
  */
 const options: RedisOptions = {
   enableOfflineQueue: false,
+  // The link does that itself: nobody would catch the error of a connection that breaks again meanwhile.
+  autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: silenceMs,
@@ -45,7 +48,7 @@ export class RedisLink {
   /** The last refusal of a command; null after one that was carried out. */
   #refusal: string | null = null;
   #reported = false;
-  /** Resolves once it is known whether Redis is there. */
+  /** Resolves once the first connection has succeeded or failed. */
   readonly #tried: Promise<void>;
   #endTry: () => void = () => {};
   #connections = 0;
@@ -64,7 +67,7 @@ export class RedisLink {
     this.redis.on("ready", () => this.#came());
     this.#messages.on("ready", () => void this.#listen(channel));
     this.#messages.on("message", (_channel, message: string) => onMessage(message));
-    // Otherwise nobody would notice that messages can no longer arrive.
+    // Without pings, a dead connection for messages would go unnoticed.
     this.#pings = setInterval(() => {
       for (const redis of [this.redis, this.#messages])
         if (redis.status === "ready") redis.ping().catch(() => {});
@@ -120,7 +123,7 @@ export class RedisLink {
   async #listen(channel: string): Promise<void> {
     try {
       await this.#messages.subscribe(channel);
-      // Whatever was said in between has been missed.
+      // Messages sent in between have been missed.
       if (this.up) this.#onReady();
     } catch {
       // The connection is gone; the next one subscribes.
@@ -173,5 +176,7 @@ export class RedisLink {
 /** The words of an error, which never have the password. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  return code ?? message.replace(/\.$/, "");
+  const said = message.replace(/\.$/, "");
+  if (/^(WRONGPASS|NOAUTH)\b/.test(message)) return `it refuses the user or password in its address: ${said}`;
+  return certificateProblem(error as Error) ?? code ?? said;
 }

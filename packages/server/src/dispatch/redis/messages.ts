@@ -5,7 +5,7 @@ export type Message =
   | { readonly type: "cancelled"; readonly id: string }
   | { readonly type: "lost"; readonly id: string; readonly attempt: number };
 
-/** @returns null for what no instance of this version says. */
+/** @returns null for a message that this version does not know. */
 export function readMessage(text: string): Message | null {
   try {
     const message = JSON.parse(text) as Message;

@@ -4,6 +4,7 @@ import type { Offer } from "../dispatcher.js";
 import type { Keys } from "./keys.js";
 import type { RedisLink } from "./link.js";
 import type { AttemptRef, LedgerView } from "./options.js";
+import type { Ownership } from "./ownership.js";
 import type { Queues } from "./queues.js";
 import type { Scripts } from "./scripts.js";
 
@@ -12,6 +13,7 @@ export interface MonitorOptions {
   readonly leaseMs: number;
   readonly link: RedisLink;
   readonly keys: Keys;
+  readonly ownership: Ownership;
   readonly scripts: Scripts;
   readonly queues: Queues;
   readonly offer: (offer: Offer) => Promise<void>;
@@ -82,7 +84,8 @@ export class Monitor {
   }
 
   async #look(): Promise<void> {
-    const { link, keys } = this.#options;
+    const { link, keys, ownership } = this.#options;
+    if (!(await ownership.look())) return;
     const agrees = (await link.redis.get(keys.agreed)) === this.#token;
     if (!agrees || performance.now() >= this.#due) await this.reconcile();
     await this.#takeOver();
@@ -126,7 +129,8 @@ export class Monitor {
 
   /** Offers all that waits in the ledger and not in Redis, and removes what the ledger no longer has. */
   async reconcile(): Promise<void> {
-    const { link, keys, leaseMs, scripts } = this.#options;
+    const { link, keys, leaseMs, scripts, ownership } = this.#options;
+    if (!(await ownership.holds())) return;
     const began = performance.now();
     const misses = this.#misses;
     await scripts.hold(this.#paused);

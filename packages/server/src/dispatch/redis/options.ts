@@ -6,13 +6,15 @@ export type AttemptRef = Omit<Claim, "signal">;
 
 /** What the ledger says of jobs: the truth, with which Redis is made to agree. */
 export interface LedgerView {
+  /** Names the ledger among those of other APIs. */
+  readonly id: string;
   /** All jobs that wait. Read in pieces, so that the event loop goes on in between. */
   waiting(): Iterable<Offer>;
   /** All jobs that are being worked on, with the attempt that runs. */
   running(): Iterable<Offer & { readonly worker: string }>;
   /** A job that waits or runs, with its last attempt; null for one that has ended or was deleted. */
   find(id: string): Offer | null;
-  /** Whether the worker of an attempt was heard within the lease by other ways than Redis. */
+  /** Whether the API has heard from the worker of an attempt within the lease, other than through Redis. */
   heard(attempt: AttemptRef): boolean;
 }
 
@@ -29,6 +31,6 @@ export interface RedisDispatcherOptions {
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
   readonly bound?: Bound;
-  /** Told what goes wrong with Redis. Never has the password. */
+  /** Called with problems of Redis. Messages never contain the password. */
   readonly onProblem?: (message: string, error: unknown) => void;
 }

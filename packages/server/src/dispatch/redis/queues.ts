@@ -9,10 +9,10 @@ export interface QueuesOptions {
   readonly leaseMs: number;
 }
 
-/** What BullMQ calls every job. */
+/** The name of all jobs in BullMQ. */
 const jobName = "job";
 
-/** Nothing of a job stays behind: the ledger has its history. */
+/** Jobs leave nothing behind: the ledger has their history. */
 const kept = { removeOnComplete: true, removeOnFail: true } as const;
 
 /** BullMQ's queues, one per model. */
@@ -25,7 +25,7 @@ export class Queues {
       connection: redis,
       prefix,
       lockDuration: leaseMs,
-      // Nobody reads the events.
+      // The events are never read.
       streams: { events: { maxLen: 100 } },
       // The link has seen that Redis is there, and has looked at its version.
       skipWaitingForReady: true,
@@ -50,7 +50,7 @@ export class Queues {
    */
   async take(model: string, { token, worker }: { token: string; worker: string }): Promise<Offer | null> {
     const [job, id] = await this.#backend(queueName(model)).moveToActive(token, worker);
-    // The id says the attempt; the data may come from an offer that was out of date.
+    // The id has the attempt; the data may be from an outdated offer.
     return job ? { ...(JSON.parse(job.data) as Offer), attempt: attemptOf(id).attempt - 1 } : null;
   }
 

@@ -180,6 +180,11 @@ const lua = {
     end
     return count`,
 
+  // KEYS: owner. ARGV: a ledger. → the ledger that has this Redis: the given one if none had.
+  own: `
+    redis.call("SET", KEYS[1], ARGV[1], "NX")
+    return redis.call("GET", KEYS[1])`,
+
   // KEYS: queues. ARGV: prefix. Forgets queues in which nothing is.
   prune: `
     for _, queue in ipairs(redis.call("HKEYS", KEYS[1])) do
@@ -317,6 +322,11 @@ export class Scripts {
   /** Forgets queues in which nothing is. */
   async prune(): Promise<void> {
     await this.#run("prune", [this.#keys.queues], [this.#keys.prefix]);
+  }
+
+  /** Takes Redis for a ledger, unless another has it. @returns the one that has it. */
+  async own(ledger: string): Promise<string> {
+    return (await this.#run("own", [this.#keys.owner], [ledger])) as string;
   }
 
   /** Takes the turn, so that nobody chooses meanwhile. @returns false if another one has it. */

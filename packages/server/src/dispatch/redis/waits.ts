@@ -4,12 +4,12 @@ export class Waits {
   #news = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** How much news there was. Read it before looking, and wait for more with {@link after}. */
+  /** The number of news so far. Read it before looking, and wait for more with {@link after}. */
   get news(): number {
     return this.#news;
   }
 
-  /** Tells everybody, at once or after a delay in milliseconds. News meanwhile is told with it. */
+  /** Wakes all waiting claims, at once or after a delay in milliseconds. News during the delay is included. */
   wake(delayMs = 0): void {
     if (delayMs >= 1 && this.#timer) return;
     if (this.#timer) clearTimeout(this.#timer);
@@ -22,7 +22,7 @@ export class Waits {
       }, delayMs);
   }
 
-  /** Waits for news after those, for a time at most, and while the signal is not aborted. */
+  /** Waits for news later than `news`, for at most `ms` milliseconds or until the signal aborts. */
   async after(news: number, ms: number, signal: AbortSignal): Promise<void> {
     if (this.#news !== news || signal.aborted) return;
     await new Promise<void>((resolve) => {

@@ -85,7 +85,7 @@ export function blobRoutes(app: FastifyInstance, { service }: Context): void {
   );
 }
 
-/** @throws {HttpError} 404 for what cannot be the id of a picture. */
+/** @throws {HttpError} 404 if it cannot be the id of a picture. */
 function blobId(id: string): string {
   if (!/^sha256-[0-9a-f]{64}$/.test(id)) throw notFound("No picture has this id.");
   return id;

@@ -40,7 +40,7 @@ export function capabilityRoutes(app: FastifyInstance, { service, maxQueue }: Co
   );
 }
 
-/** What this process and its engine may use, control groups included. */
+/** The memory that this process and its engine may use, control groups included. */
 function memory(): CapabilitiesObject["memory"] {
   const limit = process.constrainedMemory();
   const total = totalmem();

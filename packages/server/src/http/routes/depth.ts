@@ -54,7 +54,7 @@ export function depthRoutes(app: FastifyInstance, { service }: Context): void {
     );
   });
 
-  /** The photo of a body or form. It passes through the store of pictures, which checks it. */
+  /** The photo of a body or form. It passes through the picture store, which checks it. */
   async function photoOf(request: FastifyRequest): Promise<Uint8Array> {
     if (!request.isMultipart()) return open(await lendPicture(request, pictureBody(request), service));
     const { texts, pictures } = await readForm(request, service, (name) => name === "image");

@@ -64,7 +64,7 @@ export function eventRoutes(app: FastifyInstance, { service, streams, stopping }
         stream.send(event);
         if ((terminalEvents as readonly string[]).includes(event.event)) stream.end();
       };
-      // In the same turn of the event loop as `events`: nothing is missed or repeated.
+      // In the same turn of the event loop as `events`, so that nothing is missed or repeated.
       if (!finished) unsubscribe = service.subscribe(id, send);
       for (const event of past) send(event);
       return reply;
@@ -92,20 +92,20 @@ export function eventRoutes(app: FastifyInstance, { service, streams, stopping }
         const { past, complete } = service.eventsOfAll(after);
         for (const event of past) stream.send(event);
         after = complete ? null : past.at(-1)!.id;
-        // There may be years of them: each part waits until the reader has taken the one before.
+        // History may be long: wait until the reader has taken each part before reading the next.
         if (!complete) await stream.drained();
       }
-      // In the same turn of the event loop as the last part: nothing is missed or repeated.
+      // In the same turn of the event loop as the last part, so that nothing is missed or repeated.
       if (!stream.ended) unsubscribe = service.subscribe(null, (event) => stream.send(event));
       return reply;
     },
   );
 }
 
-/** Steps and previews: only the latest matters to a reader that is behind. */
+/** Steps and previews: a reader that is behind only needs the latest. */
 const isReplaceable = ({ event }: StreamedEvent): boolean => event === "step" || event === "preview";
 
-/** The event to continue after; null when the client names none. @throws {HttpError} 400 for anything but an id. */
+/** The event to continue after; null if the client names none. @throws {HttpError} 400 if it is not an id. */
 function lastEventId(request: FastifyRequest, after: string | undefined): number | null {
   const header = request.headers["last-event-id"];
   const text = typeof header === "string" && header !== "" ? header : after;

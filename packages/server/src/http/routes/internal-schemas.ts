@@ -10,7 +10,7 @@ const hash = { type: "string", pattern: "^[0-9a-f]{64}$" } as const;
 const anything = { type: "object", additionalProperties: true } as const;
 const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: "null" }] });
 
-/** An object with these fields and no others; those whose names end in "?" may be missing. */
+/** An object with exactly these fields; those whose names end in "?" are optional. */
 function object(fields: Readonly<Record<string, Schema>>): Schema {
   const names = Object.keys(fields);
   return {

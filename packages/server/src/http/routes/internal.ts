@@ -1,6 +1,4 @@
-/*
- * What workers on other machines call. It is no part of the interface for clients: see `fleet/protocol.ts`.
- */
+/* The routes for workers on other machines. They are not part of the public interface: see `fleet/protocol.ts`. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { bodyOfCheckpoint, checkpointOfBody } from "../../fleet/checkpoint-body.js";
 import {

@@ -73,7 +73,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
     },
   );
 
-  /** The job when it has finished, or as it is when the time is over. */
+  /** The job once it has finished, or as it is when the time is up. */
   async function finishedWithin(job: JobObject, seconds: number, connected: AbortSignal): Promise<JobObject> {
     const timeout = AbortSignal.timeout(seconds * 1000);
     const signal = AbortSignal.any([timeout, stopping, connected]);

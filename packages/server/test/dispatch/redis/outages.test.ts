@@ -24,7 +24,7 @@ async function start(
 const claim = (fleet: TestFleet, worker = "w1"): Promise<Claim> =>
   fleet.claim({ worker, model: null, signal: AbortSignal.timeout(30_000) });
 
-/** Whether nobody gets a job within a time. */
+/** Whether no worker gets a job within a time. */
 async function nothingWaits(fleet: TestFleet, ms = 300): Promise<boolean> {
   const request = { worker: "w9", model: null, signal: AbortSignal.timeout(ms) };
   return fleet.claim(request).then(

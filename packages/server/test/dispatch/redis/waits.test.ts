@@ -3,7 +3,7 @@ import { Waits } from "../../../src/dispatch/redis/waits.js";
 
 const never = new AbortController().signal;
 
-// Waits that nobody ends take longer.
+// A wait that is not ended takes longer.
 describe("a wait for news", { timeout: 30_000 }, () => {
   test("ends with news", async () => {
     const waits = new Waits();

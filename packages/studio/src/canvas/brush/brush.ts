@@ -1,4 +1,4 @@
-/** What a brush does to depth: nearer, farther, evened out, or to a picked value. */
+/** How a brush changes depth: nearer, farther, smoothed, or set to a picked value. */
 export type BrushTool = "raise" | "lower" | "smooth" | "set";
 
 export interface Brush {
@@ -13,17 +13,17 @@ export interface Brush {
   readonly value: number;
 }
 
-/** The pointer on the map, in its pixels, with pressure in 0 to 1. */
+/** A position of the pointer, in pixels of the map, with pressure from 0 to 1. */
 export interface BrushPoint {
   readonly x: number;
   readonly y: number;
   readonly pressure: number;
 }
 
-/** The sizes on offer, in pixels of the map. */
+/** The available sizes, in pixels of the map. */
 export const sizeLimits = { min: 2, max: 512 };
 
-/** A brush to begin with on a map of the given size. */
+/** The initial brush for a map of the given size. */
 export const defaultBrush = ({ width, height }: { width: number; height: number }): Brush => ({
   tool: "raise",
   size: Math.min(Math.max(Math.round(Math.max(width, height) / 8), sizeLimits.min), sizeLimits.max),
@@ -32,7 +32,7 @@ export const defaultBrush = ({ width, height }: { width: number; height: number 
   value: 0.5,
 });
 
-/** One step of size up (1) or down (-1): about a fifth, at least a pixel. */
+/** One step larger (1) or smaller (-1): about a fifth, at least a pixel. */
 export function resized(brush: Brush, direction: 1 | -1): Brush {
   const step = Math.max(1, Math.round(brush.size * 0.2));
   const size = Math.min(Math.max(brush.size + direction * step, sizeLimits.min), sizeLimits.max);
@@ -40,8 +40,8 @@ export function resized(brush: Brush, direction: 1 | -1): Brush {
 }
 
 /**
- * The share of a brush's effect at a distance from its centre, 0 to 1. Even the hardest brush fades over a pixel, so
- * that its rim is not jagged.
+ * The share of a brush's effect at a distance from its centre, 0 to 1. Even the hardest brush fades over one pixel, to
+ * avoid jagged edges.
  */
 export function effectAt(distance: number, { size, hardness }: Pick<Brush, "size" | "hardness">): number {
   const radius = size / 2;

@@ -3,7 +3,7 @@ import type { Rectangle } from "../field/rectangle.js";
 import { type Brush, type BrushPoint, effectAt } from "./brush.js";
 import { boxMean } from "./smooth.js";
 
-/** How much one full dab raises: a brush that passes once at half strength changes about a sixth of the range. */
+/** How much one full dab raises the depth: one pass at half strength changes about a sixth of the range. */
 const rise = 0.04;
 
 /**
@@ -38,7 +38,7 @@ export function dab(
   return region;
 }
 
-/** What a full effect adds to a value, given its place in the region. */
+/** The change of a value at full effect. `index` is its place in the region. */
 type Change = (value: number, index: number) => number;
 
 function changeOf(field: DepthField, brush: Brush, region: Rectangle): Change {

@@ -4,12 +4,12 @@ import type { Rectangle } from "../field/rectangle.js";
 /** The side of a tile in pixels: small enough for thin strokes, large enough to keep the list of a stroke short. */
 const side = 64;
 
-/** What a stroke changed: for each tile that it touched, the values of the other state. */
+/** The tiles that a stroke touched, with their values from the other side of undo or redo. */
 type Stroke = Map<number, Float32Array>;
 
 /**
- * The strokes on a field, to undo and redo. It keeps only the tiles that a stroke touched; undoing swaps them with the
- * field, so that a stroke never takes more than one copy of its tiles.
+ * The strokes on a field, to undo and redo. It keeps only the tiles that a stroke touched. Undo and redo swap them with
+ * the field, so a stroke never takes more than one copy of its tiles.
  */
 export class StrokeHistory {
   #field: DepthField;
@@ -33,7 +33,7 @@ export class StrokeHistory {
     return this.#undone.length > 0;
   }
 
-  /** Whether strokes were dropped that can no longer be undone. */
+  /** Whether old strokes were dropped and can no longer be undone. */
   get forgetful(): boolean {
     return this.#forgetful;
   }
@@ -50,7 +50,7 @@ export class StrokeHistory {
     this.#open = new Map();
   }
 
-  /** Keeps the tiles of a region as they are; to be called before a stroke changes them. */
+  /** Saves the tiles of a region; call it before a stroke changes them. */
   keep(region: Rectangle): void {
     const columns = this.#columns;
     const lastRow = Math.floor((region.y + region.height - 1) / side);
@@ -62,7 +62,7 @@ export class StrokeHistory {
       }
   }
 
-  /** Ends the stroke. One that touched nothing leaves no trace. */
+  /** Ends the stroke. A stroke that changed nothing is not recorded. */
   end(): void {
     const stroke = this.#open;
     this.#open = null;
@@ -75,19 +75,19 @@ export class StrokeHistory {
     }
   }
 
-  /** Ends the stroke and takes it back for good. @returns the region that changed, or null if it touched nothing */
+  /** Reverts the stroke in progress, without redo. @returns the region that changed, or null if there is none */
   abandon(): Rectangle | null {
     const stroke = this.#open;
     this.#open = null;
     return stroke && stroke.size > 0 ? this.#swap(stroke) : null;
   }
 
-  /** Takes the last stroke back. @returns the region that changed, or null if there was nothing to undo */
+  /** Undoes the last stroke. @returns the region that changed, or null if there was nothing to undo */
   undo(): Rectangle | null {
     return this.#move(this.#done, this.#undone);
   }
 
-  /** Repeats the stroke that was undone last. @returns the region that changed, or null if there was none */
+  /** Redoes the stroke that was undone last. @returns the region that changed, or null if there was none */
   redo(): Rectangle | null {
     return this.#move(this.#undone, this.#done);
   }

@@ -7,8 +7,8 @@ import { StrokeHistory } from "./history.js";
 import { StrokePath } from "./path.js";
 
 /**
- * A depth map that can be painted: the field, its strokes, and what depends on its values. Views subscribe; they draw
- * what has changed since they looked last.
+ * A depth map that can be painted: the field, its strokes, and what depends on its values. Views subscribe, and draw
+ * what has changed since their last update.
  */
 export class DepthPainting {
   readonly field: DepthField;
@@ -24,7 +24,7 @@ export class DepthPainting {
     this.#history = new StrokeHistory(field);
   }
 
-  /** Grows with every change of the values. */
+  /** Increases with every change of the values. */
   get revision(): number {
     return this.#revision;
   }
@@ -47,7 +47,7 @@ export class DepthPainting {
     return this.#path !== null;
   }
 
-  /** Counts of the present values. */
+  /** Statistics of the current values. */
   get statistics(): Statistics {
     this.#statistics ??= statisticsOf(this.field);
     return this.#statistics;
@@ -89,20 +89,20 @@ export class DepthPainting {
     for (const listener of this.#listeners) listener(null);
   }
 
-  /** Ends the stroke as if it had never been; does nothing without one. */
+  /** Reverts the stroke in progress; does nothing without one. */
   abandon(): void {
     this.#path = null;
     const region = this.#history.abandon();
     if (region) this.#changed(region);
   }
 
-  /** Takes the last stroke back. */
+  /** Undoes the last stroke. */
   undo(): void {
     const region = this.#history.undo();
     if (region) this.#changed(region);
   }
 
-  /** Repeats the stroke that was undone last. */
+  /** Redoes the stroke that was undone last. */
   redo(): void {
     const region = this.#history.redo();
     if (region) this.#changed(region);

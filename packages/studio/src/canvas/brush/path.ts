@@ -1,10 +1,10 @@
 import type { Brush, BrushPoint } from "./brush.js";
 
-/** Dabs along a stroke, evenly spaced however far apart the pointer's events are. */
+/** Evenly spaced dabs along a stroke, regardless of how far apart the pointer's events are. */
 export class StrokePath {
   readonly brush: Brush;
   #last: BrushPoint;
-  /** How far the next dab is from the last point. */
+  /** The distance from the last point to the next dab. */
   #ahead: number;
 
   constructor(brush: Brush, start: BrushPoint) {
@@ -13,7 +13,7 @@ export class StrokePath {
     this.#ahead = this.#spacing;
   }
 
-  /** Close enough that soft rims of neighbouring dabs melt into one. */
+  /** Close enough that the soft rims of neighbouring dabs merge. */
   get #spacing(): number {
     return Math.max(1, this.brush.size / 8);
   }

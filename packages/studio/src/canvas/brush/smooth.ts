@@ -2,10 +2,10 @@ import type { DepthField } from "../field/depth-field.js";
 import type { Rectangle } from "../field/rectangle.js";
 
 /**
- * The means of the squares around each pixel of a region; squares end at the field's border. Running sums, so that the
- * time does not depend on the reach.
+ * The mean of the square around each pixel of a region, clipped to the field. Running sums make the time independent of
+ * `reach`.
  * @param reach pixels on each side of the middle one
- * @returns one mean a pixel of the region
+ * @returns one mean per pixel of the region
  */
 export function boxMean(field: DepthField, region: Rectangle, reach: number): Float32Array {
   const top = Math.max(region.y - reach, 0);

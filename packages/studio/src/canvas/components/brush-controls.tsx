@@ -1,7 +1,9 @@
+import { strings } from "../../strings.js";
 import { type Brush, sizeLimits } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
-import { canvasStrings as strings } from "../strings.js";
 import { NumberField } from "./number-field.js";
+
+const text = strings.canvas;
 
 interface ToolButtonProps {
   readonly label: string;
@@ -23,25 +25,25 @@ export const ToolButton = ({ label, help, path, pressed, onPress }: ToolButtonPr
 /** Lets pointers move the picture instead of painting. */
 export const MoveButton = ({ pressed, onPress }: Pick<ToolButtonProps, "pressed" | "onPress">) => (
   <ToolButton
-    label={strings.tools.move}
-    help={strings.toolHelp.move}
+    label={text.tools.move}
+    help={text.toolHelp.move}
     path="M8 2.5v11M2.5 8h11M6.3 4.2 8 2.5l1.7 1.7M6.3 11.8 8 13.5l1.7-1.7M4.2 6.3 2.5 8l1.7 1.7M11.8 6.3 13.5 8l-1.7 1.7"
     pressed={pressed}
     onPress={onPress}
   />
 );
 
-/** Strokes taken back and repeated. */
+/** Buttons for undo and redo. */
 export const HistoryButtons = ({ painting }: { readonly painting: DepthPainting }) => (
   <div class="brush-history">
     <HistoryButton
-      label={strings.undo}
+      label={text.undo}
       path="M6 3.5 2.8 6.7 6 9.9M3 6.7h6.2a3.4 3.4 0 0 1 0 6.8H6.5"
       enabled={painting.canUndo}
       onPress={() => painting.undo()}
     />
     <HistoryButton
-      label={strings.redo}
+      label={text.redo}
       path="M10 3.5l3.2 3.2L10 9.9M13 6.7H6.8a3.4 3.4 0 0 0 0 6.8h2.7"
       enabled={painting.canRedo}
       onPress={() => painting.redo()}
@@ -76,7 +78,7 @@ interface SettingProps {
   readonly onValue: (value: number) => void;
 }
 
-/** A slider with its number as text; a double click brings the default back. */
+/** A slider with its number as text; a double click restores the default. */
 export function Setting({ name, value, initial, range, unit, curved = false, onValue }: SettingProps) {
   const { min, max } = range;
   const place = (number: number): number =>
@@ -125,7 +127,7 @@ export function SizeAndHardness({ brush, initial, onChange }: SizeAndHardnessPro
   return (
     <>
       <Setting
-        name={strings.size}
+        name={text.size}
         value={brush.size}
         initial={initial.size}
         range={sizeLimits}
@@ -134,7 +136,7 @@ export function SizeAndHardness({ brush, initial, onChange }: SizeAndHardnessPro
         onValue={(size) => onChange({ size })}
       />
       <Setting
-        name={strings.hardness}
+        name={text.hardness}
         value={brush.hardness * 100}
         initial={initial.hardness * 100}
         range={{ min: 0, max: 100 }}

@@ -1,7 +1,7 @@
 import type { Brush, BrushTool } from "../brush/brush.js";
 import type { Point } from "../stage/viewport.js";
 
-/** What a brush does, as lines in a square of 16. */
+/** Icons of the brushes, as paths in a square of 16. */
 export const toolPaths: Readonly<Record<BrushTool, string>> = {
   raise: "M3.5 10.5 8 5.5l4.5 5",
   lower: "M3.5 5.5 8 10.5l4.5-5",
@@ -9,10 +9,10 @@ export const toolPaths: Readonly<Record<BrushTool, string>> = {
   set: "M8 3.5v9M3.5 8h9",
 };
 
-/** From this diameter on, the effect is drawn inside the cursor, otherwise below it. */
+/** From this diameter on, the icon is drawn inside the cursor, otherwise below it. */
 const roomInside = 44;
 
-/** The brush over the map: a ring of its size, a thin one where its full effect ends, and its effect. */
+/** The brush over the map: a ring of its size, a thin ring where its full effect ends, and its icon. */
 export function BrushCursor({ at, diameter, brush }: { at: Point; diameter: number; brush: Brush }) {
   const inside = diameter >= roomInside;
   const core = brush.hardness * diameter;
@@ -26,7 +26,7 @@ export function BrushCursor({ at, diameter, brush }: { at: Point; diameter: numb
       {core > 8 && brush.hardness < 0.97 && (
         <span class="brush-cursor-core" style={{ "--core": `${core}px` }} />
       )}
-      {/* biome-ignore lint/a11y/noSvgWithoutTitle: hidden with all of the cursor. */}
+      {/* biome-ignore lint/a11y/noSvgWithoutTitle: hidden together with the cursor. */}
       <svg
         class={inside ? "brush-cursor-tool" : "brush-cursor-tool brush-cursor-tool-below"}
         viewBox="0 0 16 16"

@@ -1,10 +1,12 @@
 import { useRef } from "preact/hooks";
+import { strings } from "../../strings.js";
 import { type Brush, type BrushTool, defaultBrush } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
-import { canvasStrings as strings } from "../strings.js";
 import { HistoryButtons, MoveButton, Setting, SizeAndHardness, ToolButton } from "./brush-controls.js";
 import { toolPaths } from "./brush-cursor.js";
 import { useRevision } from "./use-revision.js";
+
+const text = strings.canvas;
 
 export interface BrushPanelProps {
   readonly depth: DepthPainting;
@@ -19,30 +21,31 @@ const tools: readonly BrushTool[] = ["raise", "lower", "smooth", "set"];
 export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
   useRevision(depth);
   const initial = defaultBrush(depth.field);
-  // What a brush was like stays while pointers move the picture.
+  // Remembers the brush while pointers move the picture.
   const last = useRef(initial);
   if (brush) last.current = brush;
   const change = (part: Partial<Brush>): void => onBrush({ ...last.current, ...part });
   return (
-    <fieldset class="brush-panel" aria-label={strings.brushes}>
+    <fieldset class="brush-panel" aria-label={text.brushes}>
       <div class="brush-tools">
         <MoveButton pressed={brush === null} onPress={() => onBrush(null)} />
         {tools.map((tool) => (
           <ToolButton
             key={tool}
-            label={strings.tools[tool]}
-            help={strings.toolHelp[tool]}
+            label={text.tools[tool]}
+            help={text.toolHelp[tool]}
             path={toolPaths[tool]}
             pressed={brush?.tool === tool}
             onPress={() => change({ tool })}
           />
         ))}
       </div>
+      <HistoryButtons painting={depth} />
       {brush && (
         <div class="brush-settings">
           {brush.tool === "set" && (
             <Setting
-              name={strings.depthValue}
+              name={text.depthValue}
               value={brush.value * 100}
               initial={initial.value * 100}
               range={{ min: 0, max: 100 }}
@@ -52,7 +55,7 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
           )}
           <SizeAndHardness brush={brush} initial={initial} onChange={change} />
           <Setting
-            name={strings.strength}
+            name={text.strength}
             value={brush.strength * 100}
             initial={initial.strength * 100}
             range={{ min: 1, max: 100 }}
@@ -61,7 +64,6 @@ export function BrushPanel({ depth, brush, onBrush }: BrushPanelProps) {
           />
         </div>
       )}
-      <HistoryButtons painting={depth} />
     </fieldset>
   );
 }

@@ -1,4 +1,5 @@
 import { useMemo, useRef, useState } from "preact/hooks";
+import { strings } from "../../strings.js";
 import type { DepthPainting } from "../brush/painting.js";
 import {
   allowed,
@@ -11,15 +12,16 @@ import {
 } from "../field/level-handles.js";
 import { gammaLimits, grey, isNeutral, type Levels, neutralLevels, type ToneCurve } from "../field/levels.js";
 import { bars, toneCurve } from "../field/statistics.js";
-import { canvasStrings as strings } from "../strings.js";
 import { NumberField, written } from "./number-field.js";
 import { useRevision } from "./use-revision.js";
+
+const text = strings.canvas;
 
 export interface DepthHistogramProps {
   readonly depth: DepthPainting;
   readonly levels: Levels;
   readonly onLevels: (levels: Levels) => void;
-  /** A level is being changed by hand, or no longer: time to show what it cuts off. */
+  /** Dragging of a level has begun or ended: the clipped values are shown meanwhile. */
   readonly onDragging: (active: boolean) => void;
 }
 
@@ -43,7 +45,7 @@ export function DepthHistogram({ depth, levels, onLevels, onDragging }: DepthHis
   };
   const handleProps = { levels, positions, track, held, hold };
   return (
-    <fieldset class="histogram" aria-label={strings.histogram}>
+    <fieldset class="histogram" aria-label={text.histogram}>
       <div class="histogram-plot" ref={track}>
         <svg class="histogram-chart" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
           <path class="histogram-area" d={area} />
@@ -65,10 +67,10 @@ export function DepthHistogram({ depth, levels, onLevels, onDragging }: DepthHis
       <div class="histogram-numbers">
         {(["far", "gamma", "near"] as const).map((handle) => (
           <div key={handle}>
-            <span class="histogram-name">{strings[handle]}</span>
+            <span class="histogram-name">{text[handle]}</span>
             <NumberField
-              label={strings[handle]}
-              title={strings[`${handle}Help`]}
+              label={text[handle]}
+              title={text[`${handle}Help`]}
               value={levels[handle]}
               min={handle === "gamma" ? gammaLimits.min : 0}
               max={100}
@@ -82,12 +84,12 @@ export function DepthHistogram({ depth, levels, onLevels, onDragging }: DepthHis
       </div>
       {!curve && (
         <p class="histogram-warning" role="status">
-          {strings.levelsMeet}
+          {text.levelsMeet}
         </p>
       )}
       <div class="histogram-foot">
         <label class="switch histogram-invert">
-          {strings.invert}
+          {text.invert}
           <input
             type="checkbox"
             checked={levels.invert}
@@ -100,7 +102,7 @@ export function DepthHistogram({ depth, levels, onLevels, onDragging }: DepthHis
           disabled={isNeutral(levels)}
           onClick={() => change(neutralLevels)}
         >
-          {strings.reset}
+          {text.reset}
         </button>
       </div>
     </fieldset>
@@ -121,7 +123,7 @@ interface HandleProps {
 
 /** One handle: dragged, moved with the arrow keys, reset by a double click. */
 function Handle({ handle, levels, positions, track, held, hold, onPosition, onLevels }: HandleProps) {
-  /** From the pointer to the middle of the handle, so that it does not jump when it is taken. */
+  /** The offset from the pointer to the middle of the handle, which keeps it from jumping when grabbed. */
   const grip = useRef(0);
   const at = (event: PointerEvent): number => {
     const { left, width } = track.current!.getBoundingClientRect();
@@ -133,13 +135,13 @@ function Handle({ handle, levels, positions, track, held, hold, onPosition, onLe
       class={`level-handle level-handle-${handle}`}
       role="slider"
       tabIndex={0}
-      aria-label={strings[handle]}
+      aria-label={text[handle]}
       aria-valuemin={gamma ? gammaLimits.min : 0}
       aria-valuemax={100}
       aria-valuenow={levels[handle]}
       aria-valuetext={written(levels[handle], 2, gamma ? undefined : "%")}
       aria-orientation="horizontal"
-      title={strings[`${handle}Help`]}
+      title={text[`${handle}Help`]}
       data-held={held === handle}
       style={{ left: `${positions[handle] * 100}%` }}
       onPointerDown={(event) => {

@@ -1,15 +1,17 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { strings } from "../../strings.js";
 import type { Brush } from "../brush/brush.js";
 import { type Drag, Gestures } from "../stage/gestures.js";
 import { dividerKey, stageKey } from "../stage/keys.js";
 import { NoWebGLError, Stage, type StageInputs } from "../stage/stage.js";
 import type { Point } from "../stage/viewport.js";
-import { canvasStrings as strings } from "../strings.js";
 import { BrushCursor } from "./brush-cursor.js";
 import { FrameOutline, FrameRoom } from "./frame-overlay.js";
 
+const text = strings.canvas;
+
 export interface DepthStageProps extends StageInputs {
-  /** Paints on the depth map, or on the mask where the photo shows one; null lets pointers move the picture. */
+  /** Paints on the depth map, or on the mask while the photo shows one; null lets pointers move the picture. */
   readonly brush: Brush | null;
   /** The brush has changed: its size by a key, or its depth by Alt-click. */
   readonly onBrush: (brush: Brush) => void;
@@ -17,7 +19,7 @@ export interface DepthStageProps extends StageInputs {
 
 /**
  * The canvas: photo, depth, relief and result, alone or compared, with zoom, orbit and brush. It fills its parent, and
- * keeps its position while what it shows changes.
+ * keeps its position while its content changes.
  */
 export function DepthStage(props: DepthStageProps) {
   const root = useRef<HTMLDivElement>(null);
@@ -64,11 +66,11 @@ export function DepthStage(props: DepthStageProps) {
 
   const slider = compare?.mode === "slider";
   useEffect(() => {
-    // It begins where the pointer is, so that the eye need not look for it.
+    // Start at the pointer, where the person is looking.
     if (slider && stage) stage.split = pointer ? pointer.at.x / stage.size.width : 0.5;
   }, [slider, stage]);
 
-  if (failed) return <p class="stage-failure">{strings.noWebGL}</p>;
+  if (failed) return <p class="stage-failure">{text.noWebGL}</p>;
   const painter = painterOf(props);
   const frames = stage?.frames ?? [];
   const keys = {
@@ -83,8 +85,8 @@ export function DepthStage(props: DepthStageProps) {
       class="stage"
       data-intent={pointer?.intent}
       role="application"
-      aria-label={strings.stage}
-      aria-description={strings.stageHelp}
+      aria-label={text.stage}
+      aria-description={text.stageHelp}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: an application takes keys.
       tabIndex={0}
       onKeyDown={(event) => {
@@ -113,7 +115,7 @@ export function DepthStage(props: DepthStageProps) {
   );
 }
 
-/** @returns null where the browser has no WebGL2 */
+/** @returns null if the browser lacks WebGL2 */
 function createStage(canvas: HTMLCanvasElement): Stage | null {
   try {
     return new Stage(canvas);
@@ -158,7 +160,7 @@ function Divider({ stage }: { stage: Stage }) {
       class="stage-divider"
       role="slider"
       tabIndex={0}
-      aria-label={strings.divider}
+      aria-label={text.divider}
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={Math.round(percent)}

@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import type { Rectangle } from "../field/rectangle.js";
 import type { FramePlace } from "../stage/stage.js";
 
-/** The room that padding adds around the picture. It lies under the canvas, which is transparent there. */
+/** The area that padding adds around the picture. It lies under the canvas, which is transparent here. */
 export const FrameRoom = ({ pane, target }: FramePlace) => (
   <Clip from={pane.from} to={pane.to}>
     <div class="stage-frame-room" style={place(target, pane.from)} />

@@ -1,10 +1,12 @@
 import { useRef } from "preact/hooks";
+import { strings } from "../../strings.js";
 import { type Brush, defaultBrush } from "../brush/brush.js";
 import type { DepthPainting } from "../brush/painting.js";
-import { canvasStrings as strings } from "../strings.js";
 import { HistoryButtons, MoveButton, SizeAndHardness, ToolButton } from "./brush-controls.js";
 import { toolPaths } from "./brush-cursor.js";
 import { useRevision } from "./use-revision.js";
+
+const text = strings.canvas;
 
 export interface MaskPanelProps {
   readonly mask: DepthPainting;
@@ -30,30 +32,30 @@ export function MaskPanel({ mask, brush, onBrush }: MaskPanelProps) {
   if (brush) last.current = brush;
   const change = (part: Partial<Brush>): void => onBrush({ ...last.current, ...part });
   return (
-    <fieldset class="brush-panel" aria-label={strings.maskBrushes}>
+    <fieldset class="brush-panel" aria-label={text.maskBrushes}>
       <div class="brush-tools">
         <MoveButton pressed={brush === null} onPress={() => onBrush(null)} />
         <ToolButton
-          label={strings.maskTools.free}
-          help={strings.maskToolHelp.free}
+          label={text.maskTools.free}
+          help={text.maskToolHelp.free}
           path={toolPaths.set}
           pressed={brush?.value === 1}
           onPress={() => change({ value: 1 })}
         />
         <ToolButton
-          label={strings.maskTools.keep}
-          help={strings.maskToolHelp.keep}
+          label={text.maskTools.keep}
+          help={text.maskToolHelp.keep}
           path="M3.5 8h9"
           pressed={brush?.value === 0}
           onPress={() => change({ value: 0 })}
         />
       </div>
+      <HistoryButtons painting={mask} />
       {brush && (
         <div class="brush-settings">
           <SizeAndHardness brush={brush} initial={initial} onChange={change} />
         </div>
       )}
-      <HistoryButtons painting={mask} />
     </fieldset>
   );
 }

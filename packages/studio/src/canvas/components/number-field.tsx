@@ -14,7 +14,7 @@ export interface NumberFieldProps {
   readonly onValue: (value: number) => void;
 }
 
-/** A number as text: typed, or changed with the arrow keys. Escape brings the old one back. */
+/** A number as text: typed, or changed with the arrow keys. Escape restores the old value. */
 export function NumberField({
   label,
   value,
@@ -34,10 +34,10 @@ export function NumberField({
     onValue(Math.min(Math.max(Math.round(number * factor) / factor, min), max));
     setTyped(null);
   };
-  /** Takes what the field says now: an input just before may not have been rendered yet. */
+  /** Reads the field itself, because the latest input may not have been rendered yet. */
   const commit = ({ currentTarget }: { currentTarget: HTMLInputElement }): void => {
     const number = parseNumber(currentTarget.value);
-    // What was only looked at keeps the decimals that are not shown.
+    // An unedited number keeps the decimals that are not shown.
     if (number !== null && currentTarget.value !== shown) take(number);
     else setTyped(null);
   };
@@ -72,11 +72,11 @@ export function NumberField({
   );
 }
 
-/** A number with at most so many decimals, and its unit. */
+/** Formats a number with at most the given decimals, and its unit. */
 export const written = (value: number, decimals: number, unit?: string): string =>
   `${Number(value.toFixed(decimals))}${unit ? ` ${unit}` : ""}`;
 
-/** The number at the start of a text, with a point or a comma; null if there is none. */
+/** The number at the start of a text, with a decimal point or comma; null if there is none. */
 function parseNumber(text: string): number | null {
   const match = /^\s*([+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+))/.exec(text);
   return match ? Number(match[1]!.replace(",", ".")) : null;

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { DepthPainting } from "../brush/painting.js";
 
-/** Renders anew after changes of a painting, at most once a frame. @returns its revision */
+/** Renders again after a painting changes, at most once a frame. @returns its revision */
 export function useRevision(painting: DepthPainting): number {
   const [, setCount] = useState(0);
   useEffect(() => {

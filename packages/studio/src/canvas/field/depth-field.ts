@@ -10,13 +10,13 @@ export interface DepthField {
 }
 
 /**
- * Where a map came from. The server keeps the values of a given map at the default levels; an estimate has values of
- * the estimator's own, which the server spreads over the whole range.
+ * Where a map came from. At the default levels, the server keeps the values of a given map. An estimate has arbitrary
+ * values, which the server stretches to the whole range.
  */
 export type FieldOrigin = "given" | "estimate";
 
 /**
- * Makes a field of raw values.
+ * Makes a field from raw values.
  * @param values `width × height` numbers; a given map's must lie in 0 to 1
  * @throws {RangeError} when a value is not finite, or an estimate is the same everywhere.
  */
@@ -30,12 +30,10 @@ export function makeField(
   return { width, height, values: values.map((value) => (value - min) / (max - min)) };
 }
 
-/** Every GPU takes textures of this side, and the page need not hold more: the model sees about a megapixel. */
+/** Every GPU supports textures of this side, and more would be wasted: the model sees about a megapixel. */
 const longestSide = 4096;
 
-/**
- * A field that the page can hold and draw: the field itself, or means of its pixels if a side is longer than 4096.
- */
+/** Limits a field to a size that the page can hold and draw: averages its pixels if a side is longer than 4096. */
 export function bounded(field: DepthField): DepthField {
   const factor = Math.ceil(Math.max(field.width, field.height) / longestSide);
   if (factor === 1) return field;

@@ -14,13 +14,13 @@ export type LevelHandle = "far" | "gamma" | "near";
 /** How close far and near may come, as a share of all values. */
 const closest = 1 / 256;
 
-/** How near to black or white the handle of gamma may go, as a share of the way between them. */
+/** How close to black or white the handle of gamma may get, as a share of the distance between them. */
 const margin = 0.02;
 
-/** Percentiles have two decimals: a hundredth of a percent of a megapixel is a hundred pixels. */
+/** Two decimals are enough for percentiles: a hundredth of a percent of a megapixel is a hundred pixels. */
 const rounded = (percent: number): number => Math.round(percent * 100) / 100;
 
-/** Where the handles stand over the histogram, 0 to 1. */
+/** The positions of the handles over the histogram, 0 to 1. */
 export function handlePositions(statistics: Statistics, levels: Levels): Record<LevelHandle, number> {
   const curve = toneCurve(statistics, levels);
   const [far, near] = curve
@@ -31,7 +31,7 @@ export function handlePositions(statistics: Statistics, levels: Levels): Record<
 
 /**
  * The levels after a handle was dragged.
- * @param position over the histogram, 0 to 1
+ * @param position of the handle over the histogram, 0 to 1
  */
 export function dragged(
   statistics: Statistics,
@@ -55,7 +55,7 @@ export function dragged(
   return allowed(changed) && toneCurve(statistics, changed) ? changed : levels;
 }
 
-/** The levels after so many steps of an arrow key; a step is half a percent, or a twentieth of gamma. */
+/** The levels after a number of arrow-key steps; a step is half a percent, or a twentieth of gamma. */
 export function stepped(levels: Levels, handle: LevelHandle, steps: number): Levels {
   const changed =
     handle === "gamma"
@@ -64,13 +64,13 @@ export function stepped(levels: Levels, handle: LevelHandle, steps: number): Lev
   return allowed(changed) ? changed : levels;
 }
 
-/** The levels with one of them as it was at first. */
+/** The levels with one of them back at its default. */
 export const resetLevel = (levels: Levels, handle: LevelHandle): Levels => ({
   ...levels,
   [handle]: neutralLevels[handle],
 });
 
-/** Whether the server takes these levels: near above far, and gamma in its range. */
+/** Whether the server accepts these levels: near above far, and gamma in range. */
 export const allowed = ({ near, far, gamma }: Levels): boolean =>
   far >= 0 && near > far && near <= 100 && gamma >= gammaLimits.min && gamma <= gammaLimits.max;
 

@@ -31,9 +31,9 @@ export interface ToneCurve {
 }
 
 /**
- * The grey value of a value, 0 to 1: the formula of the library's `depth/adjustments.ts`. It is here a second time, and a third
- * time in `stage/shaders.ts`, because the library adjusts whole arrays in float32, step by step, whose last bits decide the
- * pixels of images, while the page needs one value at a time, on the GPU and in every frame. Tests hold them against each other.
+ * The grey value of a value, 0 to 1: the formula of the library's `depth/adjustments.ts`. It is repeated here and in
+ * `stage/shaders.ts`: the library adjusts whole float32 arrays in fixed steps, whose rounding affects the pixels of
+ * images, while the page needs single values, on the GPU and in every frame. Tests compare the three.
  */
 export function grey(value: number, curve: ToneCurve): number {
   const shaped = unmirrored(value, curve);

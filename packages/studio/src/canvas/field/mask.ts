@@ -1,11 +1,9 @@
 import type { DepthField } from "./depth-field.js";
 import type { Size } from "./rectangle.js";
 
-/*
- * What of a photo may change, as a field: 1 may, 0 stays, and what lies between is mixed.
- */
+/* Masks as fields: 1 may change, 0 stays, and values in between are mixed. */
 
-/** Finer than the model sees; a mask of this many pixels a side is painted without delay. */
+/** Finer than the model sees, and small enough to paint without delay. */
 const longestSide = 1024;
 
 /** The size of the mask of a photo. */
@@ -21,7 +19,7 @@ export function blankMask(photo: Size): DepthField {
   return { width, height, values: new Float32Array(width * height) };
 }
 
-/** The mask that frees what this one keeps. */
+/** A mask with changeable and kept parts exchanged. */
 export const invertedMask = ({ width, height, values }: DepthField): DepthField => ({
   width,
   height,

@@ -1,13 +1,13 @@
 import { bounded, type DepthField, type FieldOrigin, makeField } from "./depth-field.js";
 
-/** The most pixels that the server accepts in a picture. */
+/** The maximum number of pixels that the server accepts in a picture. */
 const mostPixels = 100_000_000;
 
 const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 
 /**
- * Reads a depth map from NumPy's `.npy` format: float32, little endian, two-dimensional, in rows. Maps with more than 4096
- * pixels a side come out smaller.
+ * Reads a depth map from NumPy's `.npy` format: float32, little endian, two-dimensional, in rows. Larger maps are
+ * reduced to at most 4096 pixels a side.
  * @throws {RangeError} for any other content, a damaged file, or values that {@link makeField} refuses.
  */
 export function fieldFromNpy(bytes: ArrayBuffer, origin: FieldOrigin): DepthField {
@@ -24,7 +24,7 @@ function readHeader(bytes: ArrayBuffer): { header: string; start: number } {
   if (bytes.byteLength < 12 || magic.some((byte, i) => view.getUint8(i) !== byte))
     throw new RangeError("The depth map does not start like an .npy file.");
   const version = view.getUint8(6);
-  // Version 1 has two bytes for the header's length, later ones have four.
+  // Version 1 stores the header's length in two bytes, later versions in four.
   const from = version === 1 ? 10 : 12;
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   if (from + length > bytes.byteLength) throw new RangeError("The .npy file ends within its header.");

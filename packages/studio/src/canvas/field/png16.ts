@@ -3,8 +3,7 @@ import { grey, type Levels } from "./levels.js";
 import { type Statistics, toneCurve } from "./statistics.js";
 
 /**
- * Encodes a field as the server will use it: a grey PNG of 16 bits with the levels applied, so that a job takes it with
- * neutral levels.
+ * Encodes a field as a 16-bit grey PNG with the levels applied, so that a job uses it with neutral levels.
  * @throws {RangeError} when the percentiles of near and far are equal.
  */
 export async function encodeDepth(field: DepthField, statistics: Statistics, levels: Levels): Promise<Blob> {
@@ -17,7 +16,7 @@ export async function encodeDepth(field: DepthField, statistics: Statistics, lev
 }
 
 /**
- * Encodes a grey PNG of 16 bits. Browsers' own encoders write 8.
+ * Encodes a 16-bit grey PNG. Browsers' own encoders write 8 bits.
  * @param valueAt the value of each pixel in 0 to 1, row by row
  */
 export async function encodePng16(
@@ -28,7 +27,7 @@ export async function encodePng16(
   const header = new DataView(new ArrayBuffer(13));
   header.setUint32(0, width);
   header.setUint32(4, height);
-  header.setUint8(8, 16); // Bits a sample; the colour type after it stays 0, grey.
+  header.setUint8(8, 16); // Bits per sample; the colour type after it stays 0, grey.
   const rows = filteredRows(width, height, valueAt);
   const compressed = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
   const data = new Uint8Array(await new Response(compressed).arrayBuffer());
@@ -43,7 +42,7 @@ export async function encodePng16(
   );
 }
 
-/** PNG's filter "Up": each byte minus the one above, which suits the slow changes of depth. */
+/** PNG's filter "Up": each byte minus the one above, which compresses slowly changing depth well. */
 const up = 2;
 
 function filteredRows(
@@ -68,7 +67,7 @@ function filteredRows(
   return rows;
 }
 
-/** Length, type, data, and the check sum of type and data. */
+/** Length, type, data, and the checksum of type and data. */
 function chunk(type: string, data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(12 + data.length);
   const view = new DataView(bytes.buffer);

@@ -1,11 +1,11 @@
 import type { DepthField } from "./depth-field.js";
 import { type Levels, neutralLevels, type ToneCurve, unmirrored } from "./levels.js";
 
-/** Counts of a field's values, for its histogram and its percentiles. */
+/** Statistics of a field's values, for its histogram and percentiles. */
 export interface Statistics {
-  /** How many values lie in each of equally wide bins over 0 to 1; 1 belongs to the last. */
+  /** The number of values in each of equally wide bins over 0 to 1; 1 belongs to the last bin. */
   readonly bins: Uint32Array;
-  /** How many values lie in the bins before each, with the total at the end. */
+  /** The number of values in the bins before each bin, with the total at the end. */
   readonly below: Uint32Array;
   readonly values: Float32Array;
   readonly least: number;
@@ -34,8 +34,8 @@ export function statisticsOf({ values }: DepthField): Statistics {
 }
 
 /**
- * The value at a percentile, interpolated linearly between neighbours like numpy and the server. Exact, although nothing
- * but the bins of the two neighbours is sorted.
+ * The value at a percentile, interpolated linearly between neighbours like numpy and the server. The result is exact,
+ * although only the bins of the two neighbours are sorted.
  * @param percent 0 to 100
  */
 export function percentile(statistics: Statistics, percent: number): number {
@@ -80,8 +80,8 @@ export function percentileOf({ below, bins, values }: Statistics, value: number)
 }
 
 /**
- * Resolves levels for a field. At the default percentiles the values stay as they are, as the server leaves those of a
- * given map; an estimate has been spread over 0 to 1 by `makeField`, so that both mean the same.
+ * Resolves levels for a field. At the default percentiles, values stay unchanged, like those of a given map on the
+ * server; `makeField` has already stretched an estimate to 0 to 1, so both are treated alike.
  * @returns null when the two percentiles are equal, which the server refuses
  */
 export function toneCurve(statistics: Statistics, { near, far, gamma, invert }: Levels): ToneCurve | null {
@@ -97,8 +97,8 @@ export function toneCurve(statistics: Statistics, { near, far, gamma, invert }: 
 /**
  * The bars of a histogram.
  * @param count a divisor of 4096
- * @returns heights in 0 to 1; square roots, and nothing above the third highest, so that a sky or a wall of one depth
- * does not flatten the rest
+ * @returns heights in 0 to 1: square roots, capped at the third highest, so that a sky or wall of uniform depth does
+ * not flatten the rest
  */
 export function bars({ bins }: Statistics, count: number): number[] {
   const width = bins.length / count;

@@ -1,4 +1,4 @@
-/** What a picture seems to be. */
+/** A guess at what a picture is. */
 export interface PictureKind {
   readonly kind: "photo" | "depth";
   /** 0.5 for a guess, up to 1 for certainty. */
@@ -12,20 +12,20 @@ export interface Pixels {
   readonly height: number;
 }
 
-/** A pixel is coloured if its channels differ by more than JPEG's rounding does. */
+/** A pixel is coloured if its channels differ by more than JPEG's rounding explains. */
 const colourless = 12;
 
 /** A pixel is textured if it differs from the mean of its four neighbours by more than this, of 255. */
 const even = 1.5;
 
 /**
- * Tells a depth map from a photo. A map is grey and changes slowly but for the outlines of things, and often has 16 bits;
- * a black-and-white photo has texture and grain everywhere.
+ * Distinguishes depth maps from photos. A map is grey, smooth except at outlines, and often has 16 bits; a
+ * black-and-white photo has texture and grain everywhere.
  * @param header the first 26 bytes of the file or more
  */
 export function kindOf(pixels: Pixels, header: Uint8Array): PictureKind {
   const { coloured, textured } = measure(pixels);
-  // Log-odds of being a map; the weights put black-and-white photos and 8-bit maps several units apart.
+  // Log-odds of being a map; the weights separate black-and-white photos from 8-bit maps by several units.
   const odds = isDeepGreyPng(header)
     ? 4
     : Math.min(4, 25 * (0.2 - textured)) - Math.min(12, 200 * Math.max(coloured - 0.01, 0));
@@ -48,7 +48,7 @@ function measure({ data, width, height }: Pixels): { coloured: number; textured:
   return { coloured: coloured / count, textured: textured / count };
 }
 
-/** Whether a file is a PNG with 16 bits of grey and nothing else: hardly anyone keeps photos so. */
+/** Whether a file is a PNG with a single 16-bit grey channel, a format that is rare for photos. */
 function isDeepGreyPng(header: Uint8Array): boolean {
   const isPng = [0x89, 0x50, 0x4e, 0x47].every((byte, i) => header[i] === byte);
   const [bits, colourType] = [header[24], header[25]];

@@ -1,13 +1,13 @@
 import { kindOf, type PictureKind } from "./classify.js";
 
-/** Pictures are shown with at most this many pixels a side: enough to fill any screen, and every GPU takes it. */
+/** Pictures are shown with at most this many pixels a side: enough to fill any screen, and supported by every GPU. */
 const longestSide = 4096;
 
-/** How much of a picture's middle is looked at to tell what it is. */
+/** The size of the central part that is examined to classify a picture. */
 const sample = 512;
 
 /**
- * Decodes a picture for showing, upright. What jobs use is decoded by the server.
+ * Decodes a picture for display, upright. For jobs, the server decodes the file itself.
  * @returns a bitmap that the caller closes
  * @throws {DOMException} when the browser cannot decode it.
  */

@@ -1,10 +1,10 @@
 import type { DepthField } from "../field/depth-field.js";
 import type { Rectangle, Size } from "../field/rectangle.js";
 
-/** How a picture of other proportions fills a size: cut off, or with room around it. Never stretched. */
+/** How a picture fits a size of another aspect ratio: cropped or padded, but never stretched. */
 export type Fitting = "crop" | "pad";
 
-/** Which part of a picture is used and where it lands. */
+/** The part of a picture that is used, and its place in the target. */
 export interface Frame {
   /** The part of the picture that is used, in its pixels. */
   readonly source: Rectangle;
@@ -13,10 +13,10 @@ export interface Frame {
   readonly target: Size;
 }
 
-/** Fits a picture into a size, centred. Whole pixels; their rounding may stretch by less than a pixel. */
+/** Fits a picture into a size, centred on whole pixels. The rounding may stretch it by less than a pixel. */
 export function frameFor(picture: Size, target: Size, fitting: Fitting): Frame {
   const scales = [target.width / picture.width, target.height / picture.height] as const;
-  // Bitmaps have their sizes in accessors, which a spread leaves out.
+  // Width and height are accessors of bitmaps, which a spread omits.
   const whole = ({ width, height }: Size): Rectangle => ({ x: 0, y: 0, width, height });
   if (fitting === "crop") {
     const scale = Math.max(...scales);
@@ -46,11 +46,11 @@ export const isWhole = ({ source, place, target }: Frame, picture: Size): boolea
   place.width === target.width &&
   place.height === target.height;
 
-/** The largest size worth sending, times the target: depth gains from more than the target's pixels. */
+/** The largest size worth sending, as a multiple of the target: depth estimates benefit from extra pixels. */
 const surplus = 2;
 
 /**
- * Cuts or pads a photo. Room around it is filled with the pixels at its border.
+ * Crops or pads a photo. Padding repeats the pixels at its border.
  * @returns a PNG at the photo's own scale, up to twice the target
  */
 export async function renderFrame(picture: ImageBitmap, frame: Frame): Promise<Blob> {
@@ -88,7 +88,7 @@ function bands(source: number, sourceLength: number, at: number, length: number,
 }
 
 /**
- * Cuts or pads a depth map without resampling it. Room around it continues the values at its border.
+ * Crops or pads a depth map without resampling it. Padding repeats the values at its border.
  * @param frame of a picture of the field's size
  */
 export function framedField(field: DepthField, { source, place, target }: Frame): DepthField {

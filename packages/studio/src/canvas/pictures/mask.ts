@@ -3,7 +3,7 @@ import { maskSize } from "../field/mask.js";
 import type { Size } from "../field/rectangle.js";
 
 /**
- * A mask as a picture of a photo's size, in which white may change.
+ * Draws a mask as a picture of a photo's size; white areas may change.
  * @returns a bitmap that the caller closes
  */
 export async function drawMask(mask: DepthField, { width, height }: Size): Promise<ImageBitmap> {
@@ -22,7 +22,7 @@ export async function encodePicture(picture: ImageBitmap): Promise<Blob> {
   return canvas.convertToBlob({ type: "image/png" });
 }
 
-/** Reads a picture as the mask of a photo. White and transparent parts may change, as the server has it. */
+/** Reads a picture as the mask of a photo. White and transparent areas may change, as on the server. */
 export function readMask(picture: ImageBitmap, photo: Size): DepthField {
   const { width, height } = maskSize(photo);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })!;

@@ -4,30 +4,30 @@ import { paneAt } from "./panes.js";
 import type { Stage } from "./stage.js";
 import type { Point } from "./viewport.js";
 
-/** What pointers act on, besides the stage itself. */
+/** The targets of pointers, in addition to the stage itself. */
 export interface GestureTargets {
   /** The brush and what it paints; null when pointers move the picture instead. */
   brush(): { readonly brush: Brush; readonly painting: DepthPainting } | null;
   /** A depth was picked from the map, 0 to 1. */
   pick(value: number): void;
-  /** Whether the slider of a comparison is there to be dragged. */
+  /** Whether a comparison shows a slider. */
   hasSlider(): boolean;
-  /** The pointer is over the stage and does this, or would if it were pressed. */
+  /** The pointer is over the stage; `intent` is what it does, or would do if pressed. */
   hover(point: Point, intent: Drag): void;
   /** The pointer has left the stage. */
   leave(): void;
 }
 
-/** What one pointer does from pressing to letting go. */
+/** The action of a pointer from press to release. */
 export type Drag = "paint" | "pick" | "orbit" | "pan" | "slide";
 
 /** Radians for a drag across the stage. */
 const turnAcross = 2.6;
 
-/** How near to the slider a press takes it, in CSS pixels: half a finger. */
+/** How close to the slider a press must be to grab it, in CSS pixels: half a finger. */
 const reach = 22;
 
-/** Positions older than this, in milliseconds, have no part in the momentum. */
+/** Positions older than this, in milliseconds, do not affect the momentum. */
 const recent = 90;
 
 /** Turns pointers and the wheel on an element into movements, zooms, turns and strokes. */
@@ -55,7 +55,7 @@ export class Gestures {
     element.addEventListener("wheel", this.#turnedWheel, { ...options, passive: false });
   }
 
-  /** What the pointer does now, or would do here if it were pressed. */
+  /** The action of the pointer now, or if it were pressed here. */
   #intent(point: Point, event: { altKey: boolean; button: number }): Drag {
     if (this.#drag) return this.#drag;
     const stage = this.#stage;
@@ -83,7 +83,7 @@ export class Gestures {
     this.#stage.stop();
     this.#element.setPointerCapture(event.pointerId);
     this.#pointers.set(event.pointerId, point);
-    // A second finger turns whatever the first one did into a pinch.
+    // A second finger turns any gesture into a pinch.
     if (this.#pointers.size > 1) {
       this.#abandon();
       return;
@@ -135,7 +135,7 @@ export class Gestures {
     this.#targets.leave();
   };
 
-  /** Ends what the pointer did; a stroke that was not meant disappears. */
+  /** Ends the pointer's action; an unintended stroke is reverted. */
   #abandon(): void {
     if (this.#drag === "paint") this.#targets.brush()?.painting.abandon();
     this.#drag = null;
@@ -152,11 +152,11 @@ export class Gestures {
       this.#stage.pan({ x: (point.x - before.x) / 2, y: (point.y - before.y) / 2 });
   }
 
-  /** Gives the relief the speed of the last movements; none if the pointer rested before it let go. */
+  /** Gives the relief the speed of the last movements; none if the pointer rested before its release. */
   #letGo(now: number): void {
     const last = this.#trail.at(-1)!;
     if (now - last.time > recent || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    // Slow machines report few positions, so the last but one counts whatever its age.
+    // Slow machines report few positions, so the second-to-last counts regardless of its age.
     const first = this.#trail.find(({ time }) => last.time - time <= recent);
     const from = first === last ? this.#trail.at(-2) : first;
     if (!from) return;
@@ -170,7 +170,7 @@ export class Gestures {
     if (target && at) target.painting.begin(target.brush, { ...at, pressure: pressureOf(event) });
   }
 
-  /** Follows every movement, also those between two frames. */
+  /** Follows every movement, including those between two frames. */
   #continueStroke(event: PointerEvent): void {
     const painting = this.#targets.brush()?.painting;
     const events = event.getCoalescedEvents?.() ?? [];
@@ -205,7 +205,7 @@ export class Gestures {
     event.preventDefault();
     const unit = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
     const [x, y] = [event.deltaX * unit, event.deltaY * unit];
-    // Browsers report a pinch on a touchpad as a wheel with Ctrl, in small steps.
+    // Browsers report a pinch on a touchpad as small wheel steps with Ctrl.
     const speed = event.ctrlKey ? 0.01 : 0.002;
     if (event.shiftKey || Math.abs(x) > Math.abs(y)) this.#stage.pan({ x: -(x || y), y: 0 });
     else this.#stage.zoom(this.#point(event), Math.exp(-y * speed));

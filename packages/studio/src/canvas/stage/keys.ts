@@ -3,11 +3,11 @@ import type { DepthPainting } from "../brush/painting.js";
 import type { Stage } from "./stage.js";
 import type { Point } from "./viewport.js";
 
-/** What keys act on, besides the stage. */
+/** The targets of keys, in addition to the stage. */
 export interface KeyTargets {
   /** The brush and what it paints; null without one. */
   readonly painter: { readonly brush: Brush; readonly painting: DepthPainting } | null;
-  /** Where keys have moved the brush, in pixels of the map; null where they have not. */
+  /** Where keys have moved the brush, in pixels of the map; null if they have not. */
   readonly at: Point | null;
   readonly setAt: (at: Point) => void;
   readonly setBrush: (brush: Brush) => void;
@@ -30,7 +30,7 @@ const coarse = 4;
 
 const zoomStep = 1.25;
 
-/** Acts on a key of the stage. @returns whether the key meant something here */
+/** Handles a key of the stage. @returns whether the key was handled */
 export function stageKey(key: Key, stage: Stage, targets: KeyTargets): boolean {
   if (key.ctrlKey || key.metaKey) return undoKey(key, targets);
   const direction = directions[key.key];
@@ -83,7 +83,7 @@ function arrowKey(direction: Point, { shiftKey, altKey }: Key, stage: Stage, tar
   return true;
 }
 
-/** The keys of a brush: a dab where keys have moved it, and its size. */
+/** Handles a brush's keys: a dab at the position set by keys, and the brush's size. */
 function brushKey({ key }: Key, { painter, at, setBrush }: KeyTargets): boolean {
   if (!painter) return false;
   if (key === "[" || key === "]") {
@@ -96,7 +96,7 @@ function brushKey({ key }: Key, { painter, at, setBrush }: KeyTargets): boolean 
   return true;
 }
 
-/** Acts on a key of the slider between two pictures. @returns whether the key meant something to it */
+/** Handles a key of the slider between two pictures. @returns whether the key was handled */
 export function dividerKey({ key, shiftKey }: Key, stage: Stage): boolean {
   const step = shiftKey ? 0.1 : 0.02;
   const moves: Readonly<Record<string, number>> = {

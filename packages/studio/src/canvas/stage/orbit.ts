@@ -1,20 +1,20 @@
-/** Where the camera of the relief stands, on a sphere around the middle of the photo. */
+/** The position of the relief's camera, on a sphere around the middle of the photo. */
 export interface Orbit {
   /** Radians to the right of the photo's middle. */
   readonly yaw: number;
   /** Radians above it. */
   readonly pitch: number;
-  /** Times the size at which the whole photo is seen. */
+  /** A multiple of the size at which the whole photo is visible. */
   readonly zoom: number;
 }
 
-/** A little to the side and from above, so that the relief is seen as one. */
+/** Slightly from the side and above, so that the relief is recognizable. */
 export const restingOrbit: Orbit = { yaw: -0.3, pitch: 0.14, zoom: 0.8 };
 
-/** Farther to the side there is nothing but the torn edges of the mesh. */
+/** Beyond these angles, only the torn edges of the mesh are visible. */
 const limits = { yaw: 1.2, pitch: 0.96, leastZoom: 0.5, mostZoom: 6 };
 
-/** The camera turned by radians and moved closer by a factor, within what is worth seeing. */
+/** Turns the camera by radians and moves it closer by a factor, within useful limits. */
 export const orbited = (
   orbit: Orbit,
   { yaw = 0, pitch = 0, zoom = 1 }: { yaw?: number; pitch?: number; zoom?: number },
@@ -24,16 +24,16 @@ export const orbited = (
   zoom: clamp(orbit.zoom * zoom, limits.leastZoom, limits.mostZoom),
 });
 
-/** Radians for each millisecond. */
+/** Radians per millisecond. */
 export interface Spin {
   readonly yaw: number;
   readonly pitch: number;
 }
 
-/** The time in which a spin falls to a third, in milliseconds. */
+/** The time in which a spin decays to a third, in milliseconds. */
 const fading = 220;
 
-/** Slower than this, in radians a millisecond, nobody sees it move. */
+/** The slowest visible speed, in radians per millisecond. */
 const still = 0.00003;
 
 /**
@@ -43,7 +43,7 @@ const still = 0.00003;
  */
 export function coasted(orbit: Orbit, spin: Spin, elapsed: number): { orbit: Orbit; spin: Spin | null } {
   const left = Math.exp(-elapsed / fading);
-  // The integral of the fading speed, so that the way does not depend on the frame rate.
+  // The integral of the decaying speed, which makes the angle independent of the frame rate.
   const way = fading * (1 - left);
   const slower = { yaw: spin.yaw * left, pitch: spin.pitch * left };
   return {
@@ -52,12 +52,12 @@ export function coasted(orbit: Orbit, spin: Spin, elapsed: number): { orbit: Orb
   };
 }
 
-/** The distance of the camera from the middle of the photo at zoom 1, in heights of what it then sees. */
+/** The distance of the camera from the middle of the photo at zoom 1, as a multiple of the visible height. */
 export const cameraDistance = 1.6;
 
 /**
- * The camera's matrix, columns first as WebGL takes it, for a scene in which the photo stands in the plane z = 0 around
- * the origin and near things come towards positive z.
+ * The camera's matrix, column-major as in WebGL. In the scene, the photo is centred in the plane z = 0, and near things
+ * lie towards positive z.
  * @param photo the photo's width and height in the scene
  * @param aspect width by height of the pane
  */
@@ -66,7 +66,7 @@ export function cameraMatrix(
   photo: { width: number; height: number },
   aspect: number,
 ): Float32Array {
-  // The height of the plane z = 0 that is seen at zoom 1, so that the whole photo fits.
+  // The visible height of the plane z = 0 at zoom 1, so that the whole photo fits.
   const seen = Math.max(photo.height, photo.width / aspect);
   const distance = cameraDistance * seen;
   const focal = 2 * cameraDistance * orbit.zoom;

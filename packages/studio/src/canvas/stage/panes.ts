@@ -9,7 +9,7 @@ export interface Pane {
   readonly x: number;
   readonly width: number;
   readonly height: number;
-  /** The part of that which is visible, from and to along x. */
+  /** The visible part of the view, from and to along x. */
   readonly from: number;
   readonly to: number;
 }
@@ -18,7 +18,7 @@ export interface Pane {
 const gap = 8;
 
 /**
- * Lays out the stage. In a comparison, what is compared with stands on the left.
+ * Lays out the stage. In a comparison, the reference is on the left.
  * @param split where the slider is, as a share of the width
  */
 export function panesOf(view: View, compare: Comparison | null, stage: Size, split: number): Pane[] {
@@ -38,7 +38,7 @@ export function panesOf(view: View, compare: Comparison | null, stage: Size, spl
   ];
 }
 
-/** The pane under a point, or the nearest one. */
+/** The pane under a point, or the nearest pane. */
 export function paneAt(panes: readonly Pane[], point: Point): Pane {
   return panes.find(({ to }) => point.x < to) ?? panes[panes.length - 1]!;
 }

@@ -17,7 +17,7 @@ import { FieldTexture, PictureTexture, TargetTexture } from "./textures.js";
 import { partPlaced, type Viewport } from "./viewport.js";
 import type { World } from "./world.js";
 
-/** What is drawn, besides the pictures. */
+/** What to draw, apart from the pictures. */
 export interface Scene {
   readonly panes: readonly Pane[];
   readonly stage: Size;
@@ -33,28 +33,28 @@ export interface Scene {
 }
 
 /**
- * Cells of the relief's mesh along its longer side. The finest shows every outline; a machine that draws in software gets
- * as many as it can turn smoothly.
+ * Cells of the relief's mesh along its longer side. The finest mesh shows every outline; a machine that renders in
+ * software gets as many cells as it can turn smoothly.
  */
 const mesh = { finest: 400, coarsest: 140 };
 
 /** How long the relief may take to draw, in milliseconds. */
 const drawingTime = 16;
 
-/** The slope at which the mesh is cut, in depth over the photo's longer side; floors rise by less, outlines by more. */
+/** The slope at which the mesh is cut, as depth per longer side of the photo; floors are flatter, outlines steeper. */
 const cliff = 18;
 
-/** How thick the relief is, in heights of what the camera sees. */
+/** The thickness of the relief, as a multiple of the height that the camera sees. */
 const thickness = 0.5;
 
-/** Who zooms in this far, to so many screen pixels for each pixel of a picture, wants to see its pixels. */
+/** From this zoom and this many screen pixels per picture pixel on, pixels are drawn with hard edges. */
 const pixelatedFrom = { zoom: 2, enlargement: 4 };
 
-/** Draws the stage with WebGL2. It holds everything that is lost with the context, and nothing else. */
+/** Draws the stage with WebGL2. It holds exactly the state that is lost with the context. */
 export class Renderer {
   readonly #gl: WebGL2RenderingContext;
   readonly #programs: Record<"picture" | "masked" | "depth" | "corners" | "relief", Program>;
-  /** Stands in for a photo that is not there. */
+  /** Replaces a missing photo. */
   readonly #blank: WebGLTexture;
   #photo: PictureTexture | null = null;
   #result: PictureTexture | null = null;
@@ -64,10 +64,10 @@ export class Renderer {
   #heights: TargetTexture | null = null;
   /** Cells along the longer side; null until the first relief has been timed. */
   #detail: number | null;
-  /** The curve with which the heights were made; null when they are out of date. */
+  /** The curve from which the heights were made; null when they are out of date. */
   #heightsCurve: ToneCurve | null = null;
 
-  /** @param detail what a renderer before this one has found out about the machine */
+  /** @param detail the mesh detail that an earlier renderer found suitable for this machine */
   constructor(gl: WebGL2RenderingContext, detail: number | null = null) {
     this.#gl = gl;
     this.#detail = detail;
@@ -79,11 +79,11 @@ export class Renderer {
       relief: new Program(gl, reliefVertex, reliefFragment),
     };
     this.#blank = gl.createTexture();
-    // Vertices have no attributes; some drivers still want an array bound.
+    // Vertices have no attributes, but some drivers require a bound array.
     gl.bindVertexArray(gl.createVertexArray());
   }
 
-  /** How fine a mesh the machine draws in time; null while it is not known. */
+  /** The finest mesh that the machine draws in time; null while unknown. */
   get detail(): number | null {
     return this.#detail;
   }
@@ -110,12 +110,12 @@ export class Renderer {
     this.#mask = painting && { painting, texture: new FieldTexture(this.#gl, painting.field) };
   }
 
-  /** Takes over what was painted on the mask. */
+  /** Uploads painted values of the mask. */
   updateMask(region: Rectangle): void {
     this.#mask!.texture.update(this.#mask!.painting.field, region);
   }
 
-  /** Takes over what was painted. */
+  /** Uploads painted values of the depth. */
   updateDepth(region: Rectangle): void {
     this.#field!.update(this.#painting!.field, region);
     this.#heightsCurve = null;
@@ -217,11 +217,11 @@ export class Renderer {
     gl.disable(gl.DEPTH_TEST);
   }
 
-  /** Makes the heights; before the first relief, finds out how fine a mesh this machine draws in time. */
+  /** Prepares the heights. Before the first relief, measures how fine a mesh this machine draws in time. */
   #prepareRelief(pane: Pane, scene: Scene): void {
     this.#makeHeights(scene.curve);
     if (this.#detail !== null) return;
-    this.#finishRelief(pane, scene); // Compiles.
+    this.#finishRelief(pane, scene); // Also compiles the shaders, so it is not timed.
     const began = performance.now();
     this.#finishRelief(pane, scene);
     const time = performance.now() - began;
@@ -238,7 +238,7 @@ export class Renderer {
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
-  /** Writes the corners of the mesh, unless they are as they should be. */
+  /** Writes the corners of the mesh, unless they are up to date. */
   #makeHeights(curve: ToneCurve): void {
     const heights = this.#heights;
     if (!heights || !this.#field || this.#heightsCurve === curve) return;
@@ -256,7 +256,7 @@ export class Renderer {
     this.#heightsCurve = curve;
   }
 
-  /** Prepares a mesh of the present detail for the present field. */
+  /** Prepares a mesh of the current detail for the current field. */
   #remesh(): void {
     this.#heights?.dispose();
     this.#heightsCurve = null;
@@ -293,7 +293,7 @@ const levelUniforms = ({ black, white, gamma, mirror }: ToneCurve) => ({
   mirror: mirror ?? -1,
 });
 
-/** A place of a pane in clip space, from its lower left corner. */
+/** A place in a pane in clip space, from its lower left corner. */
 function inClipSpace(place: { x: number; y: number } & Size, pane: Size): [number, number, number, number] {
   const [width, height] = [(2 * place.width) / pane.width, (2 * place.height) / pane.height];
   return [(2 * place.x) / pane.width - 1, 1 - (2 * place.y) / pane.height - height, width, height];

@@ -1,6 +1,6 @@
 /*
- * The programs of the stage. Depth textures hold the field as it is (float32, one channel); levels are applied when it is
- * drawn, by the formula of `field/levels.ts`.
+ * The programs of the stage. Depth textures hold the unchanged field (float32, one channel); levels are applied while
+ * drawing, with the formula of `field/levels.ts`.
  */
 
 const version = "#version 300 es\nprecision highp float;\nprecision highp sampler2D;\n";
@@ -52,7 +52,7 @@ void main() {
 }
 `;
 
-/** The photo with what its mask keeps dimmed and without colour. */
+/** The photo, with the areas that its mask keeps dimmed and desaturated. */
 export const maskedFragment = `${version}
 uniform sampler2D picture;
 uniform sampler2D mask;
@@ -78,8 +78,8 @@ void main() {
 `;
 
 /**
- * The depth map. \`reveal\` runs from 0 to 1 while it replaces the photo, nearest first; \`clipping\` hatches what levels
- * cut off.
+ * The depth map. \`reveal\` runs from 0 to 1 while it replaces the photo, nearest first; \`clipping\` hatches the
+ * values that levels clip.
  */
 export const depthFragment = `${version}${levels}
 uniform sampler2D photo;
@@ -131,8 +131,8 @@ void main() {
 `;
 
 /**
- * Depth for the relief, one pixel for each corner of its mesh: 16 bits in red and green. A soft outline becomes a sharp
- * one: where the surroundings jump, the value becomes the mean of the side that it is closer to, so that a cut leaves no ramp.
+ * Depth for the relief, one pixel for each corner of its mesh: 16 bits in red and green. Soft outlines become sharp:
+ * where the neighbourhood jumps, the value becomes the mean of the closer side, so that cuts leave no ramps.
  */
 export const cornersFragment = `${version}${levels}
 uniform ivec2 corners;
@@ -167,10 +167,10 @@ void main() {
 `;
 
 /**
- * The relief: two triangles for each cell of the mesh, made from the number of the vertex alone. A cell in which depth jumps
- * is drawn twice, by two instances: at its far side, which goes on under what is in front, and at its near side, of which
- * the fragment shader keeps what the map says is near. So outlines are as fine as the map, nothing hangs between near and
- * far, and from the front nothing is missing.
+ * The relief: two triangles per mesh cell, computed from the vertex number alone. A cell with a depth jump is drawn by
+ * two instances: once at its far depth, continuing behind the foreground, and once at its near depth, where the
+ * fragment shader keeps only pixels that the map says are near. So outlines are as fine as the map, no surface spans
+ * near and far, and the front view has no holes.
  */
 export const reliefVertex = `${version}
 uniform sampler2D heights; // Written by the program above.
@@ -234,7 +234,7 @@ void main() {
 }
 `;
 
-/** The photo on the relief, or clay in daylight where there is no photo. */
+/** The photo on the relief, or clay in daylight if there is no photo. */
 export const reliefFragment = `${version}${levels}
 uniform sampler2D photo;
 uniform bool clay;

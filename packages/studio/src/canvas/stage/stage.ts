@@ -25,22 +25,22 @@ import { type World, worldOf } from "./world.js";
 export interface StageInputs {
   readonly photo: ImageBitmap | null;
   readonly depth: DepthPainting | null;
-  /** What of the photo may change; the rest is dimmed. */
+  /** The part of the photo that may change; the rest is dimmed. */
   readonly mask: DepthPainting | null;
   readonly result: ImageBitmap | null;
   readonly levels: Levels;
-  /** Whether to hatch what near and far cut off. */
+  /** Whether to hatch values clipped by near and far. */
   readonly clipping: boolean;
   readonly view: View;
   readonly compare: Comparison | null;
-  /** What the result shows of the photo, in pixels of the photo shown; null for all of it. */
+  /** The part of the photo that the result shows, in pixels of the displayed photo; null for all of it. */
   readonly frame: Frame | null;
 }
 
 /** How long the depth takes to replace the photo, in milliseconds. */
 const revealTime = 600;
 
-/** Where a frame and the picture under it are, in CSS pixels from the stage's upper left corner. */
+/** The place of a frame and of the picture under it, in CSS pixels from the stage's upper left corner. */
 export interface FramePlace {
   readonly pane: Pane;
   /** What the next result will show. */
@@ -54,8 +54,8 @@ export class NoWebGLError extends Error {
 }
 
 /**
- * The stage: holds what is shown and from where, and draws it, once a frame at most. It follows the size of its canvas,
- * and draws anew after a loss of the context. Whoever turns pointers and keys into calls listens to `onLayout`.
+ * The stage: holds pictures and viewpoint, and draws them at most once a frame. It follows the size of its canvas, and
+ * recovers from a lost context. Handlers of pointers and keys listen to `onLayout`.
  */
 export class Stage {
   /** Called after each frame with the layout that it drew. */
@@ -83,7 +83,7 @@ export class Stage {
   #orbit: Orbit = restingOrbit;
   #spin: Spin | null = null;
   #split = 0.5;
-  /** When the present depth was first drawn; null while it has not been. */
+  /** When the current depth was first drawn; null before that. */
   #revealed: number | null = null;
   #frame: number | null = null;
   #lastFrame = 0;
@@ -110,7 +110,7 @@ export class Stage {
     return { width: this.#canvas.clientWidth, height: this.#canvas.clientHeight };
   }
 
-  /** Where everything lies. */
+  /** The layout of all pictures. */
   get world(): World {
     const { photo, depth, result, frame, view, compare } = this.#inputs;
     const views = compare ? [view, compare.with] : [view];
@@ -128,7 +128,7 @@ export class Stage {
     return (this.paintedView === "photo" ? mask : depth)?.field ?? null;
   }
 
-  /** Where the slider is, as a share of the width. */
+  /** The position of the slider, as a share of the width. */
   get split(): number {
     return this.#split;
   }
@@ -146,7 +146,7 @@ export class Stage {
     return this.#orbit;
   }
 
-  /** Shows other things; the position stays. */
+  /** Shows other content; the position stays. */
   show(inputs: StageInputs): void {
     const before = this.#inputs;
     const boundsBefore = this.world.bounds;
@@ -172,12 +172,15 @@ export class Stage {
     this.draw();
   }
 
-  /** Shows one pixel as one pixel of the screen, or everything if it was zoomed. The relief returns to its place. */
+  /**
+   * Shows picture pixels at the size of screen pixels, or the whole picture if it was zoomed. The relief returns to its
+   * initial view.
+   */
   toggleZoom(point: Point): void {
     const pane = paneAt(this.panes, point);
     if (pane.view === "relief") this.resetOrbit();
     else if (this.#viewport.zoom > 1) this.resetViewport();
-    // A picture that fits the pane at that size is enlarged all the same.
+    // Also enlarges a picture that fits the pane at that size.
     else this.zoom(point, Math.max(pixelZoom(pane, this.world.bounds, devicePixelRatio), 2));
   }
 
@@ -199,7 +202,7 @@ export class Stage {
     this.draw();
   }
 
-  /** Lets the relief turn on by itself until it comes to rest. */
+  /** Lets the relief keep turning until it comes to rest. */
   spin(spin: Spin): void {
     this.#spin = spin;
     this.#lastFrame = performance.now();
@@ -217,7 +220,7 @@ export class Stage {
     this.draw();
   }
 
-  /** The point of the painted map under a point of the stage, in the map's pixels; null where it is not shown. */
+  /** The point of the painted map under a point of the stage, in the map's pixels; null if the map is not shown. */
   mapPoint(point: Point): Point | null {
     const pane = paneAt(this.panes, point);
     const { field } = this;
@@ -229,7 +232,7 @@ export class Stage {
     };
   }
 
-  /** Where the painted map is shown, in CSS pixels from the stage's corner; null if it is not. */
+  /** The place of the painted map, in CSS pixels from the stage's corner; null if it is not shown. */
   get mapPlace(): Rectangle | null {
     const pane = this.panes.find(({ view }) => view === this.paintedView);
     return pane && this.field ? this.#pictureIn(pane) : null;
@@ -253,7 +256,7 @@ export class Stage {
     this.#frame ??= requestAnimationFrame(this.#drawFrame);
   }
 
-  /** Frees everything on the GPU; the stage and its canvas are of no use after that. */
+  /** Frees everything on the GPU; the stage and its canvas are unusable afterwards. */
   dispose(): void {
     this.#stopListening.depth();
     this.#stopListening.mask();
@@ -262,7 +265,7 @@ export class Stage {
     this.#canvas.removeEventListener("webglcontextlost", this.#lost);
     this.#canvas.removeEventListener("webglcontextrestored", this.#restored);
     this.#renderer.dispose();
-    // Browsers allow few contexts and free those of removed canvases late.
+    // Browsers allow few contexts, and are slow to free those of removed canvases.
     this.#gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
@@ -275,7 +278,7 @@ export class Stage {
     return moved(partPlaced(this.#viewport, pane, bounds, picture), pane.x);
   }
 
-  /** Shows another map and listens to its strokes. */
+  /** Shows another map and subscribes to its strokes. */
   #followDepth(depth: DepthPainting | null): void {
     this.#renderer.setDepth(depth);
     this.#curve = null;
@@ -288,7 +291,7 @@ export class Stage {
     this.#listen("mask", mask);
   }
 
-  /** Gathers the regions of a map that strokes change. */
+  /** Collects the regions of a map that strokes change. */
   #listen(name: "depth" | "mask", painting: DepthPainting | null): void {
     this.#stopListening[name]();
     this.#painted[name] = null;
@@ -302,7 +305,7 @@ export class Stage {
 
   #drawFrame = (now: number): void => {
     this.#frame = null;
-    // A hidden stage has no size; it is drawn again once it gets one.
+    // A hidden stage has no size; it is drawn once it becomes visible.
     if (this.#gl.isContextLost() || !this.#isVisible) return;
     this.#fitCanvas();
     if (this.#spin) {
@@ -344,7 +347,7 @@ export class Stage {
     if (this.#canvas.height !== down) this.#canvas.height = down;
   }
 
-  /** How much of the depth has replaced the photo at a time; all of it where people want no motion. */
+  /** How much of the depth has replaced the photo at a time; all of it if the person prefers reduced motion. */
   #revealAt(now: number): number {
     if (!this.#inputs.depth || !this.#inputs.photo) return 1;
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return 1;
@@ -352,7 +355,7 @@ export class Stage {
     return Math.min((now - this.#revealed) / revealTime, 1);
   }
 
-  /** The curve of the present levels, made anew only when they or the map have changed. */
+  /** The curve of the current levels, recomputed only when they or the map have changed. */
   #currentCurve(): ToneCurve {
     const { depth, levels } = this.#inputs;
     if (!depth) return { black: 0, white: 1, gamma: 1, mirror: null };
@@ -360,12 +363,12 @@ export class Stage {
       const curve = toneCurve(depth.statistics, levels) ?? this.#curve?.curve;
       if (curve) this.#curve = { curve, levels, revision: depth.revision };
     }
-    // Percentiles that are equal from the start have no curve; the map shows as it is until they differ.
+    // If the percentiles are equal from the start, the map is drawn unchanged until they differ.
     return this.#curve?.curve ?? { black: 0, white: 1, gamma: levels.gamma, mirror: null };
   }
 
   #lost = (event: Event): void => {
-    // Says that the stage can restore itself.
+    // Tells the browser that the stage can restore its context.
     event.preventDefault();
   };
 

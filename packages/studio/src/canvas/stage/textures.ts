@@ -1,7 +1,7 @@
 import type { DepthField } from "../field/depth-field.js";
 import type { Rectangle } from "../field/rectangle.js";
 
-/** A picture on the GPU, with smaller versions of itself for when it is shown small. */
+/** A picture on the GPU, with mipmaps for showing it small. */
 export class PictureTexture {
   readonly width: number;
   readonly height: number;
@@ -44,7 +44,7 @@ export class FieldTexture {
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R32F, width, height, 0, gl.RED, gl.FLOAT, values);
   }
 
-  /** Takes over the values of a region. */
+  /** Uploads the values of a region. */
   update({ values, width }: DepthField, region: Rectangle): void {
     const gl = this.#gl;
     gl.bindTexture(gl.TEXTURE_2D, this.#texture);
@@ -76,7 +76,7 @@ export class FieldTexture {
   }
 }
 
-/** A texture to draw into and to read texel by texel: 8 bits in four channels. */
+/** A texture for drawing into and reading texel by texel: four 8-bit channels. */
 export class TargetTexture {
   readonly width: number;
   readonly height: number;

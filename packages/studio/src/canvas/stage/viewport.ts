@@ -5,31 +5,33 @@ export interface Point {
   readonly y: number;
 }
 
-/** Which part of the world a pane shows. All views share it, so that everything stays in place when one replaces another. */
+/**
+ * The part of the world that a pane shows. All views share it, so that everything stays in place when the view changes.
+ */
 export interface Viewport {
-  /** Times the size at which the bounds just fit. */
+  /** A multiple of the size at which the bounds just fit. */
   readonly zoom: number;
   /** The point in the middle of the pane, as shares of the bounds' width and height. */
   readonly center: Point;
 }
 
-/** Everything. */
+/** The whole picture. */
 export const wholePicture: Viewport = { zoom: 1, center: { x: 0.5, y: 0.5 } };
 
 /** The largest size of one picture pixel, in CSS pixels. */
 const largestPixel = 32;
 
-/** Room around the bounds when they just fit, in CSS pixels. */
+/** The margin around the bounds when they just fit, in CSS pixels. */
 const inset = 12;
 
-/** CSS pixels for each pixel of the bounds when they just fit into a pane. */
+/** CSS pixels per pixel of the bounds when they just fit into a pane. */
 export const fitScale = (pane: Size, bounds: Size): number =>
   Math.max(
     Math.min((pane.width - 2 * inset) / bounds.width, (pane.height - 2 * inset) / bounds.height),
     1 / Math.max(bounds.width, bounds.height),
   );
 
-/** Where a pane shows its bounds: the upper left corner and the size, in CSS pixels from the pane's corner. */
+/** The place of the bounds in a pane: upper left corner and size, in CSS pixels from the pane's corner. */
 export function placed(viewport: Viewport, pane: Size, bounds: Size): Rectangle {
   const scale = fitScale(pane, bounds) * viewport.zoom;
   const [width, height] = [bounds.width * scale, bounds.height * scale];
@@ -41,7 +43,7 @@ export function placed(viewport: Viewport, pane: Size, bounds: Size): Rectangle 
   };
 }
 
-/** Where a pane shows a part of the world, in CSS pixels from the pane's corner. */
+/** The place of a part of the world in a pane, in CSS pixels from the pane's corner. */
 export function partPlaced(viewport: Viewport, pane: Size, bounds: Rectangle, part: Rectangle): Rectangle {
   const all = placed(viewport, pane, bounds);
   const scale = all.width / bounds.width;
@@ -54,7 +56,7 @@ export function partPlaced(viewport: Viewport, pane: Size, bounds: Rectangle, pa
 }
 
 /**
- * Zooms by a factor so that the point under the pointer stays there.
+ * Zooms by a factor while keeping the point under the pointer in place.
  * @param point in CSS pixels from the pane's corner
  */
 export function zoomedAt(
@@ -97,7 +99,7 @@ export function contained(viewport: Viewport, pane: Size, bounds: Size): Viewpor
   };
 }
 
-/** The same place and scale for other bounds; all of them if all was seen. */
+/** The same place and scale for other bounds; all of them if everything was visible. */
 export function rebased(viewport: Viewport, pane: Size, from: Rectangle, to: Rectangle): Viewport {
   if (viewport.zoom === 1) return wholePicture;
   const zoom = Math.max(1, (viewport.zoom * fitScale(pane, from)) / fitScale(pane, to));
@@ -108,7 +110,7 @@ export function rebased(viewport: Viewport, pane: Size, from: Rectangle, to: Rec
   return contained({ zoom, center }, pane, to);
 }
 
-/** The factor of zoom that shows one pixel of the picture as one pixel of the screen. */
+/** The zoom factor at which a picture pixel is as large as a screen pixel. */
 export const pixelZoom = (pane: Size, bounds: Size, pixelRatio: number): number =>
   Math.max(1, 1 / (fitScale(pane, bounds) * pixelRatio));
 

@@ -2,24 +2,24 @@ import { type Rectangle, type Size, union } from "../field/rectangle.js";
 import type { Frame } from "../pictures/frame.js";
 import type { View } from "./view.js";
 
-/** Where everything lies, in pixels of the photo (or of the map, where there is no photo) from its upper left corner. */
+/** The layout in pixels of the photo (or of the map, if there is no photo), from its upper left corner. */
 export interface World {
-  /** What is seen when nothing is zoomed. */
+  /** What is visible without zoom. */
   readonly bounds: Rectangle;
-  /** Photo, depth and relief. */
+  /** The place of photo, depth and relief. */
   readonly picture: Rectangle;
   readonly result: Rectangle;
-  /** What the next result will show; null when that is the whole picture. */
+  /** The area of the next result; null when that is the whole picture. */
   readonly frame: Rectangle | null;
 }
 
-/** Results whose proportions differ by less than this fill the picture: sizes are rounded to multiples of 16. */
+/** Results whose aspect ratios differ by less than this fill the picture: sizes are rounded to multiples of 16. */
 const tolerance = 0.03;
 
 /**
- * Lays out the world. A result lies where its frame was, so that it covers what it was made from.
- * @param picture null when there is a result only
- * @param views what is shown: alone, a result is seen whole, without the parts of the photo that were cut off
+ * Lays out the world. A result is placed at its frame, so that it covers the part that it was made from.
+ * @param picture null when there is only a result
+ * @param views the visible views: a result alone is shown whole, without the cropped parts of the photo
  */
 export function worldOf(
   picture: Size | null,
@@ -27,7 +27,7 @@ export function worldOf(
   frame: Frame | null,
   views: readonly View[],
 ): World {
-  // Bitmaps have their sizes in accessors, which a spread leaves out.
+  // Width and height are accessors of bitmaps, which a spread omits.
   const { width, height } = picture ?? result ?? { width: 1, height: 1 };
   const whole = { x: 0, y: 0, width, height };
   const target = frame && targetOf(frame);
@@ -41,7 +41,7 @@ export function worldOf(
   };
 }
 
-/** The target of a frame, in pixels of the picture: inside it where it cuts, around it where it pads. */
+/** The target of a frame, in pixels of the picture: inside it for cropping, around it for padding. */
 function targetOf({ source, place, target }: Frame): Rectangle {
   const [across, down] = [source.width / place.width, source.height / place.height];
   return {
@@ -52,7 +52,7 @@ function targetOf({ source, place, target }: Frame): Rectangle {
   };
 }
 
-/** The largest place within a room for something of other proportions. */
+/** The largest area of the given aspect ratio within a room. */
 function fitted(size: Size, room: Rectangle): Rectangle {
   const ratio = size.width / size.height / (room.width / room.height);
   if (Math.abs(ratio - 1) < tolerance) return room;

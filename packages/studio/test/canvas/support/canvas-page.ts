@@ -2,7 +2,7 @@
  * The canvas in a real browser, without the rest of the studio and without a server for jobs.
  */
 import { readFile } from "node:fs/promises";
-import { after, before } from "node:test";
+import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import preact from "@preact/preset-vite";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
@@ -31,13 +31,16 @@ export interface CanvasFixture {
 /** Where pages find the canvas: an address that browsers trust, and that only tests answer. */
 const address = "http://localhost/";
 
-/** Builds the page and starts a browser before the tests of a file, and ends it afterwards. */
+/** Builds the page and starts a browser before the tests of a file, and ends it afterwards; pages end with their test. */
 export function useCanvas(): CanvasFixture {
   let files: ReadonlyMap<string, Uint8Array | string>;
   let browser: Browser;
   const errors: Error[] = [];
   before(async () => {
     [files, browser] = await Promise.all([buildPage(), launchBrowser()]);
+  });
+  afterEach(async () => {
+    for (const context of browser?.contexts() ?? []) await context.close();
   });
   after(async () => {
     await browser?.close();

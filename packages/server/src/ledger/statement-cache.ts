@@ -1,0 +1,34 @@
+import type { Database, Statement } from "better-sqlite3";
+
+/** More texts than the code has; only the filters of lists of jobs make texts as they go. */
+const most = 200;
+
+/** Prepared statements by their text. The ones that were not used for longest go when there are too many. */
+export class StatementCache {
+  readonly #database: Database;
+  /** From the least to the most recently used. */
+  readonly #rows = new Map<string, Statement>();
+  readonly #columns = new Map<string, Statement>();
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** A statement whose rows are objects. */
+  rows(sql: string): Statement {
+    return cached(this.#rows, sql, () => this.#database.prepare(sql));
+  }
+
+  /** A statement whose rows are their first columns. */
+  column(sql: string): Statement {
+    return cached(this.#columns, sql, () => this.#database.prepare(sql).pluck());
+  }
+}
+
+function cached(known: Map<string, Statement>, sql: string, prepare: () => Statement): Statement {
+  const statement = known.get(sql) ?? prepare();
+  known.delete(sql);
+  known.set(sql, statement);
+  if (known.size > most) known.delete(known.keys().next().value!);
+  return statement;
+}
