@@ -4,7 +4,7 @@ import { type MxArray, memory, random } from "@mflux-depth/mlx";
 import { canMultiplyIntegers, randomize, setQuantizedProducts } from "@mflux-depth/mlx/nn";
 import { FluxDepth, type LoadOptions } from "mflux-depth";
 import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
-import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
+import { DepthPro, depthProConfig, inputSize, useIntegerProducts } from "mflux-depth/models/depth-pro";
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
 import type { Peer } from "./peer.js";
 
@@ -51,9 +51,9 @@ const pictures = ["astronaut.jpg", "chelsea.jpg", "coffee.jpg", "cube.png", "mou
 
 /** How 8-bit weights, alone and with 8-bit inputs, change the maps of some pictures. */
 async function bundledLoss(): Promise<Row[]> {
-  using dense = await FluxDepth.load({ model: "tiny-world" });
+  using dense = await FluxDepth.load({ model: "tiny-world", depthQuantize: "none" });
   const options: Readonly<Record<string, LoadOptions>> = {
-    "8 bits": { depthQuantize: 8 },
+    "8 bits": { depthQuantize: 8, depthInt8: false },
     ...(canMultiplyIntegers(8) && { "8-bit inputs, too": { depthInt8: true } }),
   };
   const rows: Row[] = [];
@@ -86,9 +86,12 @@ async function bundledTimes(): Promise<Row> {
   };
 }
 
+/** The longest time for one forward pass at Depth Pro's sizes; a pass that takes longer is extrapolated from its share. */
+const longestPass = 180;
+
 /**
- * Forward passes at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random weights: in float32, in 8
- * bits, and with 8-bit inputs. Takes minutes on a CPU, and 6 GB.
+ * Forward passes at the sizes of `apple/DepthPro-hf` without its field-of-view head, with random weights: in float32, with
+ * 8-bit inputs, and with 8-bit weights alone. Takes at most ten minutes, and 6 GB.
  */
 export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   const models = { image_model_config: large, patch_model_config: large, fov_model_config: large };
@@ -97,68 +100,86 @@ export async function benchRealDepth(peer: Peer | null): Promise<Row[]> {
   using key = random.key(0);
   randomize(model, key, 0.02);
   await setImmediate();
-  memory.clearCache();
-  const weights = memory.activeMemory();
-  memory.resetPeakMemory();
   const side = inputSize(config);
   using pixels = random.uniform([1, side, side, 3], { low: -1, high: 1 });
-  const start = performance.now();
-  const shares = new Map<number, number>();
-  const { depth } = await model.forward(pixels, {
-    onProgress: (done) => void shares.set(done, (performance.now() - start) / 1000),
-  });
-  const whole = depth.toTypedArray() as Float32Array;
-  depth.dispose();
-  const total = (performance.now() - start) / 1000;
-  const peaks = { "MLX peak MB": round(peakMlxMB()), "resident peak MB": round(peakResidentMB()) };
+  const forward: Forward = async (limits) => (await model.forward(pixels, limits)).depth;
+  const plain = await forwardRow(`real sizes, ${side}×${side}, random weights, float32`, forward);
   await using work = await peer?.make("depth_pro", { config: { ...models, use_fov_model: false } });
   const theirs = await work?.run();
-  // The encoders account for four fifths of the progress.
-  const encoders = Math.max(...[...shares].filter(([done]) => done < 0.801).map(([, at]) => at));
+  const { row } = plain;
+  const ours = Number(row["estimation s"] ?? row["extrapolated s"]);
   return [
-    {
-      name: `real sizes, ${side}×${side}, random weights`,
-      "estimation s": round(total),
-      "encoders s": round(encoders),
-      ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, total) }),
-      "weights MB": round(weights / 1e6),
-      ...peaks,
-    },
-    ...(await inEightBits(model, whole, async () => (await model.forward(pixels)).depth)),
+    { ...row, ...(theirs && { "transformers s": round(theirs), "× transformers": ratio(theirs, ours) }) },
+    ...(await inEightBits(model, plain.map, forward)),
   ];
 }
 
+/** The map of a forward pass, within limits. */
+type Forward = (limits: {
+  readonly signal: AbortSignal;
+  readonly onProgress: (done: number) => void;
+}) => Promise<MxArray>;
+
 /**
- * The same model with 8-bit matrices, which replace its weights, and then also with 8-bit inputs.
- * @param whole the map of the float32 weights
+ * The same model with its matrices in 8 bits, which replaces its weights: with 8-bit inputs, as estimators compute by
+ * default where the processor can, and then without.
+ * @param whole the map of the float32 weights; null if it did not finish
  */
 async function inEightBits(
   model: DepthPro | DepthAnything,
-  whole: Float32Array,
-  forward: () => Promise<MxArray>,
+  whole: Float32Array | null,
+  forward: Forward,
 ): Promise<Row[]> {
   model.quantize({ bits: 8 });
   await setImmediate();
-  const rows = [await forwardRow("the same in 8 bits", whole, forward)];
-  if (!canMultiplyIntegers(8)) return rows;
-  setQuantizedProducts(model, "int8");
-  return [...rows, await forwardRow("with 8-bit inputs, too", whole, forward)];
+  const rows: Row[] = [];
+  if (canMultiplyIntegers(8)) {
+    useIntegerProducts(model);
+    rows.push((await forwardRow("8-bit weights and inputs, the default", forward, whole)).row);
+    setQuantizedProducts(model, "exact");
+  }
+  return [...rows, (await forwardRow("8-bit weights", forward, whole)).row];
 }
 
-async function forwardRow(name: string, whole: Float32Array, forward: () => Promise<MxArray>): Promise<Row> {
+/** Runs a pass, or as much of it as {@link longestPass} allows. */
+async function forwardRow(
+  name: string,
+  forward: Forward,
+  whole: Float32Array | null = null,
+): Promise<{ readonly row: Row; readonly map: Float32Array | null }> {
   memory.clearCache();
   const weights = memory.activeMemory();
   memory.resetPeakMemory();
   const start = performance.now();
-  using depth = await forward();
-  const map = depth.toTypedArray() as Float32Array;
-  return {
+  const elapsed = (): number => (performance.now() - start) / 1000;
+  let share = 0;
+  let reached = 0;
+  const signal = AbortSignal.timeout(1000 * longestPass);
+  const onProgress = (done: number): void => {
+    [share, reached] = [done, elapsed()];
+  };
+  const map = await forward({ signal, onProgress }).then(
+    (depth) => {
+      const values = depth.toTypedArray() as Float32Array;
+      depth.dispose();
+      return values;
+    },
+    (error: unknown) => {
+      if (!signal.aborted) throw error;
+      return null;
+    },
+  );
+  const row = {
     name,
-    "estimation s": round((performance.now() - start) / 1000),
-    ...mapDifference(whole, map),
+    ...(map
+      ? { "estimation s": round(elapsed()) }
+      : { "extrapolated s": round(reached / share), "measured share": round(share) }),
+    ...(map && whole && mapDifference(whole, map)),
     "weights MB": round(weights / 1e6),
     "MLX peak MB": round(peakMlxMB()),
+    "resident peak MB": round(peakResidentMB()),
   };
+  return { row, map };
 }
 
 /** Forward passes at the sizes of Depth Anything V2 Small and a square photo, with random weights: in float32 and 8 bits. */
@@ -198,6 +219,6 @@ export async function benchDepthAnything(): Promise<Row[]> {
       "MLX peak MB": round(peakMlxMB()),
       "resident peak MB": round(peakResidentMB()),
     },
-    ...(await inEightBits(model, whole, () => model.forward(pixels))),
+    ...(await inEightBits(model, whole, (limits) => model.forward(pixels, limits))),
   ];
 }

@@ -22,6 +22,7 @@ export const slowTests = {
   "packages/mflux-depth/test/pipeline/save-loras.test.ts": "saves whole models",
   "packages/mflux-depth/test/depth/depth-pro.test.ts": "estimates depth at the size of photos",
   "packages/mflux-depth/test/depth/score.test.ts": "estimates the depth of several images",
+  "packages/mflux-depth/test/pipeline/replaced-weights.test.ts": "saves whole models, and generates",
   "packages/mflux-depth/test/engine/downloads.test.ts": "starts processes that download",
   "packages/mflux-depth/test/engine/engine.test.ts": "starts engine processes and generates in them",
   "packages/mflux-depth/test/engine/fidelity.test.ts": "starts engine processes and generates in them",

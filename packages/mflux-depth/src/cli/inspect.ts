@@ -170,13 +170,16 @@ function printAdapter(found: InspectedAdapter): string {
       ? [
           table([
             ["component", "layers", "rank", "form"],
-            ...components.map(({ name, layers, ranks, forms }) => [
+            ...components.map(({ name, layers, ranks, forms, replaced }) => [
               name,
               `${layers}`,
               ranks === null ? "" : ranks[0] === ranks[1] ? `${ranks[0]}` : `${ranks[0]} to ${ranks[1]}`,
-              Object.entries(forms)
-                .map(([form, count]) => `${formNames[form as keyof typeof formNames]} ${count}`)
-                .join(", "),
+              [
+                ...Object.entries(forms).map(
+                  ([form, count]) => `${formNames[form as keyof typeof formNames]} ${count}`,
+                ),
+                ...(replaced > 0 ? [`replaced parameters ${replaced}`] : []),
+              ].join(", "),
             ]),
           ]),
         ]

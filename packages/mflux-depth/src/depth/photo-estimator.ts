@@ -1,9 +1,10 @@
 import { memory } from "@mflux-depth/mlx";
-import { Linear, type Module, setQuantizedProducts } from "@mflux-depth/mlx/nn";
+import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
 import { readPhoto } from "../images/decode.js";
 import type { DecodedImage } from "../images/types.js";
 import { Listener } from "../listener.js";
+import { useIntegerProducts } from "../models/dinov2.js";
 import type { ImageInput } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
 import { DepthEstimate } from "./estimate.js";
@@ -18,20 +19,9 @@ export interface ModelOutput {
   readonly fieldOfView: number | undefined;
 }
 
-/**
- * The first two layers of each encoder, whose inputs stay unrounded. Few tokens have most of the energy there; with all
- * inputs rounded, single edges of maps move by up to 9 of 255 instead of 2.
- */
-const sensitiveLayer = /\.encoder\.layer\.[01]\./;
-
 /** A network that multiplies quantized weights as a caller chooses. */
-export function withProducts<M extends Module>(network: M, { int8 }: EstimatorLoadOptions): M {
-  if (!int8) return network;
-  setQuantizedProducts(network, "int8");
-  for (const [path, layer] of network.modules())
-    if (layer instanceof Linear && sensitiveLayer.test(path)) layer.products = "exact";
-  return network;
-}
+export const withProducts = <M extends Module>(network: M, { int8 }: EstimatorLoadOptions): M =>
+  int8 ? useIntegerProducts(network) : network;
 
 /** Shared by all estimators: reading the photo, remembering the last estimate, checking the numbers. */
 export abstract class PhotoEstimator implements DepthEstimator {

@@ -3,8 +3,7 @@ import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { folderHere, isComplete } from "../hub/obtain.js";
 import { fileInRepository, isCheckpointFile } from "../pipeline/checkpoint-source.js";
-import { isLoraHere } from "../pipeline/lora-source.js";
-import { originOf, type SavedLora } from "../weights/origin.js";
+import { isLoraHere, type SavedLora, savedLorasIn } from "../pipeline/lora-source.js";
 import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
 /** How much of a model is on this machine. */
@@ -47,7 +46,7 @@ export function savedLorasHere(
   const folder = folderHere({ model }, env);
   if (folder === null) return [];
   try {
-    return (originOf(folder)?.loras ?? []).map(({ name, scale }) => ({ name, scale }));
+    return savedLorasIn(folder).map(({ name, scale }) => ({ name, scale }));
   } catch (error) {
     // A damaged file is reported when the model is loaded.
     if (error instanceof ModelError) return [];

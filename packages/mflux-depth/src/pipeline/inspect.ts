@@ -23,7 +23,12 @@ import {
 } from "../options/index.js";
 import { isAdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterForm } from "../weights/adapters/form.js";
-import { describeProblems, type MatchedLayer, matchAdapter } from "../weights/adapters/match.js";
+import {
+  describeProblems,
+  type MatchedLayer,
+  type MatchedReplacement,
+  matchAdapter,
+} from "../weights/adapters/match.js";
 import { trainingOf } from "../weights/adapters/scaling.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
@@ -80,6 +85,8 @@ export interface InspectedEstimator extends WeightStatistics {
 export interface AdaptedComponent {
   readonly name: string;
   readonly layers: number;
+  /** Parameters that are replaced. */
+  readonly replaced: number;
   /** Layers by the form of their change. */
   readonly forms: Readonly<Partial<Record<AdapterForm["kind"] | "dora", number>>>;
   /** The lowest and highest rank among layers that have one. */
@@ -254,8 +261,11 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
   const file = openAdapterFile(found.path);
   const isControl = defaultFamily.controlLora.matches(file);
   const { model, names, refusal } = await modelToCompare(options, isControl ? name : null);
-  const { layers, problems } = matchAdapter(file, names);
-  if (layers.length === 0 && problems.every((one) => one.kind === "unknown" && one.reason === null))
+  const { layers, replacements, problems } = matchAdapter(file, names);
+  if (
+    layers.length + replacements.length === 0 &&
+    problems.every((one) => one.kind === "unknown" && one.reason === null)
+  )
     throw new ModelError(name, "its keys belong to no model that this program knows");
   return {
     kind: "adapter",
@@ -267,7 +277,7 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
     rankStabilized: trainingOf(file).rankStabilized,
     isControl,
     model,
-    components: adaptedComponents(layers),
+    components: adaptedComponents(layers, replacements),
     fits: refusal === null && problems.length === 0,
     problems: refusal ?? (problems.length > 0 ? describeProblems(problems) : null),
   };
@@ -300,8 +310,12 @@ async function modelToCompare(
   }
 }
 
-function adaptedComponents(layers: readonly MatchedLayer[]): AdaptedComponent[] {
-  const names = [...new Set(layers.map(({ target }) => target.component))].sort();
+function adaptedComponents(
+  layers: readonly MatchedLayer[],
+  replacements: readonly MatchedReplacement[],
+): AdaptedComponent[] {
+  const changed = [...layers.map(({ target }) => target), ...replacements];
+  const names = [...new Set(changed.map(({ component }) => component))].sort();
   return names.map((name) => {
     const own = layers.filter(({ target }) => target.component === name);
     const forms: Partial<Record<AdapterForm["kind"] | "dora", number>> = {};
@@ -316,6 +330,9 @@ function adaptedComponents(layers: readonly MatchedLayer[]): AdaptedComponent[] 
     return {
       name,
       layers: own.length,
+      replaced: replacements
+        .filter(({ component }) => component === name)
+        .reduce((sum, { parts }) => sum + parts.length, 0),
       forms,
       ranks: ranks.length > 0 ? [Math.min(...ranks), Math.max(...ranks)] : null,
     };

@@ -7,7 +7,10 @@ import { isFile, isFolder } from "../files/folders.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { folderHere, type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import { isRepositoryName } from "../hub/repository.js";
+import { originOf, type SavedLora } from "../weights/origin.js";
 import { type FoundFile, fileInRepository, fileKind, findFile } from "./checkpoint-source.js";
+
+export type { SavedLora } from "../weights/origin.js";
 
 /** The file of a LoRA on this machine. */
 export interface LoraFile extends FoundFile {
@@ -143,6 +146,12 @@ function chooseFile(source: string, names: readonly string[], { optional = false
   if (only === undefined && !optional) throw new ModelError(source, "there is no safetensors file");
   return only ?? null;
 }
+
+/**
+ * The LoRAs that were saved in a model's folder.
+ * @throws {ModelError} when the file that names them is damaged.
+ */
+export const savedLorasIn = (folder: string): readonly SavedLora[] => originOf(folder)?.loras ?? [];
 
 /** Hashes by path, valid while a file's size and time stay the same. */
 const hashes = new Map<string, { readonly state: string; readonly sha256: string }>();

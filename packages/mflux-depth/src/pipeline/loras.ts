@@ -1,7 +1,7 @@
 /* The LoRAs of a model: adapters that are added to its layers during computation, also on quantized weights. */
 import { basename } from "node:path";
-import type { Dial } from "@mflux-depth/mlx/nn";
-import { OptionError } from "../errors.js";
+import { type Dial, propertyPath } from "@mflux-depth/mlx/nn";
+import { ModelError, OptionError } from "../errors.js";
 import type { Family, ModelConfigs } from "../families/family.js";
 import type { ObtainOptions } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
@@ -16,8 +16,8 @@ import {
 } from "../weights/adapters/match.js";
 import { MergedTensors } from "../weights/adapters/merge.js";
 import { type Training, trainingOf } from "../weights/adapters/scaling.js";
-import { adapterBytes } from "../weights/adapters/size.js";
-import type { Preparation } from "../weights/component.js";
+import { adapterBytes, addedBiasBytes, replacingBytes } from "../weights/adapters/size.js";
+import type { NamedTensor, Preparation } from "../weights/component.js";
 import { findLora } from "./lora-source.js";
 
 /** A LoRA and its current strength. */
@@ -86,6 +86,9 @@ export class Loras {
       const file = openAdapterFile(path);
       const match = matchAdapter(file, names);
       requireMatch(file, match, loraLenient);
+      requireUntouched(file, match, opened);
+      if (scale === 0 && replacesWeights(match))
+        throw new OptionError("loras", cannotBeOff(facts.name), { code: "option-conflict" });
       const role = family.controlLora.matches(file) ? "depth" : "style";
       opened.push({ ...facts, role, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
@@ -131,6 +134,9 @@ export class Loras {
         `loraScales has ${scales.length} ${scales.length === 1 ? "number" : "numbers"}, but the model was loaded with ${length} ${length === 1 ? "LoRA" : "LoRAs"}; give one for each.`,
         { code: "option-conflict" },
       );
+    for (const [index, { name, match }] of this.#loras.entries())
+      if (scales?.[index] === 0 && replacesWeights(match))
+        throw new OptionError("loraScales", cannotBeOff(name), { code: "option-conflict" });
   }
 
   /** Sets the strengths for the next generation, by default those from loading. */
@@ -158,22 +164,68 @@ export class Loras {
     });
     if (changes.length === 0) return undefined;
     const isBaked = this.#isBaked;
+    const layers = changes.flatMap((change) => change.layers);
+    const replacements = changes.flatMap((change) => change.replacements);
+    const replaced = replacements.flatMap(({ parts }) => parts.map(({ path }) => path));
     return {
-      bytes: changes
-        .flatMap(({ layers }) => layers)
-        .reduce((sum, layer) => sum + adapterBytes(layer, valueBytes), 0),
-      working: isBaked ? bakingBytes(changes.flatMap(({ layers }) => layers)) : 0,
-      async apply(network, signal, stored) {
+      bytes: layers.reduce(
+        (sum, layer) => sum + adapterBytes(layer, valueBytes),
+        addedBiasBytes(replacements, valueBytes),
+      ),
+      working: Math.max(isBaked ? bakingBytes(layers) : 0, replacingBytes(replacements)),
+      async apply(network, signal, given) {
+        const stored = () => without(given(), replaced);
         for (const { file, dial, training, ...match } of changes)
           await attachAdapters(network, file, match, { dial, training, stored, signal });
         if (isBaked) await bakeAdapters(network, stored, signal);
       },
-      async merging(network, signal, stored, source) {
+      async merging(network, signal, given, source) {
+        const stored = () => without(given(), replaced);
         for (const { file, dial, training, ...match } of changes)
           await attachAdapters(network, file, match, { dial, training, stored, unread: true, signal });
-        const replaced = changes.flatMap(({ replacements }) => replacements.map(({ path }) => path));
         return new MergedTensors(network, replaced, source);
       },
     };
   }
+}
+
+/** The tensors of a checkpoint but those of replaced parameters: the network has the new ones. */
+function* without(tensors: Iterable<NamedTensor>, paths: readonly string[]): Generator<NamedTensor, void> {
+  const replaced = new Set(paths);
+  for (const [key, tensor] of tensors)
+    if (replaced.has(propertyPath(key))) tensor.dispose();
+    else yield [key, tensor];
+}
+
+/** Whether a LoRA replaces weights, which are then the same at every strength. The norms of a control LoRA are its own. */
+const replacesWeights = ({ replacements }: AdapterMatch): boolean =>
+  replacements.some(({ isControl }) => !isControl);
+
+const cannotBeOff = (name: string): string =>
+  `${name} replaces whole weights, which are the same at every strength, so 0 would not turn it off; load the model without it.`;
+
+/**
+ * Requires that what a LoRA replaces is not changed by itself or by one before it: the change would be lost.
+ * @throws {ModelError} naming the LoRA and the parameter.
+ */
+function requireUntouched(file: AdapterFile, match: AdapterMatch, before: readonly OpenLora[]): void {
+  const changed = new Set(
+    [{ match }, ...before].flatMap(({ match: { layers } }) =>
+      layers.flatMap(({ target, module, form }) =>
+        target.parts.flatMap(({ path }) => [
+          ...(form.kind === "bias" ? [] : [`${target.component}.${path}.weight`]),
+          ...(module.tensors.has("upBias") || module.tensors.has("diffBias")
+            ? [`${target.component}.${path}.bias`]
+            : []),
+        ]),
+      ),
+    ),
+  );
+  for (const { component, parts, key } of match.replacements)
+    for (const { path } of parts)
+      if (changed.has(`${component}.${path}`))
+        throw new ModelError(
+          file.path,
+          `"${key}" replaces ${path} of ${component}, which this LoRA or one before it changes, so the change would be lost; list the LoRA that replaces weights first, or leave one out`,
+        );
 }

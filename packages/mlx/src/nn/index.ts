@@ -13,7 +13,7 @@ export {
   setQuantizedProducts,
 } from "./linear.js";
 export { LinearInput } from "./linear-input.js";
-export { multipliesStored } from "./matrix.js";
+export { MatrixLayer, multipliesStored } from "./matrix.js";
 export * from "./modulation.js";
 export {
   batchBytes,

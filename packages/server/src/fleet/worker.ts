@@ -19,7 +19,9 @@ export interface FleetWorkerOptions {
   readonly modelsHere: () => Promise<readonly string[]>;
   /** How long a worker may be silent; 30 seconds by default. */
   readonly leaseMs?: number;
-  /** Told when the API knows this worker, by its id, and when it cannot be reached or refuses it, for each reason once. */
+  /**
+   * Called when the API has accepted this worker, with its id, and when it is unreachable or refuses it: once for each reason.
+   */
   readonly onConnection: (state: { readonly worker: string } | { readonly error: Error }) => void;
   readonly onProblem: (message: string, error: unknown) => void;
 }

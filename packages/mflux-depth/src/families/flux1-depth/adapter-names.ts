@@ -3,18 +3,23 @@
  * prefix, and with underscores or dots.
  */
 import { propertyPath } from "@mflux-depth/mlx/nn";
+import { replacedName } from "../../weights/adapters/keys.js";
 import {
   type AdapterNames,
   type AdapterTarget,
   NameTable,
+  type Replacement,
   type Spelling,
 } from "../../weights/adapters/targets.js";
 import {
   clipLayers,
+  clipParameters,
   type FusedLayer,
   type LayerSize,
   normName,
+  type ParameterShape,
   t5Layers,
+  t5Parameters,
   transformerLayers,
 } from "./layers.js";
 import type { FluxConfigs } from "./networks.js";
@@ -90,20 +95,43 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
   for (const layer of t5Layers(text_encoder_2))
     table.add(layer.name, encoderTarget("text_encoder_2", layer), t5Spellings);
   const { attentionHeadDim } = transformer;
+  const parameters = new Map([
+    ...clipParameters(text_encoder).flatMap((one) => [
+      ...spelled("text_encoder", one, clipSpellings),
+      ...spelled("text_encoder", one, clipSpellings, "text_model."),
+    ]),
+    ...t5Parameters(text_encoder_2).flatMap((one) => spelled("text_encoder_2", one, t5Spellings)),
+  ]);
   return {
     find: (name) => table.find(name),
     replacement(key) {
       const name = normName(bareNorm(key));
-      return name === null
-        ? undefined
-        : {
-            component: "transformer",
-            path: propertyPath(name).replace(/\.weight$/, ""),
-            size: attentionHeadDim,
-          };
+      if (name === null) return parameters.get(replacedName(key) ?? "");
+      const path = propertyPath(name);
+      return {
+        component: "transformer",
+        parts: [{ path, rows: attentionHeadDim }],
+        shape: [attentionHeadDim],
+        isControl: true,
+      };
     },
     otherModel,
   };
+}
+
+/** A parameter outside linear layers under the names that `.set_weight` has for it: without ".weight", or with ".bias". */
+function spelled(
+  component: string,
+  { name, shape }: ParameterShape,
+  spellings: readonly Spelling[],
+  before = "",
+): [string, Replacement][] {
+  const bare = name.replace(/\.weight$/, "");
+  const replacement = { component, parts: [{ path: propertyPath(name), rows: shape[0]! }], shape };
+  return spellings.map(({ prefix, separator }) => [
+    prefix + (before + bare).replaceAll(".", separator),
+    replacement,
+  ]);
 }
 
 /** The name of the norm that a key in ComfyUI's spelling replaces; other keys are unchanged. */

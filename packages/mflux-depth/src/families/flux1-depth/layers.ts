@@ -120,6 +120,46 @@ export function t5Layers({ numLayers, dModel, dFf, dKv, numHeads, feedForwardPro
   });
 }
 
+/** A parameter that belongs to no linear layer. */
+export interface ParameterShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The embeddings and norms of CLIP's text encoder. */
+export function clipParameters(config: ClipTextConfig): ParameterShape[] {
+  const { numHiddenLayers, hiddenSize, vocabSize, maxPositionEmbeddings } = config;
+  const norm = (name: string): ParameterShape[] =>
+    ["weight", "bias"].map((parameter) => ({ name: `${name}.${parameter}`, shape: [hiddenSize] }));
+  return [
+    { name: "embeddings.token_embedding.weight", shape: [vocabSize, hiddenSize] },
+    { name: "embeddings.position_embedding.weight", shape: [maxPositionEmbeddings, hiddenSize] },
+    ...range(numHiddenLayers).flatMap((layer) =>
+      [1, 2].flatMap((n) => norm(`encoder.layers.${layer}.layer_norm${n}`)),
+    ),
+    ...norm("final_layer_norm"),
+  ];
+}
+
+/** The embeddings and norms of T5's encoder. */
+export function t5Parameters(config: T5Config): ParameterShape[] {
+  const { numLayers, dModel, vocabSize, numHeads, relativeAttentionNumBuckets } = config;
+  return [
+    { name: "shared.weight", shape: [vocabSize, dModel] },
+    {
+      name: "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+      shape: [relativeAttentionNumBuckets, numHeads],
+    },
+    ...range(numLayers).flatMap((block) =>
+      [0, 1].map((layer) => ({
+        name: `encoder.block.${block}.layer.${layer}.layer_norm.weight`,
+        shape: [dModel],
+      })),
+    ),
+    { name: "encoder.final_layer_norm.weight", shape: [dModel] },
+  ];
+}
+
 /** Norms of queries and keys, by block. */
 const norms: readonly (readonly [theirs: RegExp, ours: string])[] = [
   [/^double_blocks\.(\d+)\.img_attn\.norm\.query_norm\.scale$/, "transformer_blocks.$1.attn.norm_q.weight"],

@@ -1,7 +1,7 @@
 import { readSafetensorsHeader, type SafetensorsHeader } from "@mflux-depth/mlx";
 import { ModelError } from "../../errors.js";
 import { asModelError, type StoredTensor } from "../format.js";
-import { type AdapterRole, parseAdapterKey } from "./keys.js";
+import { type AdapterRole, parseAdapterKey, replacedName } from "./keys.js";
 
 /** A tensor of an adapter file. */
 export interface AdapterTensor {
@@ -55,7 +55,7 @@ export function openAdapterFile(path: string): AdapterFile {
     if (other) throw new ModelError(path, `"${key}" and "${other.key}" are the same part of one layer`);
     modules.set(parsed.module, tensors.set(parsed.role, { key, shape }));
   }
-  if (modules.size === 0)
+  if (modules.size === 0 && strays.every((key) => replacedName(key) === null))
     throw new ModelError(
       path,
       `this is not an adapter: none of its ${header.tensors.size} tensors is named like one of a LoRA`,
@@ -80,7 +80,7 @@ export function openAdapterFile(path: string): AdapterFile {
  */
 export const isAdapterFile = (path: string): boolean =>
   [...readHeader(path).tensors.keys()].some((key) =>
-    /\.(lora|lokr|hada)_|\.lora\.|_lora\d?\.|\.diff(_b)?$/.test(key),
+    /\.(lora|lokr|hada)_|\.lora\.|_lora\d?\.|\.diff(_b)?$|\.set_weight$/.test(key),
   );
 
 function readHeader(path: string): SafetensorsHeader {

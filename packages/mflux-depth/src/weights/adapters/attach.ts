@@ -35,6 +35,7 @@ import {
   Kronecker,
   Linear,
   LowRank,
+  MatrixLayer,
   type Module,
   WholeDelta,
 } from "@mflux-depth/mlx/nn";
@@ -87,7 +88,7 @@ export async function attachAdapters(
   );
   try {
     const alphas = await tensors.alphas(layers, signal);
-    await tensors.replace(modules, replacements, signal);
+    for (const replacement of replacements) await replace(modules, tensors, replacement, signal);
     const released = lastUses(layers);
     for (const layer of layers) {
       const { name } = layer.module;
@@ -112,6 +113,41 @@ export async function attachAdapters(
     tensors.dispose();
     weights[Symbol.dispose]();
   }
+}
+
+/** Replaces parameters of modules, each as it is held: in its dtype, and quantized if it is a quantized matrix. */
+async function replace(
+  modules: ReadonlyMap<string, Module>,
+  tensors: AdapterTensors,
+  replacement: MatchedReplacement,
+  signal: AbortSignal,
+): Promise<void> {
+  const { values, finite } = tensors.replacement(replacement);
+  try {
+    const made = replacement.parts.flatMap(({ path }, index) => setParameter(modules, path, values[index]!));
+    await evaluate([finite, made], { signal });
+    if (!finite.item())
+      throw new ModelError(
+        tensors.path,
+        `"${replacement.key}" has values that are not finite numbers; the file is damaged`,
+      );
+  } finally {
+    for (const array of [finite, ...values]) array.dispose();
+    tensors.releaseKey(replacement.key);
+  }
+}
+
+/** Makes a value a parameter, lazily. @returns the arrays to evaluate */
+function setParameter(modules: ReadonlyMap<string, Module>, path: string, value: MxArray): MxArray[] {
+  const dot = path.lastIndexOf(".");
+  const [module, name] = [modules.get(path.slice(0, dot)), path.slice(dot + 1)];
+  if (!module) throw new Error(`the module has no parameter ${path}`);
+  if (module instanceof MatrixLayer && name === "weight") return module.replaceMatrix(value);
+  const held = new Map(module.ownParameters()).get(name);
+  const dtype = held?.dtype ?? (module instanceof MatrixLayer ? module.dtype : value.dtype);
+  const cast = scope(() => astype(value, dtype));
+  module.replace(name, cast);
+  return [cast];
 }
 
 /** For each layer of the file, the layers of the model whose weights are not needed after it. */
@@ -425,39 +461,24 @@ class AdapterTensors {
     }
   }
 
-  /** Replaces parameters of modules by tensors of the file, in the dtype that they have. */
-  async replace(
-    modules: ReadonlyMap<string, Module>,
-    replacements: readonly MatchedReplacement[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const changes = replacements.flatMap(({ path, key }) => {
-      const module = modules.get(path);
-      const [held] = module?.ownParameters() ?? [];
-      const tensor = this.#arrays.get(key);
-      if (!module || !held || !tensor) throw new Error(`the module has no parameter ${path}`);
-      const [name, { dtype }] = held;
-      const value = scope(() => astype(floating(tensor), dtype));
-      return [{ module, name, key, value, finite: scope(() => all(isfinite(value))) }];
+  /** The new values of the parts of a replacement in float32, lazily, and whether all are finite. */
+  replacement({ key, parts, swapsHalves }: MatchedReplacement): { values: MxArray[]; finite: MxArray } {
+    const tensor = this.#arrays.get(key);
+    if (!tensor) throw new ModelError(this.path, `MLX did not read tensor "${key}"`);
+    return scope(() => {
+      const whole = swapsHalves ? swapped(floating(tensor)) : floating(tensor);
+      let from = 0;
+      const values = parts.map(({ rows }) => {
+        from += rows;
+        return parts.length === 1 ? reshape(whole, whole.shape) : slice(whole, [[from - rows, from]]);
+      });
+      return { values, finite: isfinite(sum(whole)) };
     });
-    try {
-      await evaluate(
-        changes.map(({ value, finite }) => [value, finite]),
-        { signal },
-      );
-      const damaged = changes.find(({ finite }) => !finite.item());
-      if (damaged)
-        throw new ModelError(
-          this.path,
-          `"${damaged.key}" has values that are not finite numbers; the file is damaged`,
-        );
-    } catch (error) {
-      for (const { value } of changes) value.dispose();
-      throw error;
-    } finally {
-      for (const { finite } of changes) finite.dispose();
-    }
-    for (const { module, name, value } of changes) module.replace(name, value);
+  }
+
+  /** Frees a tensor of the file. */
+  releaseKey(key: string): void {
+    this.#arrays.get(key)?.dispose();
   }
 
   /** Frees the tensors of a layer. */

@@ -68,6 +68,9 @@ export function parseAdapterKey(key: string): AdapterKey | null {
 /** The layer that the file gives another size, in ComfyUI's notation; null for another key. */
 export const reshapedModule = (key: string): string | null => /^(.+)\.reshape_weight$/.exec(key)?.[1] ?? null;
 
+/** What a key replaces, as ComfyUI writes it: a layer's weight, or a parameter whose name it ends in; null for another key. */
+export const replacedName = (key: string): string | null => /^(.+)\.set_weight$/.exec(key)?.[1] ?? null;
+
 /** Suffixes of unsupported kinds of adapters, with the names of the kinds. */
 const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$/, "a change to a convolution"],
@@ -77,7 +80,7 @@ const foreign: readonly (readonly [pattern: RegExp, kind: string])[] = [
   ],
   [/\.(on_input|ia3_l)$/, "IA³, which multiplies outputs instead of adding to weights"],
   [/\.(a1|a2|b1|b2|bm|cm)\.weight$/, "GLoRA"],
-  [/\.(set_weight|reshape_weight)$|_norm\.scale$/, "a replacement of weights"],
+  [/\.reshape_weight$|_norm\.scale$/, "a replacement of weights"],
   [/\.(w_norm|b_norm)$/, "a change to a normalization"],
 ];
 

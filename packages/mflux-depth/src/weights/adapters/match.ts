@@ -1,7 +1,7 @@
 import { ModelError } from "../../errors.js";
 import { type AdapterFile, type AdapterModule, adapterDtypes } from "./adapter-file.js";
 import { type AdapterForm, type AdapterProblem, formOf } from "./form.js";
-import { foreignKind, reshapedModule } from "./keys.js";
+import { foreignKind, replacedName, reshapedModule } from "./keys.js";
 import { type AdapterNames, type AdapterTarget, type Replacement, rowsOf } from "./targets.js";
 
 /** A layer of an adapter file and the layers of the model that it changes. */
@@ -32,11 +32,11 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
     const reshaped = reshapedModule(key);
     if (reshaped !== null && modules.some(({ name }) => name === reshaped)) continue;
     const { dtype, shape: found } = entries.get(key)!;
-    const replacement = adapterDtypes.has(dtype) ? names.replacement(key) : undefined;
+    const replacement = adapterDtypes.has(dtype) ? replacementOf(key, names) : undefined;
     if (!replacement)
       problems.push({ kind: "unknown", key, reason: foreignKind(key) ?? names.otherModel(key) });
-    else if (sameShape(found, [replacement.size])) replacements.push({ ...replacement, key });
-    else problems.push({ kind: "misshapen", key, found, expected: [replacement.size] });
+    else if (sameShape(found, replacement.shape)) replacements.push({ ...replacement, key });
+    else problems.push({ kind: "misshapen", key, found, expected: replacement.shape });
   }
   for (const module of modules) {
     const keys = Array.from(module.tensors.values(), ({ key }) => key);
@@ -52,6 +52,22 @@ export function matchAdapter({ modules, strays, entries }: AdapterFile, names: A
     if (!Array.isArray(form) && found.length === 0) layers.push({ module, form, target });
   }
   return { layers, replacements, problems };
+}
+
+/** The parameters that a key replaces: those of a layer, or others that only the family knows. */
+function replacementOf(key: string, names: AdapterNames): Replacement | undefined {
+  const name = replacedName(key);
+  const isBias = name?.endsWith(".bias") ?? false;
+  const target = name === null ? undefined : names.find(isBias ? name.slice(0, -".bias".length) : name);
+  if (!target) return names.replacement(key);
+  const { component, columns, swapsHalves } = target;
+  const parameter = isBias ? "bias" : "weight";
+  return {
+    component,
+    parts: target.parts.map(({ path, rows }) => ({ path: `${path}.${parameter}`, rows })),
+    shape: isBias ? [rowsOf(target)] : [rowsOf(target), columns],
+    swapsHalves,
+  };
 }
 
 /** Shapes that do not fit the layers of the model. */
@@ -155,20 +171,21 @@ const listed = (texts: readonly string[]): string =>
  */
 export function requireMatch(
   { path }: Pick<AdapterFile, "path">,
-  { layers, problems }: AdapterMatch,
+  { layers, replacements, problems }: AdapterMatch,
   lenient: boolean,
 ): void {
-  if (problems.length === 0 || (lenient && layers.length > 0)) return;
+  const fits = layers.length + replacements.length > 0;
+  if (problems.length === 0 || (lenient && fits)) return;
   const others = new Set(problems.map((one) => (one.kind === "unknown" ? one.reason : null)));
   const [other] = others;
-  if (layers.length === 0 && others.size === 1 && typeof other === "string")
+  if (!fits && others.size === 1 && typeof other === "string")
     throw new ModelError(path, `this adapter is for ${other}, and fits no layer of this model`, {
       details: { problems },
     });
   throw new ModelError(path, describeProblems(problems), {
     details: {
       problems,
-      ...(layers.length > 0 && {
+      ...(fits && {
         remedies: [{ kind: "set-option", option: "loraLenient", value: true, purpose: "use the rest" }],
       }),
     },

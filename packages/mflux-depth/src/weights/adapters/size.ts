@@ -1,6 +1,6 @@
 import type { AdapterRole } from "./keys.js";
 import type { MatchedLayer } from "./match.js";
-import { rowsOf } from "./targets.js";
+import { type Replacement, rowsOf } from "./targets.js";
 
 /**
  * The most bytes that the adapters of a layer take in memory. Parts of a fused layer have separate handles of what they
@@ -53,3 +53,19 @@ export const isForEarlierColumns = ({ form, target }: Pick<MatchedLayer, "form" 
 /** Whether the product of two low-rank matrices, element by element, takes less memory as a whole matrix. */
 export const hadamardIsWhole = (rank: number, rows: number, columns: number): boolean =>
   rank * (rows + columns) >= rows * columns;
+
+/**
+ * The most bytes that reading one replacement takes: it comes as a whole, in float32, and is cut and quantized. What is
+ * replaced takes as much as before, except for a bias that a layer did not have.
+ */
+export const replacingBytes = (replacements: readonly Replacement[]): number =>
+  Math.max(0, ...replacements.map(({ shape }) => replacingCopies * 4 * shape.reduce((a, b) => a * b, 1)));
+
+/** Float32 copies of a replacement. */
+const replacingCopies = 3;
+
+/** The bytes of biases that replacements may add to layers without one. */
+export const addedBiasBytes = (replacements: readonly Replacement[], valueBytes: number): number =>
+  replacements
+    .filter(({ parts }) => parts.some(({ path }) => path.endsWith(".bias")))
+    .reduce((sum, { shape }) => sum + valueBytes * shape[0]!, 0);

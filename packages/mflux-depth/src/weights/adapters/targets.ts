@@ -5,7 +5,7 @@
 
 /** A part of a fused layer: the layer of the model that its next rows belong to. */
 export interface TargetPart {
-  /** The path of a Linear layer in its component: "transformerBlocks.0.attn.toQ". */
+  /** The path in its component of a Linear layer, "transformerBlocks.0.attn.toQ", or of a parameter. */
   readonly path: string;
   readonly rows: number;
 }
@@ -25,19 +25,23 @@ export interface AdapterTarget {
   readonly swapsHalves?: boolean | undefined;
 }
 
-/** A parameter that an adapter file has a new value for. */
+/** Parameters that an adapter file has a new value for. */
 export interface Replacement {
   readonly component: string;
-  /** The path of its module: "transformerBlocks.0.attn.normQ". */
-  readonly path: string;
-  /** Its only axis. */
-  readonly size: number;
+  /** The parameters, or those that the file has as one: "transformerBlocks.0.attn.normQ.weight", in the order of the rows. */
+  readonly parts: readonly TargetPart[];
+  /** The shape of the file's tensor. */
+  readonly shape: readonly number[];
+  /** Whether the file has the halves of the rows in the other order. */
+  readonly swapsHalves?: boolean | undefined;
+  /** Whether it belongs to a control LoRA, whose model it stays in at scale 0, too. */
+  readonly isControl?: boolean | undefined;
 }
 
 /** Resolves the names of adapter files for one model. */
 export interface AdapterNames {
   find(name: string): AdapterTarget | undefined;
-  /** The parameter that a key's tensor replaces, whatever the scale; undefined if it replaces none. */
+  /** The parameter outside the layers of {@link find} that a key's tensor replaces; undefined if it replaces none. */
   replacement(key: string): Replacement | undefined;
   /** Says which other model a name belongs to: "Stable Diffusion XL"; null if it is not known. */
   otherModel(name: string): string | null;
