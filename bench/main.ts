@@ -45,7 +45,7 @@ const benches: Record<string, Bench> = {
   images: { title: "The bundled checkpoint", run: benchImages },
   quantization: { title: "Loss of each bit width, the bundled checkpoint", run: benchQuantization },
   depth: { title: "Depth of a photo", run: benchDepth },
-  score: { title: "Scoring an image, the bundled estimator", run: benchScore },
+  score: { title: "Scoring an image, the bundled Depth Anything", run: benchScore },
   previews: { title: "Fast previews", run: benchPreviews },
   kernels: { title: "Linear layers and attention at FLUX.1 size", run: benchKernels },
   blocks: {

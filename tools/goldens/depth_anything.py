@@ -1,8 +1,9 @@
-"""Writes depth_anything/: depth that transformers predicts with a small random Depth Anything V2.
+"""Writes depth_anything/: depth that transformers predicts with a small random Depth Anything V2; and
+tiny_depth_anything.safetensors: depth_0, that of the bundled one for the first photo.
 
     python depth_anything.py OUT
 
-The weights are those of the committed folder; they were drawn at random once, in the layout of
+The random weights are those of the committed folder; they were drawn once, in the layout of
 depth-anything/Depth-Anything-V2-Small-hf. Photos are resized by Pillow on float values, clamped and not rounded, where
 transformers' own image processor rounds to bytes.
 
@@ -25,6 +26,7 @@ from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPi
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "packages/mflux-depth/test/golden/depth_anything"
+BUNDLED = ROOT / "packages/mflux-depth/models/tiny-depth-anything"
 PHOTOS = ["astronaut.jpg", "coffee.jpg"]
 MAX_DEPTH = 20
 
@@ -48,13 +50,29 @@ def depth_map(depth, size):
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
 
 
+def load(folder, **options):
+    return DepthAnythingForDepthEstimation.from_pretrained(folder, torch_dtype=torch.float32, **options).eval()
+
+
+def preprocessor_of(folder):
+    return json.loads((folder / "preprocessor_config.json").read_text())
+
+
+def write_bundled(out, photo):
+    preprocessor = preprocessor_of(BUNDLED)
+    width, height = preprocessor["size"]["width"], preprocessor["size"]["height"]
+    depth = load(BUNDLED)(pixels(photo, width, height, preprocessor)).predicted_depth
+    save_file({"depth_0": depth.contiguous()}, out / "tiny_depth_anything.safetensors")
+
+
 def main(out):
     torch.set_grad_enabled(False)
-    out = out / "depth_anything"
     out.mkdir(parents=True, exist_ok=True)
-    load = lambda **options: DepthAnythingForDepthEstimation.from_pretrained(FOLDER, torch_dtype=torch.float32, **options).eval()
-    model = load()
-    preprocessor = json.loads((FOLDER / "preprocessor_config.json").read_text())
+    write_bundled(out, Image.open(ROOT / "examples/images" / PHOTOS[0]).convert("RGB"))
+    out = out / "depth_anything"
+    out.mkdir(exist_ok=True)
+    model = load(FOLDER)
+    preprocessor = preprocessor_of(FOLDER)
     processor = DPTImageProcessorPil(**{key: value for key, value in preprocessor.items() if key != "image_processor_type"})
     golden = {}
     photos = [Image.open(ROOT / "examples/images" / name).convert("RGB") for name in PHOTOS]
@@ -68,7 +86,7 @@ def main(out):
     golden["pixels_native"] = pixels(photos[0], side, side, preprocessor)
     golden["depth_native"] = model(golden["pixels_native"]).predicted_depth
     golden["depth_518"] = model(pixels(photos[0], 518, 518, preprocessor)).predicted_depth
-    metric = load(depth_estimation_type="metric", max_depth=MAX_DEPTH)
+    metric = load(FOLDER, depth_estimation_type="metric", max_depth=MAX_DEPTH)
     golden["metric_0"] = metric(golden["pixels_0"]).predicted_depth
     save_file({key: tensor.contiguous() for key, tensor in golden.items()}, out / "golden.safetensors")
 

@@ -38,6 +38,11 @@ def clip_key(key):
     return key if key.startswith("text_model.") else f"text_model.{key}"
 
 
+def publish_estimator(source, target):
+    publish(source, target, "model.safetensors", torch.float16)
+    shutil.copy(f"{source}/preprocessor_config.json", target)
+
+
 def main(model, depth, out):
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(BUNDLED / "scheduler", f"{out}/scheduler")
@@ -48,8 +53,7 @@ def main(model, depth, out):
         publish(f"{model}/{name}", f"{out}/{name}", "diffusion_pytorch_model.safetensors", torch.bfloat16)
     publish(f"{model}/text_encoder", f"{out}/text_encoder", "model.safetensors", torch.bfloat16, clip_key)
     publish(f"{model}/text_encoder_2", f"{out}/text_encoder_2", "model.safetensors", torch.bfloat16)
-    publish(depth, f"{out}/depth_pro", "model.safetensors", torch.float16)
-    shutil.copy(f"{depth}/preprocessor_config.json", f"{out}/depth_pro/")
+    publish_estimator(depth, f"{out}/depth_pro")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ const imageFlags = {
   },
   judge: {
     kind: { type: "text" },
-    text: "The depth estimator that scores for --best-of: a repository or a folder.",
-    defaultText: "one that the map did not come from; the bundled one for tiny-world",
+    text: "The depth estimator that scores for --best-of: a repository, a folder, or a bundled one.",
+    defaultText: "one that the map did not come from; a bundled one for tiny-world",
     flags: ["--judge"],
     value: "NAME",
   },

@@ -2,10 +2,11 @@
  * The known depth estimators, as data. Nothing here loads MLX, so that a process that only downloads models stays
  * small; registry.ts says how to open each.
  */
+import { bundledEstimator } from "../hub/repository.js";
 
-/** A model of a depth estimator on the Hub. */
+/** A model of a depth estimator, on the Hub or bundled. */
 export interface PublishedEstimator {
-  /** "apple/DepthPro-hf" */
+  /** "apple/DepthPro-hf", or the name of the bundled one. */
   readonly repository: string;
   /** A short name such as "Apache-2.0". The text is in the repository. */
   readonly licence: string;
@@ -21,7 +22,7 @@ export interface EstimatorDescription<Type extends string = string> {
   readonly modelType: Type;
   /** The model's name: "Depth Pro". */
   readonly name: string;
-  /** Published models, most permissive licence first. */
+  /** Published models, most permissive licence first, then the bundled one. */
   readonly models: readonly PublishedEstimator[];
   /** Required files in addition to the config and the weights. */
   readonly files: readonly { readonly name: string; readonly optional?: boolean }[];
@@ -62,6 +63,12 @@ export const depthAnything = {
       licence: "CC-BY-NC-4.0, non-commercial",
       parameters: 334e6,
       cpuSeconds: null,
+    },
+    {
+      repository: bundledEstimator,
+      licence: "Apache-2.0",
+      parameters: 0.5e6,
+      cpuSeconds: 0.03,
     },
   ],
   files: [{ name: "preprocessor_config.json", optional: true }],

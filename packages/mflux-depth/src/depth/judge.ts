@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { bundledModel } from "../hub/repository.js";
+import { bundledEstimator, bundledModel } from "../hub/repository.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import type { GenerateRequest } from "../options/index.js";
 import { depthAnything } from "./descriptions.js";
@@ -15,14 +15,17 @@ export const judgeOfRequest = (
 
 /**
  * Chooses an estimator other than the source of the image's map, because an estimator would repeat its own mistakes.
- * The exception is tiny-world, which judges itself: any other estimator for its rendered scenes needs a download.
+ * Images of tiny-world are judged by the bundled estimators, which know its rendered scenes and need no download.
  * @param parameters of the image, if it has any
  */
 export function judgeFor({ model, depth_model: source }: Readonly<Record<string, unknown>> = {}): string {
-  if (model === bundledModel) return bundledModel;
   // Parameters contain only the last part of a folder's path, which is usually the name of its repository.
   const cameFromDepthAnything =
     typeof source === "string" &&
     depthAnything.models.some(({ repository }) => basename(repository) === basename(source));
-  return cameFromDepthAnything ? defaultDepthModel : depthAnything.models[0].repository;
+  const [pro, anything] =
+    model === bundledModel
+      ? [bundledModel, bundledEstimator]
+      : [defaultDepthModel, depthAnything.models[0].repository];
+  return cameFromDepthAnything ? pro : anything;
 }

@@ -196,7 +196,7 @@ async function inspectCodec(): Promise<{ sharp: string; vips: string }> {
 }
 
 async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promise<ModelsReport> {
-  const { bundledModel, resolveRepository } = await import("../hub/repository.js");
+  const { bundledEstimator, bundledModel, resolveRepository } = await import("../hub/repository.js");
   const { hubCache } = await import("../hub/settings.js");
   const find = (name: string): string | null => {
     try {
@@ -209,6 +209,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
   const depthModel = env.MFLUX_DEPTH_DEPTH_MODEL || defaultDepthModel;
   const wanted = [
     { name: bundledModel, option: null },
+    { name: bundledEstimator, option: null },
     { name: defaultModel, option: "model" },
     { name: depthModel, option: "depthModel" },
   ] as const;
@@ -217,7 +218,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
     if (folder !== null) continue;
     if (option === null)
       problems.push({
-        what: "The bundled model is missing",
+        what: `The bundled ${name} is missing`,
         remedy: { kind: "reinstall", part: "everything" },
         essential: false,
       });

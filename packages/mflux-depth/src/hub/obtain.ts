@@ -8,20 +8,14 @@ import { isFolder } from "../files/folders.js";
 import { downloadRepository } from "./download.js";
 import { missingFiles, type RepositoryKind } from "./kind.js";
 import type { Patterns } from "./patterns.js";
-import {
-  bundledModel,
-  findCached,
-  isRepositoryName,
-  type Repository,
-  resolveRepository,
-} from "./repository.js";
+import { findCached, isBundled, isRepositoryName, type Repository, resolveRepository } from "./repository.js";
 import type { Patience } from "./retry.js";
 import { hubSettings } from "./settings.js";
 import type { DownloadProgress } from "./transfer.js";
 
 /** A model and where to find it. */
 export interface ModelSource {
-  /** "tiny-world", a folder, or a repository. */
+  /** A bundled model, a folder, or a repository. */
   readonly model: string;
   /** A branch, tag or commit of the repository; "main" by default. */
   readonly revision?: string | undefined;
@@ -52,7 +46,7 @@ export function isHere(
   { kind, offline, env = process.env }: Pick<ObtainOptions, "kind" | "offline" | "env">,
 ): boolean {
   const { model } = source;
-  if (model === bundledModel || isFolder(model) || !isRepositoryName(model)) return true;
+  if (isBundled(model) || isFolder(model) || !isRepositoryName(model)) return true;
   return offline || hubSettings(env).offline || searchCache(source, kind, env).missing?.length === 0;
 }
 
@@ -69,7 +63,7 @@ export function folderHere(
   { model, revision = "main", path = "" }: ModelSource,
   env: NodeJS.ProcessEnv = process.env,
 ): string | null {
-  const local = model === bundledModel || isFolder(model);
+  const local = isBundled(model) || isFolder(model);
   const found = local ? resolveRepository(model, { env }) : findCached(model, { revision, env });
   const folder = found && join(found.folder, path);
   return folder && isFolder(folder) ? folder : null;
@@ -104,7 +98,7 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
     return { ...repository, folder };
   };
   checkPath(model, path);
-  if (model === bundledModel || isFolder(model)) return within(resolveRepository(model, { env }));
+  if (isBundled(model) || isFolder(model)) return within(resolveRepository(model, { env }));
   if (!isRepositoryName(model)) return resolveRepository(model, { env });
   kind.checkName?.(model);
 

@@ -7,20 +7,26 @@ import { cacheFolderOf, hubCache } from "./settings.js";
 
 /** A model's repository on this machine. */
 export interface Repository {
-  /** The name it was requested by: "tiny-world", a folder, "owner/name". */
+  /** The name it was requested by: that of a bundled model, a folder, "owner/name". */
   readonly name: string;
   readonly folder: string;
   /** The commit of a repository from the Hub. */
   readonly revision: string | undefined;
 }
 
-/** The name of the bundled model. */
+/** The name of the bundled model, which includes a Depth Pro. */
 export const bundledModel = "tiny-world";
+
+/** The name of the bundled Depth Anything. */
+export const bundledEstimator = "tiny-depth-anything";
+
+/** Whether a name is that of a model in this package. */
+export const isBundled = (name: string): boolean => name === bundledModel || name === bundledEstimator;
 
 const modelsFolder = fileURLToPath(new URL("../../../models", import.meta.url));
 
 /**
- * Finds a model on this machine: the bundled one by its name, a folder, or a Hub repository in the Hugging Face cache
+ * Finds a model on this machine: a bundled one by its name, a folder, or a Hub repository in the Hugging Face cache
  * (shared with Python). A folder takes precedence over a repository of the same name.
  * @param options.revision a branch, tag or commit of the repository; "main" by default.
  * @param options.env locates the cache: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME.
@@ -30,7 +36,7 @@ export function resolveRepository(
   model: string,
   options: { revision?: string | undefined; env?: NodeJS.ProcessEnv } = {},
 ): Repository {
-  if (model === bundledModel) return { name: model, folder: join(modelsFolder, model), revision: undefined };
+  if (isBundled(model)) return { name: model, folder: join(modelsFolder, model), revision: undefined };
   if (isFolder(model)) return { name: model, folder: resolve(model), revision: undefined };
   if (!isRepositoryName(model))
     throw new ModelError(

@@ -20,9 +20,9 @@ export const scoreOptions = {
   /** Not MFLUX_DEPTH_DEPTH_MODEL: that names the estimator that maps come from, which must not judge itself. */
   depthModel: {
     kind: { type: "text" },
-    text: "The depth estimator that judges: a repository or a folder.",
+    text: "The depth estimator that judges: a repository, a folder, or a bundled one.",
     defaultText:
-      "one that the map did not come from, as the image's parameters say; the bundled one for tiny-world",
+      "one that the map did not come from, as the image's parameters say; a bundled one for tiny-world",
     flags: ["--depth-model"],
     value: "NAME",
   },

@@ -70,6 +70,14 @@ describe("the estimator", () => {
     assert.equal((await run(["cube.png", "-o", "tiny.npy", ...tiny])).code, 0);
     assert.deepEqual(readFileSync("tiny.npy"), readFileSync("pro.npy"));
   });
+
+  test("may be the bundled Depth Anything", async () => {
+    enter("bundled", "cube.png");
+    const { code, out } = await run(["cube.png", "--depth-model", "tiny-depth-anything"]);
+    assert.deepEqual([code, out], [0, "cube_depth.png\n"]);
+    const { width, height } = await sharp("cube_depth.png").metadata();
+    assert.deepEqual([width, height], [256, 256]);
+  });
 });
 
 describe("depth of one photo", () => {

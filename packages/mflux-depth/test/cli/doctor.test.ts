@@ -22,10 +22,11 @@ describe("doctor", () => {
     assert.ok(mlx.blas.gflops > 0 && memory.totalBytes > 1e8);
   });
 
-  test("reports the cache and the bundled model", async () => {
+  test("reports the cache and the bundled models", async () => {
     const { models } = await report;
     assert.equal(models.cache, at("cache"));
-    assert.equal(models.found[0].folder, inPackage("models/tiny-world"));
+    const folders = models.found.slice(0, 2).map(({ folder }: { folder: string }) => folder);
+    assert.deepEqual(folders, [inPackage("models/tiny-world"), inPackage("models/tiny-depth-anything")]);
   });
 
   test("reports the CPU kernels on Linux", async () => {

@@ -24,14 +24,14 @@ describe("score", () => {
     for (const value of [rmse, correlation, abs_rel, edge_f1]) assert.equal(typeof value, "number");
   });
 
-  test("takes the bundled estimator for an image of tiny-world, whatever the environment names", async () => {
+  test("takes the bundled Depth Anything for an image of tiny-world, whatever the environment names", async () => {
     const image = at("generated.png");
     assert.equal((await run([...smallRequest, "--output", image])).code, 0);
     const env = { MFLUX_DEPTH_DEPTH_MODEL: "nobody/absent", HF_HUB_OFFLINE: "1" };
     const depth = ["--depth", example("portrait_depth")];
     const { code, stdout } = await run(["score", image, ...depth, "--json", "--quiet"], { env });
     assert.equal(code, 0);
-    assert.equal(JSON.parse(stdout).depth_model, "tiny-world");
+    assert.equal(JSON.parse(stdout).depth_model, "tiny-depth-anything");
   });
 
   const refused: [string, string[], RegExp][] = [

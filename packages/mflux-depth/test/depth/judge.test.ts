@@ -15,7 +15,21 @@ describe("the judge of an image", () => {
       { depth_model: "/models/Depth-Anything-V2-Base-hf" },
       "apple/DepthPro-hf",
     ],
-    ["of tiny-world is its own estimator", { model: "tiny-world", depth_model: "tiny-world" }, "tiny-world"],
+    [
+      "by the map of the bundled Depth Anything is Depth Pro",
+      { depth_model: "tiny-depth-anything" },
+      "apple/DepthPro-hf",
+    ],
+    [
+      "of tiny-world is the bundled Depth Anything",
+      { model: "tiny-world", depth_model: "tiny-world" },
+      "tiny-depth-anything",
+    ],
+    [
+      "of tiny-world by the map of the bundled Depth Anything is its own estimator",
+      { model: "tiny-world", depth_model: "tiny-depth-anything" },
+      "tiny-world",
+    ],
   ] as const)
     test(what, () => assert.equal(judgeFor(parameters), judge));
 });

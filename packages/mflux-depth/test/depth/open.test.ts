@@ -33,6 +33,11 @@ describe("openEstimator", () => {
     assert.equal(openEstimator({ depthModel: "tiny-world" }).folder, bundled);
   });
 
+  test("takes the bundled Depth Anything by its name", () => {
+    const folder = at("models/tiny-depth-anything");
+    assert.equal(openEstimator({ depthModel: "tiny-depth-anything" }).folder, folder);
+  });
+
   test("prefers the estimator of the image model in use to the default", () => {
     assert.equal(openEstimator({ modelFolder: tinyWorld }).folder, bundled);
   });

@@ -54,8 +54,10 @@ describe("bestOf", () => {
       scoresOf().toSorted((a, b) => a - b),
     );
     assert.equal(new Set(scoresOf()).size, 3);
-    for (const [i, { fidelity }] of result.ranking.entries())
-      assert.deepEqual([fidelity.rank, fidelity.candidates, fidelity.depth_model], [i + 1, 3, "tiny-world"]);
+    for (const [i, { fidelity }] of result.ranking.entries()) {
+      const { rank, candidates, depth_model: judge } = fidelity;
+      assert.deepEqual([rank, candidates, judge], [i + 1, 3, "tiny-depth-anything"]);
+    }
   });
 
   test("returns the best image, with its rank and score in the parameters", () => {
@@ -158,7 +160,7 @@ describe("bestOf", () => {
       { ...request, steps: 1 },
       { count: 2, onProgress: (one) => one.state === "start" && seen.push(one.component) },
     );
-    assert.deepEqual(seen, ["depth_pro"]);
+    assert.deepEqual(seen, ["depth_anything"]);
   });
 
   test("draws different seeds when none is given", async () => {

@@ -42,7 +42,7 @@ describe("a judge", () => {
     await onMachineWith(0.151, () =>
       assert.rejects(Judge.obtain(flux, smallRequest), {
         name: "MemoryError",
-        message: /^Scoring with tiny-world needs about .* choose another judge\.$/,
+        message: /^Scoring with tiny-depth-anything needs about .* choose another judge\.$/,
       }),
     );
     using forced = await loadTinyWorld({ force: true });

@@ -4,6 +4,9 @@ import { ServiceError } from "../errors.js";
 /** The name of the bundled model. */
 export const bundledModel = "tiny-world";
 
+/** The models that are on every machine: the bundled one, and the bundled depth estimator. */
+export const bundledModels: readonly string[] = [bundledModel, "tiny-depth-anything"];
+
 /** A model or LoRA that requests may name. */
 export interface AllowedModel {
   /** The only name that clients see. */
@@ -12,7 +15,7 @@ export interface AllowedModel {
   readonly folder?: string | undefined;
 }
 
-/** The default models and LoRAs: repositories, folders, files, or the bundled model. */
+/** The default models and LoRAs: repositories, folders, files, or bundled ones. */
 export interface DefaultModels {
   readonly model: string;
   readonly depthModel?: string | undefined;
@@ -38,7 +41,8 @@ export class AllowedModels {
     const main = named(model);
     const estimator = depthModel === undefined ? undefined : named(depthModel);
     const adapters = loras.map(({ source, scale }) => ({ ...named(source), scale }));
-    const all = [{ name: bundledModel }, ...allowed, main, ...(estimator ? [estimator] : []), ...adapters];
+    const bundled = bundledModels.map((name): AllowedModel => ({ name }));
+    const all = [...bundled, ...allowed, main, ...(estimator ? [estimator] : []), ...adapters];
     this.#models = new Map(all.map(({ name, folder }) => [name, { name, folder }]));
     this.defaultModel = main.name;
     this.defaultDepthModel = estimator?.name;

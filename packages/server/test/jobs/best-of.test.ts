@@ -61,7 +61,7 @@ describe("a job that makes several images", () => {
     assert.equal((await service.results.depthMap(id)).width, 64);
     for (const [index, { score }] of job.images.entries()) {
       const { fidelity } = (await parametersIn((await service.results.image(id, index + 1)).bytes))!;
-      const expected = { ...score, depth_model: "tiny-world", rank: index + 1, candidates: 3 };
+      const expected = { ...score, depth_model: "tiny-depth-anything", rank: index + 1, candidates: 3 };
       assert.deepEqual(fidelity, expected);
     }
   });

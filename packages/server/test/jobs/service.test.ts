@@ -322,6 +322,7 @@ describe("a job service", () => {
       models.map(({ id, ready, loaded }) => [id, ready, loaded]),
       [
         ["tiny-world", true, true],
+        ["tiny-depth-anything", true, false],
         ["mine", false, false],
         ["owner/absent", false, false],
       ],

@@ -229,7 +229,7 @@ describe("a refusal", () => {
 test("models are listed and retrieved by name", async () => {
   const names = [];
   for await (const model of client.models.list()) names.push(model.id);
-  assert.deepEqual(names, ["tiny-world"]);
+  assert.deepEqual(names, ["tiny-world", "tiny-depth-anything"]);
   assert.equal((await client.models.retrieve("tiny-world")).object, "model");
   await assert.rejects(client.models.retrieve("owner/other"), { status: 404, code: "model_not_found" });
 });

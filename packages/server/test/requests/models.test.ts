@@ -3,11 +3,11 @@ import { describe, test } from "node:test";
 import { AllowedModels } from "../../src/requests/models.js";
 
 describe("the models that requests may name", () => {
-  test("are the bundled one, those allowed, and the default", () => {
+  test("are the bundled ones, those allowed, and the default", () => {
     const models = new AllowedModels({ model: "owner/flux" }, [{ name: "mine", folder: "/srv/mine" }]);
     assert.deepEqual(
       models.all.map(({ name }) => name),
-      ["tiny-world", "mine", "owner/flux"],
+      ["tiny-world", "tiny-depth-anything", "mine", "owner/flux"],
     );
     assert.equal(models.defaultModel, "owner/flux");
     assert.equal(models.sourceOf("mine", "load.model"), "/srv/mine");

@@ -202,8 +202,11 @@ const ModelField = () => (
   </div>
 );
 
-/** All models except LoRAs. */
-const generators = () => models.value.filter(({ lora }) => !lora);
+/** All models except LoRAs and depth estimators. */
+const generators = () =>
+  models.value.filter(
+    ({ id, lora }) => !lora && !capabilities.value?.estimators.some((estimator) => estimator.id === id),
+  );
 
 /** The depth estimators with their licences. Those that this server does not offer are disabled. */
 const EstimatorField = () => (
@@ -225,7 +228,8 @@ const EstimatorField = () => (
         </option>
       ))}
       <optgroup label={text.otherEstimators}>
-        {otherModels().map(({ id, ready }) => (
+        {/* Models that may include an estimator. */}
+        {generators().map(({ id, ready }) => (
           <option key={id} value={id} disabled={!ready}>
             {id}
           </option>
@@ -237,10 +241,6 @@ const EstimatorField = () => (
     </p>
   </div>
 );
-
-/** Models that may include an estimator. */
-const otherModels = () =>
-  generators().filter(({ id }) => !capabilities.value?.estimators.some((estimator) => estimator.id === id));
 
 const estimatorText = ({ id, licence, memory_bytes: bytes, cpu_seconds: seconds }: EstimatorObject): string =>
   text.estimatorFacts(
