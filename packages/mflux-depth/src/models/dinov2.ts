@@ -373,8 +373,8 @@ const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, t
 // ---------------------------------------------------------------- precision
 
 /**
- * The first two layers of an encoder, whose inputs stay unrounded. Single edges of depth maps move by up to 9 of 255 if
- * all inputs are rounded, nearly all of it because of the first layer, and by 2 at most with these two left alone.
+ * The first two layers of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
+ * estimator's maps move by up to 9 of 255, nearly all of it because of the first layer; with these two left alone, by 1.
  */
 const sensitiveLayer = /(^|\.)encoder\.layer\.[01]\./;
 
