@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { defaultDevice, memory } from "@mflux-depth/mlx";
+import { judgeFor } from "../../src/depth/judge.js";
 import { multipliesDepthAsIntegers } from "../../src/depth/precision.js";
 import { MemoryError } from "../../src/errors.js";
 import type { MemoryPlan } from "../../src/memory/plan.js";
@@ -102,7 +103,7 @@ describe("a plan", () => {
 });
 
 describe("the stage judge, for an image that is scored", () => {
-  const judgeOf = async (load: LoadOptions, judge = model) => {
+  const judgeOf = async (load: LoadOptions, judge = judgeFor({ model })) => {
     const size = { width: 256, height: 256 };
     const made = await planModel(
       resolveLoadOptions({ model, ...load }),
@@ -112,7 +113,9 @@ describe("the stage judge, for an image that is scored", () => {
     return { ...made, judge: made.stages.find(({ stage }) => stage === "judge") };
   };
 
-  test("takes at least the measured memory, and at most three times as much", { skip }, async () => {
+  test("takes at least the measured memory, and at most three times as much plus 30 MB", {
+    skip,
+  }, async () => {
     using flux = await FluxDepth.load({ model, memory: "low" });
     const result = await flux.generate({ ...request, width: 256, height: 256 });
     using judge = await Judge.obtain(flux, request);
@@ -122,7 +125,8 @@ describe("the stage judge, for an image that is scored", () => {
     const measured = memory.peakMemory();
     const { weights, work } = (await judgeOf({ memory: "low" })).judge!;
     const note = `${weights + work} estimated, ${measured} measured`;
-    assert.ok(weights + work >= measured && weights + work <= 3 * measured, note);
+    // Estimators count 30 MB for buffers whose size does not follow from theirs, which is most of what a tiny one takes.
+    assert.ok(weights + work >= measured && weights + work <= 3 * measured + 30e6, note);
   });
 
   test("counts the model's weights if they stay and there is room", async () => {
