@@ -20,7 +20,7 @@ export { usage } from "./flags.js";
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const values = readFlags(argv);
-  // Continue when nobody reads the address or the log any more.
+  // Continue after the reader of the address or the log has gone.
   for (const stream of [io.stdout, io.stderr]) stream.on("error", () => {});
   if (values.describe) {
     io.stdout.write(`${JSON.stringify(definition, null, 2)}\n`);

@@ -100,7 +100,7 @@ export class History {
   /** Events of a job after an id, oldest first. */
   past(id: string, after: number): readonly JobEvent[] {
     const durable = this.#ledger.events.ofJob(id, after).map((record) => this.#jobEvent(record));
-    // Whoever reads this is told the place of a waiting job unless it is here.
+    // A reader of these events is told a waiting job's place unless they contain it.
     const told = durable.findLast((event) => event.event === "queued");
     this.#queue.told(id, told?.event === "queued" ? told.data.position : null);
     const live = this.#live.get(id)?.events.filter((event) => event.id > after) ?? [];

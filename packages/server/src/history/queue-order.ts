@@ -60,7 +60,7 @@ export class QueueOrder {
     return entry ? this.ahead(entry) : null;
   }
 
-  /** Puts a job into its place. One that is queued already takes the new one. @param told the position that its readers know. */
+  /** Puts a job into its place, or moves it there. @param told the position that its readers know. */
   put({ id, priority, arrival, attempt }: QueuedJob, told: number | null = null): void {
     const known = this.#byId.get(id);
     this.remove(id);
@@ -91,7 +91,7 @@ export class QueueOrder {
     }
   }
 
-  /** The next jobs whose readers know another position, at most so many. All have their turn. */
+  /** Up to `most` jobs whose readers know another position, continuing after the ones returned last. */
   *nextMoved(most: number): Generator<Place> {
     const { length } = this.#line;
     for (let looked = 0, found = 0; looked < length && found < most; looked++) {

@@ -172,7 +172,7 @@ export class Runner {
   /** Renews a lease. If that fails, the worker keeps the job as long as the record confirms it. */
   async #keeps(claim: Claim, record: AttemptRecord): Promise<boolean> {
     const isRenewed = await this.#options.dispatcher.renew(claim).catch(() => false);
-    // If nobody can be asked, go on: whatever a lost attempt records is dropped.
+    // If the API cannot be asked, go on: the records of a lost attempt are dropped.
     return isRenewed || (await record.isCurrent().catch(() => true));
   }
 }

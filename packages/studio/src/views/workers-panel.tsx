@@ -24,7 +24,7 @@ interface WorkersPanelProps {
   readonly onOpen: (job: string) => void;
 }
 
-/** Who works, on what, and who takes a break. It is folded up while the server works alone. */
+/** The workers with their jobs and breaks. Folded while the server works alone. */
 export function WorkersPanel({ onOpen }: WorkersPanelProps) {
   useEffect(() => {
     const ask = (): void => void readWorkers().catch(() => undefined);

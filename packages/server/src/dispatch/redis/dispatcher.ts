@@ -24,7 +24,7 @@ interface Lease {
   readonly token: string;
 }
 
-/** How often a worker looks for jobs although nobody has told it of one. */
+/** How often a worker looks for jobs without having been told of one. */
 const lookMs = 3000;
 
 /**
@@ -179,7 +179,7 @@ export class RedisDispatcher implements Dispatcher {
     this.#monitor?.hold(true);
     const token = randomUUID();
     await this.#attempt(async () => {
-      // Whoever chooses now has its job before this returns.
+      // Wait for the worker that is choosing, so that no job starts after this returns.
       while (!(await this.#scripts.takeTurn(token))) await sleep(5);
       await this.#scripts.hold(true);
       await this.#scripts.settle(token, { now: 0, taken: null, overtaken: [] });
@@ -245,7 +245,7 @@ export class RedisDispatcher implements Dispatcher {
     return this.#choose(look.view, { ...request, accepts }, token);
   }
 
-  /** Takes the job whose turn it is. Nobody else does so at the same time. */
+  /** Takes the job whose turn it is. Only the instance that has the turn calls this. */
   async #choose(
     { now, jobs }: View,
     { worker, model, accepts }: Required<ClaimRequest>,
@@ -284,7 +284,7 @@ export class RedisDispatcher implements Dispatcher {
     return lease?.claim.attempt === attempt ? lease : null;
   }
 
-  /** Offers a job again that was taken in vain. Nobody has begun, so that the attempt keeps its number. */
+  /** Offers a job again that was taken but not begun, with the same number of the attempt. */
   async #putBack(claim: Claim): Promise<void> {
     const offer = await this.#release(claim);
     if (offer) await this.offer(offer);

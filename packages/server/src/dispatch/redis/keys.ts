@@ -12,7 +12,7 @@ export class Keys {
   readonly overtaken: string;
   /** Present while jobs are held back. */
   readonly paused: string;
-  /** The lock of whoever chooses a job now. */
+  /** The lock of the instance that is choosing a job. */
   readonly turn: string;
   /** Which API made Redis agree with its ledger. It vanishes with everything else. */
   readonly agreed: string;

@@ -25,7 +25,7 @@ const oldestVersion = [6, 2] as const;
  */
 const options: RedisOptions = {
   enableOfflineQueue: false,
-  // The link does that itself: nobody would catch the error of a connection that breaks again meanwhile.
+  // The link does that itself: an error of a connection that breaks again meanwhile would be uncaught.
   autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,

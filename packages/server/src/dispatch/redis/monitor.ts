@@ -96,7 +96,7 @@ export class Monitor {
   /** Takes jobs from workers that have not renewed their leases, and that the API has not heard either. */
   async #takeOver(): Promise<void> {
     const { leaseMs, link, scripts, ledger } = this.#options;
-    // Nobody could renew while Redis was away.
+    // No worker could renew its lease while Redis was away.
     if (performance.now() - link.cameBackAt < leaseMs) return;
     for (const { queue, current, ...attempt } of await scripts.unleased()) {
       const known = ledger.find(attempt.id);

@@ -28,7 +28,7 @@ export interface Unleased {
   readonly current: boolean;
 }
 
-/** How long someone may take to choose; whoever is stopped meanwhile holds up all others. */
+/** How long an instance may take to choose. All others wait for one that is stopped meanwhile. */
 const turnMs = 2000;
 
 /** Tells all instances that something may be taken, and how many of them hear it. */
@@ -209,7 +209,7 @@ export class Scripts {
   }
 
   /**
-   * Whether a job has to be added. One that waits takes the offer's priority; one that is worked on stays as it is.
+   * Whether a job has to be added. A waiting job takes the offer's priority; a running one stays as it is.
    * @returns the attempt to add it under; 0 if it is there.
    */
   async admit(offer: Offer): Promise<number> {
@@ -329,7 +329,7 @@ export class Scripts {
     return (await this.#run("own", [this.#keys.owner], [ledger])) as string;
   }
 
-  /** Takes the turn, so that nobody chooses meanwhile. @returns false if another one has it. */
+  /** Takes the turn, so that no other instance chooses meanwhile. @returns false if another one has it. */
   async takeTurn(token: string): Promise<boolean> {
     return (await this.#redis.set(this.#keys.turn, token, "PX", turnMs, "NX")) === "OK";
   }

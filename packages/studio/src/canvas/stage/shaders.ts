@@ -193,7 +193,7 @@ float heightAt(ivec2 corner) {
   return (floor(bytes.x) * 256.0 + floor(bytes.y)) / 65535.0;
 }
 
-// A cut is no slope: light does not turn around it.
+// A cut has no slope, so the light does not change across it.
 float rise(ivec2 from, ivec2 to) {
   float difference = heightAt(to) - heightAt(from);
   return abs(difference) > jump ? 0.0 : difference * thickness;
@@ -216,7 +216,7 @@ void main() {
   side = high - low > jump ? 1 + gl_InstanceID : 0;
   middle = (low + high) / 2.0;
   if (side == 0 && gl_InstanceID == 1) {
-    // There is no second side: all corners in one point make no triangle.
+    // Without a second side, all corners meet in one point, and the triangle vanishes.
     gl_Position = vec4(0.0, 0.0, 0.0, 1.0);
     return;
   }
