@@ -279,6 +279,8 @@ export async function benchSimulation({ scale, add }: FleetBench): Promise<void>
     [300, 20, 1000],
     [1000, 5, 4000],
     [1000, 20, 1000],
+    [1500, 5, 4000],
+    [2000, 5, 4000],
   ] as const)
     add(await simulate(2 * Math.max(1, Math.round((workers * scale) / 2)), { steps, stepMs }));
 }
