@@ -63,7 +63,7 @@ export function autoencoderConfig(json: unknown, source: string): AutoencoderCon
     outChannels: reader.count("out_channels", 3),
     latentChannels: reader.count("latent_channels", 4),
     blockOutChannels: reader.counts("block_out_channels", [64]),
-    layersPerBlock: reader.count("layers_per_block", 1),
+    layersPerBlock: reader.layers("layers_per_block", 1),
     normNumGroups: reader.count("norm_num_groups", 32),
     midBlockAddAttention: reader.flag("mid_block_add_attention", true),
     useQuantConv: reader.flag("use_quant_conv", true),

@@ -46,7 +46,7 @@ export function clipTextConfig(json: unknown, source: string): ClipTextConfig {
     vocabSize: reader.count("vocab_size", 49408),
     hiddenSize: reader.count("hidden_size", 512),
     intermediateSize: reader.count("intermediate_size", 2048),
-    numHiddenLayers: reader.count("num_hidden_layers", 12),
+    numHiddenLayers: reader.layers("num_hidden_layers", 12),
     numAttentionHeads: reader.count("num_attention_heads", 8),
     maxPositionEmbeddings: reader.count("max_position_embeddings", 77),
     layerNormEps: reader.number("layer_norm_eps", 1e-5),

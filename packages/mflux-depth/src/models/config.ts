@@ -52,6 +52,12 @@ export class ConfigReader {
     return isCount(value) ? value : this.wrong(key, "a positive integer");
   }
 
+  /** A number of layers. No model has 1024, and millions would take minutes to build before any weight is read. */
+  layers(key: string, fallback: number): number {
+    const value = this.count(key, fallback);
+    return value < 1024 ? value : this.wrong(key, "a number of layers from 1 to 1023");
+  }
+
   counts(key: string, fallback: readonly number[]): number[] {
     const value = this.values[key] ?? fallback;
     return Array.isArray(value) && value.length > 0 && value.every(isCount)

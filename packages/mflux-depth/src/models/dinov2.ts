@@ -70,7 +70,7 @@ export function dinov2Config(json: unknown, key: string, given: number | null, s
   const imageSize = given ?? config.count("image_size", 224);
   const result: Dinov2Config = {
     hiddenSize: config.count("hidden_size", 768),
-    numHiddenLayers: config.count("num_hidden_layers", 12),
+    numHiddenLayers: config.layers("num_hidden_layers", 12),
     numAttentionHeads: config.count("num_attention_heads", 12),
     mlpRatio:
       mlpRatio > 0 ? mlpRatio : config.fail(`"mlp_ratio" of ${key} is ${mlpRatio}; it must be positive`),

@@ -58,8 +58,8 @@ export function fluxTransformerConfig(json: unknown, source: string): FluxTransf
   const config: FluxTransformerConfig = {
     inChannels,
     outChannels: reader.count("out_channels", null) ?? inChannels,
-    numLayers: reader.count("num_layers", 19),
-    numSingleLayers: reader.count("num_single_layers", 38),
+    numLayers: reader.layers("num_layers", 19),
+    numSingleLayers: reader.layers("num_single_layers", 38),
     attentionHeadDim: reader.count("attention_head_dim", 128),
     numAttentionHeads: reader.count("num_attention_heads", 24),
     jointAttentionDim: reader.count("joint_attention_dim", 4096),

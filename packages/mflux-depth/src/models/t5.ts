@@ -61,7 +61,7 @@ export function t5Config(json: unknown, source: string): T5Config {
     dModel: reader.count("d_model", 512),
     dKv: reader.count("d_kv", 64),
     dFf: reader.count("d_ff", 2048),
-    numLayers: reader.count("num_layers", 6),
+    numLayers: reader.layers("num_layers", 6),
     numHeads: reader.count("num_heads", 8),
     relativeAttentionNumBuckets: reader.count("relative_attention_num_buckets", 32),
     relativeAttentionMaxDistance: reader.count("relative_attention_max_distance", 128),

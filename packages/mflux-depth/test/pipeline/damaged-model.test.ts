@@ -117,6 +117,23 @@ describe("a damaged model is refused with an error that names the file", () => {
       },
     ]);
 
+  for (const [component, key] of [
+    ["text_encoder", "num_hidden_layers"],
+    ["text_encoder_2", "num_layers"],
+    ["transformer", "num_layers"],
+    ["transformer", "num_single_layers"],
+    ["vae", "layers_per_block"],
+  ] as const)
+    cases.push([
+      `${component}: two million in ${key}`,
+      {
+        file: `${component}/config.json`,
+        damage: (path) =>
+          writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), [key]: 2e6 })),
+        message: new RegExp(`"${key}" is 2000000; .* needs a number of layers from 1 to 1023`),
+      },
+    ]);
+
   cases.push([
     "a tokenizer of longer prompts than the encoder takes",
     {
