@@ -4,7 +4,8 @@ import { type MxArray, memory, random } from "@mflux-depth/mlx";
 import { canMultiplyIntegers, randomize, setQuantizedProducts } from "@mflux-depth/mlx/nn";
 import { FluxDepth, type LoadOptions } from "mflux-depth";
 import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
-import { DepthPro, depthProConfig, inputSize, useIntegerProducts } from "mflux-depth/models/depth-pro";
+import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
+import { useIntegerProducts } from "mflux-depth/models/dinov2";
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
 import type { Peer } from "./peer.js";
 
@@ -42,9 +43,13 @@ function stretched(map: Float32Array): Float32Array {
   return map.map((value) => (255 * (value - min)) / (max - min || 1));
 }
 
-/** The bundled estimator: with float32 weights, and with 8 bits. */
+/** The bundled estimators' times, and what 8-bit weights change in the maps of tiny-world's Depth Pro. */
 export async function benchDepth(): Promise<Row[]> {
-  return [await bundledTimes(), ...(await bundledLoss())];
+  return [
+    await bundledTimes("tiny-world's Depth Pro", {}),
+    await bundledTimes("tiny-depth-anything", { depthModel: "tiny-depth-anything" }),
+    ...(await bundledLoss()),
+  ];
 }
 
 const pictures = ["astronaut.jpg", "chelsea.jpg", "coffee.jpg", "cube.png", "mountains.png", "portrait.png"];
@@ -69,16 +74,16 @@ async function bundledLoss(): Promise<Row[]> {
 }
 
 /** The first estimate, which includes reading the weights, and the next ones. */
-async function bundledTimes(): Promise<Row> {
+async function bundledTimes(estimator: string, options: LoadOptions): Promise<Row> {
   memory.resetPeakMemory();
-  using flux = await FluxDepth.load({ model: "tiny-world" });
+  using flux = await FluxDepth.load({ model: "tiny-world", ...options });
   let n = 0;
   const start = performance.now();
   await flux.estimateDepth(photo(n++));
   const first = (performance.now() - start) / 1000;
   const next = await seconds(3, () => flux.estimateDepth(photo(n++)));
   return {
-    name: "tiny-world, a photo of 600×400",
+    name: `${estimator}, a photo of 600×400`,
     "first s": round(first),
     "estimation s": round(next),
     "MLX peak MB": round(peakMlxMB()),

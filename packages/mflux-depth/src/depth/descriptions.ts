@@ -5,7 +5,7 @@
 import { bundledEstimator } from "../hub/repository.js";
 
 /** A model of a depth estimator, on the Hub or bundled. */
-export interface PublishedEstimator {
+export interface EstimatorModel {
   /** "apple/DepthPro-hf", or the name of the bundled one. */
   readonly repository: string;
   /** A short name such as "Apache-2.0". The text is in the repository. */
@@ -22,8 +22,8 @@ export interface EstimatorDescription<Type extends string = string> {
   readonly modelType: Type;
   /** The model's name: "Depth Pro". */
   readonly name: string;
-  /** Published models, most permissive licence first, then the bundled one. */
-  readonly models: readonly PublishedEstimator[];
+  /** Its models, with the most permissive licence first and the bundled one last. */
+  readonly models: readonly EstimatorModel[];
   /** Required files in addition to the config and the weights. */
   readonly files: readonly { readonly name: string; readonly optional?: boolean }[];
 }
@@ -68,7 +68,7 @@ export const depthAnything = {
       repository: bundledEstimator,
       licence: "Apache-2.0",
       parameters: 0.5e6,
-      cpuSeconds: 0.03,
+      cpuSeconds: 0.1,
     },
   ],
   files: [{ name: "preprocessor_config.json", optional: true }],
@@ -85,9 +85,10 @@ export type EstimatorType = (typeof estimatorDescriptions)[number]["modelType"];
 /** Their names, for messages. */
 export const knownEstimators = estimatorDescriptions.map(({ name }) => name).join(", ");
 
-/** Every published model of every estimator. */
-export const publishedEstimators: readonly PublishedEstimator[] =
-  estimatorDescriptions.flatMap<PublishedEstimator>(({ models }) => models);
+/** Every known model of every estimator. */
+export const estimatorModels: readonly EstimatorModel[] = estimatorDescriptions.flatMap<EstimatorModel>(
+  ({ models }) => models,
+);
 
 /** The size of the weights in memory, in bytes. */
-export const bytesOfEstimator = ({ parameters }: PublishedEstimator): number => 4 * parameters;
+export const bytesOfEstimator = ({ parameters }: EstimatorModel): number => 4 * parameters;

@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
 import type { Bfloat16Speed } from "@mflux-depth/mlx/nn";
-import { bytesOfEstimator, publishedEstimators } from "../depth/descriptions.js";
+import { bytesOfEstimator, estimatorModels } from "../depth/descriptions.js";
 import type { Remedy } from "../errors.js";
 import { controlGroup } from "../memory/control-group.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
@@ -239,7 +239,7 @@ async function inspectModels(env: NodeJS.ProcessEnv, problems: Problem[]): Promi
       MFLUX_DEPTH_DEPTH_MODEL: env.MFLUX_DEPTH_DEPTH_MODEL ?? null,
     },
     found: found.map(({ name, folder }) => ({ name, folder })),
-    estimators: publishedEstimators.map((model) => ({
+    estimators: estimatorModels.map((model) => ({
       repository: model.repository,
       licence: model.licence,
       bytes: bytesOfEstimator(model),

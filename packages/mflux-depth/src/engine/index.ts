@@ -1,7 +1,8 @@
 /** Runs the pipeline and the model cache in separate processes, for programs that must stay responsive. */
 
-export { bytesOfEstimator, type PublishedEstimator, publishedEstimators } from "../depth/descriptions.js";
+export { bytesOfEstimator, type EstimatorModel, estimatorModels } from "../depth/descriptions.js";
 export { EngineError } from "../errors.js";
+export { bundledModel, bundledModels, isBundled } from "../hub/repository.js";
 export type { PictureFidelity } from "../images/metadata.js";
 export { stepsOf } from "../pipeline/steps.js";
 export { Engine, type EngineOptions, type RunOptions } from "./engine.js";

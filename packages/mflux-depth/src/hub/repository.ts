@@ -20,8 +20,11 @@ export const bundledModel = "tiny-world";
 /** The name of the bundled Depth Anything. */
 export const bundledEstimator = "tiny-depth-anything";
 
+/** The models in this package, which are on every machine. */
+export const bundledModels: readonly string[] = [bundledModel, bundledEstimator];
+
 /** Whether a name is that of a model in this package. */
-export const isBundled = (name: string): boolean => name === bundledModel || name === bundledEstimator;
+export const isBundled = (name: string): boolean => bundledModels.includes(name);
 
 const modelsFolder = fileURLToPath(new URL("../../../models", import.meta.url));
 

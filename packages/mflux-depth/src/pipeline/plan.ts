@@ -2,7 +2,7 @@
  * Plans the memory of a generation from configs and file headers alone: the same stages that the runner executes, with
  * their estimates of working memory and the sizes of their weights.
  */
-import { publishedEstimators } from "../depth/descriptions.js";
+import { estimatorModels } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
 import { type EstimatorPrecisionOptions, estimatorPrecision } from "../depth/precision.js";
@@ -208,6 +208,6 @@ function precisionOf(options: EstimatorPrecisionOptions): string[] {
 
 /** A sentence about the licence of a published estimator. */
 function licenceOf(depthModel: string = defaultDepthModel): string[] {
-  const model = publishedEstimators.find(({ repository }) => repository === depthModel);
+  const model = estimatorModels.find(({ repository }) => repository === depthModel);
   return model ? [`The licence of ${model.repository}, which estimates the depth: ${model.licence}.`] : [];
 }

@@ -1,4 +1,4 @@
-import { publishedEstimators } from "mflux-depth/engine";
+import { estimatorModels } from "mflux-depth/engine";
 import type { EstimatorObject, JsonOptions, ModelObject } from "../contract/index.js";
 import { type Defaults, resolveLoad } from "../requests/resolve.js";
 import { estimatorObjectOf, modelObjectOf } from "./models.js";
@@ -32,7 +32,7 @@ export class Catalogue {
   async estimators(): Promise<readonly EstimatorObject[]> {
     const names = new Set(this.#defaults.models.all.map(({ name }) => name));
     return Promise.all(
-      publishedEstimators.map((estimator) =>
+      estimatorModels.map((estimator) =>
         estimatorObjectOf(estimator, { offered: names.has(estimator.repository), env: this.#env }),
       ),
     );

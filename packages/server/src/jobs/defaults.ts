@@ -1,6 +1,6 @@
-import { modelHere } from "mflux-depth/engine";
+import { bundledModel, modelHere } from "mflux-depth/engine";
 import { type LoadOptions, loadOptions, resolveLoadOptions } from "mflux-depth/options";
-import { AllowedModels, bundledModel } from "../requests/models.js";
+import { AllowedModels } from "../requests/models.js";
 import type { Defaults } from "../requests/resolve.js";
 import type { ServiceOptions } from "./settings.js";
 

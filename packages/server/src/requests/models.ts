@@ -1,11 +1,6 @@
 import { basename, isAbsolute } from "node:path";
+import { bundledModels } from "mflux-depth/engine";
 import { ServiceError } from "../errors.js";
-
-/** The name of the bundled model. */
-export const bundledModel = "tiny-world";
-
-/** The models that are on every machine: the bundled one, and the bundled depth estimator. */
-export const bundledModels: readonly string[] = [bundledModel, "tiny-depth-anything"];
 
 /** A model or LoRA that requests may name. */
 export interface AllowedModel {

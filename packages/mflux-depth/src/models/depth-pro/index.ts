@@ -15,7 +15,6 @@ import { DepthEstimationHead, FovModel } from "./heads.js";
  * Images and feature maps are `[batch, height, width, channels]`.
  */
 
-export { useIntegerProducts } from "../dinov2.js";
 export { type DepthProConfig, depthProConfig, inputSize } from "./config.js";
 export { depthProKey } from "./keys.js";
 

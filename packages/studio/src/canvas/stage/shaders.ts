@@ -234,7 +234,7 @@ void main() {
 }
 `;
 
-/** The photo on the relief, or clay in daylight if there is no photo. */
+/** Draws the relief: textured with the photo, or, without one, as clay in daylight. */
 export const reliefFragment = `${version}${levels}
 uniform sampler2D photo;
 uniform bool clay;
