@@ -23,6 +23,7 @@
         "native/threads.cc",
         "native/lifecycle.cc",
         "native/cpu/attention.cc",
+        "native/cpu/convolution.cc",
         "native/cpu/fused.cc",
         "native/cpu/instruction_sets.cc",
         "native/cpu/kernels_bf16.cc",

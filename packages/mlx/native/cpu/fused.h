@@ -85,6 +85,13 @@ mx::array attend(mx::array q, mx::array k, mx::array v, float scale, std::option
 // The same without a mask, with q, k, v and the softmax weights rounded to bfloat16. Needs bfloat16_attention().
 mx::array attend_bfloat16(mx::array q, mx::array k, mx::array v, float scale);
 
+// Convolves x [batch, height, width, inputs] with w [outputs, kernel, kernel, inputs] after `before` zeros above and on
+// the left, and `after` below and on the right. `statistics` [batch, 2, inputs], factors and offsets, normalize x first,
+// followed by SiLU; `repeat` enlarges x in both directions; `residual`, of the shape of the result, is added.
+mx::array convolve(
+    mx::array x, mx::array w, std::optional<mx::array> bias, std::optional<mx::array> statistics,
+    std::optional<mx::array> residual, int stride, int before, int after, int repeat);
+
 // Computes activation(x [..., inputs] @ wᵀ + bias), with w [features, inputs] as stored, in 16 bits.
 mx::array dense_linear(
     mx::array x, mx::array w, std::optional<mx::array> bias, std::optional<Activation> activation);

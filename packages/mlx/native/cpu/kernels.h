@@ -11,7 +11,7 @@
 
 namespace cpu {
 
-enum class Activation { silu, gelu, gelu_tanh, quick_gelu };
+enum class Activation { silu, gelu, gelu_tanh, quick_gelu, relu };
 
 // Queries of one head with their keys and values: out = softmax(scale · q kᵀ + mask) v.
 struct Attention {
@@ -71,6 +71,18 @@ struct Kernels {
   // out = x * factor + offset by channel for each row of `channels`, followed by SiLU if named
   void (*affine)(
       const float* x, const float* factor, const float* offset, float* out, size_t rows, size_t channels, bool silu);
+
+  // Winograd's transforms of a convolution of 3×3 (convolution.cc), by channel. A tile of 2×2 results has 16 values in
+  // the transformed space, `plane` floats apart.
+  // Transforms the kernel [9, channels] of one output.
+  void (*winograd_weights)(const float* w, size_t channels, float* out, size_t plane);
+  // Transforms a row of `tiles` [4, 4, channels], which overlap by two columns; rows of x are `pitch` floats apart.
+  void (*winograd_input)(const float* x, size_t pitch, size_t tiles, size_t channels, float* out, size_t plane);
+  // The way back, to `rows` (1 or 2) rows of `columns` results, `pitch` floats apart, at `out` and in `residual`. Adds
+  // the bias and the residual, which may be null; residual may be out.
+  void (*winograd_output)(
+      const float* y, size_t plane, size_t channels, const float* bias, const float* residual, size_t rows,
+      size_t columns, float* out, size_t pitch);
 
   // Unpacks `count` affinely quantized values (a multiple of 8) of `bits` each, lowest bit first, in groups of `group`
   // that share a scale and a bias.

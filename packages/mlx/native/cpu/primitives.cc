@@ -11,6 +11,7 @@ std::optional<Activation> activation_of(const std::optional<std::string>& kind) 
       {"gelu", Activation::gelu},
       {"geluTanh", Activation::gelu_tanh},
       {"quickGelu", Activation::quick_gelu},
+      {"relu", Activation::relu},
   };
   if (!kind) return std::nullopt;
   for (auto& [name, activation] : kinds) {
@@ -240,118 +241,6 @@ array join(Inputs parts, int axis) {
       copy(part, strides, out);
       out += part.shape(axis) * strides[axis];
     }
-  });
-}
-
-// ---------------------------------------------------------------- convolution
-
-// Output positions that one task computes at once, if a row has fewer.
-constexpr int run_positions = 1024;
-
-// Convolves x [batch, height, width, inputs] with w [outputs, kernel, kernel, inputs]: lays out a band of rows with its
-// zeros, then computes one matrix product per position of the kernel. `statistics` (of group_statistics) normalize x
-// first, followed by SiLU; `repeat` enlarges x in both directions; `residual`, of the shape of the result, is added.
-array convolve(
-    array x, array w, std::optional<array> bias, std::optional<array> statistics, std::optional<array> residual,
-    int stride, int before, int after, int repeat) {
-  expect(x.ndim() == 4 && w.ndim() == 4 && w.shape(1) == w.shape(2) && w.shape(3) == x.shape(3) && w.size() > 0,
-         "takes x [batch, height, width, inputs] and a weight [outputs, kernel, kernel, inputs]");
-  const int outputs = w.shape(0), kernel = w.shape(1), inputs = w.shape(3);
-  expect(stride > 0 && before >= 0 && after >= 0 && repeat > 0,
-         "takes a stride and repeat of at least 1 and padding of at least 0");
-  expect(!bias || bias->size() == static_cast<size_t>(outputs), "takes a bias with one value per output");
-  expect(!statistics || statistics->shape() == mx::Shape{x.shape(0), 2, inputs}, "takes statistics of x");
-  auto extent = [&](int axis) {
-    const int64_t padded = static_cast<int64_t>(x.shape(axis)) * repeat + before + after;
-    expect(padded >= kernel && padded < INT32_MAX, "takes an image of at least the size of the kernel");
-    return static_cast<int>((padded - kernel) / stride + 1);
-  };
-  mx::Shape shape{x.shape(0), extent(1), extent(2), outputs};
-  expect(!residual || residual->shape() == shape, "takes a residual of the shape of the result");
-
-  // The residual is the first input, so that the result may reuse its buffer.
-  Inputs all;
-  if (residual) all.push_back(*residual);
-  const size_t at_x = all.size();
-  all.push_back(x);
-  all.push_back(w);
-  const size_t at_bias = all.size();
-  if (bias) all.push_back(*bias);
-  const size_t at_statistics = all.size();
-  if (statistics) all.push_back(*statistics);
-  const bool biased = bias.has_value(), normalized = statistics.has_value(), added = residual.has_value();
-
-  return fuse("convolve", shape, std::move(all), added, [=](const Inputs& in, float* out) {
-    const array& x = in[at_x];
-    const int batches = shape[0], rows_out = shape[1], columns_out = shape[2];
-    const int height = x.shape(1) * repeat, width = x.shape(2) * repeat;
-    const int pitch = width + before + after;
-    const float* w = floats(in[at_x + 1]);
-    // Rows can share a run, across the zeros between them, if each step along it is a step in the image.
-    const int in_run = stride > 1 ? 1 : std::max(1, run_positions / pitch);
-    const int for_all = (batches * rows_out + runtime::thread_count() - 1) / runtime::thread_count();
-    const int band = std::clamp(std::min(in_run, for_all), 1, rows_out);
-    const int bands = (rows_out + band - 1) / band;
-    runtime::parallel(batches * bands, [&](int task) {
-      const int batch = task / bands, first = task % bands * band, rows = std::min(band, rows_out - first);
-      const int top = first * stride - before, rows_in = (rows - 1) * stride + kernel;
-      const float* image = floats(x) + static_cast<size_t>(batch) * x.shape(1) * x.shape(2) * inputs;
-      const float* factor = normalized ? floats(in[at_statistics]) + static_cast<size_t>(batch) * 2 * inputs : nullptr;
-
-      thread_local std::vector<float> padded, result;
-      padded.resize(static_cast<size_t>(rows_in) * pitch * inputs);
-      for (int row = 0; row < rows_in; row++) {
-        float* line = padded.data() + static_cast<size_t>(row) * pitch * inputs;
-        const int y = top + row;
-        if (y < 0 || y >= height) {
-          std::fill_n(line, static_cast<size_t>(pitch) * inputs, 0.0f);
-          continue;
-        }
-        if (repeat > 1 && row > 0 && y % repeat > 0) {
-          std::memcpy(line, line - static_cast<size_t>(pitch) * inputs, static_cast<size_t>(pitch) * inputs * 4);
-          continue;
-        }
-        const float* source = image + static_cast<size_t>(y / repeat) * x.shape(2) * inputs;
-        float* inside = line + static_cast<size_t>(before) * inputs;
-        std::fill_n(line, static_cast<size_t>(before) * inputs, 0.0f);
-        std::fill_n(inside + static_cast<size_t>(width) * inputs, static_cast<size_t>(after) * inputs, 0.0f);
-        if (repeat > 1) {
-          for (int column = 0; column < width; column++) {
-            std::memcpy(
-                inside + static_cast<size_t>(column) * inputs, source + static_cast<size_t>(column / repeat) * inputs,
-                inputs * 4);
-          }
-          source = inside;
-        }
-        if (factor) {
-          kernels().affine(source, factor, factor + inputs, inside, width, inputs, true);
-        } else if (repeat == 1) {
-          std::memcpy(inside, source, static_cast<size_t>(width) * inputs * 4);
-        }
-      }
-
-      const int positions = (rows - 1) * pitch + columns_out;
-      result.resize(static_cast<size_t>(positions) * outputs);
-      for (int place = 0; place < kernel * kernel; place++) {
-        runtime::sgemm_alone(
-            false, true, positions, outputs, inputs, 1,
-            padded.data() + (static_cast<size_t>(place / kernel) * pitch + place % kernel) * inputs, stride * inputs,
-            w + static_cast<size_t>(place) * inputs, kernel * kernel * inputs, place > 0 ? 1.0f : 0.0f, result.data(),
-            outputs);
-      }
-      for (int row = 0; row < rows; row++) {
-        const size_t at = ((static_cast<size_t>(batch) * rows_out + first + row) * columns_out) * outputs;
-        const float* line = result.data() + static_cast<size_t>(row) * pitch * outputs;
-        const float* more = added ? floats(in[0]) + at : nullptr;
-        const float* bias = biased ? floats(in[at_bias]) : nullptr;
-        for (int column = 0; column < columns_out; column++) {
-          for (int channel = 0; channel < outputs; channel++) {
-            const size_t i = static_cast<size_t>(column) * outputs + channel;
-            out[at + i] = line[i] + (bias ? bias[channel] : 0.0f) + (more ? more[i] : 0.0f);
-          }
-        }
-      }
-    });
   });
 }
 

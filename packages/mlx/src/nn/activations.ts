@@ -29,7 +29,7 @@ export const quickGelu = (x: MxArray): MxArray =>
   activate(x, "quickGelu", (v) => multiply(v, sigmoid(multiply(v, 1.702))));
 
 /** `max(x, 0)`. */
-export const relu = (x: MxArray): MxArray => maximum(x, 0);
+export const relu = (x: MxArray): MxArray => activate(x, "relu", (v) => maximum(v, 0));
 
 /** Activations that a layer can apply to its result, by name. */
 export const activations = { silu, gelu, geluTanh, quickGelu };

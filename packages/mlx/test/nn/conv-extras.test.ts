@@ -64,6 +64,13 @@ const cases: readonly Case[] = [
   { sizes: [2, 13, 19, 8, 4], kernelSize: 3, padding: 1, repeat: 2 },
   { sizes: [1, 13, 19, 8, 4], kernelSize: 3, padding: 1, repeat: 3, norm: true, residual: true },
   { sizes: [1, 8, 8, 8, 4], kernelSize: 5, padding: [3, 2], repeat: 2, stride: 2 },
+  // Large enough for Winograd's algorithm: with odd sides, several blocks and channels that do not fill a vector.
+  { sizes: [1, 32, 32, 32, 32], kernelSize: 3, padding: 1 },
+  { sizes: [2, 33, 75, 40, 33], kernelSize: 3, padding: 1, residual: true },
+  { sizes: [2, 35, 33, 34, 50], kernelSize: 3, padding: 1, norm: true, residual: true, bias: false },
+  { sizes: [1, 17, 25, 32, 48], kernelSize: 3, padding: 1, repeat: 2, norm: true, residual: true },
+  { sizes: [1, 40, 33, 64, 32], kernelSize: 3, padding: [2, 0] },
+  { sizes: [1, 50, 41, 32, 64], kernelSize: 3 },
 ];
 
 for (const [index, one] of cases.entries()) {
