@@ -31,7 +31,7 @@ export interface StartOptions {
   readonly data?: string;
   /** The port to listen on; a free one otherwise. */
   readonly port?: number;
-  /** After what the server is killed; the tests of the file otherwise. */
+  /** The server is killed when this ends; by default after the tests of the file. */
   readonly owner?: Pick<Owner, "after">;
 }
 
