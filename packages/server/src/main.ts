@@ -5,10 +5,7 @@ import { join, resolve } from "node:path";
 import envPaths from "env-paths";
 import type { Io } from "mflux-depth/command";
 import { readSettings, type ServeSettings } from "./flags.js";
-import { serveApi } from "./serve/api.js";
 import { inFolder } from "./serve/data-folder-errors.js";
-import { serveWorker } from "./serve/worker.js";
-import { backUp } from "./upkeep/backup.js";
 
 export { usage } from "./flags.js";
 
@@ -20,11 +17,17 @@ export { usage } from "./flags.js";
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const settings = readSettings(argv, io.env);
   const folder = folderOf(settings);
+  // Each role loads the libraries that it needs, and no others: loading all of them takes most of the start.
   if (settings.backup !== undefined) {
+    const { backUp } = await import("./upkeep/backup.js");
     await backUp(folder, resolve(settings.backup)).catch(inFolder(folder));
     return 0;
   }
-  await (settings.role === "worker" ? serveWorker : serveApi)(settings, folder, io);
+  const serve =
+    settings.role === "worker"
+      ? (await import("./serve/worker.js")).serveWorker
+      : (await import("./serve/api.js")).serveApi;
+  await serve(settings, folder, io);
   io.signal.throwIfAborted();
   return 0;
 }

@@ -1,6 +1,5 @@
 import type { Reserve } from "../data-folder/reserve.js";
-import type { Dispatcher } from "../dispatch/dispatcher.js";
-import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
+import type { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
 import type { Ledger } from "../ledger/ledger.js";
 
 export interface Health {
@@ -12,16 +11,17 @@ export interface Health {
 export interface HealthTools {
   readonly ledger: Ledger;
   readonly reserve: Reserve;
-  readonly dispatcher: Dispatcher;
+  /** Null without Redis. */
+  readonly redis: RedisDispatcher | null;
   readonly onProblem: (message: string, error: unknown) => void;
 }
 
 /** Checks whether jobs can be accepted and run. */
-export async function healthOf({ ledger, reserve, dispatcher, onProblem }: HealthTools): Promise<Health> {
+export async function healthOf({ ledger, reserve, redis, onProblem }: HealthTools): Promise<Health> {
   const checks = {
     ledger: ledgerHealth(ledger, onProblem),
     disk: (await reserve.restore()) ? "ok" : "The disk is full.",
-    ...(dispatcher instanceof RedisDispatcher && { redis: dispatcher.health }),
+    ...(redis && { redis: redis.health }),
   };
   return { ready: Object.values(checks).every((check) => check === "ok"), checks };
 }

@@ -1,19 +1,29 @@
 import type { JobState, QueueObject } from "../contract/index.js";
 import type { Dispatcher } from "../dispatch/dispatcher.js";
-import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
+import type { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
 import type { History } from "../history/history.js";
 import type { Ledger } from "../ledger/ledger.js";
+
+export interface JobQueueTools {
+  readonly ledger: Ledger;
+  readonly history: History;
+  readonly dispatcher: Dispatcher;
+  /** The dispatcher if it is one on Redis, or null. */
+  readonly redis: RedisDispatcher | null;
+}
 
 /** The queue as a whole: whether jobs start, and how many there are. */
 export class JobQueue {
   readonly #ledger: Ledger;
   readonly #history: History;
   readonly #dispatcher: Dispatcher;
+  readonly #redis: RedisDispatcher | null;
 
-  constructor(ledger: Ledger, history: History, dispatcher: Dispatcher) {
+  constructor({ ledger, history, dispatcher, redis }: JobQueueTools) {
     this.#ledger = ledger;
     this.#history = history;
     this.#dispatcher = dispatcher;
+    this.#redis = redis;
   }
 
   state(): QueueObject {
@@ -28,9 +38,8 @@ export class JobQueue {
 
   /** Whether Redis is reachable, and how many jobs wait in it (null while it is not); null without Redis. */
   async redis(): Promise<{ readonly up: boolean; readonly waiting: number | null } | null> {
-    const dispatcher = this.#dispatcher;
-    if (!(dispatcher instanceof RedisDispatcher)) return null;
-    return { waiting: await dispatcher.waiting(), up: dispatcher.up };
+    const redis = this.#redis;
+    return redis && { waiting: await redis.waiting(), up: redis.up };
   }
 
   /** Stops starting jobs. The pause survives restarts. */

@@ -15,7 +15,8 @@ import { DataFolder } from "../data-folder/data-folder.js";
 import { diskFull } from "../data-folder/reserve.js";
 import type { Dispatcher } from "../dispatch/dispatcher.js";
 import { LocalDispatcher } from "../dispatch/local.js";
-import { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
+import type { RedisDispatcher } from "../dispatch/redis/dispatcher.js";
+import type { LedgerView, RedisDispatcherOptions } from "../dispatch/redis/options.js";
 import { ServiceError } from "../errors.js";
 import { RemoteAttempts } from "../fleet/remote-attempts.js";
 import { History } from "../history/history.js";
@@ -93,6 +94,8 @@ export class JobService {
   readonly #ledger: Ledger;
   readonly #history: History;
   readonly #dispatcher: Dispatcher;
+  /** The dispatcher if it is one on Redis, or null. */
+  readonly #redis: RedisDispatcher | null;
   readonly #engine: Engine;
   /** Null if only other machines work. */
   readonly #runner: Runner | null;
@@ -104,9 +107,13 @@ export class JobService {
   readonly #onMeasurement: (measurement: Measurement) => void;
   readonly #maintenance: Maintenance;
 
-  private constructor(folder: DataFolder, tools: AttemptTools & LedgerTools, options: ServiceOptions) {
-    const { engine, ledger, history, files, defaults, onProblem } = tools;
-    const { maxQueue = 1000, env, redis, works = true, leaseMs = 30_000 } = options;
+  private constructor(
+    folder: DataFolder,
+    tools: AttemptTools & LedgerTools & { readonly connect: Connect | null },
+    options: ServiceOptions,
+  ) {
+    const { engine, ledger, history, files, defaults, onProblem, connect } = tools;
+    const { maxQueue = 1000, env, works = true, leaseMs = 30_000 } = options;
     this.#folder = folder;
     this.#ledger = ledger;
     this.#history = history;
@@ -117,15 +124,9 @@ export class JobService {
     this.#onProblem = onProblem;
     this.#onMeasurement = options.onMeasurement ?? (() => {});
     this.remote = new RemoteAttempts(tools);
-    this.#dispatcher =
-      redis === undefined
-        ? new LocalDispatcher({ leaseMs })
-        : new RedisDispatcher({
-            url: redis,
-            leaseMs,
-            onProblem,
-            ledger: ledgerView(ledger, (attempt) => this.#isHeard(attempt, leaseMs)),
-          });
+    const heard: LedgerView["heard"] = (attempt) => this.#isHeard(attempt, leaseMs);
+    this.#redis = connect?.({ leaseMs, onProblem, ledger: ledgerView(ledger, heard) }) ?? null;
+    this.#dispatcher = this.#redis ?? new LocalDispatcher({ leaseMs });
     this.#runner = works
       ? new Runner({
           ...tools,
@@ -136,7 +137,7 @@ export class JobService {
         })
       : null;
     this.blobs = new Blobs(ledger, files);
-    this.queue = new JobQueue(ledger, history, this.#dispatcher);
+    this.queue = new JobQueue({ ledger, history, dispatcher: this.#dispatcher, redis: this.#redis });
     this.results = new Results(ledger, history, files);
     this.atOnce = new AtOnce({ engine, ledger, defaults, env });
     const device = defaults.load.device ?? (process.platform === "darwin" ? "gpu" : "cpu");
@@ -165,7 +166,8 @@ export class JobService {
       const ledger = new Ledger(folder.ledgerFile, () => folder.reserve.spend());
       const history = new History(ledger, { onMeasurement, onProblem });
       const engine = new Engine({ idleSeconds: idleMinutes * 60, imagesAsBytes: true, ...(env && { env }) });
-      const tools = { ledger, files, checkpoints, history, engine, defaults, onProblem };
+      const connect = options.redis === undefined ? null : await connectorTo(options.redis);
+      const tools = { ledger, files, checkpoints, history, engine, defaults, onProblem, connect };
       service = new JobService(folder, tools, options);
       await service.#begin();
       return service;
@@ -179,8 +181,8 @@ export class JobService {
   /** Puts the jobs of the last process back into the queue, and begins to work. */
   async #begin(): Promise<void> {
     const { jobs, settings } = this.#ledger;
-    const isShared = this.#dispatcher instanceof RedisDispatcher;
-    if (this.#dispatcher instanceof RedisDispatcher) await this.#dispatcher.own();
+    const isShared = this.#redis !== null;
+    await this.#redis?.own();
     // Workers on other machines have gone on meanwhile.
     for (const job of jobs.running())
       if (isShared && job.worker !== localWorker) this.#history.goesOn(job);
@@ -407,7 +409,7 @@ export class JobService {
     return healthOf({
       ledger: this.#ledger,
       reserve: this.#folder.reserve,
-      dispatcher: this.#dispatcher,
+      redis: this.#redis,
       onProblem: this.#onProblem,
     });
   }
@@ -432,6 +434,15 @@ export class JobService {
 }
 
 const isFinished = ({ state }: JobRecord): boolean => state !== "queued" && state !== "running";
+
+/** Makes the dispatcher that works through a Redis. */
+type Connect = (options: Omit<RedisDispatcherOptions, "url">) => RedisDispatcher;
+
+/** Loads BullMQ, which takes a third of the time that a server without Redis needs to start. */
+async function connectorTo(url: string): Promise<Connect> {
+  const { RedisDispatcher } = await import("../dispatch/redis/dispatcher.js");
+  return (options) => new RedisDispatcher({ ...options, url });
+}
 
 /** @throws {ServiceError} `conflict` */
 function requireFinished(job: JobRecord, verb: string): void {

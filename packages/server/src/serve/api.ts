@@ -6,7 +6,7 @@ import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command"
 import { OptionError } from "mflux-depth/errors";
 import { buildApp } from "../app.js";
 import { openInBrowser } from "../browser.js";
-import { RedisTaken } from "../dispatch/redis/dispatcher.js";
+import { RedisTaken } from "../dispatch/redis/ownership.js";
 import type { ServeSettings } from "../flags.js";
 import { type Logger, logJobs, logTo } from "../http/logging.js";
 import { Metrics } from "../http/metrics.js";

@@ -5,6 +5,7 @@ import { Fleet, until } from "../support/fleet.js";
 import { hashOfPixels } from "../support/png.js";
 import { withoutRedis } from "../support/redis.js";
 import { TestServer } from "../support/server.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 
 /** Long enough that a busy machine is not taken for a dead one, and short enough to wait for. */
 const lease = { leaseMs: 4000 };
@@ -30,19 +31,16 @@ async function pixelsOf(server: TestServer, id: string): Promise<string> {
   return hashOfPixels(new Uint8Array(await image.arrayBuffer()));
 }
 
-const long = { request: { width: 256, height: 256, steps: 50, seed: 11 } };
-
-/** A job that has checkpoints, also where steps are quick: one is made each second at most. */
-const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
-
 // They wait for most of their time.
 describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
   test("60 jobs have 60 results, each once, while a worker is killed, one stops for a while and one is cut off", async (t) => {
-    const fleet = await Fleet.start(t, lease);
+    // They last long enough to be interrupted.
+    const fleet = await Fleet.start(t, { ...lease, env: slowSteps });
     const workers = [await fleet.worker("a"), await fleet.worker("b"), await fleet.worker("c")];
     const [killed, stopped, cut] = workers as [(typeof workers)[0], (typeof workers)[0], (typeof workers)[0]];
     const jobs: JobObject[] = [];
-    for (let seed = 1; seed <= 60; seed++) jobs.push(await fleet.api.submit({ request: { steps: 4, seed } }));
+    for (let seed = 1; seed <= 60; seed++)
+      jobs.push(await fleet.api.submit({ request: { width: 64, height: 64, seed } }));
     const busy = async (id: string): Promise<void> => void (await fleet.state(id, "busy"));
     await busy(stopped.id);
     stopped.process.child.kill("SIGSTOP");
@@ -68,12 +66,12 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
   });
 
   test("a job of a dead worker goes on at another one where it stopped, with the same pixels", async (t) => {
-    const fleet = await Fleet.start(t, lease);
+    const fleet = await Fleet.start(t, { ...lease, env: slowSteps });
     const alone = await TestServer.start();
-    const undisturbed = await alone.submit(longer, "/v1/jobs?wait=300");
+    const undisturbed = await alone.submit(longJob, "/v1/jobs?wait=300");
     assert.equal(undisturbed.state, "succeeded");
     const first = await fleet.worker("a");
-    const { id } = await fleet.api.submit(longer);
+    const { id } = await fleet.api.submit(longJob);
     await fleet.checkpointed(id);
     await first.process.stop("SIGKILL");
     const second = await fleet.worker("b");
@@ -86,10 +84,10 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
   });
 
   test("another worker takes over within the lock, the interval of checks and two seconds", async (t) => {
-    const fleet = await Fleet.start(t);
+    const fleet = await Fleet.start(t, { env: slowSteps });
     const first = await fleet.worker("a");
     const second = await fleet.worker("b");
-    const { id } = await fleet.api.submit(long);
+    const { id } = await fleet.api.submit(longJob);
     const { worker } = await fleet.reached(id, 2);
     const [dies, stays] = worker === first.id ? [first, second] : [second, first];
     const [lock, check, grace] = [30_000, 5000, 2000];

@@ -3,12 +3,9 @@ import { describe, test } from "node:test";
 import type { JobObject } from "../../src/contract/index.js";
 import { Fleet, type TestWorker, until } from "../support/fleet.js";
 import { withoutRedis } from "../support/redis.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 
-const lease = { leaseMs: 4000 };
-const long = { request: { width: 256, height: 256, steps: 50 } };
-
-/** A job that has checkpoints, also where steps are quick: one is made each second at most. */
-const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
+const lease = { leaseMs: 4000, env: slowSteps };
 
 /** Waits until a job has ended, and requires that it was done once. */
 async function requireOneResult(fleet: Fleet, id: string): Promise<JobObject> {
@@ -48,7 +45,7 @@ async function busyFleet(t: Parameters<typeof Fleet.start>[0]): Promise<{
 }> {
   const fleet = await Fleet.start(t, lease);
   const worker = await fleet.worker("a");
-  const running = (await fleet.api.submit(long)).id;
+  const running = (await fleet.api.submit(longJob)).id;
   const waiting = (await fleet.api.submit()).id;
   await fleet.reached(running, 2);
   return { fleet, worker, running, waiting };
@@ -78,7 +75,7 @@ describe("a fleet whose parts fail", { skip: withoutRedis, concurrency: 2 }, () 
 
   test("an API that works goes on with its own job after it was killed", async (t) => {
     const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-    const running = (await fleet.api.submit(longer)).id;
+    const running = (await fleet.api.submit(longJob)).id;
     const waiting = (await fleet.api.submit()).id;
     await fleet.checkpointed(running);
     await fleet.restartApi();
@@ -123,7 +120,7 @@ describe("a fleet whose parts fail", { skip: withoutRedis, concurrency: 2 }, () 
   test("a worker that was cut off finds its job gone to another, and what it says is dropped", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const first = await fleet.worker("a");
-    const { id } = await fleet.api.submit(long);
+    const { id } = await fleet.api.submit(longJob);
     await fleet.reached(id, 2);
     first.toApi.cut("silent");
     first.toRedis.cut("silent");

@@ -4,6 +4,7 @@ import type { JobObject } from "../../src/contract/index.js";
 import { Fleet, until } from "../support/fleet.js";
 import { mismatch, nextRelease } from "../support/other-release.js";
 import { withoutRedis } from "../support/redis.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 import type { WorkerProcess } from "../support/worker-process.js";
 
 const options = { skip: withoutRedis };
@@ -61,9 +62,9 @@ test(
 
 test("a job that runs as the API is upgraded goes to an upgraded worker", options, async (t) => {
   const fleet = await Fleet.start(t, lease);
-  const old = fleet.workerThatWaits("a", {});
+  const old = fleet.workerThatWaits("a", slowSteps);
   const first = await old.known;
-  const { id } = await fleet.api.submit({ request: { width: 256, height: 256, steps: 50 } });
+  const { id } = await fleet.api.submit(longJob);
   assert.equal((await fleet.reached(id, 2)).worker, first);
   await fleet.restartApi(nextRelease);
   await requireWaiting(fleet, old, mismatch("older worker"));

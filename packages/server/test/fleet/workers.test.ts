@@ -1,63 +1,19 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { processHeader, protocolHeader, protocolVersion } from "../../src/fleet/protocol.js";
-import { Fleet, until } from "../support/fleet.js";
+import { Fleet, type TestWorker, until } from "../support/fleet.js";
 import { withoutRedis } from "../support/redis.js";
+import { Scope } from "../support/scope.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 
-const lease = { leaseMs: 4000 };
-const long = { request: { width: 256, height: 256, steps: 50 } };
-
-/** A job that has checkpoints, also where steps are quick: one is made each second at most. */
-const longer = { request: { width: 384, height: 384, steps: 50, seed: 11 } };
+const lease = { leaseMs: 4000, env: slowSteps };
 
 // They wait for most of their time.
 describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, () => {
-  test("cancelling reaches a worker on another machine", async (t) => {
-    const fleet = await Fleet.start(t, lease);
-    const worker = await fleet.worker("a");
-    const { id } = await fleet.api.submit(long);
-    await fleet.reached(id, 2);
-    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
-    const job = await fleet.ended(id);
-    assert.equal(job.state, "cancelled");
-    assert.ok(job.step < 40, `it ran to step ${job.step}`);
-    await fleet.state(worker.id, "idle");
-  });
-
-  test("cancelling reaches a worker that Redis cannot reach", async (t) => {
-    const fleet = await Fleet.start(t, lease);
-    const worker = await fleet.worker("a");
-    const { id } = await fleet.api.submit(long);
-    await fleet.reached(id, 2);
-    worker.toRedis.cut("closed");
-    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
-    const job = await fleet.ended(id);
-    assert.equal(job.state, "cancelled");
-    assert.ok(job.step < 40, `it ran to step ${job.step}`);
-  });
-
-  test("a draining worker finishes its job and takes no more until it is told to", async (t) => {
-    const fleet = await Fleet.start(t, lease);
-    const { id: worker } = await fleet.worker("a");
-    const running = (await fleet.api.submit(long)).id;
-    const waiting = (await fleet.api.submit()).id;
-    await fleet.reached(running, 2);
-    assert.equal((await fleet.api.send("POST", `/v1/workers/${worker}/drain`, {})).status, 200);
-    assert.equal((await fleet.ended(running)).state, "succeeded");
-    const { state, job } = await until(async () => {
-      const one = (await fleet.workers()).find(({ id }) => id === worker);
-      return one?.job === null ? one : undefined;
-    });
-    assert.deepEqual([state, job], ["draining", null]);
-    assert.equal((await fleet.job(waiting)).state, "queued");
-    await fleet.api.send("POST", `/v1/workers/${worker}/resume`, {});
-    assert.equal((await fleet.ended(waiting)).state, "succeeded");
-  });
-
   test("a revoked token ends a worker's job there, and another worker does it", async (t) => {
     const fleet = await Fleet.start(t, lease);
     const first = await fleet.worker("a");
-    const { id } = await fleet.api.submit(long);
+    const { id } = await fleet.api.submit(longJob);
     await fleet.reached(id, 2);
     fleet.revoke("a");
     const second = await fleet.worker("b");
@@ -86,12 +42,12 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
   });
 
   test("a worker that stops leaves its job at its last checkpoint, and another goes on at once", async (t) => {
-    const fleet = await Fleet.start(t, { leaseMs: 60_000 });
+    const fleet = await Fleet.start(t, { leaseMs: 60_000, env: slowSteps });
     const first = await fleet.worker("a");
     const second = await fleet.worker("b");
     await fleet.api.send("POST", `/v1/workers/${second.id}/drain`, {});
     await fleet.state(second.id, "draining");
-    const { id } = await fleet.api.submit(longer);
+    const { id } = await fleet.api.submit(longJob);
     await fleet.checkpointed(id);
     const stopped = first.process.stop();
     await fleet.api.send("POST", `/v1/workers/${second.id}/resume`, {});
@@ -99,6 +55,19 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
     const job = await fleet.ended(id);
     assert.deepEqual([job.state, job.worker], ["succeeded", second.id]);
     assert.ok((await fleet.events(id)).some(({ event }) => event === "resumed"));
+  });
+
+  test("an API that works shares its jobs with other machines", async (t) => {
+    const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+    const { id: remote } = await fleet.worker("a");
+    const both = [remote, "local"].sort();
+    assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
+    const ids: string[] = [];
+    for (let number = 0; number < 8; number++)
+      ids.push((await fleet.api.submit({ request: { steps: 3 } })).id);
+    const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
+    assert.ok(jobs.every(({ state }) => state === "succeeded"));
+    assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
   });
 
   test("what workers call asks for a worker's token, and that token is good for nothing else", async (t) => {
@@ -157,27 +126,62 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
     const { state, worker } = await fleet.job(id);
     assert.deepEqual([state, worker], ["running", "b-0123abcd"]);
   });
+});
 
-  test("an API that works shares its jobs with other machines", async (t) => {
-    const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-    const { id: remote } = await fleet.worker("a");
-    const both = [remote, "local"].sort();
-    assert.deepEqual((await fleet.workers()).map(({ id }) => id).sort(), both);
-    const ids: string[] = [];
-    for (let number = 0; number < 8; number++)
-      ids.push((await fleet.api.submit({ request: { width: 256, height: 256, steps: 20 } })).id);
-    const jobs = await Promise.all(ids.map((id) => fleet.ended(id)));
-    assert.ok(jobs.every(({ state }) => state === "succeeded"));
-    assert.deepEqual([...new Set(jobs.map(({ worker }) => worker!))].sort(), both);
+describe("a worker on another machine", { skip: withoutRedis }, () => {
+  const scope = new Scope("a-worker");
+  let fleet: Fleet;
+  let worker: TestWorker;
+
+  before(async () => {
+    fleet = await Fleet.start(scope, lease);
+    worker = await fleet.worker("a");
+  });
+  after(() => scope.end());
+
+  test("cancelling reaches a worker on another machine", async () => {
+    const { id } = await fleet.api.submit(longJob);
+    await fleet.reached(id, 2);
+    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
+    const job = await fleet.ended(id);
+    assert.equal(job.state, "cancelled");
+    assert.ok(job.step < longJob.request.steps, `it ran to step ${job.step}`);
+    await fleet.state(worker.id, "idle");
   });
 
-  test("a worker opens no port but its probe, on loopback", async (t) => {
-    const fleet = await Fleet.start(t, lease);
-    const { process: worker, id } = await fleet.worker("a");
-    assert.equal(worker.output, `${id}\n`);
+  test("a draining worker finishes its job and takes no more until it is told to", async () => {
+    const running = (await fleet.api.submit(longJob)).id;
+    const waiting = (await fleet.api.submit()).id;
+    await fleet.reached(running, 2);
+    assert.equal((await fleet.api.send("POST", `/v1/workers/${worker.id}/drain`, {})).status, 200);
+    assert.equal((await fleet.ended(running)).state, "succeeded");
+    const { state, job } = await until(async () => {
+      const one = (await fleet.workers()).find(({ id }) => id === worker.id);
+      return one?.job === null ? one : undefined;
+    });
+    assert.deepEqual([state, job], ["draining", null]);
+    assert.equal((await fleet.job(waiting)).state, "queued");
+    await fleet.api.send("POST", `/v1/workers/${worker.id}/resume`, {});
+    assert.equal((await fleet.ended(waiting)).state, "succeeded");
+  });
+
+  test("a worker opens no port but its probe, on loopback", async () => {
+    const { process, id } = worker;
+    assert.equal(process.output, `${id}\n`);
     assert.match(id, /^a-[0-9a-f]{8}$/);
-    const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(worker.log)!;
+    const [probe] = /http:\/\/127\.0\.0\.1:\d+/.exec(process.log)!;
     assert.equal(await (await fetch(`${probe}/livez`)).text(), "ok\n");
     assert.equal((await fetch(`${probe}/v1/jobs`)).status, 404);
+  });
+
+  test("cancelling reaches a worker that Redis cannot reach", async () => {
+    const { id } = await fleet.api.submit(longJob);
+    await fleet.reached(id, 2);
+    worker.toRedis.cut("closed");
+    await fleet.api.send("POST", `/v1/jobs/${id}/cancel`, {});
+    const job = await fleet.ended(id);
+    assert.equal(job.state, "cancelled");
+    assert.ok(job.step < longJob.request.steps, `it ran to step ${job.step}`);
+    worker.toRedis.restore();
   });
 });

@@ -3,11 +3,11 @@
  */
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobObject, WorkerObject } from "../../src/contract/index.js";
 import { allEvents, type ReceivedEvent } from "./events.js";
 import { RedisServer } from "./redis.js";
+import type { Owner } from "./scope.js";
 import { TestServer, temporaryFolder } from "./server.js";
 import { TcpProxy } from "./tcp-proxy.js";
 import { WorkerProcess } from "./worker-process.js";
@@ -30,22 +30,26 @@ export interface FleetOptions {
   readonly apiEnv?: Readonly<Record<string, string>>;
   /** Whether the API works, too. */
   readonly apiWorks?: boolean;
+  /** Environment of all processes. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export class Fleet {
   readonly redis: RedisServer;
-  readonly #t: TestContext;
+  readonly #t: Owner;
   readonly #env: Readonly<Record<string, string>>;
   readonly #apiFlags: readonly string[];
-  readonly #tokens = join(temporaryFolder(), "tokens");
+  readonly #tokens: string;
   readonly #names = new Set<string>();
   #api!: TestServer;
 
-  private constructor(t: TestContext, redis: RedisServer, options: FleetOptions) {
-    const { leaseMs, apiFlags = [], clientToken, apiWorks = false } = options;
+  private constructor(t: Owner, redis: RedisServer, options: FleetOptions) {
+    const { leaseMs, apiFlags = [], clientToken, apiWorks = false, env = {} } = options;
     this.#t = t;
+    this.#tokens = join(temporaryFolder(t), "tokens");
     this.redis = redis;
     this.#env = {
+      ...env,
       ...(leaseMs !== undefined && { MFLUX_DEPTH_LEASE_MS: `${leaseMs}` }),
       ...(clientToken !== undefined && { MFLUX_DEPTH_TOKEN: clientToken }),
     };
@@ -60,10 +64,11 @@ export class Fleet {
     this.#apiFlags = [...flags, ...apiFlags];
   }
 
-  static async start(t: TestContext, options: FleetOptions = {}): Promise<Fleet> {
+  static async start(t: Owner, options: FleetOptions = {}): Promise<Fleet> {
     const fleet = new Fleet(t, await RedisServer.start(t), options);
     fleet.allow();
     fleet.#api = await TestServer.start({
+      owner: t,
       argv: fleet.#apiFlags,
       env: { ...fleet.#env, ...options.apiEnv },
     });
@@ -98,6 +103,7 @@ export class Fleet {
     this.#t.after(() => toApi.close());
     const { url, proxy: toRedis } = await this.redis.anotherNetwork(this.#t);
     const process = await TestServer.start({
+      owner: this.#t,
       argv: ["--role", "worker", "--redis", url, "--api", `http://127.0.0.1:${toApi.port}`, ...argv],
       env: { ...this.#env, MFLUX_DEPTH_WORKER_TOKEN: Fleet.tokenOf(name) },
     });
@@ -120,6 +126,7 @@ export class Fleet {
     const { data, port } = this.#api;
     await this.#api.stop("SIGKILL");
     this.#api = await TestServer.start({
+      owner: this.#t,
       argv: this.#apiFlags,
       env: { ...this.#env, ...env },
       data,
@@ -137,7 +144,7 @@ export class Fleet {
   } = {}): Promise<TestServer> {
     const place = data === undefined ? {} : { data };
     const argv = redis === undefined ? this.#apiFlags : [...this.#apiFlags, "--redis", redis];
-    return TestServer.start({ argv, env: this.#env, ...place });
+    return TestServer.start({ owner: this.#t, argv, env: this.#env, ...place });
   }
 
   async workers(): Promise<readonly WorkerObject[]> {
@@ -194,7 +201,7 @@ export async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
   for (const deadline = Date.now() + 240_000; Date.now() < deadline; ) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    await sleep(50);
+    await sleep(100);
   }
   throw new Error("It has not happened within four minutes.");
 }

@@ -2,6 +2,7 @@
  * A release whose workers and APIs speak the next version of their protocol: this one, with another number in one file.
  */
 import { protocolVersion } from "../../src/fleet/protocol.js";
+import { inUrl } from "./preload.js";
 
 const nextVersion = protocolVersion + 1;
 
@@ -13,8 +14,6 @@ export async function load(url, context, next) {
   const source = String(loaded.source).replace("protocolVersion = ${protocolVersion};", "protocolVersion = ${nextVersion};");
   return { ...loaded, source };
 }`;
-
-const inUrl = (source: string): string => `data:text/javascript,${encodeURIComponent(source)}`;
 
 const register = `import { register } from "node:module"; register(${JSON.stringify(inUrl(hook))});`;
 

@@ -5,10 +5,10 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { temporaryFolder } from "./folder.js";
+import type { Owner } from "./scope.js";
 import { type Cut, TcpProxy } from "./tcp-proxy.js";
 
 /**
@@ -40,7 +40,7 @@ export class RedisServer {
   }
 
   /** It is killed after the test. */
-  static async start(t: TestContext, options: RedisServerOptions = {}): Promise<RedisServer> {
+  static async start(t: Owner, options: RedisServerOptions = {}): Promise<RedisServer> {
     const folder = temporaryFolder(t);
     const proxy = await TcpProxy.listen({ path: socketOf(folder) });
     const server = new RedisServer(proxy, folder, options);
@@ -58,14 +58,14 @@ export class RedisServer {
   }
 
   /** Another address of it, through a separate network. */
-  async anotherNetwork(t: TestContext): Promise<{ readonly url: string; readonly proxy: TcpProxy }> {
+  async anotherNetwork(t: Owner): Promise<{ readonly url: string; readonly proxy: TcpProxy }> {
     const proxy = await TcpProxy.listen({ path: socketOf(this.#folder) });
     t.after(() => proxy.close());
     return { url: `redis://127.0.0.1:${proxy.port}`, proxy };
   }
 
   /** A client for looking behind the dispatcher's back; closed after the test. */
-  client(t: TestContext): Redis {
+  client(t: Owner): Redis {
     const redis = new Redis(this.url);
     t.after(() => redis.disconnect());
     return redis;

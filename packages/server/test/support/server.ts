@@ -11,6 +11,7 @@ import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "../../src/contract/index.js";
+import type { Owner } from "./scope.js";
 
 const at = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 /** The executable. */
@@ -30,12 +31,14 @@ export interface StartOptions {
   readonly data?: string;
   /** The port to listen on; a free one otherwise. */
   readonly port?: number;
+  /** The server is killed when this ends; by default after the tests of the file. */
+  readonly owner?: Pick<Owner, "after">;
 }
 
-/** A folder that is removed after the tests of the file. */
-export function temporaryFolder(): string {
+/** A folder that is removed after its owner; by default after the tests of the file. */
+export function temporaryFolder(owner: Pick<Owner, "after"> = { after }): string {
   const folder = mkdtempSync(join(tmpdir(), "mflux-depth-server-"));
-  after(() => rmSync(folder, { recursive: true, force: true }));
+  owner.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
   return folder;
 }
 
@@ -63,11 +66,12 @@ export class TestServer {
     this.data = data;
   }
 
-  /** Starts a server, which is killed after the tests of the file. */
+  /** Starts a server. */
   static async start({
     argv = [],
     env = {},
-    data = temporaryFolder(),
+    owner = { after },
+    data = temporaryFolder(owner),
     port = 0,
   }: StartOptions = {}): Promise<TestServer> {
     const child = spawn(
@@ -78,7 +82,7 @@ export class TestServer {
         stdio: ["ignore", "pipe", "pipe"],
       },
     );
-    after(() => child.kill("SIGKILL"));
+    owner.after(() => child.kill("SIGKILL"));
     let log = "";
     let output = "";
     let server: TestServer | null = null;

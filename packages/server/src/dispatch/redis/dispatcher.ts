@@ -13,7 +13,6 @@ import { Scripts, type View } from "./scripts.js";
 import { Waits } from "./waits.js";
 
 export type { AttemptRef, LedgerView, RedisDispatcherOptions } from "./options.js";
-export { RedisTaken } from "./ownership.js";
 
 interface Lease {
   /** The job as it was offered. */

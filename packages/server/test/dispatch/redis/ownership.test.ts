@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { RedisDispatcher, RedisTaken } from "../../../src/dispatch/redis/dispatcher.js";
+import { RedisDispatcher } from "../../../src/dispatch/redis/dispatcher.js";
+import { RedisTaken } from "../../../src/dispatch/redis/ownership.js";
 import { offer } from "../../support/dispatcher-contract.js";
 import { RedisServer, withoutRedis } from "../../support/redis.js";
 import { TestLedger } from "../../support/test-ledger.js";
