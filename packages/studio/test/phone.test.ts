@@ -5,14 +5,12 @@ import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
-  endless,
   finished,
   generate,
   generateButton,
-  inTheMiddle,
-  makeItLast,
+  manySteps,
   setSteps,
-  submit,
+  submitAndHold,
   useStudio,
 } from "./support/studio-page.js";
 import { swipe } from "./support/touch.js";
@@ -68,9 +66,7 @@ describe("on a phone", () => {
       assert.deepEqual(await misfits(page), [], panel);
     }
     await openPanel(page, "Look");
-    await makeItLast(page, endless);
-    await submit(page);
-    await inTheMiddle(page);
+    await submitAndHold(page, studio.server);
     assert.deepEqual(await misfits(page), [], "progress");
     await page.getByRole("button", { name: /^Queue/ }).tap();
     const dialog = page.getByRole("dialog", { name: "Queue" });
@@ -78,7 +74,7 @@ describe("on a phone", () => {
     await dialog.getByRole("button", { name: "Take a break: local" }).waitFor();
     assert.deepEqual(await misfits(page), [], "queue");
     await dialog.getByRole("button", { name: "Close" }).tap();
-    await cancel(page);
+    await cancel(page, studio.server);
     assert.deepEqual(await misfits(page), [], "a job that was cancelled");
   });
 
@@ -95,18 +91,17 @@ describe("on a phone", () => {
   test("the sheet stays as the person left it while a job goes on", async () => {
     const page = await openPhone();
     await beginWith(page, "Bust");
-    await makeItLast(page, endless);
-    const id = await submit(page);
-    await inTheMiddle(page);
+    const id = await submitAndHold(page, studio.server);
     await openPanel(page, "Look");
     const step = async (): Promise<number> =>
       (await studio.server.ask<{ step: number }>(`/v1/jobs/${id}`)).step;
     const before = await step();
-    await becomes(true, async () => (await step()) > before + 1);
-    await page.getByText(new RegExp(`step (?!${before} )\\d+ of 50`)).waitFor();
+    studio.server.letGo();
+    await studio.server.holdAfter(id, before + 2);
+    await page.getByText(new RegExp(`step (?!${before} )\\d+ of ${manySteps}`)).waitFor();
     assert.equal(await tab(page, "Look").getAttribute("aria-pressed"), "true");
     await tab(page, "Look").tap();
-    await cancel(page);
+    await cancel(page, studio.server);
   });
 
   test("a result is compared with its photo or its depth, by slider or side by side", async () => {

@@ -5,12 +5,10 @@ import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
-  endless,
   generateButton,
-  inTheMiddle,
-  makeItLast,
+  pressCancel,
   setSteps,
-  submit,
+  submitAndHold,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -51,10 +49,8 @@ describe("the queue", () => {
   test("shows who works on what, and lets a worker take a break", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await makeItLast(page, endless);
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a long job");
-    await submit(page);
-    await inTheMiddle(page);
+    await submitAndHold(page, studio.server);
     await page.getByRole("button", { name: "Queue" }).click();
     const dialog = page.getByRole("dialog", { name: "Queue" });
     // The server's own worker is nobody's concern until someone asks.
@@ -68,17 +64,15 @@ describe("the queue", () => {
     await dialog.getByText("taking a break", { exact: false }).waitFor();
     await dialog.getByRole("button", { name: "Work again: local" }).click();
     await drain.waitFor();
-    await dialog.getByRole("button", { name: "Cancel: a long job" }).click();
+    await pressCancel(page, dialog.getByRole("button", { name: "Cancel: a long job" }), studio.server);
     await dialog.getByText("Nothing waits.").waitFor();
   });
 
   test("lets a running job be cancelled from the canvas", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await makeItLast(page, endless);
-    await submit(page);
-    await inTheMiddle(page);
-    await cancel(page);
+    await submitAndHold(page, studio.server);
+    await cancel(page, studio.server);
     const [job] = await studio.server.jobs();
     assert.equal(job!.state, "cancelled");
   });

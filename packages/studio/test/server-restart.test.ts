@@ -4,10 +4,8 @@ import {
   beginWith,
   finished,
   generateButton,
-  inTheMiddle,
-  makeItLast,
   setSteps,
-  submit,
+  submitAndHold,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -17,9 +15,7 @@ describe("a server that is killed under an open page", () => {
   test("is missed and found again, and its job continues on the page", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await makeItLast(page, 320);
-    const id = await submit(page);
-    await inTheMiddle(page);
+    const id = await submitAndHold(page, studio.server);
     await studio.server.kill();
     await page.getByText("The server does not answer. Trying again…").waitFor();
     await studio.server.restart();

@@ -11,7 +11,9 @@ const text = strings.progress;
 
 /** The progress of the job on the canvas, with a button to stop it. */
 export function ProgressStrip({ job }: { readonly job: JobObject }) {
-  const { step, steps, remainingSeconds, resumedFrom, loading } = progressOf(job.id);
+  const { stage, remainingSeconds, resumedFrom, loading, ...events } = progressOf(job.id);
+  // A page that opened in the middle of a step knows from the job how many went before.
+  const { step, steps } = stage === null ? job : events;
   const share = shareOf(job);
   const count = imagesWanted(job);
   const details = [

@@ -12,6 +12,23 @@ const webgl = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swi
 /** Everything but WebGL without it: composing the rest of a page with an emulated GPU takes five times as long. */
 const software = ["--disable-gpu-compositing", "--disable-gpu-rasterization"];
 
+/**
+ * Features of the browser to do without. Every window would fill two hidden pages for the suggestions of its address bar,
+ * which costs more than the studio itself. The others are those of Playwright's own list that concern pages of this
+ * machine: the browser heeds the last list only.
+ */
+const unwanted = [
+  ...["WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"],
+  ...["AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"],
+  ...["HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding", "AimEnabled"],
+  ...[
+    "ThirdPartyStoragePartitioning",
+    "OptimizationHints",
+    "NetworkTimeServiceQuerying",
+    "PreconnectToSearch",
+  ],
+];
+
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
 /** Places outside PATH. */
@@ -38,5 +55,9 @@ export interface BrowserOptions {
 export const launchBrowser = async ({ exact = false }: BrowserOptions = {}): Promise<Browser> =>
   chromium.launch({
     executablePath: await browserPath(),
-    args: ["--no-sandbox", ...webgl, ...(exact ? [] : software)],
+    args: [
+      ...["--no-sandbox", `--disable-features=${unwanted.join()}`],
+      ...webgl,
+      ...(exact ? [] : software),
+    ],
   });
