@@ -4,7 +4,17 @@ import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import type axe from "axe-core";
 import type { Page } from "playwright-core";
-import { beginWith, cancel, generate, setSteps, submitAndHold, useStudio } from "./support/studio-page.js";
+import {
+  beginWith,
+  cancel,
+  endless,
+  generate,
+  inTheMiddle,
+  makeItLast,
+  setSteps,
+  submit,
+  useStudio,
+} from "./support/studio-page.js";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -58,14 +68,16 @@ describe("axe finds nothing wrong with", () => {
   test("a job on its way, and the queue", async () => {
     const page = await open();
     await beginWith(page, "Sculpture");
-    await submitAndHold(page, studio.server);
+    await makeItLast(page, endless);
+    await submit(page);
+    await inTheMiddle(page);
     assert.deepEqual(await findings(page), []);
     await page.getByRole("button", { name: /^Queue/ }).click();
     await page.getByRole("heading", { name: "Workers" }).click();
     await page.getByRole("button", { name: "Take a break: local" }).waitFor();
     assert.deepEqual(await findings(page), []);
     await page.keyboard.press("Escape");
-    await cancel(page, studio.server);
+    await cancel(page);
     assert.deepEqual(await findings(page), []);
   });
 

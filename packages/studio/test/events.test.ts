@@ -1,6 +1,6 @@
 import { describe, test } from "node:test";
 import { becomes } from "./support/patience.js";
-import { beginWith, finished, setSteps, submit, submitAndHold, useStudio } from "./support/studio-page.js";
+import { beginWith, finished, inTheMiddle, setSteps, submit, useStudio } from "./support/studio-page.js";
 import { Wire } from "./support/wire.js";
 
 describe("the event stream", () => {
@@ -16,10 +16,11 @@ describe("the event stream", () => {
     const wire = await Wire.to(Number(new URL(studio.server.url).port));
     const page = await studio.open({}, wire.url);
     await beginWith(page, "Bust");
-    const job = await submitAndHold(page, studio.server);
+    await setSteps(page, 50);
+    const job = await submit(page);
+    await inTheMiddle(page);
     wire.cut();
     await page.getByText("The server does not answer. Trying again…").waitFor();
-    studio.server.letGo();
     await studio.server.finished(job);
     wire.mend();
     await finished(page, job);

@@ -5,10 +5,12 @@ import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
+  endless,
   generateButton,
-  pressCancel,
+  inTheMiddle,
+  makeItLast,
   setSteps,
-  submitAndHold,
+  submit,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -49,8 +51,10 @@ describe("the queue", () => {
   test("shows who works on what, and lets a worker take a break", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
+    await makeItLast(page, endless);
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a long job");
-    await submitAndHold(page, studio.server);
+    await submit(page);
+    await inTheMiddle(page);
     await page.getByRole("button", { name: "Queue" }).click();
     const dialog = page.getByRole("dialog", { name: "Queue" });
     // The server's own worker is nobody's concern until someone asks.
@@ -64,15 +68,17 @@ describe("the queue", () => {
     await dialog.getByText("taking a break", { exact: false }).waitFor();
     await dialog.getByRole("button", { name: "Work again: local" }).click();
     await drain.waitFor();
-    await pressCancel(page, dialog.getByRole("button", { name: "Cancel: a long job" }), studio.server);
+    await dialog.getByRole("button", { name: "Cancel: a long job" }).click();
     await dialog.getByText("Nothing waits.").waitFor();
   });
 
   test("lets a running job be cancelled from the canvas", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await submitAndHold(page, studio.server);
-    await cancel(page, studio.server);
+    await makeItLast(page, endless);
+    await submit(page);
+    await inTheMiddle(page);
+    await cancel(page);
     const [job] = await studio.server.jobs();
     assert.equal(job!.state, "cancelled");
   });

@@ -5,8 +5,9 @@ import {
   beginWith,
   finished,
   inTheMiddle,
+  makeItLast,
   setSteps,
-  submitAndHold,
+  submit,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -16,10 +17,11 @@ describe("a reload", () => {
   test("in the middle of a job changes nothing: the job goes on and the page shows it", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    const id = await submitAndHold(page, studio.server);
+    await makeItLast(page, 320);
+    const id = await submit(page);
+    await inTheMiddle(page);
     await page.reload();
     await inTheMiddle(page);
-    studio.server.letGo();
     await finished(page, id);
     // It finished under somebody's eyes, so it is not marked as new.
     await page.getByRole("button", { name: /^Finished: / }).waitFor();

@@ -1,16 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { previewEvery } from "../src/state/job-body.js";
 import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
+  endless,
   generate,
   inTheMiddle,
-  manySteps,
+  makeItLast,
   setSteps,
   submit,
-  submitAndHold,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -88,20 +87,15 @@ describe("a result", () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     let deliver = (): void => {};
-    const first = page.waitForRequest(/\/previews\//);
     await page.route("**/v1/jobs/*/previews/*", async (route) => {
       const response = await route.fetch();
       deliver();
       deliver = () => void route.fulfill({ response });
     });
-    await setSteps(page, manySteps);
-    const id = await submit(page);
-    await studio.server.holdAfter(id, previewEvery(manySteps), "preview");
-    await first;
-    studio.server.letGo();
-    await studio.server.holdAfter(id, 2 * previewEvery(manySteps), "preview");
+    await makeItLast(page, endless);
+    await submit(page);
     await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
-    await cancel(page, studio.server);
+    await cancel(page);
   });
 
   test("leaves none of its previews in memory", async () => {
@@ -161,11 +155,12 @@ describe("a result", () => {
   test("that was cancelled can be tried again", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await submitAndHold(page, studio.server);
-    await cancel(page, studio.server);
-    const again = await submit(page, page.getByRole("button", { name: "Try again" }));
-    await studio.server.holdAfter(again, 1);
+    await makeItLast(page, endless);
+    await submit(page);
     await inTheMiddle(page);
-    await cancel(page, studio.server);
+    await cancel(page);
+    await page.getByRole("button", { name: "Try again" }).click();
+    await inTheMiddle(page);
+    await cancel(page);
   });
 });

@@ -4,8 +4,10 @@ import {
   beginWith,
   finished,
   generateButton,
+  inTheMiddle,
+  makeItLast,
   setSteps,
-  submitAndHold,
+  submit,
   useStudio,
 } from "./support/studio-page.js";
 
@@ -15,7 +17,9 @@ describe("a server that is killed under an open page", () => {
   test("is missed and found again, and its job continues on the page", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    const id = await submitAndHold(page, studio.server);
+    await makeItLast(page, 320);
+    const id = await submit(page);
+    await inTheMiddle(page);
     await studio.server.kill();
     await page.getByText("The server does not answer. Trying again…").waitFor();
     await studio.server.restart();

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import type { WorkerObject } from "@mflux-depth/server/contract";
 import { withoutRedis } from "./support/fleet.js";
 import { becomes } from "./support/patience.js";
-import { beginWith, setSteps, submit, submitAndHold, useStudio } from "./support/studio-page.js";
+import { beginWith, endless, makeItLast, setSteps, submit, useStudio } from "./support/studio-page.js";
 
 describe("several workers", { skip: withoutRedis }, () => {
   const studio = useStudio({ workers: ["easel", "kiln"] });
@@ -23,8 +23,9 @@ describe("several workers", { skip: withoutRedis }, () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     const prompt = page.getByRole("textbox", { name: "Describe the look" });
+    await makeItLast(page, endless);
     await prompt.fill("a long job");
-    const long = await submitAndHold(page, studio.server);
+    const long = await submit(page);
     await page.getByRole("button", { name: /^Queue/ }).click();
     const dialog = page.getByRole("dialog", { name: "Queue" });
     const row = (id: string) => dialog.locator(".worker").filter({ hasText: id });
@@ -45,6 +46,7 @@ describe("several workers", { skip: withoutRedis }, () => {
     await hears(idle!.id);
     await page.keyboard.press("Escape");
     await setSteps(page, 1);
+    await page.getByRole("combobox", { name: "Size" }).selectOption("auto");
     await prompt.fill("a short job");
     const short = await submit(page);
     await page.getByRole("button", { name: /^Queue/ }).click();
@@ -56,7 +58,6 @@ describe("several workers", { skip: withoutRedis }, () => {
     assert.deepEqual([done.state, done.worker], ["succeeded", idle!.id]);
     await row(idle!.id).getByText("idle").waitFor();
     await studio.server.ask(`/v1/jobs/${long}/cancel`, { method: "POST" });
-    studio.server.letGo();
     await dialog.getByText("Nothing waits.").waitFor();
     await row(busy!.id).getByRole("button", { name: "Work again" }).click();
     await row(busy!.id).getByText("idle").waitFor();

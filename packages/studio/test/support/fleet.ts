@@ -23,7 +23,6 @@ const tokenOf = (worker: string): string => `token-of-the-worker-${worker}`;
 /** Workers and the Redis between them and their API. */
 export class Fleet {
   readonly #processes: ChildProcess[] = [];
-  readonly #workers = new Map<string, ChildProcess>();
   readonly #folder: string;
   readonly #redis: string;
   readonly #tokens: string;
@@ -71,19 +70,11 @@ export class Fleet {
       },
     );
     this.#processes.push(worker);
-    this.#workers.set(name, worker);
     const ended = once(worker, "exit").then(([code]) => {
       throw new Error(`the worker ${name} ended with ${code}.`);
     });
     ended.catch(() => undefined);
     await Promise.race([once(createInterface(worker.stdout), "line"), ended]);
-  }
-
-  /** The process of a worker. @param id which begins with the worker's name */
-  pidOf(id: string): number {
-    const worker = [...this.#workers].find(([name]) => id.startsWith(name));
-    if (!worker) throw new Error(`The fleet has no worker ${id}.`);
-    return worker[1].pid!;
   }
 
   /** Kills all of it. */

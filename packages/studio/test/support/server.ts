@@ -1,7 +1,7 @@
 /*
  * A real server: `mflux-depth serve` with the bundled model and a data folder of its own.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import type { EventData, JobObject } from "@mflux-depth/server/contract";
+import type { JobObject } from "@mflux-depth/server/contract";
 import Database from "better-sqlite3";
 import { Fleet } from "./fleet.js";
 
@@ -35,8 +35,6 @@ export class StudioServer {
 
   readonly #flags: string[];
   #fleet: Fleet | null = null;
-  /** The engine that {@link holdAfter} has stopped. */
-  #held: number | null = null;
 
   private constructor({ token, flags = [] }: ServerOptions) {
     this.#token = token;
@@ -91,8 +89,6 @@ export class StudioServer {
     this.#process = null;
     const exited = once(child, "exit");
     child.kill("SIGKILL");
-    // A stopped engine would not notice that its server is gone.
-    this.letGo();
     await exited;
   }
 
@@ -166,44 +162,7 @@ export class StudioServer {
     await (await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: this.#authorization })).text();
   }
 
-  /**
-   * Stops the engine once a job has done so many steps, or has shown their preview: the job is there as long as a test
-   * needs it, whatever the machine does meanwhile, and costs nothing. Everything but the engine goes on.
-   * @throws {Error} if the job ends before
-   */
-  async holdAfter(id: string, steps: number, event: "step" | "preview" = "step"): Promise<void> {
-    const { body } = await fetch(`${this.url}/v1/jobs/${id}/events`, { headers: this.#authorization });
-    let text = "";
-    for await (const part of body!.pipeThrough(new TextDecoderStream())) {
-      text += part;
-      const found = [...text.matchAll(new RegExp(`^event: ${event}\ndata: (.*)\n`, "gm"))];
-      if (!found.some(([, data]) => (JSON.parse(data!) as EventData[typeof event]).step >= steps)) continue;
-      const { worker } = await this.ask<JobObject>(`/v1/jobs/${id}`);
-      this.#held = engineOf(this.#fleet?.pidOf(worker!) ?? this.#process!.pid!);
-      process.kill(this.#held, "SIGSTOP");
-      return;
-    }
-    throw new Error(`The job ${id} ended before the ${event} ${steps}.`);
-  }
-
-  /** Lets a held engine go on. */
-  letGo(): void {
-    if (this.#held !== null) process.kill(this.#held, "SIGCONT");
-    this.#held = null;
-  }
-
   get #authorization(): Record<string, string> {
     return this.#token ? { authorization: `Bearer ${this.#token}` } : {};
   }
-}
-
-/** The process of the engine of a server or worker. */
-function engineOf(owner: number): number {
-  const { stdout } = spawnSync("ps", ["-A", "-o", "pid=,ppid=,args="], { encoding: "utf8" });
-  const engine = stdout
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/))
-    .find(([, parent, ...args]) => parent === String(owner) && args.join(" ").endsWith("/engine/host.js"));
-  if (!engine) throw new Error(`The process ${owner} has no engine.`);
-  return Number(engine[0]);
 }

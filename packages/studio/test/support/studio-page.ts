@@ -32,7 +32,6 @@ export function useStudio(options: ServerOptions = {}): Fixture {
     browser = await launchBrowser();
   });
   afterEach(async () => {
-    server?.letGo();
     for (const context of browser?.contexts() ?? []) await context.close();
   });
   after(async () => {
@@ -63,24 +62,38 @@ export async function beginWith(page: Page, sample: "Bust" | "Sculpture" | "Moun
   await page.getByRole("button", { name: "Generate" }).and(page.locator(":enabled")).waitFor();
 }
 
-/** Sets the steps of the next image. */
+/** Sets the steps of the next image: few for speed, many for a job that lasts. */
 export async function setSteps(page: Page, steps: number): Promise<void> {
   const field = page.getByRole("spinbutton", { name: "Steps" });
   await field.fill(String(steps));
   await field.press("Enter");
 }
 
+/** Sets the steps and the sides of the next image, so that its job lasts: in the middle of it a page can be slow. */
+export async function makeItLast(page: Page, side: number): Promise<void> {
+  await setSteps(page, 50);
+  await page.getByRole("combobox", { name: "Size" }).selectOption("custom");
+  for (const name of ["Width", "Height"]) {
+    const field = page.getByRole("spinbutton", { name, exact: true });
+    await field.fill(String(side));
+    await field.press("Enter");
+  }
+}
+
+/** The side of an image that nobody waits for. */
+export const endless = 768;
+
 export const generateButton = (page: Page): Locator => page.getByRole("button", { name: "Generate" });
 
-/** Presses Generate, or another button that makes a job. @returns the id of the job, once the server has taken it */
-export async function submit(page: Page, button = generateButton(page)): Promise<string> {
+/** Presses Generate. @returns the id of the job, once the server has taken it */
+export async function submit(page: Page): Promise<string> {
   const answer = page.waitForResponse(
     (response) =>
       response.request().method() === "POST" &&
-      /^\/v1\/jobs(\/[^/]+\/retry)?$/.test(new URL(response.url()).pathname) &&
+      new URL(response.url()).pathname === "/v1/jobs" &&
       response.ok(),
   );
-  await button.click();
+  await generateButton(page).click();
   const { id } = (await (await answer).json()) as JobObject;
   return id;
 }
@@ -100,32 +113,9 @@ export const finished = (page: Page, id = ""): Promise<void> =>
 /** Waits until the page says which step the shown job is at. */
 export const inTheMiddle = (page: Page): Promise<void> => page.getByText(/step \d+ of \d+/).waitFor();
 
-/**
- * Submits a job of many steps, and holds it in the middle of them until it is cancelled or let go.
- * @returns the id of the job, once the page shows it on its way
- */
-export async function submitAndHold(page: Page, server: StudioServer): Promise<string> {
-  await setSteps(page, manySteps);
-  const id = await submit(page);
-  await server.holdAfter(id, 1);
-  await inTheMiddle(page);
-  return id;
-}
-
-/** The most that an image can have: there is time to hold its job, and to see it go on. */
-export const manySteps = 50;
-
-/** Cancels a job by a button of the page, and lets it go if it was held. */
-export async function pressCancel(page: Page, button: Locator, server: StudioServer): Promise<void> {
-  const answer = page.waitForResponse((response) => response.url().endsWith("/cancel"));
-  await button.click();
-  await answer;
-  server.letGo();
-}
-
 /** Cancels the shown job and waits for its end. */
-export async function cancel(page: Page, server: StudioServer): Promise<void> {
-  await pressCancel(page, page.getByRole("button", { name: "Cancel", exact: true }), server);
+export async function cancel(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
   await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
 }
 
