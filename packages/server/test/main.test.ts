@@ -9,6 +9,7 @@ import sharp from "sharp";
 import type { JobObject } from "../src/contract/index.js";
 import { allEvents, eventsOf, type ReceivedEvent } from "./support/events.js";
 import { bin, jobBody, TestServer, temporaryFolder } from "./support/server.js";
+import { longJob, slowSteps } from "./support/slow-steps.js";
 
 interface Outcome {
   readonly code: number | null;
@@ -63,11 +64,11 @@ describe("mflux-depth serve", () => {
     ["SIGINT", 130],
   ] as const)
     test(`ends with ${code} after ${signal}, within ten seconds, while a job runs and events are followed`, async () => {
-      const server = await TestServer.start();
-      const job = await server.submit({ request: { steps: 50, width: 512, height: 512 } });
+      const server = await TestServer.start({ env: slowSteps });
+      const job = await server.submit(longJob);
       const events = allEvents(server, `/v1/jobs/${job.id}/events`).catch(() => []);
       const waiting = server.send("POST", "/v1/jobs?wait=100", jobBody());
-      while (((await (await server.fetch(`/v1/jobs/${job.id}`)).json()) as JobObject).step < 1) {}
+      await server.reached(job.id, 1);
       const began = performance.now();
       assert.deepEqual(await server.stop(signal), [code, null]);
       assert.ok(performance.now() - began < 10_000);
@@ -158,12 +159,11 @@ describe("mflux-depth serve", () => {
 
 describe("a server that is killed", () => {
   test("continues its jobs from their checkpoints, to the same pixels", async () => {
-    // A checkpoint is written at most once a second.
-    const size = { width: 512, height: 512, steps: 24 };
-    const first = await TestServer.start();
-    const job = await first.submit({ request: size });
-    const waiting = await first.submit({ request: { ...size, steps: 2, seed: 8 } });
-    while (((await (await first.fetch(`/v1/jobs/${job.id}`)).json()) as JobObject).step < 12) {}
+    const first = await TestServer.start({ env: slowSteps });
+    const job = await first.submit(longJob);
+    const waiting = await first.submit({ request: { steps: 2, seed: 8 } });
+    // A checkpoint is written once a second at most.
+    await first.reached(job.id, 6);
     await first.stop("SIGKILL");
 
     const second = await TestServer.start({ data: first.data });
@@ -176,7 +176,7 @@ describe("a server that is killed", () => {
     const resumed = events.find(({ event }) => event === "resumed");
     assert.ok(Number(resumed?.data.from_step) >= 1, JSON.stringify(resumed));
 
-    const plain = await second.submit({ request: size }, "/v1/jobs?wait=120");
+    const plain = await second.submit(longJob, "/v1/jobs?wait=120");
     assert.deepEqual(await pixelsOf(second, finished), await pixelsOf(second, plain));
     await second.stop();
   });

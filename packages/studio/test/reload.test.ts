@@ -22,6 +22,7 @@ describe("a reload", () => {
     await inTheMiddle(page);
     await page.reload();
     await inTheMiddle(page);
+    await page.getByText("Drawing", { exact: true }).first().waitFor();
     await finished(page, id);
     // It finished under somebody's eyes, so it is not marked as new.
     await page.getByRole("button", { name: /^Finished: / }).waitFor();

@@ -87,7 +87,7 @@ describe("depth at once", () => {
 
   test("does not wait for a running generation", async () => {
     const job = await server.submit({ request: { steps: 50, width: 512, height: 512 } });
-    while (((await (await server.fetch(`/v1/jobs/${job.id}`)).json()) as JobObject).step < 1) {}
+    await server.reached(job.id, 1);
     await bytesOf(await depth());
     const { state } = (await (await server.fetch(`/v1/jobs/${job.id}`)).json()) as JobObject;
     assert.equal(state, "running");

@@ -16,7 +16,7 @@ const file = fileURLToPath(
 );
 const inked = join(temporaryFolder(), "inked");
 await promisify(execFile)(process.execPath, [
-  ...[bin, "save", "--model", "tiny-world", "-q", "none", "--dtype", "float32", "--lora", file, "0.8"],
+  ...[bin, "save", "--model", "tiny-world", "-q", "none", "--lora", file, "0.8"],
   ...["--path", inked, "--quiet"],
 ]);
 const server = await TestServer.start({

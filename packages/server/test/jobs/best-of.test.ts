@@ -18,9 +18,13 @@ import {
   submitted,
 } from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
+import { slowSteps } from "../support/slow-steps.js";
 
-/** Three images, each of which takes more than a second. */
-const three = { best_of: 3, steps: 12, width: 256, height: 256, seed: 7 };
+/** Three images, each of which takes more than a second with slow steps. */
+const three = { best_of: 3, steps: 6, seed: 7 };
+
+/** The environment of an engine with slow steps. */
+const env = { ...process.env, ...slowSteps };
 
 /** The pixels of a job's images, by their seeds. */
 async function pixelsOf(service: JobService, { id, images }: JobObject): Promise<Map<number, string>> {
@@ -91,22 +95,22 @@ describe("a job that makes several images", () => {
 
   test("continues after the images it has when its server is killed", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     const id = await server.submit(three);
-    await server.event((event) => event.event === "step" && event.data.step >= 13);
+    await server.event((event) => event.event === "step" && event.data.step >= 7);
     await server.kill();
     const service = await openService(t, { folder });
     const resumed = await eventOf(service, id, ({ event }) => event === "resumed");
-    assert.ok((resumed.data as { from_step: number }).from_step >= 12);
+    assert.ok((resumed.data as { from_step: number }).from_step >= 6);
     const job = await service.finished(id);
     assert.deepEqual(await pixelsOf(service, job), pixels);
     assert.deepEqual(story(service, id), ["queued", "started", "queued", "started", "resumed", "succeeded"]);
   });
 
   test("survives its engine", async (t) => {
-    const service = await openService(t);
+    const service = await openService(t, { env });
     const id = await submitted(service, three);
-    await eventOf(service, id, (event) => stepOf(event) >= 14);
+    await eventOf(service, id, (event) => stepOf(event) >= 8);
     await killEngine();
     const job = await service.finished(id);
     assert.deepEqual([job.state, job.attempt], ["succeeded", 2]);
@@ -114,9 +118,9 @@ describe("a job that makes several images", () => {
   });
 
   test("ends without images when it is cancelled", async (t) => {
-    const service = await openService(t);
+    const service = await openService(t, { env });
     const id = await submitted(service, three);
-    await eventOf(service, id, (event) => stepOf(event) >= 13);
+    await eventOf(service, id, (event) => stepOf(event) >= 7);
     await service.cancel(id);
     const job = await service.finished(id);
     assert.deepEqual([job.state, job.image, job.images], ["cancelled", null, []]);

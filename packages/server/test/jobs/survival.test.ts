@@ -9,9 +9,12 @@ import { newReserve, temporaryFolder } from "../support/folder.js";
 import { hashOfPixels } from "../support/png.js";
 import { eventOf, killEngine, openService, story, submitted } from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 
-/** Takes several seconds, so that there are checkpoints. */
-const long = { steps: 40, width: 256, height: 256, seed: 11 };
+const { request: long } = longJob;
+
+/** The environment of an engine that a test kills, or cancels, in the middle of a job. */
+const env = { ...process.env, ...slowSteps };
 
 const isStep = ({ event, data }: StreamEvent, atLeast: number): boolean =>
   event === "step" && data.step >= atLeast;
@@ -43,7 +46,7 @@ describe("a job", () => {
 
   test("whose server is killed while it waits runs after the restart", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     await server.submit(long);
     const waiting = await server.submit({});
     await server.kill();
@@ -59,7 +62,7 @@ describe("a job", () => {
   ] as const)
     test(`whose server is killed when it ${stage} has the same pixels in the end`, async (t) => {
       const folder = temporaryFolder(t);
-      const server = await ServiceProcess.open(t, folder);
+      const server = await ServiceProcess.open(t, folder, { slow: true });
       const id = await server.submit(long);
       await server.event(isReached);
       await server.kill();
@@ -71,7 +74,7 @@ describe("a job", () => {
 
   test("whose server is killed after a checkpoint continues from it, with the same pixels", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     const id = await server.submit(long);
     await untilCheckpoint(folder);
     await server.kill();
@@ -86,7 +89,7 @@ describe("a job", () => {
 
   test("whose checkpoint comes from another kind of machine starts over", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     const id = await server.submit(long);
     await untilCheckpoint(folder);
     await server.kill();
@@ -105,7 +108,7 @@ describe("a job", () => {
 
   test("whose engine is killed continues at once, with the same pixels", async (t) => {
     const folder = temporaryFolder(t);
-    const service = await openService(t, { folder });
+    const service = await openService(t, { folder, env });
     const id = await submitted(service, long);
     await untilCheckpoint(folder);
     await killEngine();
@@ -116,7 +119,7 @@ describe("a job", () => {
   });
 
   test("whose engine is killed three times without a checkpoint fails, and the next one runs", async (t) => {
-    const service = await openService(t);
+    const service = await openService(t, { env });
     const id = await submitted(service, long);
     for (let attempt = 1; attempt <= 3; attempt++) {
       await eventOf(service, id, ({ event, data }) => event === "stage" && data.attempt === attempt);
@@ -129,7 +132,7 @@ describe("a job", () => {
 
   test("whose server stops is left at its checkpoint, soon, and without counting as a crash", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     const id = await server.submit(long);
     await untilCheckpoint(folder);
     assert.ok((await server.close()) < 5000);
@@ -142,7 +145,7 @@ describe("a job", () => {
 
   test("that was to be cancelled when its server was killed is cancelled after the restart", async (t) => {
     const folder = temporaryFolder(t);
-    const first = await openService(t, { folder });
+    const first = await openService(t, { folder, env });
     const id = await submitted(first, long);
     await eventOf(first, id, ({ event }) => event === "step");
     // Nothing ends between these two: the job is running and asked to end.
@@ -155,7 +158,7 @@ describe("a job", () => {
 
   test("has event ids that grow across restarts", async (t) => {
     const folder = temporaryFolder(t);
-    const server = await ServiceProcess.open(t, folder);
+    const server = await ServiceProcess.open(t, folder, { slow: true });
     const id = await server.submit(long);
     const last = await server.event((event) => isStep(event, 3));
     await server.kill();

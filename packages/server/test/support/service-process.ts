@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { JsonOptions } from "../../src/contract/index.js";
 import type { StreamEvent } from "../../src/jobs/service.js";
 import { engineOf } from "./service.js";
+import { slowSteps } from "./slow-steps.js";
 
 export type ToHost = { readonly type: "submit"; readonly options: JsonOptions } | { readonly type: "close" };
 
@@ -25,9 +26,12 @@ export class ServiceProcess {
     child.on("message", (message: FromHost) => this.#seen.push(message));
   }
 
-  /** Opens a data folder. The process is killed after the test. */
-  static async open(t: TestContext, folder: string): Promise<ServiceProcess> {
-    const child = fork(host, [folder]);
+  /**
+   * Opens a data folder. The process is killed after the test.
+   * @param options.slow whether its engine takes long for each step
+   */
+  static async open(t: TestContext, folder: string, { slow = false } = {}): Promise<ServiceProcess> {
+    const child = fork(host, [folder], { env: { ...process.env, ...(slow && slowSteps) } });
     t.after(() => child.kill("SIGKILL"));
     const service = new ServiceProcess(child);
     await service.#message((message) => message.type === "opened");

@@ -14,7 +14,9 @@ export function progressText(job: JobObject): string {
     case "running": {
       const { loading, stage } = progressOf(job.id);
       if (loading) return text.loading(loading.share);
-      return stage ? text.stages[stage] : text.starting;
+      if (stage) return text.stages[stage];
+      // A page opened in the middle of a job hears of a stage only when the next one begins.
+      return job.step > 0 ? text.stages.denoise : text.starting;
     }
     case "succeeded":
       return text.finished;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Page } from "playwright-core";
 import { type Levels, neutralLevels } from "../../../src/canvas/field/levels.js";
+import { becomes } from "../../support/patience.js";
 import {
   drawn,
   glance,
@@ -183,17 +184,19 @@ test("the depth replaces the photo from near to far, once", async () => {
     Math.max(r, g, b) - Math.min(r, g, b) > 25;
   const ball = [inset + 200, inset + 150] as const;
   const slope = [inset + 20, inset + 20] as const;
-  const stages: [boolean, boolean][] = [];
-  for (const time of [40, 320, 400]) {
+  const stages: readonly [time: number, seen: boolean[]][] = [
+    [40, [true, true]],
+    [320, [false, true]],
+    [400, [false, false]],
+  ];
+  for (const [time, seen] of stages) {
     await page.clock.runFor(time);
-    const seen = await glance(page);
-    stages.push([isPhoto(seen.at(...ball)), isPhoto(seen.at(...slope))]);
+    // The browser shows a frame some time after the page drew it.
+    await becomes(seen, async () => {
+      const { at } = await glance(page);
+      return [isPhoto(at(...ball)), isPhoto(at(...slope))];
+    });
   }
-  assert.deepEqual(stages, [
-    [true, true],
-    [false, true],
-    [false, false],
-  ]);
   await page.evaluate(() => window.studio.show({ view: "photo" }));
   await page.clock.runFor(50);
   await page.evaluate(() => window.studio.show({ view: "depth" }));
