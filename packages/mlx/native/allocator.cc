@@ -18,7 +18,6 @@ void trim_heap() {}
 
 #include <dlfcn.h>
 #include <malloc.h>
-#include <sys/mman.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
@@ -39,18 +38,6 @@ using mlx::core::allocator::Buffer;
 // Blocks of this size and more are mapped separately and return to the system when freed.
 constexpr size_t mapped = 1 << 20;
 [[maybe_unused]] const bool tuned = mallopt(M_MMAP_THRESHOLD, mapped) != 0;
-
-// Size of a huge page on x86-64 and most arm64 machines.
-constexpr size_t huge_page = 2 << 20;
-
-// Asks for huge pages, each of which the system hands out in one step instead of 512. A fifth of the time of
-// convolutions of large images went into those steps. Only whole huge pages inside the block are affected, so it takes no
-// more memory. Systems without them ignore the request.
-void prefer_huge_pages(void* block, size_t size) {
-  const auto start = (reinterpret_cast<uintptr_t>(block) + huge_page - 1) / huge_page * huge_page;
-  const auto end = (reinterpret_cast<uintptr_t>(block) + size) / huge_page * huge_page;
-  if (start < end) madvise(reinterpret_cast<void*>(start), end - start, MADV_HUGEPAGE);
-}
 
 // All memory of the machine: a process that takes more is killed rather than given an error.
 size_t machine_memory() {
@@ -91,7 +78,6 @@ class Guarded final : public Allocator {
     }
     Buffer buffer = original_.malloc(size);
     if (buffer.ptr() == nullptr && size > 0) refuse(size, exhausted);
-    if (size >= 2 * huge_page) prefer_huge_pages(buffer.ptr(), size);
     return buffer;
   }
 
