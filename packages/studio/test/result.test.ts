@@ -114,7 +114,7 @@ describe("a result", () => {
     await beginWith(page, "Bust");
     await setSteps(page, 16);
     await generate(page);
-    /** Waits until so many bitmaps are open; one that has been closed has no size. */
+    /** Waits until this number of bitmaps is open; a closed one has no size. */
     const open = (count: number) =>
       page.waitForFunction((wanted) => {
         const { made } = window as unknown as { made: ImageBitmap[] };

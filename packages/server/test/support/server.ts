@@ -139,14 +139,14 @@ export class TestServer {
     throw new Error(`the job ${id} has not ended within two minutes`);
   }
 
-  /** Waits until a job has made so many steps. */
+  /** Waits until a job reaches a step. */
   async reached(id: string, step: number): Promise<void> {
     for (const deadline = Date.now() + 120_000; Date.now() < deadline; ) {
       const job = (await (await this.fetch(`/v1/jobs/${id}`)).json()) as JobObject;
       if (job.step >= step) return;
       await sleep(100);
     }
-    throw new Error(`the job ${id} has not made ${step} steps within two minutes`);
+    throw new Error(`the job ${id} has not reached step ${step} within two minutes`);
   }
 
   /** Sends a signal. @returns the exit code and the signal that ended the process. */

@@ -12,21 +12,23 @@ const webgl = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swi
 /** Everything but WebGL without it: composing the rest of a page with an emulated GPU takes five times as long. */
 const software = ["--disable-gpu-compositing", "--disable-gpu-rasterization"];
 
-/**
- * Features of the browser to do without. Every window would fill two hidden pages for the suggestions of its address bar,
- * which costs more than the studio itself. The others are those of Playwright's own list that concern pages of this
- * machine: the browser heeds the last list only.
- */
-const unwanted = [
-  ...["WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"],
-  ...["AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"],
-  ...["HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding", "AimEnabled"],
-  ...[
-    "ThirdPartyStoragePartitioning",
-    "OptimizationHints",
-    "NetworkTimeServiceQuerying",
-    "PreconnectToSearch",
-  ],
+/** Each window would render two hidden pages for the suggestions of its address bar, which cost more than the studio. */
+const addressBar = ["WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup"];
+
+/** The features that Playwright disables and that matter for local pages. Chromium reads only the last list it is given. */
+const playwrightsOwn = [
+  "AimEnabled",
+  "AvoidUnnecessaryBeforeUnloadCheckSync",
+  "DestroyProfileOnBrowserClose",
+  "HttpsFirstBalancedModeAutoEnable",
+  "HttpsUpgrades",
+  "LensOverlay",
+  "MediaRouter",
+  "NetworkTimeServiceQuerying",
+  "OptimizationHints",
+  "PaintHolding",
+  "PreconnectToSearch",
+  "ThirdPartyStoragePartitioning",
 ];
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -56,7 +58,8 @@ export const launchBrowser = async ({ exact = false }: BrowserOptions = {}): Pro
   chromium.launch({
     executablePath: await browserPath(),
     args: [
-      ...["--no-sandbox", `--disable-features=${unwanted.join()}`],
+      "--no-sandbox",
+      `--disable-features=${[...addressBar, ...playwrightsOwn].join()}`,
       ...webgl,
       ...(exact ? [] : software),
     ],
