@@ -118,6 +118,7 @@ export class Fleet {
       api: this.#api.url,
       token: Fleet.tokenOf(name),
       env: { ...this.#env, ...env },
+      owner: this.#t,
     });
   }
 
