@@ -83,7 +83,7 @@ export const slowTests = {
   "packages/server/test/fleet/fleet.test.ts":
     "starts a fleet of processes, kills some, and waits for a lease",
   "packages/server/test/fleet/outages.test.ts": "starts fleets of processes and cuts their networks",
-  "packages/server/test/fleet/two-apis.test.ts": "starts fleets of processes, and kills some",
+  "packages/server/test/fleet/two-apis.test.ts": "starts several APIs, and kills some",
   "packages/server/test/fleet/versions.test.ts": "starts workers and APIs of several versions",
   "packages/server/test/fleet/tls.test.ts": "starts a fleet of processes with TLS",
   "packages/server/test/fleet/workers.test.ts": "starts fleets of processes",
@@ -151,14 +151,14 @@ export const slowTests = {
  */
 export const waitingTests = [
   "packages/server/test/fleet/outages.test.ts",
-  "packages/server/test/fleet/workers.test.ts",
   "packages/server/test/fleet/fleet.test.ts",
-  "packages/server/test/fleet/two-apis.test.ts",
+  "packages/server/test/fleet/workers.test.ts",
   "packages/server/test/fleet/versions.test.ts",
-  "packages/server/test/fleet/tls.test.ts",
-  "packages/server/test/dispatch/redis/outages.test.ts",
   "packages/server/test/http/hostile.test.ts",
   "packages/server/test/dispatch/redis/contract.test.ts",
+  "packages/server/test/dispatch/redis/outages.test.ts",
+  "packages/server/test/fleet/two-apis.test.ts",
+  "packages/server/test/fleet/tls.test.ts",
   "packages/server/test/dispatch/local.test.ts",
   "packages/mflux-depth/test/hub/silence.test.ts",
   "packages/mflux-depth/test/hub/client.test.ts",
@@ -167,8 +167,8 @@ export const waitingTests = [
 /** The longest of the other slow files, which start first; the longest first. */
 export const longestTests = [
   "packages/studio/test/history.test.ts",
+  "packages/server/test/crowd.test.ts",
   "packages/server/test/jobs/survival.test.ts",
-  "packages/server/test/main.test.ts",
   "packages/studio/test/result.test.ts",
   "packages/studio/test/phone.test.ts",
   "packages/studio/test/workers.test.ts",
