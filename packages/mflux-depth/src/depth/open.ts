@@ -15,7 +15,9 @@ import { type EstimatorPrecisionOptions, estimatorPrecision } from "./precision.
 import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
-export interface OpenOptions extends EstimatorPrecisionOptions, Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
+export interface OpenOptions
+  extends EstimatorPrecisionOptions,
+    Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
   /** A repository or a folder with a depth estimator, or with a model that brings one. */
   readonly depthModel?: string | null | undefined;
   /** The folder of the image model in use. If it includes an estimator, that is the default. */

@@ -254,10 +254,7 @@ export class Component<M extends Module> {
     const options = weightOptions(this.#options, checkpoint);
     const { bufferCache } = this.#options;
     // Keep buffers of quantized tensors for the next ones.
-    using _cache =
-      options.quantization && bufferCache
-        ? memory.keepBuffers(bufferCache.quantizing)
-        : null;
+    using _cache = options.quantization && bufferCache ? memory.keepBuffers(bufferCache.quantizing) : null;
     await loadWeights(module, checkpoint, {
       ...options,
       signal,
