@@ -377,12 +377,15 @@ const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, t
 // ---------------------------------------------------------------- precision
 
 /**
- * The first two layers of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
- * estimator's maps move by up to 9 of 255, nearly all of it because of the first layer; with these two left alone, by 1.
+ * The first layer of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
+ * estimator's maps move by up to 9 of 255, nearly all of it because of this layer; with it left alone, by 1.4.
  */
 const sensitiveLayer = /(^|\.)encoder\.layer\.0\./;
 
-/** Makes a network with DINOv2 encoders multiply quantized matrices by 8-bit inputs, except where maps would suffer. */
+/**
+ * Makes a network with DINOv2 encoders multiply quantized matrices by 8-bit inputs, except where maps would suffer, and use
+ * bfloat16 in attention if that is faster.
+ */
 export function useIntegerProducts<M extends Module>(network: M): M {
   setQuantizedProducts(network, "int8");
   if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");
