@@ -139,9 +139,9 @@ export const slowTests = {
   "packages/studio/test/canvas/components/panels.test.ts": "moves handles in a real browser",
   "packages/studio/test/canvas/pictures/decode.test.ts": "decodes pictures in a real browser",
   "packages/studio/test/canvas/stage/depth-view.test.ts": "draws in a real browser, without a GPU",
+  "packages/studio/test/canvas/stage/exact-depth.test.ts":
+    "estimates and generates on a real server, and draws in a real browser",
   "packages/studio/test/canvas/stage/relief.test.ts": "turns meshes in a real browser, without a GPU",
-  "packages/studio/test/canvas/stage/server-depth.test.ts":
-    "estimates and generates on a real server, and draws in a browser",
   "packages/studio/test/canvas/stage/viewing.test.ts": "zooms and compares in a real browser",
 };
 
