@@ -308,6 +308,7 @@ describe("the parameters of an image", () => {
     const { metadata } = await flux.generate({
       ...smallRequest,
       image: portrait,
+      depthImage: exampleImage("portrait_depth.png"),
       imageStrength: 1,
       trustDepth: true,
     });

@@ -35,7 +35,8 @@ export const gradientMap = {
 /** A request that is quick, and large enough to use every layer of the model. */
 export const smallRequest: GenerateOptions = {
   prompt: "a gold portrait, at sunset",
-  depthImage: exampleImage("portrait_depth.png"),
+  // In memory, because decoding a file takes a process.
+  depthImage: gradientMap,
   width: 64,
   height: 96,
   steps: 2,
