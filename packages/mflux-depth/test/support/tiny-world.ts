@@ -37,8 +37,8 @@ export const smallRequest: GenerateOptions = {
   prompt: "a gold portrait, at sunset",
   // In memory, because decoding a file takes a process.
   depthImage: gradientMap,
-  width: 64,
-  height: 96,
+  width: 32,
+  height: 48,
   steps: 2,
   seed: 7,
 };
