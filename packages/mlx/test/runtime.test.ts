@@ -222,6 +222,27 @@ describe("matrix products", () => {
   });
 });
 
+test("OpenBLAS starts no threads, and its environment stays as it was", linux, () => {
+  const code = `
+    import { readdirSync } from "node:fs";
+    await import(${JSON.stringify(source("index"))});
+    console.log(readdirSync("/proc/self/task").length, process.env.OPENBLAS_NUM_THREADS);`;
+  const [threads, wish] = loaded({ OPENBLAS_NUM_THREADS: "1" });
+  assert.equal(wish, "1");
+  assert.deepEqual(loaded({ OPENBLAS_NUM_THREADS: "7" }), [threads, "7"]);
+  assert.deepEqual(loaded({}), [threads, "undefined"]);
+
+  function loaded(wish: Record<string, string>): string[] {
+    const { OPENBLAS_NUM_THREADS: _, ...env } = process.env;
+    const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", code], {
+      encoding: "utf8",
+      env: { ...env, ...wish },
+    });
+    assert.notEqual(stdout, "", stderr);
+    return stdout.trim().split(" ");
+  }
+});
+
 describe("memory that is not available", linux, () => {
   const afterwards = (): void => {
     using sum = mx.add(mx.ones([3]), 1);
