@@ -37,6 +37,22 @@ function chooseKernels(): void {
     process.env.OPENBLAS_CORETYPE = "NEOVERSEN1";
 }
 
+/**
+ * Loads the addon with an OpenBLAS that starts no threads: it computes on the addon's threads, and its own would spin for
+ * tens of milliseconds on every core. OpenBLAS reads the variable while it is loaded. Processes that this one starts
+ * inherit what it was before.
+ */
+function withoutThreadsOfBlas(load: () => Native): Native {
+  const before = process.env.OPENBLAS_NUM_THREADS;
+  process.env.OPENBLAS_NUM_THREADS = "1";
+  try {
+    return load();
+  } finally {
+    if (before === undefined) delete process.env.OPENBLAS_NUM_THREADS;
+    else process.env.OPENBLAS_NUM_THREADS = before;
+  }
+}
+
 /** The addon's error about an environment variable; null for other failures. */
 function settingError(error: unknown): MlxError | null {
   const found = error instanceof Error && /^(MFLUX_DEPTH_THREADS): (.+)$/.exec(error.message);
@@ -48,7 +64,7 @@ function load(): Native {
   const failures: string[] = [];
   for (const candidate of candidates) {
     try {
-      return candidate();
+      return withoutThreadsOfBlas(candidate);
     } catch (error) {
       // The addon has loaded, so another build would not help.
       const refused = settingError(error);

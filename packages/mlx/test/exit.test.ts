@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 /** How often each program is run. `npm run soak -w packages/mlx` runs it many times, to find what happens rarely. */
-const times = Number(process.env.MFLUX_DEPTH_TEST_EXITS ?? 2);
+const times = Number(process.env.MFLUX_DEPTH_TEST_EXITS ?? 1);
 
 const program = fileURLToPath(new URL("support/exit-scenarios.js", import.meta.url));
 

@@ -3,7 +3,6 @@
  * the channel closes, the process ends.
  */
 import { serializeError } from "../errors.js";
-import { identifyModel } from "../families/identify.js";
 import { kindFor } from "../families/kinds.js";
 import { cachedModels, deleteCached } from "../hub/cached-models.js";
 import { obtainRepository } from "../hub/obtain.js";
@@ -24,8 +23,11 @@ endWithOwner();
 
 async function answer(request: StoreRequest): Promise<FromStore> {
   switch (request.type) {
-    case "list":
+    case "list": {
+      // Loads MLX's package, which the other tasks do without.
+      const { identifyModel } = await import("../families/identify.js");
       return { type: "models", models: await cachedModels(identifyModel) };
+    }
     case "delete":
       return { type: "deleted", deleted: await deleteCached(request.repository, request) };
     case "download": {

@@ -23,7 +23,7 @@ process.once("message", (order: DecodeOrder) => void decode(order));
 
 async function decode(order: DecodeOrder): Promise<void> {
   try {
-    (await codec()).cache(false);
+    codec().cache(false);
     const { image, sha256 } = await open(order);
     requireDecodable(image);
     const { bytes, ...pixels } = await decodePixels(image);

@@ -37,7 +37,7 @@ export async function encodeImage(
   comment?: string,
 ): Promise<Uint8Array> {
   const { data, width, height } = image;
-  const sharp = await codec();
+  const sharp = codec();
   let encoder = sharp(data, { raw: { width, height, channels: image.channels as 1 | 3 } });
   const deep = data instanceof Uint16Array;
   if (image.channels === 1) encoder = encoder.toColourspace(deep ? "grey16" : "b-w");
@@ -64,7 +64,7 @@ export async function encodePreview({
   readonly width: number;
   readonly height: number;
 }): Promise<{ bytes: Uint8Array; mime: "image/jpeg"; width: number; height: number }> {
-  const sharp = await codec();
+  const sharp = codec();
   const bytes = await sharp(data, { raw: { width, height, channels: 3 } })
     .jpeg({ quality: 80 })
     .toBuffer();

@@ -106,7 +106,7 @@ export async function readHeader(
     );
   if (format === null)
     throw new ImageError(name, "is not an image that can be read (JPEG, PNG, WebP, AVIF, TIFF or GIF).");
-  const sharp = await codec();
+  const sharp = codec();
   const info = await sharp(input, unlimited)
     .metadata()
     .catch((error: unknown) => {

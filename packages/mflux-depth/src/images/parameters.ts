@@ -27,7 +27,7 @@ export async function changeParameters(
   change: (parameters: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>,
 ): Promise<Uint8Array> {
   const parameters = change((await parametersIn(png)) ?? {}) as unknown as PictureParameters;
-  const sharp = await codec();
+  const sharp = codec();
   return sharp(png)
     .withExifMerge({ IFD2: { UserComment: toComment(parameters) } })
     .png()

@@ -34,7 +34,7 @@ export async function decodePixels(image: EncodedImage): Promise<Pixels> {
 
 async function run(image: EncodedImage, failOn: FailOn): Promise<Pixels> {
   const { input, purpose, width, height, deep } = image;
-  const sharp = await codec();
+  const sharp = codec();
   const kept = keptSize(image);
   let pipeline = sharp(input, { ...optionsOf(purpose), failOn }).autoOrient();
   if (kept.width !== width || kept.height !== height)

@@ -18,7 +18,7 @@ export async function reencode(
   format: ImageFormat,
   { width, quality = 90 }: ReencodeOptions = {},
 ): Promise<Uint8Array> {
-  const sharp = await codec();
+  const sharp = codec();
   const upright = sharp(image, optionsOf("photo")).autoOrient();
   const sized =
     width === undefined ? upright.keepExif() : upright.resize({ width, withoutEnlargement: true });

@@ -7,11 +7,14 @@
 /** Clusters with more UTF-8 bytes are replaced character by character (Google's limit, kept by the reference). */
 const longestCluster = 5;
 
-const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+let segmenter: Intl.Segmenter | undefined;
 /** The number of UTF-16 units to segment at once, because the time of Node's segmenter grows with their square. */
 const segmentedAtOnce = 256;
 
 function* clusters(text: string): Generator<string, void> {
+  // Most text, for which making a segmenter would take longer than everything else here.
+  if (/^[ -~]*$/.test(text)) return yield* text;
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
   for (let start = 0; start < text.length; ) {
     const end = start + segmentedAtOnce;
     const found = Array.from(segmenter.segment(text.slice(start, end)), ({ segment }) => segment);

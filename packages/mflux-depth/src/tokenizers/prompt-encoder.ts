@@ -30,8 +30,6 @@ interface Unit {
   readonly special: boolean;
 }
 
-const words = new Intl.Segmenter("en", { granularity: "word" });
-
 /** A pattern for any of the contents, preferring longer ones; null if there are none. */
 function patternOf(contents: readonly string[]): RegExp | null {
   if (contents.length === 0) return null;
@@ -126,6 +124,8 @@ export class PromptEncoder {
       if (fit(middle)) fits = middle;
       else exceeds = middle;
     }
+    // Made when it is needed, because that takes 10 ms.
+    const words = new Intl.Segmenter("en", { granularity: "word" });
     return words.segment(text).containing(ends[fits])?.index ?? 0;
   }
 }

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { describe, test } from "node:test";
 import { CommandLine, smallRequest } from "../support/command-line.js";
 
-const { at, run } = new CommandLine();
+const { at, call, run } = new CommandLine();
 
 describe("generate --best-of", () => {
   test("writes the most faithful image, with its score in the parameters", async () => {
@@ -17,12 +17,12 @@ describe("generate --best-of", () => {
     assert.ok([3, 4].includes(seed));
     assert.deepEqual([parameters.fidelity.rank, parameters.fidelity.candidates], [1, 2]);
     assert.equal(stderr.match(/Seed \d: RMSE [\d.]+ of 255, correlation/g)!.length, 2);
-    const info = JSON.parse((await run(["info", path, "--json"])).stdout);
+    const info = JSON.parse((await call(["info", path, "--json"])).stdout);
     assert.deepEqual(info.parameters.fidelity, parameters.fidelity);
   });
 
   test("writes all images with --keep all, the best first", async () => {
-    const { stdout } = await run([
+    const { stdout } = await call([
       ...smallRequest,
       ...["--best-of", "2", "--seed", "3", "--keep", "all", "--output", at("all.png"), "--json"],
     ]);
@@ -49,7 +49,7 @@ describe("generate --best-of", () => {
   ];
   for (const [what, flags, message] of refused)
     test(`refuses ${what}`, async () => {
-      const { code, stderr } = await run([...smallRequest, ...flags, "--output", at("refused.png")]);
+      const { code, stderr } = await call([...smallRequest, ...flags, "--output", at("refused.png")]);
       assert.equal(code, 2);
       assert.match(stderr, message);
     });

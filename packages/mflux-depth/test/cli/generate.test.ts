@@ -22,13 +22,13 @@ import { at as inPackage } from "../support/tensors.js";
 const golden = inPackage("test/golden/");
 const tinyWorld = inPackage("models/tiny-world");
 
-const { at, run } = new CommandLine();
+const { at, call, run } = new CommandLine();
 
 /** Expects one sentence, the code, no stack, nothing on standard output, and no file. */
 async function refused(argv: readonly string[], code: number, message: RegExp, input = ""): Promise<void> {
   const out = await mkdtemp(at("out-"));
   const output = argv.includes("--output") ? [] : ["--output", join(out, "x.png")];
-  const outcome = await run([...argv, ...output], { input });
+  const outcome = await call([...argv, ...output], { input });
   // Progress up to the failure comes first.
   const said = outcome.stderr.trimEnd().split("\n").at(-1)!;
   assert.match(said, message);
@@ -52,10 +52,10 @@ describe("LoRAs on the command line", () => {
       at("lora.png"),
     ]);
     assert.equal(code, 0, stderr);
-    const { parameters } = JSON.parse((await run(["info", at("lora.png"), "--json"])).stdout);
+    const { parameters } = JSON.parse((await call(["info", at("lora.png"), "--json"])).stdout);
     assert.deepEqual(parameters.lora_paths, ["kohya.safetensors", "second.safetensors"]);
     assert.deepEqual(parameters.lora_scales, [-0.5, 1]);
-    await run([...smallRequest, "--seed", "7", "--output", at("plain.png")]);
+    await call([...smallRequest, "--seed", "7", "--output", at("plain.png")]);
     assert.notDeepEqual(await pixels(at("lora.png")), await pixels(at("plain.png")));
   });
 
@@ -192,13 +192,13 @@ describe("generate with a name of 255 bytes", () => {
   const output = at(`${"ü".repeat(125)}x.png`);
 
   test("writes the image", async () => {
-    const { code, stdout, stderr } = await run([...smallRequest, "--output", output]);
+    const { code, stdout, stderr } = await call([...smallRequest, "--output", output]);
     assert.deepEqual([code, stdout], [0, `${output}\n`], stderr);
   });
 
   test("cuts the name if it is taken", async () => {
     await writeFile(output, "");
-    const { code, stdout, stderr } = await run([...smallRequest, "--output", output]);
+    const { code, stdout, stderr } = await call([...smallRequest, "--output", output]);
     assert.deepEqual([code, stdout], [0, `${at(`${"ü".repeat(124)}_1.png`)}\n`], stderr);
   });
 });
@@ -291,7 +291,7 @@ describe("generate", () => {
   });
 
   test("keeps an existing file and writes the same pixels next to it", async () => {
-    const again = await run([...repeated, "--quiet"]);
+    const again = await call([...repeated, "--quiet"]);
     assert.deepEqual(again, { code: 0, stdout: `${at("same/x_1.png")}\n`, stderr: "" });
     assert.ok((await pixels(at("same/x_1.png"))).equals(await pixels(at("same/x.png"))));
   });
@@ -299,7 +299,7 @@ describe("generate", () => {
   test("replaces an existing file with --overwrite", async () => {
     const output = at("same/replaced.png");
     await writeFile(output, "old");
-    const { stdout } = await run([...smallRequest, "--seed", "8", "--output", output, "--overwrite"]);
+    const { stdout } = await call([...smallRequest, "--seed", "8", "--output", output, "--overwrite"]);
     assert.equal(stdout, `${output}\n`);
     assert.equal((await pixels(output)).length, 64 * 64 * 3);
   });
@@ -307,7 +307,7 @@ describe("generate", () => {
   test("turns the reference's noise into the reference's image", async () => {
     const { pipeline } = JSON.parse(await readFile(join(golden, "index.json"), "utf8"));
     const { prompt, width, height, steps, guidance } = pipeline[0];
-    const { code, stderr } = await run([
+    const { code, stderr } = await call([
       ...["generate", "-m", "tiny-world", "-q", "none", "--dtype", "float32", "--device", "cpu"],
       ...["--prompt", prompt, "--depth-image-path", map, "--latents", join(golden, "pipeline_0.safetensors")],
       ...["--width", `${width}`, "--height", `${height}`, "--steps", `${steps}`, "--guidance", `${guidance}`],
@@ -381,7 +381,7 @@ describe("generate with random seeds", () => {
   before(async () => {
     await mkdir(at("random"));
     const output = at("random/{seed}.webp");
-    outcome = await run([...smallRequest, "--width", "70", "--auto-seeds", "2", "--output", output]);
+    outcome = await call([...smallRequest, "--width", "70", "--auto-seeds", "2", "--output", output]);
     assert.equal(outcome.code, 0, outcome.stderr);
     seeds = [...outcome.stderr.matchAll(/^Seed: (\d+)$/gm)].map(([, seed]) => seed!);
   });
@@ -406,7 +406,7 @@ describe("generate with a map that looks inverted", () => {
   test("warns, with the flag that swaps near and far", async () => {
     await sharp(map).negate().toFile(at("inverted.png"));
     const argv = [...smallImage, "--prompt", "x", "--depth-image", at("inverted.png"), "-o", at("swap.png")];
-    const { code, stderr } = await run(argv);
+    const { code, stderr } = await call(argv);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^Note: .*inverted\.png .* If white means far in this file, use --invert-depth\.$/m);
   });

@@ -4,7 +4,7 @@ import { before, describe, test } from "node:test";
 import { CommandLine, map, smallRequest } from "../support/command-line.js";
 import { makePipe, withoutPipes } from "../support/pipes.js";
 
-const { at, run } = new CommandLine();
+const { at, call, run } = new CommandLine();
 
 describe("info", () => {
   before(async () => {
@@ -33,22 +33,22 @@ describe("info", () => {
   });
 
   test("prints one parameter per line for people", async () => {
-    assert.match((await run(["info", at("x.png")])).stdout, /^seed +7$/m);
+    assert.match((await call(["info", at("x.png")])).stdout, /^seed +7$/m);
   });
 
   test("reads the parameters written next to an image", async () => {
-    assert.match((await run(["info", at("x.metadata.json")])).stdout, /^prompt +a gold portrait$/m);
+    assert.match((await call(["info", at("x.metadata.json")])).stdout, /^prompt +a gold portrait$/m);
   });
 
   test("refuses an image without parameters", async () => {
-    const { code, stderr } = await run(["info", map]);
+    const { code, stderr } = await call(["info", map]);
     assert.equal(code, 1);
     assert.match(stderr, /contains no parameters/);
   });
 
   test("refuses a JSON file that holds no object", async () => {
     writeFileSync(at("list.json"), "[1, 2]");
-    const { code, stderr } = await run(["info", at("list.json")]);
+    const { code, stderr } = await call(["info", at("list.json")]);
     assert.equal(code, 1);
     assert.match(stderr, /is not a JSON object/);
   });
@@ -69,7 +69,7 @@ describe("info", () => {
     before(() => writeFileSync(at("hostile.json"), JSON.stringify(hostile)));
 
     test("shows them as escapes", async () => {
-      const { stdout } = await run(["info", at("hostile.json")]);
+      const { stdout } = await call(["info", at("hostile.json")]);
       assert.deepEqual(stdout.split("\n").slice(1), [
         "na\\u001bme  1",
         "prompt      a\\u001b]0;title\\u0007\\n\\u009b31mred",
@@ -79,7 +79,7 @@ describe("info", () => {
     });
 
     test("escapes them in JSON", async () => {
-      const { stdout } = await run(["info", at("hostile.json"), "--json"]);
+      const { stdout } = await call(["info", at("hostile.json"), "--json"]);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to find.
       assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
       assert.deepEqual(JSON.parse(stdout).parameters, hostile);
@@ -89,14 +89,14 @@ describe("info", () => {
   for (const flags of [[], ["--json"]])
     test(`refuses JSON that is nested a million levels deep ${flags}`, async () => {
       writeFileSync(at("deep.json"), `{"a":${"[".repeat(1e6)}${"]".repeat(1e6)}}`);
-      const { code, stderr } = await run(["info", at("deep.json"), ...flags]);
+      const { code, stderr } = await call(["info", at("deep.json"), ...flags]);
       assert.equal(code, 1);
       assert.match(stderr, /nested more than 100 levels deep/);
     });
 
   for (const argv of [["info"], ["info", "a.png", "b.png"]])
     test(`refuses "${argv.join(" ")}": it takes one image`, async () => {
-      const { code, stderr } = await run(argv);
+      const { code, stderr } = await call(argv);
       assert.equal(code, 2);
       assert.match(stderr, /^Specify one image/);
     });

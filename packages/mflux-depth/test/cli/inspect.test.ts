@@ -2,36 +2,17 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable, Writable } from "node:stream";
 import { after, describe, test } from "node:test";
-import { main } from "../../src/cli/main.js";
 import { saveModel } from "../../src/index.js";
 import { adapterFile } from "../support/adapters.js";
+import { call, type Outcome } from "../support/command-line.js";
 import { oneFile } from "../support/one-file.js";
 import { bundled } from "../support/tiny-world.js";
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-inspect-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs `mflux-depth inspect` in this process. */
-async function inspect(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const texts = { stdout: "", stderr: "" };
-  const collector = (name: keyof typeof texts): Writable =>
-    new Writable({
-      write(chunk, _, done) {
-        texts[name] += chunk;
-        done();
-      },
-    });
-  const code = await main(["inspect", ...argv], {
-    stdin: Readable.from([]),
-    stdout: collector("stdout"),
-    stderr: collector("stderr"),
-    env: {},
-    signal: new AbortController().signal,
-  });
-  return { code, ...texts };
-}
+const inspect = (...argv: string[]): Promise<Outcome> => call(["inspect", ...argv]);
 
 const asJson = async (...argv: string[]) => JSON.parse((await inspect(...argv, "--json")).stdout);
 

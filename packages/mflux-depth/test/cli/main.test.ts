@@ -6,7 +6,7 @@ import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { bin, CommandLine, type Outcome, pixels, smallRequest } from "../support/command-line.js";
 
-const { at, folder, run } = new CommandLine();
+const { at, call, folder, run } = new CommandLine();
 
 const commands = [
   "generate",
@@ -24,7 +24,7 @@ const commands = [
 
 describe("the command line's help", () => {
   test("lists every command on standard output", async () => {
-    const { code, stdout } = await run(["--help"]);
+    const { code, stdout } = await call(["--help"]);
     assert.equal(code, 0);
     assert.deepEqual(
       [...stdout.matchAll(/^ {2}([a-z]+) {2}/gm)].map(([, name]) => name),
@@ -33,12 +33,12 @@ describe("the command line's help", () => {
   });
 
   test("is the same for the command help", async () => {
-    assert.deepEqual(await run(["help"]), await run(["--help"]));
+    assert.deepEqual(await call(["help"]), await call(["--help"]));
   });
 
   for (const name of commands)
     test(`explains ${name} in lines that fit a terminal`, async () => {
-      const { code, stdout, stderr } = await run([name, "--help"]);
+      const { code, stdout, stderr } = await call([name, "--help"]);
       assert.deepEqual([code, stderr], [0, ""]);
       assert.match(stdout, new RegExp(`^Usage: mflux-depth ${name}`));
       for (const line of stdout.split("\n")) assert.ok(line.length <= 120, line);
@@ -86,7 +86,7 @@ describe("the command line", () => {
   });
 
   test("lists the commands for an unknown one like none", async () => {
-    const { code, stderr } = await run(["xxxxxxxxx"]);
+    const { code, stderr } = await call(["xxxxxxxxx"]);
     assert.equal(code, 2);
     assert.match(stderr, /^There is no command xxxxxxxxx; the commands are generate, depth, .*doctor\.\n$/);
   });
@@ -112,7 +112,7 @@ describe("MFLUX_DEPTH_DEBUG", () => {
     ["", false],
   ] as const)
     test(`${JSON.stringify(value)} ${expected ? "shows" : "hides"} where an error arose`, async () => {
-      const { stderr } = await run(["none"], { env: { MFLUX_DEPTH_DEBUG: value } });
+      const { stderr } = await call(["none"], { env: { MFLUX_DEPTH_DEBUG: value } });
       assert.equal(/\n\s+at /.test(stderr), expected, stderr);
     });
 });
@@ -132,7 +132,7 @@ describe("a token", () => {
 });
 
 test("an error about a name with control characters shows them as escapes", async () => {
-  const { stderr } = await run([...smallRequest, "-m", "evil\u001b[2J\u009b1m"]);
+  const { stderr } = await call([...smallRequest, "-m", "evil\u001b[2J\u009b1m"]);
   assert.ok(stderr.startsWith("evil\\u001b[2J\\u009b1m: "), JSON.stringify(stderr));
 });
 

@@ -1,34 +1,10 @@
 import assert from "node:assert/strict";
-import { Readable, Writable } from "node:stream";
 import { after, before, describe, test } from "node:test";
-import { main } from "../../src/cli/main.js";
 import type { MemoryPlan } from "../../src/memory/plan.js";
+import { call, type Outcome } from "../support/command-line.js";
 import { onMachineWith } from "../support/tiny-world.js";
 
-/** A stream that keeps what is written to it. */
-function collector(): { stream: Writable; text: () => string } {
-  let text = "";
-  const stream = new Writable({
-    write(chunk, _, done) {
-      text += chunk;
-      done();
-    },
-  });
-  return { stream, text: () => text };
-}
-
-/** Runs `mflux-depth plan` in this process. */
-async function plan(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const [out, err] = [collector(), collector()];
-  const code = await main(["plan", ...argv], {
-    stdin: Readable.from([]),
-    stdout: out.stream,
-    stderr: err.stream,
-    env: {},
-    signal: new AbortController().signal,
-  });
-  return { code, stdout: out.text(), stderr: err.text() };
-}
+const plan = (...argv: string[]): Promise<Outcome> => call(["plan", ...argv]);
 
 describe("plan", () => {
   let cache: string | undefined;

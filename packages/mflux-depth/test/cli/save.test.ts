@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { bin, CommandLine, map, type Outcome } from "../support/command-line.js";
 
-const { at, run } = new CommandLine();
+const { at, call, run } = new CommandLine();
 
 /** Saves the bundled model into `folder`. */
 const saveInto = (folder: string): string[] => ["save", "-m", "tiny-world", "-q", "4", "--path", folder];
@@ -32,7 +32,7 @@ describe("save", () => {
   test("makes a model that generates, with the bits it was saved with", async () => {
     const size = ["--width", "64", "--height", "64", "--steps", "1", "--seed", "1"];
     const request = ["--prompt", "a cone", "--depth-image-path", map, ...size, "-q", "8", "--json"];
-    const { code, stdout, stderr } = await run(["generate", "-m", "model", ...request, "-o", at("x.png")]);
+    const { code, stdout, stderr } = await call(["generate", "-m", "model", ...request, "-o", at("x.png")]);
     assert.equal(code, 0, stderr);
     const { parameters, warnings } = JSON.parse(stdout);
     assert.equal(parameters.quantize, 4);
@@ -42,14 +42,14 @@ describe("save", () => {
   });
 
   test("refuses a folder that is not empty", async () => {
-    const { code, stdout, stderr } = await run(saveInto("model"));
+    const { code, stdout, stderr } = await call(saveInto("model"));
     assert.deepEqual([code, stdout], [1, ""]);
     assert.match(stderr, /model: this folder is not empty; choose a new one\.\n$/);
   });
 
   test("prints a JSON object with --json, and only notes with --quiet", async () => {
     const copy = ["save", "-m", "model", "-q", "3", "--path", at("copy"), "--json", "--quiet"];
-    const { stdout, stderr } = await run(copy);
+    const { stdout, stderr } = await call(copy);
     const { path, quantize, notes } = JSON.parse(stdout);
     assert.deepEqual([path, quantize, notes.length], [at("copy"), 4, 1]);
     assert.equal(stderr, `${notes[0]}\n`);
@@ -74,7 +74,7 @@ describe("save exits with 2 for", () => {
   ];
   for (const [what, argv, message] of cases)
     test(what, async () => {
-      const { code, stdout, stderr } = await run(argv);
+      const { code, stdout, stderr } = await call(argv);
       assert.deepEqual([code, stdout], [2, ""]);
       assert.match(stderr, message);
       assert.ok(!existsSync(at("x")));

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { CommandLine, smallRequest } from "../support/command-line.js";
 import { at as inPackage } from "../support/tensors.js";
 
-const { at, run } = new CommandLine();
+const { at, call, run } = new CommandLine();
 const example = (name: string): string => inPackage(`../../examples/images/${name}.png`);
 const cube = [example("cube"), "--depth", example("cube_depth"), "--depth-model", "tiny-world"];
 
@@ -18,7 +18,7 @@ describe("score", () => {
   });
 
   test("prints one JSON object", async () => {
-    const { stdout } = await run(["score", ...cube, "--json", "--quiet"]);
+    const { stdout } = await call(["score", ...cube, "--json", "--quiet"]);
     const { image, rmse, correlation, abs_rel, edge_f1, depth_model, heatmap } = JSON.parse(stdout);
     assert.deepEqual([image, depth_model, heatmap], [example("cube"), "tiny-world", null]);
     for (const value of [rmse, correlation, abs_rel, edge_f1]) assert.equal(typeof value, "number");
@@ -26,7 +26,7 @@ describe("score", () => {
 
   test("takes the bundled Depth Anything for an image of tiny-world, whatever the environment names", async () => {
     const image = at("generated.png");
-    assert.equal((await run([...smallRequest, "--output", image])).code, 0);
+    assert.equal((await call([...smallRequest, "--output", image])).code, 0);
     const env = { MFLUX_DEPTH_DEPTH_MODEL: "nobody/absent", HF_HUB_OFFLINE: "1" };
     const depth = ["--depth", example("portrait_depth")];
     const { code, stdout } = await run(["score", image, ...depth, "--json", "--quiet"], { env });
@@ -41,7 +41,7 @@ describe("score", () => {
   ];
   for (const [what, argv, message] of refused)
     test(`refuses ${what} as wrong usage`, async () => {
-      const { code, stderr } = await run(["score", ...argv]);
+      const { code, stderr } = await call(["score", ...argv]);
       assert.equal(code, 2);
       assert.match(stderr, message);
     });

@@ -103,10 +103,12 @@ describe("a plan", () => {
 });
 
 describe("the stage judge, for an image that is scored", () => {
+  /** Without freed buffers, which neither the measured peak nor the small machine includes. */
+  const cacheLimitGb = 1e-3;
   const judgeOf = async (load: LoadOptions, judge = judgeFor({ model })) => {
     const size = { width: 256, height: 256 };
     const made = await planModel(
-      resolveLoadOptions({ model, ...load }),
+      resolveLoadOptions({ model, cacheLimitGb, ...load }),
       resolveRequest({ ...request, ...size }),
       { judge },
     );
@@ -205,7 +207,7 @@ describe("a plan that does not fit", () => {
 });
 
 describe("with less memory, the autoencoder", { skip }, () => {
-  const large = { ...request, width: 512, height: 512 };
+  const large = { ...request, width: 384, height: 384 };
   interface Made {
     data: Uint8Array;
     peak: number;
@@ -225,14 +227,14 @@ describe("with less memory, the autoencoder", { skip }, () => {
     };
     whole = await make();
     planned = await planOf({ memory: "low" }, large);
-    [inBands, plannedInBands] = await onMachineWith((planned.peak - 0.06e9) / 1e9, async () => [
+    [inBands, plannedInBands] = await onMachineWith((planned.peak - 0.035e9) / 1e9, async () => [
       await make(),
       await planOf({ memory: "low" }, large),
     ]);
   });
 
   test("takes less", () => {
-    assert.ok(inBands.peak < whole.peak - 20e6, `${inBands.peak} in bands, ${whole.peak} without`);
+    assert.ok(inBands.peak < whole.peak - 10e6, `${inBands.peak} in bands, ${whole.peak} without`);
   });
 
   test("takes no more than planned", () => {
@@ -241,7 +243,7 @@ describe("with less memory, the autoencoder", { skip }, () => {
   });
 
   test("makes the plan fit", () => {
-    assert.ok(planned.fits && plannedInBands.fits && plannedInBands.peak < planned.peak - 0.05e9);
+    assert.ok(planned.fits && plannedInBands.fits && plannedInBands.peak < planned.peak - 0.03e9);
     assert.equal(planned.stages.length, plannedInBands.stages.length);
   });
 
@@ -272,9 +274,7 @@ describe("the check before a generation", () => {
 
   test("only warns if force is set", async () => {
     using flux = await FluxDepth.load({ model, force: true });
-    const { warnings } = await onMachineWith(0.1, () =>
-      flux.generate({ ...request, width: 128, height: 128 }),
-    );
+    const { warnings } = await onMachineWith(0.1, () => flux.generate({ ...request, width: 64, height: 64 }));
     assert.match(warnings.join(), /This may need \d{3}\.\d MB of memory, but only 100\.0 MB is available/);
   });
 });

@@ -93,8 +93,9 @@ describe("a depth map without a photo", () => {
   let inverted: RawImage;
   before(async () => {
     flux = await loadTinyWorld();
-    expected = await flux.generate(smallRequest);
-    const map = await readDepthMap(smallRequest.depthImage!);
+    const depthImage = exampleImage("portrait_depth.png");
+    expected = await flux.generate({ ...smallRequest, depthImage });
+    const map = await readDepthMap(depthImage);
     const data = toLevels(map, 8).map((level) => 255 - level);
     inverted = { data, width: map.width, height: map.height, channels: 1 };
   });

@@ -1,7 +1,8 @@
 /*
  * Reads images and reports what that took; run as a process of its own by the tests of large images.
  *
- * Arguments: `photo:PATH` or `map:PATH`, `photo-bytes:PATH` for the bytes of a file, which are its caller's, or `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
+ * Arguments: `photo:PATH` or `map:PATH`, `photo-bytes:PATH` for the bytes of a file, which are its caller's, or
+ * `abort:MILLISECONDS` for all that follow. Prints one line of JSON.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,12 +10,15 @@ import { readDepthMap, readPhoto } from "../../src/images/decode.js";
 
 /** The reader's report. */
 export interface ReaderReport {
-  /** Bytes of this process and its children at most, beyond what this process had at the start. */
-  readonly peak: number;
-  /** The longest time that the event loop was blocked, in milliseconds. */
-  readonly blocked: number;
   readonly images: readonly (
-    | { readonly size: readonly [number, number]; readonly original: readonly [number, number] }
+    | {
+        readonly size: readonly [number, number];
+        readonly original: readonly [number, number];
+        /** Bytes of this process and its children at most, beyond what this process had at the start. */
+        readonly peak: number;
+        /** The longest time that the event loop was blocked, in milliseconds. */
+        readonly blocked: number;
+      }
     | { readonly error: string; readonly afterAbort: number }
   )[];
   /** Processes that still run after the last image. */
@@ -38,14 +42,15 @@ function residentBytes(process: string): number {
 const sumOf = (): number => ["self", ...children()].reduce((sum, process) => sum + residentBytes(process), 0);
 
 let base = sumOf();
-let [peak, blocked, last] = [base, 0, performance.now()];
+let [peak, blocked, last] = [0, 0, performance.now()];
 const interval = 10;
-const watch = setInterval(() => {
+const look = (): void => {
   const now = performance.now();
   blocked = Math.max(blocked, now - last - interval);
   last = now;
   peak = Math.max(peak, sumOf());
-}, interval);
+};
+const watch = setInterval(look, interval);
 
 const images: ReaderReport["images"][number][] = [];
 let abortAfter: number | null = null;
@@ -68,8 +73,15 @@ for (const argument of process.argv.slice(2)) {
     const read = kind === "map" ? readDepthMap : readPhoto;
     const input = kind === "photo-bytes" ? readFileSync(value) : value;
     if (typeof input !== "string") base += input.byteLength;
+    [peak, blocked] = [0, 0];
     const { width, height, original } = await read(input, { signal: controller.signal });
-    images.push({ size: [width, height], original: [original.width, original.height] });
+    look();
+    images.push({
+      size: [width, height],
+      original: [original.width, original.height],
+      peak: peak - base,
+      blocked,
+    });
   } catch (error) {
     images.push({ error: (error as Error).message, afterAbort: performance.now() - aborted });
   } finally {
@@ -79,6 +91,5 @@ for (const argument of process.argv.slice(2)) {
 clearInterval(watch);
 // A killed process takes a moment to disappear.
 for (let i = 0; i < 10 && children().length > 0; i++) await sleep(20);
-peak = Math.max(peak, sumOf());
-const report: ReaderReport = { peak: peak - base, blocked, images, children: children().length };
+const report: ReaderReport = { images, children: children().length };
 process.stdout.write(JSON.stringify(report));

@@ -35,9 +35,10 @@ export const gradientMap = {
 /** A request that is quick, and large enough to use every layer of the model. */
 export const smallRequest: GenerateOptions = {
   prompt: "a gold portrait, at sunset",
-  depthImage: exampleImage("portrait_depth.png"),
-  width: 64,
-  height: 96,
+  // In memory, because decoding a file takes a process.
+  depthImage: gradientMap,
+  width: 32,
+  height: 48,
   steps: 2,
   seed: 7,
 };

@@ -39,13 +39,14 @@ describe("fused attention", onLinux, () => {
         const reversed = random.normal([...shape].reverse(), { key: random.key(4) });
         const mask = transpose(reversed);
         const values = numbers(mask);
-        const expected = attended(operands, (...at) => {
-          const flat = at.reduce(
-            (sum, index, axis) => sum * shape[axis]! + (shape[axis] === 1 ? 0 : index),
-            0,
-          );
-          return values[flat]!;
-        });
+        const strides = shape.map((size, axis) =>
+          size === 1 ? 0 : shape.slice(axis + 1).reduce((product, inner) => product * inner, 1),
+        ) as [number, number, number, number];
+        const expected = attended(
+          operands,
+          (b, head, query, key) =>
+            values[b * strides[0] + head * strides[1] + query * strides[2] + key * strides[3]]!,
+        );
         near(native.fusedAttention(...operands, 0.3, mask, false), expected);
       }
     }

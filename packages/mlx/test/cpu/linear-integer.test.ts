@@ -55,14 +55,17 @@ describe("fused integer Linear", withIntegers, () => {
         // Half a step of the integers that represent sums of inputs and biases of weights.
         const groups = inputs / groupSize;
         const most = Math.min(32767, Math.floor(Math.sqrt(2 ** 31 / groups) - 1));
-        const ofWeights = numbers(matrix.biases);
+        const rowsOf = (values: readonly number[], length: number): number[][] =>
+          Array.from({ length: values.length / length }, (_, i) =>
+            values.slice(i * length, (i + 1) * length),
+          );
+        const biasesOfFeatures = rowsOf(numbers(matrix.biases).map(Math.abs), groups);
+        const sumsOfRows = rowsOf(
+          rowsOf(rounded, groupSize).map((group) => Math.abs(group.reduce((sum, v) => sum + v, 0))),
+          groups,
+        );
         const bound = Array.from({ length: rows * features }, (_, at) => {
-          const [row, feature] = [Math.floor(at / features), at % features];
-          const biasesOf = ofWeights.slice(feature * groups, (feature + 1) * groups).map(Math.abs);
-          const sums = biasesOf.map((_, g) => {
-            const start = row * inputs + g * groupSize;
-            return Math.abs(rounded.slice(start, start + groupSize).reduce((sum, v) => sum + v, 0));
-          });
+          const [biasesOf, sums] = [biasesOfFeatures[at % features]!, sumsOfRows[Math.floor(at / features)]!];
           const [halfSum, halfBias] = [Math.max(...sums) / most / 2, Math.max(...biasesOf) / most / 2];
           return sums.reduce(
             (sum, v, g) => sum + v * halfBias + biasesOf[g]! * halfSum + halfSum * halfBias,

@@ -11,27 +11,34 @@ export function attended(
   const [qs, ks, vs] = [numbers(q), numbers(k), numbers(v)];
   const expected = new Array<number>(batch * queries * heads * dims);
   for (let b = 0; b < batch; b++)
-    for (let head = 0; head < heads; head++)
-      for (let query = 0; query < queries; query++) {
-        const of = (values: number[], at: number): number[] => values.slice(at * dims, (at + 1) * dims);
-        const scores = Array.from({ length: keys }, (_, key) => {
-          const [left, right] = [
-            of(qs, (b * heads + head) * queries + query),
-            of(ks, (b * heads + head) * keys + key),
-          ];
-          return 0.3 * left.reduce((a, e, i) => a + e * right[i]!, 0) + mask(b, head, query, key);
-        });
+    for (let head = 0; head < heads; head++) {
+      const rows = (values: readonly number[], count: number): number[][] => {
+        const start = (b * heads + head) * count;
+        return Array.from({ length: count }, (_, at) =>
+          values.slice((start + at) * dims, (start + at + 1) * dims),
+        );
+      };
+      const [lefts, rights, contents] = [rows(qs, queries), rows(ks, keys), rows(vs, keys)];
+      for (const [query, left] of lefts.entries()) {
+        const scores = rights.map((right, key) => 0.3 * dot(left, right) + mask(b, head, query, key));
         const most = Math.max(...scores);
         const weights = scores.map((score) => Math.exp(score - most));
         const sum = weights.reduce((a, e) => a + e);
-        for (let i = 0; i < dims; i++)
-          expected[((b * queries + query) * heads + head) * dims + i] =
-            weights.reduce(
-              (a, weight, key) => a + weight * vs[((b * heads + head) * keys + key) * dims + i]!,
-              0,
-            ) / sum;
+        const place = ((b * queries + query) * heads + head) * dims;
+        expected.fill(0, place, place + dims);
+        weights.forEach((weight, key) => {
+          const content = contents[key]!;
+          for (let i = 0; i < dims; i++) expected[place + i]! += (weight * content[i]!) / sum;
+        });
       }
+    }
   return expected;
+}
+
+function dot(left: readonly number[], right: readonly number[]): number {
+  let sum = 0;
+  for (let i = 0; i < left.length; i++) sum += left[i]! * right[i]!;
+  return sum;
 }
 
 /**

@@ -8,7 +8,6 @@ import { definition } from "../definition.js";
 import { documentationPage } from "../documentation.js";
 import { frameLimitIn, readFlags, usage, type WorkerFlags } from "./flags.js";
 import { serveStdio } from "./stdio.js";
-import { serveWebSocket } from "./websocket.js";
 import { Worker } from "./worker.js";
 
 export { usage } from "./flags.js";
@@ -66,6 +65,8 @@ async function overWebSocket(engine: Engine, values: WorkerFlags, io: Io): Promi
   const frameLimit = frameLimitIn(io.env);
   const log = logTo(io);
   const worker = new Worker({ transport: "websocket", engine, frameLimit, log });
+  // Loaded by a worker that listens only.
+  const { serveWebSocket } = await import("./websocket.js");
   const endpoint = await serveWebSocket(worker, { host, port, token, frameLimit, log }).catch(
     (error: NodeJS.ErrnoException) => {
       throw listenError(error, { host, port });

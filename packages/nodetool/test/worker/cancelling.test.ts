@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import sharp from "sharp";
 import { seconds, startConnected, withMap, works } from "../support/connected.js";
 import { engineOf, examples, execution, steps } from "../support/host.js";
@@ -34,12 +34,17 @@ describe("a cancel frame", () => {
     await works(host);
   });
 
+  let image: Buffer;
+  let whole: number;
+  before(async () => {
+    const photo = new URL("chelsea.jpg", examples).pathname;
+    image = await sharp(photo).resize(200, 150).jpeg().toBuffer();
+    whole = await seconds(host.ask("execute", execution({ steps: 1 }, { blobs: { image } })));
+  });
+
   const components = ["text_encoder", "text_encoder_2", "depth_pro", "vae", "transformer"];
   for (const component of components)
     test(`ends a run while ${component} is loaded, or just after`, async () => {
-      const photo = new URL("chelsea.jpg", examples).pathname;
-      const image = await sharp(photo).resize(200, 150).jpeg().toBuffer();
-      const whole = await seconds(host.ask("execute", execution({ steps: 1 }, { blobs: { image } })));
       await host.ask("models.evict");
       const run = host.request("execute", execution({ steps: 50 }, { blobs: { image } }));
       await run.until(({ message }) => message === `Loading ${component}`);

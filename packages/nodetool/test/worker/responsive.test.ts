@@ -36,8 +36,8 @@ const runs: [string, Data][] = [
  * The time to an answer has two parts: how long the worker's own code keeps the event loop, and when the system lets the
  * process run at all. Only the first is the worker's, so only the first has a limit here. It is measured in processor
  * time, which stops while the worker waits for the processor; a turn that shares a clock tick with other turns or with
- * the collector's threads measures too high, never too low. The code takes its time in every run, so the fastest of three
- * counts. The limit grows on slow machines with the time of decoding base64: today's machines decode the image about six
+ * the collector's threads measures too high, never too low. The code takes its time in every run, so one of three is
+ * enough. The limit grows on slow machines with the time of decoding base64: today's machines decode the image about six
  * times in 100 ms.
  */
 test("no turn of the worker's event loop takes 100 ms, in whatever form images come", async () => {
@@ -45,13 +45,16 @@ test("no turn of the worker's event loop takes 100 ms, in whatever form images c
   for (const [name, data] of runs) {
     const limit = Math.max(100, 6 * decodingMs());
     const longest: number[] = [];
-    for (let i = 0; i < 3; i++) {
+    while (longest.length < 3 && !longest.some((ms) => ms < limit)) {
       log = "";
       const answer = await whileAsking(other.request("execute", data).answer);
       assert.match(answer, name === "a depth map" ? /^an image$/ : /^depth_image: is not an image/);
       longest.push(Math.max(0, ...turns()));
     }
-    assert.ok(Math.min(...longest) < limit, `${name}: ${longest.join(", ")} ms, not ${limit}`);
+    assert.ok(
+      longest.some((ms) => ms < limit),
+      `${name}: ${longest.join(", ")} ms, not ${limit}`,
+    );
     assert.ok(name === "a depth map" || Math.max(...longest) > 0, "turns are measured");
   }
   other.drop();

@@ -46,13 +46,21 @@ describe("a run", () => {
     assert.equal(host.terminal(run.id).length, 1);
   });
 
-  test("draws a new seed for 0, and reports it", async () => {
-    const [first, second] = await Promise.all([
-      host.ask("execute", withMap({ seed: 0, steps: 1 })),
-      host.ask("execute.stream", withMap({ seed: 0, steps: 1 })),
-    ]);
-    assert.notEqual(seedOf(first), seedOf(second));
-    for (const answer of [first, second]) assert.ok(Number(seedOf(answer)) > 0);
+  test("draws a new seed for 0, and writes it into the user's log, for its node", async () => {
+    const drawn = ["execute", "execute.stream"].map((type) =>
+      host.request(type, withMap({ seed: 0, steps: 1 }, { node_id: "n3" })),
+    );
+    const seeds: unknown[] = [];
+    for (const { answer, updates } of drawn) {
+      const seed = seedOf(await answer);
+      assert.ok(Number(seed) > 0);
+      const content = `Seed ${seed} was drawn.`;
+      assert.deepEqual(updates, [
+        { type: "log_update", node_id: "n3", node_name: "MFlux Depth", content, severity: "info" },
+      ]);
+      seeds.push(seed);
+    }
+    assert.notEqual(seeds[0], seeds[1]);
   });
 
   test("infers depth from a photo, a JPEG in a data URI", async () => {
@@ -62,15 +70,13 @@ describe("a run", () => {
     assert.equal(outputOf(answer).metadata.depth_source, "photo");
   });
 
-  test("takes a depth map as WebP in a field", async () => {
+  test("takes a depth map as WebP in a field, and says nothing when there is nothing to say", async () => {
     const webp = await sharp(map).webp({ lossless: true }).toBuffer();
     const field = { type: "image", data: webp.toString("base64"), mimeType: "image/webp" };
-    const { metadata } = outputOf(await host.ask("execute", execution({ depth_image: field, steps: 1 })));
-    assert.equal(metadata.depth_source, "map");
-  });
-
-  test("has no warnings when there is nothing to warn of", async () => {
-    assert.deepEqual(outputOf(await host.ask("execute", withMap({ steps: 1 }))).metadata.warnings, []);
+    const silent = host.request("execute", execution({ depth_image: field, steps: 1 }));
+    const { metadata } = outputOf(await silent.answer);
+    assert.deepEqual([metadata.depth_source, metadata.warnings], ["map", []]);
+    assert.deepEqual(silent.updates, []);
   });
 
   test("warns in a progress frame and in the image's metadata", async () => {
@@ -84,20 +90,6 @@ describe("a run", () => {
     assert.deepEqual(warned.updates, [
       { type: "log_update", node_name: "MFlux Depth", content: warning, severity: "warning" },
     ]);
-  });
-
-  test("writes the seed that was drawn into the user's log, for its node", async () => {
-    const drawn = host.request("execute", withMap({ seed: 0, steps: 1 }, { node_id: "n3" }));
-    const content = `Seed ${seedOf(await drawn.answer)} was drawn.`;
-    assert.deepEqual(drawn.updates, [
-      { type: "log_update", node_id: "n3", node_name: "MFlux Depth", content, severity: "info" },
-    ]);
-  });
-
-  test("writes nothing into the user's log when there is nothing to say", async () => {
-    const silent = host.request("execute", withMap({ steps: 1 }));
-    await silent.answer;
-    assert.deepEqual(silent.updates, []);
   });
 
   test("counts the steps that a photo leaves from the start", async () => {
