@@ -158,14 +158,16 @@ export const waitingTests = [
 
 /** The longest of the other slow files, which start first; the longest first. */
 export const longestTests = [
-  "packages/studio/test/history.test.ts",
+  "packages/studio/test/draft.test.ts",
+  "packages/studio/test/painting.test.ts",
   "packages/server/test/crowd.test.ts",
+  "packages/studio/test/history.test.ts",
+  "packages/studio/test/interruptions.test.ts",
   "packages/server/test/jobs/survival.test.ts",
   "packages/studio/test/result.test.ts",
+  "packages/studio/test/queue.test.ts",
   "packages/studio/test/phone.test.ts",
   "packages/studio/test/accessibility.test.ts",
-  "packages/studio/test/queue.test.ts",
   "packages/mflux-depth/test/fuzz.test.ts",
   "packages/mflux-depth/test/images/large.test.ts",
-  "packages/mflux-depth/test/cli/generate.test.ts",
 ];

@@ -186,7 +186,8 @@ describe("the history", () => {
     await page.getByText("Your next look is kept: a glossy gold portrait, on snow").waitFor();
   });
 
-  test("shows an old job again after a reload, and the draft once that job is deleted", async () => {
+  /** Opens the studio with an old job that was cancelled, and shows that. */
+  async function openStopped(): Promise<{ page: Page; id: string }> {
     const { server } = studio;
     await server.ask("/v1/queue/pause", { method: "POST" });
     const { id } = await ask("a cube");
@@ -197,12 +198,40 @@ describe("the history", () => {
     await page.locator(".frame").first().click();
     await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
     server.copyNewestImage(45, (index) => `cube number ${index}`);
-    await page.reload();
-    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
-    await server.ask(`/v1/jobs/${id}`, { method: "DELETE" });
+    return { page, id };
+  }
+
+  /** Waits until the draft is shown, with the settings of its depth. */
+  async function draftShown(page: Page): Promise<void> {
     await page.getByRole("button", { name: "Depth", pressed: true }).first().waitFor();
     await page.locator(".result-bar").waitFor({ state: "hidden" });
     await page.getByRole("checkbox", { name: "Invert" }).waitFor();
+  }
+
+  test("shows an old job again after a reload, and the draft once that job is deleted", async () => {
+    const { page, id } = await openStopped();
+    await page.reload();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await studio.server.ask(`/v1/jobs/${id}`, { method: "DELETE" });
+    await draftShown(page);
+  });
+
+  test("shows the draft when an old job was deleted before the page heard of events", async () => {
+    const { page, id } = await openStopped();
+    let deleted = (): void => {};
+    const deletion = new Promise<void>((resolve) => {
+      deleted = resolve;
+    });
+    const isStream = ({ pathname }: URL): boolean => pathname === "/v1/events";
+    await page.route(isStream, async (route) => {
+      await deletion;
+      await route.continue();
+    });
+    await page.reload();
+    await page.locator(".result-bar").getByText("Stopped before it was finished").waitFor();
+    await studio.server.ask(`/v1/jobs/${id}`, { method: "DELETE" });
+    deleted();
+    await draftShown(page);
   });
 
   describe(`of ${many} jobs`, () => {

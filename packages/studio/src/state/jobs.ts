@@ -116,7 +116,8 @@ async function readUnfinished(): Promise<JobObject[]> {
   return found;
 }
 
-async function readAgain(id: string): Promise<void> {
+/** Requests a job again, and drops it if it no longer exists. */
+export async function readAgain(id: string): Promise<void> {
   try {
     learn([await api.job(id)]);
   } catch (error) {

@@ -14,7 +14,7 @@ import { release } from "./bitmaps.js";
 import { depth, photoBitmap } from "./depth.js";
 import { draft } from "./draft.js";
 import { blobOf } from "./job-body.js";
-import { isFinished, isGone, jobs, meet, progressOf } from "./jobs.js";
+import { isFinished, isGone, jobs, meet, progressOf, readAgain } from "./jobs.js";
 import { fileOf } from "./pictures.js";
 import { recall, remember } from "./storage.js";
 import { resyncs } from "./stream.js";
@@ -154,6 +154,12 @@ export function followMissing(): () => void {
       if (isGone(error) && shownId.value === id) showDraft();
     });
   });
+}
+
+/** Requests the shown job again: it may be older than the history that is read, and have been deleted unnoticed. */
+export async function rereadShown(): Promise<void> {
+  const job = shown.peek();
+  if (job) await readAgain(job.id);
 }
 
 /** Follows the shown job with its pictures. */

@@ -10,7 +10,7 @@ import { followMask } from "./mask.js";
 import { followLeaving } from "./news.js";
 import { resyncQueue, takeQueueEvent } from "./queue.js";
 import { locked, signIns } from "./session.js";
-import { followMissing, followNewPictures, followShown } from "./shown.js";
+import { followMissing, followNewPictures, followShown, rereadShown } from "./shown.js";
 import { followEvents, type StreamEvent } from "./stream.js";
 
 /** Connects the page to its server, for as long as the page lives. */
@@ -47,7 +47,7 @@ function takeEvent(event: StreamEvent): void {
 /** Requests everything shown, after connecting or missing events. */
 async function resync(): Promise<void> {
   retryFailedDepth();
-  await Promise.all([readCapabilities, resyncJobs, resyncQueue, rereadHistory].map(ask));
+  await Promise.all([readCapabilities, resyncJobs, resyncQueue, rereadHistory, rereadShown].map(ask));
 }
 
 /** Failures are ignored: the stream reconnects when the server is back, and a sign-in restarts it; both ask again. */

@@ -50,10 +50,22 @@ const thickness = 0.5;
 /** From this zoom and this many screen pixels per picture pixel on, pixels are drawn with hard edges. */
 const pixelatedFrom = { zoom: 2, enlargement: 4 };
 
+/** The shaders of each program. */
+const sources = {
+  picture: [rectangleVertex, pictureFragment],
+  masked: [rectangleVertex, maskedFragment],
+  depth: [rectangleVertex, depthFragment],
+  corners: [rectangleVertex, cornersFragment],
+  relief: [reliefVertex, reliefFragment],
+} as const;
+
+type ProgramName = keyof typeof sources;
+
 /** Draws the stage with WebGL2. It holds exactly the state that is lost with the context. */
 export class Renderer {
   readonly #gl: WebGL2RenderingContext;
-  readonly #programs: Record<"picture" | "masked" | "depth" | "corners" | "relief", Program>;
+  /** Compiled when they are first used: most visits never draw a relief. */
+  readonly #programs = new Map<ProgramName, Program>();
   /** Replaces a missing photo. */
   readonly #blank: WebGLTexture;
   #photo: PictureTexture | null = null;
@@ -71,13 +83,6 @@ export class Renderer {
   constructor(gl: WebGL2RenderingContext, detail: number | null = null) {
     this.#gl = gl;
     this.#detail = detail;
-    this.#programs = {
-      picture: new Program(gl, rectangleVertex, pictureFragment),
-      masked: new Program(gl, rectangleVertex, maskedFragment),
-      depth: new Program(gl, rectangleVertex, depthFragment),
-      corners: new Program(gl, rectangleVertex, cornersFragment),
-      relief: new Program(gl, reliefVertex, reliefFragment),
-    };
     this.#blank = gl.createTexture();
     // Vertices have no attributes, but some drivers require a bound array.
     gl.bindVertexArray(gl.createVertexArray());
@@ -138,8 +143,18 @@ export class Renderer {
     this.setResult(null);
     this.setDepth(null);
     this.setMask(null);
-    for (const program of Object.values(this.#programs)) program.dispose();
+    for (const program of this.#programs.values()) program.dispose();
     this.#gl.deleteTexture(this.#blank);
+  }
+
+  #program(name: ProgramName): Program {
+    let program = this.#programs.get(name);
+    if (!program) {
+      const [vertex, fragment] = sources[name];
+      program = new Program(this.#gl, vertex, fragment);
+      this.#programs.set(name, program);
+    }
+    return program;
   }
 
   #drawPane(pane: Pane, scene: Scene): void {
@@ -166,7 +181,7 @@ export class Renderer {
     picture.bind(0, { pixelated });
     const mask = pane.view === "photo" ? this.#mask : null;
     mask?.texture.bind(1);
-    this.#programs[mask ? "masked" : "picture"].use({ picture: 0, mask: 1, place: inClipSpace(place, pane) });
+    this.#program(mask ? "masked" : "picture").use({ picture: 0, mask: 1, place: inClipSpace(place, pane) });
     this.#drawRectangle();
   }
 
@@ -177,7 +192,7 @@ export class Renderer {
     const { width, height } = this.#painting.field;
     this.#field.bind(0);
     this.#bindPhoto(1);
-    this.#programs.depth.use({
+    this.#program("depth").use({
       ...levelUniforms(scene.curve),
       photo: 1,
       reveal: this.#photo ? scene.reveal : 1,
@@ -200,7 +215,7 @@ export class Renderer {
     this.#field!.bind(0);
     this.#bindPhoto(1);
     heights.bind(2);
-    this.#programs.relief.use({
+    this.#program("relief").use({
       ...levelUniforms(scene.curve),
       photo: 1,
       heights: 2,
@@ -245,7 +260,7 @@ export class Renderer {
     this.#gl.disable(this.#gl.SCISSOR_TEST);
     this.#field.bind(0);
     heights.paint(() => {
-      this.#programs.corners.use({
+      this.#program("corners").use({
         ...levelUniforms(curve),
         corners: [heights.width, heights.height],
         jump: jumpOf(heights),

@@ -95,6 +95,8 @@ const float softness = 0.18;
 // The map resized to the size at which it is shown, as the server resizes: a triangle that widens where the map shrinks.
 // Maps many times larger are sampled more coarsely than that.
 float resizedAt(vec2 share) {
+  // Enlarged, the triangle covers four pixels, which need no loop.
+  if (max(texels.x, texels.y) <= 1.0) return greyAt(share);
   ivec2 size = textureSize(depth, 0);
   vec2 center = share * vec2(size);
   vec2 support = max(texels, 1.0);
