@@ -113,7 +113,7 @@ for (const [what, request] of starts)
 
 describe("a job whose process is killed", () => {
   test("continues in the next process with the same pixels", async () => {
-    const request = job({ steps: 50 }).request;
+    const request = job({ steps: 25 }).request;
     const whole = await run(request);
     const seen: EngineEvent[] = [];
     const { onEvent, seen: third } = when((event) => event.type === "step" && event.index === 3);
@@ -187,7 +187,14 @@ describe("a checkpoint", () => {
 
 describe("a fingerprint", () => {
   const fingerprint = async (load: EngineJob["load"]): Promise<string> => {
-    const { events } = await run(job({ steps: 1 }).request, { load });
+    const controller = new AbortController();
+    const events: EngineEvent[] = [];
+    const onEvent = (event: EngineEvent): void => {
+      events.push(event);
+      controller.abort();
+    };
+    const { signal } = controller;
+    await assert.rejects(engine.generate({ ...job(), load }, { signal, onEvent }), { name: "AbortError" });
     return fingerprintIn(events);
   };
 
