@@ -48,7 +48,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
     memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: mlx },
     depth: {
       files: ["depth/"],
-      layers: ["base", "device", "files", "options", "images", "models", "weights", "hub"],
+      layers: ["base", "device", "files", "options", "images", "models", "memory", "weights", "hub"],
       packages: [...mlx, "exif-reader"],
     },
     families: {

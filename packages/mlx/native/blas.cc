@@ -181,11 +181,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
   const Grid grid = cut(m, n, k, flops_per_term<T> * m * n * k);
   Product<T> product(
       aligned_part(m, grid.down), aligned_part(n, grid.across), ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-  if (product.tasks() == 1) {
-    product.work();
-  } else {
-    share(product);
-  }
+  share(product);
   check_cancelled();
 }
 

@@ -124,7 +124,8 @@ Napi::Value Environment::wrap(mx::array a) {
   auto handle = std::make_shared<Handle>(std::move(a));
   handle->pending = takes_pending_;
   handle->good = !handle->pending && handle->value->status() == mx::array::Status::available;
-  live_.insert(handle.get());
+  live_handles_++;
+  if (!handle->good) unsettled_.insert(handle.get());
   if (scopes_.empty()) {
     report(*handle);
   } else {
@@ -142,7 +143,8 @@ void Environment::report(Handle& handle) {
 
 void Environment::release(Handle& handle) {
   if (!handle.value) return;
-  live_.erase(&handle);
+  live_handles_--;
+  if (!handle.good) unsettled_.erase(&handle);
   if (in_flight_) graveyard_.push_back(*handle.value);
   handle.value.reset();
   if (handle.reported && !closing_) Napi::MemoryManagement::AdjustExternalMemory(env, -handle.reported);
@@ -183,9 +185,11 @@ void Environment::adopt_thread() {
 // Records which live arrays are valid; nothing is pending any more. Requires the lock: the states of arrays must not
 // be read while another thread evaluates.
 void Environment::settle() {
-  for (auto* handle : live_) {
+  for (auto at = unsettled_.begin(); at != unsettled_.end();) {
+    auto* handle = *at;
     handle->pending = false;
-    if (handle->value->status() != mx::array::Status::unscheduled) handle->good = true;
+    handle->good = handle->value->status() != mx::array::Status::unscheduled;
+    at = handle->good ? unsettled_.erase(at) : std::next(at);
   }
 }
 
@@ -217,8 +221,7 @@ void Environment::mark_pending(const std::vector<mx::array>& arrays) {
       for (const auto& sibling : a.siblings()) pending.insert(sibling.id());
     });
   }
-  for (auto* handle : live_) {
-    if (handle->good) continue;
+  for (auto* handle : unsettled_) {
     walk(*handle->value, [&](const mx::array& a) {
       for (const auto& input : a.inputs()) {
         if (pending.count(input.id())) pending.insert(a.id());
@@ -229,7 +232,7 @@ void Environment::mark_pending(const std::vector<mx::array>& arrays) {
 }
 
 void Environment::poison(const std::string& reason) {
-  for (auto* handle : std::vector<Handle*>(live_.begin(), live_.end())) {
+  for (auto* handle : std::vector<Handle*>(unsettled_.begin(), unsettled_.end())) {
     if (!handle->pending) continue;
     handle->poison = reason;
     release(*handle);

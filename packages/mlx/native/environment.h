@@ -62,7 +62,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   }
   void release(Handle& handle);
   size_t live_handles() const {
-    return live_.size();
+    return live_handles_;
   }
 
   // scopes
@@ -97,7 +97,9 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void land();
   void report(Handle& handle);
 
-  std::unordered_set<Handle*> live_;
+  size_t live_handles_ = 0;
+  // The live handles that are not good: only these can become pending, or good.
+  std::unordered_set<Handle*> unsettled_;
   // Whether the current call from JavaScript uses a pending array.
   bool takes_pending_ = false;
   std::vector<std::vector<std::shared_ptr<Handle>>> scopes_;

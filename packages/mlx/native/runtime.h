@@ -23,7 +23,7 @@ void bind_cancel_flag(const std::atomic<bool>* flag);
 // Throws Cancelled if the flag of the calling thread is set.
 void check_cancelled();
 // Runs tasks 0 to tasks-1 on this thread and those of the pool. Throws Cancelled if the flag of the calling thread is
-// set. Tasks must not throw.
+// set, or what a task threw.
 void parallel(int tasks, const std::function<void(int)>& run);
 // The number of threads that share the work. Setting it affects the whole process from the next product on.
 int thread_count();

@@ -169,7 +169,12 @@ const std::atomic<bool>* current_cancel_flag() {
 }
 
 void share(Job& job) {
-  Pool::instance().share(job);
+  if (job.tasks() > 1) {
+    Pool::instance().share(job);
+  } else {
+    job.work();
+  }
+  job.rethrow();
 }
 
 void parallel(int tasks, const std::function<void(int)>& run) {
@@ -185,11 +190,7 @@ void parallel(int tasks, const std::function<void(int)>& run) {
   };
   check_cancelled();
   Tasks job(tasks, run);
-  if (tasks == 1) {
-    job.work();
-  } else if (tasks > 1) {
-    share(job);
-  }
+  share(job);
   check_cancelled();
 }
 

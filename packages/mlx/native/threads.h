@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 
 #include "runtime.h"
 
@@ -21,11 +22,16 @@ class Job {
 
   Job(int tasks, const std::atomic<bool>* cancel) : tasks_(tasks), cancel_(cancel) {}
 
+  // Runs tasks until none is left. After one has thrown, the rest is skipped.
   void work() {
-    while (!cancelled()) {
+    while (!exhausted()) {
       const int task = next_.fetch_add(1);
       if (task >= tasks_) return;
-      run(task);
+      try {
+        run(task);
+      } catch (...) {
+        if (!failed_.exchange(true)) failure_ = std::current_exception();
+      }
     }
   }
 
@@ -34,7 +40,12 @@ class Job {
   }
 
   bool exhausted() const {
-    return next_.load() >= tasks_ || cancelled();
+    return next_.load() >= tasks_ || failed_.load() || cancelled();
+  }
+
+  // Throws what the first failed task threw. Only once no thread works on the job any more.
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
   }
 
   int tasks() const {
@@ -52,9 +63,12 @@ class Job {
   const int tasks_;
   const std::atomic<bool>* const cancel_;
   std::atomic<int> next_{0};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr failure_;
 };
 
-// Runs a job on the caller and the threads of the pool; returns once no thread works on it any more.
+// Runs a job on the caller and, if it has several tasks, the threads of the pool. Returns, or throws what a task threw,
+// once no thread works on it any more.
 void share(Job& job);
 
 }  // namespace runtime

@@ -13,12 +13,25 @@ export const cacheMemory = (): number => native.cacheMemory();
 export const clearCache = (): void => native.clearCache();
 /** Limits the cache and returns the previous limit. */
 export const setCacheLimit = (bytes: number): number => native.setCacheLimit(bytes);
-/** Lets the cache keep up to `bytes`. Disposing the result lowers the limit to `resting` and empties the cache. */
-export function keepBuffers(bytes: number, resting: number): Disposable {
-  setCacheLimit(bytes);
+/** The limits of those who keep buffers now, and the limit from before. */
+const keepers = new Set<{ readonly bytes: number }>();
+let restingLimit = 0;
+
+/**
+ * Lets the cache keep up to `bytes`. Disposing the result restores the limit from before and empties the cache; while others
+ * keep buffers, too, the largest of their limits applies.
+ */
+export function keepBuffers(bytes: number): Disposable {
+  const keeper = { bytes };
+  const applyLargest = (): number => setCacheLimit(Math.max(...Array.from(keepers, (one) => one.bytes)));
+  keepers.add(keeper);
+  const before = applyLargest();
+  if (keepers.size === 1) restingLimit = before;
   return {
     [Symbol.dispose]: () => {
-      setCacheLimit(resting);
+      keepers.delete(keeper);
+      if (keepers.size > 0) applyLargest();
+      else setCacheLimit(restingLimit);
       clearCache();
     },
   };

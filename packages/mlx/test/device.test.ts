@@ -124,6 +124,25 @@ describe("device", () => {
     for (const wrong of [-1, 1.5, Number.NaN, 2 ** 60])
       refuses(() => mx.memory.setCacheLimit(wrong), "setCacheLimit", String(wrong));
   });
+
+  test("buffers are kept up to the largest limit, until the last keeper ends", () => {
+    const limit = (): number => {
+      const now = mx.memory.setCacheLimit(0);
+      mx.memory.setCacheLimit(now);
+      return now;
+    };
+    const resting = limit();
+    const first = mx.memory.keepBuffers(4e6);
+    const second = mx.memory.keepBuffers(9e6);
+    assert.equal(limit(), 9e6);
+    first[Symbol.dispose]();
+    assert.equal(limit(), 9e6);
+    const third = mx.memory.keepBuffers(2e6);
+    second[Symbol.dispose]();
+    assert.equal(limit(), 2e6);
+    third[Symbol.dispose]();
+    assert.equal(limit(), resting);
+  });
 });
 
 /** Runs a module in a worker, with the library as `mx`; returns its last message. */

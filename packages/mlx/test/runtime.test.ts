@@ -279,19 +279,39 @@ describe("memory that is not available", linux, () => {
     }
   });
 
-  test("beyond the limit of the system is an error", () => {
+  /** Evaluates `array` in a process of limited memory; prints the error, and then what the process still computes. */
+  const withKilobytes = (limit: number, array: string): { stdout: string; status: number | null } => {
     const text = `
       const mx = await import(${JSON.stringify(source("index"))});
+      const { native } = await import(${JSON.stringify(source("load"))});
       const active = mx.memory.activeMemory();
-      try { mx.evaluateSync(mx.ones([700_000_000])); } catch (error) { console.log(error.message); }
+      try { mx.evaluateSync(mx.scope(() => ${array})); } catch (error) { console.log(error.message); }
       console.log(mx.memory.activeMemory() - active, mx.add(mx.ones([2]), 1).toString());`;
-    const { stdout, status } = spawnSync(
+    return spawnSync(
       "/bin/sh",
-      ["-c", `ulimit -v 3000000; exec "$0" --input-type=module -e "$1"`, process.execPath, text],
+      ["-c", `ulimit -v ${limit}; exec "$0" --input-type=module -e "$1"`, process.execPath, text],
       { encoding: "utf8" },
     );
+  };
+
+  test("beyond the limit of the system is an error", () => {
+    const { stdout, status } = withKilobytes(3_000_000, "mx.ones([700_000_000])");
     assert.equal(status, 0);
     assert.match(stdout, /cannot allocate 2\.8 GB .* the system has no more\n0 array\(\[2, 2\]/);
+  });
+
+  test("for the working space of several threads is an error", () => {
+    // Each of two threads lays out the rows that it needs in 1.8 GB.
+    const [image, weight] = ["mx.ones([1, 2, 500_000, 128])", "mx.ones([2, 7, 7, 128])"];
+    const { stdout, status } = withKilobytes(
+      3_000_000,
+      `native.fusedConvolution(${image}, ${weight}, null, null, null, 1, 3, 3, 1)`,
+    );
+    assert.equal(status, 0);
+    assert.match(
+      stdout,
+      /cannot allocate \d+ bytes to compute in: the system has no more\n0 array\(\[2, 2\]/,
+    );
   });
 });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import sharp from "sharp";
@@ -57,17 +57,22 @@ describe("the example", () => {
     "node",
   ];
 
-  for (const [name, output] of [
-    ["generate", /step 20 of 20\nportrait\.png\n$/],
-    ["openai", /preview 2\nportrait\.png\n$/],
-  ] as const)
+  const outputs = {
+    generate: /step 20 of 20\nportrait\.png\n$/,
+    openai: /preview 2\nportrait\.png\n$/,
+  };
+  const files = Object.keys(outputs).map((name) => join(folder, "examples", "server", `${name}.ts`));
+  before(() =>
+    run(process.execPath, [compiler, ...flags, ...files], { cwd: folder }).catch(
+      (error: { stdout: string }) => {
+        assert.fail(error.stdout);
+      },
+    ),
+  );
+
+  for (const [name, output] of Object.entries(outputs))
     test(`${name}.ts makes a picture`, async () => {
-      const file = join(folder, "examples", "server", `${name}.ts`);
-      await run(process.execPath, [compiler, ...flags, file], { cwd: folder }).catch(
-        (error: { stdout: string }) => {
-          assert.fail(error.stdout);
-        },
-      );
-      assert.match(await makesAPicture(process.execPath, file.replace(/ts$/, "js")), output);
+      const file = join(folder, "examples", "server", `${name}.js`);
+      assert.match(await makesAPicture(process.execPath, file), output);
     });
 });

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import type { Page } from "playwright-core";
 import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
-  endless,
   finished,
-  generate,
   generateButton,
   inTheMiddle,
   makeItLast,
+  makeSculpture,
+  openSculpture,
   setSteps,
   submit,
   useStudio,
@@ -20,8 +20,8 @@ import { swipe } from "./support/touch.js";
 describe("on a phone", () => {
   const studio = useStudio();
 
-  const openPhone = (): Promise<Page> =>
-    studio.open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+  const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
+  const openPhone = (): Promise<Page> => studio.open(phone);
 
   const tab = (page: Page, name: string) => page.getByRole("navigation").getByRole("button", { name });
 
@@ -30,6 +30,8 @@ describe("on a phone", () => {
     if ((await tab(page, name).getAttribute("aria-pressed")) !== "true") await tab(page, name).tap();
     await tab(page, name).and(page.locator("[aria-pressed=true]")).waitFor();
   }
+
+  before(() => makeSculpture(studio));
 
   /** What is wider than the screen, less than 44 pixels high, or lies over another thing that is touched. */
   const misfits = (page: Page): Promise<string[]> =>
@@ -68,7 +70,7 @@ describe("on a phone", () => {
       assert.deepEqual(await misfits(page), [], panel);
     }
     await openPanel(page, "Look");
-    await makeItLast(page, endless);
+    await makeItLast(page, studio.server);
     await submit(page);
     await inTheMiddle(page);
     assert.deepEqual(await misfits(page), [], "progress");
@@ -85,7 +87,7 @@ describe("on a phone", () => {
   test("an image is made with the thumb, and the sheet makes room for it", async () => {
     const page = await openPhone();
     await beginWith(page, "Sculpture");
-    await setSteps(page, 2);
+    await setSteps(page, 1);
     await generateButton(page).tap();
     await finished(page);
     await page.getByRole("textbox", { name: "Describe the look" }).waitFor({ state: "hidden" });
@@ -95,7 +97,7 @@ describe("on a phone", () => {
   test("the sheet stays as the person left it while a job goes on", async () => {
     const page = await openPhone();
     await beginWith(page, "Bust");
-    await makeItLast(page, endless);
+    await makeItLast(page, studio.server);
     const id = await submit(page);
     await inTheMiddle(page);
     await openPanel(page, "Look");
@@ -110,10 +112,7 @@ describe("on a phone", () => {
   });
 
   test("a result is compared with its photo or its depth, by slider or side by side", async () => {
-    const page = await openPhone();
-    await beginWith(page, "Sculpture");
-    await setSteps(page, 1);
-    await generate(page);
+    const page = await openSculpture(studio, phone);
     await page.getByRole("button", { name: "Relief" }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("button", { name: "Compare", exact: true }).tap();
     const left = page.locator(".stage-label-left");
@@ -188,10 +187,7 @@ describe("on a phone", () => {
   });
 
   test("a picture is taken for what it is where the person can say otherwise", async () => {
-    const page = await openPhone();
-    await beginWith(page, "Sculpture");
-    await setSteps(page, 1);
-    await generate(page);
+    const page = await openSculpture(studio, phone);
     await page.getByRole("button", { name: "Use as photo" }).tap();
     await page.getByText("Taken for a photo.").waitFor();
     assert.equal(await tab(page, "Depth").getAttribute("aria-pressed"), "true");

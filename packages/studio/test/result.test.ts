@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { becomes } from "./support/patience.js";
 import {
   beginWith,
   cancel,
-  endless,
   generate,
   inTheMiddle,
   makeItLast,
+  makeSculpture,
+  openSculpture,
   setSteps,
   submit,
   useStudio,
@@ -16,13 +17,12 @@ import {
 describe("a result", () => {
   const studio = useStudio();
 
+  before(() => makeSculpture(studio));
+
   test("is varied in a grid of four seeds, one of which is opened", async () => {
-    const page = await studio.open();
-    await beginWith(page, "Bust");
-    await setSteps(page, 2);
-    await generate(page);
+    const page = await openSculpture(studio);
     await page.getByRole("button", { name: "Vary" }).click();
-    await page.locator(".grid-tile > img[alt^='a glossy']").nth(3).waitFor();
+    await page.locator(".grid-tile > img[alt^='an abstract']").nth(3).waitFor();
     const seeds = (await studio.server.jobs()).slice(0, 4).map(({ seed }) => seed);
     assert.equal(new Set(seeds).size, 4);
     await page.locator(".grid-tile").nth(2).click();
@@ -34,7 +34,7 @@ describe("a result", () => {
   test("is the best of several, which a grid shows with their scores", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await setSteps(page, 2);
+    await setSteps(page, 1);
     const field = page.getByRole("spinbutton", { name: "Best of" });
     await field.fill("3");
     await field.press("Enter");
@@ -55,10 +55,7 @@ describe("a result", () => {
   });
 
   test("is compared with the photo, or with its depth", async () => {
-    const page = await studio.open({ viewport: { width: 1440, height: 740 } });
-    await beginWith(page, "Sculpture");
-    await setSteps(page, 1);
-    await generate(page);
+    const page = await openSculpture(studio, { viewport: { width: 1440, height: 740 } });
     await page.getByRole("button", { name: "Compare", exact: true }).click();
     const left = page.locator(".stage-label-left");
     await left.getByText("Photo").waitFor();
@@ -73,10 +70,7 @@ describe("a result", () => {
   });
 
   test("becomes the photo of the next image", async () => {
-    const page = await studio.open();
-    await beginWith(page, "Sculpture");
-    await setSteps(page, 2);
-    await generate(page);
+    const page = await openSculpture(studio);
     await page.getByRole("button", { name: "Use as photo" }).click();
     await page.getByText("Taken for a photo.").waitFor();
     assert.equal(await page.locator(".source").count(), 1);
@@ -92,7 +86,7 @@ describe("a result", () => {
       deliver();
       deliver = () => void route.fulfill({ response });
     });
-    await makeItLast(page, endless);
+    await makeItLast(page, studio.server);
     await submit(page);
     await page.getByRole("button", { name: "Result", pressed: true }).waitFor();
     await cancel(page);
@@ -112,7 +106,7 @@ describe("a result", () => {
     });
     await page.reload();
     await beginWith(page, "Bust");
-    await setSteps(page, 16);
+    await setSteps(page, 4);
     await generate(page);
     /** Waits until this number of bitmaps is open; a closed one has no size. */
     const open = (count: number) =>
@@ -127,11 +121,10 @@ describe("a result", () => {
   });
 
   test("is copied as a command that makes it again", async () => {
-    const page = await studio.open({ permissions: ["clipboard-read", "clipboard-write"] });
-    await beginWith(page, "Bust");
-    await setSteps(page, 2);
-    await generate(page);
-    const [job] = await studio.server.jobs();
+    const page = await openSculpture(studio, { permissions: ["clipboard-read", "clipboard-write"] });
+    const job = (await studio.server.jobs()).find(({ request }) =>
+      String(request.prompt).startsWith("an abstract sculpture"),
+    );
     for (const [name, expected] of [
       ["Command line", `--seed ${job!.seed}`],
       ["curl", `"seed": ${job!.seed}`],
@@ -155,7 +148,7 @@ describe("a result", () => {
   test("that was cancelled can be tried again", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
-    await makeItLast(page, endless);
+    await makeItLast(page, studio.server);
     await submit(page);
     await inTheMiddle(page);
     await cancel(page);

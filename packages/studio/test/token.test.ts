@@ -15,7 +15,7 @@ describe("a server with a token", () => {
     await field.fill(token);
     await field.press("Enter");
     await beginWith(page, "Bust");
-    await setSteps(page, 2);
+    await setSteps(page, 1);
     await generate(page);
     await page.reload();
     await page.getByText("tiny-world · CPU").waitFor();

@@ -32,8 +32,8 @@ export const save: Command = {
   usage: `Usage: mflux-depth save --model NAME -q BITS --path FOLDER [FLAGS]
 
 Saves a whole model with its weights quantized. Pass the folder to --model, here or in mflux; it loads at disk speed.
-Only one tensor at a time is in memory. LoRAs are copied into the folder, or merged into the weights with --bake-lora.
-The folder appears complete or not at all. Its path is printed on standard output, everything else on standard error.
+Only one large tensor, or a few small ones, is in memory at a time. LoRAs are copied into the folder, or merged into the
+weights with --bake-lora. The folder appears complete or not at all. Its path is printed on standard output, everything else on standard error.
 
 ${describeFlags("The model", modelFlags)}
 ${describeFlags("The result", resultFlags)}

@@ -34,7 +34,7 @@ class DepthAnythingEstimator extends PhotoEstimator {
   readonly #component: Component<DepthAnything>;
 
   constructor(folder: string, options: EstimatorLoadOptions) {
-    super();
+    super(options);
     const config = depthAnythingConfig(readConfig(folder, configFile), join(folder, configFile));
     this.folder = folder;
     this.#config = config;
@@ -79,7 +79,7 @@ class DepthAnythingEstimator extends PhotoEstimator {
     return this.#component.size();
   }
 
-  workingMemory(): number {
+  protected networkBytes(): number {
     const { width, height } = this.#input.size;
     return depthAnythingBytes(this.#config, longestSide * height, width);
   }

@@ -33,7 +33,7 @@ class DepthProEstimator extends PhotoEstimator {
   #loaded: { readonly component: Component<DepthPro>; readonly fieldOfView: boolean } | null = null;
 
   constructor(folder: string, options: EstimatorLoadOptions) {
-    super();
+    super(options);
     const config = depthProConfig(readConfig(folder, configFile), join(folder, configFile));
     this.folder = folder;
     this.seesFieldOfView = config.useFovModel;
@@ -74,7 +74,7 @@ class DepthProEstimator extends PhotoEstimator {
     return this.#component(false).size();
   }
 
-  workingMemory(): number {
+  protected networkBytes(): number {
     return depthProBytes(this.#config);
   }
 

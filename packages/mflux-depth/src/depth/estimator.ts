@@ -42,6 +42,8 @@ export interface EstimatorLoadOptions {
   readonly bits?: 8 | null | undefined;
   /** Whether most quantized matrices are multiplied with inputs rounded to 8 bits (default false). */
   readonly int8?: boolean | undefined;
+  /** The most memory that MLX keeps in freed buffers, in bytes (by default, it depends on the machine's memory). */
+  readonly cacheLimit?: number | undefined;
   /** Receives progress while weights are read. */
   readonly onLoad?: ((progress: LoadProgress) => void) | undefined;
 }

@@ -15,7 +15,9 @@ import { type EstimatorPrecisionOptions, estimatorPrecision } from "./precision.
 import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
-export interface OpenOptions extends EstimatorPrecisionOptions, Pick<EstimatorLoadOptions, "onLoad"> {
+export interface OpenOptions
+  extends EstimatorPrecisionOptions,
+    Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
   /** A repository or a folder with a depth estimator, or with a model that brings one. */
   readonly depthModel?: string | null | undefined;
   /** The folder of the image model in use. If it includes an estimator, that is the default. */
@@ -55,7 +57,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
 export function openEstimator(options: OpenOptions = {}): DepthEstimator {
-  const { device, onLoad } = options;
+  const { device, cacheLimit, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
     setDefaultDevice(device);
@@ -63,7 +65,7 @@ export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   const precision = estimatorPrecision(options);
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, configFile);
-  return openerOf(modelType, join(folder, configFile))(folder, { ...precision, onLoad });
+  return openerOf(modelType, join(folder, configFile))(folder, { ...precision, cacheLimit, onLoad });
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */

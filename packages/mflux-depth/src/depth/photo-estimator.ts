@@ -1,9 +1,10 @@
-import { memory } from "@mflux-depth/mlx";
+import { defaultDevice, memory } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
 import { readPhoto } from "../images/decode.js";
 import type { DecodedImage } from "../images/types.js";
 import { Listener } from "../listener.js";
+import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
 import { useIntegerProducts } from "../models/dinov2.js";
 import type { ImageInput } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
@@ -30,13 +31,24 @@ export abstract class PhotoEstimator implements DepthEstimator {
   abstract readonly folder: string;
   /** Whether the model can estimate the field of view. */
   protected abstract readonly seesFieldOfView: boolean;
+  readonly #cacheLimit: number | undefined;
   #last: { readonly key: string; readonly estimate: DepthEstimate } | null = null;
+
+  constructor({ cacheLimit }: EstimatorLoadOptions = {}) {
+    this.#cacheLimit = cacheLimit;
+  }
 
   /** Runs the model; loads its weights first if necessary. Aborts with the signal's reason. */
   protected abstract predict(photo: DecodedImage, options: Required<EstimateOptions>): Promise<ModelOutput>;
   abstract free(): void;
   abstract size(): HeldSize;
-  abstract workingMemory(): number;
+  /** Estimates the bytes that the network takes in addition to its weights. */
+  protected abstract networkBytes(): number;
+
+  workingMemory(): number {
+    const bytes = this.networkBytes();
+    return bytes + Math.min(bytes, this.#bufferCache()?.estimating ?? 0);
+  }
 
   async estimate(photo: ImageInput | DecodedImage, options: EstimateOptions = {}): Promise<DepthEstimate> {
     const listener = new Listener(options.onProgress);
@@ -52,9 +64,8 @@ export abstract class PhotoEstimator implements DepthEstimator {
     }
     signal.throwIfAborted();
 
-    const output = await this.predict(decoded, { fieldOfView, signal, onProgress: listener.tell });
+    const output = await this.#run(decoded, { fieldOfView, signal, onProgress: listener.tell });
     signal.throwIfAborted();
-    memory.clearCache();
     if (!output.prediction.data.every(Number.isFinite))
       throw new ModelError(
         this.folder,
@@ -66,6 +77,19 @@ export abstract class PhotoEstimator implements DepthEstimator {
     });
     this.#last = { key, estimate };
     return estimate;
+  }
+
+  /** Runs the model. Freed buffers are kept from layer to layer, and released at the end. */
+  async #run(photo: DecodedImage, options: Required<EstimateOptions>): Promise<ModelOutput> {
+    const bufferCache = this.#bufferCache();
+    using _cache = bufferCache
+      ? memory.keepBuffers(bufferCache.estimating)
+      : { [Symbol.dispose]: memory.clearCache };
+    return await this.predict(photo, options);
+  }
+
+  #bufferCache(): BufferCache | null {
+    return bufferCacheFor(defaultDevice(), this.#cacheLimit);
   }
 
   [Symbol.dispose](): void {

@@ -1,22 +1,19 @@
 /*
  * How many bytes of freed buffers MLX keeps on the CPU. Fresh buffers cost a page fault for every 4 kB, which adds up
- * to a tenth of a denoising step, so buffers are kept if the next computation needs the same sizes.
+ * to a tenth of a denoising step and a fifth of the time of an encoder, so buffers are kept if the next computation needs the same sizes.
  */
 import type { DeviceType } from "@mflux-depth/mlx";
 import { machineMemory } from "./machine.js";
 
-/** Limits of MLX's cache of freed buffers, in bytes. */
+/** Limits of MLX's cache of freed buffers, in bytes. At all other times, MLX's own applies: 32 MiB on a CPU. */
 export interface BufferCache {
   /** Between transformer blocks: the buffers of one block. */
   readonly stepping: number;
   /** While tensors are quantized one after another: about the tensors of one block. */
   readonly quantizing: number;
-  /** At all other times. */
-  readonly resting: number;
+  /** While depth is estimated: the buffers of one layer of an encoder. */
+  readonly estimating: number;
 }
-
-/** MLX's default on the CPU. */
-const defaultResting = 32 * 2 ** 20;
 
 /**
  * The limits for an instance: the user's at all times, if there is one; otherwise at most a twelfth of the machine's
@@ -26,7 +23,11 @@ const defaultResting = 32 * 2 ** 20;
  */
 export function bufferCacheFor(device: DeviceType, limit: number | undefined): BufferCache | null {
   if (device !== "cpu") return null;
-  if (limit !== undefined) return { stepping: limit, quantizing: limit, resting: limit };
+  if (limit !== undefined) return { stepping: limit, quantizing: limit, estimating: limit };
   const stepping = Math.floor(Math.min(2e9, machineMemory("cpu").total / 12));
-  return { stepping, quantizing: Math.min(3e8, stepping), resting: defaultResting };
+  return {
+    stepping,
+    quantizing: Math.min(3e8, stepping),
+    estimating: Math.min(5e8, stepping),
+  };
 }

@@ -13,13 +13,15 @@ import {
   zeros,
 } from "@mflux-depth/mlx";
 import {
-  attention,
+  bfloat16AttentionSpeed,
   Conv2d,
+  DotProductAttention,
   gatedAdd,
   LayerNorm,
   Linear,
   Module,
   type Stages,
+  setAttentionProducts,
   setQuantizedProducts,
   silu,
 } from "@mflux-depth/mlx/nn";
@@ -150,6 +152,7 @@ class Dinov2SelfAttention extends Module {
   query: Linear;
   key: Linear;
   value: Linear;
+  dotProduct: DotProductAttention;
   #heads: number;
 
   constructor(config: Dinov2Config) {
@@ -159,6 +162,7 @@ class Dinov2SelfAttention extends Module {
     this.key = new Linear(hiddenSize, hiddenSize, { bias: qkvBias });
     this.value = new Linear(hiddenSize, hiddenSize, { bias: qkvBias });
     this.#heads = config.numAttentionHeads;
+    this.dotProduct = new DotProductAttention((hiddenSize / this.#heads) ** -0.5);
   }
 
   /** `[batch, tokens, hidden]` → the same shape */
@@ -170,7 +174,7 @@ class Dinov2SelfAttention extends Module {
     const q = byHead(this.query.forward(x));
     const k = byHead(this.key.forward(x));
     const v = byHead(this.value.forward(x));
-    const attended = attention(q, k, v, { scale: headDim ** -0.5 });
+    const attended = this.dotProduct.forward(q, k, v);
     return reshape(transpose(attended, [0, 2, 1, 3]), [batch, tokens, hidden]);
   }
 }
@@ -373,14 +377,18 @@ const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, t
 // ---------------------------------------------------------------- precision
 
 /**
- * The first two layers of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
- * estimator's maps move by up to 9 of 255, nearly all of it because of the first layer; with these two left alone, by 1.
+ * The first layer of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
+ * estimator's maps move by up to 9 of 255, nearly all of it because of this layer; with it left alone, by 1.4.
  */
-const sensitiveLayer = /(^|\.)encoder\.layer\.[01]\./;
+const sensitiveLayer = /(^|\.)encoder\.layer\.0\./;
 
-/** Makes a network with DINOv2 encoders multiply quantized matrices by 8-bit inputs, except where maps would suffer. */
+/**
+ * Makes a network with DINOv2 encoders multiply quantized matrices by 8-bit inputs, except where maps would suffer, and use
+ * bfloat16 in attention if that is faster.
+ */
 export function useIntegerProducts<M extends Module>(network: M): M {
   setQuantizedProducts(network, "int8");
+  if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");
   for (const [path, layer] of network.modules())
     if (layer instanceof Linear && sensitiveLayer.test(path)) layer.products = "exact";
   return network;

@@ -61,12 +61,20 @@ export function planLayers(
     const [excess, before] = [a, b].map(({ peak }) => Math.max(peak, within)) as [number, number];
     return excess < before || (excess === before && a.cost < b.cost);
   };
+  const whole = layers.map((layer, i) => wholeMaps(layer, sizes[i]!, sizes[i + 1]!, arithmetic));
+  const wholePeak = Math.max(0, ...whole.map(({ peak }) => peak));
+  if (wholePeak <= within)
+    return { groups: whole.flatMap(({ groups }) => groups), work: 1.05 * wholePeak + uncounted };
   const best: Candidate[] = [{ groups: [], peak: 0, cost: 0 }];
   for (let to = 1; to <= layers.length; to++) {
     for (let from = to - 1; from >= 0; from--) {
       const together = layers.slice(from, to);
       if (from < to - 1 && together.some(({ ops }) => !ops)) break;
-      for (const way of candidates(together, sizes[from]!, sizes[to]!, arithmetic)) {
+      const ways = [
+        ...(together.length === 1 ? [whole[from]!] : []),
+        ...inBands(together, sizes[from]!, sizes[to]!, arithmetic),
+      ];
+      for (const way of ways) {
         const before = best[from]!;
         const joined: Candidate = {
           groups: [...before.groups, ...way.groups],
@@ -81,8 +89,22 @@ export function planLayers(
   return { groups, work: 1.05 * peak + uncounted };
 }
 
-/** A single layer on whole maps, or several layers in 2, 4, 8, … bands. */
-function* candidates(
+/** Multiplications of each convolution on whole maps. */
+const costsOf = (ops: readonly ConvOp[], sizes: readonly MapSize[]): readonly number[] =>
+  ops.map(({ conv }, i) => elementsOf(sizes[i + 1]!) * conv.weight.shape[1]! ** 2 * sizes[i]!.channels);
+
+/** A layer on whole maps. */
+function wholeMaps(layer: Layer, from: MapSize, to: MapSize, { bytes, fused }: Arithmetic): Candidate {
+  const [into, out] = [elementsOf(from), elementsOf(to)];
+  const { ops = [] } = layer;
+  const cost = costsOf(ops, sizesOf(ops, from)).reduce((sum, one) => sum + one, 0);
+  const copies = fused ? 0 : 12 * Math.max(into, out);
+  const peak = bytes * (into + out * layer.maps) + copies;
+  return { groups: [{ layers: [layer], bands: 0 }], peak, cost };
+}
+
+/** Layers in 2, 4, 8, … bands, if they consist only of convolutions. */
+function* inBands(
   layers: readonly Layer[],
   from: MapSize,
   to: MapSize,
@@ -91,14 +113,7 @@ function* candidates(
   const [into, out] = [elementsOf(from), elementsOf(to)];
   const ops = layers.flatMap((layer) => layer.ops ?? []);
   const sizes = sizesOf(ops, from);
-  const costs = ops.map(
-    ({ conv }, i) => elementsOf(sizes[i + 1]!) * conv.weight.shape[1]! ** 2 * sizes[i]!.channels,
-  );
-  if (layers.length === 1) {
-    const copies = fused ? 0 : 12 * Math.max(into, out);
-    const peak = bytes * (into + out * layers[0]!.maps) + copies;
-    yield { groups: [{ layers, bands: 0 }], peak, cost: costs.reduce((sum, one) => sum + one, 0) };
-  }
+  const costs = costsOf(ops, sizes);
   if (ops.length === 0) return;
   for (let bands = 2; bands <= to.height; bands *= 2) {
     // A band in the middle has neighbours on both sides.

@@ -14,6 +14,8 @@ export interface EstimatorSourceOptions {
   readonly depthModel: string | undefined;
   readonly depthQuantize: 8 | "none" | undefined;
   readonly depthInt8: boolean | undefined;
+  /** The user's limit for MLX's cache of freed buffers, in bytes. */
+  readonly cacheLimit: number | undefined;
   readonly offline: boolean;
   readonly onLoad: (progress: LoadProgress) => void;
   readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
@@ -39,12 +41,13 @@ export class EstimatorSource {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
-    const { model, depthModel, depthQuantize, depthInt8, onLoad, onDownload } = this.#options;
+    const { model, depthModel, depthQuantize, depthInt8, cacheLimit, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
     this.#estimator ??= await obtainEstimator({
       depthModel,
       depthQuantize,
       depthInt8,
+      cacheLimit,
       modelFolder: model.folder,
       offline,
       signal,

@@ -23,7 +23,7 @@ import type { LoadProgress } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import { blockNotesOf } from "./block-notes.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
-import { computeSettingsOf } from "./device.js";
+import { cacheLimitOf, computeSettingsOf } from "./device.js";
 import { hasRoom } from "./estimate-room.js";
 import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
@@ -145,6 +145,7 @@ export class FluxDepth {
     const estimators = new EstimatorSource({
       ...options,
       model: repository,
+      cacheLimit: cacheLimitOf(options),
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });

@@ -7,6 +7,7 @@ import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
+import { cacheLimitOf } from "./device.js";
 import { hasRoom, requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { publicName } from "./parameters.js";
@@ -49,6 +50,7 @@ export class Judge implements Disposable {
       chosen ?? judgeOfRequest(request, { model: model.name, depthModel: options.depthModel });
     const estimator = await obtainEstimator({
       depthModel,
+      cacheLimit: cacheLimitOf(options),
       offline: options.offline,
       signal,
       onLoad: onProgress,

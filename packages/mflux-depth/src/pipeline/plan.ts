@@ -19,7 +19,7 @@ import { withAutoSize } from "./auto-size.js";
 import { blockNotesOf } from "./block-notes.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
-import { deviceFor } from "./device.js";
+import { cacheLimitOf, deviceFor } from "./device.js";
 import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
@@ -167,7 +167,7 @@ export async function planModel(
     wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
   ): Promise<DepthEstimator | null> => {
     try {
-      return await obtainEstimator({ ...wanted, offline: true });
+      return await obtainEstimator({ ...wanted, cacheLimit: cacheLimitOf(options), offline: true });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       notes.push(`The stage ${stage} is left out: ${error.message}`);

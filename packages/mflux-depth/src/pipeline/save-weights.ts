@@ -8,7 +8,7 @@ import { evaluate, type MxArray, memory } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
 import type { Bits } from "../options/index.js";
 import { mfluxVersion } from "../weights/mflux.js";
-import { intoShards, type NamedArray, writeSafetensors } from "../weights/writer.js";
+import { inGroups, type NamedArray, writeSafetensors } from "../weights/writer.js";
 import type { Model } from "./model.js";
 import { writeJson } from "./save-files.js";
 
@@ -81,7 +81,7 @@ export class ModelTensors implements Disposable {
         name,
         folder: components[name]!.source,
         sources,
-        shards: intoShards(tensors, shardBytes),
+        shards: inGroups(tensors, shardBytes),
       })),
     );
   }
@@ -92,7 +92,7 @@ export class ModelTensors implements Disposable {
   }
 
   /**
-   * Writes each component into a new folder of its name, one tensor at a time.
+   * Writes each component into a new folder of its name, one large tensor or a few small ones at a time.
    * @throws {ModelError} when a tensor of the source has values that are not finite. Files are then incomplete, as they
    * are after an error of the file system or the signal's reason.
    */
@@ -124,25 +124,34 @@ async function writeComponent(
   for (const [index, tensors] of shards.entries()) {
     const file = `${index}.safetensors`;
     const reportBytes = (count: number): void => onBytes(name, count);
-    const before = (array: MxArray): Promise<void> => requireFinite(sources.get(array)!, source, signal);
+    const before = (arrays: readonly MxArray[]): Promise<void> =>
+      requireFinite(
+        arrays.map((array) => sources.get(array)!),
+        source,
+        signal,
+      );
     await writeSafetensors(join(folder, file), tensors, metadata, { signal, before, onBytes: reportBytes });
     for (const [tensor] of tensors) fileOf[tensor] = file;
   }
   await writeJson(join(folder, "model.safetensors.index.json"), { metadata, weight_map: fileOf });
 }
 
-/** The check reads the tensor; the array that is made from it next uses the same values. */
+/** The check reads the tensors; the arrays that are made from them next use the same values. */
 async function requireFinite(
-  { key, finite }: SourceTensor,
+  tensors: readonly SourceTensor[],
   folder: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  await evaluate(finite, { signal });
-  if (!finite.item())
-    throw new ModelError(
-      folder,
-      `tensor "${key}" of the weights has values that are not finite numbers, so it is damaged; get a new copy of the model`,
-    );
+  await evaluate(
+    tensors.map(({ finite }) => finite),
+    { signal },
+  );
+  for (const { key, finite } of tensors)
+    if (!finite.item())
+      throw new ModelError(
+        folder,
+        `tensor "${key}" of the weights has values that are not finite numbers, so it is damaged; get a new copy of the model`,
+      );
 }
 
 function disposeAll(sources: ComponentTensors["sources"]): void {

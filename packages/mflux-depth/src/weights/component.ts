@@ -93,8 +93,6 @@ export interface ComponentOptions<M extends Module> {
 export interface BufferLimits {
   /** While tensors are being read and quantized, one after another. */
   readonly quantizing: number;
-  /** Afterwards. */
-  readonly resting: number;
 }
 
 /** One tensor of a checkpoint as parameters: a matrix may become three. All arrays are lazy and belong to the receiver. */
@@ -256,10 +254,7 @@ export class Component<M extends Module> {
     const options = weightOptions(this.#options, checkpoint);
     const { bufferCache } = this.#options;
     // Keep buffers of quantized tensors for the next ones.
-    using _cache =
-      options.quantization && bufferCache
-        ? memory.keepBuffers(bufferCache.quantizing, bufferCache.resting)
-        : null;
+    using _cache = options.quantization && bufferCache ? memory.keepBuffers(bufferCache.quantizing) : null;
     await loadWeights(module, checkpoint, {
       ...options,
       signal,

@@ -4,20 +4,20 @@ import { type DType, evaluate, type MxArray, slice } from "@mflux-depth/mlx";
 /** An array and its name in a file. */
 export type NamedArray = readonly [name: string, array: MxArray];
 
-/** Splits tensors, in order, into files of at most `limit` bytes; a larger tensor gets its own file. */
-export function intoShards(tensors: readonly NamedArray[], limit: number): NamedArray[][] {
-  const shards: NamedArray[][] = [[]];
+/** Splits tensors, in order, into groups of at most `limit` bytes; a larger tensor gets its own group. */
+export function inGroups(tensors: readonly NamedArray[], limit: number): NamedArray[][] {
+  const groups: NamedArray[][] = [[]];
   let bytes = 0;
   for (const tensor of tensors) {
     const [, { nbytes }] = tensor;
     if (bytes > 0 && bytes + nbytes > limit) {
-      shards.push([]);
+      groups.push([]);
       bytes = 0;
     }
-    shards.at(-1)!.push(tensor);
+    groups.at(-1)!.push(tensor);
     bytes += nbytes;
   }
-  return shards;
+  return groups;
 }
 
 /** safetensors' names for the dtypes of parameters. */
@@ -29,13 +29,16 @@ const dtypeNames: Partial<Record<DType, string>> = {
 };
 
 /** The number of bytes copied through JavaScript's memory at a time. */
-const pieceBytes = 1 << 24;
+const pieceBytes = 2 ** 24;
+
+/** Arrays of at most this many bytes are computed together; a larger one is computed alone. */
+const groupBytes = 2 ** 22;
 
 /**
- * Writes a safetensors file tensor by tensor: the header from shapes and dtypes, then each array is evaluated, written
- * and disposed, so that only one is in memory. An array that occurs several times is computed once and disposed after its
- * last occurrence. The file has been flushed to disk when the promise resolves.
- * @param options.before is awaited before an array is evaluated; if it throws, writing ends.
+ * Writes a safetensors file: the header from shapes and dtypes, then arrays are evaluated, written and disposed, one
+ * large or a few small ones at a time. An array that occurs several times is computed once and disposed after its last
+ * occurrence. The file has been flushed to disk when the promise resolves.
+ * @param options.before is awaited before these arrays are evaluated; if it throws, writing ends.
  * @param options.onBytes receives the number of bytes written since its last call.
  * @throws the error of the file system, or the signal's reason; the file is then incomplete.
  */
@@ -45,24 +48,28 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>>,
   options: {
     signal?: AbortSignal | undefined;
-    before?: (array: MxArray) => Promise<void>;
+    before?: (arrays: readonly MxArray[]) => Promise<void>;
     onBytes?: (bytes: number) => void;
   } = {},
 ): Promise<void> {
   const { signal, before, onBytes } = options;
-  const last = new Map(tensors.map(([, array], index) => [array, index]));
+  const groups = inGroups(tensors, groupBytes).map((group) => group.map(([, array]) => array));
+  const lastGroup = new Map(
+    groups.flatMap((arrays, index) => arrays.map((array) => [array, index] as const)),
+  );
   const file = await open(path, "wx");
   try {
     await writeAll(file, headerOf(tensors, metadata));
-    for (const [index, [, array]] of tensors.entries()) {
-      await before?.(array);
-      await evaluate(array, { signal });
-      for (const piece of piecesOf(array)) {
-        signal?.throwIfAborted();
-        await writeAll(file, piece);
-        onBytes?.(piece.length);
-      }
-      if (last.get(array) === index) array.dispose();
+    for (const [index, arrays] of groups.entries()) {
+      await before?.(arrays);
+      await evaluate(arrays, { signal });
+      for (const array of arrays)
+        for (const piece of piecesOf(array)) {
+          signal?.throwIfAborted();
+          await writeAll(file, piece);
+          onBytes?.(piece.length);
+        }
+      for (const array of arrays) if (lastGroup.get(array) === index) array.dispose();
     }
     await file.sync();
   } finally {

@@ -140,7 +140,7 @@ describe("a small Depth Anything", () => {
   });
 
   test("takes no more than its working memory", async () => {
-    const own = openDepthAnything(model, {});
+    const own = openDepthAnything(model, { cacheLimit: 0 });
     await own.estimate(photos[0]!);
     memory.clearCache();
     memory.resetPeakMemory();

@@ -126,7 +126,7 @@ describe("the bundled model", () => {
   });
 
   test("takes no more than its working memory", async () => {
-    const own = openDepthPro(bundled, {});
+    const own = openDepthPro(bundled, { cacheLimit: 0 });
     await own.estimate(example("room.png"));
     memory.clearCache();
     memory.resetPeakMemory();

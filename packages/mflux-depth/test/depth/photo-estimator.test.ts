@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { memory } from "@mflux-depth/mlx";
 import type { EstimateOptions } from "../../src/depth/estimator.js";
 import { type ModelOutput, PhotoEstimator } from "../../src/depth/photo-estimator.js";
 import { ImageError, ModelError } from "../../src/errors.js";
@@ -15,10 +16,13 @@ class RampEstimator extends PhotoEstimator {
   protected readonly seesFieldOfView = true;
   readonly asked: boolean[] = [];
   frees = 0;
+  /** MLX's limit for freed buffers while it predicts. */
+  cacheLimit = 0;
   value = (x: number): number => 1 + x;
 
   protected async predict(_: unknown, { fieldOfView }: Required<EstimateOptions>): Promise<ModelOutput> {
     this.asked.push(fieldOfView);
+    this.cacheLimit = currentCacheLimit();
     return {
       prediction: { ...drawn(8, 8, this.value), quantity: "depth", scale: "relative" },
       fieldOfView: fieldOfView ? 60 : undefined,
@@ -30,14 +34,36 @@ class RampEstimator extends PhotoEstimator {
   size() {
     return { bytes: 0, reading: 0 };
   }
-  workingMemory(): number {
-    return 0;
+  protected networkBytes(): number {
+    return 1e6;
   }
+}
+
+function currentCacheLimit(): number {
+  const limit = memory.setCacheLimit(0);
+  memory.setCacheLimit(limit);
+  return limit;
 }
 
 const pixels = (channels: 1 | 3) => ({ data: noiseBytes(20, 20, channels), width: 20, height: 20, channels });
 
 describe("an estimator", () => {
+  test("keeps freed buffers from layer to layer, and counts them", async () => {
+    const resting = currentCacheLimit();
+    const estimator = new RampEstimator();
+    await estimator.estimate(pixels(3));
+    assert.ok(estimator.cacheLimit > 1e8 && estimator.cacheLimit <= 5e8, `${estimator.cacheLimit}`);
+    assert.equal(currentCacheLimit(), resting);
+    assert.equal(estimator.workingMemory(), 2e6);
+  });
+
+  test("keeps no more freed buffers than the user allows", async () => {
+    const estimator = new RampEstimator({ cacheLimit: 2e5 });
+    await estimator.estimate(pixels(3));
+    assert.equal(estimator.cacheLimit, 2e5);
+    assert.equal(estimator.workingMemory(), 1.2e6);
+  });
+
   test("remembers the last photo", async () => {
     const estimator = new RampEstimator();
     const first = await estimator.estimate(pixels(3));

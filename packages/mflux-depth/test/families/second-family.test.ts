@@ -56,6 +56,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
     depthModel: undefined,
     depthQuantize: "none",
     depthInt8: false,
+    cacheLimit: undefined,
     offline: true,
     onLoad: () => {},
     onDownload: undefined,

@@ -11,7 +11,7 @@ describe("MLX's cache of freed buffers", () => {
       assert.deepEqual(bufferCacheFor("cpu", undefined), {
         stepping: 1e9,
         quantizing: 3e8,
-        resting: 32 * 2 ** 20,
+        estimating: 5e8,
       });
     }));
 
@@ -19,5 +19,9 @@ describe("MLX's cache of freed buffers", () => {
     onMachineWith(256, async () => assert.equal(bufferCacheFor("cpu", undefined)?.stepping, 2e9)));
 
   test("never exceeds the user's limit", () =>
-    assert.deepEqual(bufferCacheFor("cpu", 5e6), { stepping: 5e6, quantizing: 5e6, resting: 5e6 }));
+    assert.deepEqual(bufferCacheFor("cpu", 5e6), {
+      stepping: 5e6,
+      quantizing: 5e6,
+      estimating: 5e6,
+    }));
 });

@@ -103,10 +103,12 @@ describe("a plan", () => {
 });
 
 describe("the stage judge, for an image that is scored", () => {
+  /** Without freed buffers, which neither the measured peak nor the small machine includes. */
+  const cacheLimitGb = 1e-3;
   const judgeOf = async (load: LoadOptions, judge = judgeFor({ model })) => {
     const size = { width: 256, height: 256 };
     const made = await planModel(
-      resolveLoadOptions({ model, ...load }),
+      resolveLoadOptions({ model, cacheLimitGb, ...load }),
       resolveRequest({ ...request, ...size }),
       { judge },
     );

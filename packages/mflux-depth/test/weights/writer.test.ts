@@ -5,18 +5,18 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { promisify } from "node:util";
 import { array } from "@mflux-depth/mlx";
-import { intoShards, type NamedArray } from "../../src/weights/writer.js";
+import { inGroups, type NamedArray } from "../../src/weights/writer.js";
 import { folderPerTest } from "../support/folders.js";
 import { at } from "../support/tensors.js";
 
 const currentFolder = folderPerTest("writer");
 
-describe("intoShards", () => {
-  test("splits tensors into files below the limit; a larger tensor gets its own", () => {
+describe("inGroups", () => {
+  test("splits tensors into groups below the limit; a larger tensor gets its own", () => {
     const sizes = [40, 60, 1, 300, 20, 80, 1];
     const tensors = sizes.map((n, i): NamedArray => [`${i}`, array(new Uint8Array(n))]);
-    const shards = intoShards(tensors, 100).map((shard) => shard.map(([, { nbytes }]) => nbytes));
-    assert.deepEqual(shards, [[40, 60], [1], [300], [20, 80], [1]]);
+    const groups = inGroups(tensors, 100).map((group) => group.map(([, { nbytes }]) => nbytes));
+    assert.deepEqual(groups, [[40, 60], [1], [300], [20, 80], [1]]);
     for (const [, one] of tensors) one.dispose();
   });
 });

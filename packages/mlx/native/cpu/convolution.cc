@@ -109,14 +109,18 @@ void convolve_directly(const Convolution& c, int pitch) {
 // ---------------------------------------------------------------- Winograd's minimal filtering
 
 // Values of a tile of 2×2 results in the transformed space.
-constexpr int places = 16;
+constexpr int tile_values = 16;
 
-// The tiles of a block: as many as the scratch memory of a thread holds. Fewer would pack the weights more often.
-constexpr int block_width = 16, most_block_height = 16;
-constexpr int block_floats = 1 << 21;
+// A task computes a block of tiles. Its values and products take up to 8 MB: larger blocks are no faster, and smaller ones
+// pack the weights more often.
+constexpr int block_width = 16, most_block_height = 8;
+constexpr int most_block_floats = 1 << 21;
 
-int block_height(const Convolution& c) {
-  return std::clamp(block_floats / (places * (c.inputs + c.outputs) * block_width), 2, most_block_height);
+// The tiles of a block's side, so that every thread has a block.
+int block_height(const Convolution& c, int tiles_down, int tiles_across) {
+  const int most = most_block_floats / (tile_values * (c.inputs + c.outputs) * block_width);
+  const int blocks_down = up(runtime::thread_count(), c.batches * up(tiles_across, block_width));
+  return std::clamp(std::min(most, up(tiles_down, blocks_down)), 2, most_block_height);
 }
 
 // Convolutions smaller than this are faster directly: transforming takes longer than it saves.
@@ -127,25 +131,26 @@ bool suits_winograd(const Convolution& c) {
          c.rows * c.columns >= fewest_positions;
 }
 
-// Transforms the kernels → [places, outputs, inputs].
-std::vector<float> transformed_weights(const Convolution& c) {
+// Transforms the kernels → [tile_values, outputs, inputs].
+mx::array transformed_weights(const Convolution& c) {
   const size_t inputs = c.inputs, plane = inputs * c.outputs;
-  std::vector<float> weights(places * plane);
-  in_ranges(c.outputs, grain_elements / (places * inputs), [&](size_t start, size_t stop) {
+  mx::array weights({tile_values, c.outputs, c.inputs}, mx::float32, nullptr, {});
+  weights.set_data(mx::allocator::malloc(weights.nbytes()));
+  in_ranges(c.outputs, grain_elements / (tile_values * inputs), [&](size_t start, size_t stop) {
     for (size_t output = start; output < stop; output++) {
-      kernels().winograd_weights(c.weight + output * 9 * inputs, inputs, weights.data() + output * inputs, plane);
+      kernels().winograd_weights(c.weight + output * 9 * inputs, inputs, weights.data<float>() + output * inputs, plane);
     }
   });
   return weights;
 }
 
 // Computes tiles of 2×2 results with 16 multiplications each instead of 36: F(2×2, 3×3) of Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks", arXiv:1509.09308. Its transforms only add, subtract and halve, so the
-// result is as exact as the direct one.
+// Algorithms for Convolutional Neural Networks", arXiv:1509.09308. Its transforms only add, subtract and halve: the
+// rounding error is about 1.7 times that of the direct sum. An infinite input makes its neighbours NaN.
 void convolve_winograd(const Convolution& c) {
-  const std::vector<float> weights = transformed_weights(c);
+  const mx::array weights = transformed_weights(c);
   const int tiles_down = up(c.rows, 2), tiles_across = up(c.columns, 2);
-  const int down = up(tiles_down, block_height(c)), across = up(tiles_across, block_width);
+  const int down = up(tiles_down, block_height(c, tiles_down, tiles_across)), across = up(tiles_across, block_width);
   runtime::parallel(c.batches * down * across, [&](int task) {
     const int batch = task / (down * across), block_row = task / across % down, block_column = task % across;
     // Blocks of about the same size.
@@ -154,18 +159,18 @@ void convolve_winograd(const Convolution& c) {
     const int width = tiles_across * (block_column + 1) / across - left;
     const Area area{2 * top - c.before, 2 * left - c.before, 2 * height + 2, 2 * width + 2};
     const size_t inputs = c.inputs, outputs = c.outputs, tiles = height * width, pitch = area.columns * inputs;
-    float* padded = scratch_memory(area.rows * pitch + places * tiles * (inputs + outputs));
+    float* padded = scratch_memory(area.rows * pitch + tile_values * tiles * (inputs + outputs));
     float* values = padded + area.rows * pitch;
-    float* products = values + places * tiles * inputs;
+    float* products = values + tile_values * tiles * inputs;
     lay_out(c, batch, area, padded);
     for (int row = 0; row < height; row++) {
       kernels().winograd_input(
           padded + 2 * row * pitch, pitch, width, inputs, values + row * width * inputs, tiles * inputs);
     }
-    for (int place = 0; place < places; place++) {
+    for (int value = 0; value < tile_values; value++) {
       runtime::sgemm_alone(
-          false, true, tiles, c.outputs, c.inputs, 1, values + place * tiles * inputs, c.inputs,
-          weights.data() + place * inputs * outputs, c.inputs, 0, products + place * tiles * outputs, c.outputs);
+          false, true, tiles, c.outputs, c.inputs, 1, values + value * tiles * inputs, c.inputs,
+          weights.data<float>() + value * inputs * outputs, c.inputs, 0, products + value * tiles * outputs, c.outputs);
     }
     for (int row = 0; row < height; row++) {
       const int first = 2 * (top + row), column = 2 * left;

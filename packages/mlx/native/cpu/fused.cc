@@ -127,9 +127,21 @@ mx::array fuse_strided(const char* name, mx::Shape shape, Inputs inputs, Work wo
 
 float* scratch_memory(size_t floats) {
   constexpr size_t alignment = 64;
-  thread_local std::vector<float> memory;
-  if (memory.size() < floats + alignment / sizeof(float)) memory.resize(floats + alignment / sizeof(float));
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  thread_local std::unique_ptr<float[]> memory;
+  thread_local size_t held = 0;
+  if (const size_t wanted = floats + alignment / sizeof(float); held < wanted) {
+    // Frees the old block first.
+    memory.reset();
+    held = 0;
+    try {
+      memory = std::make_unique_for_overwrite<float[]>(wanted);
+    } catch (const std::bad_alloc&) {
+      throw std::runtime_error(
+          "cannot allocate " + std::to_string(wanted * sizeof(float)) + " bytes to compute in: the system has no more");
+    }
+    held = wanted;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(memory.get());
   return reinterpret_cast<float*>((address + alignment - 1) / alignment * alignment);
 }
 

@@ -12,6 +12,10 @@ describe("fused convolution", onLinux, () => {
       [1, 23, 131, 2, 5, 3, 1, 2, 0],
       [1, 12, 139, 3, 2, 3, 2, 0, 1],
       [1, 9, 9, 4, 3, 4, 4, 0, 0],
+      // By Winograd's algorithm: odd sides, several images, and an image of one row.
+      [1, 33, 35, 34, 33, 3, 1, 1, 1],
+      [2, 32, 36, 32, 40, 3, 1, 0, 1],
+      [1, 1, 1031, 32, 32, 3, 1, 1, 1],
     ] as const) {
       const x = random.normal([batch, height, width, channels], { key: random.key(1) });
       const weight = random.normal([features, kernel, kernel, channels], { key: random.key(2) });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { CapabilitiesObject, JobObject } from "../../src/contract/index.js";
+import { bodies, hashParams } from "../../src/http/routes/internal-schemas.js";
 import { errorOf, jobBody, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
@@ -10,7 +11,7 @@ const json = async <T>(path: string): Promise<T> => (await (await server.fetch(p
 interface Operation {
   readonly operationId?: string;
   readonly summary?: string;
-  readonly parameters?: readonly { in: string; name: string; required?: boolean }[];
+  readonly parameters?: readonly { in: string; name: string; required?: boolean; schema: object }[];
   readonly requestBody?: { content: Record<string, { schema: object }> };
   readonly responses: Record<string, { description: string; content?: Record<string, { schema?: object }> }>;
 }
@@ -98,6 +99,17 @@ describe("the description of the interface", () => {
       const [, component] = /^#\/components\/schemas\/(\w+)$/.exec(name!) ?? [];
       assert.ok(component !== undefined && component in description.components.schemas, name);
     }
+  });
+
+  test("has valid JSON Schemas for all that requests send, those of workers as well", () => {
+    const described = operations.flatMap(({ operation: { parameters = [], requestBody } }) => [
+      ...parameters.map(({ schema }) => schema),
+      ...Object.values(requestBody?.content ?? {}).map(({ schema }) => schema),
+    ]);
+    assert.ok(described.length > 40);
+    const ajv = new Ajv2020({ strict: false });
+    for (const schema of [...described, ...Object.values(bodies), hashParams])
+      assert.ok(ajv.validateSchema(schema), `${JSON.stringify(schema)}: ${ajv.errorsText()}`);
   });
 
   test("fits the objects that the server sends", async () => {

@@ -89,7 +89,8 @@ describe("bytes that are not a request", () => {
     });
 });
 
-describe("a connection", () => {
+// The first two wait for time limits.
+describe("a connection", { concurrency: 3 }, () => {
   test("that sends nothing is closed after a while, and others are served meanwhile", async () => {
     const sockets = await Promise.all(Array.from({ length: 200 }, () => connection(server)));
     for (const socket of sockets) socket.write("POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n");

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
-import { before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parametersIn } from "mflux-depth/images";
 import type { JobEvent, JobObject } from "../../src/contract/index.js";
 import { JobService } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
 import { hashOfPixels } from "../support/png.js";
+import { Scope } from "../support/scope.js";
 import {
   emptyCache,
   eventOf,
@@ -37,16 +38,14 @@ async function pixelsOf(service: JobService, { id, images }: JobObject): Promise
 const stepOf = ({ event, data }: JobEvent): number => (event === "step" ? data.step : 0);
 
 describe("a job that makes several images", () => {
-  let pixels: Map<number, string>;
+  const scope = new Scope("a service for images");
+  let service: JobService;
   before(async () => {
-    const folder = temporaryFolder({ name: "uninterrupted" });
-    const service = await JobService.open({ folder, load: { model: "tiny-world" } });
-    pixels = await pixelsOf(service, await service.finished(await submitted(service, three)));
-    await service.close();
+    service = await openService(scope);
   });
+  after(() => scope.end());
 
-  test("ranks them by their scores, the best first", async (t) => {
-    const service = await openService(t);
+  test("ranks them by their scores, the best first", async () => {
     const id = await submitted(service, { best_of: 3 });
     const job = await service.finished(id);
     assert.deepEqual([job.state, job.seed, job.image?.seed], ["succeeded", 7, job.images[0]!.seed]);
@@ -70,8 +69,7 @@ describe("a job that makes several images", () => {
     }
   });
 
-  test("makes the images that jobs with the same seeds make alone", async (t) => {
-    const service = await openService(t);
+  test("makes the images that jobs with the same seeds make alone", async () => {
     const job = await service.finished(await submitted(service, { best_of: 2 }));
     const together = await pixelsOf(service, job);
     for (const seed of [7, 8]) {
@@ -81,8 +79,7 @@ describe("a job that makes several images", () => {
     }
   });
 
-  test("counts the steps of all images", async (t) => {
-    const service = await openService(t);
+  test("counts the steps of all images", async () => {
     await service.queue.pause();
     const id = await submitted(service, { best_of: 3 });
     assert.equal(service.get(id).steps, 6);
@@ -91,6 +88,48 @@ describe("a job that makes several images", () => {
     await service.queue.resume();
     const { step } = await service.finished(id);
     assert.deepEqual([steps, step], [[1, 2, 3, 4, 5, 6], 6]);
+  });
+
+  test("is tried again with the same seeds", async () => {
+    const id = await submitted(service, { best_of: 2 });
+    const first = await service.finished(id);
+    const again = await service.finished((await service.retry(id)).id);
+    assert.deepEqual(
+      again.images.map(({ seed, score }) => [seed, score]),
+      first.images.map(({ seed, score }) => [seed, score]),
+    );
+  });
+
+  test("is refused when the judge is not on this machine, with the command that downloads it", async (t) => {
+    const model = join(temporaryFolder(t), "own-world");
+    cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
+      recursive: true,
+    });
+    const service = await openService(t, { load: { model }, env: emptyCache(t) });
+    await assert.rejects(submitted(service, { best_of: 2 }), {
+      code: "model_not_found",
+      param: "request.best_of",
+      message: /leave best_of out, .*--depth-model depth-anything\/Depth-Anything-V2-Small-hf\)\.$/,
+    });
+    await service.cancel(await submitted(service));
+  });
+
+  for (const count of [0, 101, 1.5])
+    test(`is refused with best_of ${count}`, async () => {
+      await assert.rejects(service.submit(await generation(service, { best_of: count })), {
+        param: "request.best_of",
+        message: /best_of/,
+      });
+    });
+});
+
+describe("a job that makes several images and is interrupted", () => {
+  let pixels: Map<number, string>;
+  before(async () => {
+    const folder = temporaryFolder({ name: "uninterrupted" });
+    const service = await JobService.open({ folder, load: { model: "tiny-world" } });
+    pixels = await pixelsOf(service, await service.finished(await submitted(service, three)));
+    await service.close();
   });
 
   test("continues after the images it has when its server is killed", async (t) => {
@@ -127,38 +166,4 @@ describe("a job that makes several images", () => {
     await assert.rejects(service.results.image(id), { code: "no_image" });
     await service.remove(id);
   });
-
-  test("is tried again with the same seeds", async (t) => {
-    const service = await openService(t);
-    const id = await submitted(service, { best_of: 2 });
-    const first = await service.finished(id);
-    const again = await service.finished((await service.retry(id)).id);
-    assert.deepEqual(
-      again.images.map(({ seed, score }) => [seed, score]),
-      first.images.map(({ seed, score }) => [seed, score]),
-    );
-  });
-
-  test("is refused when the judge is not on this machine, with the command that downloads it", async (t) => {
-    const model = join(temporaryFolder(t), "own-world");
-    cpSync(fileURLToPath(import.meta.resolve("../../../../mflux-depth/models/tiny-world")), model, {
-      recursive: true,
-    });
-    const service = await openService(t, { load: { model }, env: emptyCache(t) });
-    await assert.rejects(submitted(service, { best_of: 2 }), {
-      code: "model_not_found",
-      param: "request.best_of",
-      message: /leave best_of out, .*--depth-model depth-anything\/Depth-Anything-V2-Small-hf\)\.$/,
-    });
-    await service.cancel(await submitted(service));
-  });
-
-  for (const count of [0, 101, 1.5])
-    test(`is refused with best_of ${count}`, async (t) => {
-      const service = await openService(t);
-      await assert.rejects(service.submit(await generation(service, { best_of: count })), {
-        param: "request.best_of",
-        message: /best_of/,
-      });
-    });
 });

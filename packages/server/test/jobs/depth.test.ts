@@ -1,42 +1,49 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
+import type { JobService } from "../../src/jobs/service.js";
 import { photo } from "../support/pictures.js";
+import { Scope } from "../support/scope.js";
 import { emptyCache, eventOf, generation, openService, submitted } from "../support/service.js";
+import { slowSteps } from "../support/slow-steps.js";
 
 const spread = (values: Float32Array): readonly [number, number] => [
   values.reduce((least, value) => Math.min(least, value)),
   values.reduce((most, value) => Math.max(most, value)),
 ];
 
+const scope = new Scope("a service");
+let service: JobService;
+before(async () => {
+  service = await openService(scope, { env: { ...process.env, ...slowSteps } });
+});
+after(() => scope.end());
+
 describe("depth at once", () => {
-  test("is a map of the photo's size and the estimator's own values", async (t) => {
-    const service = await openService(t);
+  test("is a map of the photo's size and the estimator's own values", async () => {
+    const listed = service.list().data;
     const { map, inverse } = await service.atOnce.depth(photo(), {});
     assert.deepEqual([map.width, map.height, map.data.length], [512, 512, 512 * 512]);
     assert.deepEqual(spread(map.data), [0, 1]);
     assert.equal(inverse.data.length, inverse.width * inverse.height);
-    assert.deepEqual(service.list().data, []);
+    assert.deepEqual(service.list().data, listed);
   });
 
-  test("is adjusted as asked", async (t) => {
-    const service = await openService(t);
+  test("is adjusted as asked", async () => {
     const plain = await service.atOnce.depth(photo(), {});
     const inverted = await service.atOnce.depth(photo(), { invert: true });
     for (const index of [0, 1000, 200_000])
       assert.ok(Math.abs(plain.map.data[index]! + inverted.map.data[index]! - 1) < 1e-6);
   });
 
-  test("does not wait for a running generation", async (t) => {
-    const service = await openService(t);
-    const id = await submitted(service, { steps: 50, width: 384, height: 384 });
+  test("does not wait for a running generation", async () => {
+    const id = await submitted(service, { steps: 50 });
     await eventOf(service, id, ({ event }) => event === "step");
     await service.atOnce.depth(photo(), {});
     assert.equal(service.get(id).state, "running");
     await service.cancel(id);
   });
 
-  test("refuses anything but a picture", async (t) => {
-    const service = await openService(t);
+  test("refuses anything but a picture", async () => {
     await assert.rejects(service.atOnce.depth(Buffer.from("no picture"), {}), { code: "invalid_image" });
   });
 });
@@ -76,8 +83,7 @@ describe("without the depth estimator on this machine", () => {
 });
 
 describe("a job of kind depth", () => {
-  test("keeps the map of its photo, with the same values as depth at once", async (t) => {
-    const service = await openService(t);
+  test("keeps the map of its photo, with the same values as depth at once", async () => {
     const { blob } = await service.blobs.put(photo());
     const request = { image: { blob: blob.id }, depth_near: 95, depth_gamma: 2 };
     const job = await service.finished((await service.submit({ kind: "depth", request })).job.id);
@@ -90,8 +96,8 @@ describe("a job of kind depth", () => {
 });
 
 describe("a plan", () => {
-  test("says what a job would need, and starts nothing", async (t) => {
-    const service = await openService(t);
+  test("says what a job would need, and starts nothing", async () => {
+    const listed = service.list().data;
     const body = await generation(service, { width: 512, height: 512 });
     const plan = await service.atOnce.plan(body);
     assert.equal(plan.fits, true);
@@ -101,19 +107,17 @@ describe("a plan", () => {
     );
     assert.ok(plan.peak_bytes > 1e8 && plan.peak_bytes < plan.available_bytes);
     assert.equal(plan.estimated_seconds, null);
-    assert.deepEqual(service.list().data, []);
+    assert.deepEqual(service.list().data, listed);
   });
 
-  test("knows how long a job takes once one like it has run", async (t) => {
-    const service = await openService(t);
+  test("knows how long a job takes once one like it has run", async () => {
     const body = await generation(service);
     await service.finished((await service.submit(body)).job.id);
     const seconds = (await service.atOnce.plan(body)).estimated_seconds;
     assert.ok(seconds !== null && seconds > 0 && seconds < 60);
   });
 
-  test("of a comparison counts the judge", async (t) => {
-    const service = await openService(t);
+  test("of a comparison counts the judge", async () => {
     const { stages } = await service.atOnce.plan(await generation(service, { best_of: 2 }));
     assert.equal(stages.at(-1)!.stage, "judge");
   });
@@ -130,8 +134,7 @@ describe("a plan", () => {
     assert.doesNotMatch(notes.join(), /\/tmp/);
   });
 
-  test("of a job that is not possible names the field", async (t) => {
-    const service = await openService(t);
+  test("of a job that is not possible names the field", async () => {
     const body = await generation(service, { steps: 0 });
     await assert.rejects(service.atOnce.plan(body), { code: "out_of_range", param: "request.steps" });
   });

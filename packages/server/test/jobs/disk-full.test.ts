@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { photo } from "../support/pictures.js";
 import { generation, openService, submitted } from "../support/service.js";
+import { longJob, slowSteps } from "../support/slow-steps.js";
 
 /** A file system of 24 MB, or null where this user may not mount one. */
 function smallDisk(t: TestContext): string | null {
@@ -41,9 +42,9 @@ describe("a service on a full disk", () => {
   test("fails jobs and refuses requests, and recovers once there is space again", async (t) => {
     const folder = smallDisk(t);
     if (folder === null) return t.skip("needs the right to mount a file system");
-    const service = await openService(t, { folder });
+    const service = await openService(t, { folder, env: { ...process.env, ...slowSteps } });
     await service.queue.pause();
-    const failing = await submitted(service, { steps: 50, width: 256, height: 256 });
+    const failing = await submitted(service, longJob.request);
     const body = await generation(service);
     const free = fill(folder);
     await service.queue.resume();

@@ -1,17 +1,25 @@
 import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import type { JobEvent } from "../../src/contract/index.js";
-import type { StreamEvent } from "../../src/jobs/service.js";
+import type { JobService, StreamEvent } from "../../src/jobs/service.js";
 import { temporaryFolder } from "../support/folder.js";
 import { photo } from "../support/pictures.js";
 import { hashOfPixels } from "../support/png.js";
+import { Scope } from "../support/scope.js";
 import { eventOf, generation, openService, story, submitted } from "../support/service.js";
 
-describe("a job service", () => {
-  test("generates an image and keeps it with its depth map", async (t) => {
-    const service = await openService(t);
+describe("a job service and its engine", () => {
+  const scope = new Scope("a job service");
+  const folder = temporaryFolder(scope);
+  let service: JobService;
+  before(async () => {
+    service = await openService(scope, { folder });
+  });
+  after(() => scope.end());
+
+  test("generates an image and keeps it with its depth map", async () => {
     const id = await submitted(service);
     const job = await service.finished(id);
     assert.equal(job.state, "succeeded");
@@ -24,19 +32,7 @@ describe("a job service", () => {
     assert.equal(job.depth!.mime, "image/png");
   });
 
-  test("returns a request with its defaults, its seed drawn, and a request that it takes again", async (t) => {
-    const service = await openService(t);
-    await service.queue.pause();
-    const { job } = await service.submit(await generation(service, { seed: 0, steps: null }));
-    assert.equal(job.request.steps, 20);
-    assert.ok(typeof job.seed === "number" && job.seed > 0);
-    assert.equal(job.request.seed, job.seed);
-    const again = await service.submit({ kind: "generate", request: job.request, load: job.load });
-    assert.deepEqual(again.job.request, job.request);
-  });
-
-  test("tells the story of a job in events whose ids grow", async (t) => {
-    const service = await openService(t);
+  test("tells the story of a job in events whose ids grow", async () => {
     await service.queue.pause();
     const id = await submitted(service, { width: 70 });
     const live: JobEvent[] = [];
@@ -64,8 +60,7 @@ describe("a job service", () => {
     assert.deepEqual(service.events(id, past.at(-1)!.id).past, []);
   });
 
-  test("shows how an image comes about, at the steps asked for, and forgets that at the end", async (t) => {
-    const service = await openService(t);
+  test("shows how an image comes about, at the steps asked for, and forgets that at the end", async () => {
     const body = await generation(service, { steps: 4, width: 256, height: 256 });
     const { job } = await service.submit({ ...body, preview_every: 2 });
     const seen: string[] = [];
@@ -80,14 +75,94 @@ describe("a job service", () => {
     assert.throws(() => service.results.preview(job.id, 2), { code: "not_found" });
   });
 
-  test("keeps the warning about a value that it changed, once", async (t) => {
-    const service = await openService(t);
+  test("keeps the warning about a value that it changed, once", async () => {
     const { blob } = await service.blobs.put(photo());
     const request = { prompt: "a cube", image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
     const { job } = await service.submit({ kind: "generate", request: { ...request, width: 70 } });
     const { warnings } = await service.finished(job.id);
     assert.equal(warnings.filter((warning) => warning.includes("width 70")).length, 1);
     assert.deepEqual([...new Set(warnings)], warnings);
+  });
+
+  test("cancels a running job within a step, and runs the next", async () => {
+    const id = await submitted(service, { steps: 50, width: 256, height: 256 });
+    await eventOf(service, id, ({ event }) => event === "step");
+    const asked = await service.cancel(id);
+    assert.deepEqual([asked.state, asked.cancel_requested], ["running", true]);
+    const job = await service.finished(id);
+    assert.equal(job.state, "cancelled");
+    assert.ok(job.step < 50);
+    await assert.rejects(service.results.image(id), { code: "no_image" });
+    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
+  });
+
+  test("starts queued jobs by priority, and says how many are ahead", async () => {
+    await service.queue.pause();
+    const ids = [await submitted(service), await submitted(service), await submitted(service)];
+    assert.deepEqual(
+      ids.map((id) => service.get(id).position),
+      [0, 1, 2],
+    );
+    await service.update(ids[2]!, { priority: 5 });
+    assert.deepEqual(
+      ids.map((id) => service.get(id).position),
+      [1, 2, 0],
+    );
+    const started: string[] = [];
+    service.subscribe(null, ({ event, data }) => {
+      if (event === "started") started.push(data.job);
+    });
+    await service.queue.resume();
+    await Promise.all(ids.map((id) => service.finished(id)));
+    assert.deepEqual(started, [ids[2], ids[0], ids[1]]);
+  });
+
+  test("tries a finished job again with the same request and seed, and gets the same pixels", async () => {
+    const first = await service.finished(await submitted(service, { seed: 0 }));
+    const again = await service.finished((await service.retry(first.id)).id);
+    assert.notEqual(again.id, first.id);
+    const [one, two] = await Promise.all([first, again].map(({ id }) => service.results.image(id)));
+    assert.equal(hashOfPixels(two!.bytes), hashOfPixels(one!.bytes));
+  });
+
+  test("deletes a job with its files, but not the photo, which others may use", async () => {
+    const job = await service.finished(await submitted(service));
+    const { depth_image } = job.request as { depth_image: { blob: string } };
+    await service.remove(job.id);
+    assert.throws(() => service.get(job.id), { code: "not_found" });
+    await assert.rejects(service.results.image(job.id), { code: "not_found" });
+    assert.throws(() => service.events(job.id, 0), { code: "not_found" });
+    const { sha256 } = job.image!;
+    assert.equal(existsSync(join(folder, "files", sha256.slice(0, 2), sha256)), false);
+    assert.equal(service.blobs.get(depth_image.blob).id, depth_image.blob);
+  });
+
+  test("fails a job whose picture has been damaged on the disk, and runs the next", async () => {
+    await service.queue.pause();
+    const id = await submitted(service);
+    const { depth_image } = service.get(id).request as { depth_image: { blob: string } };
+    const sha256 = depth_image.blob.slice("sha256-".length);
+    writeFileSync(join(folder, "files", sha256.slice(0, 2), sha256), "damaged");
+    await service.queue.resume();
+    const job = await service.finished(id);
+    assert.deepEqual(
+      [job.state, job.error?.code, job.error?.type],
+      ["failed", "damaged_file", "server_error"],
+    );
+    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
+  });
+});
+
+describe("a job service", () => {
+  test("returns a request with its defaults, its seed drawn, and a request that it takes again", async (t) => {
+    const service = await openService(t);
+    await service.queue.pause();
+    const { job } = await service.submit(await generation(service, { seed: 0, steps: null }));
+    assert.equal(job.request.steps, 20);
+    assert.ok(typeof job.seed === "number" && job.seed > 0);
+    assert.equal(job.request.seed, job.seed);
+    const again = await service.submit({ kind: "generate", request: job.request, load: job.load });
+    assert.deepEqual(again.job.request, job.request);
   });
 
   test("has a stream of all jobs, of the queue and of changes, that continues after any of its ids", async (t) => {
@@ -120,41 +195,6 @@ describe("a job service", () => {
     assert.equal((await service.cancel(id)).state, "cancelled");
   });
 
-  test("cancels a running job within a step, and runs the next", async (t) => {
-    const service = await openService(t);
-    const id = await submitted(service, { steps: 50, width: 256, height: 256 });
-    await eventOf(service, id, ({ event }) => event === "step");
-    const asked = await service.cancel(id);
-    assert.deepEqual([asked.state, asked.cancel_requested], ["running", true]);
-    const job = await service.finished(id);
-    assert.equal(job.state, "cancelled");
-    assert.ok(job.step < 50);
-    await assert.rejects(service.results.image(id), { code: "no_image" });
-    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
-  });
-
-  test("starts queued jobs by priority, and says how many are ahead", async (t) => {
-    const service = await openService(t);
-    await service.queue.pause();
-    const ids = [await submitted(service), await submitted(service), await submitted(service)];
-    assert.deepEqual(
-      ids.map((id) => service.get(id).position),
-      [0, 1, 2],
-    );
-    await service.update(ids[2]!, { priority: 5 });
-    assert.deepEqual(
-      ids.map((id) => service.get(id).position),
-      [1, 2, 0],
-    );
-    const started: string[] = [];
-    service.subscribe(null, ({ event, data }) => {
-      if (event === "started") started.push(data.job);
-    });
-    await service.queue.resume();
-    await Promise.all(ids.map((id) => service.finished(id)));
-    assert.deepEqual(started, [ids[2], ids[0], ids[1]]);
-  });
-
   test("tells a waiting job when its position changes", async (t) => {
     const service = await openService(t);
     await service.queue.pause();
@@ -174,29 +214,6 @@ describe("a job service", () => {
     await assert.rejects(service.results.image(id), { code: "job_not_finished" });
     await service.cancel(id);
     await assert.rejects(service.update(id, { priority: 1 }), { code: "conflict", param: "priority" });
-  });
-
-  test("tries a finished job again with the same request and seed, and gets the same pixels", async (t) => {
-    const service = await openService(t);
-    const first = await service.finished(await submitted(service, { seed: 0 }));
-    const again = await service.finished((await service.retry(first.id)).id);
-    assert.notEqual(again.id, first.id);
-    const [one, two] = await Promise.all([first, again].map(({ id }) => service.results.image(id)));
-    assert.equal(hashOfPixels(two!.bytes), hashOfPixels(one!.bytes));
-  });
-
-  test("deletes a job with its files, but not the photo, which others may use", async (t) => {
-    const folder = temporaryFolder(t);
-    const service = await openService(t, { folder });
-    const job = await service.finished(await submitted(service));
-    const { depth_image } = job.request as { depth_image: { blob: string } };
-    await service.remove(job.id);
-    assert.throws(() => service.get(job.id), { code: "not_found" });
-    await assert.rejects(service.results.image(job.id), { code: "not_found" });
-    assert.throws(() => service.events(job.id, 0), { code: "not_found" });
-    const { sha256 } = job.image!;
-    assert.equal(existsSync(join(folder, "files", sha256.slice(0, 2), sha256)), false);
-    assert.equal(service.blobs.get(depth_image.blob).id, depth_image.blob);
   });
 
   test("returns the first job for a repeat with the same key and body, and refuses another body", async (t) => {
@@ -263,23 +280,6 @@ describe("a job service", () => {
     await submitted(service);
     await submitted(service);
     await assert.rejects(submitted(service), { code: "queue_full", retryAfterSeconds: 10 });
-  });
-
-  test("fails a job whose picture has been damaged on the disk, and runs the next", async (t) => {
-    const folder = temporaryFolder(t);
-    const service = await openService(t, { folder });
-    await service.queue.pause();
-    const id = await submitted(service);
-    const { depth_image } = service.get(id).request as { depth_image: { blob: string } };
-    const sha256 = depth_image.blob.slice("sha256-".length);
-    writeFileSync(join(folder, "files", sha256.slice(0, 2), sha256), "damaged");
-    await service.queue.resume();
-    const job = await service.finished(id);
-    assert.deepEqual(
-      [job.state, job.error?.code, job.error?.type],
-      ["failed", "damaged_file", "server_error"],
-    );
-    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
   });
 
   test("lets a draining worker finish its job and take no more, also after a restart", async (t) => {

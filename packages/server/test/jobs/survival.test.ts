@@ -30,20 +30,21 @@ async function untilCheckpoint(folder: string): Promise<void> {
   while (!hasCheckpoint(folder)) await sleep(20);
 }
 
-describe("a job", () => {
-  let pixels: string;
-  before(async () => {
-    // The result of an uninterrupted run.
-    const folder = temporaryFolder({ name: "uninterrupted" });
-    const service = await JobService.open({ folder, load: { model: "tiny-world" } });
-    const { id } = await service.finished(await submitted(service, long));
-    pixels = hashOfPixels((await service.results.image(id)).bytes);
-    await service.close();
-  });
+let pixels: string;
+before(async () => {
+  // The result of an uninterrupted run.
+  const folder = temporaryFolder({ name: "uninterrupted" });
+  const service = await JobService.open({ folder, load: { model: "tiny-world" } });
+  const { id } = await service.finished(await submitted(service, long));
+  pixels = hashOfPixels((await service.results.image(id)).bytes);
+  await service.close();
+});
 
-  const assertSamePixels = async (service: JobService, id: string): Promise<void> =>
-    assert.equal(hashOfPixels((await service.results.image(id)).bytes), pixels);
+const assertSamePixels = async (service: JobService, id: string): Promise<void> =>
+  assert.equal(hashOfPixels((await service.results.image(id)).bytes), pixels);
 
+// They wait for much of their time.
+describe("a job", { concurrency: 2 }, () => {
   test("whose server is killed while it waits runs after the restart", async (t) => {
     const folder = temporaryFolder(t);
     const server = await ServiceProcess.open(t, folder, { slow: true });
@@ -106,30 +107,6 @@ describe("a job", () => {
     await assertSamePixels(service, id);
   });
 
-  test("whose engine is killed continues at once, with the same pixels", async (t) => {
-    const folder = temporaryFolder(t);
-    const service = await openService(t, { folder, env });
-    const id = await submitted(service, long);
-    await untilCheckpoint(folder);
-    await killEngine();
-    const job = await service.finished(id);
-    assert.deepEqual([job.state, job.attempt], ["succeeded", 2]);
-    assert.ok(story(service, id).includes("resumed"));
-    await assertSamePixels(service, id);
-  });
-
-  test("whose engine is killed three times without a checkpoint fails, and the next one runs", async (t) => {
-    const service = await openService(t, { env });
-    const id = await submitted(service, long);
-    for (let attempt = 1; attempt <= 3; attempt++) {
-      await eventOf(service, id, ({ event, data }) => event === "stage" && data.attempt === attempt);
-      await killEngine();
-    }
-    const job = await service.finished(id);
-    assert.deepEqual([job.state, job.attempt, job.error?.code], ["failed", 3, "engine_crashed"]);
-    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
-  });
-
   test("whose server stops is left at its checkpoint, soon, and without counting as a crash", async (t) => {
     const folder = temporaryFolder(t);
     const server = await ServiceProcess.open(t, folder, { slow: true });
@@ -172,12 +149,39 @@ describe("a job", () => {
   });
 });
 
+// One after another: each kills the engine of this process.
+describe("a job", () => {
+  test("whose engine is killed continues at once, with the same pixels", async (t) => {
+    const folder = temporaryFolder(t);
+    const service = await openService(t, { folder, env });
+    const id = await submitted(service, long);
+    await untilCheckpoint(folder);
+    await killEngine();
+    const job = await service.finished(id);
+    assert.deepEqual([job.state, job.attempt], ["succeeded", 2]);
+    assert.ok(story(service, id).includes("resumed"));
+    await assertSamePixels(service, id);
+  });
+
+  test("whose engine is killed three times without a checkpoint fails, and the next one runs", async (t) => {
+    const service = await openService(t, { env });
+    const id = await submitted(service, long);
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await eventOf(service, id, ({ event, data }) => event === "stage" && data.attempt === attempt);
+      await killEngine();
+    }
+    const job = await service.finished(id);
+    assert.deepEqual([job.state, job.attempt, job.error?.code], ["failed", 3, "engine_crashed"]);
+    assert.equal((await service.finished(await submitted(service))).state, "succeeded");
+  });
+});
+
 describe("a data folder", () => {
   test("that was copied while its server was stopped at random moments opens cleanly", async (t) => {
     const folder = temporaryFolder(t);
     const server = await ServiceProcess.open(t, folder);
     const submitted: string[] = [];
-    for (let copy = 0; copy < 8; copy++) {
+    for (let copy = 0; copy < 5; copy++) {
       submitted.push(await server.submit({ steps: 2 }));
       await sleep(Math.random() * 200);
       server.pause();

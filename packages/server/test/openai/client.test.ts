@@ -5,6 +5,7 @@ import sharp from "sharp";
 import type { JobPage } from "../../src/contract/index.js";
 import { raw } from "../support/raw.js";
 import { depthMap, photo, TestServer } from "../support/server.js";
+import { slowSteps } from "../support/slow-steps.js";
 
 const token = "a-token-for-the-client";
 const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
@@ -240,44 +241,48 @@ describe("a request whose client left", () => {
     "content-type": "application/json",
     "x-stainless-retry-count": `${count}`,
   });
-  const body = (seed: number): string => JSON.stringify({ ...small, ...ours, steps: 30, seed });
-  const send = (seed: number, count: number, signal?: AbortSignal) =>
+  const send = (
+    seed: number,
+    { retries = 0, steps = 2, signal }: { retries?: number; steps?: number; signal?: AbortSignal } = {},
+  ) =>
     server.fetch("/v1/images/generations", {
       method: "POST",
-      headers: headers(count),
-      body: body(seed),
+      headers: headers(retries),
+      body: JSON.stringify({ ...small, ...ours, steps, seed }),
       ...(signal && { signal }),
     });
   const withSeed = async (seed: number) => (await jobs()).data.filter((job) => job.seed === seed);
 
   test("is attached to by its repeat", async () => {
     const controller = new AbortController();
-    const first = send(101, 0, controller.signal).catch(() => null);
+    const first = send(101, { steps: 30, signal: controller.signal }).catch(() => null);
     while ((await withSeed(101)).length === 0) {}
     controller.abort();
     await first;
-    const { data } = (await (await send(101, 1)).json()) as { data: { b64_json: string }[] };
+    const { data } = (await (await send(101, { steps: 30, retries: 1 })).json()) as {
+      data: { b64_json: string }[];
+    };
     assert.equal(data.length, 1);
     assert.equal((await withSeed(101)).length, 1);
   });
 
   test("is attached to after it finished too", async () => {
-    await (await send(102, 0)).json();
-    await (await send(102, 1)).json();
+    await (await send(102)).json();
+    await (await send(102, { retries: 1 })).json();
     assert.equal((await withSeed(102)).length, 1);
   });
 
   test("is made again by the same request unless it is a repeat", async () => {
-    await (await send(103, 0)).json();
-    await (await send(103, 0)).json();
+    await (await send(103)).json();
+    await (await send(103)).json();
     assert.equal((await withSeed(103)).length, 2);
   });
 });
 
 test("a stream says why it ends when the server stops", async () => {
-  const stopped = await TestServer.start();
+  const stopped = await TestServer.start({ env: slowSteps });
   const response = await stopped.send("POST", "/v1/images/generations", {
-    ...{ prompt: "a red cube", depth_image: base64, steps: 50, size: "512x512" },
+    ...{ prompt: "a red cube", depth_image: base64, steps: 12, size: "128x128" },
     stream: true,
   });
   const reading = response.text();

@@ -47,7 +47,8 @@ export function dispatcherContract(name: string, make: DispatcherMaker): void {
     }
   };
 
-  describe(`${name} as a dispatcher`, () => {
+  // Most of them wait, each with a dispatcher of its own.
+  describe(`${name} as a dispatcher`, { concurrency: 4 }, () => {
     test("gives a job to one worker only", async (t) => {
       const dispatcher = await make(t, long);
       await dispatcher.offer(offer("job1"));

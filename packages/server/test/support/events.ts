@@ -1,6 +1,7 @@
 /*
  * Reads server-sent events, as browsers do.
  */
+import type { JobObject } from "../../src/contract/index.js";
 import type { TestServer } from "./server.js";
 
 export interface ReceivedEvent {
@@ -44,4 +45,17 @@ export async function allEvents(
   const events: ReceivedEvent[] = [];
   for await (const event of eventsOf(await server.fetch(path, { headers }))) events.push(event);
   return events;
+}
+
+/**
+ * Follows a job until it ends, or fails after four minutes. Asking again and again would keep the server busy.
+ * @returns the job as it ended.
+ */
+export async function ended(server: Pick<TestServer, "fetch">, id: string): Promise<JobObject> {
+  const signal = AbortSignal.timeout(240_000);
+  const response = await server.fetch(`/v1/jobs/${id}/events?after=0`, { signal });
+  let job: JobObject | undefined;
+  for await (const { data } of eventsOf(response)) job = (data.result as JobObject | undefined) ?? job;
+  if (!job) throw new Error(`the events of the job ${id} have ended without a result`);
+  return job;
 }

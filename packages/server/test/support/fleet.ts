@@ -118,6 +118,7 @@ export class Fleet {
       api: this.#api.url,
       token: Fleet.tokenOf(name),
       env: { ...this.#env, ...env },
+      owner: this.#t,
     });
   }
 
@@ -161,11 +162,8 @@ export class Fleet {
   }
 
   /** Waits until a job has ended. */
-  async ended(id: string): Promise<JobObject> {
-    return until(async () => {
-      const job = await this.job(id);
-      return job.finished_at === null ? undefined : job;
-    });
+  ended(id: string): Promise<JobObject> {
+    return this.#api.finished(id);
   }
 
   /** Waits until a job runs, and has done some steps. */

@@ -11,6 +11,7 @@ import { after } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "../../src/contract/index.js";
+import { ended } from "./events.js";
 import type { Owner } from "./scope.js";
 
 const at = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
@@ -130,13 +131,8 @@ export class TestServer {
   }
 
   /** Waits for a job to end. */
-  async finished(id: string): Promise<JobObject> {
-    for (const deadline = Date.now() + 120_000; Date.now() < deadline; ) {
-      const job = (await (await this.fetch(`/v1/jobs/${id}`)).json()) as JobObject;
-      if (job.finished_at !== null) return job;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error(`the job ${id} has not ended within two minutes`);
+  finished(id: string): Promise<JobObject> {
+    return ended(this, id);
   }
 
   /** Waits until a job reaches a step. */

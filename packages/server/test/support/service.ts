@@ -6,10 +6,11 @@ import { JobService } from "../../src/jobs/service.js";
 import type { ServiceOptions } from "../../src/jobs/settings.js";
 import { temporaryFolder } from "./folder.js";
 import { depthMap } from "./pictures.js";
+import type { Owner } from "./scope.js";
 
 /** A service with the bundled model, which is closed after the test. */
 export async function openService(
-  t: TestContext,
+  t: Owner,
   { folder = temporaryFolder(t), ...options }: Partial<ServiceOptions> = {},
 ): Promise<JobService> {
   const service = await JobService.open({ folder, load: { model: "tiny-world" }, ...options });

@@ -1,9 +1,10 @@
 /*
- * An engine whose steps take long, as those of a large model do, and yet leave the processor to others.
+ * An engine whose steps take long, as those of a large model do, and yet leave the processor to others. So does the start
+ * of decoding, for tests that end something at that moment.
  */
 import { inUrl } from "./preload.js";
 
-/** How much longer a step takes. */
+/** How much longer a step and decoding take. */
 const stepMs = 400;
 
 const wait = `
@@ -11,7 +12,8 @@ if (process.argv[1]?.endsWith("/engine/host.js")) {
   const send = process.send.bind(process);
   process.send = (message, ...rest) => {
     const sent = send(message, ...rest);
-    if (message.event?.type === "step") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${stepMs});
+    const { type, stage, state } = message.event ?? {};
+    if (type === "step" || (stage === "decode" && state === "start")) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${stepMs});
     return sent;
   };
 }`;

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { after } from "node:test";
+import type { Owner } from "./scope.js";
 import { bin, temporaryFolder } from "./server.js";
 
 export interface WorkerOptions {
@@ -11,6 +12,8 @@ export interface WorkerOptions {
   readonly api: string;
   readonly token: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** It is killed when this ends; by default after the tests of the file. */
+  readonly owner?: Pick<Owner, "after">;
 }
 
 export class WorkerProcess {
@@ -20,9 +23,8 @@ export class WorkerProcess {
   /** Everything on standard error so far. */
   log = "";
 
-  /** It is killed after the tests of the file. */
-  constructor({ redis, api, token, env = {} }: WorkerOptions) {
-    const argv = ["serve", "--role", "worker", "--data", temporaryFolder(), "--api", api];
+  constructor({ redis, api, token, env = {}, owner = { after } }: WorkerOptions) {
+    const argv = ["serve", "--role", "worker", "--data", temporaryFolder(owner), "--api", api];
     const model = ["--model", "tiny-world", "-q", "none", "--device", "cpu"];
     const child = spawn(process.execPath, [bin, ...argv, ...model], {
       env: {
@@ -34,7 +36,7 @@ export class WorkerProcess {
       },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    after(() => child.kill("SIGKILL"));
+    owner.after(() => child.kill("SIGKILL"));
     this.child = child;
     this.known = once(createInterface(child.stdout), "line").then(([id]) => id as string);
     child.stderr.setEncoding("utf8").on("data", (text: string) => {

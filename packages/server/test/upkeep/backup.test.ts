@@ -8,6 +8,7 @@ import { backUp } from "../../src/upkeep/backup.js";
 import { temporaryFolder } from "../support/folder.js";
 import { openService, submitted } from "../support/service.js";
 import { ServiceProcess } from "../support/service-process.js";
+import { longJob } from "../support/slow-steps.js";
 
 /** Extracts an archive with the tool that people have. @returns the folder. */
 function extracted(archive: string, folder: string): string {
@@ -36,10 +37,10 @@ describe("a backup", () => {
   test("can be made by another process while a server works", async (t) => {
     const folder = temporaryFolder(t);
     const data = join(folder, "data");
-    const server = await ServiceProcess.open(t, data);
+    const server = await ServiceProcess.open(t, data, { slow: true });
     const id = await server.submit({});
     await server.event(({ event }) => event === "succeeded");
-    const running = await server.submit({ steps: 40, width: 256, height: 256 });
+    const running = await server.submit(longJob.request);
     await server.event(({ event, data: about }) => event === "step" && about.job === running);
     await backUp(data, join(folder, "backup.tar"));
     const copy = await openService(t, {

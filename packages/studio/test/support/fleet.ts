@@ -57,7 +57,12 @@ export class Fleet {
   }
 
   /** Starts a worker, which its API knows when the promise resolves. @param command of `mflux-depth`, with its flags */
-  async startWorker(name: string, command: readonly string[], api: string): Promise<void> {
+  async startWorker(
+    name: string,
+    command: readonly string[],
+    api: string,
+    environment: NodeJS.ProcessEnv,
+  ): Promise<void> {
     const worker = spawn(
       process.execPath,
       [
@@ -65,7 +70,7 @@ export class Fleet {
         ...["--port", "0", "--data", join(this.#folder, name)],
       ],
       {
-        env: { ...process.env, HF_HUB_OFFLINE: "1", MFLUX_DEPTH_WORKER_TOKEN: tokenOf(name) },
+        env: { ...environment, MFLUX_DEPTH_WORKER_TOKEN: tokenOf(name) },
         stdio: ["ignore", "pipe", "ignore"],
       },
     );

@@ -4,7 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import type { JobObject } from "@mflux-depth/server/contract";
 import Database from "better-sqlite3";
 import { Fleet } from "./fleet.js";
+import { pacedBy } from "./pace.js";
 
 const packages = fileURLToPath(new URL("../../../../", import.meta.url));
 const command = join(packages, "mflux-depth/bin/mflux-depth.js");
@@ -27,8 +28,19 @@ export interface ServerOptions {
 /** The command with the flags that a server and its workers share. */
 const serve = [command, "serve", "--model", "tiny-world", "-q", "none", "--device", "cpu"];
 
+/** How long all steps of a slow job wait together, in milliseconds: longer than whatever a page does meanwhile. */
+const slowJob = 30_000;
+
 export class StudioServer {
   readonly #folder = mkdtempSync(join(tmpdir(), "mflux-depth-studio-"));
+  readonly #pace = join(this.#folder, "pace");
+  readonly #environment: NodeJS.ProcessEnv = {
+    ...process.env,
+    ...pacedBy(this.#pace),
+    HF_HUB_OFFLINE: "1",
+    // Workers send a heartbeat in each third of a lease.
+    MFLUX_DEPTH_LEASE_MS: "9000",
+  };
   readonly #token: string | undefined;
   #process: ChildProcess | null = null;
   #port = 0;
@@ -49,7 +61,8 @@ export class StudioServer {
       server.#flags.push(...server.#fleet.apiFlags);
     }
     await server.#spawn();
-    for (const name of workers) await server.#fleet?.startWorker(name, serve, server.url);
+    for (const name of workers)
+      await server.#fleet?.startWorker(name, serve, server.url, server.#environment);
     return server;
   }
 
@@ -58,12 +71,12 @@ export class StudioServer {
   }
 
   async #spawn(): Promise<void> {
-    const { MFLUX_DEPTH_TOKEN: _, ...environment } = process.env;
+    const { MFLUX_DEPTH_TOKEN: _, ...environment } = this.#environment;
     const child = spawn(
       process.execPath,
       [...serve, "--port", String(this.#port), "--data", this.#folder, ...this.#flags],
       {
-        env: { ...environment, HF_HUB_OFFLINE: "1", ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },
+        env: { ...environment, ...(this.#token && { MFLUX_DEPTH_TOKEN: this.#token }) },
         stdio: ["ignore", "pipe", "pipe"],
       },
     );
@@ -97,6 +110,16 @@ export class StudioServer {
     return this.#spawn();
   }
 
+  /** Makes jobs of so many steps last, without computing more. */
+  slowDown(steps: number): void {
+    writeFileSync(this.#pace, String(slowJob / steps));
+  }
+
+  /** Takes back {@link slowDown}: the running job goes on at its usual speed. */
+  speedUp(): void {
+    rmSync(this.#pace, { force: true });
+  }
+
   async close(): Promise<void> {
     await this.kill();
     await this.#fleet?.close();
@@ -122,8 +145,8 @@ export class StudioServer {
     return (await this.ask<{ data: JobObject[] }>("/v1/jobs?limit=200")).data;
   }
 
-  /** Copies the newest job with its image so many times, each with a prompt of its own: history that takes no time to make. */
-  copyNewestJob(count: number, prompt: (index: number) => string): void {
+  /** Copies the newest job that has an image, with that, so many times, each with a prompt of its own: history that takes no time to make. */
+  copyNewestImage(count: number, prompt: (index: number) => string): void {
     const ledger = new Database(join(this.#folder, "ledger.db"));
     const ids = Array.from({ length: count }, () => randomUUID().replace(/^(.{14})./, "$17"));
     ledger.function("new_id", (index) => ids[index as number]!);
@@ -146,7 +169,7 @@ export class StudioServer {
       (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < ${count})`;
     ledger.exec(`
       BEGIN;
-      CREATE TEMP TABLE newest AS SELECT * FROM jobs ORDER BY arrival DESC LIMIT 1;
+      CREATE TEMP TABLE newest AS SELECT * FROM jobs WHERE state = 'succeeded' ORDER BY arrival DESC LIMIT 1;
       ${numbers} INSERT INTO jobs (id, created_at, request, search_text, ${copied})
         SELECT new_id(number), created_at + 1 + number, json_set(request, '$.prompt', new_prompt(number)), new_prompt(number), ${copied}
         FROM numbers, newest;

@@ -32,6 +32,7 @@ export function useStudio(options: ServerOptions = {}): Fixture {
     browser = await launchBrowser();
   });
   afterEach(async () => {
+    server?.speedUp();
     for (const context of browser?.contexts() ?? []) await context.close();
   });
   after(async () => {
@@ -62,26 +63,21 @@ export async function beginWith(page: Page, sample: "Bust" | "Sculpture" | "Moun
   await page.getByRole("button", { name: "Generate" }).and(page.locator(":enabled")).waitFor();
 }
 
-/** Sets the steps of the next image: few for speed, many for a job that lasts. */
+/** Sets the steps of the next image. */
 export async function setSteps(page: Page, steps: number): Promise<void> {
   const field = page.getByRole("spinbutton", { name: "Steps" });
   await field.fill(String(steps));
   await field.press("Enter");
 }
 
-/** Sets the steps and the sides of the next image, so that its job lasts: in the middle of it a page can be slow. */
-export async function makeItLast(page: Page, side: number): Promise<void> {
-  await setSteps(page, 50);
-  await page.getByRole("combobox", { name: "Size" }).selectOption("custom");
-  for (const name of ["Width", "Height"]) {
-    const field = page.getByRole("spinbutton", { name, exact: true });
-    await field.fill(String(side));
-    await field.press("Enter");
-  }
+/**
+ * Makes the next image, and all others of the test, take long, so that in the middle of it a page can be slow.
+ * @param steps many for a job that is cancelled, which it hears of after a step; few for one that is finished later
+ */
+export async function makeItLast(page: Page, server: StudioServer, steps = 50): Promise<void> {
+  server.slowDown(steps);
+  await setSteps(page, steps);
 }
-
-/** The side of an image that nobody waits for. */
-export const endless = 768;
 
 export const generateButton = (page: Page): Locator => page.getByRole("button", { name: "Generate" });
 
@@ -101,6 +97,26 @@ export async function submit(page: Page): Promise<string> {
 /** Generates the image of the draft and waits until the page shows it. */
 export async function generate(page: Page): Promise<void> {
   await finished(page, await submit(page));
+}
+
+/** Makes an image that tests share which do not care how it was made; {@link openSculpture} shows it. */
+export async function makeSculpture(studio: Fixture): Promise<void> {
+  const page = await studio.open();
+  await beginWith(page, "Sculpture");
+  await setSteps(page, 1);
+  await generate(page);
+  await page.context().close();
+}
+
+/** Opens the studio and shows the newest image of a sculpture. */
+export async function openSculpture(studio: Fixture, options?: BrowserContextOptions): Promise<Page> {
+  const page = await studio.open(options);
+  await page
+    .getByRole("button", { name: /: an abstract sculpture/ })
+    .first()
+    .click();
+  await finished(page);
+  return page;
 }
 
 /** Waits for the image of a job on the canvas; of any, unless one is named. */

@@ -188,7 +188,7 @@ async function drawFast(
 
 /** Makes MLX keep the buffers of one block for the next. */
 const keepBuffers = ({ bufferCache }: Model): Disposable | null =>
-  bufferCache && memory.keepBuffers(bufferCache.stepping, bufferCache.resting);
+  bufferCache && memory.keepBuffers(bufferCache.stepping);
 
 /** Estimates the bytes of one step's activations. */
 function steppingMemory(workload: Workload, { configs, family, precision }: Model): number {

@@ -40,7 +40,8 @@ function keepAlive(t: TestContext, fleet: TestFleet, held: Claim): void {
   t.after(() => clearInterval(renewal));
 }
 
-describe("a dispatcher whose Redis fails", { skip: withoutRedis }, () => {
+// Most of them wait, each with a Redis of its own.
+describe("a dispatcher whose Redis fails", { skip: withoutRedis, concurrency: 3 }, () => {
   test("gives jobs that were offered while Redis was away, once it is there", async (t) => {
     const { redis, fleet } = await start(t);
     await redis.kill();

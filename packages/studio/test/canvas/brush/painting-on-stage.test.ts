@@ -119,7 +119,8 @@ test("a second finger turns a stroke into a pinch that paints nothing", async ()
   const page = await canvas.open({ hasTouch: true });
   await showScene(page, { brush });
   await drawn(page);
-  const before = await page.evaluate(() => [...window.studio.shown.depth!.field.values]);
+  const sum = () => page.evaluate(() => window.studio.shown.depth!.field.values.reduce((a, b) => a + b));
+  const before = await sum();
   const client = await page.context().newCDPSession(page);
   const touch = (type: "touchStart" | "touchMove" | "touchEnd", points: [number, number][]) =>
     client.send("Input.dispatchTouchEvent", {
@@ -131,7 +132,7 @@ test("a second finger turns a stroke into a pinch that paints nothing", async ()
   await touch("touchStart", [onMap(70, 60), onMap(150, 60)]);
   await touch("touchMove", [onMap(50, 60), onMap(170, 60)]);
   await touch("touchEnd", []);
-  assert.deepEqual(await page.evaluate(() => [...window.studio.shown.depth!.field.values]), before);
+  assert.equal(await sum(), before);
   assert.equal(await page.evaluate(() => window.studio.shown.depth!.canUndo), false);
 });
 

@@ -7,10 +7,14 @@ import { drawn, showScene, useCanvas } from "../support/canvas-page.js";
 
 const canvas = useCanvas();
 
+/** The size of a page that has room for all panels. */
+const size = { width: 700, height: 760 };
+
 const levelsOf = (page: Page): Promise<Levels> => page.evaluate(() => window.studio.shown.levels);
 
 async function open(): Promise<Page> {
-  const page = await canvas.open({ viewport: { width: 700, height: 760 } });
+  const page = await canvas.open();
+  await page.setViewportSize(size);
   await showScene(page);
   await page.evaluate(() => {
     window.studio.show({ depth: window.studio.painting(400, 300, (x) => x / 399) });
@@ -163,7 +167,7 @@ test("the brushes are chosen, sized and undone in their panel", async () => {
 
 for (const colorScheme of ["light", "dark"] as const)
   test(`axe finds nothing serious in the canvas and its panels, ${colorScheme}`, async () => {
-    const page = await canvas.open({ viewport: { width: 700, height: 760 }, colorScheme });
+    const page = await canvas.open({ viewport: size, colorScheme });
     await showScene(page, {
       brush: { tool: "set", size: 40, hardness: 0.5, strength: 0.5, value: 0.5 },
       compare: { with: "photo", mode: "slider" },

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
-import type { Page } from "playwright-core";
-import { type Levels, neutralLevels } from "../../../src/canvas/field/levels.js";
+import { test } from "node:test";
 import { becomes } from "../../support/patience.js";
 import {
   drawn,
@@ -13,112 +11,8 @@ import {
   stageSize,
   useCanvas,
 } from "../support/canvas-page.js";
-import { fieldOf, random } from "../support/fields.js";
-import { adjustedMap, normalizedMap, type Raster } from "../support/library.js";
 
 const canvas = useCanvas();
-const [width, height] = [400, 300];
-
-const next = random(11);
-/** Slopes, an edge, noise, and values at both ends. */
-const map = fieldOf(width, height, (x, y) => {
-  if (y < 4) return x % 2;
-  const slope = x < 150 ? x / 300 : 1 - x / 500;
-  return Math.min(Math.max(slope + (next() - 0.5) * (y > 200 ? 0.3 : 0.01), 0), 1);
-});
-
-/** Shows values as an `.npy` file of the server has them. */
-async function showNpy(
-  page: Page,
-  { data, width, height }: Omit<Raster, "channels">,
-  origin: "given" | "estimate",
-): Promise<void> {
-  const header = `${`{'descr': '<f4', 'fortran_order': False, 'shape': (${height}, ${width}), }`.padEnd(117)}\n`;
-  const prefix = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0]);
-  const file = Buffer.concat([prefix, Buffer.from(header), Buffer.from(data.buffer)]).toString("base64");
-  await page.evaluate(
-    async ([file, origin]) =>
-      window.studio.show({ depth: await window.studio.npy(file, origin), view: "depth" }),
-    [file, origin] as const,
-  );
-}
-
-const show = (page: Page, levels: Levels): Promise<void> =>
-  page.evaluate((levels) => window.studio.show({ levels }), levels);
-
-/** The largest difference between what is seen and a map, in steps of 255. */
-async function difference(page: Page, expected: Raster): Promise<number> {
-  const seen = await look(page);
-  let most = 0;
-  for (let y = 0; y < expected.height; y++)
-    for (let x = 0; x < expected.width; x++) {
-      const [r, g, b] = seen.at(inset + x, inset + y);
-      assert.ok(r === g && g === b, "the map is grey");
-      most = Math.max(most, Math.abs(r - 255 * expected.data[y * expected.width + x]!));
-    }
-  return most;
-}
-
-const levels: readonly Levels[] = [
-  neutralLevels,
-  { ...neutralLevels, invert: true },
-  { near: 97, far: 3, gamma: 1, invert: false },
-  { near: 80, far: 30, gamma: 2.2, invert: false },
-  { near: 100, far: 10, gamma: 0.4, invert: true },
-];
-
-describe("the depth drawn equals the library's within 1/255", () => {
-  test("for a given map", async () => {
-    const page = await canvas.open();
-    await showNpy(page, { ...map, data: map.values }, "given");
-    for (const given of levels) {
-      await show(page, given);
-      const expected = adjustedMap({ ...map, channels: 1, data: map.values }, "a map", given);
-      const most = await difference(page, expected);
-      assert.ok(most <= 1, `${JSON.stringify(given)}: ${most}`);
-    }
-  });
-
-  test("for an estimate at its own size", async () => {
-    const page = await canvas.open();
-    const inverse = { width, height, channels: 1, data: map.values.map((value) => 7 * value - 2) };
-    await showNpy(page, inverse, "estimate");
-    for (const given of levels) {
-      await show(page, given);
-      const most = await difference(page, normalizedMap(inverse, width, height, "a photo", given));
-      assert.ok(most <= 1, `${JSON.stringify(given)}: ${most}`);
-    }
-  });
-
-  test("for an estimate that the server shrinks", async () => {
-    const page = await canvas.open();
-    await page.evaluate(async () => {
-      // The photo's proportions decide where the map is drawn.
-      const photo = await createImageBitmap(new ImageData(400, 300));
-      window.studio.show({ photo });
-    });
-    const data = fieldOf(640, 640, (x, y) => Math.sin(x / 9) + Math.cos(y / 7) + (x > 320 ? 2 : 0)).values;
-    const inverse = { width: 640, height: 640, channels: 1, data };
-    await showNpy(page, inverse, "estimate");
-    for (const given of levels) {
-      await show(page, given);
-      const most = await difference(page, normalizedMap(inverse, width, height, "a photo", given));
-      assert.ok(most <= 1, `${JSON.stringify(given)}: ${most}`);
-    }
-  });
-
-  test("for an estimate that the server enlarges", async () => {
-    const page = await canvas.open();
-    const data = fieldOf(160, 120, (x, y) => 3 + Math.sin(x / 9) + Math.cos(y / 7) + (x > 80 ? 2 : 0)).values;
-    const inverse = { width: 160, height: 120, channels: 1, data };
-    await showNpy(page, inverse, "estimate");
-    for (const given of levels) {
-      await show(page, given);
-      const most = await difference(page, normalizedMap(inverse, width, height, "a photo", given));
-      assert.ok(most <= 1, `${JSON.stringify(given)}: ${most}`);
-    }
-  });
-});
 
 test("new levels are seen in the next frame", async () => {
   const page = await canvas.open();
@@ -237,7 +131,8 @@ test("a removed stage gives its context back", async () => {
   const page = await canvas.open();
   const warnings: string[] = [];
   page.on("console", (message) => warnings.push(message.text()));
-  for (let i = 0; i < 20; i++) {
+  // Browsers warn about the 17th context.
+  for (let i = 0; i < 17; i++) {
     await showScene(page);
     await drawn(page);
     await page.evaluate(() => window.studio.leave());

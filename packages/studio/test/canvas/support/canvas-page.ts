@@ -4,11 +4,10 @@
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
-import preact from "@preact/preset-vite";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import sharp from "sharp";
 import { build } from "vite";
-import { launchBrowser } from "../../support/browser.js";
+import { type BrowserOptions, launchBrowser } from "../../support/browser.js";
 import { patience } from "../../support/patience.js";
 
 const repository = fileURLToPath(new URL("../../../../../../", import.meta.url));
@@ -24,48 +23,61 @@ export const inset = 12;
 export const panelWidth = 268;
 
 export interface CanvasFixture {
-  /** Opens the page of the canvas in a browser profile of its own. */
+  /** Opens the page of the canvas: with options in a browser profile of its own, which ends with the test. */
   open(options?: BrowserContextOptions): Promise<Page>;
 }
 
 /** Where pages find the canvas: an address that browsers trust, and that only tests answer. */
 const address = "http://localhost/";
 
-/** Builds the page and starts a browser before the tests of a file, and ends it afterwards; pages end with their test. */
-export function useCanvas(): CanvasFixture {
+const viewport = { width: panelWidth + stageSize.width, height: stageSize.height };
+
+/** Builds the page and starts a browser before the tests of a file, and ends it afterwards. */
+export function useCanvas(options: BrowserOptions = {}): CanvasFixture {
   let files: ReadonlyMap<string, Uint8Array | string>;
   let browser: Browser;
+  /** The page of all tests that open it without options: loading it again is faster than another profile. */
+  let shared: Page | null = null;
   const errors: Error[] = [];
   before(async () => {
     // One after the other: a browser next to a build that fails would keep the process alive.
     files = await buildPage();
-    browser = await launchBrowser({ exact: true });
+    browser = await launchBrowser(options);
   });
   afterEach(async () => {
-    for (const context of browser?.contexts() ?? []) await context.close();
+    for (const context of browser?.contexts() ?? []) if (context !== shared?.context()) await context.close();
   });
   after(async () => {
     await browser?.close();
     if (errors.length > 0) throw new AggregateError(errors, "pages threw errors");
   });
+  const newPage = async (given?: BrowserContextOptions): Promise<Page> => {
+    const context = await browser.newContext({
+      viewport,
+      reducedMotion: "reduce",
+      colorScheme: "dark",
+      ...given,
+    });
+    await context.route(`${address}**`, (route) => {
+      const name = new URL(route.request().url()).pathname.slice(1) || "index.html";
+      const body = files.get(name);
+      if (body === undefined) return route.fulfill({ status: 404 });
+      return route.fulfill({ body: Buffer.from(body), contentType: typeOf(name) });
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(patience);
+    page.on("pageerror", (error) => errors.push(error));
+    return page;
+  };
+  const sharedPage = async (): Promise<Page> => {
+    shared ??= await newPage();
+    await shared.setViewportSize(viewport);
+    await shared.mouse.move(0, 0);
+    return shared;
+  };
   return {
-    open: async (options) => {
-      const viewport = { width: panelWidth + stageSize.width, height: stageSize.height };
-      const context = await browser.newContext({
-        viewport,
-        reducedMotion: "reduce",
-        colorScheme: "dark",
-        ...options,
-      });
-      await context.route(`${address}**`, (route) => {
-        const name = new URL(route.request().url()).pathname.slice(1) || "index.html";
-        const body = files.get(name);
-        if (body === undefined) return route.fulfill({ status: 404 });
-        return route.fulfill({ body: Buffer.from(body), contentType: typeOf(name) });
-      });
-      const page = await context.newPage();
-      page.setDefaultTimeout(patience);
-      page.on("pageerror", (error) => errors.push(error));
+    open: async (given) => {
+      const page = given ? await newPage(given) : await sharedPage();
       await page.goto(address);
       await page.waitForFunction(() => "studio" in window);
       return page;
@@ -79,7 +91,7 @@ async function buildPage(): Promise<Map<string, Uint8Array | string>> {
     configFile: false,
     root: `${studio}/test/canvas/page`,
     logLevel: "error",
-    plugins: [preact()],
+    oxc: { jsx: { importSource: "preact" } },
     build: { write: false, minify: false, modulePreload: false },
   });
   if (Array.isArray(built) || !("output" in built)) throw new TypeError("one build has one output");
@@ -140,19 +152,25 @@ export async function glance(page: Page): Promise<Seen> {
 export const picture = async (path: string): Promise<string> =>
   (await readFile(`${repository}${path}`)).toString("base64");
 
-/** Shows a map of 400 × 300 over a photo of one colour: a ball before a slope. */
-export const showScene = (page: Page, changes: object = {}): Promise<void> =>
-  page.evaluate(async (given) => {
-    const canvas = new OffscreenCanvas(400, 300);
-    const context = canvas.getContext("2d")!;
-    context.fillStyle = "rgb(40 90 200)";
-    context.fillRect(0, 0, 400, 300);
-    context.fillStyle = "rgb(220 60 30)";
-    context.arc(200, 150, 80, 0, 7);
-    context.fill();
-    const photo = await createImageBitmap(canvas);
-    const depth = window.studio.painting(400, 300, (x, y) =>
-      Math.hypot(x - 200, y - 150) < 80 ? 0.9 : 0.1 + y / 1000,
-    );
-    window.studio.show({ photo, depth, view: "depth", ...given });
-  }, changes);
+/**
+ * Shows a map over a photo of 400 × 300 pixels in two colours: a ball before a slope.
+ * @param shrinking pixels of the photo for each of the map's, along each side
+ */
+export const showScene = (page: Page, changes: object = {}, shrinking = 1): Promise<void> =>
+  page.evaluate(
+    async ([given, scale]) => {
+      const canvas = new OffscreenCanvas(400, 300);
+      const context = canvas.getContext("2d")!;
+      context.fillStyle = "rgb(40 90 200)";
+      context.fillRect(0, 0, 400, 300);
+      context.fillStyle = "rgb(220 60 30)";
+      context.arc(200, 150, 80, 0, 7);
+      context.fill();
+      const photo = await createImageBitmap(canvas);
+      const depth = window.studio.painting(400 / scale, 300 / scale, (x, y) =>
+        Math.hypot(x * scale - 200, y * scale - 150) < 80 ? 0.9 : 0.1 + (y * scale) / 1000,
+      );
+      window.studio.show({ photo, depth, view: "depth", ...given });
+    },
+    [changes, shrinking] as const,
+  );

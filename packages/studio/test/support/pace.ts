@@ -1,0 +1,32 @@
+/*
+ * An engine whose steps take long, as those of a large model do, and yet leave the processor to the browser: it waits
+ * after each step for as long as a file says, or until the file is gone.
+ */
+
+const waitingFor = (file: string): string => `
+import { readFileSync } from "node:fs";
+if (process.argv[1]?.endsWith("/engine/host.js")) {
+  const milliseconds = () => {
+    try {
+      return Number(readFileSync(${JSON.stringify(file)}, "utf8"));
+    } catch (error) {
+      if (error.code === "ENOENT") return 0;
+      throw error;
+    }
+  };
+  const send = process.send.bind(process);
+  process.send = (message, ...rest) => {
+    const sent = send(message, ...rest);
+    if (message.event?.type === "step") {
+      const began = performance.now();
+      while (performance.now() - began < milliseconds())
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    }
+    return sent;
+  };
+}`;
+
+/** The environment of a server whose engine takes so many milliseconds longer for each step as a file says. */
+export const pacedBy = (file: string): Readonly<Record<string, string>> => ({
+  NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(waitingFor(file))}`,
+});
