@@ -5,19 +5,19 @@
 export const slowTests = {
   "packages/mlx/test/cpu/instruction-sets.test.ts":
     "repeats the tests of the CPU kernels with every instruction set",
+  "packages/mlx/test/evaluate.test.ts": "aborts evaluations that take long enough for it",
   "packages/mlx/test/exit.test.ts": "starts dozens of processes that end in the middle of a computation",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mlx/test/nn/attention.test.ts": "attends over thousands of tokens",
-  "packages/mflux-depth/test/cli/best-of.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/score.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/generate.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/best-of.test.ts": "generates several images with the command line",
+  "packages/mflux-depth/test/cli/score.test.ts": "estimates depth with the command line",
+  "packages/mflux-depth/test/cli/generate.test.ts": "generates whole images, several of them in processes",
   "packages/mflux-depth/test/cli/download.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/main.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/save.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/main.test.ts": "runs the command line in processes",
+  "packages/mflux-depth/test/cli/save.test.ts": "saves whole models with the command line",
   "packages/mflux-depth/test/cli/resume.test.ts": "runs the command line, a process for each command",
-  "packages/mflux-depth/test/cli/depth.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/info.test.ts": "runs the command line, a process for each test",
-  "packages/mflux-depth/test/cli/inspect.test.ts": "runs the command line, a process for each test",
+  "packages/mflux-depth/test/cli/depth.test.ts": "estimates the depth of photos",
+  "packages/mflux-depth/test/cli/inspect.test.ts": "saves whole models, and inspects them",
   "packages/mflux-depth/test/cli/signals.test.ts": "waits for processes that do not answer signals",
   "packages/mflux-depth/test/pipeline/save-loras.test.ts": "saves whole models",
   "packages/mflux-depth/test/depth/depth-pro.test.ts": "estimates depth at the size of photos",
@@ -153,7 +153,10 @@ export const waitingTests = [
   "packages/server/test/fleet/tls.test.ts",
   "packages/server/test/dispatch/local.test.ts",
   "packages/mflux-depth/test/hub/silence.test.ts",
+  "packages/nodetool/test/worker/unread.test.ts",
   "packages/mflux-depth/test/hub/client.test.ts",
+  "packages/mflux-depth/test/engine/idle-watch.test.ts",
+  "packages/mflux-depth/test/engine/engine-process.test.ts",
 ];
 
 /** The longest of the other slow files, which start first; the longest first. */
