@@ -7,6 +7,7 @@ export const slowTests = {
     "repeats the tests of the CPU kernels with every instruction set",
   "packages/mlx/test/evaluate.test.ts": "aborts evaluations that take long enough for it",
   "packages/mlx/test/exit.test.ts": "starts dozens of processes that end in the middle of a computation",
+  "packages/mlx/test/runtime.test.ts": "starts processes, and computes products in plain code",
   "packages/mlx/test/package.test.ts": "packs and installs the package",
   "packages/mlx/test/nn/attention.test.ts": "attends over thousands of tokens",
   "packages/mflux-depth/test/cli/best-of.test.ts": "generates several images with the command line",
