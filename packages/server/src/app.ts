@@ -1,11 +1,13 @@
 /*
  * The HTTP application: the rules that all requests obey, and the routes.
  */
-import cookie from "@fastify/cookie";
-import helmet from "@fastify/helmet";
-import multipart from "@fastify/multipart";
-import rateLimit from "@fastify/rate-limit";
-import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from "fastify";
+import cookie = require("@fastify/cookie");
+import helmet = require("@fastify/helmet");
+import multipart = require("@fastify/multipart");
+import rateLimit = require("@fastify/rate-limit");
+import fastify = require("fastify");
+
+import type { FastifyBaseLogger, FastifyInstance } from "fastify";
 import { checkHost, checkOrigin, isLoopback } from "./http/access.js";
 import type { Context } from "./http/context.js";
 import { HttpError } from "./http/error.js";
@@ -54,10 +56,10 @@ const unsupportedType = (): HttpError =>
 
 /** Builds the application; it does not listen yet. */
 export async function buildApp({ log, workerTokens, ...options }: AppOptions): Promise<FastifyInstance> {
-  const app = fastify({
+  const app = fastify.fastify({
     loggerInstance: log as FastifyBaseLogger,
     // `logRequests` writes shorter lines, without queries.
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new fastify.LogController({ disableRequestLogging: true }),
     bodyLimit: limits.jsonBytes,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,

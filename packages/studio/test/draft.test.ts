@@ -263,7 +263,7 @@ describe("a LoRA that the server offers", () => {
     await setSteps(page, 1);
     const unfold = () => page.getByText("More options").click();
     await unfold();
-    // It is no model that an image could be made with.
+    // No image can be made with it.
     assert.equal(await page.getByRole("combobox", { name: "Model" }).count(), 0);
     const chosen = page.getByRole("group", { name: "LoRAs" }).getByRole("checkbox", { name: "ink" });
     await chosen.check();

@@ -33,7 +33,8 @@ export const save: Command = {
 
 Saves a whole model with its weights quantized. Pass the folder to --model, here or in mflux; it loads at disk speed.
 Only one large tensor, or a few small ones, is in memory at a time. LoRAs are copied into the folder, or merged into the
-weights with --bake-lora. The folder appears complete or not at all. Its path is printed on standard output, everything else on standard error.
+weights with --bake-lora. The folder appears complete or not at all. Its path is printed on standard output, everything
+else on standard error.
 
 ${describeFlags("The model", modelFlags)}
 ${describeFlags("The result", resultFlags)}

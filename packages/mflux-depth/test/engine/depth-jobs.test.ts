@@ -206,14 +206,16 @@ describe("a plan", () => {
 
   test("is made while a generation runs", async () => {
     const { onEvent, seen } = when(isStep);
+    const controller = new AbortController();
     let done = false;
-    const generation = engine.generate(longJob, { onEvent }).finally(() => {
+    const generation = engine.generate(longJob, { onEvent, signal: controller.signal }).finally(() => {
       done = true;
     });
     await seen;
     const { fits } = await engine.planJob(job({ width: 512, height: 512 }));
     assert.deepEqual([fits, done], [true, false]);
-    await generation;
+    controller.abort();
+    await assert.rejects(generation, { name: "AbortError" });
   });
 
   test("says what would fit where a job does not", async () => {

@@ -59,7 +59,7 @@ test("generations do not wait for an estimate whose estimator is being downloade
   const load = { model: "tiny-world", depthModel: "me/depth" };
   const downloading = assert.rejects(engine.estimateDepth({ load, photo }), /closed/);
   await until(() => fixture.hub.asked.length > 0);
-  assert.equal((await engine.generate(job({ steps: 1 }))).width, 128);
+  assert.equal((await engine.generate(job({ steps: 1 }))).width, 64);
   await engine.close();
   await downloading;
 });
@@ -130,7 +130,7 @@ test("an engine downloads the LoRAs of a job before its turn", async () => {
   );
   await until(() => fixture.hub.asked.length > 0);
   // Meanwhile, the engine's process is free for other jobs.
-  assert.equal((await engine.generate({ load, request })).width, 128);
+  assert.equal((await engine.generate({ load, request })).width, 64);
   await engine.close();
   await waiting;
 });

@@ -26,7 +26,7 @@ describe("a generation", () => {
 
   test("gives an encoded image", () => {
     assert.deepEqual([...result.image.subarray(0, 4)], [0x89, 0x50, 0x4e, 0x47]);
-    assert.deepEqual([result.width, result.height, result.seed, result.format], [128, 128, 7, "png"]);
+    assert.deepEqual([result.width, result.height, result.seed, result.format], [64, 64, 7, "png"]);
   });
 
   test("reports its start, the reading of weights, and its steps", () => {
@@ -76,8 +76,8 @@ describe("a generation", () => {
 
 describe("previews", () => {
   for (const [kind, size] of [
-    ["fast", 32],
-    ["exact", 128],
+    ["fast", 16],
+    ["exact", 64],
   ] as const)
     test(`of the kind ${kind} arrive as small JPEG files`, async () => {
       const previews: [step: number, format: string | undefined, width: number, height: number][] = [];

@@ -162,7 +162,7 @@ describe("a memory limit", () => {
     return { result, peak: memory.peakMemory() - before };
   }
 
-  for (const share of [0.7, 0.5, 0.35, 0])
+  for (const share of [0.7, 0.35, 0])
     test(`of ${share} of the bytes of whole maps gives the same result`, async () => {
       const { height, width } = images;
       using model = randomAutoencoder();
@@ -195,11 +195,11 @@ describe("a memory limit", () => {
 
   test("of a third of the bytes halves the memory", { skip: !numbers.fused }, async () => {
     using model = randomAutoencoder();
-    using latents = random.normal([1, 128, 128, 4]);
+    using latents = random.normal([1, 64, 64, 4]);
     await evaluate(latents);
     const whole = await measured(() => runStages(model.decodeStages(latents)));
     whole.result.dispose();
-    const limit = model.decodingBytes(512, 512, numbers) / 3;
+    const limit = model.decodingBytes(256, 256, numbers) / 3;
     const banded = await measured(() => runStages(model.decodeStages(latents, limit)));
     banded.result.dispose();
     assert.ok(banded.peak <= limit, `${banded.peak} of ${limit}`);

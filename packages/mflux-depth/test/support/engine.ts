@@ -13,7 +13,7 @@ export const job = (
   more: Partial<EngineJob> = {},
 ): EngineJob => ({
   load,
-  request: { prompt: "a red cube", depthImage: map, width: 128, height: 128, steps: 2, seed: 7, ...request },
+  request: { prompt: "a red cube", depthImage: map, width: 64, height: 64, steps: 2, seed: 7, ...request },
   ...more,
 });
 

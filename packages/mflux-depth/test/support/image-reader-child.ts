@@ -16,7 +16,7 @@ export interface ReaderReport {
         readonly original: readonly [number, number];
         /** Bytes of this process and its children at most, beyond what this process had at the start. */
         readonly peak: number;
-        /** The longest time that the event loop was blocked, in milliseconds. */
+        /** The longest time that this process computed without looking at its event loop, in milliseconds. */
         readonly blocked: number;
       }
     | { readonly error: string; readonly afterAbort: number }
@@ -42,12 +42,14 @@ function residentBytes(process: string): number {
 const sumOf = (): number => ["self", ...children()].reduce((sum, process) => sum + residentBytes(process), 0);
 
 let base = sumOf();
-let [peak, blocked, last] = [0, 0, performance.now()];
+let [peak, blocked, last, used] = [0, 0, performance.now(), process.cpuUsage()];
 const interval = 10;
 const look = (): void => {
   const now = performance.now();
-  blocked = Math.max(blocked, now - last - interval);
-  last = now;
+  const { user, system } = process.cpuUsage(used);
+  // On a busy machine, most of the time belongs to other processes.
+  blocked = Math.max(blocked, Math.min(now - last - interval, (user + system) / 1000));
+  [last, used] = [now, process.cpuUsage()];
   peak = Math.max(peak, sumOf());
 };
 const watch = setInterval(look, interval);

@@ -1,5 +1,7 @@
 import { join } from "node:path";
-import Database from "better-sqlite3";
+
+import Database = require("better-sqlite3");
+
 import { ServiceError } from "../errors.js";
 
 /**

@@ -4,13 +4,16 @@
  */
 import type { Writable } from "node:stream";
 import type { FastifyInstance } from "fastify";
-import { type Logger, pino } from "pino";
+
+import pino = require("pino");
+
+import type { Logger } from "pino";
 import type { JobService, StreamEvent } from "../jobs/service.js";
 
 export type { Logger };
 
 export const logTo = (stream: Writable): Logger =>
-  pino(
+  pino.pino(
     { base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
     stream,
   );

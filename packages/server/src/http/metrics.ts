@@ -1,32 +1,33 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import prometheus = require("prom-client");
+
 import { type JobState, type WorkerObject, workerStates } from "../contract/index.js";
 import type { Measurement } from "../jobs/settings.js";
 
 /** Metrics for Prometheus. Labels never contain ids or prompts. */
 export class Metrics {
-  readonly registry = new Registry();
+  readonly registry = new prometheus.Registry();
   readonly #registers = [this.registry];
 
-  readonly #jobs = new Gauge({
+  readonly #jobs = new prometheus.Gauge({
     name: "mflux_depth_jobs",
     help: "Jobs in the ledger, by state.",
     labelNames: ["state"],
     registers: this.#registers,
   });
-  readonly #workers = new Gauge({
+  readonly #workers = new prometheus.Gauge({
     name: "mflux_depth_workers",
     help: "Workers by state; lost ones are forgotten after a day.",
     labelNames: ["state"],
     registers: this.#registers,
   });
   /** Metrics of Redis; null until it is used. */
-  #redis: { readonly up: Gauge; readonly waiting: Gauge } | null = null;
-  readonly sseClients = new Gauge({
+  #redis: { readonly up: prometheus.Gauge; readonly waiting: prometheus.Gauge } | null = null;
+  readonly sseClients = new prometheus.Gauge({
     name: "mflux_depth_sse_clients",
     help: "Open streams of events.",
     registers: this.#registers,
   });
-  readonly #outcomes = new Counter({
+  readonly #outcomes = new prometheus.Counter({
     name: "mflux_depth_jobs_total",
     help: "Jobs that ended since this process started, by outcome.",
     labelNames: ["outcome"],
@@ -98,15 +99,15 @@ export class Metrics {
     if (measurement.name === "job") this.#outcomes.inc({ outcome: measurement.outcome });
   };
 
-  #counter(name: string, help: string): Counter {
-    return new Counter({ name, help, registers: this.#registers });
+  #counter(name: string, help: string): prometheus.Counter {
+    return new prometheus.Counter({ name, help, registers: this.#registers });
   }
 
-  #gauge(name: string, help: string): Gauge {
-    return new Gauge({ name, help, registers: this.#registers });
+  #gauge(name: string, help: string): prometheus.Gauge {
+    return new prometheus.Gauge({ name, help, registers: this.#registers });
   }
 
-  #histogram(name: string, help: string, buckets: number[]): Histogram {
-    return new Histogram({ name, help, buckets, registers: this.#registers });
+  #histogram(name: string, help: string, buckets: number[]): prometheus.Histogram {
+    return new prometheus.Histogram({ name, help, buckets, registers: this.#registers });
   }
 }

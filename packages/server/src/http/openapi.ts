@@ -1,7 +1,8 @@
 /*
  * The description of the interface, made from the routes' schemas.
  */
-import swagger from "@fastify/swagger";
+import swagger = require("@fastify/swagger");
+
 import type { FastifyInstance } from "fastify";
 import { serverVersion } from "../version.js";
 import { components, idParams } from "./components.js";

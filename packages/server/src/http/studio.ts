@@ -1,7 +1,9 @@
 /* Serves the studio, a page whose files are built into this package. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import fastifyStatic from "@fastify/static";
+
+import fastifyStatic = require("@fastify/static");
+
 import type { FastifyInstance } from "fastify";
 import type { Context } from "./context.js";
 

@@ -1,5 +1,7 @@
 /* Checks bodies, queries and paths against their schemas, and describes violations in a sentence. */
-import { Ajv2020, type ValidateFunction, type ErrorObject as Violation } from "ajv/dist/2020.js";
+import ajv2020 = require("ajv/dist/2020.js");
+
+import type { Ajv2020, ValidateFunction, ErrorObject as Violation } from "ajv/dist/2020.js";
 import type { FastifySchemaCompiler } from "fastify";
 import { nearest } from "mflux-depth/options";
 import { HttpError } from "./error.js";
@@ -16,9 +18,19 @@ const shared = {
 /** `x-` keywords are annotations for forms and readers. */
 const notes = ["x-group", "x-form", "x-default-text"];
 
-const forBodies = new Ajv2020({ ...shared, coerceTypes: false, removeAdditional: false, useDefaults: false });
+const forBodies = new ajv2020.Ajv2020({
+  ...shared,
+  coerceTypes: false,
+  removeAdditional: false,
+  useDefaults: false,
+});
 /** Values in a URL are text. */
-const forUrls = new Ajv2020({ ...shared, coerceTypes: "array", removeAdditional: false, useDefaults: true });
+const forUrls = new ajv2020.Ajv2020({
+  ...shared,
+  coerceTypes: "array",
+  removeAdditional: false,
+  useDefaults: true,
+});
 for (const ajv of [forBodies, forUrls]) {
   for (const note of notes) ajv.addKeyword(note);
   ajv.addFormat("date-time", true);

@@ -1,4 +1,5 @@
-import Database from "better-sqlite3";
+import Database = require("better-sqlite3");
+
 import { ServiceError } from "../errors.js";
 import { migrations } from "./migrations.js";
 import { StatementCache } from "./statement-cache.js";

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { type RawRequest, raw } from "../support/raw.js";
+import { Scope } from "../support/scope.js";
 import { TestServer, temporaryFolder } from "../support/server.js";
 
 const token = "correct-horse-battery-staple";
@@ -172,27 +173,34 @@ describe("with a token", () => {
   });
 });
 
-test("guessing is slowed down, and sessions continue", async () => {
-  const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
-  const session = await server.send("POST", "/v1/session", { token });
-  const cookie = session.headers.get("set-cookie")!.split(";")[0]!;
-  const guess = () => raw(server, { headers: { authorization: "Bearer guess" } });
-  const answers = [];
-  for (let i = 0; i < 40; i++) answers.push(await guess());
-  assert.equal(answers[0]!.status, 401);
-  const last = answers.at(-1)!;
-  assert.deepEqual([last.status, codeOf(last)], [429, "rate_limited"]);
-  assert.ok(Number(last.headers["retry-after"]) > 0);
-  assert.equal((await raw(server, { headers: { cookie } })).status, 200);
-});
+describe("guessing", () => {
+  const owner = new Scope("guessed at");
+  let server: TestServer;
+  before(async () => {
+    server = await TestServer.start({ owner, env: { MFLUX_DEPTH_TOKEN: token } });
+  });
+  after(() => owner.end());
 
-test("a guesser behind a proxy on this machine does not slow down others", async () => {
-  const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
-  const ask = (caller: string, bearer: string) =>
-    raw(server, { headers: { authorization: `Bearer ${bearer}`, "x-forwarded-for": caller } });
-  for (let i = 0; i < 40; i++) await ask("192.0.2.1", "guess");
-  assert.equal((await ask("192.0.2.1", token)).status, 429);
-  assert.equal((await ask("192.0.2.2", token)).status, 200);
+  test("behind a proxy on this machine does not slow down others", async () => {
+    const ask = (caller: string, bearer: string) =>
+      raw(server, { headers: { authorization: `Bearer ${bearer}`, "x-forwarded-for": caller } });
+    for (let i = 0; i < 40; i++) await ask("192.0.2.1", "guess");
+    assert.equal((await ask("192.0.2.1", token)).status, 429);
+    assert.equal((await ask("192.0.2.2", token)).status, 200);
+  });
+
+  test("is slowed down, and sessions continue", async () => {
+    const session = await server.send("POST", "/v1/session", { token });
+    const cookie = session.headers.get("set-cookie")!.split(";")[0]!;
+    const guess = () => raw(server, { headers: { authorization: "Bearer guess" } });
+    const answers = [];
+    for (let i = 0; i < 40; i++) answers.push(await guess());
+    assert.equal(answers[0]!.status, 401);
+    const last = answers.at(-1)!;
+    assert.deepEqual([last.status, codeOf(last)], [429, "rate_limited"]);
+    assert.ok(Number(last.headers["retry-after"]) > 0);
+    assert.equal((await raw(server, { headers: { cookie } })).status, 200);
+  });
 });
 
 test("every answer has the headers that protect browsers", async () => {

@@ -1,5 +1,5 @@
 /*
- * An engine whose steps take long, as those of a large model do, and yet leave the processor to others. So does the start
+ * An engine whose steps take long, like those of a large model, and still leave the processor to others. So does the start
  * of decoding, for tests that end something at that moment.
  */
 import { inUrl } from "./preload.js";

@@ -1,6 +1,6 @@
 /*
- * An engine whose steps take long, as those of a large model do, and yet leave the processor to the browser: it waits
- * after each step for as long as a file says, or until the file is gone.
+ * An engine whose steps take long, like those of a large model, and still leave the processor to the browser: it waits
+ * after each step for the milliseconds that a file holds, or until the file is gone.
  */
 
 const waitingFor = (file: string): string => `
@@ -26,7 +26,7 @@ if (process.argv[1]?.endsWith("/engine/host.js")) {
   };
 }`;
 
-/** The environment of a server whose engine takes so many milliseconds longer for each step as a file says. */
+/** The environment of a server whose engine waits after each step for the milliseconds that a file holds. */
 export const pacedBy = (file: string): Readonly<Record<string, string>> => ({
   NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(waitingFor(file))}`,
 });

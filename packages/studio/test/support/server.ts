@@ -110,7 +110,7 @@ export class StudioServer {
     return this.#spawn();
   }
 
-  /** Makes jobs of so many steps last, without computing more. */
+  /** Makes jobs with this number of steps last, without computing more. */
   slowDown(steps: number): void {
     writeFileSync(this.#pace, String(slowJob / steps));
   }
@@ -145,7 +145,7 @@ export class StudioServer {
     return (await this.ask<{ data: JobObject[] }>("/v1/jobs?limit=200")).data;
   }
 
-  /** Copies the newest job that has an image, with that, so many times, each with a prompt of its own: history that takes no time to make. */
+  /** Copies the newest job that has an image, `count` times, each with a prompt of its own: history that takes no time to make. */
   copyNewestImage(count: number, prompt: (index: number) => string): void {
     const ledger = new Database(join(this.#folder, "ledger.db"));
     const ids = Array.from({ length: count }, () => randomUUID().replace(/^(.{14})./, "$17"));

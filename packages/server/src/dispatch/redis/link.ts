@@ -1,4 +1,5 @@
-import { Redis, type RedisOptions } from "ioredis";
+import ioredis = require("ioredis");
+
 import { certificateProblem } from "../../certificates.js";
 
 export interface LinkOptions {
@@ -23,7 +24,7 @@ const oldestVersion = [6, 2] as const;
 /**
  * Commands fail at once while Redis is away, and none is sent twice: a claim that was sent again would take a second job.
  */
-const options: RedisOptions = {
+const options: ioredis.RedisOptions = {
   enableOfflineQueue: false,
   // The link does that itself: an error of a connection that breaks again meanwhile would be uncaught.
   autoResubscribe: false,
@@ -38,8 +39,8 @@ const options: RedisOptions = {
 
 /** The connections to Redis: one for commands, one for messages. Both come back by themselves. */
 export class RedisLink {
-  readonly redis: Redis;
-  readonly #messages: Redis;
+  readonly redis: ioredis.Redis;
+  readonly #messages: ioredis.Redis;
   readonly #onReady: () => void;
   readonly #onProblem: (message: string, error: unknown) => void;
   readonly #pings: NodeJS.Timeout;
@@ -59,8 +60,8 @@ export class RedisLink {
     this.#onProblem = onProblem;
     this.#tried = new Promise((resolve) => (this.#endTry = resolve));
     const retryStrategy = (times: number): number => Math.min(50 * 2 ** Math.min(times, 10), retryMs);
-    this.redis = new Redis(url, { ...options, retryStrategy });
-    this.#messages = new Redis(url, { ...options, retryStrategy });
+    this.redis = new ioredis.Redis(url, { ...options, retryStrategy });
+    this.#messages = new ioredis.Redis(url, { ...options, retryStrategy });
     this.#messages.on("error", () => {});
     this.redis.on("error", (error) => this.#away(error));
     this.redis.on("close", () => this.#away(null));

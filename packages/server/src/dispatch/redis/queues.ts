@@ -1,4 +1,5 @@
-import { ErrorCode, type IQueueBackend, Job, Queue, type QueueOptions, type WorkerOptions } from "bullmq";
+import bullmq = require("bullmq");
+
 import type { Redis } from "ioredis";
 import type { Offer } from "../dispatcher.js";
 import { attemptOf, bullId, bullPriority, queueName } from "./keys.js";
@@ -17,8 +18,8 @@ const kept = { removeOnComplete: true, removeOnFail: true } as const;
 
 /** BullMQ's queues, one per model. */
 export class Queues {
-  readonly #options: QueueOptions & Pick<WorkerOptions, "lockDuration">;
-  readonly #queues = new Map<string, Queue>();
+  readonly #options: bullmq.QueueOptions & Pick<bullmq.WorkerOptions, "lockDuration">;
+  readonly #queues = new Map<string, bullmq.Queue>();
 
   constructor({ redis, prefix, leaseMs }: QueuesOptions) {
     this.#options = {
@@ -57,7 +58,7 @@ export class Queues {
   /** Ends a job. @returns false if it has another lock or none. */
   async complete({ id, attempt, model }: Offer, token: string): Promise<boolean> {
     const queue = this.#named(queueName(model));
-    const job = new Job(queue, jobName, {}, kept, bullId(id, attempt + 1));
+    const job = new bullmq.Job(queue, jobName, {}, kept, bullId(id, attempt + 1));
     try {
       await job.moveToCompleted(null, token, false);
       return true;
@@ -72,25 +73,25 @@ export class Queues {
     return (await this.#backend(queue).remove(bullId(id, attempt), false)) === 1;
   }
 
-  #named(name: string): Queue {
+  #named(name: string): bullmq.Queue {
     const known = this.#queues.get(name);
     if (known) return known;
-    const queue = new Queue(name, this.#options);
+    const queue = new bullmq.Queue(name, this.#options);
     // The link hears the same errors from the connection.
     queue.on("error", () => {});
     this.#queues.set(name, queue);
     return queue;
   }
 
-  #backend(name: string): IQueueBackend {
+  #backend(name: string): bullmq.IQueueBackend {
     return this.#named(name).getBackend();
   }
 }
 
 /** How BullMQ says that a job is not, or no longer, locked with a token. */
 const lockErrors: ReadonlySet<number> = new Set([
-  ErrorCode.JobNotExist,
-  ErrorCode.JobLockNotExist,
-  ErrorCode.JobNotInState,
-  ErrorCode.JobLockMismatch,
+  bullmq.ErrorCode.JobNotExist,
+  bullmq.ErrorCode.JobLockNotExist,
+  bullmq.ErrorCode.JobNotInState,
+  bullmq.ErrorCode.JobLockMismatch,
 ]);
