@@ -13,7 +13,7 @@ describe("a painted map", () => {
     const { x, y, width, height } = (await page.locator(".stage").boundingBox())!;
     await page.mouse.move(x + width / 2 - 60, y + height / 2);
     await page.mouse.down();
-    await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 8 });
+    await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 3 });
     await page.mouse.up();
   }
 
@@ -115,7 +115,7 @@ describe("a mask", () => {
     const { x, y, width, height } = (await page.locator(".stage").boundingBox())!;
     await page.mouse.move(x + width / 2 - 60, y + height / 2);
     await page.mouse.down();
-    await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 8 });
+    await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 3 });
     await page.mouse.up();
     await page.getByText("What is in colour may change").waitFor();
   }
