@@ -155,6 +155,8 @@ async function forwardRow(
   memory.clearCache();
   const weights = memory.activeMemory();
   memory.resetPeakMemory();
+  // As estimators do.
+  using _buffers = memory.keepBuffers(5e8);
   const start = performance.now();
   const elapsed = (): number => (performance.now() - start) / 1000;
   let share = 0;

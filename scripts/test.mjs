@@ -24,8 +24,7 @@ const COMPUTING = 2;
 /** The maximum time of one file, in milliseconds. */
 const FILE_LIMIT = 10 * 60_000;
 
-// Node reads these certificates whenever a process starts, for longer than everything else; tests connect to this
-// machine only.
+// Reading additional certificates slows down every start of Node, and tests connect to this machine only.
 delete process.env.NODE_EXTRA_CA_CERTS;
 
 const { values: options, positionals: scopes } = readArguments();

@@ -6,16 +6,16 @@ import { at } from "./support/tensors.js";
 const fuzz = at("../../fuzz/dist/main.js");
 
 describe("hostile input is accepted or refused properly", () => {
-  // The same cases in every run, about 15 seconds of them on two cores; `npm run fuzz` tries others.
+  // The same cases in every run, about half a minute of them on two cores; `npm run fuzz` tries others.
   for (const [area, cases] of [
-    ["images", 250],
-    ["models", 25],
+    ["images", 500],
+    ["models", 50],
     ["prompts", 10],
-    ["library", 600],
-    ["flags", 80],
-    ["worker", 30],
-    ["signals", 4],
-    ["hub", 30],
+    ["library", 1200],
+    ["flags", 150],
+    ["worker", 50],
+    ["signals", 5],
+    ["hub", 60],
   ] as const)
     test(area, () => {
       const { stdout, stderr, status } = spawnSync(

@@ -114,7 +114,7 @@ class Guarded final : public Allocator {
 
   [[noreturn]] static void refuse(size_t size, const std::string& why) {
     throw std::runtime_error(
-        "cannot allocate " + readable(size) + " (" + std::to_string(size) + " bytes): " +
+        "cannot allocate " + readable_size(size) + ": " +
         readable(mlx::core::get_active_memory()) + " are in use and " + why);
   }
 
@@ -135,6 +135,10 @@ Allocator& choose() {
 size_t set_memory_limit(size_t bytes) {
   mlx::core::set_memory_limit(bytes);
   return limit().exchange(bytes);
+}
+
+std::string readable_size(size_t bytes) {
+  return readable(bytes) + " (" + std::to_string(bytes) + " bytes)";
 }
 
 void trim_heap() {

@@ -185,7 +185,7 @@ void gemm(int order, int ta, int tb, int m, int n, int k, T alpha, const T* a, i
   check_cancelled();
 }
 
-// OpenBLAS starts with one thread per caller.
+// Loaded by a worker thread of Node, OpenBLAS starts with one thread per caller.
 [[maybe_unused]] const bool single_threaded = (scipy_openblas_set_num_threads(1), true);
 
 }  // namespace

@@ -44,6 +44,8 @@ void sgemm_alone(
 void close_gate();
 
 // allocator.cc: MLX's CPU allocator with a hard limit, and with errors where the original crashes.
+// Formats a size: "1.8 GB (1792000064 bytes)".
+std::string readable_size(size_t bytes);
 size_t set_memory_limit(size_t bytes);
 // Returns free memory of the C heap to the system.
 void trim_heap();

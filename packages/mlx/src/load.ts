@@ -38,7 +38,7 @@ function chooseKernels(): void {
 }
 
 /**
- * Loads the addon with an OpenBLAS that starts no threads: it computes on the addon's threads, and its own would spin for
+ * Loads the addon with an OpenBLAS that starts no threads, if this is the main thread: it computes on the addon's threads, and its own would spin for
  * tens of milliseconds on every core. OpenBLAS reads the variable while it is loaded. Processes that this one starts
  * inherit what it was before.
  */

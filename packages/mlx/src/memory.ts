@@ -13,23 +13,29 @@ export const cacheMemory = (): number => native.cacheMemory();
 export const clearCache = (): void => native.clearCache();
 /** Limits the cache and returns the previous limit. */
 export const setCacheLimit = (bytes: number): number => native.setCacheLimit(bytes);
+/** The limit of the cache. */
+export function cacheLimit(): number {
+  const limit = setCacheLimit(0);
+  setCacheLimit(limit);
+  return limit;
+}
 /** The limits of those who keep buffers now, and the limit from before. */
 const keepers = new Set<{ readonly bytes: number }>();
 let restingLimit = 0;
 
 /**
  * Lets the cache keep up to `bytes`. Disposing the result restores the limit from before and empties the cache; while others
- * keep buffers, too, the largest of their limits applies.
+ * keep buffers, too, the largest of their limits applies. Do not set the limit meanwhile.
  */
 export function keepBuffers(bytes: number): Disposable {
   const keeper = { bytes };
   const applyLargest = (): number => setCacheLimit(Math.max(...Array.from(keepers, (one) => one.bytes)));
+  if (keepers.size === 0) restingLimit = cacheLimit();
   keepers.add(keeper);
-  const before = applyLargest();
-  if (keepers.size === 1) restingLimit = before;
+  applyLargest();
   return {
     [Symbol.dispose]: () => {
-      keepers.delete(keeper);
+      if (!keepers.delete(keeper)) return;
       if (keepers.size > 0) applyLargest();
       else setCacheLimit(restingLimit);
       clearCache();

@@ -126,11 +126,7 @@ describe("device", () => {
   });
 
   test("buffers are kept up to the largest limit, until the last keeper ends", () => {
-    const limit = (): number => {
-      const now = mx.memory.setCacheLimit(0);
-      mx.memory.setCacheLimit(now);
-      return now;
-    };
+    const { cacheLimit: limit } = mx.memory;
     const resting = limit();
     const first = mx.memory.keepBuffers(4e6);
     const second = mx.memory.keepBuffers(9e6);
@@ -140,6 +136,8 @@ describe("device", () => {
     const third = mx.memory.keepBuffers(2e6);
     second[Symbol.dispose]();
     assert.equal(limit(), 2e6);
+    third[Symbol.dispose]();
+    assert.equal(limit(), resting);
     third[Symbol.dispose]();
     assert.equal(limit(), resting);
   });

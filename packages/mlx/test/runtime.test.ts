@@ -310,7 +310,7 @@ describe("memory that is not available", linux, () => {
     assert.equal(status, 0);
     assert.match(
       stdout,
-      /cannot allocate \d+ bytes to compute in: the system has no more\n0 array\(\[2, 2\]/,
+      /cannot allocate 1\.8 GB \(\d+ bytes\) to compute in: the system has no more\n0 array\(\[2, 2\]/,
     );
   });
 });

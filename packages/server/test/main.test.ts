@@ -27,7 +27,7 @@ async function runProcess(
   return { code, stdout, stderr };
 }
 
-/** Runs the command in this process. It may print nothing. @throws why it ends. */
+/** Runs the command in this process. @throws why it ends; or if it prints anything. */
 function runHere(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
   const silent = new Writable({
     write: (chunk, _encoding, done) => done(new Error(`it printed ${chunk}`)),

@@ -47,6 +47,7 @@ class DepthAnythingEstimator extends PhotoEstimator {
       rename: depthAnythingKey,
       dtype: "float32",
       bits: options.bits ?? null,
+      bufferCache: this.bufferLimits(),
       onProgress: options.onLoad,
     });
   }

@@ -94,6 +94,7 @@ class DepthProEstimator extends PhotoEstimator {
       rename: depthProKey(config),
       dtype: "float32",
       bits: this.#options.bits ?? null,
+      bufferCache: this.bufferLimits(),
       onProgress: this.#options.onLoad,
     });
   }

@@ -7,7 +7,7 @@ import { Listener } from "../listener.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
 import { useIntegerProducts } from "../models/dinov2.js";
 import type { ImageInput } from "../options/index.js";
-import type { HeldSize } from "../weights/component.js";
+import type { BufferLimits, HeldSize } from "../weights/component.js";
 import { DepthEstimate } from "./estimate.js";
 import type { DepthEstimator, EstimateOptions, EstimatorLoadOptions } from "./estimator.js";
 import { exifFocalLength } from "./focal-length.js";
@@ -90,6 +90,12 @@ export abstract class PhotoEstimator implements DepthEstimator {
 
   #bufferCache(): BufferCache | null {
     return bufferCacheFor(defaultDevice(), this.#cacheLimit);
+  }
+
+  /** The limits for a component, whose weights are read while {@link estimate} keeps buffers. */
+  protected bufferLimits(): BufferLimits | null {
+    const bufferCache = this.#bufferCache();
+    return bufferCache && { quantizing: bufferCache.estimating };
   }
 
   [Symbol.dispose](): void {

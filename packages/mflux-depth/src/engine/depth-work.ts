@@ -9,6 +9,7 @@ import { obtainEstimator } from "../depth/open.js";
 import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
 import { resolveLoadOptions } from "../options/index.js";
+import { cacheLimitOf } from "../pipeline/device.js";
 import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
 
@@ -24,13 +25,15 @@ export class DepthWork {
     const options = resolveLoadOptions(load);
     const { depthModel, depthQuantize, depthInt8, offline } = options;
     const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
-    const key = JSON.stringify([depthModel, depthQuantize, depthInt8, modelFolder]);
+    const cacheLimit = cacheLimitOf(options);
+    const key = JSON.stringify([depthModel, depthQuantize, depthInt8, cacheLimit, modelFolder]);
     // The folder may have been deleted since, and another revision downloaded.
     if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
       const estimator = await obtainEstimator({
         depthModel,
         depthQuantize,
         depthInt8,
+        cacheLimit,
         modelFolder,
         offline,
         signal,

@@ -24,7 +24,7 @@ endWithOwner();
 async function answer(request: StoreRequest): Promise<FromStore> {
   switch (request.type) {
     case "list": {
-      // Loads MLX's package, which the other tasks do without.
+      // Only this task needs MLX's package.
       const { identifyModel } = await import("../families/identify.js");
       return { type: "models", models: await cachedModels(identifyModel) };
     }

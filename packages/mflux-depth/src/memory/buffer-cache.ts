@@ -1,11 +1,15 @@
 /*
  * How many bytes of freed buffers MLX keeps on the CPU. Fresh buffers cost a page fault for every 4 kB, which adds up
- * to a tenth of a denoising step and a fifth of the time of an encoder, so buffers are kept if the next computation needs the same sizes.
+ * to a tenth of a denoising step and a fifth of the time of an encoder, so buffers are kept if the next computation
+ * needs the same sizes.
  */
 import type { DeviceType } from "@mflux-depth/mlx";
 import { machineMemory } from "./machine.js";
 
-/** Limits of MLX's cache of freed buffers, in bytes. At all other times, MLX's own applies: 32 MiB on a CPU. */
+/**
+ * Limits of MLX's cache of freed buffers, in bytes. At all other times the limit from before applies: the user's, or MLX's own,
+ * which is 32 MiB on a CPU.
+ */
 export interface BufferCache {
   /** Between transformer blocks: the buffers of one block. */
   readonly stepping: number;

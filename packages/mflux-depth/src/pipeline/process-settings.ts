@@ -52,13 +52,7 @@ class Setting<T> {
 
 const device = new Setting(defaultDevice, setDefaultDevice);
 const threads = new Setting(() => backend().blas.threads, setThreads);
-const cacheLimit = new Setting(readCacheLimit, memory.setCacheLimit);
-
-function readCacheLimit(): number {
-  const limit = memory.setCacheLimit(0);
-  memory.setCacheLimit(limit);
-  return limit;
-}
+const cacheLimit = new Setting(memory.cacheLimit, memory.setCacheLimit);
 
 /** The process's own default device, even while an instance uses another. */
 export const ownDefaultDevice = (): DeviceType => device.own;

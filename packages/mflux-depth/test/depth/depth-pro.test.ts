@@ -15,7 +15,7 @@ import { at } from "../support/tensors.js";
 
 const bundled = at("models/tiny-world/depth_pro");
 const example = (name: string): string => at(`../../examples/images/${name}`);
-const pictures = ["astronaut.jpg", "cube.png", "mountains.png"];
+const pictures = ["astronaut.jpg", "cube.png", "portrait.png"];
 const photos: string[] = JSON.parse(readFileSync(at("test/golden/index.json"), "utf8")).photos;
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-depth-pro-"));

@@ -22,7 +22,7 @@ class RampEstimator extends PhotoEstimator {
 
   protected async predict(_: unknown, { fieldOfView }: Required<EstimateOptions>): Promise<ModelOutput> {
     this.asked.push(fieldOfView);
-    this.cacheLimit = currentCacheLimit();
+    this.cacheLimit = memory.cacheLimit();
     return {
       prediction: { ...drawn(8, 8, this.value), quantity: "depth", scale: "relative" },
       fieldOfView: fieldOfView ? 60 : undefined,
@@ -39,21 +39,15 @@ class RampEstimator extends PhotoEstimator {
   }
 }
 
-function currentCacheLimit(): number {
-  const limit = memory.setCacheLimit(0);
-  memory.setCacheLimit(limit);
-  return limit;
-}
-
 const pixels = (channels: 1 | 3) => ({ data: noiseBytes(20, 20, channels), width: 20, height: 20, channels });
 
 describe("an estimator", () => {
   test("keeps freed buffers from layer to layer, and counts them", async () => {
-    const resting = currentCacheLimit();
+    const resting = memory.cacheLimit();
     const estimator = new RampEstimator();
     await estimator.estimate(pixels(3));
     assert.ok(estimator.cacheLimit > 1e8 && estimator.cacheLimit <= 5e8, `${estimator.cacheLimit}`);
-    assert.equal(currentCacheLimit(), resting);
+    assert.equal(memory.cacheLimit(), resting);
     assert.equal(estimator.workingMemory(), 2e6);
   });
 

@@ -70,7 +70,7 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     ["wide.png", "photo", [3531, 3539], [4990, 5000]],
   ] as const;
 
-  /** Several tests look at the reading of all images, one after another. */
+  /** All images, read one after another, for several tests. */
   let reading: Promise<ReaderReport> | undefined;
   const readAll = (): Promise<ReaderReport> => {
     reading ??= readInChild(...read.map(([name, kind]) => `${kind}:${file(name)}`));
@@ -78,7 +78,7 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
   };
 
   for (const [i, [name, , size, original]] of read.entries())
-    test(`${name} takes less than 600 MB, after others, and is kept smaller`, async () => {
+    test(`${name} takes less than 600 MB in a process that has read others, and is kept smaller`, async () => {
       const image = (await readAll()).images[i]!;
       assert.ok(!("error" in image), JSON.stringify(image));
       assert.deepEqual([image.size, image.original], [size, original]);
@@ -105,7 +105,7 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
     );
   });
 
-  test("leave the event loop free", async () => {
+  test("compute for less than a second at a time on the event loop", async () => {
     for (const image of (await readAll()).images) {
       assert.ok(!("error" in image), JSON.stringify(image));
       assert.ok(image.blocked < 1000, `${image.blocked} ms`);

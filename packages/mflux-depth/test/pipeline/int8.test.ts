@@ -15,7 +15,9 @@ const request = {
   seed: 7,
 };
 
-async function generateWith(options: LoadOptions): Promise<GenerationResult> {
+type Products = Pick<LoadOptions, "quantize" | "int8" | "dtype">;
+
+async function generateWith(options: Products): Promise<GenerationResult> {
   using flux = await FluxDepth.load({ model: "tiny-world", device: "cpu", ...options });
   return await flux.generate(request);
 }
@@ -23,14 +25,14 @@ async function generateWith(options: LoadOptions): Promise<GenerationResult> {
 /** Several tests compare the same generations. */
 const generations = new Map<string, Promise<GenerationResult>>();
 
-function generate({ quantize, int8, dtype }: LoadOptions): Promise<GenerationResult> {
+function generate({ quantize, int8, dtype }: Products): Promise<GenerationResult> {
   const key = [quantize, int8, dtype].join();
   const known = generations.get(key) ?? generateWith({ quantize, int8, dtype });
   generations.set(key, known);
   return known;
 }
 
-const latents = async (options: LoadOptions): Promise<Float32Array> => (await generate(options)).latents.data;
+const latents = async (options: Products): Promise<Float32Array> => (await generate(options)).latents.data;
 
 const withoutIntegers = canMultiplyIntegers() ? false : "needs a Linux CPU with AVX2 or AVX-512 VNNI";
 
@@ -46,7 +48,7 @@ test("8-bit inputs change latents less than 4-bit weights do", { skip: withoutIn
   assert.ok(ofInputs < ofWeights / 4, `${ofInputs} from inputs, ${ofWeights} from weights`);
 });
 
-const defaults: [name: string, options: LoadOptions, int8: boolean][] = [
+const defaults: [name: string, options: Products, int8: boolean][] = [
   ["used for quantized weights where the CPU can", { quantize: 4 }, canMultiplyIntegers()],
   ["not used for weights that are not quantized", { quantize: "none" }, false],
   ["not used in bfloat16", { quantize: 4, dtype: "bfloat16" }, false],

@@ -11,12 +11,6 @@ const skip = isLinuxCpu ? false : "needs a Linux CPU";
 const own = backend().blas.threads;
 const [few, many] = [1, own + 1];
 
-const cacheLimit = (): number => {
-  const limit = memory.setCacheLimit(0);
-  memory.setCacheLimit(limit);
-  return limit;
-};
-
 /** The threads and the cache limit at each step of a generation. */
 async function settingsDuring(
   flux: Awaited<ReturnType<typeof loadTinyWorld>>,
@@ -26,7 +20,7 @@ async function settingsDuring(
   await flux.generate({
     ...smallRequest,
     ...request,
-    onStep: () => seen.push([backend().blas.threads, cacheLimit()]),
+    onStep: () => seen.push([backend().blas.threads, memory.cacheLimit()]),
   });
   return seen;
 }
@@ -53,15 +47,15 @@ describe("threads and cache limit", { skip }, () => {
   });
 
   test("are the process's own again after a generation, however it ends", async () => {
-    const before = [own, cacheLimit()];
+    const before = [own, memory.cacheLimit()];
     using flux = await loadTinyWorld({ threads: many, cacheLimitGb: 0.5 });
-    assert.deepEqual([backend().blas.threads, cacheLimit()], before);
+    assert.deepEqual([backend().blas.threads, memory.cacheLimit()], before);
     await flux.generate(smallRequest);
-    assert.deepEqual([backend().blas.threads, cacheLimit()], before);
+    assert.deepEqual([backend().blas.threads, memory.cacheLimit()], before);
     await assert.rejects(flux.generate({ ...smallRequest, depthImage: "none.png" }));
-    assert.deepEqual([backend().blas.threads, cacheLimit()], before);
+    assert.deepEqual([backend().blas.threads, memory.cacheLimit()], before);
     for await (const { type } of flux.steps(smallRequest)) if (type === "step") break;
-    assert.deepEqual([backend().blas.threads, cacheLimit()], before);
+    assert.deepEqual([backend().blas.threads, memory.cacheLimit()], before);
   });
 
   test("do not change while another instance computes", async () => {
@@ -104,9 +98,9 @@ describe("threads and cache limit", { skip }, () => {
 
 describe("loading", () => {
   const refuse = async (options: FluxDepthOptions, option: string): Promise<void> => {
-    const before = [defaultDevice(), backend().blas.threads, cacheLimit()];
+    const before = [defaultDevice(), backend().blas.threads, memory.cacheLimit()];
     await assert.rejects(loadTinyWorld(options), refusedFor(option));
-    assert.deepEqual([defaultDevice(), backend().blas.threads, cacheLimit()], before);
+    assert.deepEqual([defaultDevice(), backend().blas.threads, memory.cacheLimit()], before);
   };
 
   test(

@@ -116,7 +116,7 @@ constexpr int tile_values = 16;
 constexpr int block_width = 16, most_block_height = 8;
 constexpr int most_block_floats = 1 << 21;
 
-// The tiles of a block's side, so that every thread has a block.
+// Rows of tiles in a block: few enough that every thread gets a block.
 int block_height(const Convolution& c, int tiles_down, int tiles_across) {
   const int most = most_block_floats / (tile_values * (c.inputs + c.outputs) * block_width);
   const int blocks_down = up(runtime::thread_count(), c.batches * up(tiles_across, block_width));

@@ -137,7 +137,7 @@ float* scratch_memory(size_t floats) {
       memory = std::make_unique_for_overwrite<float[]>(wanted);
     } catch (const std::bad_alloc&) {
       throw std::runtime_error(
-          "cannot allocate " + std::to_string(wanted * sizeof(float)) + " bytes to compute in: the system has no more");
+          "cannot allocate " + runtime::readable_size(wanted * sizeof(float)) + " to compute in: the system has no more");
     }
     held = wanted;
   }

@@ -54,7 +54,7 @@ describe("instruction sets", onLinux, () => {
         assert.ok(set.startsWith("avx"), `${stdout.trim()} in place of ${set}`);
         return context.skip("this processor lacks it");
       }
-      const outcome = run(set, ["--input-type=module", "-e", tests]);
+      const outcome = run(set, ["--test-reporter=tap", "--input-type=module", "-e", tests]);
       assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
       assert.match(outcome.stdout, /^# pass [1-9]\d{1,}$/m);
     });

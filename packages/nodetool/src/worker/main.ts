@@ -65,7 +65,7 @@ async function overWebSocket(engine: Engine, values: WorkerFlags, io: Io): Promi
   const frameLimit = frameLimitIn(io.env);
   const log = logTo(io);
   const worker = new Worker({ transport: "websocket", engine, frameLimit, log });
-  // Loaded by a worker that listens only.
+  // Only a worker that listens needs it.
   const { serveWebSocket } = await import("./websocket.js");
   const endpoint = await serveWebSocket(worker, { host, port, token, frameLimit, log }).catch(
     (error: NodeJS.ErrnoException) => {

@@ -316,8 +316,7 @@ test("Depth Pro is kept while a run uses it, and downloaded again after it was d
   // A run with a depth map does not need Depth Pro.
   const mapped = run({ repo_id: "me/bare" });
   assert.deepEqual(await host.ask("models.delete", { repo_id: "apple/DepthPro-hf" }), { deleted: false });
-  host.send("cancel", {}, mapped.id);
-  await assert.rejects(mapped.answer, { message: "cancelled" });
+  await mapped.answer;
 });
 
 test("a waiting download reports before its host gives it up", async (context) => {

@@ -123,6 +123,17 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
       await fleet.state(first.id, "idle");
       await second.process.stop();
     });
+
+    test("an API that works goes on with its own job after it was killed", async (t) => {
+      const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
+      const running = (await fleet.api.submit(longJob)).id;
+      const waiting = (await fleet.api.submit()).id;
+      await fleet.checkpointed(running);
+      await fleet.restartApi();
+      assert.equal((await requireOneResult(fleet, running)).worker, "local");
+      assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));
+      await requireOneResult(fleet, waiting);
+    });
   });
 
   describe("whose worker is cut off", { concurrency: 1 }, () => {
@@ -150,16 +161,5 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
         await requireOneResult(fleet, waiting);
       });
     }
-
-    test("an API that works goes on with its own job after it was killed", async (t) => {
-      const fleet = await Fleet.start(t, { ...lease, apiWorks: true });
-      const running = (await fleet.api.submit(longJob)).id;
-      const waiting = (await fleet.api.submit()).id;
-      await fleet.checkpointed(running);
-      await fleet.restartApi();
-      assert.equal((await requireOneResult(fleet, running)).worker, "local");
-      assert.ok((await fleet.events(running)).some(({ event }) => event === "resumed"));
-      await requireOneResult(fleet, waiting);
-    });
   });
 });

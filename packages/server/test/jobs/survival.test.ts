@@ -150,7 +150,7 @@ describe("a job", { concurrency: 2 }, () => {
 });
 
 // One after another: each kills the engine of this process.
-describe("a job", () => {
+describe("a job in this process", () => {
   test("whose engine is killed continues at once, with the same pixels", async (t) => {
     const folder = temporaryFolder(t);
     const service = await openService(t, { folder, env });

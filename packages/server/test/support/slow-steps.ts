@@ -1,6 +1,6 @@
 /*
- * An engine whose steps take long, like those of a large model, and still leave the processor to others. So does the start
- * of decoding, for tests that end something at that moment.
+ * An engine whose steps take long, like those of a large model, and still leave the processor to others.
+ * Decoding starts with the same wait, for tests that end something at that moment.
  */
 import { inUrl } from "./preload.js";
 
