@@ -31,7 +31,15 @@ const playwrightsOwn = [
   "ThirdPartyStoragePartitioning",
 ];
 
-const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+/** The first has no windows of its own, and takes an eighth less processor time. */
+const names = [
+  "chromium-headless-shell",
+  "chromium",
+  "chromium-browser",
+  "google-chrome",
+  "google-chrome-stable",
+  "chrome",
+];
 
 /** Places outside PATH. */
 const places = [
