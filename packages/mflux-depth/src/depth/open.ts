@@ -56,7 +56,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {OptionError} when the device is not available, or lacks 8-bit products that are asked for.
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
-export function openEstimator(options: OpenOptions = {}): DepthEstimator {
+export async function openEstimator(options: OpenOptions = {}): Promise<DepthEstimator> {
   const { device, cacheLimit, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
@@ -65,7 +65,8 @@ export function openEstimator(options: OpenOptions = {}): DepthEstimator {
   const precision = estimatorPrecision(options);
   const folder = findFolder(options);
   const { model_type: modelType } = readConfig(folder, configFile);
-  return openerOf(modelType, join(folder, configFile))(folder, { ...precision, cacheLimit, onLoad });
+  const open = await openerOf(modelType, join(folder, configFile));
+  return open(folder, { ...precision, cacheLimit, onLoad });
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */

@@ -1,13 +1,11 @@
 import { ModelError } from "../errors.js";
-import { openDepthAnything } from "./depth-anything.js";
-import { openDepthPro } from "./depth-pro.js";
 import { type EstimatorType, estimatorDescriptions } from "./descriptions.js";
 import type { OpenEstimator } from "./estimator.js";
 
-/** How to open each type of depth estimator. */
-const openers: Readonly<Record<EstimatorType, OpenEstimator>> = {
-  depth_pro: openDepthPro,
-  depth_anything: openDepthAnything,
+/** How to open each type of depth estimator; its network is loaded with the first of its type. */
+const openers: Readonly<Record<EstimatorType, () => Promise<OpenEstimator>>> = {
+  depth_pro: async () => (await import("./depth-pro.js")).openDepthPro,
+  depth_anything: async () => (await import("./depth-anything.js")).openDepthAnything,
 };
 
 /**
@@ -16,9 +14,9 @@ const openers: Readonly<Record<EstimatorType, OpenEstimator>> = {
  * @param source the config, for messages
  * @throws {ModelError} when this library does not know the type.
  */
-export function openerOf(modelType: unknown, source: string): OpenEstimator {
+export async function openerOf(modelType: unknown, source: string): Promise<OpenEstimator> {
   const found = estimatorDescriptions.find((description) => description.modelType === modelType);
-  if (found) return openers[found.modelType];
+  if (found) return openers[found.modelType]();
   const known = estimatorDescriptions.map(({ modelType: type, name }) => `"${type}" (${name})`).join(", ");
   throw new ModelError(
     source,

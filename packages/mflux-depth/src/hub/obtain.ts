@@ -5,7 +5,6 @@
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
-import { downloadRepository } from "./download.js";
 import { missingFiles, type RepositoryKind } from "./kind.js";
 import type { Patterns } from "./patterns.js";
 import { findCached, isBundled, isRepositoryName, type Repository, resolveRepository } from "./repository.js";
@@ -117,6 +116,8 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
     );
   }
 
+  // Most processes find their models complete.
+  const { downloadRepository } = await import("./download.js");
   const { commit, folder } = await downloadRepository(
     { repository: model, revision, variant, path, patterns },
     { kind, settings, signal, onProgress: options.onProgress, patience: options.patience },

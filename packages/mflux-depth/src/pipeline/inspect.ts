@@ -245,8 +245,8 @@ function isEstimator(folder: string): boolean {
   return estimatorDescriptions.some(({ modelType }) => modelType === type);
 }
 
-function inspectEstimator(name: string, folder: string): InspectedEstimator {
-  using estimator = openEstimator({ depthModel: folder });
+async function inspectEstimator(name: string, folder: string): Promise<InspectedEstimator> {
+  using estimator = await openEstimator({ depthModel: folder });
   return {
     kind: "depth-estimator",
     name,

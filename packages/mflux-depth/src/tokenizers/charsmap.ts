@@ -42,7 +42,8 @@ export function precompiledCharsmap(rules: Uint8Array): (text: string) => string
   const trieBytes = rules.length >= 4 ? view.getUint32(0, true) : 0;
   if (trieBytes === 0 || trieBytes % 4 !== 0 || 4 + trieBytes > rules.length)
     throw new RangeError("the precompiled charsmap is damaged: its trie is longer than the data");
-  const trie = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => view.getUint32(4 + 4 * i, true));
+  // Copied to be aligned.
+  const trie = new Uint32Array(Uint8Array.from(rules.subarray(4, 4 + trieBytes)).buffer);
   const replacements = rules.subarray(4 + trieBytes);
   const decoder = new TextDecoder();
 

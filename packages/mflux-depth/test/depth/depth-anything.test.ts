@@ -80,8 +80,8 @@ describe("preprocess", () => {
 
 describe("a small Depth Anything", () => {
   let estimator: DepthEstimator;
-  before(() => {
-    estimator = openEstimator({ depthModel: model, depthQuantize: "none" });
+  before(async () => {
+    estimator = await openEstimator({ depthModel: model, depthQuantize: "none" });
   });
   after(() => estimator.free());
 

@@ -21,30 +21,30 @@ const made = (name: string, files: Record<string, string>): string => {
 };
 
 describe("openEstimator", () => {
-  test("takes an estimator's folder", () => {
-    assert.equal(openEstimator({ depthModel: bundled }).folder, bundled);
+  test("takes an estimator's folder", async () => {
+    assert.equal((await openEstimator({ depthModel: bundled })).folder, bundled);
   });
 
-  test("takes the estimator inside another model's folder", () => {
-    assert.equal(openEstimator({ depthModel: tinyWorld }).folder, bundled);
+  test("takes the estimator inside another model's folder", async () => {
+    assert.equal((await openEstimator({ depthModel: tinyWorld })).folder, bundled);
   });
 
-  test("takes the bundled estimator by its name", () => {
-    assert.equal(openEstimator({ depthModel: "tiny-world" }).folder, bundled);
+  test("takes the bundled estimator by its name", async () => {
+    assert.equal((await openEstimator({ depthModel: "tiny-world" })).folder, bundled);
   });
 
-  test("takes the bundled Depth Anything by its name", () => {
+  test("takes the bundled Depth Anything by its name", async () => {
     const folder = at("models/tiny-depth-anything");
-    assert.equal(openEstimator({ depthModel: "tiny-depth-anything" }).folder, folder);
+    assert.equal((await openEstimator({ depthModel: "tiny-depth-anything" })).folder, folder);
   });
 
-  test("prefers the estimator of the image model in use to the default", () => {
-    assert.equal(openEstimator({ modelFolder: tinyWorld }).folder, bundled);
+  test("prefers the estimator of the image model in use to the default", async () => {
+    assert.equal((await openEstimator({ modelFolder: tinyWorld })).folder, bundled);
   });
 
-  test("prefers a named estimator to that of the image model in use", () => {
+  test("prefers a named estimator to that of the image model in use", async () => {
     const named = at("test/golden/depth_pro_fov");
-    assert.equal(openEstimator({ depthModel: named, modelFolder: tinyWorld }).folder, named);
+    assert.equal((await openEstimator({ depthModel: named, modelFolder: tinyWorld })).folder, named);
   });
 
   const refused: [string, () => string, RegExp][] = [
@@ -67,16 +67,16 @@ describe("openEstimator", () => {
     ["a name that is neither a folder nor a repository", () => "no such thing", /there is no such folder/],
   ];
   for (const [what, path, message] of refused)
-    test(`refuses ${what}`, () => {
-      assert.throws(
-        () => openEstimator({ depthModel: path() }),
+    test(`refuses ${what}`, async () => {
+      await assert.rejects(
+        openEstimator({ depthModel: path() }),
         (error: Error) => error instanceof ModelError && message.test(error.message),
       );
     });
 
-  test("advises a known estimator in place of another folder", () => {
-    assert.throws(
-      () => openEstimator({ depthModel: made("empty", {}) }),
+  test("advises a known estimator in place of another folder", async () => {
+    await assert.rejects(
+      openEstimator({ depthModel: made("empty", {}) }),
       (error: Error) =>
         error instanceof ModelError &&
         error.details.remedies?.some(
@@ -87,8 +87,8 @@ describe("openEstimator", () => {
 
   const other = defaultDevice() === "cpu" ? "gpu" : "cpu";
   const skip = isAvailable(other) && "this machine has both devices";
-  test("refuses a device that is not available", { skip }, () => {
-    assert.throws(() => openEstimator({ depthModel: bundled, device: other }), OptionError);
+  test("refuses a device that is not available", { skip }, async () => {
+    await assert.rejects(openEstimator({ depthModel: bundled, device: other }), OptionError);
   });
 });
 

@@ -6,15 +6,15 @@ import { openerOf } from "../../src/depth/registry.js";
 import { ModelError } from "../../src/errors.js";
 
 describe("openerOf", () => {
-  test("finds Depth Pro by its model_type", () =>
-    assert.equal(openerOf("depth_pro", "config.json"), openDepthPro));
+  test("finds Depth Pro by its model_type", async () =>
+    assert.equal(await openerOf("depth_pro", "config.json"), openDepthPro));
 
-  test("finds Depth Anything by its model_type", () =>
-    assert.equal(openerOf("depth_anything", "config.json"), openDepthAnything));
+  test("finds Depth Anything by its model_type", async () =>
+    assert.equal(await openerOf("depth_anything", "config.json"), openDepthAnything));
 
-  test("lists the known estimators for an unknown type", () => {
-    assert.throws(
-      () => openerOf("dpt", "some/config.json"),
+  test("lists the known estimators for an unknown type", async () => {
+    await assert.rejects(
+      openerOf("dpt", "some/config.json"),
       (error: Error) =>
         error instanceof ModelError &&
         error.source === "some/config.json" &&
@@ -22,7 +22,7 @@ describe("openerOf", () => {
     );
   });
 
-  test("says that a config without a model_type belongs to another kind of model", () => {
-    assert.throws(() => openerOf(undefined, "config.json"), /another kind of model has no model_type/);
+  test("says that a config without a model_type belongs to another kind of model", async () => {
+    await assert.rejects(openerOf(undefined, "config.json"), /another kind of model has no model_type/);
   });
 });

@@ -11,8 +11,8 @@ const example = (name: string): string => at(`../../examples/images/${name}`);
 
 describe("the bundled Depth Anything", () => {
   let estimator: DepthEstimator;
-  before(() => {
-    estimator = openEstimator({ depthModel: "tiny-depth-anything", depthQuantize: "none" });
+  before(async () => {
+    estimator = await openEstimator({ depthModel: "tiny-depth-anything", depthQuantize: "none" });
   });
   after(() => estimator.free());
 

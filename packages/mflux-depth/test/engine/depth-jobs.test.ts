@@ -31,7 +31,7 @@ describe("an estimate", () => {
   const engine = new Engine();
   let expected: DepthEstimate;
   before(async () => {
-    using estimator = openEstimator({ depthModel: "tiny-world" });
+    using estimator = await openEstimator({ depthModel: "tiny-world" });
     expected = await estimator.estimate(photo);
   });
   after(() => engine.close());
