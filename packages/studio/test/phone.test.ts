@@ -151,13 +151,18 @@ describe("on a phone", () => {
       [0, 0, 0, 1],
     );
 
-  test("a finger paints the depth, and the page stays where it is", async () => {
+  test("a finger paints the depth, the page stays where it is, and the next tap counts at once", async () => {
     const page = await openPhone();
     await beginWith(page, "Bust");
     await openPanel(page, "Depth");
     await page.getByRole("button", { name: "Nearer" }).tap();
     await countCancelled(page);
+    const farther = page.getByRole("button", { name: "Farther" });
+    await farther.scrollIntoViewIfNeeded();
+    const { x, y, width, height } = (await farther.boundingBox())!;
     await swipe(page, page.locator(".stage"), { x: 20, y: 60 });
+    await page.touchscreen.tap(x + width / 2, y + height / 2);
+    await farther.and(page.locator("[aria-pressed=true]")).waitFor();
     await page.getByRole("button", { name: "Remove all strokes" }).waitFor();
     await page.getByRole("button", { name: "Undo" }).and(page.locator(":enabled")).tap();
     await page.getByRole("button", { name: "Remove all strokes" }).waitFor({ state: "hidden" });

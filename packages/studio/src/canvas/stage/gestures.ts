@@ -53,6 +53,8 @@ export class Gestures {
     element.addEventListener("dblclick", this.#doubleClicked, options);
     // Not passive, because the page must not scroll or zoom.
     element.addEventListener("wheel", this.#turnedWheel, { ...options, passive: false });
+    // A swipe has momentum for browsers even where nothing scrolls, and the next tap would only stop it.
+    element.addEventListener("touchmove", (event) => event.preventDefault(), { ...options, passive: false });
   }
 
   /** The action of the pointer now, or if it were pressed here. */
