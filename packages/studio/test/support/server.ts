@@ -108,9 +108,10 @@ export class StudioServer {
     return this.#spawn();
   }
 
-  /** Makes jobs last as long as a page may take for what it does meanwhile, without computing more. */
-  slowDown(): void {
-    writeFileSync(this.#pace, String(patience));
+  /** Makes jobs with this number of steps last as long as a page may take meanwhile, without computing more. */
+  slowDown(steps: number): void {
+    // The odd numbers up to the last step's add up to the square of the steps.
+    writeFileSync(this.#pace, String(patience / steps ** 2));
   }
 
   /** Takes back {@link slowDown}: the running job goes on at its usual speed. */

@@ -75,7 +75,7 @@ export async function setSteps(page: Page, steps: number): Promise<void> {
  * @param steps many for a job that is cancelled, which it hears of after a step; few for one that is finished later
  */
 export async function makeItLast(page: Page, server: StudioServer, steps = 50): Promise<void> {
-  server.slowDown();
+  server.slowDown(steps);
   await setSteps(page, steps);
 }
 
