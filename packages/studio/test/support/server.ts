@@ -13,6 +13,7 @@ import type { JobObject } from "@mflux-depth/server/contract";
 import Database from "better-sqlite3";
 import { Fleet } from "./fleet.js";
 import { pacedBy } from "./pace.js";
+import { patience } from "./patience.js";
 
 const packages = fileURLToPath(new URL("../../../../", import.meta.url));
 const command = join(packages, "mflux-depth/bin/mflux-depth.js");
@@ -27,9 +28,6 @@ export interface ServerOptions {
 
 /** The command with the flags that a server and its workers share. */
 const serve = [command, "serve", "--model", "tiny-world", "-q", "none", "--device", "cpu"];
-
-/** How long all steps of a slow job wait together, in milliseconds: longer than whatever a page does meanwhile. */
-const slowJob = 30_000;
 
 export class StudioServer {
   readonly #folder = mkdtempSync(join(tmpdir(), "mflux-depth-studio-"));
@@ -110,9 +108,10 @@ export class StudioServer {
     return this.#spawn();
   }
 
-  /** Makes jobs with this number of steps last, without computing more. */
+  /** Makes jobs with this number of steps last as long as a page may take meanwhile, without computing more. */
   slowDown(steps: number): void {
-    writeFileSync(this.#pace, String(slowJob / steps));
+    // The odd numbers up to the last step's add up to the square of the steps.
+    writeFileSync(this.#pace, String(patience / steps ** 2));
   }
 
   /** Takes back {@link slowDown}: the running job goes on at its usual speed. */
