@@ -4,7 +4,9 @@
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import chromiumPackage from "@sparticuz/chromium";
-import { type Browser, chromium } from "playwright-core";
+import type { Browser } from "playwright-core";
+
+import playwright = require("playwright-core");
 
 /** WebGL2 on the processor, so that tests run on machines without a GPU. */
 const webgl = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
@@ -63,7 +65,7 @@ export interface BrowserOptions {
 
 /** Starts the browser. */
 export const launchBrowser = async ({ exact = false }: BrowserOptions = {}): Promise<Browser> =>
-  chromium.launch({
+  playwright.chromium.launch({
     executablePath: await browserPath(),
     args: [
       "--no-sandbox",
