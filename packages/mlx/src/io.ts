@@ -6,7 +6,7 @@ import type { MxArray } from "./types.js";
 export interface Safetensors {
   /** The tensors by name. They are lazy: evaluating one reads its bytes. */
   arrays: Map<string, MxArray>;
-  metadata: ReadonlyMap<string, string>;
+  metadata: Map<string, string>;
 }
 
 /**

@@ -28,8 +28,8 @@ export interface SafetensorsEntry {
 
 export interface SafetensorsHeader {
   /** Tensors by name, in the order of their bytes. */
-  readonly tensors: ReadonlyMap<string, SafetensorsEntry>;
-  readonly metadata: ReadonlyMap<string, string>;
+  readonly tensors: Map<string, SafetensorsEntry>;
+  readonly metadata: Map<string, string>;
   /** Offset of the first tensor's bytes. */
   readonly dataOffset: number;
 }
@@ -74,44 +74,7 @@ export function readSafetensorsHeader(path: string): SafetensorsHeader {
   const fail = (reason: string, cause?: unknown): never => {
     throw new SafetensorsError(path, reason, cause === undefined ? undefined : { cause });
   };
-  const file = readHeaderBytes(path, fail);
-  const last = recent.get(path);
-  if (last?.fileBytes === file.fileBytes && last.bytes.equals(file.bytes)) return last.header;
-  const header = parseHeader(file, fail);
-  remember(path, { ...file, header });
-  return header;
-}
-
-/** The bytes of a header, and the size of its file. */
-interface HeaderBytes {
-  readonly bytes: Buffer;
-  readonly fileBytes: number;
-}
-
-/**
- * Headers that were checked last, by path: loading a model opens its files several times, and checking takes longer than
- * comparing bytes. Together they take a few MiB at most.
- */
-const recent = new Map<string, HeaderBytes & { readonly header: SafetensorsHeader }>();
-const mostRecent = 16;
-const largestRemembered = 2 ** 20;
-
-function remember(path: string, checked: HeaderBytes & { readonly header: SafetensorsHeader }): void {
-  recent.delete(path);
-  if (checked.bytes.length > largestRemembered) return;
-  recent.set(path, checked);
-  const [oldest] = recent.keys();
-  if (recent.size > mostRecent) recent.delete(oldest!);
-}
-
-function parseHeader({ bytes, fileBytes }: HeaderBytes, fail: Fail): SafetensorsHeader {
-  const dataOffset = 8 + bytes.length;
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    return fail("the header is not UTF-8", error);
-  }
+  const { text, dataOffset, fileBytes } = readHeaderText(path, fail);
   let header: unknown;
   try {
     const problem = findHiddenProblem(text);
@@ -155,7 +118,7 @@ function parseHeader({ bytes, fileBytes }: HeaderBytes, fail: Fail): Safetensors
 
 type Fail = (reason: string, cause?: unknown) => never;
 
-function readHeaderBytes(path: string, fail: Fail): HeaderBytes {
+function readHeaderText(path: string, fail: Fail): { text: string; dataOffset: number; fileBytes: number } {
   let file: number | undefined;
   try {
     // Check before opening, because opening a pipe would block forever.
@@ -174,7 +137,13 @@ function readHeaderBytes(path: string, fail: Fail): HeaderBytes {
       return fail(`the header has ${length} bytes, more than the ${maxHeaderBytes} that the format allows`);
     const bytes = Buffer.alloc(Number(length));
     if (readFully(file, bytes, 8) < bytes.length) return fail("the file shrank while it was being read");
-    return { bytes, fileBytes };
+    let text: string;
+    try {
+      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    } catch (error) {
+      return fail("the header is not UTF-8", error);
+    }
+    return { text, dataOffset: 8 + bytes.length, fileBytes };
   } catch (error) {
     if (error instanceof SafetensorsError) throw error;
     const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
