@@ -36,7 +36,7 @@ export const depthPro = {
       repository: "apple/DepthPro-hf",
       licence: "Apple's, for research only",
       parameters: 647e6,
-      cpuSeconds: 78,
+      cpuSeconds: 56,
     },
   ],
   files: [{ name: "preprocessor_config.json", optional: true }],
