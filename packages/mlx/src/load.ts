@@ -38,9 +38,9 @@ function chooseKernels(): void {
 }
 
 /**
- * Loads the addon with an OpenBLAS that starts no threads, if this is the main thread: it computes on the addon's threads, and its own would spin for
- * tens of milliseconds on every core. OpenBLAS reads the variable while it is loaded. Processes that this one starts
- * inherit what it was before.
+ * Loads the addon, and keeps OpenBLAS from starting threads: it computes on the addon's, and its own would spin for tens of
+ * milliseconds on every core. OpenBLAS reads the variable while it loads; processes that start later inherit the old value.
+ * In a worker thread of Node this has no effect, because the environment there is a copy.
  */
 function withoutThreadsOfBlas(load: () => Native): Native {
   const before = process.env.OPENBLAS_NUM_THREADS;

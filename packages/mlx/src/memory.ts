@@ -19,6 +19,7 @@ export function cacheLimit(): number {
   setCacheLimit(limit);
   return limit;
 }
+
 /** The limits of those who keep buffers now, and the limit from before. */
 const keepers = new Set<{ readonly bytes: number }>();
 let restingLimit = 0;

@@ -13,7 +13,6 @@ import {
   zeros,
 } from "@mflux-depth/mlx";
 import {
-  bfloat16AttentionSpeed,
   Conv2d,
   DotProductAttention,
   gatedAdd,
@@ -21,11 +20,10 @@ import {
   Linear,
   Module,
   type Stages,
-  setAttentionProducts,
-  setQuantizedProducts,
   silu,
 } from "@mflux-depth/mlx/nn";
 import { ConfigReader } from "./config.js";
+import { useInt8Products } from "./int8-products.js";
 import { bicubic } from "./interpolate.js";
 import { consuming, disposeAll, evaluated } from "./stages.js";
 
@@ -382,13 +380,9 @@ const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, t
  */
 const sensitiveLayer = /(^|\.)encoder\.layer\.0\./;
 
-/**
- * Makes a network with DINOv2 encoders multiply quantized matrices by 8-bit inputs, except where maps would suffer, and use
- * bfloat16 in attention if that is faster.
- */
+/** {@link useInt8Products} for a network with DINOv2 encoders, except where its maps would suffer. */
 export function useIntegerProducts<M extends Module>(network: M): M {
-  setQuantizedProducts(network, "int8");
-  if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");
+  useInt8Products(network);
   for (const [path, layer] of network.modules())
     if (layer instanceof Linear && sensitiveLayer.test(path)) layer.products = "exact";
   return network;

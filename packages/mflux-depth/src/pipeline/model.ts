@@ -15,6 +15,7 @@ import { families } from "../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
+import { useInt8Products } from "../models/int8-products.js";
 import { defaultModel } from "../options/defaults.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 import { openAdapterFile } from "../weights/adapters/adapter-file.js";
@@ -26,7 +27,7 @@ import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
 import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
-import { choosePrecision, componentDType, type Precision, useInt8Products } from "./precision.js";
+import { choosePrecision, componentDType, type Precision } from "./precision.js";
 
 /** Paths of components that have their own files, by component. */
 export type ComponentFiles = Readonly<Record<string, string>>;

@@ -1,12 +1,5 @@
 import type { DeviceType, DType } from "@mflux-depth/mlx";
-import {
-  bfloat16AttentionSpeed,
-  canMultiplyIntegers,
-  type Module,
-  multipliesStored,
-  setAttentionProducts,
-  setQuantizedProducts,
-} from "@mflux-depth/mlx/nn";
+import { canMultiplyIntegers, multipliesStored } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 
@@ -64,10 +57,3 @@ export const componentDType = (
   { float32InsteadOfFloat16 = false }: { readonly float32InsteadOfFloat16?: boolean },
   { dtype }: Precision,
 ): DType => (float32InsteadOfFloat16 && dtype === "float16" ? "float32" : dtype);
-
-/** Makes a network multiply quantized weights by 8-bit inputs, and use bfloat16 in attention if that is faster. */
-export function useInt8Products<M extends Module>(network: M): M {
-  setQuantizedProducts(network, "int8");
-  if (bfloat16AttentionSpeed() === "faster") setAttentionProducts(network, "bfloat16");
-  return network;
-}

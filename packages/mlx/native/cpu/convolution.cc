@@ -111,8 +111,8 @@ void convolve_directly(const Convolution& c, int pitch) {
 // Values of a tile of 2×2 results in the transformed space.
 constexpr int tile_values = 16;
 
-// A task computes a block of tiles. Its values and products take up to 8 MB: larger blocks are no faster, and smaller ones
-// pack the weights more often.
+// Each task computes one block of tiles, in up to 8 MB of scratch memory. Larger blocks gain nothing; smaller blocks pack
+// the weights more often.
 constexpr int block_width = 16, most_block_height = 8;
 constexpr int most_block_floats = 1 << 21;
 
