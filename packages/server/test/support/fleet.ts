@@ -1,7 +1,7 @@
 /*
  * A fleet of real processes: an API, workers and a Redis, each reached through networks that can be cut.
  */
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JobObject, WorkerObject } from "../../src/contract/index.js";
@@ -188,9 +188,12 @@ export class Fleet {
     return allEvents(this.#api, `/v1/jobs/${id}/events?after=0`);
   }
 
+  /** Replaces the file at once: the API refuses everyone whose line it does not find when it reads. */
   #writeTokens(): void {
     const lines = [...this.#names].map((name) => `${name} ${Fleet.tokenOf(name)}\n`);
-    writeFileSync(this.#tokens, `# name and token\n${lines.join("")}`);
+    const written = `${this.#tokens}.new`;
+    writeFileSync(written, `# name and token\n${lines.join("")}`);
+    renameSync(written, this.#tokens);
   }
 }
 
