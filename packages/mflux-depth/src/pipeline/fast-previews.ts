@@ -17,7 +17,7 @@ import {
   transpose,
 } from "@mflux-depth/mlx";
 import type { FloatImage } from "../images/types.js";
-import { fitLinearMap } from "./least-squares.js";
+import { type FitSums, fitLinearMap, fitSumsOf } from "./least-squares.js";
 import type { Latents, Picture } from "./result.js";
 
 /** Pixels of a preview per latent, along each side. */
@@ -26,12 +26,9 @@ const detail = 2;
 /** Colours of a latent: `detail × detail` pixels of RGB. */
 const results = 3 * detail ** 2;
 
-/** Latents of an image, with the colours of their pixels: one row for each. */
-interface Samples {
-  /** 1 and the channels. */
-  readonly inputs: Float64Array;
-  readonly targets: Float64Array;
-  /** The number of values in a row of `inputs`. */
+/** Samples of an image's latents with the colours of their pixels, added up for the fit. */
+interface Samples extends FitSums {
+  /** The inputs of the map: 1 and the channels. */
   readonly terms: number;
 }
 
@@ -87,7 +84,8 @@ export class FastPreviews {
 
   #fitted(): Float32Array {
     if (!this.#calibration) throw new Error("fast previews are drawn before they have been calibrated");
-    this.#map ??= mapFor([this.#calibration, ...this.#learned]);
+    const { terms } = this.#calibration;
+    this.#map ??= Float32Array.from(fitLinearMap([this.#calibration, ...this.#learned], { terms, results }));
     return this.#map;
   }
 }
@@ -121,14 +119,5 @@ function samplesOf(
       targets[sample * results + result] = sum / (box ** 2 * white);
     }
   }
-  return { inputs, targets, terms };
-}
-
-/** Fits the map to all samples. */
-function mapFor(all: readonly [Samples, ...Samples[]]): Float32Array {
-  const joined = (name: "inputs" | "targets"): Float64Array =>
-    Float64Array.from(all.flatMap((samples) => [...samples[name]]));
-  return Float32Array.from(
-    fitLinearMap(joined("inputs"), joined("targets"), { terms: all[0].terms, results }),
-  );
+  return { ...fitSumsOf(inputs, targets, { terms, results }), terms };
 }

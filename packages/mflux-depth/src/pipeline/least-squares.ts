@@ -1,28 +1,55 @@
+/** The number of a linear map's inputs, and of its results. */
+interface MapSize {
+  readonly terms: number;
+  readonly results: number;
+}
+
+/** Sums over samples: all that a least-squares fit needs to know of them. */
+export interface FitSums {
+  /** The number of samples. */
+  readonly rows: number;
+  /** `[terms, terms]`: products of inputs. */
+  readonly products: Float64Array;
+  /** `[terms, results]`: products of inputs and targets. */
+  readonly sides: Float64Array;
+}
+
 /**
- * Finds the linear map whose results are nearest to the targets, by the normal equations with a slight preference for
- * small coefficients.
+ * Adds up samples for {@link fitLinearMap}.
  * @param inputs rows of `terms` numbers
  * @param targets as many rows of `results` numbers
- * @returns `[terms, results]`, row by row: a result is the sum of coefficients times terms
  */
-export function fitLinearMap(
-  inputs: Float64Array,
-  targets: Float64Array,
-  { terms, results }: { readonly terms: number; readonly results: number },
-): Float64Array {
+export function fitSumsOf(inputs: Float64Array, targets: Float64Array, { terms, results }: MapSize): FitSums {
   const rows = inputs.length / terms;
   const products = new Float64Array(terms * terms);
-  const solution = new Float64Array(terms * results);
+  const sides = new Float64Array(terms * results);
   for (let row = 0; row < rows; row++)
     for (let i = 0; i < terms; i++) {
       const value = inputs[row * terms + i]!;
       for (let j = 0; j < terms; j++) products[i * terms + j]! += value * inputs[row * terms + j]!;
-      for (let j = 0; j < results; j++) solution[i * results + j]! += value * targets[row * results + j]!;
+      for (let j = 0; j < results; j++) sides[i * results + j]! += value * targets[row * results + j]!;
     }
+  return { rows, products, sides };
+}
+
+/**
+ * Finds the linear map whose results are nearest to the targets of all samples, by the normal equations with a slight
+ * preference for small coefficients.
+ * @param samples the sums of sets of samples.
+ * @returns `[terms, results]`, row by row: a result is the sum of coefficients times terms
+ */
+export function fitLinearMap(samples: readonly FitSums[], { terms, results }: MapSize): Float64Array {
+  const rows = samples.reduce((sum, one) => sum + one.rows, 0);
+  const products = total(samples.map((one) => one.products));
+  const solution = total(samples.map((one) => one.sides));
   for (let i = 0; i < terms; i++) products[i * terms + i]! += 1e-3 * rows;
   solveInPlace(products, solution, terms, results);
   return solution;
 }
+
+/** The sum of vectors of equal length. */
+const total = ([first = new Float64Array(), ...rest]: readonly Float64Array[]): Float64Array =>
+  first.map((value, i) => rest.reduce((sum, one) => sum + one[i]!, value));
 
 /** Solves `matrix · x = sides` by Cholesky's decomposition; `sides` becomes x. The matrix is symmetric and positive. */
 function solveInPlace(matrix: Float64Array, sides: Float64Array, n: number, columns: number): void {
