@@ -31,6 +31,8 @@ class DepthProEstimator extends PhotoEstimator {
   readonly #input: InputConfig;
   readonly #options: EstimatorLoadOptions;
   #loaded: { readonly component: Component<DepthPro>; readonly fieldOfView: boolean } | null = null;
+  /** The size without the field-of-view head, once it was asked for. */
+  #size: HeldSize | null = null;
 
   constructor(folder: string, options: EstimatorLoadOptions) {
     super(options);
@@ -71,7 +73,8 @@ class DepthProEstimator extends PhotoEstimator {
   }
 
   size(): HeldSize {
-    return this.#component(false).size();
+    this.#size ??= this.#component(false).size();
+    return this.#size;
   }
 
   protected networkBytes(): number {

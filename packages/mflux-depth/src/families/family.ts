@@ -10,7 +10,7 @@ import type { RepositoryKind } from "../hub/kind.js";
 import type { Arithmetic } from "../models/layer-plan.js";
 import type { RequestDefaults } from "../options/index.js";
 import type { LatentGrid, LatentPacking } from "../sampling/latents.js";
-import type { EncodedPrompt } from "../tokenizers/prompt-encoder.js";
+import type { Tokenizer } from "../tokenizers/prompt-encoder.js";
 import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import type { Checkpoint } from "../weights/format.js";
@@ -64,14 +64,10 @@ export interface TextEncoding<Configs = ModelConfigs, Network extends Module = M
   /**
    * Opens the tokenizer.
    * @param folder the tokenizer's folder.
-   * @param options.maxSequenceLength the most tokens of the prompt to read; only for encoders whose output is attended.
-   * @param options.configs the configs of the model's networks.
+   * @param configs the configs of the model's networks.
    * @throws {ModelError} when its files are missing or damaged, or do not fit the encoder.
    */
-  openTokenizer(
-    folder: string,
-    options: { readonly maxSequenceLength: number | undefined; readonly configs: Configs },
-  ): { encode(prompt: string): EncodedPrompt };
+  openTokenizer(folder: string, configs: Configs): Tokenizer;
   /** Encodes the tokens of a prompt. */
   encode(network: Network, ids: Int32Array): Stages;
   /** Estimates the bytes for encoding, weights excluded; omitted for an encoder that takes less than another. */

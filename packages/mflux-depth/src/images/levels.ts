@@ -83,8 +83,11 @@ export class MapLevels implements LevelSink {
           this.#name,
           "has transparent parts, which say nothing about depth; save the map without transparency.",
         );
-      const [r, g, b] = [pixels[i]!, pixels[i + green]!, pixels[i + blue]!];
+      const r = pixels[i]!;
+      const g = pixels[i + green]!;
+      const b = pixels[i + blue]!;
       data[o++] = luminance(r, g, b);
+      if (r === g && g === b) continue;
       if (Math.max(r, g, b) - Math.min(r, g, b) > tolerated) this.#coloured++;
     }
     this.#filled = o;

@@ -22,7 +22,7 @@ import {
 } from "@mflux-depth/mlx/nn";
 import { applyOps, type ConvOp, elementsOf, inBands, sizeOf } from "./bands.js";
 import { ConfigReader } from "./config.js";
-import { type Arithmetic, type Layer, planLayers } from "./layer-plan.js";
+import { type Arithmetic, type Layer, type LayerShape, planLayers, shapeOfLayer } from "./layer-plan.js";
 import { consuming } from "./stages.js";
 
 /*
@@ -374,20 +374,8 @@ export class Autoencoder extends Module {
     return yield* this.through(this.decoding(), latents, limit);
   }
 
-  /** Bytes that encoding an image of this size takes in addition to the weights; within `limit` if possible. */
-  encodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
-    const input = { height, width, channels: this.config.inChannels };
-    return planLayers(this.encoding(), input, arithmetic, limit).work;
-  }
-
-  /** Bytes that decoding to an image of this size takes in addition to the weights; within `limit` if possible. */
-  decodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
-    const factor = reductionOf(this.config);
-    const input = { height: height / factor, width: width / factor, channels: this.config.latentChannels };
-    return planLayers(this.decoding(), input, arithmetic, limit).work;
-  }
-
-  private encoding(): Layer[] {
+  /** The layers of encoding, in order. */
+  encoding(): Layer[] {
     const { quantConv, config } = this;
     // The mode of a normal distribution is its mean, the first half of the channels.
     const mode: Layer = {
@@ -398,7 +386,8 @@ export class Autoencoder extends Module {
     return [...this.encoder.layers(), ...(quantConv ? [single({ conv: quantConv })] : []), mode];
   }
 
-  private decoding(): Layer[] {
+  /** The layers of decoding, in order. */
+  decoding(): Layer[] {
     const { postQuantConv } = this;
     return [...(postQuantConv ? [single({ conv: postQuantConv })] : []), ...this.decoder.layers()];
   }
@@ -410,13 +399,41 @@ export class Autoencoder extends Module {
       bytes: x.nbytes / elementsOf(sizeOf(x)),
       fused: x.dtype === "float32" && defaultDevice() === "cpu",
     };
-    for (const { layers: together, bands } of planLayers(layers, sizeOf(x), arithmetic, limit).groups) {
+    const { groups } = planLayers(layers.map(shapeOfLayer), sizeOf(x), arithmetic, limit);
+    for (const { from, to, bands } of groups) {
       if (bands > 0) {
         using whole = x;
-        x = yield* inBands([together.flatMap(({ ops }) => ops ?? [])], whole, bands);
-      } else x = yield* consuming([x], (whole) => together[0]!.forward(whole));
+        x = yield* inBands([layers.slice(from, to).flatMap(({ ops }) => ops ?? [])], whole, bands);
+      } else x = yield* consuming([x], (whole) => layers[from]!.forward(whole));
     }
     return x;
+  }
+}
+
+/** The memory of an autoencoder's computations. It follows from the shapes of the layers, so it needs no weights. */
+export class AutoencoderMemory {
+  readonly #config: AutoencoderConfig;
+  readonly #encoding: readonly LayerShape[];
+  readonly #decoding: readonly LayerShape[];
+
+  constructor(config: AutoencoderConfig) {
+    using network = new Autoencoder(config);
+    this.#config = config;
+    this.#encoding = network.encoding().map(shapeOfLayer);
+    this.#decoding = network.decoding().map(shapeOfLayer);
+  }
+
+  /** Bytes that encoding an image of this size takes in addition to the weights; within `limit` if possible. */
+  encodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
+    const input = { height, width, channels: this.#config.inChannels };
+    return planLayers(this.#encoding, input, arithmetic, limit).work;
+  }
+
+  /** Bytes that decoding to an image of this size takes in addition to the weights; within `limit` if possible. */
+  decodingBytes(height: number, width: number, arithmetic: Arithmetic, limit?: number): number {
+    const factor = reductionOf(this.#config);
+    const input = { height: height / factor, width: width / factor, channels: this.#config.latentChannels };
+    return planLayers(this.#decoding, input, arithmetic, limit).work;
   }
 }
 

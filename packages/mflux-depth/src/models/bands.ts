@@ -27,6 +27,36 @@ export interface ConvOp {
   readonly plus?: MxArray;
 }
 
+/** The shape of a convolution with the operations around it: what the sizes of maps follow from, without the weights. */
+export interface OpShape {
+  /** Channels of the output. */
+  readonly channels: number;
+  readonly kernelSize: number;
+  readonly stride: number;
+  /** Zeros above and left, and below and right. */
+  readonly padding: readonly [before: number, after: number];
+  readonly transposed: boolean;
+  /** See {@link ConvOp.repeat}. */
+  readonly repeat: number;
+  readonly norm: boolean;
+  readonly skip: boolean;
+}
+
+export const shapeOf = ({ conv, norm, repeat = 1, skip }: ConvOp): OpShape => {
+  const [channels, kernelSize] = conv.weight.shape as [number, number];
+  const transposed = !(conv instanceof Conv2d);
+  return {
+    channels,
+    kernelSize,
+    stride: conv.stride,
+    padding: transposed ? [0, 0] : conv.padding,
+    transposed,
+    repeat,
+    norm: norm !== undefined,
+    skip: skip !== undefined,
+  };
+};
+
 /** Size of a feature map, without its batch. */
 export interface MapSize {
   readonly height: number;
@@ -76,40 +106,43 @@ function convolve(
 
 // ---------------------------------------------------------------- the rows that a convolution needs
 
-function sizeAfter({ conv, repeat = 1 }: ConvOp, { height, width }: MapSize): MapSize {
-  const channels = conv.weight.shape[0]!;
-  if (!(conv instanceof Conv2d))
-    return { height: height * conv.stride, width: width * conv.stride, channels };
-  const { padding, kernelSize, stride } = conv;
+function sizeAfter(
+  { channels, kernelSize, stride, padding, transposed, repeat }: OpShape,
+  { height, width }: MapSize,
+): MapSize {
+  if (transposed) return { height: height * stride, width: width * stride, channels };
   const extent = (n: number): number =>
     Math.floor((n * repeat + padding[0] + padding[1] - kernelSize) / stride) + 1;
   return { height: extent(height), width: extent(width), channels };
 }
 
 /** Sizes of the input of each convolution, and of the result. */
-export function sizesOf(ops: readonly ConvOp[], input: MapSize): MapSize[] {
+export function sizesOf(ops: readonly OpShape[], input: MapSize): MapSize[] {
   const sizes = [input];
   for (const op of ops) sizes.push(sizeAfter(op, sizes.at(-1)!));
   return sizes;
 }
 
 /** The input rows needed for the output rows `[from, to)`. */
-function reach({ conv, repeat = 1 }: ConvOp, [from, to]: RowRange, height: number): RowRange {
-  if (!(conv instanceof Conv2d)) return [Math.floor(from / conv.stride), Math.ceil(to / conv.stride)];
-  const { kernelSize, stride, padding } = conv;
+function reach(
+  { kernelSize, stride, padding, transposed, repeat }: OpShape,
+  [from, to]: RowRange,
+  height: number,
+): RowRange {
+  if (transposed) return [Math.floor(from / stride), Math.ceil(to / stride)];
   const top = from * stride - padding[0];
   const bottom = (to - 1) * stride - padding[0] + kernelSize;
   return [Math.max(0, Math.floor(top / repeat)), Math.min(height, Math.ceil(bottom / repeat))];
 }
 
 /** The first output row computed from input rows that begin at `from`. */
-const firstRow = ({ conv, repeat = 1 }: ConvOp, from: number): number =>
-  conv instanceof Conv2d ? (from * repeat) / conv.stride : from * conv.stride;
+const firstRow = ({ stride, transposed, repeat }: OpShape, from: number): number =>
+  transposed ? from * stride : (from * repeat) / stride;
 
 const around = (a: RowRange, b: RowRange): RowRange => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 
 /** For `rows` of the result: the required rows of each convolution's input, with `rows` itself at the end. */
-export function rowsNeeded(ops: readonly ConvOp[], sizes: readonly MapSize[], rows: RowRange): RowRange[] {
+export function rowsNeeded(ops: readonly OpShape[], sizes: readonly MapSize[], rows: RowRange): RowRange[] {
   const needs: RowRange[] = [];
   needs[ops.length] = rows;
   for (let i = ops.length - 1; i >= 0; i--) {
@@ -149,7 +182,7 @@ function applyToRows({ ops, factors, needs }: BandOps, x: MxArray): MxArray {
     const statistics = factors[i];
     const y = convolve(op, maps[i]!, statistics ? { factors: statistics } : {});
     // Padding belongs only at the image's edges: elsewhere, the rows computed from it are cut off.
-    const first = firstRow(op, held[0]);
+    const first = firstRow(shapeOf(op), held[0]);
     let result = rowsOf(y, [first, first + y.shape[1]!], wanted);
     if (op.skip) result = add(skipped(op.skip, rowsOf(maps[i - 1]!, needs[i - 1]!, wanted)), result);
     if (op.plus) result = add(slice(op.plus, [null, wanted]), result);
@@ -173,7 +206,8 @@ const sliceOps = ({ ops, factors, needs }: BandOps, start: number, end: number):
  */
 export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, bands: number): Stages {
   const ops = groups.flat();
-  const sizes = sizesOf(ops, sizeOf(x));
+  const shapes = ops.map(shapeOf);
+  const sizes = sizesOf(shapes, sizeOf(x));
   const factors: (MxArray | undefined)[] = [];
   const { height, width, channels } = sizes.at(-1)!;
   let image = scope(() => zeros([x.shape[0]!, height, width, channels], x.dtype));
@@ -187,7 +221,7 @@ export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, ban
     for (let index = 0; index < bands; index++) {
       const rows = bandOf(height, bands, index);
       if (rows[0] === rows[1]) continue;
-      const band = { ops, factors, needs: rowsNeeded(ops, sizes, rows) };
+      const band = { ops, factors, needs: rowsNeeded(shapes, sizes, rows) };
       const last = sliceOps(band, ops.length - groups.at(-1)!.length, ops.length);
       const input = yield* beforeLastGroup(groups, band, x);
       // The graph holds the image alone, so it is written in place.
@@ -230,7 +264,7 @@ function* momentsOf(
   for (let index = 0; index < bands; index++) {
     const rows = bandOf(height, bands, index);
     if (rows[0] === rows[1]) continue;
-    const needs = rowsNeeded(ops, sizes, rows);
+    const needs = rowsNeeded(ops.map(shapeOf), sizes, rows);
     const ofBand = (): MxArray =>
       norm.moments(applyToRows({ ops, factors, needs }, slice(x, [null, needs[0]!])));
     joined = joined
@@ -250,16 +284,17 @@ export function bandsWithin(
   input: MapSize,
   bytesPerElement = 4,
 ): number {
-  const sizes = sizesOf(groups.flat(), input);
+  const shapes = groups.map((ops) => ops.map(shapeOf));
+  const sizes = sizesOf(shapes.flat(), input);
   const { height } = sizes.at(-1)!;
   let bands = 1;
-  while (bands < height && bytesPerElement * elementsOfBand(groups, sizes, bands) > limit) bands++;
+  while (bands < height && bytesPerElement * elementsOfBand(shapes, sizes, bands) > limit) bands++;
   return bands;
 }
 
 /** Elements that the largest group of a band holds at once. */
 function elementsOfBand(
-  groups: readonly (readonly ConvOp[])[],
+  groups: readonly (readonly OpShape[])[],
   sizes: readonly MapSize[],
   bands: number,
 ): number {

@@ -1,5 +1,14 @@
 import type { MxArray } from "@mflux-depth/mlx";
-import { bandOf, type ConvOp, elementsOf, type MapSize, rowsNeeded, sizesOf } from "./bands.js";
+import {
+  bandOf,
+  type ConvOp,
+  elementsOf,
+  type MapSize,
+  type OpShape,
+  rowsNeeded,
+  shapeOf,
+  sizesOf,
+} from "./bands.js";
 
 /** A layer of a convolutional network. Feature maps `[batch, height, width, channels]` go in and come out. */
 export interface Layer {
@@ -12,9 +21,23 @@ export interface Layer {
   readonly channels?: number;
 }
 
+/** A layer as far as its memory depends on it, without weights. */
+export interface LayerShape extends Pick<Layer, "maps" | "channels"> {
+  readonly ops?: readonly OpShape[];
+}
+
+export const shapeOfLayer = ({ ops, maps, channels }: Layer): LayerShape => ({
+  ...(ops && { ops: ops.map(shapeOf) }),
+  maps,
+  ...(channels !== undefined && { channels }),
+});
+
 /** Neighbouring layers that run together. */
 interface LayerGroup {
-  readonly layers: readonly Layer[];
+  /** The index of the first layer. */
+  readonly from: number;
+  /** The index after the last layer. */
+  readonly to: number;
   /** The number of bands of rows; 0 for whole maps. */
   readonly bands: number;
 }
@@ -45,7 +68,7 @@ interface Candidate {
  * @returns the groups in order, and the bytes that they need, including inputs and outputs
  */
 export function planLayers(
-  layers: readonly Layer[],
+  layers: readonly LayerShape[],
   input: MapSize,
   arithmetic: Arithmetic,
   limit = Number.POSITIVE_INFINITY,
@@ -61,7 +84,7 @@ export function planLayers(
     const [excess, before] = [a, b].map(({ peak }) => Math.max(peak, within)) as [number, number];
     return excess < before || (excess === before && a.cost < b.cost);
   };
-  const whole = layers.map((layer, i) => wholeMaps(layer, sizes[i]!, sizes[i + 1]!, arithmetic));
+  const whole = layers.map((_, i) => wholeMaps(layers, i, sizes, arithmetic));
   const wholePeak = Math.max(0, ...whole.map(({ peak }) => peak));
   if (wholePeak <= within)
     return { groups: whole.flatMap(({ groups }) => groups), work: 1.05 * wholePeak + uncounted };
@@ -72,7 +95,7 @@ export function planLayers(
       if (from < to - 1 && together.some(({ ops }) => !ops)) break;
       const ways = [
         ...(together.length === 1 ? [whole[from]!] : []),
-        ...inBands(together, sizes[from]!, sizes[to]!, arithmetic),
+        ...inBands(layers, { from, to }, sizes, arithmetic),
       ];
       for (const way of ways) {
         const before = best[from]!;
@@ -90,34 +113,40 @@ export function planLayers(
 }
 
 /** Multiplications of each convolution on whole maps. */
-const costsOf = (ops: readonly ConvOp[], sizes: readonly MapSize[]): readonly number[] =>
-  ops.map(({ conv }, i) => elementsOf(sizes[i + 1]!) * conv.weight.shape[1]! ** 2 * sizes[i]!.channels);
+const costsOf = (ops: readonly OpShape[], sizes: readonly MapSize[]): readonly number[] =>
+  ops.map(({ kernelSize }, i) => elementsOf(sizes[i + 1]!) * kernelSize ** 2 * sizes[i]!.channels);
 
 /** A layer on whole maps. */
-function wholeMaps(layer: Layer, from: MapSize, to: MapSize, { bytes, fused }: Arithmetic): Candidate {
-  const [into, out] = [elementsOf(from), elementsOf(to)];
-  const { ops = [] } = layer;
-  const cost = costsOf(ops, sizesOf(ops, from)).reduce((sum, one) => sum + one, 0);
+function wholeMaps(
+  layers: readonly LayerShape[],
+  index: number,
+  sizes: readonly MapSize[],
+  { bytes, fused }: Arithmetic,
+): Candidate {
+  const [into, out] = [elementsOf(sizes[index]!), elementsOf(sizes[index + 1]!)];
+  const { ops = [], maps } = layers[index]!;
+  const cost = costsOf(ops, sizesOf(ops, sizes[index]!)).reduce((sum, one) => sum + one, 0);
   const copies = fused ? 0 : 12 * Math.max(into, out);
-  const peak = bytes * (into + out * layer.maps) + copies;
-  return { groups: [{ layers: [layer], bands: 0 }], peak, cost };
+  const peak = bytes * (into + out * maps) + copies;
+  return { groups: [{ from: index, to: index + 1, bands: 0 }], peak, cost };
 }
 
 /** Layers in 2, 4, 8, … bands, if they consist only of convolutions. */
 function* inBands(
-  layers: readonly Layer[],
-  from: MapSize,
-  to: MapSize,
+  layers: readonly LayerShape[],
+  { from, to }: { readonly from: number; readonly to: number },
+  ofLayers: readonly MapSize[],
   { bytes, fused }: Arithmetic,
 ): Generator<Candidate> {
-  const [into, out] = [elementsOf(from), elementsOf(to)];
-  const ops = layers.flatMap((layer) => layer.ops ?? []);
-  const sizes = sizesOf(ops, from);
+  const [input, output] = [ofLayers[from]!, ofLayers[to]!];
+  const [into, out] = [elementsOf(input), elementsOf(output)];
+  const ops = layers.slice(from, to).flatMap((layer) => layer.ops ?? []);
+  const sizes = sizesOf(ops, input);
   const costs = costsOf(ops, sizes);
   if (ops.length === 0) return;
-  for (let bands = 2; bands <= to.height; bands *= 2) {
+  for (let bands = 2; bands <= output.height; bands *= 2) {
     // A band in the middle has neighbours on both sides.
-    const needs = rowsNeeded(ops, sizes, bandOf(to.height, bands, bands >> 1));
+    const needs = rowsNeeded(ops, sizes, bandOf(output.height, bands, bands >> 1));
     const rows = needs.map(([first, last]) => last - first);
     const held = sizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
     const peak = bytes * (into + out) + (fused ? 2 * bytes : 2 * bytes + 12) * held;
@@ -127,6 +156,6 @@ function* inBands(
       (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / sizes[i + 1]!.height,
       0,
     );
-    yield { groups: [{ layers, bands }], peak, cost };
+    yield { groups: [{ from, to, bands }], peak, cost };
   }
 }

@@ -351,8 +351,9 @@ export class FluxDepth {
 
   /** Frees everything that survives a generation. */
   #free(): void {
-    const { estimators, prompts, controls } = this.#context;
+    const { model, estimators, prompts, controls } = this.#context;
     this.#freeModel();
+    model.tokenizers.free();
     estimators.free();
     prompts.clear();
     controls.clear();

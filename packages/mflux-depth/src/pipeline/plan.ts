@@ -69,7 +69,8 @@ export function planGeneration(
   const { policy, estimator, judge = null, machine = machineMemory(model.device) } = options;
   const { available } = machine;
   const { bits, bitsAreStored } = model.precision;
-  const sizeWith = componentSizes(model, { estimator, judge });
+  const sizeWith = (name: string, bits: Bits | null): HeldSize =>
+    name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits);
 
   const stagesWith = ({ memory, bits, width, height }: MemorySettings): StageMemory<PlannedStageName>[] => {
     const changed = { ...workload, width, height };
@@ -112,21 +113,6 @@ const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
   workingMemory: () => judge.workingMemory(),
   makesRoom: true,
 });
-
-/** Makes a function that gives the size of a component with matrices of the given bits. File headers are read once. */
-function componentSizes(
-  model: Model,
-  { estimator, judge }: Readonly<Record<"estimator" | "judge", DepthEstimator | null>>,
-): (name: string, bits: Bits | null) => HeldSize {
-  const known = new Map<string, HeldSize>();
-  return (name, bits) => {
-    const key = `${name} ${bits}`;
-    const size =
-      known.get(key) ?? (name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits));
-    known.set(key, size);
-    return size;
-  };
-}
 
 export interface PlanOptions {
   /** How step previews are made; null, the default, for none. */

@@ -10,7 +10,7 @@ import {
 import { isRecord } from "../record.js";
 import { readConfigIfPresent, readSettings, specialTokens } from "./files.js";
 import { BPE, ByteLevelPreTokenizer } from "./library.js";
-import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
+import { type EncodedPrompt, PromptEncoder, type Tokenizer } from "./prompt-encoder.js";
 
 /** The number of positions that CLIP was trained with, used if the folder has no `model_max_length`. */
 const trainedLength = 77;
@@ -96,7 +96,7 @@ function readVocabulary(folder: string, tokenizer: Readonly<Record<string, unkno
  * CLIP's tokenizer: byte-level BPE of lowercased words (transformers: models/clip/tokenization_clip.py). Its steps are
  * fixed; only the vocabulary, the merges and the special tokens come from the folder.
  */
-export class ClipTokenizer {
+export class ClipTokenizer implements Tokenizer {
   readonly #encoder: PromptEncoder;
 
   private constructor(encoder: PromptEncoder) {

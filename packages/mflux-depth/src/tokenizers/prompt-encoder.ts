@@ -8,6 +8,16 @@ export interface EncodedPrompt {
   readonly truncated: string | null;
 }
 
+/** Encodes prompts for one text encoder. */
+export interface Tokenizer {
+  /**
+   * Encodes a prompt.
+   * @param maxSequenceLength the number of ids to make of it; by default the tokenizer's own. Tokenizers of encoders that
+   * always take the same number ignore it.
+   */
+  encode(prompt: string, maxSequenceLength?: number): EncodedPrompt;
+}
+
 export interface PromptEncoderOptions {
   readonly specials: readonly SpecialToken[];
   readonly normalize: (text: string) => string;
@@ -17,7 +27,7 @@ export interface PromptEncoderOptions {
   readonly start: readonly number[];
   readonly end: number;
   readonly padding: number;
-  /** The number of ids of every result. */
+  /** The number of ids of a result, unless the caller asks for another. */
   readonly length: number;
 }
 
@@ -65,8 +75,8 @@ export class PromptEncoder {
   }
 
   /** Encodes a prompt as `length` ids. */
-  encode(prompt: string): EncodedPrompt {
-    const { start, end, padding, length } = this.#options;
+  encode(prompt: string, length = this.length): EncodedPrompt {
+    const { start, end, padding } = this.#options;
     const last = length - 1;
     const ids = new Int32Array(length).fill(padding);
     ids.set(start);

@@ -7,7 +7,7 @@ import { isRecord } from "../record.js";
 import { precompiledCharsmap } from "./charsmap.js";
 import { readSettings, specialTokens } from "./files.js";
 import { Unigram } from "./library.js";
-import { type EncodedPrompt, PromptEncoder } from "./prompt-encoder.js";
+import { type EncodedPrompt, PromptEncoder, type Tokenizer } from "./prompt-encoder.js";
 
 const roles = { eos: "</s>", unk: "<unk>", pad: "<pad>" };
 
@@ -60,31 +60,23 @@ function readVocabulary(source: string, tokenizer: Readonly<Record<string, unkno
  * normalization rules come from the folder. The split into words is fixed, whatever `tokenizer.json` says, and treats
  * several spaces as one.
  */
-export class T5Tokenizer {
+export class T5Tokenizer implements Tokenizer {
   readonly #encoder: PromptEncoder;
 
   private constructor(encoder: PromptEncoder) {
     this.#encoder = encoder;
   }
 
-  /** Number of ids of every prompt. */
+  /** Number of ids of a prompt by default: `model_max_length`, but at most 512. */
   get length(): number {
     return this.#encoder.length;
   }
 
   /**
    * Reads a folder with `tokenizer.json` and `tokenizer_config.json`.
-   * @param options.maxSequenceLength number of ids of every prompt; by default `model_max_length`, but at most 512.
    * @throws {ModelError} naming the file that is missing or malformed.
-   * @throws {OptionError} if `maxSequenceLength` is not a positive integer.
    */
-  static load(folder: string, options: { maxSequenceLength?: number | undefined } = {}): T5Tokenizer {
-    const asked = options.maxSequenceLength;
-    if (asked !== undefined && !(Number.isInteger(asked) && asked > 0))
-      throw new OptionError(
-        "maxSequenceLength",
-        `maxSequenceLength is ${asked}; expected a whole number from 1 up`,
-      );
+  static load(folder: string): T5Tokenizer {
     const source = join(folder, tokenizerFile);
     const tokenizer = readConfig(folder, tokenizerFile);
     const { vocab, unknown, normalize } = readVocabulary(source, tokenizer);
@@ -116,13 +108,22 @@ export class T5Tokenizer {
         start: [],
         end: idOf(settings.roles.eos),
         padding: idOf(settings.roles.pad),
-        length: asked ?? Math.min(longestPrompt, settings.maxLength ?? longestPrompt),
+        length: Math.min(longestPrompt, settings.maxLength ?? longestPrompt),
       }),
     );
   }
 
-  /** Encodes a prompt and the end token, truncated or padded to {@link length} ids. */
-  encode(prompt: string): EncodedPrompt {
-    return this.#encoder.encode(prompt);
+  /**
+   * Encodes a prompt and the end token, truncated or padded.
+   * @param maxSequenceLength number of ids; by default {@link length}.
+   * @throws {OptionError} if `maxSequenceLength` is not a positive integer.
+   */
+  encode(prompt: string, maxSequenceLength = this.length): EncodedPrompt {
+    if (!(Number.isInteger(maxSequenceLength) && maxSequenceLength > 0))
+      throw new OptionError(
+        "maxSequenceLength",
+        `maxSequenceLength is ${maxSequenceLength}; expected a whole number from 1 up`,
+      );
+    return this.#encoder.encode(prompt, maxSequenceLength);
   }
 }

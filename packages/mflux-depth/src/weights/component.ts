@@ -115,6 +115,8 @@ export interface HeldSize {
 /** A network whose weights are read when they are first needed and can be freed between uses. */
 export class Component<M extends Module> {
   readonly #options: ComponentOptions<M>;
+  /** The sizes that were asked for, by bits. */
+  readonly #sizes = new Map<Bits | null, HeldSize>();
   #module: M | null = null;
   #loading: { readonly ended: Promise<void>; readonly controller: AbortController } | null = null;
 
@@ -159,11 +161,18 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory of the weights from file headers only, including the growth by `prepare`.
+   * Computes the memory of the weights from file headers only, including the growth by `prepare`. The headers are read
+   * once; later changes of the files are not seen.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */
   size(bits: Bits | null = this.#options.bits): HeldSize {
+    const size = this.#sizes.get(bits) ?? this.#measure(bits);
+    this.#sizes.set(bits, size);
+    return size;
+  }
+
+  #measure(bits: Bits | null): HeldSize {
     const { dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
     const checkpoint = this.#open(bits);
     const quantized = bitsToQuantize(checkpoint, bits);

@@ -26,7 +26,7 @@ import {
   transpose,
 } from "@mflux-depth/mlx";
 import { type Conv2d, type GroupNorm, type Linear, lazily, randomize, runStages } from "@mflux-depth/mlx/nn";
-import { Autoencoder, type AutoencoderConfig } from "../../src/models/autoencoder.js";
+import { Autoencoder, type AutoencoderConfig, AutoencoderMemory } from "../../src/models/autoencoder.js";
 
 /* The autoencoder keeps to little memory, and gives the same result as on whole maps. */
 
@@ -149,9 +149,18 @@ describe("the autoencoder equals plain operations", () => {
   });
 });
 
+test("the memory of an autoencoder is told without keeping arrays", () => {
+  const before = memory.liveHandles();
+  const needs = new AutoencoderMemory(config);
+  assert.equal(memory.liveHandles(), before);
+  assert.ok(needs.decodingBytes(256, 256, { bytes: 4, fused: true }) > 4 * 256 * 256 * 16);
+  assert.equal(memory.liveHandles(), before);
+});
+
 describe("a memory limit", () => {
   const images = { height: 188, width: 164 };
   const numbers = { bytes: 4, fused: defaultDevice() === "cpu" };
+  const needs = new AutoencoderMemory(config);
 
   /** A result, and the most memory that was held in addition. */
   async function measured(run: () => Promise<MxArray>): Promise<{ result: MxArray; peak: number }> {
@@ -172,11 +181,11 @@ describe("a memory limit", () => {
       const runs = [
         {
           stages: (limit?: number) => model.decodeStages(latents, limit),
-          bytes: (limit?: number) => model.decodingBytes(height, width, numbers, limit),
+          bytes: (limit?: number) => needs.decodingBytes(height, width, numbers, limit),
         },
         {
           stages: (limit?: number) => model.encodeStages(picture, limit),
-          bytes: (limit?: number) => model.encodingBytes(height, width, numbers, limit),
+          bytes: (limit?: number) => needs.encodingBytes(height, width, numbers, limit),
         },
       ];
       for (const { stages, bytes } of runs) {
@@ -199,7 +208,7 @@ describe("a memory limit", () => {
     await evaluate(latents);
     const whole = await measured(() => runStages(model.decodeStages(latents)));
     whole.result.dispose();
-    const limit = model.decodingBytes(256, 256, numbers) / 3;
+    const limit = needs.decodingBytes(256, 256, numbers) / 3;
     const banded = await measured(() => runStages(model.decodeStages(latents, limit)));
     banded.result.dispose();
     assert.ok(banded.peak <= limit, `${banded.peak} of ${limit}`);

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { evaluateSync, type MxArray, memory, multiply, random, scope } from "@mflux-depth/mlx";
 import { Conv2d, ConvTranspose2d, GroupNorm, Module, randomize, relu, runStages } from "@mflux-depth/mlx/nn";
-import { applyOps, bandsWithin, type ConvOp, inBands, sizeOf, sizesOf } from "../../src/models/bands.js";
+import {
+  applyOps,
+  bandsWithin,
+  type ConvOp,
+  inBands,
+  shapeOf,
+  sizeOf,
+  sizesOf,
+} from "../../src/models/bands.js";
 import { relativeError, values } from "../support/tensors.js";
 
 /** One layer of each kind that convolutions can have. */
@@ -36,7 +44,11 @@ const whole = values(scope(() => applyOps(groups.flat(), input)));
 describe("sizesOf", () => {
   test("tells the size of every feature map", () => {
     assert.deepEqual(
-      sizesOf(groups.flat(), sizeOf(input)).map(({ height, width, channels }) => [height, width, channels]),
+      sizesOf(groups.flat().map(shapeOf), sizeOf(input)).map(({ height, width, channels }) => [
+        height,
+        width,
+        channels,
+      ]),
       [
         [22, 5, 4],
         [22, 5, 4],

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { ModelError, OptionError } from "../../src/errors.js";
 import { type BestOf, bestOf } from "../../src/pipeline/best-of.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
 import { FluxDepth } from "../../src/pipeline/flux-depth.js";
 import type { GenerationResult } from "../../src/pipeline/result.js";
+import { exposedCollector } from "../support/garbage.js";
 import { at } from "../support/tensors.js";
 
 const request = {
@@ -17,12 +16,6 @@ const request = {
   height: 64,
   steps: 2,
 };
-
-/** V8's garbage collector as a function. */
-function exposedCollector(): () => void {
-  setFlagsFromString("--expose-gc");
-  return runInNewContext("gc") as () => void;
-}
 
 describe("bestOf", () => {
   let flux: FluxDepth;
@@ -86,9 +79,7 @@ describe("bestOf", () => {
       {
         count: 6,
         onScored: async (one) => {
-          // A turn of the event loop later: a WeakRef keeps its target for the rest of this one.
-          await setImmediate();
-          collect();
+          await collect();
           alive.push(images.filter((ref) => ref.deref()).length);
           images.push(new WeakRef(one));
         },

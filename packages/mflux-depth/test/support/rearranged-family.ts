@@ -103,8 +103,7 @@ export const rearranged: Family = {
   text: text.map((encoding, i) => ({
     ...encoding,
     component: i === 0 ? "words" : "sentences",
-    openTokenizer: (folder, { configs, ...rest }) =>
-      encoding.openTokenizer(folder, { ...rest, configs: fluxConfigs(configs) }),
+    openTokenizer: (folder, configs) => encoding.openTokenizer(folder, fluxConfigs(configs)),
     workingMemory: (configs, tokens, bytes) =>
       encoding.workingMemory?.(fluxConfigs(configs), tokens, bytes) ?? 0,
   })),

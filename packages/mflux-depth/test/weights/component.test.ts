@@ -9,7 +9,12 @@ import { T5Encoder, t5Config } from "../../src/models/t5.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
 import { findModel, openModel } from "../../src/pipeline/model.js";
 import { type BufferLimits, Component, type LoadProgress } from "../../src/weights/component.js";
+import { copyModel, weights } from "../support/damaged-models.js";
+import { folderPerTest } from "../support/folders.js";
 import { writeLargeText } from "../support/holes.js";
+import { modelError } from "../support/hub-fixture.js";
+
+const currentFolder = folderPerTest("component");
 
 describe("Component.size matches the memory held", () => {
   for (const quantize of [3, 4, 5, 6, 8, "none"] as const)
@@ -28,6 +33,17 @@ describe("Component.size matches the memory held", () => {
         assert.ok(held >= bytes && held < 1.05 * bytes + 20_000, `${held} held, ${bytes} predicted`);
       }
     });
+});
+
+test("Component.size reads the files once for each number of bits", async () => {
+  const { folder, file } = copyModel(currentFolder(), weights.vae);
+  const options = resolveLoadOptions({ model: folder, quantize: 4, offline: true });
+  const { files } = await findModel(options);
+  const vae = openModel(files, options, defaultDevice()).components.vae!;
+  const sizes = [vae.size(), vae.size(8)];
+  rmSync(file);
+  assert.deepEqual([vae.size(4), vae.size(8)], sizes);
+  assert.throws(() => vae.size(6), modelError(/there are no weights/));
 });
 
 describe("a component whose weights take seconds to read", () => {

@@ -1,4 +1,10 @@
-import { Autoencoder, scaleLatents, unscaleLatents } from "../../models/autoencoder.js";
+import {
+  type Autoencoder,
+  type AutoencoderConfig,
+  AutoencoderMemory,
+  scaleLatents,
+  unscaleLatents,
+} from "../../models/autoencoder.js";
 import type { Autoencoding } from "../family.js";
 import type { FluxConfigs } from "./networks.js";
 
@@ -10,9 +16,18 @@ export const autoencoding: Autoencoding<FluxConfigs> = {
   scale: (latents, { vae }) => scaleLatents(latents, vae),
   unscale: (latents, { vae }) => unscaleLatents(latents, vae),
   workingMemory(configs, { direction, width, height, arithmetic, room }) {
-    using vae = new Autoencoder(configs.vae);
+    const memory = memoryOf(configs.vae);
     return direction === "encode"
-      ? vae.encodingBytes(height, width, arithmetic, room)
-      : vae.decodingBytes(height, width, arithmetic, room);
+      ? memory.encodingBytes(height, width, arithmetic, room)
+      : memory.decodingBytes(height, width, arithmetic, room);
   },
 };
+
+/** What was derived from a model's config, for the next generations with the model. */
+const memories = new WeakMap<AutoencoderConfig, AutoencoderMemory>();
+
+function memoryOf(config: AutoencoderConfig): AutoencoderMemory {
+  const memory = memories.get(config) ?? new AutoencoderMemory(config);
+  memories.set(config, memory);
+  return memory;
+}

@@ -13,8 +13,8 @@ export const clipEncoding: TextEncoding<FluxConfigs> = {
   makes: "the pooled embeddings",
   attended: false,
   tokenizer: tokenizers.text_encoder,
-  openTokenizer: (folder, { configs }) =>
-    ClipTokenizer.load(folder, { positions: configs.text_encoder.maxPositionEmbeddings }),
+  openTokenizer: (folder, { text_encoder }) =>
+    ClipTokenizer.load(folder, { positions: text_encoder.maxPositionEmbeddings }),
   encode: (network: ClipTextEncoder, ids) => network.stages(ids),
   // Needs less than T5, and finishes before it.
 };
@@ -26,7 +26,7 @@ export const t5Encoding: TextEncoding<FluxConfigs> = {
   makes: "the prompt embeddings",
   attended: true,
   tokenizer: tokenizers.text_encoder_2,
-  openTokenizer: (folder, options) => T5Tokenizer.load(folder, options),
+  openTokenizer: (folder) => T5Tokenizer.load(folder),
   encode: (network: T5Encoder, ids) => network.stages(ids),
   workingMemory: ({ text_encoder_2 }, tokens, bytesPerValue) =>
     t5WorkingBytes(text_encoder_2, tokens, bytesPerValue),

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { MxArray } from "@mflux-depth/mlx";
 import { runStages } from "@mflux-depth/mlx/nn";
 import type { TextEncoding } from "../../families/family.js";
@@ -71,15 +70,11 @@ async function encode(
 /** Tokenizes the prompt for each encoder, and warns if one of them reads only its beginning. */
 function tokenize({
   request: { prompt, maxSequenceLength },
-  model: { family, folder, configs },
+  model: { family, tokenizers },
   warnings,
 }: Generation): EncodedPrompt[] {
   return family.text.map((encoding) => {
-    const tokenizer = encoding.openTokenizer(join(folder, encoding.tokenizer), {
-      maxSequenceLength,
-      configs,
-    });
-    const encoded = tokenizer.encode(prompt);
+    const encoded = tokenizers.of(encoding).encode(prompt, maxSequenceLength);
     warnIfTruncated(encoding.name, encoded, warnings);
     return encoded;
   });
