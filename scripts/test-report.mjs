@@ -39,25 +39,25 @@ function skippedTests(skipped) {
   return lines.length > 0 ? [...lines, ""] : [];
 }
 
-/** All failures; after a file's last one, what that file printed. */
+/** All failures; after a file's last one, what its process printed. */
 function failedTests(failures, files) {
   return failures.flatMap(({ file, name, error }, i) => {
     const output = failures[i + 1]?.file === file ? "" : (files.get(file)?.output ?? "");
     return [
       `FAILED ${testTitle(file, name)}`,
       indent(errorText(error)),
-      ...(output ? [indent(`Output of the file:\n${indent(output)}`)] : []),
+      ...(output ? [indent(`Output of its process:\n${indent(output)}`)] : []),
       "",
     ];
   });
 }
 
-/** A test's error with message, diff and stack, or how its file ended. */
+/** A test's error with message, diff and stack, or how its process ended. */
 function errorText(error) {
   if (typeof error === "string") return error;
   const { cause, exitCode, signal } = error;
-  if (signal) return `The file was ended by ${signal}.`;
-  if (exitCode !== undefined) return `The file ended with exit code ${exitCode}.`;
+  if (signal) return `Its process was ended by ${signal}.`;
+  if (exitCode !== undefined) return `Its process ended with exit code ${exitCode}.`;
   if (!(cause instanceof Error)) return typeof cause === "string" ? cause : inspect(cause ?? error);
   // A generated assertion message already contains what inspect would print.
   const text = cause.generatedMessage ? cause.stack : inspect(cause);

@@ -1,5 +1,5 @@
 // Collects the results of a test run from the events of node:test.
-/** The number of characters to keep from the end of a test file's output. */
+/** The number of characters to keep from the end of a process's output. */
 const OUTPUT_LIMIT = 10_000;
 
 /** Node's reason for tests excluded by `testNamePatterns`. */

@@ -24,7 +24,6 @@ export function selectTests(scopes, { fast }) {
   if (missing.length > 0) {
     throw new Error(`scripts/slow-tests.mjs lists files that do not exist: ${missing.join(", ")}`);
   }
-  const isSlow = (test) => Object.hasOwn(slowTests, test);
   const selected = new Set();
   for (const scope of scopes.length > 0 ? scopes : [""]) {
     const matches = testsIn(scope, all);
@@ -41,6 +40,9 @@ export function selectTests(scopes, { fast }) {
   };
   return [...selected].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
+
+/** Whether a test file takes seconds. */
+export const isSlow = (test) => Object.hasOwn(slowTests, test);
 
 /** Whether a test file spends its time waiting, so that it can run next to those that compute. */
 export const waits = (test) => waitingTests.includes(test);

@@ -1,13 +1,12 @@
 // Builds, lints and tests everything or a scope of it; prints failures, skipped tests and a summary.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { PassThrough } from "node:stream";
-import { run } from "node:test";
 import { parseArgs } from "node:util";
 import { showProgress } from "./test-progress.mjs";
 import { formatReport } from "./test-report.mjs";
 import { collectResults } from "./test-results.mjs";
-import { compiled, root, selectTests, waits } from "./test-selection.mjs";
+import { runTests } from "./test-runs.mjs";
+import { root, selectTests } from "./test-selection.mjs";
 
 const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
        npm run test:fast -- [<scope> ...]
@@ -17,12 +16,6 @@ const usage = `Usage: npm test -- [--name <pattern>] [--times] [<scope> ...]
   --fast    leave out the slow files, which scripts/slow-tests.mjs lists
   --name    run only the tests whose names match this regular expression
   --times   print the time of every file, slowest first`;
-
-/** How many test files run at a time besides one whose processes mostly wait: each uses several threads itself. */
-const COMPUTING = 2;
-
-/** The maximum time of one file, in milliseconds. */
-const FILE_LIMIT = 10 * 60_000;
 
 // Reading additional certificates slows down every start of Node, and tests connect to this machine only.
 delete process.env.NODE_EXTRA_CA_CERTS;
@@ -36,7 +29,7 @@ if (tests.some((test) => test.startsWith("packages/studio/"))) runTool("vite", "
 // Scoped runs are for quick feedback, so they skip the linter.
 if (scopes.length === 0) runTool("biome", "check", "--reporter=summary", ".");
 
-const events = runFiles(tests);
+const events = runTests(tests, options);
 const progress = showProgress(tests.length);
 const results = await collectResults(events, { tests, filtered: options.name !== undefined, progress }).catch(
   (error) => {
@@ -48,37 +41,6 @@ const results = await collectResults(events, { tests, filtered: options.name !==
 progress.end();
 console.log(formatReport(results, { times: options.times }));
 process.exitCode = results.failures.length > 0 ? 1 : 0;
-
-/**
- * Runs test files in a few lanes, and merges their events, each with its test file. Every file is a separate run, so
- * that one whose process hangs is ended and reported by the time limit without holding back the others.
- */
-function runFiles(tests) {
-  const merged = new PassThrough({ objectMode: true });
-  const computing = tests.filter((test) => !waits(test)).values();
-  const waiting = tests.filter(waits).values();
-  const runAll = async (queue) => {
-    for (const test of queue) {
-      const signal = AbortSignal.timeout(FILE_LIMIT);
-      for await (const event of run({
-        files: [join(root, compiled(test))],
-        signal,
-        ...(options.name === undefined ? {} : { testNamePatterns: [new RegExp(options.name)] }),
-      }))
-        merged.write({ test, ...event });
-    }
-  };
-  // The queues are shared, so that each lane takes the next file when it is free.
-  const lanes = [
-    ...Array.from({ length: COMPUTING }, () => runAll(computing)),
-    runAll(waiting).then(() => runAll(computing)),
-  ];
-  Promise.all(lanes).then(
-    () => merged.end(),
-    (error) => merged.destroy(error),
-  );
-  return merged;
-}
 
 function readArguments() {
   const parsed = orExit(() =>

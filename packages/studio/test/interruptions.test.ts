@@ -24,7 +24,7 @@ describe("the event stream", () => {
 
   test("that was lost is replaced, and what happened meanwhile is shown", async () => {
     const wire = await Wire.to(Number(new URL(studio.server.url).port));
-    const page = await studio.open({}, wire.url);
+    const page = await studio.open({ url: wire.url });
     await beginWith(page, "Bust");
     await makeItLast(page, studio.server, 10);
     const job = await submit(page);

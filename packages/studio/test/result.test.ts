@@ -73,8 +73,9 @@ describe("a result", () => {
     const page = await openSculpture(studio);
     await page.getByRole("button", { name: "Use as photo" }).click();
     await page.getByText("Taken for a photo.").waitFor();
-    assert.equal(await page.locator(".source").count(), 1);
-    await page.getByText("256 × 256").first().waitFor();
+    const source = page.locator(".source");
+    assert.equal(await source.count(), 1);
+    await source.getByText("128 × 128").waitFor();
   });
 
   test("is seen to come although each preview arrives after the next one was made", async () => {

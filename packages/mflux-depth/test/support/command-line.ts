@@ -75,7 +75,11 @@ export class CommandLine {
   /** Makes the folder, which is removed after the tests of the file. */
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), "mflux-depth-cli-"));
-    after(() => rmSync(this.folder, { recursive: true, force: true }));
+    const home = process.cwd();
+    after(() => {
+      process.chdir(home);
+      rmSync(this.folder, { recursive: true, force: true });
+    });
   }
 
   at = (name: string): string => join(this.folder, name);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, describe, mock, test } from "node:test";
+import { after, before, describe, mock, test } from "node:test";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
 import { decodeFrame } from "../../src/worker/frames.js";
@@ -11,7 +11,7 @@ import { startHub, tiny } from "../support/hub.js";
 const map = readFileSync(new URL("cube_depth.png", examples));
 const { hub, environment, end } = await startHub();
 const engine = new Engine({ env: { ...process.env, ...environment } });
-mock.timers.enable({ apis: ["setInterval"] });
+before(() => mock.timers.enable({ apis: ["setInterval"] }));
 after(async () => {
   mock.timers.reset();
   await engine.close();

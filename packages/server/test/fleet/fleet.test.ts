@@ -50,7 +50,7 @@ describe("a fleet", { skip: withoutRedis, concurrency: 2 }, () => {
       await fleet.api.fetch("/v1/queue/pause", { method: "POST" });
       const jobs: JobObject[] = [];
       for (let seed = 1; seed <= 60; seed++)
-        jobs.push(await fleet.api.submit({ request: { width: 64, height: 64, steps: 1, seed } }));
+        jobs.push(await fleet.api.submit({ request: { width: 16, height: 16, steps: 1, seed } }));
       await fleet.api.fetch("/v1/queue/resume", { method: "POST" });
       const busy = async (id: string): Promise<void> => void (await fleet.state(id, "busy"));
       await busy(stopped.id);

@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { BlobObject } from "../../src/contract/index.js";
-import { depthMap, errorOf, TestServer } from "../support/server.js";
+import { depthMap } from "../support/pictures.js";
+import { errorOf, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
 const post = (body: Uint8Array | string, type?: string) =>

@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { JobObject, JobPage } from "../../src/contract/index.js";
+import { depthMap } from "../support/pictures.js";
 import { raw } from "../support/raw.js";
-import { depthMap, errorOf, jobBody, TestServer } from "../support/server.js";
+import { errorOf, jobBody, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
 /** A job that has succeeded. */
@@ -182,7 +183,7 @@ describe("a finished job", () => {
     assert.equal(response.headers.get("content-type"), "image/png");
     assert.equal(bytes.length, done.image!.bytes);
     const { width, height } = await sharp(bytes).metadata();
-    assert.deepEqual([width, height], [128, 128]);
+    assert.deepEqual([width, height], [32, 32]);
   });
 
   test("has its pictures by number", async () => {
@@ -205,10 +206,10 @@ describe("a finished job", () => {
 
   for (const format of ["png", "jpeg", "webp"] as const)
     test(`has a thumbnail as ${format}`, async () => {
-      const response = await server.fetch(`/v1/jobs/${done.id}/image?width=32&format=${format}`);
+      const response = await server.fetch(`/v1/jobs/${done.id}/image?width=16&format=${format}`);
       assert.equal(response.headers.get("content-type"), `image/${format}`);
       const info = await sharp(Buffer.from(await response.arrayBuffer())).metadata();
-      assert.deepEqual([info.format, info.width, info.height], [format, 32, 32]);
+      assert.deepEqual([info.format, info.width, info.height], [format, 16, 16]);
     });
 
   test("answers 304 to a client that has the picture already", async () => {
@@ -223,7 +224,7 @@ describe("a finished job", () => {
     assert.equal((await sharp(await get("png")).metadata()).depth, "uchar");
     assert.equal((await sharp(await get("png16")).metadata()).depth, "ushort");
     const npy = await get("npy");
-    assert.match(npy.toString("latin1", 0, 128), /NUMPY.*'<f4'.*\(128, 128\)/s);
+    assert.match(npy.toString("latin1", 0, 128), /NUMPY.*'<f4'.*\(32, 32\)/s);
     const start = 10 + npy.readUInt16LE(8);
     for (let i = start; i < npy.length; i += 4) assert.ok(npy.readFloatLE(i) >= 0 && npy.readFloatLE(i) <= 1);
   });

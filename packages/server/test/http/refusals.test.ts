@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import sharp from "sharp";
-import { depthMap, errorOf, gone, type JobChanges, jobBody, photo, TestServer } from "../support/server.js";
+import { depthMap } from "../support/pictures.js";
+import { errorOf, gone, type JobChanges, jobBody, photo, TestServer } from "../support/server.js";
 
 const server = await TestServer.start({ argv: ["--max-queue", "2"] });
 

@@ -61,7 +61,7 @@ describe("a job that makes several images", () => {
       assert.equal(url, `/v1/jobs/${id}/images/${index + 1}`);
       assert.equal((await service.results.image(id, index + 1)).sha256, sha256);
     }
-    assert.equal((await service.results.depthMap(id)).width, 64);
+    assert.equal((await service.results.depthMap(id)).width, 32);
     for (const [index, { score }] of job.images.entries()) {
       const { fidelity } = (await parametersIn((await service.results.image(id, index + 1)).bytes))!;
       const expected = { ...score, depth_model: "tiny-depth-anything", rank: index + 1, candidates: 3 };

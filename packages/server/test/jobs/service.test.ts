@@ -28,7 +28,7 @@ describe("a job service and its engine", () => {
     assert.deepEqual([bytes.length, sha256], [job.image!.bytes, job.image!.sha256]);
     assert.equal(job.images[0]!.url, `/v1/jobs/${id}/images/1`);
     const map = await service.results.depthMap(id);
-    assert.deepEqual([map.width, map.height, map.data.length], [64, 64, 64 * 64]);
+    assert.deepEqual([map.width, map.height, map.data.length], [32, 32, 32 * 32]);
     assert.equal(job.depth!.mime, "image/png");
   });
 

@@ -3,8 +3,9 @@ import { describe, test } from "node:test";
 import OpenAI, { APIError, toFile } from "openai";
 import sharp from "sharp";
 import type { JobPage } from "../../src/contract/index.js";
+import { depthMap } from "../support/pictures.js";
 import { raw } from "../support/raw.js";
-import { depthMap, photo, TestServer } from "../support/server.js";
+import { photo, TestServer } from "../support/server.js";
 import { slowSteps } from "../support/slow-steps.js";
 
 const token = "a-token-for-the-client";
@@ -12,7 +13,7 @@ const server = await TestServer.start({ env: { MFLUX_DEPTH_TOKEN: token } });
 const client = new OpenAI({ apiKey: token, baseURL: `${server.url}/v1`, maxRetries: 0 });
 
 const base64 = depthMap.toString("base64");
-const small = { prompt: "a red cube", model: "tiny-world", size: "128x128" as never };
+const small = { prompt: "a red cube", model: "tiny-world", size: "32x32" as never };
 /** Fields that only this server has. */
 const ours = { depth_image: base64, steps: 2, seed: 7 } as object;
 
@@ -34,7 +35,7 @@ describe("images.generate", () => {
   test("returns an image of the size and format asked for", async () => {
     const { data, created } = await client.images.generate({ ...small, output_format: "webp", ...ours });
     const { format, width, height } = await decoded(data?.[0]?.b64_json);
-    assert.deepEqual([format, width, height], ["webp", 128, 128]);
+    assert.deepEqual([format, width, height], ["webp", 32, 32]);
     assert.ok(Math.abs(created - Date.now() / 1000) < 600);
   });
 
@@ -123,7 +124,7 @@ describe("images.generate", () => {
     for (const event of partial) assert.equal((await decoded(event.b64_json)).format, "png");
     const last = events.at(-1)!;
     assert.equal(last.type, "image_generation.completed");
-    assert.equal((await decoded(last.b64_json)).width, 128);
+    assert.equal((await decoded(last.b64_json)).width, 32);
   });
 });
 
@@ -168,7 +169,7 @@ describe("images.edit", () => {
       },
     };
     const { data } = await client.images.edit(request);
-    assert.equal((await decoded(data?.[0]?.b64_json)).width, 128);
+    assert.equal((await decoded(data?.[0]?.b64_json)).width, 32);
     const [newest] = (await jobs()).data;
     assert.deepEqual([newest!.request.steps, newest!.request.image_strength], [2, 0.5]);
   });
@@ -282,7 +283,7 @@ describe("a request whose client left", () => {
 test("a stream says why it ends when the server stops", async () => {
   const stopped = await TestServer.start({ env: slowSteps });
   const response = await stopped.send("POST", "/v1/images/generations", {
-    ...{ prompt: "a red cube", depth_image: base64, steps: 12, size: "128x128" },
+    ...{ prompt: "a red cube", depth_image: base64, steps: 12, size: "32x32" },
     stream: true,
   });
   const reading = response.text();

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { JobService } from "../../src/jobs/service.js";
 import { Repeats } from "../../src/openai/repeats.js";
-import { depthMap, temporaryFolder } from "../support/server.js";
+import { depthMap } from "../support/pictures.js";
+import { temporaryFolder } from "../support/server.js";
 
 const service = await JobService.open({
   folder: temporaryFolder(),
@@ -64,7 +65,7 @@ describe("the jobs of a request", () => {
   test("that finished after their client left are there for a repeat", async () => {
     const repeats = new Repeats(service, graceMs);
     const first = await repeats.join("e", false, async () => {
-      const request = { prompt: "x", depth_image: { blob: blob.id }, steps: 1, width: 64, height: 64 };
+      const request = { prompt: "x", depth_image: { blob: blob.id }, steps: 1, width: 32, height: 32 };
       return [(await service.submit({ kind: "generate", request, priority: 1 })).job.id];
     });
     await service.queue.resume();

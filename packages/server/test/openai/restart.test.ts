@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import OpenAI from "openai";
 import type { JobPage } from "../../src/contract/index.js";
-import { depthMap, TestServer } from "../support/server.js";
+import { depthMap } from "../support/pictures.js";
+import { TestServer } from "../support/server.js";
 import { longJob, slowSteps } from "../support/slow-steps.js";
 
 const jobsOf = async (server: TestServer): Promise<JobPage["data"]> =>
@@ -12,7 +13,7 @@ const jobsOf = async (server: TestServer): Promise<JobPage["data"]> =>
 test("a client whose server was killed gets the image of its first attempt", async () => {
   const first = await TestServer.start({ env: slowSteps });
   const client = new OpenAI({ apiKey: "none", baseURL: `${first.url}/v1`, maxRetries: 100 });
-  const request = { prompt: "a red cube", size: "128x128" as never };
+  const request = { prompt: "a red cube", size: "32x32" as never };
   const ours = { depth_image: depthMap.toString("base64"), ...longJob.request } as object;
   const answer = client.images.generate({ ...request, ...ours });
   while (!(await jobsOf(first)).some(({ step }) => step >= 2)) await sleep(20);

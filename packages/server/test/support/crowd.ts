@@ -31,7 +31,7 @@ export async function sendCrowd(
   server: TestServer,
   { jobs, clients, onProgress }: CrowdOptions,
 ): Promise<{ readonly early: number; readonly late: number }> {
-  const request = { width: 64, height: 64, steps: 1 };
+  const request = { width: 16, height: 16, steps: 1 };
   const picture = (await server.submit({ request }, "/v1/jobs?wait=120")).request.depth_image;
   let ended = 0;
   let early = 0;

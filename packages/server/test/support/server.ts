@@ -12,14 +12,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { JobObject } from "../../src/contract/index.js";
 import { ended } from "./events.js";
+import { depthMap } from "./pictures.js";
 import type { Owner } from "./scope.js";
 
 const at = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 /** The executable. */
 export const bin = at("../mflux-depth/bin/mflux-depth.js");
 
-/** A depth map to generate from, and a photo. */
-export const depthMap = readFileSync(at("../../examples/images/cube_depth.png"));
+/** A photo. */
 export const photo = readFileSync(at("../../examples/images/cube.png"));
 
 /** The model and precision that are fastest to load. */
@@ -172,8 +172,8 @@ export const jobBody = ({
   request: {
     prompt: "a red cube",
     depth_image: picture,
-    width: 128,
-    height: 128,
+    width: 32,
+    height: 32,
     steps: 2,
     seed: 7,
     ...request,

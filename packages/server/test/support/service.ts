@@ -26,15 +26,15 @@ export const emptyCache = (t: TestContext): NodeJS.ProcessEnv => ({
 
 /** A generation that takes a second at most, unless options make it larger. */
 export async function generation(service: JobService, options: JsonOptions = {}): Promise<JobBody> {
-  const { blob } = await service.blobs.put(depthMap());
+  const { blob } = await service.blobs.put(depthMap);
   return {
     kind: "generate",
     request: {
       prompt: "a cube",
       depth_image: { blob: blob.id },
       steps: 2,
-      width: 64,
-      height: 64,
+      width: 32,
+      height: 32,
       seed: 7,
       ...options,
     },
