@@ -59,7 +59,7 @@ describe("images of 100 million pixels", { skip: withoutProc }, () => {
       .png({ compressionLevel: 1 })
       .toFile(file("wide.png"));
     const { data, ...raw } = ramp(Uint16Array, [20_000, 5000, 1], 65535);
-    await sharp(data, { raw }).toColourspace("grey16").png({ compressionLevel: 1 }).toFile(file("map.png"));
+    await sharp(data, { raw }).toColourspace("grey16").png({ compressionLevel: 0 }).toFile(file("map.png"));
   });
 
   // The largest first: what is left of one image adds to the next.
@@ -190,7 +190,7 @@ describe("large images", () => {
   test("in 16 bits keep their values within half a level of 8 bits when they are made smaller", async () => {
     const [width, height] = [8000, 3300];
     const { data, ...raw } = ramp(Uint16Array, [width, height, 1], 65535);
-    const png = await sharp(data, { raw }).toColourspace("grey16").png({ compressionLevel: 1 }).toBuffer();
+    const png = await sharp(data, { raw }).toColourspace("grey16").png({ compressionLevel: 0 }).toBuffer();
     const map = await readDepthMap(png);
     assert.deepEqual(map.original, { width, height });
     assert.ok(map.width * map.height <= 12.5e6 && map.width * map.height > 12.4e6);

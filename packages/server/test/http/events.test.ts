@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { durableEvents, type JobObject } from "../../src/contract/index.js";
 import { Ledger } from "../../src/ledger/ledger.js";
 import { allEvents, eventsOf, type ReceivedEvent } from "../support/events.js";
 import { newJob } from "../support/ledger.js";
 import { connection } from "../support/raw.js";
 import { errorOf, TestServer, temporaryFolder } from "../support/server.js";
+import { slowSteps } from "../support/slow-steps.js";
+import { until } from "../support/until.js";
 
 const server = await TestServer.start();
 const post = (path: string) => server.fetch(path, { method: "POST" });
@@ -71,12 +73,17 @@ describe("the events of a job", () => {
     await body!.cancel();
   });
 
-  for (const id of ["-1", "1.5", "abc", "1e3", "9".repeat(30)])
-    test(`refuse the id ${id}`, async () => {
-      const job = await server.submit();
-      const response = await server.fetch(`/v1/jobs/${job.id}/events`, { headers: { "last-event-id": id } });
-      assert.equal((await errorOf(response)).status, 400);
+  describe("refuse the id", () => {
+    let path: string;
+    before(async () => {
+      path = `/v1/jobs/${(await server.submit()).id}/events`;
     });
+    for (const id of ["-1", "1.5", "abc", "1e3", "9".repeat(30)])
+      test(id, async () => {
+        const response = await server.fetch(path, { headers: { "last-event-id": id } });
+        assert.equal((await errorOf(response)).status, 400);
+      });
+  });
 
   test("say when a queued job moves up", async () => {
     await post("/v1/queue/pause");
@@ -93,19 +100,21 @@ describe("the events of a job", () => {
   });
 
   test("have previews at addresses that are good while the job runs", async () => {
-    const job = await server.submit({ request: { steps: 12, width: 384, height: 384 }, preview_every: 4 });
+    const slow = await TestServer.start({ env: slowSteps });
+    const job = await slow.submit({ request: { steps: 5 }, preview_every: 2 });
     const steps = [];
-    for await (const { event, data } of eventsOf(await server.fetch(`/v1/jobs/${job.id}/events`))) {
+    for await (const { event, data } of eventsOf(await slow.fetch(`/v1/jobs/${job.id}/events`))) {
       if (event !== "preview") continue;
       steps.push(data.step);
       if (steps.length > 1) continue;
-      const response = await server.fetch(String(data.url));
+      const response = await slow.fetch(String(data.url));
       assert.equal(response.headers.get("content-type"), "image/jpeg");
       assert.equal(response.headers.get("cache-control"), "private, no-store");
       assert.ok((await response.arrayBuffer()).byteLength > 100);
     }
-    assert.deepEqual(steps.slice(0, 2), [4, 8]);
-    assert.equal((await server.fetch(`/v1/jobs/${job.id}/previews/4`)).status, 404);
+    assert.deepEqual(steps.slice(0, 2), [2, 4]);
+    assert.equal((await slow.fetch(`/v1/jobs/${job.id}/previews/2`)).status, 404);
+    await slow.stop();
   });
 
   test("end with cancelled for a job that was", async () => {
@@ -201,13 +210,12 @@ describe("the events of everything", () => {
 });
 
 test("open streams are counted", async () => {
-  // Streams of other tests may still be closing.
-  const quiet = await TestServer.start();
   const count = async (): Promise<number> =>
-    Number(/^mflux_depth_sse_clients (\d+)/m.exec(await (await quiet.fetch("/metrics")).text())![1]);
-  assert.equal(await count(), 0);
-  const response = await quiet.fetch("/v1/events");
+    Number(/^mflux_depth_sse_clients (\d+)/m.exec(await (await server.fetch("/metrics")).text())![1]);
+  // Streams of other tests may still be closing.
+  await until(async () => (await count()) === 0);
+  const response = await server.fetch("/v1/events");
   assert.equal(await count(), 1);
   await response.body!.cancel();
-  while ((await count()) !== 0) {}
+  await until(async () => (await count()) === 0);
 });

@@ -36,7 +36,7 @@ describe("depth at once", () => {
   });
 
   test("does not wait for a running generation", async () => {
-    const id = await submitted(service, { steps: 50 });
+    const id = await submitted(service, { steps: 50, width: 256, height: 256 });
     await eventOf(service, id, ({ event }) => event === "step");
     await service.atOnce.depth(photo(), {});
     assert.equal(service.get(id).state, "running");

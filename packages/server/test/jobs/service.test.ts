@@ -9,6 +9,7 @@ import { photo } from "../support/pictures.js";
 import { hashOfPixels } from "../support/png.js";
 import { Scope } from "../support/scope.js";
 import { eventOf, generation, openService, story, submitted } from "../support/service.js";
+import { slowSteps } from "../support/slow-steps.js";
 
 describe("a job service and its engine", () => {
   const scope = new Scope("a job service");
@@ -284,8 +285,8 @@ describe("a job service", () => {
 
   test("lets a draining worker finish its job and take no more, also after a restart", async (t) => {
     const folder = temporaryFolder(t);
-    const first = await openService(t, { folder });
-    const running = await submitted(first, { steps: 20 });
+    const first = await openService(t, { folder, env: { ...process.env, ...slowSteps } });
+    const running = await submitted(first);
     await eventOf(first, running, ({ event }) => event === "started");
     const waiting = await submitted(first);
     assert.equal(first.workers.drain("local").state, "draining");

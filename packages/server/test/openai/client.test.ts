@@ -105,6 +105,10 @@ describe("images.generate", () => {
   });
 
   test("streams previews and the image", async () => {
+    const queue = (action: "pause" | "resume") =>
+      server.send("POST", `/v1/queue/${action}`, {}, { authorization: `Bearer ${token}` });
+    // The stream stays open until it has been counted.
+    await queue("pause");
     const stream = await client.images.generate({
       ...small,
       stream: true,
@@ -114,6 +118,7 @@ describe("images.generate", () => {
     });
     const events = [];
     const streams = await openStreams();
+    await queue("resume");
     for await (const event of stream) events.push(event);
     assert.equal(streams, 1);
     const partial = events.filter((event) => event.type === "image_generation.partial_image");
@@ -256,11 +261,11 @@ describe("a request whose client left", () => {
 
   test("is attached to by its repeat", async () => {
     const controller = new AbortController();
-    const first = send(101, { steps: 30, signal: controller.signal }).catch(() => null);
+    const first = send(101, { steps: 50, signal: controller.signal }).catch(() => null);
     while ((await withSeed(101)).length === 0) {}
     controller.abort();
     await first;
-    const { data } = (await (await send(101, { steps: 30, retries: 1 })).json()) as {
+    const { data } = (await (await send(101, { steps: 50, retries: 1 })).json()) as {
       data: { b64_json: string }[];
     };
     assert.equal(data.length, 1);
