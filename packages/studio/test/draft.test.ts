@@ -20,7 +20,7 @@ const example = (name: string): Promise<Buffer> =>
 
 describe("the first image", () => {
   test("is two clicks away from a sample scene", async () => {
-    const page = await studio.open({ chosenSize: true });
+    const page = await studio.open({ automaticSize: true });
     await beginWith(page, "Bust");
     await setSteps(page, 1);
     await generate(page);
@@ -67,7 +67,7 @@ describe("the first image", () => {
 
 describe("a picture", () => {
   test("is taken for the photo that it is, and its depth is found", async () => {
-    const page = await studio.open({ chosenSize: true });
+    const page = await studio.open({ automaticSize: true });
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
     await page.getByText("Taken for a photo.").waitFor();
     await page.getByRole("button", { name: "Relief" }).and(page.locator(":enabled")).waitFor();
@@ -111,7 +111,7 @@ describe("a picture", () => {
   });
 
   test("is cropped rather than stretched, with its depth", async () => {
-    const page = await studio.open({ chosenSize: true });
+    const page = await studio.open({ automaticSize: true });
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
     await page.getByRole("button", { name: "Relief" }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("combobox", { name: "Size" }).selectOption("1:1");
@@ -238,7 +238,7 @@ describe("what an image will cost", () => {
   });
 
   test("counts the estimate of a photo's depth until the depth is painted", async () => {
-    const page = await studio.open({ chosenSize: true });
+    const page = await studio.open({ automaticSize: true });
     const plans = plansOf(page);
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
     await page

@@ -30,9 +30,9 @@ class DepthProEstimator extends PhotoEstimator {
   readonly #config: DepthProConfig;
   readonly #input: InputConfig;
   readonly #options: EstimatorLoadOptions;
-  #loaded: { readonly component: Component<DepthPro>; readonly fieldOfView: boolean } | null = null;
-  /** The size without the field-of-view head, once it was asked for. */
-  #size: HeldSize | null = null;
+  /** The network without the field-of-view head. */
+  readonly #withoutHead: Component<DepthPro>;
+  #loaded: Component<DepthPro> | null = null;
 
   constructor(folder: string, options: EstimatorLoadOptions) {
     super(options);
@@ -42,6 +42,7 @@ class DepthProEstimator extends PhotoEstimator {
     this.#config = config;
     this.#input = readInputConfig(folder, config);
     this.#options = options;
+    this.#withoutHead = this.#component(false);
     openCheckpoint(folder);
   }
 
@@ -68,13 +69,12 @@ class DepthProEstimator extends PhotoEstimator {
   }
 
   free(): void {
-    this.#loaded?.component.free();
+    this.#loaded?.free();
     this.#loaded = null;
   }
 
   size(): HeldSize {
-    this.#size ??= this.#component(false).size();
-    return this.#size;
+    return this.#withoutHead.size();
   }
 
   protected networkBytes(): number {
@@ -83,9 +83,9 @@ class DepthProEstimator extends PhotoEstimator {
 
   /** Loads the model, with the field-of-view head only on request: it is a third of the weights. */
   #model(fieldOfView: boolean, signal: AbortSignal | undefined): Promise<DepthPro> {
-    if (fieldOfView && this.#loaded?.fieldOfView === false) this.free();
-    this.#loaded ??= { component: this.#component(fieldOfView), fieldOfView };
-    return this.#loaded.component.get(signal);
+    if (fieldOfView && this.#loaded === this.#withoutHead) this.free();
+    this.#loaded ??= fieldOfView ? this.#component(true) : this.#withoutHead;
+    return this.#loaded.get(signal);
   }
 
   #component(fieldOfView: boolean): Component<DepthPro> {

@@ -2,7 +2,7 @@
 export function extremesOf(values: Float32Array): { min: number; max: number } {
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
-  // A large map takes a quarter of the time of iterating over its values.
+  // Indexing takes a quarter of the time of for…of.
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
     if (value < min) min = value;

@@ -27,7 +27,7 @@ export interface ConvOp {
   readonly plus?: MxArray;
 }
 
-/** The shape of a convolution with the operations around it: what the sizes of maps follow from, without the weights. */
+/** The numbers of a convolution that decide the sizes of maps, without its weights. */
 export interface OpShape {
   /** Channels of the output. */
   readonly channels: number;
@@ -42,7 +42,8 @@ export interface OpShape {
   readonly skip: boolean;
 }
 
-export const shapeOf = ({ conv, norm, repeat = 1, skip }: ConvOp): OpShape => {
+/** The shape of a convolution with the operations around it. */
+export const opShapeOf = ({ conv, norm, repeat = 1, skip }: ConvOp): OpShape => {
   const [channels, kernelSize] = conv.weight.shape as [number, number];
   const transposed = !(conv instanceof Conv2d);
   return {
@@ -168,6 +169,8 @@ const rowsOf = (map: MxArray, held: RowRange, [from, to]: RowRange): MxArray =>
 /** A band's convolutions with their statistics and row ranges. */
 interface BandOps {
   readonly ops: readonly ConvOp[];
+  /** The shape of each convolution. */
+  readonly shapes: readonly OpShape[];
   /** `[batch, 2, channels]` of each norm, see {@link GroupNorm.factors}. */
   readonly factors: readonly (MxArray | undefined)[];
   /** See {@link rowsNeeded}. */
@@ -175,14 +178,14 @@ interface BandOps {
 }
 
 /** Computes a band's rows of the result from the rows that the first convolution needs. */
-function applyToRows({ ops, factors, needs }: BandOps, x: MxArray): MxArray {
+function applyToRows({ ops, shapes, factors, needs }: BandOps, x: MxArray): MxArray {
   const maps = [x];
   for (const [i, op] of ops.entries()) {
     const [held, wanted] = [needs[i]!, needs[i + 1]!];
     const statistics = factors[i];
     const y = convolve(op, maps[i]!, statistics ? { factors: statistics } : {});
     // Padding belongs only at the image's edges: elsewhere, the rows computed from it are cut off.
-    const first = firstRow(shapeOf(op), held[0]);
+    const first = firstRow(shapes[i]!, held[0]);
     let result = rowsOf(y, [first, first + y.shape[1]!], wanted);
     if (op.skip) result = add(skipped(op.skip, rowsOf(maps[i - 1]!, needs[i - 1]!, wanted)), result);
     if (op.plus) result = add(slice(op.plus, [null, wanted]), result);
@@ -192,8 +195,9 @@ function applyToRows({ ops, factors, needs }: BandOps, x: MxArray): MxArray {
 }
 
 /** The convolutions from `start` to `end`. */
-const sliceOps = ({ ops, factors, needs }: BandOps, start: number, end: number): BandOps => ({
+const sliceOps = ({ ops, shapes, factors, needs }: BandOps, start: number, end: number): BandOps => ({
   ops: ops.slice(start, end),
+  shapes: shapes.slice(start, end),
   factors: factors.slice(start, end),
   needs: needs.slice(start, end + 1),
 });
@@ -206,7 +210,7 @@ const sliceOps = ({ ops, factors, needs }: BandOps, start: number, end: number):
  */
 export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, bands: number): Stages {
   const ops = groups.flat();
-  const shapes = ops.map(shapeOf);
+  const shapes = ops.map(opShapeOf);
   const sizes = sizesOf(shapes, sizeOf(x));
   const factors: (MxArray | undefined)[] = [];
   const { height, width, channels } = sizes.at(-1)!;
@@ -215,13 +219,19 @@ export function* inBands(groups: readonly (readonly ConvOp[])[], x: MxArray, ban
   try {
     for (const [i, { norm }] of ops.entries())
       if (norm) {
-        using moments = yield* momentsOf(norm, ops.slice(0, i), factors, x, sizes, bands);
+        using moments = yield* momentsOf(
+          norm,
+          { ops: ops.slice(0, i), shapes: shapes.slice(0, i), factors },
+          x,
+          sizes,
+          bands,
+        );
         factors[i] = scope(() => norm.factors(moments));
       }
     for (let index = 0; index < bands; index++) {
       const rows = bandOf(height, bands, index);
       if (rows[0] === rows[1]) continue;
-      const band = { ops, factors, needs: rowsNeeded(shapes, sizes, rows) };
+      const band = { ops, shapes, factors, needs: rowsNeeded(shapes, sizes, rows) };
       const last = sliceOps(band, ops.length - groups.at(-1)!.length, ops.length);
       const input = yield* beforeLastGroup(groups, band, x);
       // The graph holds the image alone, so it is written in place.
@@ -249,26 +259,26 @@ function* beforeLastGroup(groups: readonly (readonly ConvOp[])[], band: BandOps,
   return rows;
 }
 
-/** The moments of the output of `ops` over the whole image, `[batch, 2, groups]`, for a norm that follows them. */
+/** The moments of the output of convolutions over the whole image, `[batch, 2, groups]`, for a norm that follows them. */
 function* momentsOf(
   norm: GroupNorm,
-  ops: readonly ConvOp[],
-  factors: readonly (MxArray | undefined)[],
+  before: Omit<BandOps, "needs">,
   x: MxArray,
   sizes: readonly MapSize[],
   bands: number,
 ): Stages {
-  if (ops.length === 0) return scope(() => norm.moments(x));
-  const { height } = sizes[ops.length]!;
+  const { length } = before.ops;
+  if (length === 0) return scope(() => norm.moments(x));
+  const { height } = sizes[length]!;
   let joined: MxArray | null = null;
   for (let index = 0; index < bands; index++) {
     const rows = bandOf(height, bands, index);
     if (rows[0] === rows[1]) continue;
-    const needs = rowsNeeded(ops.map(shapeOf), sizes, rows);
+    const needs = rowsNeeded(before.shapes, sizes, rows);
     const ofBand = (): MxArray =>
-      norm.moments(applyToRows({ ops, factors, needs }, slice(x, [null, needs[0]!])));
+      norm.moments(applyToRows({ ...before, needs }, slice(x, [null, needs[0]!])));
     joined = joined
-      ? yield* consuming([joined], (before) => joinMoments(before, ofBand(), rows[0] / rows[1]))
+      ? yield* consuming([joined], (above) => joinMoments(above, ofBand(), rows[0] / rows[1]))
       : yield* evaluated(scope(ofBand));
   }
   return joined!;
@@ -284,7 +294,7 @@ export function bandsWithin(
   input: MapSize,
   bytesPerElement = 4,
 ): number {
-  const shapes = groups.map((ops) => ops.map(shapeOf));
+  const shapes = groups.map((ops) => ops.map(opShapeOf));
   const sizes = sizesOf(shapes.flat(), input);
   const { height } = sizes.at(-1)!;
   let bands = 1;

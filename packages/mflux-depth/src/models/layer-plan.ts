@@ -5,8 +5,8 @@ import {
   elementsOf,
   type MapSize,
   type OpShape,
+  opShapeOf,
   rowsNeeded,
-  shapeOf,
   sizesOf,
 } from "./bands.js";
 
@@ -21,13 +21,14 @@ export interface Layer {
   readonly channels?: number;
 }
 
-/** A layer as far as its memory depends on it, without weights. */
+/** The parts of a layer that decide its memory. */
 export interface LayerShape extends Pick<Layer, "maps" | "channels"> {
   readonly ops?: readonly OpShape[];
 }
 
+/** The parts of a layer that decide its memory, without its weights. */
 export const shapeOfLayer = ({ ops, maps, channels }: Layer): LayerShape => ({
-  ...(ops && { ops: ops.map(shapeOf) }),
+  ...(ops && { ops: ops.map(opShapeOf) }),
   maps,
   ...(channels !== undefined && { channels }),
 });
@@ -95,7 +96,7 @@ export function planLayers(
       if (from < to - 1 && together.some(({ ops }) => !ops)) break;
       const ways = [
         ...(together.length === 1 ? [whole[from]!] : []),
-        ...inBands(layers, { from, to }, sizes, arithmetic),
+        ...inBands(together, { from, to }, sizes, arithmetic),
       ];
       for (const way of ways) {
         const before = best[from]!;
@@ -131,29 +132,29 @@ function wholeMaps(
   return { groups: [{ from: index, to: index + 1, bands: 0 }], peak, cost };
 }
 
-/** Layers in 2, 4, 8, … bands, if they consist only of convolutions. */
+/** The layers of a group in 2, 4, 8, … bands, if they consist only of convolutions. */
 function* inBands(
   layers: readonly LayerShape[],
   { from, to }: { readonly from: number; readonly to: number },
-  ofLayers: readonly MapSize[],
+  sizes: readonly MapSize[],
   { bytes, fused }: Arithmetic,
 ): Generator<Candidate> {
-  const [input, output] = [ofLayers[from]!, ofLayers[to]!];
+  const [input, output] = [sizes[from]!, sizes[to]!];
   const [into, out] = [elementsOf(input), elementsOf(output)];
-  const ops = layers.slice(from, to).flatMap((layer) => layer.ops ?? []);
-  const sizes = sizesOf(ops, input);
-  const costs = costsOf(ops, sizes);
+  const ops = layers.flatMap((layer) => layer.ops ?? []);
+  const opSizes = sizesOf(ops, input);
+  const costs = costsOf(ops, opSizes);
   if (ops.length === 0) return;
   for (let bands = 2; bands <= output.height; bands *= 2) {
     // A band in the middle has neighbours on both sides.
-    const needs = rowsNeeded(ops, sizes, bandOf(output.height, bands, bands >> 1));
+    const needs = rowsNeeded(ops, opSizes, bandOf(output.height, bands, bands >> 1));
     const rows = needs.map(([first, last]) => last - first);
-    const held = sizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
+    const held = opSizes.reduce((sum, size, i) => sum + (elementsOf(size) / size.height) * rows[i]!, 0);
     const peak = bytes * (into + out) + (fused ? 2 * bytes : 2 * bytes + 12) * held;
     // Each convolution runs once for the result, and once for each later norm.
     const times = (i: number): number => 1 + ops.slice(i + 1).filter(({ norm }) => norm).length;
     const cost = costs.reduce(
-      (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / sizes[i + 1]!.height,
+      (sum, one, i) => sum + (one * times(i) * bands * rows[i + 1]!) / opSizes[i + 1]!.height,
       0,
     );
     yield { groups: [{ from, to, bands }], peak, cost };

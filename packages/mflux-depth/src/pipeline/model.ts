@@ -28,7 +28,7 @@ import { cacheLimitOf } from "./device.js";
 import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision } from "./precision.js";
-import { Tokenizers } from "./tokenizers.js";
+import { ModelTokenizers } from "./tokenizers.js";
 
 /** Paths of components that have their own files, by component. */
 export type ComponentFiles = Readonly<Record<string, string>>;
@@ -165,7 +165,7 @@ export interface Model {
   readonly folder: string;
   readonly configs: ModelConfigs;
   readonly components: Components;
-  readonly tokenizers: Tokenizers;
+  readonly tokenizers: ModelTokenizers;
   readonly loras: Loras;
   readonly precision: Precision;
   readonly device: DeviceType;
@@ -241,7 +241,7 @@ export function openModel(
     components: Object.fromEntries(
       Object.entries(family.components).map(([name, descriptor]) => [name, component(name, descriptor)]),
     ),
-    tokenizers: new Tokenizers(folder, configs),
+    tokenizers: new ModelTokenizers(folder, configs),
     loras,
     precision,
     device,

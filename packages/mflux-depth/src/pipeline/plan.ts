@@ -68,7 +68,7 @@ export function planGeneration(
 ): MemoryPlan<PlannedStageName> {
   const { policy, estimator, judge = null, machine = machineMemory(model.device) } = options;
   const { available } = machine;
-  const { bits, bitsAreStored } = model.precision;
+  const { precision } = model;
   const sizeWith = (name: string, bits: Bits | null): HeldSize =>
     name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits);
 
@@ -89,7 +89,7 @@ export function planGeneration(
     });
   };
 
-  const settings = { memory: policy, bits, width: workload.width, height: workload.height };
+  const settings = { memory: policy, bits: precision.bits, width: workload.width, height: workload.height };
   const stages = stagesWith(settings);
   const peak = peakOf(stages);
   const fits = peak <= available;
@@ -97,7 +97,7 @@ export function planGeneration(
     ? []
     : findAlternatives(settings, (changed) => peakOf(stagesWith(changed)), {
         available,
-        bitsAreFixed: bitsAreStored,
+        bitsAreFixed: precision.bitsAreStored,
         sizeMultiple: model.family.pixelsPerToken(model.configs),
       });
   return { stages, peak, machine, fits, alternatives };

@@ -6,7 +6,7 @@ import type { Tokenizer } from "../tokenizers/prompt-encoder.js";
  * The tokenizers of a model. Each is opened when it is first needed, and kept for the prompts that follow: reading the
  * vocabularies of the published model takes longer than encoding a prompt, and blocks the event loop.
  */
-export class Tokenizers {
+export class ModelTokenizers {
   readonly #folder: string;
   readonly #configs: ModelConfigs;
   readonly #open = new Map<TextEncoding, Tokenizer>();
@@ -32,7 +32,7 @@ export class Tokenizers {
     return opened;
   }
 
-  /** Gives up the tokenizers; the next prompt opens them again. */
+  /** Drops the tokenizers; the next prompt opens them again. */
   free(): void {
     this.#open.clear();
   }

@@ -12,7 +12,7 @@ export interface EncodedPrompt {
 export interface Tokenizer {
   /**
    * Encodes a prompt.
-   * @param maxSequenceLength the number of ids to make of it; by default the tokenizer's own. Tokenizers of encoders that
+   * @param maxSequenceLength how many ids to return; by default the tokenizer's own number. Tokenizers of encoders that
    * always take the same number ignore it.
    */
   encode(prompt: string, maxSequenceLength?: number): EncodedPrompt;

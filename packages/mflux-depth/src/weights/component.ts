@@ -115,7 +115,7 @@ export interface HeldSize {
 /** A network whose weights are read when they are first needed and can be freed between uses. */
 export class Component<M extends Module> {
   readonly #options: ComponentOptions<M>;
-  /** The sizes that were asked for, by bits. */
+  /** Sizes computed so far, by bits. */
   readonly #sizes = new Map<Bits | null, HeldSize>();
   #module: M | null = null;
   #loading: { readonly ended: Promise<void>; readonly controller: AbortController } | null = null;
@@ -161,20 +161,19 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory of the weights from file headers only, including the growth by `prepare`. The headers are read
-   * once; later changes of the files are not seen.
+   * Computes the memory of the weights from file headers only, including the growth by `prepare`. It reads the headers once
+   * for each number of bits, and again after the weights have been read again; until then it does not notice changed files.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */
   size(bits: Bits | null = this.#options.bits): HeldSize {
-    const size = this.#sizes.get(bits) ?? this.#measure(bits);
+    const size = this.#sizes.get(bits) ?? this.#measure(this.#open(bits), bits);
     this.#sizes.set(bits, size);
     return size;
   }
 
-  #measure(bits: Bits | null): HeldSize {
+  #measure(checkpoint: Checkpoint, bits: Bits | null): HeldSize {
     const { dtype, matricesAsStored = false, rename = (key) => key } = this.#options;
-    const checkpoint = this.#open(bits);
     const quantized = bitsToQuantize(checkpoint, bits);
     const cached = quantized === null ? 0 : (this.#options.bufferCache?.quantizing ?? 0);
     let [total, largest] = [this.#options.prepare?.bytes ?? 0, Math.max(batchBytes, checkpoint.largest ?? 0)];
@@ -253,6 +252,9 @@ export class Component<M extends Module> {
   async #load(signal: AbortSignal): Promise<M> {
     const { name, build, bits, onProgress } = this.#options;
     const checkpoint = this.#open(bits);
+    // The files may have changed since the sizes were computed.
+    this.#sizes.clear();
+    this.#sizes.set(bits, this.#measure(checkpoint, bits));
     const { bytes } = checkpoint;
     const started = performance.now();
     let bytesDone = 0;

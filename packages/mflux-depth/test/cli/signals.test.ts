@@ -69,7 +69,9 @@ const pipe = at("pipe");
 /** Blocks a thread of Node's pool, which a normal end waits for: nobody writes to the pipe. */
 const blockThread = `
     const { readFile } = await import("node:fs");
-    readFile(${JSON.stringify(pipe)}, () => {});`;
+    readFile(${JSON.stringify(pipe)}, (error) => {
+      throw error ?? new Error("the pipe has ended");
+    });`;
 
 /** Reasons for a process not to end. */
 const works = {

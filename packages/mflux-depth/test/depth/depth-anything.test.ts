@@ -136,7 +136,8 @@ describe("a small Depth Anything", () => {
     assert.deepEqual([states[0], states.at(-1)], ["start", "end"]);
     assert.ok(memory.liveHandles() > before);
     own.free();
-    assert.equal(memory.liveHandles(), before);
+    // Garbage of other tests may have been collected meanwhile.
+    assert.ok(memory.liveHandles() <= before);
   });
 
   test("takes no more than its working memory", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { array, memory } from "@mflux-depth/mlx";
 import { machineMemory, programBytes, workingRoom } from "../../src/memory/machine.js";
+import { onMachineWith } from "../support/tiny-world.js";
 
 describe("the memory of a machine", () => {
   test("reports at most the total as available", () => {
@@ -22,14 +23,10 @@ describe("the memory of a machine", () => {
       assert.notEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: value }).source, "MFLUX_DEPTH_MEMORY_GB");
     });
 
-  test("leaves room for a computation after the program and what is held", () => {
-    process.env.MFLUX_DEPTH_MEMORY_GB = "1";
-    try {
+  test("leaves room for a computation after the program and what is held", () =>
+    onMachineWith(1, async () => {
       using held = array(new Float32Array(1e6));
       assert.ok(held.nbytes >= 4e6);
       assert.equal(workingRoom(), 1e9 - programBytes - memory.activeMemory());
-    } finally {
-      delete process.env.MFLUX_DEPTH_MEMORY_GB;
-    }
-  });
+    }));
 });

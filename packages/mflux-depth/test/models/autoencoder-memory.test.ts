@@ -149,7 +149,7 @@ describe("the autoencoder equals plain operations", () => {
   });
 });
 
-test("the memory of an autoencoder is told without keeping arrays", () => {
+test("AutoencoderMemory keeps no arrays", () => {
   const before = memory.liveHandles();
   const needs = new AutoencoderMemory(config);
   assert.equal(memory.liveHandles(), before);

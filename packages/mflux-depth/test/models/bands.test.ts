@@ -7,7 +7,7 @@ import {
   bandsWithin,
   type ConvOp,
   inBands,
-  shapeOf,
+  opShapeOf,
   sizeOf,
   sizesOf,
 } from "../../src/models/bands.js";
@@ -44,7 +44,7 @@ const whole = values(scope(() => applyOps(groups.flat(), input)));
 describe("sizesOf", () => {
   test("tells the size of every feature map", () => {
     assert.deepEqual(
-      sizesOf(groups.flat().map(shapeOf), sizeOf(input)).map(({ height, width, channels }) => [
+      sizesOf(groups.flat().map(opShapeOf), sizeOf(input)).map(({ height, width, channels }) => [
         height,
         width,
         channels,

@@ -26,7 +26,8 @@ describe("denoising", () => {
   beforeEach(() => {
     handles = memory.liveHandles();
   });
-  afterEach(() => assert.equal(memory.liveHandles(), handles, "every array is disposed"));
+  // Garbage of other tests may be collected during a test.
+  afterEach(() => assert.ok(memory.liveHandles() <= handles, "every array is disposed"));
 
   test("takes one Euler step from each noise level to the next", async () => {
     using latents = await finish(denoise(start(), sigmas, half));

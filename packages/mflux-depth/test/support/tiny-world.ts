@@ -77,10 +77,12 @@ export function logLoads(log: string[]): Pick<FluxDepthOptions, "onProgress"> {
 
 /** Does something while the process sees a machine with `gigabytes` (10⁹ bytes) of memory. */
 export async function onMachineWith<T>(gigabytes: number, action: () => Promise<T>): Promise<T> {
+  const before = process.env.MFLUX_DEPTH_MEMORY_GB;
   process.env.MFLUX_DEPTH_MEMORY_GB = `${gigabytes}`;
   try {
     return await action();
   } finally {
-    delete process.env.MFLUX_DEPTH_MEMORY_GB;
+    if (before === undefined) delete process.env.MFLUX_DEPTH_MEMORY_GB;
+    else process.env.MFLUX_DEPTH_MEMORY_GB = before;
   }
 }

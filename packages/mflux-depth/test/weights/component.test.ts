@@ -46,6 +46,18 @@ test("Component.size reads the files once for each number of bits", async () => 
   assert.throws(() => vae.size(6), modelError(/there are no weights/));
 });
 
+test("Component.size reads the files again after the weights have been read", async () => {
+  const { folder, file } = copyModel(currentFolder(), weights.vae);
+  const options = resolveLoadOptions({ model: folder, quantize: 4, offline: true });
+  const { files } = await findModel(options);
+  const vae = openModel(files, options, defaultDevice()).components.vae!;
+  vae.size(8);
+  await vae.get();
+  vae.free();
+  rmSync(file);
+  assert.throws(() => vae.size(8), modelError(/there are no weights/));
+});
+
 describe("a component whose weights take seconds to read", () => {
   let folder: string;
   before(() => {

@@ -12,7 +12,7 @@ export interface OpenOptions extends BrowserContextOptions {
   /** Another address of the server. */
   readonly url?: string;
   /** Whether the page chooses the size of images, as in a profile that nobody has used. */
-  readonly chosenSize?: boolean;
+  readonly automaticSize?: boolean;
 }
 
 export interface Fixture {
@@ -61,9 +61,9 @@ export function useStudio(options: ServerOptions = {}): Fixture {
     get server() {
       return server;
     },
-    open: async ({ url, chosenSize = false, ...options } = {}) => {
+    open: async ({ url, automaticSize = false, ...options } = {}) => {
       const context = await browser!.newContext({ ...everyPage, ...options });
-      if (!chosenSize) await context.addInitScript(rememberDraft, smallImages);
+      if (!automaticSize) await context.addInitScript(rememberDraft, smallImages);
       return openIn(context, url);
     },
     openTab: (page) => openIn(page.context()),

@@ -23,7 +23,7 @@ export const autoencoding: Autoencoding<FluxConfigs> = {
   },
 };
 
-/** What was derived from a model's config, for the next generations with the model. */
+/** The memory needs of each model's autoencoder, kept for later generations. */
 const memories = new WeakMap<AutoencoderConfig, AutoencoderMemory>();
 
 function memoryOf(config: AutoencoderConfig): AutoencoderMemory {

@@ -90,7 +90,8 @@ describe("DepthAnything", () => {
         model.forward(input, { signal: controller.signal, onProgress }),
         (error) => error === reason,
       );
-      assert.equal(memory.liveHandles(), handles, `after cancelling at ${share}`);
+      // Garbage of other tests may have been collected meanwhile.
+      assert.ok(memory.liveHandles() <= handles, `after cancelling at ${share}`);
     }
   });
 
