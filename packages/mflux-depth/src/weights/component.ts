@@ -161,8 +161,8 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory of the weights from file headers only, including the growth by `prepare`. It reads the headers once
-   * for each number of bits, and again after the weights have been read again; until then it does not notice changed files.
+   * Computes the memory of the weights from file headers only, including the growth by `prepare`. Keeps the result until
+   * {@link get} next reads the weights, so changes of the files are not seen before.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */

@@ -22,15 +22,15 @@ import {
   goldenComponents,
   goldenFolder,
   gradientRequest,
-  newFolder,
   parametersOf,
-  savedByMflux,
-  source,
+  savedModels,
   wholeModels,
   withoutWholeModels,
 } from "../support/saved-models.js";
 import { at } from "../support/tensors.js";
 import { bundled } from "../support/tiny-world.js";
+
+const { source, savedByMflux, newFolder } = savedModels();
 
 /** A copy of {@link savedByMflux}. */
 function copySaved(): string {

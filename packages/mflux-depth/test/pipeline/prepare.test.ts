@@ -13,9 +13,11 @@ import {
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
-import { newFolder } from "../support/saved-models.js";
+import { folderPerTest } from "../support/folders.js";
 import { relativeError } from "../support/tensors.js";
 import { digest, loadTinyWorld, smallRequest } from "../support/tiny-world.js";
+
+const currentFolder = folderPerTest("prepare");
 
 const rank = 4;
 const scale = -0.75;
@@ -164,7 +166,7 @@ describe("a preparation", () => {
   });
 
   test("is not saved: saving takes none", async () => {
-    const options = { model: "tiny-world", path: newFolder(), prepare: { transformer: attachAdapter } };
+    const options = { model: "tiny-world", path: currentFolder(), prepare: { transformer: attachAdapter } };
     await assert.rejects(saveModel(options), {
       name: "OptionError",
       message: /There is no option prepare/,

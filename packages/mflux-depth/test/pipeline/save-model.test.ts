@@ -15,15 +15,15 @@ import {
   goldenComponents,
   goldenFolder,
   gradientRequest,
-  newFolder,
   parametersOf,
-  savedByMflux,
-  source,
+  savedModels,
   wholeModels,
   withoutWholeModels,
 } from "../support/saved-models.js";
 import { at } from "../support/tensors.js";
 import { bundled } from "../support/tiny-world.js";
+
+const { source, savedByMflux, newFolder } = savedModels();
 
 /** The path of a new folder that exists. */
 function emptyFolder(): string {

@@ -1,7 +1,4 @@
-/*
- * Models that mflux saved, and what is in them: for tests of reading such models and of saving our own. Importing this
- * file makes the folders before the importing file's tests, and removes them afterwards.
- */
+/* Models that mflux saved, and what is in them: for tests of reading such models and of saving our own. */
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -35,19 +32,30 @@ export const withoutWholeModels = existsSync(wholeModels)
   ? false
   : "the whole models are not on this machine";
 
-const scratch = mkdtempSync(join(tmpdir(), "saved-"));
-let count = 0;
+export interface SavedModels {
+  /** The model that mflux quantized: golden components, completed from the bundled model. */
+  readonly source: string;
+  /** The model that mflux saved from {@link source} at 4 bits, without configs. Its VAE is saved by us. */
+  readonly savedByMflux: string;
+  /** The path of a folder that does not exist yet. */
+  newFolder(): string;
+}
 
-/** The path of a folder that does not exist yet. */
-export const newFolder = (): string => join(scratch, `${count++}`);
+/** Makes the models before the tests of a file, and removes them and all new folders afterwards. */
+export function savedModels(): SavedModels {
+  const scratch = mkdtempSync(join(tmpdir(), "saved-"));
+  let count = 0;
+  const models: SavedModels = {
+    source: join(scratch, "source"),
+    savedByMflux: join(scratch, "q4"),
+    newFolder: () => join(scratch, `${count++}`),
+  };
+  before(() => makeModels(models));
+  after(() => rmSync(scratch, { recursive: true }));
+  return models;
+}
 
-/** The model that mflux quantized: golden components, completed from the bundled model. */
-export const source = join(scratch, "source");
-
-/** The model that mflux saved from {@link source} at 4 bits, without configs. Its VAE is saved by us. */
-export const savedByMflux = join(scratch, "q4");
-
-before(async () => {
+async function makeModels({ source, savedByMflux, newFolder }: SavedModels): Promise<void> {
   for (const name of ["vae", "tokenizer", "tokenizer_2", "scheduler", "model_index.json"])
     cpSync(join(bundled, name), join(source, name), { recursive: true });
   for (const name of goldenComponents) {
@@ -60,8 +68,7 @@ before(async () => {
   await saveModel({ model: source, quantize: 4, path: saved });
   cpSync(join(saved, "vae"), join(savedByMflux, "vae"), { recursive: true });
   rmSync(join(savedByMflux, "vae", "config.json"));
-});
-after(() => rmSync(scratch, { recursive: true }));
+}
 
 /** A quick request. */
 export const gradientRequest: GenerateOptions = {
