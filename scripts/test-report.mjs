@@ -7,12 +7,12 @@ import { inspect } from "node:util";
  *
  * @param {import("./test-results.mjs").Results} results
  */
-export function formatReport({ files, failures, skipped, seconds }, { times }) {
+export function formatReport({ files, failures, outputs, skipped, seconds }, { times }) {
   const { passed, skipped: skips } = sum([...files.values()]);
   return [
     ...(times ? fileTimes(files) : []),
     ...skippedTests(skipped),
-    ...failedTests(failures, files),
+    ...failedTests(failures, outputs),
     ...packageCounts(files),
     `${files.size} test file${files.size === 1 ? "" : "s"} in ${formatSeconds(seconds)}`,
     `${passed} passed, ${failures.length} failed, ${skips} skipped`,
@@ -39,17 +39,26 @@ function skippedTests(skipped) {
   return lines.length > 0 ? [...lines, ""] : [];
 }
 
-/** All failures; after a file's last one, what its process printed. */
-function failedTests(failures, files) {
-  return failures.flatMap(({ file, name, error }, i) => {
-    const output = failures[i + 1]?.file === file ? "" : (files.get(file)?.output ?? "");
+/** All failures; after the last one of a process, what that printed. */
+function failedTests(failures, outputs) {
+  return failures.flatMap(({ file, name, error, process }, i) => {
+    const isOfProcess = (other) => other.process === process;
+    const output = failures.slice(i + 1).some(isOfProcess) ? undefined : outputs.get(process);
+    const isWhole = name === "" && process?.length > 1;
+    const isFirst = !failures.slice(0, i).some((other) => isOfProcess(other) && other.name === "");
     return [
       `FAILED ${testTitle(file, name)}`,
       indent(errorText(error)),
+      ...(isWhole && isFirst ? [indent(sharing(process))] : []),
       ...(output ? [indent(`Output of its process:\n${indent(output)}`)] : []),
       "",
     ];
   });
+}
+
+/** Names the files of a process: any of them may have made it fail. */
+function sharing(process) {
+  return `These files shared its process:\n${indent(process.join("\n"))}`;
 }
 
 /** A test's error with message, diff and stack, or how its process ended. */

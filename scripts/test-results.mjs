@@ -10,11 +10,13 @@ const LEFT_OUT = "test name does not match pattern";
  *
  * @typedef {object} Results
  * @property {Map<string, FileResults>} files by source path
- * @property {{ file: string, name: string, error: unknown }[]} failures `file` and `name` are empty where unknown
+ * @property {{ file: string, name: string, error: unknown, process?: string[] }[]} failures `file` and `name` are empty
+ *   where unknown; `process` has the source paths of all files that share the process
+ * @property {Map<string[], string>} outputs of the processes
  * @property {{ file: string, name: string, reason: string }[]} skipped
  * @property {number} seconds
  *
- * @typedef {{ passed: number, failed: number, skipped: number, seconds: number, output: string }} FileResults
+ * @typedef {{ passed: number, failed: number, skipped: number, seconds: number }} FileResults
  */
 
 /**
@@ -32,31 +34,37 @@ export async function collectResults(events, { tests, filtered, progress }) {
   const results = {
     files: new Map(tests.map((test) => [test, newFile()])),
     failures: [],
+    outputs: new Map(),
     skipped: [],
     seconds: 0,
   };
   /** For each file, the names of the last reported test and of its surrounding suites. */
   const names = new Map(tests.map((test) => [test, []]));
 
-  const fail = (file, name, error) => {
+  /** For each file, the files that share its process. */
+  const processes = new Map();
+
+  const fail = (file, name, error, process) => {
     if (file) results.files.get(file).failed++;
-    results.failures.push({ file, name, error });
+    results.failures.push({ file, name, error, process });
     progress.failed(file, name);
   };
 
-  for await (const { test, type, data } of events) {
+  for await (const { test, process, type, data } of events) {
+    for (const one of process) processes.set(one, process);
     // Node reports a test that throws after its end only as text, without its file.
-    if (type === "test:diagnostic" && data.message.startsWith("Error: ")) fail("", "", data.message);
+    if (type === "test:diagnostic" && data.message.startsWith("Error: ")) fail("", "", data.message, process);
     if (!data.file) continue;
+    if (type === "test:stdout" || type === "test:stderr") {
+      const output = (results.outputs.get(process) ?? "") + data.message;
+      results.outputs.set(process, output.slice(-OUTPUT_LIMIT));
+      continue;
+    }
     const file = results.files.get(test);
     // Node also reports each file as a test named after its path.
     const isFile = data.nesting === 0 && data.name === data.file;
-    const name = isFile ? "" : [...names.get(test).slice(0, data.nesting), data.name].join(" › ");
+    const name = () => (isFile ? "" : [...names.get(test).slice(0, data.nesting), data.name].join(" › "));
     switch (type) {
-      case "test:stdout":
-      case "test:stderr":
-        file.output = (file.output + data.message).slice(-OUTPUT_LIMIT);
-        break;
       case "test:start":
         names.get(test).splice(data.nesting, Infinity, data.name);
         break;
@@ -69,18 +77,19 @@ export async function collectResults(events, { tests, filtered, progress }) {
         if (isFile || data.skip === LEFT_OUT) break;
         if (data.skip !== undefined) {
           file.skipped++;
-          results.skipped.push({ file: test, name, reason: data.skip === true ? "" : data.skip });
+          results.skipped.push({ file: test, name: name(), reason: data.skip === true ? "" : data.skip });
         } else if (data.details.type !== "suite") file.passed++;
         break;
       case "test:fail":
         // The failed subtests have already been reported.
-        if (data.details.error.failureType !== "subtestsFailed") fail(test, name, data.details.error);
+        if (data.details.error.failureType !== "subtestsFailed")
+          fail(test, name(), data.details.error, process);
         break;
     }
   }
 
   const empty = tests.filter((test) => !ranTests(results.files.get(test)));
-  if (!filtered) for (const test of empty) fail(test, "", "The file ran no tests.");
+  if (!filtered) for (const test of empty) fail(test, "", "The file ran no tests.", processes.get(test));
   else if (empty.length === tests.length) fail("", "", "No test has a matching name.");
   results.seconds = (performance.now() - started) / 1000;
   return results;
@@ -88,7 +97,7 @@ export async function collectResults(events, { tests, filtered, progress }) {
 
 /** @returns {FileResults} */
 function newFile() {
-  return { passed: 0, failed: 0, skipped: 0, seconds: 0, output: "" };
+  return { passed: 0, failed: 0, skipped: 0, seconds: 0 };
 }
 
 function ranTests({ passed, failed, skipped }) {

@@ -1,6 +1,6 @@
-// Runs test files, several at a time, and tells their events.
+// Runs test files, several at a time, and reports their events.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { run } from "node:test";
@@ -13,7 +13,9 @@ const COMPUTING = 2;
 /** The maximum time of one process, in milliseconds. */
 const TIME_LIMIT = 10 * 60_000;
 
-/** How many fast files share a process, because starting it and importing the sources takes longer than most of them run. */
+/**
+ * How many fast files share a process. Most run for less time than it takes to start a process and import the sources.
+ */
 const GROUP_SIZE = 20;
 
 /**
@@ -21,14 +23,15 @@ const GROUP_SIZE = 20;
  * hangs is ended and reported by the time limit without holding back the others.
  *
  * @param tests source paths
- * @param name a regular expression: runs only the tests with such names. Each file then has its own process, so that
- *   only names inside of the file count.
- * @returns a stream of node:test's events, each with its `test`, the source path of its file
+ * @param options.name a regular expression: runs only the tests with such names. Each file then has its own process, so
+ *   that only names inside the file count.
+ * @param options.pathOf finds the file to run for a source path
+ * @returns a stream of node:test's events, each with its `test`, the source path of its file (empty if it is unknown), and
+ *   its `process`, the source paths of all files that share the process
  */
-export function runTests(tests, { name }) {
+export function runTests(tests, { name, pathOf = (test) => join(root, compiled(test)) } = {}) {
   const merged = new PassThrough({ objectMode: true });
-  const folder = mkdtempSync(join(tmpdir(), "mflux-depth-tests-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder();
   const waiting = tests.filter(waits).map((test) => [test]);
   const computing = processes(
     tests.filter((test) => !waits(test)),
@@ -37,7 +40,8 @@ export function runTests(tests, { name }) {
   const queues = { waiting: waiting.values(), computing: computing.values() };
   const runAll = async (queue) => {
     for (const files of queue)
-      for await (const event of runProcess(files, { folder, name })) merged.write(event);
+      for await (const event of runProcess(files, { folder, name, pathOf }))
+        merged.write({ ...event, process: files });
   };
   // The queues are shared, so that each lane takes the next process when it is free.
   const lanes = [
@@ -49,6 +53,15 @@ export function runTests(tests, { name }) {
     (error) => merged.destroy(error),
   );
   return merged;
+}
+
+/** Makes a folder that is removed when this process ends. */
+function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "mflux-depth-tests-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  for (const signal of ["SIGINT", "SIGTERM"])
+    process.once(signal, () => process.exit(128 + constants.signals[signal]));
+  return folder;
 }
 
 /** The files of each process, in order: slow files have their own, and fast ones share one with others of their package. */
@@ -70,22 +83,33 @@ function processes(tests, groupSize) {
 const packageOf = (test) => test.split("/")[1];
 
 /** Runs the files of one process. */
-async function* runProcess(tests, { folder, name }) {
+async function* runProcess(tests, { folder, name, pathOf }) {
   const [first] = tests;
-  const path = tests.length === 1 ? join(root, compiled(first)) : writeGroup(folder, tests);
+  const isGroup = tests.length > 1;
   const events = run({
-    files: [path],
+    files: [isGroup ? writeGroup(folder, tests, pathOf) : pathOf(first)],
     signal: AbortSignal.timeout(TIME_LIMIT),
     ...(name === undefined ? {} : { testNamePatterns: [new RegExp(name)] }),
   });
-  if (tests.length > 1) yield* tellApart(events, tests);
-  else for await (const event of events) yield { test: first, ...event };
+  const files = new GroupFiles(tests, pathOf);
+  let failed = false;
+  let unfinished = 0;
+  for await (const event of events) {
+    const { type, data } = event;
+    failed ||= type === "test:fail";
+    if (data.file && type === "test:enqueue") unfinished++;
+    if (data.file && type === "test:complete") unfinished--;
+    if (isGroup) yield* files.tellApart(event);
+    else yield { test: first, ...event };
+  }
+  if (unfinished > 0 && !failed && name === undefined)
+    yield failure(isGroup ? files.unfinished : first, "Its process ended before its tests did.");
 }
 
 /** Writes a test file that runs several: each is a suite, named by its source path. @returns its path */
-function writeGroup(folder, tests) {
+function writeGroup(folder, tests, pathOf) {
   const suites = tests.map((test) => {
-    const url = pathToFileURL(join(root, compiled(test))).href;
+    const url = pathToFileURL(pathOf(test)).href;
     return `describe(${JSON.stringify(test)}, () => import(${JSON.stringify(url)}));\n`;
   });
   const path = join(mkdtempSync(join(folder, "group-")), "group.mjs");
@@ -93,23 +117,47 @@ function writeGroup(folder, tests) {
   return path;
 }
 
-/** Gives the events of a group the form that they have when each file has its own process. */
-async function* tellApart(events, tests) {
-  /** The file whose tests are being reported. */
-  let current = tests[0];
-  const running = new Set(tests);
-  for await (const { type, data } of events) {
-    if (!data.file) yield { test: current, type, data };
-    // Output does not say which file it is from, and comes sooner than the other events.
-    else if (type === "test:stdout" || type === "test:stderr")
-      for (const test of tests) yield { test, type, data };
-    else if (data.nesting > 0) yield { test: current, type, data: { ...data, nesting: data.nesting - 1 } };
-    else if (tests.includes(data.name)) {
-      if (type === "test:start") current = data.name;
-      if (type === "test:complete") running.delete(data.name);
+/** Makes the events of a group look as if each file had its own process. */
+class GroupFiles {
+  #tests;
+  #current;
+  #running;
+  #byPath;
+
+  constructor(tests, pathOf) {
+    this.#tests = tests;
+    [this.#current] = tests;
+    this.#running = new Set(tests);
+    this.#byPath = new Map(tests.map((test) => [pathOf(test), test]));
+  }
+
+  /** The first file whose tests have not all ended; empty if there is none. */
+  get unfinished() {
+    return [...this.#running][0] ?? "";
+  }
+
+  *tellApart({ type, data }) {
+    if (data.nesting > 0) {
+      // Tests that a helper declares are those of the file that is being reported.
+      const test = this.#byPath.get(data.file) ?? this.#current;
+      yield { test, type, data: { ...data, nesting: data.nesting - 1 } };
+    } else if (this.#tests.includes(data.name)) {
+      if (type === "test:start") this.#current = data.name;
+      if (type === "test:complete") this.#running.delete(data.name);
       yield { test: data.name, type, data: { ...data, name: data.file } };
+    } else if (type === "test:fail") {
+      // The process itself.
+      yield { test: this.unfinished, type, data };
+    } else if (data.message !== undefined) {
+      // Output does not say which file it is from.
+      yield { test: "", type, data };
     }
-    // Of the process itself only a failure matters; the first file that it left unfinished shows it.
-    else if (type === "test:fail") yield { test: [...running, current][0], type, data };
   }
 }
+
+/** The event of a file that failed as a whole. */
+const failure = (test, cause) => ({
+  test,
+  type: "test:fail",
+  data: { nesting: 0, name: test, file: test, details: { error: { cause } } },
+});

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, type TestContext, test } from "node:test";
-import { crc32, deflateSync } from "node:zlib";
 import { Blobs } from "../../src/blobs/blobs.js";
 import { FileStore } from "../../src/blobs/file-store.js";
 import type { Ledger } from "../../src/ledger/ledger.js";
 import { newReserve, temporaryFolder } from "../support/folder.js";
 import { newJob, newLedger } from "../support/ledger.js";
-import { photo } from "../support/pictures.js";
+import { depthMap, photo } from "../support/pictures.js";
+import { withClaimedSize } from "../support/png.js";
 
 async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStore; ledger: Ledger }> {
   const folder = temporaryFolder(t);
@@ -16,28 +16,6 @@ async function newBlobs(t: TestContext): Promise<{ blobs: Blobs; files: FileStor
   await files.open();
   const ledger = newLedger(t, folder);
   return { blobs: new Blobs(ledger, files), files, ledger };
-}
-
-/** A small file that says it has 20,000 × 6,000 pixels. */
-function hugePng(): Buffer {
-  const chunk = (type: string, data: Buffer): Buffer => {
-    const body = Buffer.concat([Buffer.from(type), data]);
-    const [length, checksum] = [Buffer.alloc(4), Buffer.alloc(4)];
-    length.writeUInt32BE(data.length);
-    checksum.writeUInt32BE(crc32(body));
-    return Buffer.concat([length, body, checksum]);
-  };
-  const header = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
-  header.writeUInt32BE(20_000, 0);
-  header.writeUInt32BE(6_000, 4);
-  const rows = deflateSync(Buffer.alloc(6_000 * 20_001));
-  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([
-    signature,
-    chunk("IHDR", header),
-    chunk("IDAT", rows),
-    chunk("IEND", Buffer.alloc(0)),
-  ]);
 }
 
 describe("uploaded pictures", () => {
@@ -84,7 +62,10 @@ describe("uploaded pictures", () => {
 
   test("refuse what claims to have more than 100 megapixels, before decoding it", async (t) => {
     const { blobs, files } = await newBlobs(t);
-    await assert.rejects(blobs.put(hugePng()), { code: "image_too_large", message: /20000 × 6000/ });
+    await assert.rejects(blobs.put(withClaimedSize(depthMap, 20_000, 6000)), {
+      code: "image_too_large",
+      message: /20000 × 6000/,
+    });
     assert.deepEqual(await files.list(), []);
   });
 

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import sharp from "sharp";
 import type { BlobObject } from "../../src/contract/index.js";
 import { depthMap } from "../support/pictures.js";
+import { withClaimedSize } from "../support/png.js";
 import { errorOf, TestServer } from "../support/server.js";
 
 const server = await TestServer.start();
@@ -143,12 +144,7 @@ describe("an upload is refused", () => {
   });
 
   test("with 413 for more than 100 megapixels, without decoding them", async () => {
-    const bomb = await sharp({ create: { width: 20_000, height: 6000, channels: 3, background: "white" } })
-      .png({ compressionLevel: 9 })
-      .toBuffer();
-    const began = performance.now();
-    const { status, error } = await errorOf(await post(bomb));
+    const { status, error } = await errorOf(await post(withClaimedSize(whole, 20_000, 6000)));
     assert.equal(status, 413, error.message);
-    assert.ok(performance.now() - began < 1000);
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { inflateSync } from "node:zlib";
+import { crc32, inflateSync } from "node:zlib";
 
 /** A hash of a PNG's pixels. The file also says how long the image took, which differs from run to run. */
 export function hashOfPixels(png: Uint8Array): string {
@@ -14,4 +14,13 @@ export function hashOfPixels(png: Uint8Array): string {
   return createHash("sha256")
     .update(inflateSync(Buffer.concat(parts)))
     .digest("hex");
+}
+
+/** A PNG whose header claims another size, which its pixels do not have: decoding it fails. */
+export function withClaimedSize(png: Uint8Array, width: number, height: number): Buffer {
+  const file = Buffer.from(png);
+  file.writeUInt32BE(width, 16);
+  file.writeUInt32BE(height, 20);
+  file.writeUInt32BE(crc32(file.subarray(12, 29)), 29);
+  return file;
 }
