@@ -139,7 +139,7 @@ export const slowTests = {
 };
 
 /**
- * Slow files whose processes mostly wait, for each other or for time limits: they run next to those that compute. The
+ * Slow files whose processes mostly wait, for each other or for time limits: one at a time runs next to the others. The
  * longest first.
  */
 export const waitingTests = [

@@ -7,11 +7,8 @@ import { run } from "node:test";
 import { pathToFileURL } from "node:url";
 import { compiled, isSlow, root, waits } from "./test-selection.mjs";
 
-/** How many processes that compute run at a time: each uses several threads itself. */
+/** How many processes run at a time besides one that mostly waits: each uses several threads itself. */
 const COMPUTING = 2;
-
-/** How many processes that mostly wait run next to those. */
-const WAITING = 2;
 
 /** The maximum time of one process, in milliseconds. */
 const TIME_LIMIT = 10 * 60_000;
@@ -47,11 +44,11 @@ export function runTests(tests, { name, pathOf = (test) => join(root, compiled(t
         merged.write({ ...event, process: files });
   };
   // The queues are shared, so that each lane takes the next process when it is free.
-  const lanes = (count, queue) => Array.from({ length: count }, () => runAll(queue));
-  const waited = Promise.all(lanes(WAITING, queues.waiting));
-  // Computing processes wait now and then, too, which leaves room for another one of them at the end.
-  const all = [...lanes(COMPUTING, queues.computing), waited.then(() => runAll(queues.computing))];
-  Promise.all(all).then(
+  const lanes = [
+    ...Array.from({ length: COMPUTING }, () => runAll(queues.computing)),
+    runAll(queues.waiting).then(() => runAll(queues.computing)),
+  ];
+  Promise.all(lanes).then(
     () => merged.end(),
     (error) => merged.destroy(error),
   );
