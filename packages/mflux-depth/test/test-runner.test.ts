@@ -11,6 +11,10 @@ const script = (name: string): string => JSON.stringify(at(`../../scripts/${name
 
 const passing = `test("passes", () => {});`;
 
+/** A test that ends its process, later than what passed before has been reported. */
+const ending = (code: number): string =>
+  `test("ends", () => new Promise(() => setTimeout(() => process.exit(${code}), 200)));`;
+
 /** Runs test files in one process, as `npm test` runs fast ones. @returns the report */
 function report(sources: Readonly<Record<string, string>>): string {
   const folder = currentFolder();
@@ -66,7 +70,7 @@ describe("test files that share a process", () => {
     test(`fail when one ends the process with ${code}`, () => {
       const text = report({
         a: passing,
-        b: `console.log("said"); test("ends", () => process.exit(${code})); ${passing}`,
+        b: `console.log("said"); ${ending(code)} ${passing}`,
         c: passing,
       });
       const reason = code === 0 ? "before its tests did" : "with exit code 3";
@@ -87,10 +91,7 @@ describe("test files that share a process", () => {
 });
 
 test("a test file of its own fails when it ends its process before its tests did", () => {
-  // Later than the test that passes has been reported.
-  const text = report({
-    a: `${passing} test("ends", () => { setTimeout(() => process.exit(0), 200); return new Promise(() => {}); });`,
-  });
+  const text = report({ a: `${passing} ${ending(0)}` });
   assert.match(
     text,
     /^FAILED packages\/toy\/test\/a\.test\.ts\n {2}Its process ended before its tests did\.$/m,

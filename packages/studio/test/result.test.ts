@@ -75,7 +75,7 @@ describe("a result", () => {
     await page.getByText("Taken for a photo.").waitFor();
     const source = page.locator(".source");
     assert.equal(await source.count(), 1);
-    await source.getByText("128 × 128").waitFor();
+    await source.getByText("64 × 64").waitFor();
   });
 
   test("is seen to come although each preview arrives after the next one was made", async () => {
