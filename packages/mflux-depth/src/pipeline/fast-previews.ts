@@ -26,12 +26,6 @@ const detail = 2;
 /** Colours of a latent: `detail × detail` pixels of RGB. */
 const results = 3 * detail ** 2;
 
-/** Samples of an image's latents with the colours of their pixels, added up for the fit. */
-interface Samples extends FitSums {
-  /** The inputs of the map: 1 and the channels. */
-  readonly terms: number;
-}
-
 /** The maximum number of latents sampled from one image. */
 const mostSamples = 1024;
 
@@ -40,8 +34,8 @@ const mostLearned = 4;
 
 /** The linear map of one model's autoencoder. Each image that the model generates improves it. */
 export class FastPreviews {
-  #calibration: Samples | null = null;
-  #learned: readonly Samples[] = [];
+  #calibration: FitSums | null = null;
+  #learned: readonly FitSums[] = [];
   /** `[1 + channels, results]`; the first row is the colour of a latent of zeros. Null until it is fitted. */
   #map: Float32Array | null = null;
 
@@ -84,8 +78,7 @@ export class FastPreviews {
 
   #fitted(): Float32Array {
     if (!this.#calibration) throw new Error("fast previews are drawn before they have been calibrated");
-    const { terms } = this.#calibration;
-    this.#map ??= Float32Array.from(fitLinearMap([this.#calibration, ...this.#learned], { terms, results }));
+    this.#map ??= Float32Array.from(fitLinearMap([this.#calibration, ...this.#learned]));
     return this.#map;
   }
 }
@@ -95,7 +88,8 @@ function samplesOf(
   { data, shape: [, channels, rows, columns] }: Latents,
   image: { readonly data: ArrayLike<number>; readonly width: number },
   white: number,
-): Samples {
+): FitSums {
+  // The inputs of the map are 1 and the channels.
   const terms = 1 + channels;
   const count = rows * columns;
   const stride = Math.ceil(count / mostSamples) | 1;
@@ -119,5 +113,5 @@ function samplesOf(
       targets[sample * results + result] = sum / (box ** 2 * white);
     }
   }
-  return { ...fitSumsOf(inputs, targets, { terms, results }), terms };
+  return fitSumsOf(inputs, targets, { terms, results });
 }

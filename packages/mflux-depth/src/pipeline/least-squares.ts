@@ -1,13 +1,11 @@
-/** The number of a linear map's inputs, and of its results. */
-interface MapSize {
-  readonly terms: number;
-  readonly results: number;
-}
-
-/** Sums over samples: all that a least-squares fit needs to know of them. */
+/** Sums over samples of a linear map, which are all that a least-squares fit needs. */
 export interface FitSums {
   /** The number of samples. */
   readonly rows: number;
+  /** The number of the map's inputs. */
+  readonly terms: number;
+  /** The number of the map's results. */
+  readonly results: number;
   /** `[terms, terms]`: products of inputs. */
   readonly products: Float64Array;
   /** `[terms, results]`: products of inputs and targets. */
@@ -19,7 +17,11 @@ export interface FitSums {
  * @param inputs rows of `terms` numbers
  * @param targets as many rows of `results` numbers
  */
-export function fitSumsOf(inputs: Float64Array, targets: Float64Array, { terms, results }: MapSize): FitSums {
+export function fitSumsOf(
+  inputs: Float64Array,
+  targets: Float64Array,
+  { terms, results }: Pick<FitSums, "terms" | "results">,
+): FitSums {
   const rows = inputs.length / terms;
   const products = new Float64Array(terms * terms);
   const sides = new Float64Array(terms * results);
@@ -29,19 +31,20 @@ export function fitSumsOf(inputs: Float64Array, targets: Float64Array, { terms, 
       for (let j = 0; j < terms; j++) products[i * terms + j]! += value * inputs[row * terms + j]!;
       for (let j = 0; j < results; j++) sides[i * results + j]! += value * targets[row * results + j]!;
     }
-  return { rows, products, sides };
+  return { rows, terms, results, products, sides };
 }
 
 /**
  * Finds the linear map whose results are nearest to the targets of all samples, by the normal equations with a slight
  * preference for small coefficients.
- * @param samples the sums of sets of samples.
+ * @param sums of one set of samples or more, all of the same map.
  * @returns `[terms, results]`, row by row: a result is the sum of coefficients times terms
  */
-export function fitLinearMap(samples: readonly FitSums[], { terms, results }: MapSize): Float64Array {
-  const rows = samples.reduce((sum, one) => sum + one.rows, 0);
-  const products = total(samples.map((one) => one.products));
-  const solution = total(samples.map((one) => one.sides));
+export function fitLinearMap(sums: readonly [FitSums, ...FitSums[]]): Float64Array {
+  const { terms, results } = sums[0];
+  const rows = sums.reduce((sum, one) => sum + one.rows, 0);
+  const products = total(sums.map((one) => one.products));
+  const solution = total(sums.map((one) => one.sides));
   for (let i = 0; i < terms; i++) products[i * terms + i]! += 1e-3 * rows;
   solveInPlace(products, solution, terms, results);
   return solution;
