@@ -64,7 +64,7 @@ function temporaryFolder() {
   return folder;
 }
 
-/** The files of each process, in order: slow files have their own, and fast ones share one with others of their package. */
+/** The files of each process, in order. A slow file has its own process; fast files share one with others of their package. */
 function processes(tests, groupSize) {
   const made = [];
   const open = new Map();
@@ -136,6 +136,7 @@ class GroupFiles {
     return [...this.#running][0] ?? "";
   }
 
+  /** The same event as if its file had run alone; nothing for events that only the group has. */
   *tellApart({ type, data }) {
     if (data.nesting > 0) {
       // Tests that a helper declares are those of the file that is being reported.

@@ -41,7 +41,7 @@ export function selectTests(scopes, { fast }) {
   return [...selected].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
-/** Whether a test file takes seconds. */
+/** Whether `test:fast` leaves a test file out. */
 export const isSlow = (test) => Object.hasOwn(slowTests, test);
 
 /** Whether a test file spends its time waiting, so that it can run next to those that compute. */

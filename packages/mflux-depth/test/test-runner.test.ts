@@ -11,7 +11,7 @@ const script = (name: string): string => JSON.stringify(at(`../../scripts/${name
 
 const passing = `test("passes", () => {});`;
 
-/** A test that ends its process, later than what passed before has been reported. */
+/** A test that ends its process once the tests before it have been reported. */
 const ending = (code: number): string =>
   `test("ends", () => new Promise(() => setTimeout(() => process.exit(${code}), 200)));`;
 

@@ -27,7 +27,7 @@ async function runProcess(
   return { code, stdout, stderr };
 }
 
-/** Runs the command in this process. @throws why it ends; or if it prints anything. */
+/** Runs the command in this process. @throws if it fails or prints anything. */
 function runHere(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
   const silent = new Writable({
     write: (chunk, _encoding, done) => done(new Error(`it printed ${chunk}`)),

@@ -26,7 +26,7 @@ export interface LayerShape extends Pick<Layer, "maps" | "channels"> {
   readonly ops?: readonly OpShape[];
 }
 
-/** The parts of a layer that decide its memory, without its weights. */
+/** Drops the weights of a layer. */
 export const shapeOfLayer = ({ ops, maps, channels }: Layer): LayerShape => ({
   ...(ops && { ops: ops.map(opShapeOf) }),
   maps,

@@ -83,7 +83,7 @@ export class FastPreviews {
   }
 }
 
-/** Samples latents evenly over an image, with the mean colours of their `detail × detail` boxes of pixels. */
+/** Sums over latents sampled evenly from an image, with the mean colours of their `detail × detail` boxes of pixels. */
 function samplesOf(
   { data, shape: [, channels, rows, columns] }: Latents,
   image: { readonly data: ArrayLike<number>; readonly width: number },

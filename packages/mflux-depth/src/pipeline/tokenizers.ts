@@ -32,7 +32,7 @@ export class ModelTokenizers {
     return opened;
   }
 
-  /** Drops the tokenizers; the next prompt opens them again. */
+  /** Drops the tokenizers. */
   free(): void {
     this.#open.clear();
   }

@@ -74,7 +74,7 @@ export class PromptEncoder {
     this.#normalized = patternOf([...this.#normalizedIds.keys()]);
   }
 
-  /** Encodes a prompt as `length` ids. */
+  /** Encodes a prompt as `length` ids, the usual number by default. */
   encode(prompt: string, length = this.length): EncodedPrompt {
     const { start, end, padding } = this.#options;
     const last = length - 1;

@@ -161,8 +161,8 @@ export class Component<M extends Module> {
   }
 
   /**
-   * Computes the memory of the weights from file headers only, including the growth by `prepare`. Keeps the result until
-   * {@link get} next reads the weights, so changes of the files are not seen before.
+   * Computes the memory of the weights from file headers only, including the growth by `prepare`. Keeps the result, and
+   * notices changes to the files only when {@link get} reads the weights again.
    * @param bits replaces the component's own option.
    * @throws {ModelError} if the files are missing or damaged.
    */

@@ -88,7 +88,7 @@ export function findFiles(folder: string, variant: string | undefined): WeightFi
       folder,
       `${pickled[0]} is a pickle file, which can run code and is never opened; get the safetensors version of these weights (${expected})`,
     );
-  throw new ModelError(folder, `there are no weights; ${expected}`);
+  throw new ModelError(folder, `contains no weights; ${expected}`);
 }
 
 function readIndex(folder: string, index: string, { complete = true } = {}): WeightFiles {

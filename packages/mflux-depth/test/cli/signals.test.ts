@@ -31,7 +31,7 @@ class Listening {
       const ready = () => process.stdout.write("ready\\n");
       const forever = () => new Promise(() => setInterval(() => {}, 1000));
       ${work}`;
-    // A native evaluation on every core would only take them from the other tests.
+    // One core is enough to keep an evaluation busy; the other tests need the rest.
     const env = { ...process.env, MFLUX_DEPTH_THREADS: "1" };
     this.#child = spawn(process.execPath, ["--input-type=module", "--eval", source], { cwd, env });
     for (const stream of [this.#child.stdout, this.#child.stderr])
@@ -66,7 +66,7 @@ class Listening {
 }
 
 const pipe = at("pipe");
-/** Blocks a thread of Node's pool, which a normal end waits for: nobody writes to the pipe. */
+/** Blocks a thread of Node's pool with a pipe that nobody writes to. A process that ends normally waits for that thread. */
 const blockThread = `
     const { readFile } = await import("node:fs");
     readFile(${JSON.stringify(pipe)}, (error) => {

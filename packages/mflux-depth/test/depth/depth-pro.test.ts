@@ -232,7 +232,7 @@ describe("opening", () => {
   const preprocessor = (values: object) => ({ "preprocessor_config.json": JSON.stringify(values) });
 
   const refused: [string, Record<string, string>, RegExp][] = [
-    ["a folder without weights", {}, /there are no weights/],
+    ["a folder without weights", {}, /contains no weights/],
     ["pickled weights", { "pytorch_model.bin": "" }, /pickle/],
     ["an input that is too small", preprocessor({ size: { width: 64, height: 64 } }), /"size".*128 or more/],
     ["an input that is not square", preprocessor({ size: { width: 256, height: 128 } }), /"size".*square/],

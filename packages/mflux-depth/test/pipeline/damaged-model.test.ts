@@ -30,7 +30,7 @@ describe("a damaged model is refused with an error that names the file", () => {
     cases.push(
       [
         `${component}: missing weights`,
-        { file, damage: rmSync, message: /there are no weights/, source: component },
+        { file, damage: rmSync, message: /contains no weights/, source: component },
       ],
       [
         `${component}: missing config`,

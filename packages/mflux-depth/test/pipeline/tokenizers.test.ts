@@ -5,7 +5,7 @@ import type { Tokenizer } from "../../src/tokenizers/prompt-encoder.js";
 import { exposedCollector } from "../support/garbage.js";
 import { loadTinyWorld, smallRequest } from "../support/tiny-world.js";
 
-/** Lists the tokenizers that are opened during a test, with the encoders that they belong to. */
+/** Lists the tokenizers that a test opens, each with the name of its encoder. */
 function watchOpening(t: {
   after(restore: () => void): void;
 }): [encoder: string, opened: WeakRef<Tokenizer>][] {
@@ -46,7 +46,7 @@ describe("the tokenizers of a model", () => {
     assert.deepEqual([await tokensOf(), await tokensOf(7), await tokensOf()], [64, 7, 64]);
   });
 
-  test("are given up when the instance is disposed", async (t) => {
+  test("are dropped when the instance is disposed", async (t) => {
     const collect = exposedCollector();
     const opened = watchOpening(t);
     const flux = await loadTinyWorld();

@@ -91,7 +91,7 @@ describe("openCheckpoint refuses", () => {
     refused(() => openCheckpoint(join(folder, "none")), join(folder, "none"), /no such folder/));
 
   test("a folder without weights", () =>
-    refused(() => openCheckpoint(folder), folder, /there are no weights; expected diffusion_pytorch_model/));
+    refused(() => openCheckpoint(folder), folder, /contains no weights; expected diffusion_pytorch_model/));
 
   test("a pickle, by its name", () => {
     writeJson("pytorch_model.bin", "");

@@ -43,7 +43,7 @@ test("Component.size reads the files once for each number of bits", async () => 
   const sizes = [vae.size(), vae.size(8)];
   rmSync(file);
   assert.deepEqual([vae.size(4), vae.size(8)], sizes);
-  assert.throws(() => vae.size(6), modelError(/there are no weights/));
+  assert.throws(() => vae.size(6), modelError(/contains no weights/));
 });
 
 test("Component.size reads the files again after the weights have been read", async () => {
@@ -55,7 +55,7 @@ test("Component.size reads the files again after the weights have been read", as
   await vae.get();
   vae.free();
   rmSync(file);
-  assert.throws(() => vae.size(8), modelError(/there are no weights/));
+  assert.throws(() => vae.size(8), modelError(/contains no weights/));
 });
 
 describe("a component whose weights take seconds to read", () => {

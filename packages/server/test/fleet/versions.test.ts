@@ -19,7 +19,7 @@ async function requireWaiting(fleet: Fleet, worker: WorkerProcess, reason: RegEx
   await until(async () => said() > 0 || undefined);
   const refusals = (): number => fleet.api.log.match(/"status":426/g)?.length ?? 0;
   const before = refusals();
-  // The suite has three workers at most, which ask equally often: each has asked at least twice again.
+  // At most three workers ask, all equally often, so each of them has asked twice more by then.
   await until(async () => refusals() >= before + 9 || undefined);
   assert.equal(said(), 1, worker.log);
   assert.equal(worker.child.exitCode, null, "it waits");

@@ -188,7 +188,7 @@ export class Fleet {
     return allEvents(this.#api, `/v1/jobs/${id}/events?after=0`);
   }
 
-  /** Replaces the file at once: the API refuses everyone whose line it does not find when it reads. */
+  /** Replaces the file in one step, because the API refuses every worker whose line is missing when it reads. */
   #writeTokens(): void {
     const lines = [...this.#names].map((name) => `${name} ${Fleet.tokenOf(name)}\n`);
     const written = `${this.#tokens}.new`;

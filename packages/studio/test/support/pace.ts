@@ -1,7 +1,7 @@
 /*
  * An engine whose jobs take long, like those of a large model, and still leave the processor to the browser: it waits
- * after each step. A file holds the milliseconds of the first step; without it, nothing waits. Each further step waits
- * longer (three times that, five times, …): tests see the first ones soon, and the whole still outlasts them.
+ * after each step. A file holds the milliseconds of the first step; without it, nothing waits. Later steps wait longer
+ * (three times, five times as long, …), so tests see the first ones soon and the job still outlasts them.
  */
 
 const waitingFor = (file: string): string => `
@@ -28,7 +28,7 @@ if (process.argv[1]?.endsWith("/engine/host.js")) {
   };
 }`;
 
-/** The environment of a server whose engine waits after each step, for as long as a file tells. */
+/** The environment of a server whose engine waits after each step for the time that a file gives. */
 export const pacedBy = (file: string): Readonly<Record<string, string>> => ({
   NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(waitingFor(file))}`,
 });

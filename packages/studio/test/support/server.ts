@@ -108,9 +108,9 @@ export class StudioServer {
     return this.#spawn();
   }
 
-  /** Makes jobs with this number of steps last as long as a page may take meanwhile, without computing more. */
+  /** Stretches jobs of this many steps to the longest time that a page may take. They wait; they compute no more than usual. */
   slowDown(steps: number): void {
-    // The odd numbers up to the last step's add up to the square of the steps.
+    // The first odd numbers add up to the square of their count.
     writeFileSync(this.#pace, String(patience / steps ** 2));
   }
 

@@ -11,7 +11,7 @@ import { type ServerOptions, StudioServer } from "./server.js";
 export interface OpenOptions extends BrowserContextOptions {
   /** Another address of the server. */
   readonly url?: string;
-  /** Whether the page chooses the size of images, as in a profile that nobody has used. */
+  /** Let the page choose the size of images, as it does in a new profile. */
   readonly automaticSize?: boolean;
 }
 
@@ -23,7 +23,7 @@ export interface Fixture {
   openTab(page: Page): Promise<Page>;
 }
 
-/** The last draft of every profile: images of this size take a fifth of the time of those that the page would choose. */
+/** The draft of every profile. Images of this size take a fifth of the time of those that the page would choose. */
 const smallImages = { size: { mode: "custom", width: 64, height: 64 } };
 
 /** Frames without a GPU are slow, so that pages of most tests are small and move nothing that need not move. */
@@ -70,7 +70,7 @@ export function useStudio(options: ServerOptions = {}): Fixture {
   };
 }
 
-/** Runs in a page before the studio: stores a draft, unless the profile has one. */
+/** Stores a draft unless the profile has one. Runs in the page before the studio's script. */
 function rememberDraft(draft: object): void {
   localStorage["mflux-depth:draft"] ??= JSON.stringify(draft);
 }

@@ -53,7 +53,7 @@ export class Gestures {
     element.addEventListener("dblclick", this.#doubleClicked, options);
     // Not passive, because the page must not scroll or zoom.
     element.addEventListener("wheel", this.#turnedWheel, { ...options, passive: false });
-    // A swipe has momentum for browsers even where nothing scrolls, and the next tap would only stop it.
+    // Browsers give a swipe momentum even where nothing scrolls; the next tap would only stop that.
     element.addEventListener("touchmove", (event) => event.preventDefault(), { ...options, passive: false });
   }
 
