@@ -27,7 +27,7 @@ export interface Fixture {
 const smallImages = { size: { mode: "custom", width: 64, height: 64 } };
 
 /** Frames without a GPU are slow, so that pages of most tests are small and move nothing that need not move. */
-const everyPage: BrowserContextOptions = { viewport: { width: 1180, height: 740 }, reducedMotion: "reduce" };
+const everyPage: BrowserContextOptions = { viewport: { width: 1110, height: 560 }, reducedMotion: "reduce" };
 
 /**
  * Starts a server and a browser before the tests of a file, which share them, and ends them afterwards. Pages end with
