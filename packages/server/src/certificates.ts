@@ -12,7 +12,7 @@ export function certificateProblem({ code = "", message }: NodeJS.ErrnoException
   if (untrusted.includes(code))
     return `its certificate is not trusted, ${code}; start this process with NODE_EXTRA_CA_CERTS=FILE, a file with the certificate of its authority`;
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
-    return `its certificate is for another name, ${code}; use the name that the certificate has`;
+    return `its certificate is for a different host name, ${code}; use the name in the certificate`;
   if (code.startsWith("CERT_")) return `its certificate is not valid: ${message}, ${code}; renew it`;
   return null;
 }

@@ -41,7 +41,7 @@ const dataFlags = {
   data: {
     kind: { type: "text" },
     text: "The folder that holds jobs and pictures.",
-    defaultText: "the platform's place for application data",
+    defaultText: "the platform's folder for application data",
     flags: ["--data"],
     value: "DIR",
   },
@@ -99,7 +99,7 @@ const jobFlags = {
 const fleetFlags = {
   role: {
     kind: { type: "choice", values: ["all", "api", "worker"] },
-    text: "What this process does: everything; answering clients; or jobs of an API on another machine.",
+    text: "What this process does: everything (all), answer clients (api), or run the jobs of an API on another machine (worker).",
     default: "all",
     flags: ["--role"],
     value: "ROLE",

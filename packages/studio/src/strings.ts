@@ -22,7 +22,7 @@ export const strings = {
     text: "Whoever started the server set it. It is in the file given as --token-file, or in MFLUX_DEPTH_TOKEN.",
     token: "Token",
     enter: "Sign in",
-    wrong: "The server does not take this token. Check for missing characters.",
+    wrong: "The server does not accept this token. Check for missing characters.",
     away: "The server does not answer. Try again in a moment.",
   },
 
@@ -33,7 +33,7 @@ export const strings = {
     choose: "Choose a picture",
     camera: "Take a photo",
     dropHere: "Drop it anywhere",
-    keptPrompt: (prompt: string) => `Your next look is kept: ${prompt}`,
+    keptPrompt: (prompt: string) => `Your prompt is saved: ${prompt}`,
     samples: "Or begin with a scene",
     sample: { bust: "Bust", sculpture: "Sculpture", mountains: "Mountains" },
     samplePrompts: {
@@ -60,8 +60,8 @@ export const strings = {
     unreadable:
       "This browser cannot read the file. Use a PNG, JPEG, WebP, AVIF or GIF picture; save HEIC as JPEG first.",
     away: "The server does not answer, so the picture could not be sent. Try again in a moment.",
-    tookPhoto: "Taken for a photo.",
-    tookDepth: "Taken for a depth map.",
+    tookPhoto: "Treated as a photo.",
+    tookDepth: "Treated as a depth map.",
     isDepth: "It is a depth map.",
     isPhoto: "It is a photo.",
     fine: "Right",
@@ -90,9 +90,9 @@ export const strings = {
     gamma: "Gamma",
     invert: "Invert",
     nearHelp:
-      "What is nearer than this becomes white. A percentile: 98 makes the nearest 2 % of the picture white.",
+      "Everything nearer than this becomes white. A percentile: 98 makes the nearest 2 % of the picture white.",
     farHelp:
-      "What is farther than this becomes black. A percentile: 2 makes the farthest 2 % of the picture black.",
+      "Everything farther than this becomes black. A percentile: 2 makes the farthest 2 % of the picture black.",
     gammaHelp: "Above 1 gives distant areas more contrast, below 1 near areas.",
     levelsMeet: "Near and far are the same depth here; move them apart.",
     reset: "Reset levels",
@@ -123,7 +123,7 @@ export const strings = {
     givenMap: "Depth map",
     replace: "Replace",
     loading: "Finding the depth…",
-    failed: "The depth could not be found.",
+    failed: "The depth could not be estimated.",
     retry: "Try again",
     resetPainting: "Remove all strokes",
     inverted: "White should be near, and this map looks the other way round.",
@@ -155,7 +155,7 @@ export const strings = {
     estimator: "Depth estimator",
     otherEstimators: "From a model of this server",
     estimatorHint:
-      "Finds the depth of a photo. Times are of an estimate on two CPU cores. The server offers those that --allow-model names and that are on its machine.",
+      "Finds the depth of a photo. Times are for one estimate on two CPU cores. The server offers the estimators that --allow-model names and that are on its machine.",
     estimatorFacts: (name: string, licence: string, memory: string, time: string | null) =>
       [name, licence, memory, time].filter((fact) => fact !== null).join(" · "),
     resetAll: "Reset all options",
@@ -177,7 +177,7 @@ export const strings = {
     title: "LoRAs",
     hint: "Styles and subjects that this server offers besides the model. Changing them loads the model again.",
     scale: (name: string) => `Strength of ${name}`,
-    scaleHint: "1 is as it was trained; more is stronger, 0 is without it",
+    scaleHint: "1 is the trained strength; higher is stronger, 0 turns it off",
   },
 
   size: {
@@ -186,7 +186,7 @@ export const strings = {
     width: "Width",
     height: "Height",
     edges: "Edges",
-    fit: "Where the picture has other proportions",
+    fit: "If the picture has different proportions",
     crop: "Crop",
     pad: "Extend",
     preview: (fit: "crop" | "pad") =>
@@ -201,7 +201,7 @@ export const strings = {
     cost: (time: string | null, memory: string) =>
       time ? `about ${time}, ${memory}` : `needs about ${memory} of memory`,
     asking: "Estimating…",
-    maskMissing: "Paint what may change first.",
+    maskMissing: "First paint the part that may change.",
     tooLarge: (needs: string, has: string) => `This needs ${needs} of memory; ${has} is free.`,
     use: (change: string) => `Use ${change}, which fits`,
     away: "The server does not answer. Your prompt and strokes are kept; try again in a moment.",
@@ -277,7 +277,7 @@ export const strings = {
     title: "History",
     search: "Search prompts",
     starred: "Starred only",
-    empty: "What you make appears here.",
+    empty: "Your results appear here.",
     nothingFound: "Nothing found.",
     name: (state: string, prompt: string) => `${state}: ${prompt}`,
     isNew: "New",
@@ -295,7 +295,7 @@ export const strings = {
 
   queue: {
     title: "Queue",
-    empty: "Nothing waits.",
+    empty: "Nothing is waiting.",
     summary: (running: number, waiting: number) =>
       [running > 0 && `${running} running`, waiting > 0 && `${waiting} waiting`].filter(Boolean).join(", "),
     on: (worker: string) => `on ${worker}`,
@@ -312,8 +312,8 @@ export const strings = {
     workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
     drainingAfter: "taking a break after this job",
     noWorkers: "No worker has joined this server yet. Jobs wait until one does.",
-    allResting: "Every worker takes a break. Jobs wait until one works again.",
-    lostFor: (time: string) => `not heard of for ${time}`,
+    allResting: "Every worker is taking a break. Jobs wait until one resumes.",
+    lostFor: (time: string) => `not heard from for ${time}`,
     close: "Close",
   },
 

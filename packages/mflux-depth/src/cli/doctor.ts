@@ -109,7 +109,7 @@ function print({
     for (const [name, value] of Object.entries(models.environment))
       if (value) rows.push([`  ${name}`, value]);
     for (const { name, folder } of models.found) rows.push([`  ${name}`, folder ?? "missing"]);
-    rows.push(["Depth estimators", "for photos; --depth-model or MFLUX_DEPTH_DEPTH_MODEL chooses"]);
+    rows.push(["Depth estimators", "for photos; choose one with --depth-model or MFLUX_DEPTH_DEPTH_MODEL"]);
     for (const estimator of models.estimators)
       rows.push([`  ${estimator.repository}`, estimatorRow(estimator)]);
   }
@@ -127,7 +127,7 @@ const estimatorRow = ({ licence, bytes, cpuSeconds, folder, isDefault }: Estimat
     folder === null ? "not downloaded" : "here",
     `licence: ${licence}`,
     `${describeBytes(bytes)} in memory`,
-    ...(cpuSeconds === null ? [] : [`${cpuSeconds} s an estimate on two CPU cores`]),
+    ...(cpuSeconds === null ? [] : [`${cpuSeconds}  s per estimate on two CPU cores`]),
     ...(isDefault ? ["the default"] : []),
   ].join("; ");
 

@@ -21,7 +21,7 @@ export async function openerOf(modelType: unknown, source: string): Promise<Open
   throw new ModelError(
     source,
     modelType === undefined
-      ? `this config of another kind of model has no model_type; known depth estimators: ${known}`
+      ? `the config has no model_type, so it belongs to another kind of model; known depth estimators: ${known}`
       : `"model_type" is ${JSON.stringify(modelType)}; known depth estimators: ${known}`,
   );
 }

@@ -146,7 +146,7 @@ export class MaskLevels implements LevelSink {
     if (extremesOf(this.#data).max <= 0)
       throw new ImageError(
         this.#name,
-        "is black everywhere, so nothing would change; paint the parts white that should change.",
+        "is black everywhere, so nothing would change; paint white the parts that should change.",
       );
     return toUnitRange(this.#data, this.#layout.white);
   }

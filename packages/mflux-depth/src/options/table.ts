@@ -91,7 +91,7 @@ export const requestOptions = {
   },
   maskImage: {
     kind: { type: "image" },
-    text: "A mask of the photo's size: only its white parts of the photo change. Grey parts are mixed, and transparent ones count as white.",
+    text: "A mask of the photo's size: the photo changes only where the mask is white. Grey areas are mixed; transparent areas count as white.",
     flags: ["--mask-image"],
     value: "FILE",
     appliesTo: ["generate", "plan"],
@@ -182,7 +182,7 @@ export const requestOptions = {
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
   size: {
     kind: { type: "choice", values: ["auto"] },
-    text: "With auto, the image gets the proportions of the photo, or of the depth map without one; width × height then says only about how many pixels.",
+    text: "auto gives the image the proportions of the photo, or of the depth map if there is no photo; width × height then sets only the approximate number of pixels.",
     defaultText: "the given width and height",
     flags: ["--size"],
     value: "auto",
@@ -191,7 +191,7 @@ export const requestOptions = {
   fit: {
     kind: { type: "choice", values: ["stretch", "crop", "pad"] },
     default: "stretch",
-    text: "How the photo and the depth map get the proportions of the image: stretched, cut off at two sides, or with the pixels at two sides repeated.",
+    text: "How to fit the photo and the depth map to the proportions of the image: stretch them, crop two sides, or pad two sides by repeating the pixels at the edge.",
     flags: ["--fit"],
     value: "WAY",
     appliesTo: ["generate"],
@@ -208,7 +208,7 @@ export const requestOptions = {
   /** The command line gives scales with the files. */
   loraScales: {
     kind: { type: "numbers", each: { min: -100, max: 100 } },
-    text: "The scale of each LoRA of the model for this image, in their order; 0 switches one off. Without it, they have the scales that they were loaded with.",
+    text: "The scales of the model's LoRAs for this image, in order; 0 turns a LoRA off. If omitted, the LoRAs keep the scales they were loaded with.",
     flags: [],
     appliesTo: ["generate"],
   },
@@ -316,7 +316,7 @@ export const loadOptions = {
   },
   loras: {
     kind: { type: "adapters", scale: { min: -100, max: 100 } },
-    text: "A LoRA: a file, a folder, or a Hub repository with the file's name after a colon if it has several; then its scale, which may be negative. Repeat the flag for more.",
+    text: "A LoRA: a file, a folder or a Hub repository, followed by its scale, which may be negative. If the repository has several files, add the file's name after a colon. Repeat the flag for more.",
     defaultText: "none; a scale left out is 1",
     flags: ["--lora"],
     value: "FILE|REPO[:FILE] [SCALE]",

@@ -50,7 +50,7 @@ export async function bestOf(
 ): Promise<BestOf> {
   checkOption("count", bestOfKind, count);
   if (request.latents)
-    throw new OptionError("latents", "Images with the same noise are equal; leave out latents or best-of.", {
+    throw new OptionError("latents", "With the same noise, all images would be identical; leave out latents or best-of.", {
       code: "option-conflict",
     });
   // Before generating, because the judge may have to be downloaded, or be missing.

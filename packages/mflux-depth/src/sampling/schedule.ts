@@ -83,7 +83,7 @@ export function sigmas(steps: number, imageTokens: number, config: SchedulerConf
   );
   if (!levels.every((level, i) => level >= 0 && level <= (levels[i - 1] ?? Number.MAX_VALUE)))
     throw new RangeError(
-      `base_shift ${config.baseShift} at ${config.baseImageSeqLen} tokens and max_shift ${config.maxShift} at ${config.maxImageSeqLen} give no falling noise levels for an image of ${imageTokens} tokens`,
+      `base_shift ${config.baseShift} at ${config.baseImageSeqLen} tokens and max_shift ${config.maxShift} at ${config.maxImageSeqLen} give no decreasing noise levels for an image of ${imageTokens} tokens`,
     );
   return levels;
 }

@@ -70,7 +70,7 @@ export function openSingleFile(path: string, options: BlockOptions = {}): Checkp
   }
   for (const [weight, scale] of scales)
     if (!entries.has(weight))
-      throw new ModelError(path, `tensor "${scale}" is the scale of a weight that is missing, ${weight}`);
+      throw new ModelError(path, `tensor "${scale}" is a scale, but its weight ${weight} is missing`);
   for (const layer of quantized) {
     const own = ownName(layer, prefix);
     if (own !== null && !scales.has(`${own}.weight`))

@@ -49,7 +49,7 @@ function pathOf(name: string, address: string, localFiles: boolean): string {
   if (!localFiles)
     throw new OptionError(
       name,
-      `${name} is the address of a file, ${shown}, which is not read for a host that is connected over WebSocket. Connect the image itself.`,
+      `${name} is the address of a file, ${shown}, but a host connected over WebSocket cannot name files. Connect the image itself.`,
     );
   try {
     return fileURLToPath(address);

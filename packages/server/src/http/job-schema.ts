@@ -31,7 +31,7 @@ const bodyOf = (kind: JobKind): Record<string, unknown> => ({
     priority: prioritySchema,
     metadata: {
       type: "object",
-      description: "The client's own; returned with the job.",
+      description: "Data of the client's own, returned with the job.",
       maxProperties: 16,
       propertyNames: { maxLength: 64 },
       additionalProperties: { type: "string", maxLength: 512 },

@@ -40,7 +40,7 @@ export class Metrics {
     ),
     takeover: this.#counter(
       "mflux_depth_takeovers_total",
-      "Jobs taken from workers that were silent since this process started.",
+      "Jobs taken over from silent workers since this process started.",
     ),
   };
   readonly #seconds = {

@@ -134,7 +134,7 @@ function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"
       if (params.pattern === "\\S") return refuse("invalid_value", `${subject} must not be blank.`);
       return refuse("invalid_value", `${subject} must be ${described(parentSchema)}, not ${shown(data)}.`);
     default:
-      return refuse("invalid_value", `${subject} ${violation.message ?? "has a value that it cannot have"}.`);
+      return refuse("invalid_value", `${subject} ${violation.message ?? "has an invalid value"}.`);
   }
 }
 

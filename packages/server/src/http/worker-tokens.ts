@@ -60,7 +60,7 @@ function namesIn(text: string): ReadonlyMap<string, string> {
       throw new Error(
         `Line ${index + 1} must be a name and a token of at least 16 characters, such as: gpu-1 $(openssl rand -hex 32)`,
       );
-    if (names.has(hashOf(token))) throw new Error(`Line ${index + 1} has the token of another line.`);
+    if (names.has(hashOf(token))) throw new Error(`Line ${index + 1} repeats the token of another line.`);
     names.set(hashOf(token), name);
   }
   return names;

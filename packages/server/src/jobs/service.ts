@@ -331,7 +331,7 @@ export class JobService {
     if (queued >= this.#maxQueue)
       throw new ServiceError(
         "queue_full",
-        `${queued} jobs are waiting, which is the most here; try again later.`,
+        `The queue is full: ${queued} jobs are waiting. Try again later.`,
         {
           retryAfterSeconds: 10,
         },

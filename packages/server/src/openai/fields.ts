@@ -34,13 +34,13 @@ const theirs = {
   responseFormat: {
     kind: { type: "choice", values: ["b64_json", "url"] },
     default: "b64_json",
-    text: "Whether images come in the answer or as addresses.",
+    text: "Whether to return images in the answer or as URLs.",
     flags: [],
   },
   partialImages: {
     kind: { type: "integer", min: 0, max: 3 },
     default: 0,
-    text: "How many previews a stream has.",
+    text: "How many previews to stream.",
     flags: [],
   },
   stream: { kind: { type: "boolean" }, default: false, text: "Answer with server-sent events.", flags: [] },

@@ -11,7 +11,7 @@ const afterQuery = query({
   after: {
     type: "string",
     maxLength: 20,
-    description: "Continue after this event; `Last-Event-ID` goes first.",
+    description: "Continue after this event; `Last-Event-ID` takes precedence.",
   },
 });
 const headers = {
