@@ -25,8 +25,8 @@ const keepers = new Set<{ readonly bytes: number }>();
 let restingLimit = 0;
 
 /**
- * Lets the cache keep up to `bytes`. Disposing the result restores the limit from before and empties the cache; while others
- * keep buffers, too, the largest of their limits applies. Do not set the limit meanwhile.
+ * Lets the cache keep up to `bytes`. Disposing the result empties the cache, and restores the previous limit once no
+ * other keeper is left. Among several keepers, the largest limit applies. Do not set the limit in the meantime.
  */
 export function keepBuffers(bytes: number): Disposable {
   const keeper = { bytes };

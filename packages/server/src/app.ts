@@ -52,7 +52,7 @@ const timeouts = { headersMs: 10_000, bodyIdleMs: 20_000, requestMs: 15 * 60_000
 const maxRequestsPerMinute = 6000;
 
 const unsupportedType = (): HttpError =>
-  new HttpError(415, "unsupported_media_type", "This route does not take a body of this Content-Type.");
+  new HttpError(415, "unsupported_media_type", "This route does not accept a body of this Content-Type.");
 
 /** Builds the application; it does not listen yet. */
 export async function buildApp({ log, workerTokens, ...options }: AppOptions): Promise<FastifyInstance> {

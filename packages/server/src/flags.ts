@@ -113,13 +113,13 @@ const fleetFlags = {
   },
   api: {
     kind: { type: "text" },
-    text: "Of a worker: the address of its API, such as https://depth.example.org.",
+    text: "For a worker: the address of its API, such as https://depth.example.org.",
     flags: ["--api"],
     value: "URL",
   },
   workerTokenFile: {
     kind: { type: "text" },
-    text: "Of an API: a file with a NAME TOKEN in each line, for workers. Of a worker: a file with its token; MFLUX_DEPTH_WORKER_TOKEN holds the token itself.",
+    text: "For an API: a file with one line NAME TOKEN per worker. For a worker: a file with its token; MFLUX_DEPTH_WORKER_TOKEN holds the token itself.",
     flags: ["--worker-token-file"],
     value: "FILE",
   },

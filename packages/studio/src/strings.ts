@@ -149,7 +149,8 @@ export const strings = {
     seedHint: "The same seed gives the same image; leave it empty for a new one each time",
     roll: "Choose a random seed",
     bestOf: "Best of",
-    bestOfHint: "Make this many images with other seeds, and rank them by how faithfully they keep the depth",
+    bestOfHint:
+      "Make this many images with different seeds, and rank them by how faithfully they keep the depth",
     more: "More options",
     model: "Model",
     estimator: "Depth estimator",
@@ -166,7 +167,7 @@ export const strings = {
 
   mask: {
     title: "Change only a part",
-    hint: "What is in colour may change; the rest of the photo stays as it is.",
+    hint: "The part in colour may change; the rest of the photo stays as it is.",
     missing: "Paint over the part of the photo that may change.",
     invert: "Swap the parts",
     clear: "Clear",
@@ -191,8 +192,8 @@ export const strings = {
     pad: "Extend",
     preview: (fit: "crop" | "pad") =>
       fit === "crop"
-        ? "The picture has other proportions: what is dimmed is cut off."
-        : "The picture has other proportions: its edges are extended.",
+        ? "The picture has different proportions: the dimmed part is cut off."
+        : "The picture has different proportions: its edges are extended.",
   },
 
   generate: {
@@ -252,7 +253,7 @@ export const strings = {
     label: "Result",
     download: "Download",
     vary: "Vary",
-    varyHint: "Four images with other seeds",
+    varyHint: "Four images with different seeds",
     input: "Use as photo",
     inputHint: "Make this image the photo of the next one",
     copy: "Copy as…",
@@ -312,7 +313,7 @@ export const strings = {
     workerStates: { idle: "idle", busy: "working", draining: "taking a break" },
     drainingAfter: "taking a break after this job",
     noWorkers: "No worker has joined this server yet. Jobs wait until one does.",
-    allResting: "Every worker is taking a break. Jobs wait until one resumes.",
+    allResting: "All workers are on a break. Jobs wait until one resumes.",
     lostFor: (time: string) => `not heard from for ${time}`,
     close: "Close",
   },

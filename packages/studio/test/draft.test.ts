@@ -69,7 +69,7 @@ describe("a picture", () => {
   test("is taken for the photo that it is, and its depth is found", async () => {
     const page = await studio.open({ automaticSize: true });
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     await page.getByRole("button", { name: "Relief" }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a glossy red cylinder, on snow");
     await setSteps(page, 1);
@@ -83,10 +83,10 @@ describe("a picture", () => {
   test("is taken for the depth map that it is, and the person can say otherwise", async () => {
     const page = await studio.open();
     await dropFile(page, "room_depth.png", await example("room_depth.png"));
-    await page.getByText("Taken for a depth map.").waitFor();
+    await page.getByText("Treated as a depth map.").waitFor();
     await page.locator(".source").getByText("Depth map").waitFor();
     await page.getByRole("button", { name: "It is a photo." }).click();
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     await page.locator(".source").getByText("Photo").waitFor();
   });
 
@@ -100,7 +100,7 @@ describe("a picture", () => {
       data.items.add(new File([bytes], "chelsea.jpg", { type: "image/jpeg" }));
       document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
     }, base64);
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
   });
 
   test("that no browser reads is refused with advice", async () => {
@@ -115,7 +115,7 @@ describe("a picture", () => {
     await dropFile(page, "coffee.jpg", await example("coffee.jpg"), "image/jpeg");
     await page.getByRole("button", { name: "Relief" }).and(page.locator(":enabled")).waitFor();
     await page.getByRole("combobox", { name: "Size" }).selectOption("1:1");
-    await page.getByText("what is dimmed is cut off").waitFor();
+    await page.getByText("the dimmed part is cut off").waitFor();
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a glossy red cylinder, on snow");
     await setSteps(page, 1);
     await generate(page);
@@ -142,9 +142,9 @@ describe("a picture", () => {
   test("that is a depth map taken for a photo joins the photo that was there when the person says what it is", async () => {
     const page = await studio.open();
     await dropFile(page, "room.png", await example("room.png"));
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     await dropFile(page, "room_depth.png", await example("room_depth.png"));
-    await page.getByText("Taken for a depth map.").waitFor();
+    await page.getByText("Treated as a depth map.").waitFor();
     // There and back again: the page forgets nothing on the way.
     await page.getByRole("button", { name: "It is a photo." }).click();
     await page.getByRole("button", { name: "It is a depth map." }).click();

@@ -183,7 +183,7 @@ describe("the history", () => {
     const file = new URL("../../../../docs/images/portrait.png", import.meta.url);
     await dropFile(page, "portrait.png", await readFile(file));
     await page.getByRole("button", { name: "Use its settings" }).click();
-    await page.getByText("Your next look is kept: a glossy gold portrait, on snow").waitFor();
+    await page.getByText("Your prompt is saved: a glossy gold portrait, on snow").waitFor();
   });
 
   /** Opens the studio with an old job that was cancelled, and shows that. */

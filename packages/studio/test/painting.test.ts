@@ -184,7 +184,7 @@ describe("a mask", () => {
       .jpeg()
       .toBuffer();
     await dropFile(page, "ball.jpg", photo, "image/jpeg");
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     await page.getByRole("textbox", { name: "Describe the look" }).fill("a red ball, on sand");
     await setSteps(page, 1);
     await page.getByRole("combobox", { name: "Size" }).selectOption("1:1");

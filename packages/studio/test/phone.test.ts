@@ -194,7 +194,7 @@ describe("on a phone", () => {
   test("a picture is taken for what it is where the person can say otherwise", async () => {
     const page = await openSculpture(studio, phone);
     await page.getByRole("button", { name: "Use as photo" }).tap();
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     assert.equal(await tab(page, "Depth").getAttribute("aria-pressed"), "true");
   });
 });

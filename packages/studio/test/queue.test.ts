@@ -41,7 +41,7 @@ describe("the queue", () => {
     await dialog.getByRole("button", { name: "Cancel: first" }).click();
     await dialog.getByRole("button", { name: "Cancel: first" }).waitFor({ state: "hidden" });
     await dialog.getByRole("button", { name: "Resume" }).click();
-    await dialog.getByText("Nothing waits.").waitFor();
+    await dialog.getByText("Nothing is waiting.").waitFor();
     const jobs = await studio.server.jobs();
     const named = (prompt: string): JobObject => jobs.find(({ request }) => request.prompt === prompt)!;
     assert.equal(named("first").state, "cancelled");
@@ -69,7 +69,7 @@ describe("the queue", () => {
     await dialog.getByRole("button", { name: "Work again: local" }).click();
     await drain.waitFor();
     await dialog.getByRole("button", { name: "Cancel: a long job" }).click();
-    await dialog.getByText("Nothing waits.").waitFor();
+    await dialog.getByText("Nothing is waiting.").waitFor();
   });
 
   test("lets a running job be cancelled from the canvas", async () => {
@@ -121,7 +121,7 @@ describe("several workers", { skip: withoutRedis }, () => {
     // With both at rest, the running job goes on, and the next one waits.
     await row(busy!.id).getByRole("button", { name: "Take a break" }).click();
     await row(busy!.id).getByText("taking a break after this job").waitFor();
-    await dialog.getByText("Every worker takes a break.").waitFor();
+    await dialog.getByText("All workers are on a break.").waitFor();
     await hears(idle!.id);
     await page.keyboard.press("Escape");
     await setSteps(page, 1);
@@ -136,7 +136,7 @@ describe("several workers", { skip: withoutRedis }, () => {
     assert.deepEqual([done.state, done.worker], ["succeeded", idle!.id]);
     await row(idle!.id).getByText("idle").waitFor();
     await studio.server.ask(`/v1/jobs/${long}/cancel`, { method: "POST" });
-    await dialog.getByText("Nothing waits.").waitFor();
+    await dialog.getByText("Nothing is waiting.").waitFor();
     await row(busy!.id).getByRole("button", { name: "Work again" }).click();
     await row(busy!.id).getByText("idle").waitFor();
   });

@@ -72,13 +72,13 @@ describe("a result", () => {
   test("becomes the photo of the next image", async () => {
     const page = await openSculpture(studio);
     await page.getByRole("button", { name: "Use as photo" }).click();
-    await page.getByText("Taken for a photo.").waitFor();
+    await page.getByText("Treated as a photo.").waitFor();
     const source = page.locator(".source");
     assert.equal(await source.count(), 1);
     await source.getByText("64 × 64").waitFor();
   });
 
-  test("is seen to come although each preview arrives after the next one was made", async () => {
+  test("is previewed even if each preview arrives after the next one was made", async () => {
     const page = await studio.open();
     await beginWith(page, "Bust");
     let deliver = (): void => {};

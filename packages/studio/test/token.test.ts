@@ -11,7 +11,7 @@ describe("a server with a token", () => {
     const field = page.getByLabel("Token", { exact: true });
     await field.fill("another token");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("alert").filter({ hasText: "does not take this token" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "does not accept this token" }).waitFor();
     await field.fill(token);
     await field.press("Enter");
     await beginWith(page, "Bust");

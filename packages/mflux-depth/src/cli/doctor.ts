@@ -127,7 +127,7 @@ const estimatorRow = ({ licence, bytes, cpuSeconds, folder, isDefault }: Estimat
     folder === null ? "not downloaded" : "here",
     `licence: ${licence}`,
     `${describeBytes(bytes)} in memory`,
-    ...(cpuSeconds === null ? [] : [`${cpuSeconds}  s per estimate on two CPU cores`]),
+    ...(cpuSeconds === null ? [] : [`${cpuSeconds} s per estimate on two CPU cores`]),
     ...(isDefault ? ["the default"] : []),
   ].join("; ");
 

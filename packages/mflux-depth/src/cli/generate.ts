@@ -217,7 +217,10 @@ export function checkBestOf({ bestOf, keep, judge, autoSeeds, seed, latents }: B
   if (autoSeeds !== undefined || (seed?.length ?? 0) > 1)
     conflict("bestOf", "--best-of chooses its seeds; give one --seed to begin with, or none.");
   if (latents !== undefined)
-    conflict("bestOf", "Images with the same noise are equal; leave out --latents or --best-of.");
+    conflict(
+      "bestOf",
+      "With the same noise, all images would be identical; leave out --latents or --best-of.",
+    );
 }
 
 /** Generates the images of --best-of, writes the best or all of them, and says how they were scored. */

@@ -182,7 +182,7 @@ export const requestOptions = {
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
   size: {
     kind: { type: "choice", values: ["auto"] },
-    text: "auto gives the image the proportions of the photo, or of the depth map if there is no photo; width × height then sets only the approximate number of pixels.",
+    text: "How the size is found: auto gives the image the proportions of the photo, or of the depth map if there is no photo; width × height then sets only the approximate number of pixels.",
     defaultText: "the given width and height",
     flags: ["--size"],
     value: "auto",

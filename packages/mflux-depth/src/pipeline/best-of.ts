@@ -50,9 +50,13 @@ export async function bestOf(
 ): Promise<BestOf> {
   checkOption("count", bestOfKind, count);
   if (request.latents)
-    throw new OptionError("latents", "With the same noise, all images would be identical; leave out latents or best-of.", {
-      code: "option-conflict",
-    });
+    throw new OptionError(
+      "latents",
+      "With the same noise, all images would be identical; leave out latents or best-of.",
+      {
+        code: "option-conflict",
+      },
+    );
   // Before generating, because the judge may have to be downloaded, or be missing.
   using judge = await Judge.obtain(flux, request, { depthModel, signal, onProgress });
   const scored: RankedSeed[] = [];

@@ -197,7 +197,9 @@ function* without(tensors: Iterable<NamedTensor>, paths: readonly string[]): Gen
     else yield [key, tensor];
 }
 
-/** Whether a LoRA replaces weights, which are then the same at every strength. The norms of a control LoRA are its own. */
+/**
+ * Whether a LoRA replaces weights, which are then the same at every strength. The norms of a control LoRA do not count.
+ */
 const replacesWeights = ({ replacements }: AdapterMatch): boolean =>
   replacements.some(({ isControl }) => !isControl);
 

@@ -73,7 +73,7 @@ const f32 = Math.fround;
 /**
  * The noise levels of a generation: `steps + 1` sigmas, falling from 1 to 0.
  * @param imageTokens tokens of the packed latents, without the text tokens.
- * @throws {RangeError} if the config gives no falling noise levels at this number of tokens.
+ * @throws {RangeError} if the noise levels that the config gives do not decrease at this number of tokens.
  */
 export function sigmas(steps: number, imageTokens: number, config: SchedulerConfig): Float32Array {
   const stride = steps > 1 ? (1 / steps - 1) / (steps - 1) : 0;
@@ -83,7 +83,7 @@ export function sigmas(steps: number, imageTokens: number, config: SchedulerConf
   );
   if (!levels.every((level, i) => level >= 0 && level <= (levels[i - 1] ?? Number.MAX_VALUE)))
     throw new RangeError(
-      `base_shift ${config.baseShift} at ${config.baseImageSeqLen} tokens and max_shift ${config.maxShift} at ${config.maxImageSeqLen} give no decreasing noise levels for an image of ${imageTokens} tokens`,
+      `base_shift ${config.baseShift} at ${config.baseImageSeqLen} tokens and max_shift ${config.maxShift} at ${config.maxImageSeqLen} give noise levels that do not decrease for an image of ${imageTokens} tokens`,
     );
   return levels;
 }

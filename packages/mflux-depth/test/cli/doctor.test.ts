@@ -55,11 +55,11 @@ describe("doctor", () => {
     assert.match(stdout, /apple\/DepthPro-hf +not downloaded; licence: Apple's, .*; the default/);
     assert.match(
       stdout,
-      /Depth-Anything-V2-Small-hf +not downloaded; licence: Apache-2\.0; .* in memory; 1\.1 s an estimate on two CPU cores$/m,
+      /Depth-Anything-V2-Small-hf +not downloaded; licence: Apache-2\.0; .* in memory; 1\.1 s per estimate on two CPU cores$/m,
     );
   });
 
-  test("misses the estimator that MFLUX_DEPTH_DEPTH_MODEL names instead of the default", async () => {
+  test("reports as missing the estimator that MFLUX_DEPTH_DEPTH_MODEL names instead of the default", async () => {
     const chosen = "depth-anything/Depth-Anything-V2-Small-hf";
     const { stdout } = await run(["doctor"], { env: { ...env, MFLUX_DEPTH_DEPTH_MODEL: chosen } });
     assert.ok(stdout.includes(`download --only-depth --depth-model ${chosen}`), stdout);
@@ -118,7 +118,7 @@ describe("MFLUX_DEPTH_THREADS with a bad value", {
     assert.doesNotMatch(stderr, /rebuild|Unexpected/);
   });
 
-  test("is what doctor tells to correct", async () => {
+  test("is what doctor says to correct", async () => {
     const { code, stdout } = await run(["doctor"], { env });
     assert.equal(code, 1);
     assert.match(stdout, message);
@@ -126,7 +126,7 @@ describe("MFLUX_DEPTH_THREADS with a bad value", {
   });
 });
 
-test("MFLUX_DEPTH_ISA with a bad value is what doctor tells to correct", {
+test("MFLUX_DEPTH_ISA with a bad value is what doctor says to correct", {
   skip: process.platform !== "linux" && "only Linux reads it",
 }, async () => {
   const { code, stdout } = await run(["doctor"], { env: { MFLUX_DEPTH_ISA: "avx1024" } });

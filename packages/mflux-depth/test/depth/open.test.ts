@@ -57,7 +57,7 @@ describe("openEstimator", () => {
     [
       "a config without a model_type",
       () => join(tinyWorld, "transformer"),
-      /another kind of model has no model_type.*"depth_pro" \(Depth Pro\)/,
+      /the config has no model_type, so it belongs to another kind of model.*"depth_pro" \(Depth Pro\)/,
     ],
     [
       "an unknown model_type",

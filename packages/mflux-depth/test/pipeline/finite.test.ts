@@ -95,7 +95,8 @@ describe("a schedule without falling noise levels", () => {
     using flux = await loadTinyWorld({ model: folder, ...logLoads(log) });
     await assert.rejects(
       flux.generate(smallRequest),
-      (error) => error instanceof ModelError && /scheduler_config\.json: .*no falling/.test(error.message),
+      (error) =>
+        error instanceof ModelError && /scheduler_config\.json: .*do not decrease/.test(error.message),
     );
     assert.deepEqual(log, []);
   });

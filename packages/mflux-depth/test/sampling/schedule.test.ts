@@ -92,7 +92,7 @@ describe("sigmas are refused when they do not fall from noise to the image:", ()
     test(what, () => {
       assert.throws(
         () => sigmas(4, tokens, schedulerConfig({ ...dynamic, ...json })),
-        (error) => error instanceof RangeError && /no falling noise levels/.test(error.message),
+        (error) => error instanceof RangeError && /noise levels that do not decrease/.test(error.message),
       );
     });
 });

@@ -19,7 +19,7 @@ struct Convolution {
   int batches, height, width, inputs, outputs, kernel, stride, before, repeat;
   int rows, columns;
 
-  // The results from a row and a column of an image on.
+  // The index of the first result at a row and column of an image.
   size_t at(int batch, int row, int column) const {
     return ((static_cast<size_t>(batch) * rows + row) * columns + column) * outputs;
   }
@@ -74,7 +74,7 @@ void lay_out(const Convolution& c, int batch, const Area& area, float* to) {
 // Output positions that one task computes at once, if a row has fewer.
 constexpr int run_positions = 1024;
 
-// Computes bands of rows. Rows share a run, across the zeros between them, if each step along it is a step in the image.
+// Computes bands of rows. With a stride of 1, one product covers several rows and the zeros between them.
 void convolve_directly(const Convolution& c, int pitch) {
   const int in_run = c.stride > 1 ? 1 : std::max(1, run_positions / pitch);
   const int for_all = up(c.batches * c.rows, runtime::thread_count());

@@ -7,7 +7,7 @@
 namespace cpu {
 namespace {
 
-// MLX's operation, whose scale and bias ignore NaN, so that no trace of it would be left.
+// MLX's quantization. Its scale and bias ignore NaN, which would vanish, so groups with NaN get NaN as their scale.
 std::vector<mx::array> quantize_with_mlx(const mx::array& w, int group, int bits) {
   auto quantized = mx::quantize(w, group, bits);
   auto groups = quantized[1].shape();

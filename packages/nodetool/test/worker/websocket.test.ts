@@ -121,7 +121,7 @@ describe("the connection lives on after", () => {
 test("a file of this machine is refused as an image: the host may be elsewhere, behind a tunnel", async () => {
   const file = new URL("cube_depth.png", examples).href;
   await assert.rejects(host.ask("execute", execution({ depth_image: file, steps: 1 })), {
-    message: `depth_image is the address of a file, ${JSON.stringify(file)}, which is not read for a host that is connected over WebSocket. Connect the image itself.`,
+    message: `depth_image is the address of a file, ${JSON.stringify(file)}, but a host connected over WebSocket cannot name files. Connect the image itself.`,
   });
 });
 

@@ -29,7 +29,10 @@ export class Acceptance {
     this.#options = options;
   }
 
-  /** Whether a model can run here; false until that is known, which {@link AcceptanceOptions.onChange} tells. */
+  /**
+   * Whether a model can run here; false until it has been examined; {@link AcceptanceOptions.onChange} then reports the
+   * verdict.
+   */
   readonly accepts = (model: string): boolean => {
     this.consider(model);
     return this.#verdicts.get(model)?.reason === null;

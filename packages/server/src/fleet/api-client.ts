@@ -169,6 +169,9 @@ function errorIn(text: string): { readonly code: string | null; readonly message
     const { code, message } = (JSON.parse(text) as { error: { code: string; message: string } }).error;
     return { code, message };
   } catch {
-    return { code: null, message: "the answer did not come from mflux-depth; check whether a proxy is in between" };
+    return {
+      code: null,
+      message: "the answer did not come from mflux-depth; check whether a proxy is in between",
+    };
   }
 }

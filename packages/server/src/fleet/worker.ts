@@ -41,7 +41,7 @@ export class FleetWorker {
   /** Started once the API has given this worker its id. */
   #runner: Runner | null = null;
   #connected = false;
-  /** The last one that was told: "away", or what the API said as it refused; null while it answers. */
+  /** The last problem reported: "away", or the API's refusal; null while it answers. */
   #complaint: string | null = null;
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> | null = null;

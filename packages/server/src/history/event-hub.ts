@@ -32,7 +32,7 @@ export class EventHub {
     return () => this.#ofAll.delete(listener);
   }
 
-  /** As {@link subscribeToAll}, for those whom the places of waiting jobs do not concern. */
+  /** Like {@link subscribeToAll}, without changes of position. */
   observe(listener: Listener<StreamEvent>): () => void {
     this.#observers.add(listener);
     return () => this.#observers.delete(listener);

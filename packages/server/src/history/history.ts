@@ -39,10 +39,10 @@ export interface JobEnd {
 /** How often positions in the queue are told again. */
 const positionMs = 1000;
 
-/** The most of them that those who follow all jobs are told at once; the others have their turn after that. */
+/** The most positions that followers of all jobs are told at once; the rest follow in later rounds. */
 const mostPositions = 500;
 
-/** As many past events of the stream of all jobs as are read at once. */
+/** How many past events of the stream of all jobs are read at a time. */
 const pastPage = 1000;
 
 /**

@@ -1,4 +1,4 @@
-/** A queued job, by what decides about its place. */
+/** The facts that determine a queued job's place. */
 export interface QueuedJob {
   readonly id: string;
   readonly priority: number;
@@ -82,7 +82,7 @@ export class QueueOrder {
     if (entry) entry.told = position;
   }
 
-  /** Those of some jobs that are queued, and whose readers know another position. */
+  /** The jobs among `ids` that are queued and have moved since their readers were last told. */
   *moved(ids: Iterable<string>): Generator<Place> {
     for (const id of ids) {
       const entry = this.#byId.get(id);

@@ -34,10 +34,7 @@ export class Metrics {
     registers: this.#registers,
   });
   readonly #counts = {
-    claim: this.#counter(
-      "mflux_depth_claims_total",
-      "Attempts that workers began since this process started.",
-    ),
+    claim: this.#counter("mflux_depth_claims_total", "Attempts begun by workers since this process started."),
     takeover: this.#counter(
       "mflux_depth_takeovers_total",
       "Jobs taken over from silent workers since this process started.",

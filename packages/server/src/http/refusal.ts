@@ -115,9 +115,9 @@ function fromOption({ option, code, message }: OptionError): HttpError {
 function messageOf(error: Error, code: string | undefined): string {
   switch (code) {
     case "FST_ERR_CTP_BODY_TOO_LARGE":
-      return "The body is larger than this route takes.";
+      return "The body is larger than this route accepts.";
     case "FST_ERR_CTP_INVALID_MEDIA_TYPE":
-      return "This route does not take a body of this Content-Type.";
+      return "This route does not accept a body of this Content-Type.";
     case "FST_ERR_CTP_EMPTY_JSON_BODY":
       return "The body is empty; send JSON.";
     case "FST_ERR_CTP_INVALID_CONTENT_LENGTH":

@@ -369,7 +369,7 @@ export class JobService {
       : hub.subscribe(id, listener as (event: JobEvent) => void);
   }
 
-  /** Receives live events of all jobs, except that a waiting one has another place. @returns as {@link subscribe} */
+  /** Receives live events of all jobs, except changes of position in the queue. @returns as {@link subscribe} */
   observe(listener: (event: StreamEvent) => void): () => void {
     return this.#history.hub.observe(listener);
   }

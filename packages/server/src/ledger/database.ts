@@ -53,7 +53,7 @@ export class Connection {
     return this.#statements.rows(sql);
   }
 
-  /** A statement of whose rows only the first column counts. */
+  /** A statement that returns only the first column of each row. */
   prepareColumn(sql: string): Database.Statement {
     return this.#statements.column(sql);
   }

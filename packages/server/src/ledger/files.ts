@@ -28,7 +28,7 @@ export class Files {
   }
 
   /**
-   * Records a picture, or that it came again.
+   * Records a picture, new or seen before.
    * @param touchedAt when it was uploaded; 0 for one that came inside a request and stays only while a job uses it.
    * @returns whether it is new.
    */
@@ -74,7 +74,7 @@ export class Files {
 
   /**
    * Forgets blobs that no job uses and that were last touched before a time.
-   * @param kept hashes of some that stay all the same.
+   * @param kept hashes to keep regardless.
    * @returns their hashes.
    */
   expireBlobs(before: number, kept: readonly string[] = []): readonly string[] {

@@ -162,7 +162,7 @@ export class Jobs {
 
   /**
    * A page of jobs, newest first.
-   * @throws {ServiceError} `invalid_cursor` for a cursor that no page ended with.
+   * @throws {ServiceError} `invalid_cursor` for a cursor that no page returned.
    */
   page(query: JobQuery): { readonly jobs: readonly JobRecord[]; readonly nextCursor: string | null } {
     const { states, kind, starred, q = "", limit, cursor } = query;
@@ -216,7 +216,7 @@ export class Jobs {
     return rows.map(recordOf);
   }
 
-  /** Jobs in a state, in the order in which they start, by what decides about it. Read in pages. */
+  /** The jobs in a state, in starting order, with the facts that determine it. Read in pages. */
   *places(state: "queued" | "running"): Generator<JobPlace> {
     const page = this.#database.prepare(
       `SELECT id, priority, arrival, model, attempt, worker FROM jobs

@@ -18,7 +18,7 @@ export class Settings {
     this.#set("paused", Number(paused));
   }
 
-  /** Names this ledger among all others, and its copies. */
+  /** Identifies this ledger; its copies have the same id. */
   get ledgerId(): string {
     this.#database
       .prepare("INSERT INTO settings VALUES ('ledger_id', ?) ON CONFLICT DO NOTHING")

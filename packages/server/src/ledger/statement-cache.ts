@@ -1,9 +1,9 @@
 import type { Database, Statement } from "better-sqlite3";
 
-/** More texts than the code has; only the filters of lists of jobs make texts as they go. */
+/** More than the code contains; only the filters for job lists build SQL dynamically. */
 const most = 200;
 
-/** Prepared statements by their text. The ones that were not used for longest go when there are too many. */
+/** Prepared statements by their text. When there are too many, the least recently used are dropped. */
 export class StatementCache {
   readonly #database: Database;
   /** From the least to the most recently used. */

@@ -58,7 +58,7 @@ export async function serveWorker(settings: ServeSettings, folder: string, io: I
           log.warn({ reason: state.error.message }, "no new jobs until the API answers");
           return;
         }
-        log.info({ worker: state.worker }, "the API knows this worker");
+        log.info({ worker: state.worker }, "the API has accepted this worker");
         if (!isPrinted) io.stdout.write(`${state.worker}\n`);
         isPrinted = true;
       },

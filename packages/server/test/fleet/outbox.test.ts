@@ -44,7 +44,7 @@ describe("an outbox", () => {
     ]);
   });
 
-  test("drops the oldest progress while nobody takes it, and nothing that counts", async () => {
+  test("drops the oldest progress while the API is unreachable, and keeps everything else", async () => {
     const { outbox, sent, open } = newOutbox();
     outbox.add(warning("first"));
     outbox.add(warning("second"));
@@ -57,7 +57,7 @@ describe("an outbox", () => {
     assert.deepEqual([reports.length, reports[1], reports.at(-2)], [502, step(1501), step(2000)]);
   });
 
-  test("keeps the latest preview only, in its place: those of a whole job would fit no request", async () => {
+  test("keeps the latest preview only, in its place: those of a whole job would not fit into one request", async () => {
     const { outbox, sent, open } = newOutbox();
     outbox.add(warning("first"));
     for (let number = 1; number <= 3; number++) {

@@ -102,7 +102,7 @@ describe("the attempts of workers on other machines", () => {
     assert.equal(history.object(history.find(id)).step, 1);
   });
 
-  test("end once, and tell a worker that missed the answer the same again", async (t) => {
+  test("end once, and give a worker that missed the answer the same one again", async (t) => {
     const { remote, mine, names, history, id } = await begun(t);
     const sha256 = await hashOf("an image");
     await remote.store(mine, sha256, bytesOf("an image"));
@@ -123,7 +123,7 @@ describe("the attempts of workers on other machines", () => {
     assert.equal(history.find(id).state, "succeeded");
   });
 
-  test("refuse a file that is not what its hash says", async (t) => {
+  test("refuse a file whose content does not match its hash", async (t) => {
     const { remote, mine } = await begun(t);
     const sha256 = await hashOf("an image");
     await assert.rejects(remote.store(mine, sha256, bytesOf("another")), { code: "invalid_value" });

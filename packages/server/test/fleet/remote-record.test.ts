@@ -23,7 +23,7 @@ describe("the records of a worker on another machine", () => {
     assert.deepEqual(asked, ["POST /internal/jobs/job1/attempts/2/end"]);
   });
 
-  test("hand files over again that the API has lost, and end then", async (t) => {
+  test("upload files that the API has lost again, then end", async (t) => {
     const asked: string[] = [];
     let ends = 0;
     const client = await clientOf(t, ({ method, url }, response) => {

@@ -5,7 +5,7 @@ import { withoutRedis } from "../support/redis.js";
 import { Scope } from "../support/scope.js";
 
 const taken =
-  /Another API has this Redis.*Start this one with the data folder of that API, or with a Redis or database of its own/;
+  /This Redis belongs to another API.*Start this API with that data folder, or give it a Redis or database of its own/;
 
 describe("a second API", { skip: withoutRedis }, () => {
   const scope = new Scope("two-apis");
@@ -25,14 +25,14 @@ describe("a second API", { skip: withoutRedis }, () => {
     await second.stop();
   });
 
-  test("that finds its Redis to be another's once that is back says so, and starts nothing", async (t) => {
+  test("that finds out that its Redis belongs to another says so, and starts nothing", async (t) => {
     fleet.redis.cut("closed");
     const second = await fleet.anotherApi();
     const { id } = await second.submit();
     fleet.redis.restore();
     const redis = await until(async () => {
       const { checks } = (await (await second.fetch("/readyz")).json()) as { checks: { redis: string } };
-      return checks.redis.startsWith("Another API") ? checks.redis : undefined;
+      return checks.redis.startsWith("This Redis belongs to another API") ? checks.redis : undefined;
     });
     assert.match(redis, /docs\/fleet\.md/);
     assert.equal((await second.fetch("/readyz")).status, 503);
@@ -47,7 +47,7 @@ describe("a second API", { skip: withoutRedis }, () => {
   });
 
   // The last: it ends the first API.
-  test("refuses to start on the Redis of another, also while that one is down, and says what to do", async (t) => {
+  test("refuses to start on the Redis of another, even while that one is down, and says what to do", async (t) => {
     const { id } = await fleet.api.submit();
     await assert.rejects(fleet.anotherApi(), { message: taken });
     await fleet.restartApi();

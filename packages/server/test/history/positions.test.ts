@@ -101,7 +101,7 @@ describe("places in the queue", () => {
     assert.equal(history.queued, 1);
   });
 
-  test("are told to those who follow all jobs, a part at a time, and all in the end", (t) => {
+  test("are told to followers of all jobs in parts, until all have been told", (t) => {
     const { history } = start(t);
     const [first, ...others] = submitted(history, 1201);
     const heard = new Map<string, number>();
@@ -123,7 +123,7 @@ describe("places in the queue", () => {
     );
   });
 
-  test("are no news for those who only observe jobs", (t) => {
+  test("are not told to those who only observe jobs", (t) => {
     const { history, ledger } = start(t);
     const names: string[] = [];
     history.hub.observe(({ event }) => names.push(event));

@@ -5,7 +5,7 @@ import { QueueOrder } from "../../src/history/queue-order.js";
 const job = (arrival: number, priority = 0) => ({ id: `job${arrival}`, arrival, priority, attempt: 0 });
 
 describe("the order of the queue", () => {
-  test("is of priority, then of arrival, whatever the order in which jobs come", () => {
+  test("is by priority, then by arrival, in whatever order jobs are added", () => {
     const order = new QueueOrder([job(3, 5), job(1)]);
     order.put(job(4));
     order.put(job(2));

@@ -103,7 +103,7 @@ describe("is refused:", () => {
     assert.deepEqual(await refusal(load), [404, "model_not_found", "load.loras"]);
   });
 
-  test("another number of scales than of LoRAs", async () => {
+  test("a number of scales that differs from the number of LoRAs", async () => {
     const request = { lora_scales: [1, 2] };
     assert.deepEqual(await refusal(ink(1), request), [400, "option_conflict", "request.lora_scales"]);
   });

@@ -43,7 +43,7 @@ describe("the tokens of workers", () => {
     const file = join(temporaryFolder(t), "tokens");
     writeFileSync(file, `gpu-1 ${first}\ngpu-2 ${first}\n`);
     assert.throws(() => new WorkerTokens(file, assert.fail), {
-      message: "Line 2 has the token of another line.",
+      message: "Line 2 repeats the token of another line.",
     });
   });
 });

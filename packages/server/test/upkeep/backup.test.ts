@@ -51,7 +51,7 @@ describe("a backup", () => {
     assert.equal((await copy.finished(running)).state, "succeeded");
   });
 
-  test("that fails leaves neither an archive nor a half of one", async (t) => {
+  test("that fails leaves no archive, not even a partial one", async (t) => {
     const folder = temporaryFolder(t);
     await assert.rejects(backUp(join(folder, "nothing"), join(folder, "backup.tar")), {
       code: "unavailable",

@@ -81,8 +81,8 @@ const planned = computed<string | null>(() => {
 });
 
 /**
- * Uploads that cost as much as those of the job will: what a mask or a map costs does not depend on what is on it, so that
- * the photo itself stands in for a mask and for a map that was painted or framed, which the server need not estimate.
+ * Uploads that stand in for the job's when planning. The cost of a mask or map does not depend on its content, so the
+ * photo takes its place, including that of a painted or framed map, which spares the server an estimate.
  */
 function picturesToPlan(current: Draft): PreparedPictures {
   const own = picturesOf(current);

@@ -24,7 +24,7 @@ export function setLora(source: string, scale: number | null): void {
   const chosen = withScale(chosenLoras.value, source, scale);
   batch(() => {
     setLoadOption("loras", chosen);
-    // They are listed in the order of the LoRAs, and those of the model's own stay.
+    // Scales follow the order of the LoRAs; those of the model's own LoRAs are kept.
     const scales = [...saved, ...chosen.map((lora) => lora.scale ?? 1)];
     setOption("lora_scales", saved.length > 0 ? scales : undefined);
   });

@@ -31,7 +31,7 @@ export async function resyncQueue(): Promise<void> {
   isPaused.value = (await api.queue()).paused;
 }
 
-/** Grows with every question for the workers: answers to earlier ones are dropped. */
+/** Counts the requests for the workers: answers to earlier ones are dropped. */
 let workersAsked = 0;
 
 export async function readWorkers(): Promise<void> {
@@ -80,7 +80,7 @@ export function prioritiesAfterMove(
   if (from < 0 || to < 0 || to >= waiting.length) return [];
   const order = [...waiting];
   [order[from], order[to]] = [order[to]!, order[from]!];
-  // From the end: a job keeps its priority, unless that would not put it before the next one.
+  // From the end: raise a priority only where the job would otherwise not come before the next one.
   const wanted = new Map<string, number>();
   for (const [i, job] of [...order.entries()].reverse()) {
     const next = order[i + 1];

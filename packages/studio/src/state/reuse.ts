@@ -83,7 +83,7 @@ const withoutNulls = (options: JsonOptions): JsonOptions =>
 const fitOf = ({ fit }: JsonOptions): Pick<Draft, "fit"> | null =>
   fit === "crop" || fit === "pad" ? { fit } : null;
 
-/** A size that the picture's proportions would give stays tied to them. */
+/** A size that equals the one derived from the picture stays automatic. */
 function sizeChoiceOf(request: JsonOptions, picture: Picture | null): Draft["size"] {
   const [width, height] = [Number(request.width), Number(request.height)];
   if (!(width > 0 && height > 0)) return { mode: "auto" };

@@ -41,7 +41,7 @@ export const shownImage = computed<ImageObject | null>(
   () => shown.value?.images[imageIndex.value] ?? shown.value?.image ?? null,
 );
 
-/** Grows whenever somebody asks for a job on the canvas, also for the one that is there. */
+/** Increases with every request to show a job, even the one already shown. */
 export const showings = signal(0);
 
 /** Puts a job on the canvas, with its best or only image. */
@@ -177,7 +177,7 @@ export function followShown(): () => void {
       : null;
   });
   let before: string | null = null;
-  /** Images are asked for in this order, and the newest that came is on the canvas. */
+  /** Number the requests for images: the last one sent, and the one on the canvas. */
   let asked = 0;
   let newest = 0;
   const drop = (): void => {
@@ -204,7 +204,7 @@ export function followShown(): () => void {
     const take = (changes: Partial<Pictures>): void => {
       jobPictures.value = { ...jobPictures.peek(), ...changes };
     };
-    // Of a job that runs, the address changes with each preview, which may be sooner than anything can be read.
+    // While a job runs, its address changes with each preview, possibly before the last preview has been read.
     const isPreview = untracked(() => shownImage.value === null);
     const isSameJob = (): boolean => before === id;
     /** A bitmap takes its place, or is dropped. */

@@ -342,8 +342,8 @@ function hadamardOf(
 }
 
 /**
- * What DoRA adds to the columns of a layer that its base model had, with zeros for the others, which gains would also
- * change.
+ * DoRA's change to the columns that the base model's layer has. The added columns get zeros, because gains would change
+ * them, too.
  */
 function earlierDora(
   layer: MatchedLayer,
@@ -424,7 +424,7 @@ class AdapterTensors {
     this.#arrays = loadSafetensors(path).arrays;
   }
 
-  /** A tensor of a layer, which has it. */
+  /** A tensor that the layer is known to have. */
   get({ module }: MatchedLayer, role: AdapterRole): MxArray {
     const { key } = module.tensors.get(role)!;
     const tensor = this.#arrays.get(key);

@@ -65,7 +65,7 @@ export function parseAdapterKey(key: string): AdapterKey | null {
   return found ? { module: key.slice(0, -found[0].length), role: found[1] } : null;
 }
 
-/** The layer that the file gives another size, in ComfyUI's notation; null for another key. */
+/** The layer that a key resizes, in ComfyUI's notation; null for another key. */
 export const reshapedModule = (key: string): string | null => /^(.+)\.reshape_weight$/.exec(key)?.[1] ?? null;
 
 /** What a key replaces, as ComfyUI writes it: a layer's weight, or a parameter whose name it ends in; null for another key. */

@@ -102,7 +102,10 @@ function misfits({ tensors }: AdapterModule, form: AdapterForm, target: AdapterT
   return problems;
 }
 
-/** Whether DoRA's magnitudes are those of rows, `[out]` or `[out, 1]`, or of columns, `[1, in]`; null if of neither. */
+/**
+ * Whether DoRA's magnitudes are those of rows, `[out]` or `[out, 1]`, or of columns, `[1, in]`; null if they fit
+ * neither.
+ */
 export function gainAxis(
   shape: readonly number[],
   { rows, columns }: { rows: number; columns: number },

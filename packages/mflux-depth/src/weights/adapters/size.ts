@@ -29,7 +29,7 @@ export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes:
           const [height, width] = shape(`lokr_w${n}`);
           return [height ?? shape(`lokr_w${n}_a`)[0]!, width ?? shape(`lokr_w${n}_b`)[1]!] as const;
         }) as [readonly [number, number], readonly [number, number]];
-        // Parts may need the row of the left factor in which the one before ends.
+        // Neighbouring parts may both need the row of the left factor at their boundary.
         return (left[0] + parts) * left[1] + parts * right[0] * right[1];
       }
       case "whole":
@@ -46,7 +46,7 @@ export function adapterBytes({ module, form, target }: MatchedLayer, valueBytes:
   return valueBytes * (matrices() + biases + gains);
 }
 
-/** Whether a layer is that of the model that this one was made from, with fewer inputs. */
+/** Whether an adapter is for the base model's version of a layer, which has fewer inputs. */
 export const isForEarlierColumns = ({ form, target }: Pick<MatchedLayer, "form" | "target">): boolean =>
   form.kind === "low-rank" && form.columns! < target.columns;
 

@@ -10,14 +10,14 @@ export interface TargetPart {
   readonly rows: number;
 }
 
-/** The layers that an adapter's module changes: one, or several that the adapter's format has as one. */
+/** The layers that an adapter's module changes: one, or several that the format stores as one. */
 export interface AdapterTarget {
   /** The component's folder: "transformer". */
   readonly component: string;
   /** In the order of the rows. */
   readonly parts: readonly TargetPart[];
   readonly columns: number;
-  /** Inputs of the same layer in the model that this one was made from; the others were added behind them. */
+  /** The number of inputs of this layer in the base model; added inputs follow them. */
   readonly earlierColumns?: number | undefined;
   /** The programs that write such names: "ComfyUI, ai-toolkit". */
   readonly writtenBy: string;
@@ -34,7 +34,7 @@ export interface Replacement {
   readonly shape: readonly number[];
   /** Whether the file has the halves of the rows in the other order. */
   readonly swapsHalves?: boolean | undefined;
-  /** Whether it belongs to a control LoRA, whose model it stays in at scale 0, too. */
+  /** Whether it belongs to a control LoRA; it then stays in the model even at scale 0. */
   readonly isControl?: boolean | undefined;
 }
 

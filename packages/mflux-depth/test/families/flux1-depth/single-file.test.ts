@@ -263,7 +263,7 @@ describe("a transformer in one file is refused", () => {
       [key, tensor],
       ["single_blocks.7.linear1.scale_weight", ones([1])],
     ]);
-    await refuse(lonely, /is the scale of a weight that is missing, single_blocks\.7\.linear1\.weight/);
+    await refuse(lonely, /is a scale, but its weight single_blocks\.7\.linear1\.weight is missing/);
     const rows = await changed("bfl", (key, tensor) => [
       [key, tensor],
       ["single_blocks.0.linear1.weight_scale", ones([448])],

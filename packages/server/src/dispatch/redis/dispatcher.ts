@@ -30,9 +30,9 @@ const lookMs = 3000;
  * The dispatcher of many machines: BullMQ on Redis carries the jobs, with a queue for each model and an attempt's number
  * in each id. The API has one instance, which sees to it that Redis agrees with the ledger; each worker has its own.
  *
- * Redis may be away, or come back empty, at any time. Nothing throws then: a claim waits, offers are made up for by the
- * API's instance once Redis is back, and whatever concerns a lease answers that it is lost, so that the worker asks the
- * API.
+ * Redis may be away, or come back empty, at any time. Nothing throws in that case: claims wait, the API's instance
+ * repeats missed offers once Redis is back, and operations on a lease report that it is lost, so that the worker asks
+ * the API.
  */
 export class RedisDispatcher implements Dispatcher {
   readonly #keys: Keys;
@@ -45,7 +45,7 @@ export class RedisDispatcher implements Dispatcher {
   readonly #ownership: Ownership | null;
   readonly #leaseMs: number;
   readonly #bound: Bound;
-  /** By job: a worker has no two attempts at one. */
+  /** By job: a worker has at most one attempt at a job. */
   readonly #leases = new Map<string, Lease>();
   /** The models of the queues that were seen. */
   readonly #models = new Map<string, string>();
@@ -73,7 +73,7 @@ export class RedisDispatcher implements Dispatcher {
         this.#monitor?.wake();
       },
       onProblem,
-      // All are back well within a lease.
+      // All instances reconnect well within a lease.
       retryMs: Math.min(2000, leaseMs / 15),
     });
     const { redis } = this.#link;
@@ -168,7 +168,7 @@ export class RedisDispatcher implements Dispatcher {
         await this.#scripts.forget(id, found.attempt);
         return "removed";
       }
-      // Redis may have lost the job of a worker that goes on.
+      // Redis may have lost the job while its worker continues.
       await this.#tell({ type: "cancelled", id });
       return found ? "claimed" : "unknown";
     }, "unknown");
@@ -261,7 +261,7 @@ export class RedisDispatcher implements Dispatcher {
       if (choice) taken = await this.#queues.take(choice.chosen.model, { token, worker });
     } finally {
       const overtaken = taken && choice ? choice.overtaken.map(({ id }) => id) : [];
-      // A job that was taken is not let go because this fails.
+      // If this fails, keep the job that was taken.
       last = await this.#link.attempt(() => this.#scripts.settle(token, { now, taken, overtaken }), 0);
     }
     if (!taken) return choice ? "again" : null;
@@ -283,7 +283,7 @@ export class RedisDispatcher implements Dispatcher {
     return lease?.claim.attempt === attempt ? lease : null;
   }
 
-  /** Offers a job again that was taken but not begun, with the same number of the attempt. */
+  /** Offers a job that was taken but not begun again, under the same attempt number. */
   async #putBack(claim: Claim): Promise<void> {
     const offer = await this.#release(claim);
     if (offer) await this.offer(offer);
@@ -310,7 +310,7 @@ export class RedisDispatcher implements Dispatcher {
   #hear(message: Message | null): void {
     switch (message?.type) {
       case "look":
-        // Of a crowd that hears it, those who look first find the job, and spare the others a crush.
+        // Spread wake-ups over time, so that not every instance tries to claim at once.
         this.#waits.wake(Math.random() * Math.min(250, message.listeners / 4));
         break;
       case "cancelled":
@@ -331,7 +331,7 @@ export class RedisDispatcher implements Dispatcher {
     return lease.claim;
   }
 
-  /** Tells the worker of an attempt that it is over, wherever it is, and those who keep records. */
+  /** Tells an attempt's worker, on whatever machine, and the listeners that the attempt is lost. */
   async #declareLost({ id, attempt, worker }: AttemptRef): Promise<void> {
     await this.#tell({ type: "lost", id, attempt });
     const signal = AbortSignal.abort("lost" satisfies ClaimEnd);

@@ -14,7 +14,7 @@ export class Keys {
   readonly paused: string;
   /** The lock of the instance that is choosing a job. */
   readonly turn: string;
-  /** Which API made Redis agree with its ledger. It vanishes with everything else. */
+  /** The token of the instance that last made Redis agree with its ledger. It is lost when Redis is emptied. */
   readonly agreed: string;
   /** The id of the ledger whose jobs these are. */
   readonly owner: string;
@@ -39,7 +39,7 @@ export class Keys {
 export const queueName = (model: string): string =>
   createHash("sha256").update(model).digest("hex").slice(0, 16);
 
-/** The id under which BullMQ has an attempt at a job. It ignores an id that it has already. */
+/** BullMQ's id for an attempt at a job. BullMQ ignores an id that it already has. */
 export const bullId = (id: string, attempt: number): string => `${id}-${attempt}`;
 
 /** The reverse of {@link bullId}. */
@@ -48,7 +48,7 @@ export function attemptOf(bull: string): { readonly id: string; readonly attempt
   return { id: bull.slice(0, dash), attempt: Number(bull.slice(dash + 1)) };
 }
 
-/** BullMQ's priorities start low ones first, from 1; 0 would start before all of them. */
+/** BullMQ starts jobs with low numbers first, from 1; 0 would start before all of them. */
 const middle = 1_000_000;
 
 /** Ours, from −100 to 100, as one of BullMQ's. */

@@ -26,12 +26,13 @@ const oldestVersion = [6, 2] as const;
  */
 const options: ioredis.RedisOptions = {
   enableOfflineQueue: false,
-  // The link does that itself: an error of a connection that breaks again meanwhile would be uncaught.
+  // The link resubscribes itself: if the connection broke again while ioredis resubscribed, the error would be
+  // uncaught.
   autoResubscribe: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: silenceMs,
-  // A network that drops everything is noticed too.
+  // Also detects a network that drops everything.
   socketTimeout: silenceMs,
   // A Redis that has become a replica: its successor has the same address.
   reconnectOnError: ({ message }) => message.startsWith("READONLY"),

@@ -24,7 +24,7 @@ export interface MonitorOptions {
 /** How many jobs are compared at a time. */
 const pieceSize = 256;
 
-/** The part of its time, at most, that an API spends on comparing. */
+/** The largest share of its time that an API spends comparing. */
 const share = 1 / 20;
 
 /** In the API's process: takes jobs from workers that are silent, and makes Redis agree with the ledger. */
@@ -59,7 +59,7 @@ export class Monitor {
     this.#due = 0;
   }
 
-  /** Whether jobs are to be held back, also after Redis has forgotten it. */
+  /** Sets whether jobs are held back, even after Redis has lost the setting. */
   hold(paused: boolean): void {
     this.#paused = paused;
   }
@@ -93,7 +93,7 @@ export class Monitor {
 
   // ---------------------------------------------------------------- silent workers
 
-  /** Takes jobs from workers that have not renewed their leases, and that the API has not heard either. */
+  /** Takes jobs from workers that have not renewed their leases, and from which the API has not heard, either. */
   async #takeOver(): Promise<void> {
     const { leaseMs, link, scripts, ledger } = this.#options;
     // No worker could renew its lease while Redis was away.
@@ -120,7 +120,7 @@ export class Monitor {
   async #lose(attempt: AttemptRef): Promise<void> {
     const { lost, offer, ledger } = this.#options;
     await lost(attempt);
-    // It may have ended by that, if someone had cancelled it.
+    // If someone had cancelled the job, this may have ended it.
     const job = ledger.find(attempt.id);
     if (job) await offer({ ...job, attempt: attempt.attempt });
   }

@@ -4,7 +4,7 @@ import type { Bound } from "../order.js";
 /** An attempt at a job, without its worker's signal. */
 export type AttemptRef = Omit<Claim, "signal">;
 
-/** What the ledger says of jobs: the truth, with which Redis is made to agree. */
+/** The ledger's view of jobs. It is authoritative; Redis is made to agree with it. */
 export interface LedgerView {
   /** Names the ledger among those of other APIs. */
   readonly id: string;

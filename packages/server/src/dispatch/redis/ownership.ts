@@ -2,8 +2,8 @@ import type { Scripts } from "./scripts.js";
 
 /** The sentence about a Redis that is another API's. */
 export const takenMessage =
-  "Another API has this Redis: the jobs of two data folders would be mixed there. Start this one with the data folder of " +
-  "that API, or with a Redis or database of its own, such as redis://HOST:PORT/1. docs/fleet.md says how to hand a Redis over.";
+  "This Redis belongs to another API, and it can hold the jobs of only one data folder. Start this API with that data " +
+  "folder, or give it a Redis or database of its own, such as redis://HOST:PORT/1. docs/fleet.md says how to hand a Redis over.";
 
 /** Redis is another API's. */
 export class RedisTaken extends Error {
@@ -15,8 +15,8 @@ export class RedisTaken extends Error {
 }
 
 /**
- * Whose a Redis is. It is the ledger's that came first, for as long as Redis remembers: neither a lock nor a time, so that
- * an API that was killed comes back at once, and never finds its place taken.
+ * Which ledger owns a Redis: the first to claim it, until Redis is emptied. Ownership is not a lock and does not
+ * expire, so an API that was killed can return at once and finds its place still free.
  */
 export class Ownership {
   readonly #scripts: Scripts;
@@ -29,7 +29,7 @@ export class Ownership {
     this.#ledger = ledger;
   }
 
-  /** Whether another API's ledger was there when one last looked. */
+  /** Whether Redis belonged to another API at the last check. */
   get isTaken(): boolean {
     return this.#state === "taken";
   }

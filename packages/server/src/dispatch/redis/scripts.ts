@@ -3,7 +3,7 @@ import type { Offer } from "../dispatcher.js";
 import type { Waiting } from "../order.js";
 import { attemptOf, bullId, type Keys, placeOf, queueName, scoreOf } from "./keys.js";
 
-/** What waits, for one who has the turn to choose. */
+/** The waiting jobs, as the instance whose turn it is sees them. */
 export interface View {
   /** Milliseconds of Redis's clock, which all instances share. */
   readonly now: number;
@@ -28,7 +28,7 @@ export interface Unleased {
   readonly current: boolean;
 }
 
-/** How long an instance may take to choose. All others wait for one that is stopped meanwhile. */
+/** How long an instance may take to choose. If it is suspended while choosing, all others wait this long. */
 const turnMs = 2000;
 
 /** Tells all instances that something may be taken, and how many of them hear it. */
@@ -145,7 +145,7 @@ const lua = {
     end
     return found`,
 
-  // KEYS: jobs. ARGV: prefix, jobs. → 1 for each of which BullMQ has nothing.
+  // KEYS: jobs. ARGV: prefix, jobs. → 1 for each job that BullMQ does not have.
   missing: `
     local found = {}
     for i = 2, #ARGV do
@@ -294,7 +294,7 @@ export class Scripts {
     }));
   }
 
-  /** Those of which BullMQ has nothing. */
+  /** The jobs that BullMQ does not have. */
   async missing<T extends { readonly id: string }>(some: readonly T[]): Promise<readonly T[]> {
     const { prefix, jobs } = this.#keys;
     const found = (await this.#run("missing", [jobs], [prefix, ...some.map(({ id }) => id)])) as number[];

@@ -200,7 +200,11 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
   );
 
   const pictureQuery = query({
-    format: { type: "string", enum: imageFormats, description: "The image format; by default, the one the picture was made in." },
+    format: {
+      type: "string",
+      enum: imageFormats,
+      description: "The image format; by default, the one the picture was made in.",
+    },
     width: { type: "integer", minimum: 1, maximum: 4096, description: "The width of a thumbnail." },
   });
   interface PictureQuery {

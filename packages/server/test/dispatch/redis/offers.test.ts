@@ -46,7 +46,7 @@ describe("jobs on Redis", { skip: withoutRedis }, () => {
     assert.equal(await fleet.finish(held), true);
   });
 
-  test("keep their number if a wait ends as it takes one: nobody has begun", async (t) => {
+  test("keep their attempt number if the wait ends while taking one, because no attempt has begun", async (t) => {
     const fleet = await start(t);
     await fleet.offer(offer(1));
     const end = new AbortController();
@@ -127,7 +127,7 @@ describe("jobs on Redis", { skip: withoutRedis }, () => {
     assert.equal(await fleet.api.waiting(), 0);
   });
 
-  test("are given although others say what nobody understands", async (t) => {
+  test("are given despite unintelligible messages on the channel", async (t) => {
     const server = await RedisServer.start(t);
     const fleet = new TestFleet({ url: server.url });
     t.after(() => fleet.close());

@@ -197,7 +197,7 @@ describe("a dispatcher whose Redis fails", { skip: withoutRedis, concurrency: 3 
   });
 
   for (const how of ["closed", "silent"] as const)
-    test(`gives a worker jobs again whose network was cut (${how})`, async (t) => {
+    test(`gives jobs again to a worker whose network was cut (${how})`, async (t) => {
       const { redis, fleet } = await start(t);
       const { url, proxy } = await redis.anotherNetwork(t);
       const worker = new RedisDispatcher({ url, leaseMs });

@@ -29,11 +29,11 @@ describe("a Redis", { skip: withoutRedis }, () => {
     const request = { worker: "w1", model: null, signal: AbortSignal.timeout(300) };
     await assert.rejects(second.dispatcher.claim(request), { name: "TimeoutError" });
     assert.equal(await first.dispatcher.waiting(), 1);
-    assert.match(second.dispatcher.health, /^Another API has this Redis/);
+    assert.match(second.dispatcher.health, /^This Redis belongs to another API/);
     assert.equal(first.dispatcher.health, "ok");
   });
 
-  test("is for an API again that was ended in whatever way", async (t) => {
+  test("belongs to the same API again however that ended", async (t) => {
     const { url } = await RedisServer.start(t);
     const { ledger } = api(t, url);
     for (let times = 0; times < 2; times++) await api(t, url, ledger).dispatcher.own();

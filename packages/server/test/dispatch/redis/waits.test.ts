@@ -12,7 +12,7 @@ describe("a wait for news", { timeout: 30_000 }, () => {
     await waiting;
   });
 
-  test("ends at once if there was news since one looked", async () => {
+  test("ends at once if there has been news since the last look", async () => {
     const waits = new Waits();
     const { news } = waits;
     waits.wake();

@@ -44,7 +44,7 @@ test("a result of the photo's proportions, rounded to sixteens, covers it", () =
   );
 });
 
-test("a result of other proportions is not stretched", () => {
+test("a result of different proportions is not stretched", () => {
   assert.deepEqual(worldOf(photo, square, null, ["photo", "result"]).result, {
     x: 100,
     y: 0,

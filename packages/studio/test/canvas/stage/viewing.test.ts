@@ -183,7 +183,7 @@ test("side by side, both views show the same part", async () => {
   }
 });
 
-test("a mask takes the colour from what it keeps of the photo, and a brush paints it there", async () => {
+test("the parts of the photo that a mask keeps lose their colour, and a brush paints the mask", async () => {
   const page = await canvas.open();
   await showScene(page, { view: "photo" });
   const before = await look(page);
