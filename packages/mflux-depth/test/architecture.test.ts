@@ -41,11 +41,11 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
       packages: ["@huggingface/tokenizers"],
     },
     models: { files: ["models/"], layers: ["base"], packages: mlx },
-    sampling: { files: ["sampling/"], layers: ["models"], packages: mlx },
+    sampling: { files: ["sampling/"], layers: ["models"], packages: ["@mflux-depth/mlx"] },
     // Tensors and file formats on one side, repositories and caches on the other: neither imports the other.
     weights: { files: ["weights/"], layers: ["base", "files"], packages: mlx },
     hub: { files: ["hub/"], layers: ["base", "files"], packages: ["@huggingface/hub"] },
-    memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: mlx },
+    memory: { files: ["memory/"], layers: ["base", "options", "weights"], packages: ["@mflux-depth/mlx"] },
     depth: {
       files: ["depth/"],
       layers: ["base", "device", "files", "options", "images", "models", "memory", "weights", "hub"],
@@ -62,7 +62,7 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
         ...["base", "device", "files", "options", "images", "tokenizers", "models", "sampling"],
         ...["weights", "hub", "memory", "depth", "families"],
       ],
-      packages: [...mlx, "exif-reader"],
+      packages: mlx,
     },
     // Reports what this machine has and lacks.
     doctor: {
@@ -262,12 +262,13 @@ const architecture: Readonly<Record<string, Readonly<Record<string, Layer>>>> = 
   },
 };
 
-/** The specifiers of a TypeScript module's imports: statements, `export from` and `import()`, types included. */
+/** The specifiers of a TypeScript module's imports: statements, `export from`, `import()` and `import … = require()`, types included. */
 function importsOf(text: string): string[] {
   const code = text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
   const statements = /^\s*(?:import|export)\b[\w$\s{},*]*?(?:\bfrom|(?<=\bimport))\s*["']([^"']+)["']\s*;/gm;
   const calls = /\bimport\(\s*["'`]([^"'`]+)["'`]\s*\)/g;
-  return [statements, calls].flatMap((pattern) =>
+  const required = /^\s*import\s+\w+\s*=\s*require\(\s*["']([^"']+)["']\s*\)/gm;
+  return [statements, calls, required].flatMap((pattern) =>
     Array.from(code.matchAll(pattern), ([, specifier]) => specifier!),
   );
 }
@@ -324,6 +325,19 @@ function violations(sources: readonly Source[], layers: Readonly<Record<string, 
   return found;
 }
 
+/** One line for each permission that no import uses. */
+function unused(sources: readonly Source[], layers: Readonly<Record<string, Layer>>): string[] {
+  const used = new Set<string>();
+  for (const { module, imports } of sources)
+    for (const specifier of imports) {
+      const other = specifier.startsWith(".") ? layerOf(target(module, specifier), layers) : specifier;
+      used.add(`${layerOf(module, layers)} imports ${other}`);
+    }
+  return Object.entries(layers).flatMap(([name, { layers: ours = [], packages = [] }]) =>
+    [...ours, ...packages].map((other) => `${name} imports ${other}`).filter((line) => !used.has(line)),
+  );
+}
+
 /** Finds modules that import each other in a circle, types included; null if there are none. */
 function cycleOf(sources: readonly Source[]): string | null {
   const graph = new Map(
@@ -366,6 +380,7 @@ describe("imports", () => {
       /* import { no } from "./comment.js"; */
       const h = await import("./h.js");
       let i: typeof import("./i.js");
+      import j = require("j");
       export const text = "import";
     `;
     assert.deepEqual(importsOf(text), [
@@ -377,6 +392,7 @@ describe("imports", () => {
       "./g.js",
       "./h.js",
       "./i.js",
+      "j",
     ]);
   });
 
@@ -414,8 +430,18 @@ describe("imports", () => {
       const sources = sourcesOf(name);
       assert.ok(sources.length >= 10);
       assert.deepEqual(violations(sources, layers), []);
+      assert.deepEqual(unused(sources, layers), []);
       assert.equal(cycleOf(sources), null);
     });
+});
+
+test("docs/architecture.md names every folder of the sources", () => {
+  const page = readFileSync(join(root, "docs/architecture.md"), "utf8");
+  for (const name of Object.keys(architecture)) {
+    const folders = readdirSync(join(root, "packages", name, "src"), { withFileTypes: true });
+    for (const folder of folders)
+      if (folder.isDirectory()) assert.ok(page.includes(`${folder.name}/`), `${name}: ${folder.name}/`);
+  }
 });
 
 /** Modules of the library that the studio's page bundles. */
