@@ -10,7 +10,18 @@ const map = join(packageFolder, "../../examples/images/cube_depth.png");
 const photo = join(packageFolder, "../../examples/images/chelsea.jpg");
 
 /** `worker` serves until its host disconnects. */
-const commands = ["generate", "generate", "plan", "depth", "save", "download", "info", "doctor"] as const;
+const commands = [
+  "generate",
+  "generate",
+  "plan",
+  "depth",
+  "score",
+  "save",
+  "download",
+  "info",
+  "inspect",
+  "doctor",
+] as const;
 
 const small = ["-m", "tiny-world", "--width", "64", "--height", "64", "--steps", "1"];
 const useful: Readonly<Record<string, readonly string[]>> = {
@@ -19,6 +30,8 @@ const useful: Readonly<Record<string, readonly string[]>> = {
   depth: ["--depth-model", "tiny-world", photo, "-o", "depth.png"],
   save: ["-m", "tiny-world", "--path", "saved"],
   info: [map],
+  score: [photo, "--depth", map, "--depth-model", "tiny-world"],
+  inspect: ["tiny-world"],
 };
 
 const values = [

@@ -12,12 +12,12 @@ export interface Io {
   readonly signal: AbortSignal;
 }
 
-/** A command; each is a file in this folder, listed with its name and summary in `main.ts`. */
+/** A command: a file in `cli/` or another package, listed with its name and summary in `cli/main.ts`. */
 export interface Command {
   /** The full text of `--help`. */
   readonly usage: string;
   /**
-   * Runs with the arguments after the command's name. Errors are thrown; `main.ts` prints them and chooses the code.
+   * Runs with the arguments after the command's name. Errors are thrown; `cli/main.ts` prints them and chooses the code.
    * @returns the exit code, 0 when undefined.
    */
   run(argv: readonly string[], io: Io): Promise<number | undefined>;
