@@ -15,6 +15,7 @@ import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import type { Checkpoint } from "../weights/format.js";
 import type { BlockOptions } from "../weights/gguf/checkpoint.js";
+import type { SavedNames } from "../weights/mflux.js";
 
 /** The networks of a model by component, which is also the name of its folder: "transformer". */
 export type Networks = Readonly<Record<string, Module>>;
@@ -34,11 +35,8 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
   build(config: Config): Network;
   /** Translates a checkpoint's tensor name into the network's; null for tensors that the network does not use. */
   readonly rename?: (key: string) => string | null;
-  /**
-   * The names under which mflux saves a tensor; by default the same name.
-   * @param key the network's name for it.
-   */
-  savedKeys?(key: string, config: Config): readonly string[];
+  /** mflux's names of its tensors, if they differ from those of diffusers and transformers. */
+  readonly savedNames?: SavedNames<Config>;
   /**
    * Opens its weights from a separate file, under the names of a checkpoint in a folder.
    * @throws {ModelError} when the file is damaged or in an unsupported format.

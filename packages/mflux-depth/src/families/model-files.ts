@@ -7,7 +7,7 @@ import { configFile } from "../files/repository-layout.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
 import type { Checkpoint } from "../weights/format.js";
 import type { BlockOptions } from "../weights/gguf/checkpoint.js";
-import { isSaved, lacksBias, lostBias, type StoredBits, storedBits } from "../weights/mflux.js";
+import { isSaved, type LostBias, lacksBias, type StoredBits, storedBits } from "../weights/mflux.js";
 import { type Origin, originOf } from "../weights/origin.js";
 import { openSingleFile } from "../weights/single-file.js";
 import { isWeightFile, variantIn } from "../weights/weight-files.js";
@@ -118,8 +118,10 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
     family = familyOf(folder, configs);
   } else if (!hasConfigs) family = familyOf(folder);
 
-  const original = lacksBias(transformer) ? originalOf(configs) : null;
-  if (lacksBias(transformer)) notes.push(lostBiasNote(original));
+  const { lostBias } = family.components[family.denoising.component]?.savedNames ?? {};
+  const lost = lostBias && lacksBias(transformer, lostBias) ? lostBias : null;
+  const original = lost && originalOf(configs, lost);
+  if (lost) notes.push(noteOf(lost, original));
   return {
     family,
     folder,
@@ -132,10 +134,10 @@ export function openModelFiles(folder: string, configFrom?: string, variant?: st
   };
 }
 
-const lostBiasNote = (original: string | null): string =>
+const noteOf = ({ layer, savedBy }: LostBias, original: string | null): string =>
   original
-    ? `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is read from ${original}.`
-    : `${lostBias} is missing, as in models saved by mflux 0.16 to 0.21: it is replaced by zeros, so images differ from the original model's. Set configFrom to a folder with the original weights to restore it.`;
+    ? `${layer}.bias is missing, as in models saved by ${savedBy}: it is read from ${original}.`
+    : `${layer}.bias is missing, as in models saved by ${savedBy}: it is replaced by zeros, so images differ from the original model's. Set configFrom to a folder with the original weights to restore it.`;
 
 /**
  * Finds the configs for a model that mflux saved without them.
@@ -183,8 +185,8 @@ function findContradiction(fromShapes: ConfigsFromShapes, configs: string): stri
 }
 
 /** Finds transformer weights next to the configs that have the lost tensor; null if there are none. */
-function originalOf(configs: string): string | null {
+function originalOf(configs: string, { layer }: LostBias): string | null {
   const folder = join(configs, denoiserFolder);
   if (!readdirSync(folder).some(isWeightFile)) return null;
-  return openCheckpoint(folder).entries.has(lostBias) ? folder : null;
+  return openCheckpoint(folder).entries.has(`${layer}.bias`) ? folder : null;
 }

@@ -220,7 +220,7 @@ export function openModel(
     onProgress: onLoad,
   };
   const component = (name: string, descriptor: ComponentDescriptor): Component<Module> => {
-    const { rename } = descriptor;
+    const { rename, savedNames } = descriptor;
     const dtype = componentDType(descriptor, precision);
     return new Component({
       ...shared,
@@ -229,6 +229,7 @@ export function openModel(
       file: name === family.denoising.component ? files.denoiser : ownFile(descriptor, ownFiles[name]),
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
+      ...(savedNames && { savedNames }),
       ...(name === family.denoising.component && { original: files.original }),
       dtype,
       prepare: inTurn(loras.preparation(name, bytesPerValue(dtype)), prepare[name]),
