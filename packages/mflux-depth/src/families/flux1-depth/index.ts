@@ -11,6 +11,7 @@ import { autoencoding } from "./autoencoding.js";
 import { controlLora } from "./control-lora.js";
 import { denoising } from "./denoising.js";
 import { openClipFile, openT5File } from "./encoder-files.js";
+import { folders } from "./layout.js";
 import { autoencoderNames, clipNames, t5Names, transformerNames } from "./mflux-names.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
@@ -28,14 +29,14 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
   ...flux1DepthDescription,
   publishedConfigs: fileURLToPath(new URL("../../../../models/flux1-depth-dev", import.meta.url)),
   components: {
-    text_encoder: {
+    [folders.clip]: {
       readConfig: clipTextConfig,
       build: (config) => new ClipTextEncoder(config),
       rename: ClipTextEncoder.sanitize,
       openFile: openClipFile,
       savedNames: clipNames,
     },
-    text_encoder_2: {
+    [folders.t5]: {
       readConfig: t5Config,
       build: (config) => new T5Encoder(config),
       rename: T5Encoder.sanitize,
@@ -43,13 +44,13 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
       savedNames: t5Names,
       int8: true,
     },
-    transformer: {
+    [folders.transformer]: {
       readConfig: fluxTransformerConfig,
       build: (config) => new FluxTransformer(config),
       savedNames: transformerNames,
       int8: true,
     },
-    vae: {
+    [folders.autoencoder]: {
       readConfig: autoencoderConfig,
       build: (config) => new Autoencoder(config),
       openFile: openVaeFile,
