@@ -272,8 +272,9 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
       ? publishedModel(file, control)
       : await givenModel(options, control && name);
   const match = matchAdapter(file, names);
-  if (isForeign(match)) throw new ModelError(name, "its keys belong to no model that this program knows");
   const { layers, replacements, problems } = match;
+  if (!namesLayers(match) && problems.every((one) => one.kind === "unknown" && one.reason === null))
+    throw new ModelError(name, "its keys belong to no model that this program knows");
   return {
     kind: "adapter",
     name: found.name,
@@ -292,10 +293,9 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
   };
 }
 
-/** Whether no key of an adapter names anything that the family knows. */
-const isForeign = ({ layers, replacements, problems }: AdapterMatch): boolean =>
-  layers.length + replacements.length === 0 &&
-  problems.every((one) => one.kind === "unknown" && one.reason === null);
+/** Whether an adapter has keys for layers of the model, of the right shapes or not. */
+const namesLayers = ({ layers, replacements, problems }: AdapterMatch): boolean =>
+  layers.length + replacements.length > 0 || problems.some(({ kind }) => kind !== "unknown");
 
 /** A model to compare an adapter with. */
 interface ComparedModel {
@@ -306,7 +306,7 @@ interface ComparedModel {
 }
 
 /**
- * The published model of the first family that knows the keys of an adapter, or of the first one if none does.
+ * The published model of the first family whose layers an adapter has keys for, or of the first one if there is none.
  * @param control the only family to consider, with its base model.
  */
 function publishedModel(file: AdapterFile, control: ControlFamily | null): ComparedModel {
@@ -315,7 +315,7 @@ function publishedModel(file: AdapterFile, control: ControlFamily | null): Compa
     const { name } = (control && family.baseKind) ?? family;
     return { model: name, names: family.adapterNames(configs), refusal: null };
   });
-  return candidates.find(({ names }) => !isForeign(matchAdapter(file, names))) ?? candidates[0]!;
+  return candidates.find(({ names }) => namesLayers(matchAdapter(file, names))) ?? candidates[0]!;
 }
 
 /**
