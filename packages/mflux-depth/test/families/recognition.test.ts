@@ -59,7 +59,8 @@ describe("the second family in the list recognises", () => {
 
   test("its model that mflux saved without configs", async () => {
     await saveWithoutConfigs();
-    assert.equal(await familyOf({ model: withoutConfigs }), "rearranged");
+    const { files } = await findModel(resolveLoadOptions({ model: withoutConfigs }));
+    assert.deepEqual([files.family.id, files.configs], ["rearranged", folder]);
   });
 
   test("its denoiser in one file", async () => {
