@@ -444,6 +444,20 @@ test("docs/architecture.md names every folder of the sources", () => {
   }
 });
 
+describe("a model family", () => {
+  test("is known only to the lists of families", () => {
+    const folder = "families/flux1-depth/";
+    const outside = sourcesOf("mflux-depth").filter(({ module }) => !module.startsWith(folder));
+    const knowing = outside.filter(({ module, imports }) =>
+      imports.some((specifier) => specifier.startsWith(".") && target(module, specifier).startsWith(folder)),
+    );
+    assert.deepEqual(knowing.map(({ module }) => module).sort(), [
+      "families/descriptions",
+      "families/registry",
+    ]);
+  });
+});
+
 /** Modules of the library that the studio's page bundles. */
 const forPages = ["depth/polarity"];
 

@@ -1,6 +1,7 @@
 /*
  * The node as NodeTool describes nodes, derived from its properties.
  */
+import { defaultModelFolders } from "mflux-depth/engine";
 import type { NodeMetadata, PropertyMetadata, TypeMetadata } from "./metadata.js";
 import { defaultModel, defaultOf, kindOf, type NodeProperty, nameOf, nodeProperties } from "./properties.js";
 
@@ -13,16 +14,7 @@ const fluxDepth = { type: "hf.flux_depth", repo_id: defaultModel, path: null };
  * The files of the recommended model that a run needs. The repository also contains the weights as a single file, which
  * is not needed. In NodeTool's patterns, `*` stops at a slash.
  */
-const recommendedFiles = [
-  "model_index.json",
-  "scheduler/*",
-  "text_encoder/*",
-  "text_encoder_2/*",
-  "tokenizer/*",
-  "tokenizer_2/*",
-  "transformer/*",
-  "vae/*",
-];
+const recommendedFiles = ["model_index.json", ...defaultModelFolders.map((folder) => `${folder}/*`)];
 
 /** The type, default and range of a property, derived from the kind of its option. */
 function typeAndDefault(property: NodeProperty): Pick<PropertyMetadata, "type" | "default" | "min" | "max"> {

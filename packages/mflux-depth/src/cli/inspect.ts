@@ -57,7 +57,9 @@ Example: mflux-depth inspect style.safetensors
     // Loads MLX's binding, which help does not need.
     const pipeline = await import("../pipeline/inspect.js");
     const found = await pipeline.inspect(name, pick(values, modelFlags));
-    io.stdout.write(values.json ? `${printableJson(found)}\n` : print(found));
+    // JSON has the config, not the words for it.
+    const facts = { ...found, component: undefined, summary: undefined };
+    io.stdout.write(values.json ? `${printableJson(facts)}\n` : print(found));
     return 0;
   },
 };
@@ -79,21 +81,21 @@ function printCheckpoint({
   name,
   family,
   path,
-  config,
+  component,
+  summary,
   fit,
   notes,
   ...weights
 }: InspectedCheckpoint): string {
   return [
     table([
-      ["transformer", name],
+      [component, name],
       ["family", family],
       ["file", path],
       ["size", describeBytes(weights.bytes)],
       ["numbers", numbersOf(weights)],
       ["tensors", `${weights.tensors}`],
-      ["blocks", `${config.num_layers} double, ${config.num_single_layers} single`],
-      ["heads", `${config.num_attention_heads} of ${config.attention_head_dim}`],
+      ...summary,
       ...(fit ? [["memory", memoryOf(fit)]] : []),
     ]),
     ...notes.map((note) => `Note: ${note}\n`),

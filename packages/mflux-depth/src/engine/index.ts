@@ -2,6 +2,7 @@
 
 export { bytesOfEstimator, type EstimatorModel, estimatorModels } from "../depth/descriptions.js";
 export { EngineError } from "../errors.js";
+export { defaultModelFolders } from "../families/kinds.js";
 export { bundledModel, bundledModels, isBundled } from "../hub/repository.js";
 export type { PictureFidelity } from "../images/metadata.js";
 export { stepsOf } from "../pipeline/steps.js";

@@ -49,6 +49,7 @@ async function answer(request: StoreRequest): Promise<FromStore> {
 async function isBase({ purpose, loras = [] }: NeededModel): Promise<boolean> {
   if (purpose !== "generation" || loras.length === 0) return false;
   // Reads the headers of LoRAs with MLX's package.
-  const { hasControlLora } = await import("../pipeline/model.js");
-  return hasControlLora({ loras, offline: true }, { signal: controller.signal });
+  const { controlFamilyAmong } = await import("../pipeline/model.js");
+  const options = { loras, offline: true };
+  return (await controlFamilyAmong(options, { signal: controller.signal })) !== null;
 }

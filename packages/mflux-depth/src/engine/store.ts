@@ -39,7 +39,7 @@ export async function downloadModel(
   return answer.type === "folder" ? answer.folder : unexpected(answer);
 }
 
-/** Lists the models in the Hugging Face cache; FLUX models only if they are complete. */
+/** Lists the models in the Hugging Face cache; models of a known family only if they are complete. */
 export async function cachedModels(): Promise<readonly CachedModel[]> {
   const answer = await ask({ type: "list" });
   return answer.type === "models" ? answer.models : unexpected(answer);

@@ -5,7 +5,7 @@
 import type { FamilyDescription } from "./family.js";
 import { flux1DepthDescription } from "./flux1-depth/repository.js";
 
-/** All known families. Messages about a folder that belongs to none refer to the first. */
+/** All known families. Messages about a model that belongs to none refer to the first. */
 export const familyDescriptions = [flux1DepthDescription] as const satisfies readonly FamilyDescription[];
 
 export type FamilyId = (typeof familyDescriptions)[number]["id"];

@@ -15,6 +15,7 @@ import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterNames } from "../weights/adapters/targets.js";
 import type { Checkpoint } from "../weights/format.js";
 import type { BlockOptions } from "../weights/gguf/checkpoint.js";
+import type { SavedNames } from "../weights/mflux.js";
 
 /** The networks of a model by component, which is also the name of its folder: "transformer". */
 export type Networks = Readonly<Record<string, Module>>;
@@ -34,11 +35,8 @@ export interface ComponentDescriptor<Config = unknown, Network extends Module = 
   build(config: Config): Network;
   /** Translates a checkpoint's tensor name into the network's; null for tensors that the network does not use. */
   readonly rename?: (key: string) => string | null;
-  /**
-   * The names under which mflux saves a tensor; by default the same name.
-   * @param key the network's name for it.
-   */
-  savedKeys?(key: string, config: Config): readonly string[];
+  /** mflux's names of its tensors, if they differ from those of diffusers and transformers. */
+  readonly savedNames?: SavedNames<Config>;
   /**
    * Opens its weights from a separate file, under the names of a checkpoint in a folder.
    * @throws {ModelError} when the file is damaged or in an unsupported format.
@@ -169,12 +167,16 @@ export interface SingleFile {
   ): Readonly<Record<string, unknown>>;
   /** Translates the checkpoint to the network's names. */
   translate(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): Checkpoint;
+  /** Describes the size of the network: "blocks", "19 double, 38 single". */
+  describe(config: Readonly<Record<string, unknown>>): readonly (readonly [label: string, value: string])[];
 }
 
 /** How a LoRA adds to a base model the depth control that the family has built in. */
 export interface ControlLora {
   /** Whether an adapter file is such a LoRA. */
   matches(file: AdapterFile): boolean;
+  /** Who publishes such LoRAs. */
+  readonly writtenBy: string;
   /** Explains why a folder does not hold the base model; null if it does. */
   baseRefusal(folder: string): ModelError | null;
   /** The config of the base model's denoising network, with inputs for control latents. */
@@ -197,11 +199,11 @@ export interface FamilyDescription {
   /** Selects and checks the files of a whole model on the Hub. */
   readonly kind: RepositoryKind;
   /** Selects only the configs, for a model that was saved without them. */
-  readonly configsKind: RepositoryKind;
+  readonly configsKind?: RepositoryKind;
   /** Selects and checks the files of the base model, for a control LoRA. */
-  readonly baseKind: RepositoryKind;
+  readonly baseKind?: RepositoryKind;
   /** Selects everything except the weights of a denoising network that has its own file. */
-  readonly componentsKind: RepositoryKind;
+  readonly componentsKind?: RepositoryKind;
 }
 
 /**
@@ -222,8 +224,8 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   readonly denoising: Denoising<C>;
   readonly autoencoding: Autoencoding<C>;
   readonly schedule: Schedule<C>;
-  readonly singleFile: SingleFile;
-  readonly controlLora: ControlLora;
+  readonly singleFile?: SingleFile;
+  readonly controlLora?: ControlLora;
   /** How latents become tokens of the transformer. */
   readonly packing: LatentPacking;
   /** Defaults of a request that differ from those in the table of options. */
@@ -246,10 +248,11 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   refusal(folder: string, configs?: string): ModelError | null;
 
   /**
-   * Derives config values from the shapes of a model in mflux's layout, which has no configs.
+   * Derives config values from the shapes of a model in mflux's layout, which has no configs. Without this, such a model
+   * needs `configFrom`.
    * @throws {ModelError} when a tensor is missing, or the shapes belong to another family.
    */
-  configsFromShapes(folder: string): ConfigsFromShapes;
+  configsFromShapes?(folder: string): ConfigsFromShapes;
 
   /** Resolves the names that adapter files give to the layers of a model. */
   adapterNames(configs: C): AdapterNames;
@@ -260,6 +263,9 @@ export interface Family<N extends Networks = Networks, C extends ModelConfigs = 
   /** The side of the square of pixels that one token covers: 16 for FLUX.1. Sizes must be multiples of it. */
   pixelsPerToken(configs: C): number;
 }
+
+/** A family with a control LoRA. */
+export type ControlFamily = Family & { readonly controlLora: ControlLora };
 
 /** The names of a family's components, which are the names of their folders, in the order of a generation. */
 export const componentNames = ({ components }: Pick<Family, "components">): readonly string[] =>

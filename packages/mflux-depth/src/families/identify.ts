@@ -5,11 +5,12 @@ import { configFile } from "../files/repository-layout.js";
 import type { Identification } from "../hub/cached-models.js";
 import { missingFiles } from "../hub/kind.js";
 import { variantsAmong } from "../weights/weight-files.js";
-import type { Family } from "./family.js";
-import { denoiserFolder } from "./layout.js";
+import type { Denoising, Family } from "./family.js";
 import { families } from "./registry.js";
 
-type Candidate = Pick<Family, "id" | "kind" | "isCandidate" | "refusal">;
+export type Candidate = Pick<Family, "id" | "kind" | "isCandidate" | "refusal"> & {
+  readonly denoising: Pick<Denoising, "component">;
+};
 
 /**
  * Identifies the family of a model in the cache, and whether it is complete. A folder that looks like an incomplete
@@ -34,6 +35,6 @@ function stateOf(folder: string, family: Candidate): "whole" | "partial" | "othe
   );
   if (!isWhole) return "partial";
   // A model saved by mflux has no configs that could contradict this.
-  const hasConfigs = existsSync(join(folder, denoiserFolder, configFile));
+  const hasConfigs = existsSync(join(folder, family.denoising.component, configFile));
   return !hasConfigs || family.refusal(folder) === null ? "whole" : "other";
 }

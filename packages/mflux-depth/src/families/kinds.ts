@@ -6,6 +6,7 @@ import { estimatorKind } from "../depth/repository.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { anyOf } from "./any-kind.js";
 import { familyDescriptions } from "./descriptions.js";
+import type { FamilyDescription } from "./family.js";
 
 /**
  * Why a repository is needed: for generating, for generating with a control LoRA, for everything except the denoising
@@ -13,11 +14,16 @@ import { familyDescriptions } from "./descriptions.js";
  */
 export type ModelPurpose = "generation" | "base" | "components" | "configs" | "depth";
 
+const descriptions: readonly FamilyDescription[] = familyDescriptions;
+
+/** The folders of the default model's repository, which is of the first family. */
+export const defaultModelFolders: readonly string[] = descriptions[0]?.kind.folders ?? [];
+
 /** The kind of repository to look for. Its files decide which family a model belongs to. */
 export const kindFor: Readonly<Record<ModelPurpose, RepositoryKind>> = {
-  generation: anyOf(familyDescriptions.map(({ kind }) => kind)),
-  base: anyOf(familyDescriptions.map(({ baseKind }) => baseKind)),
-  components: anyOf(familyDescriptions.map(({ componentsKind }) => componentsKind)),
-  configs: anyOf(familyDescriptions.map(({ configsKind }) => configsKind)),
+  generation: anyOf(descriptions.map(({ kind }) => kind)),
+  base: anyOf(descriptions.flatMap(({ baseKind = [] }) => baseKind)),
+  components: anyOf(descriptions.flatMap(({ componentsKind = [] }) => componentsKind)),
+  configs: anyOf(descriptions.flatMap(({ configsKind = [] }) => configsKind)),
   depth: estimatorKind,
 };

@@ -1,6 +1,7 @@
-import type { ModelError } from "../errors.js";
+import { ModelError } from "../errors.js";
+import type { AdapterFile } from "../weights/adapters/adapter-file.js";
 import { type FamilyId, familyDescriptions } from "./descriptions.js";
-import type { Family } from "./family.js";
+import type { ControlFamily, Family } from "./family.js";
 import { flux1Depth } from "./flux1-depth/index.js";
 
 const byId: Readonly<Record<FamilyId, Family>> = {
@@ -10,20 +11,34 @@ const byId: Readonly<Record<FamilyId, Family>> = {
 /** All model families, in the order of their descriptions. */
 export const families: readonly Family[] = familyDescriptions.map(({ id }) => byId[id]);
 
-/** The family assumed for a model of which only the name or the weights are known. */
-export const defaultFamily: Family = byId[familyDescriptions[0].id];
+/**
+ * Asks the families in their order, and returns the first answer.
+ * @param ask throws a {@link ModelError} if the family refuses.
+ * @throws {ModelError} the refusal of the first family if all refuse.
+ */
+export function firstOf<Answer>(asked: readonly Family[], ask: (family: Family) => Answer): Answer {
+  let refusal: ModelError | null = null;
+  for (const family of asked)
+    try {
+      return ask(family);
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      refusal ??= error;
+    }
+  throw refusal!;
+}
 
 /**
  * Recognises the family of a model from its file names and configs.
- * @param configs the folder with configs and scheduler, if they are not next to the weights.
- * @throws {ModelError} when it belongs to none; the message explains why it does not belong to the default family.
+ * @throws {ModelError} when it belongs to none; the message explains why it does not belong to the first family.
  */
-export function familyOf(folder: string, configs?: string): Family {
-  let refusal: ModelError | null = null;
-  for (const family of families) {
-    const reason = family.refusal(folder, configs);
-    if (reason === null) return family;
-    refusal ??= reason;
-  }
-  throw refusal!;
-}
+export const familyOf = (folder: string): Family =>
+  firstOf(families, (family) => {
+    const refusal = family.refusal(folder);
+    if (refusal) throw refusal;
+    return family;
+  });
+
+/** Finds the family to whose base model a LoRA adds control; null for other LoRAs. */
+export const controlFamilyOf = (file: AdapterFile): ControlFamily | null =>
+  families.find((family): family is ControlFamily => family.controlLora?.matches(file) ?? false) ?? null;

@@ -4,11 +4,10 @@ import { basename, join } from "node:path";
 import { estimatorDescriptions } from "../depth/descriptions.js";
 import { openEstimator } from "../depth/open.js";
 import { ModelError } from "../errors.js";
-import { componentNames, type Family } from "../families/family.js";
-import { denoiserFolder } from "../families/layout.js";
+import { type ControlFamily, componentNames, type Family } from "../families/family.js";
 import { readModelConfigs } from "../families/model-configs.js";
-import type { ModelFiles } from "../families/model-files.js";
-import { defaultFamily } from "../families/registry.js";
+import { type ModelFiles, recogniseFile } from "../families/model-files.js";
+import { controlFamilyOf, families } from "../families/registry.js";
 import { isFolder } from "../files/folders.js";
 import { readConfig } from "../files/json.js";
 import { configFile, modelIndexFile } from "../files/repository-layout.js";
@@ -21,9 +20,10 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import { isAdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
+import { type AdapterFile, isAdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
 import type { AdapterForm } from "../weights/adapters/form.js";
 import {
+  type AdapterMatch,
   describeProblems,
   type MatchedLayer,
   type MatchedReplacement,
@@ -121,8 +121,12 @@ export interface InspectedCheckpoint extends WeightStatistics {
   readonly path: string;
   /** "FLUX.1 Depth". */
   readonly family: string;
+  /** Its component in a model: "transformer". */
+  readonly component: string;
   /** Its config, derived from shapes. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Its config in words. */
+  readonly summary: readonly (readonly [label: string, value: string])[];
   /** Null if the other components are not on this machine. */
   readonly fit: InspectedFit | null;
   readonly notes: readonly string[];
@@ -144,7 +148,8 @@ export async function inspect(name: string, options: LoadOptions = {}): Promise<
       : inspectFile(name, options);
   }
   const { folder } = resolveRepository(name);
-  if (existsSync(join(folder, modelIndexFile)) || isFolder(join(folder, denoiserFolder)))
+  const hasDenoiser = families.some(({ denoising }) => isFolder(join(folder, denoising.component)));
+  if (hasDenoiser || existsSync(join(folder, modelIndexFile)))
     return inspectModel({ ...options, model: name });
   if (isEstimator(folder)) return inspectEstimator(name, folder);
   return inspectAdapter(name, options);
@@ -155,27 +160,29 @@ const isSafetensors = (path: string): boolean => path.endsWith(".safetensors");
 async function inspectFile(name: string, options: LoadOptions): Promise<InspectedCheckpoint> {
   const { path, name: shown } = await findFile(name, { offline: true });
   const checkpoint = openSingleFile(path);
-  const published = readConfig(join(defaultFamily.publishedConfigs, denoiserFolder), configFile);
-  const { fit, components, notes } = await fitOf(name, options);
+  const { fit, loaded, notes } = await fitOf(name, options);
+  const { family, config } = loaded ?? recogniseFile(checkpoint);
   return {
     kind: "checkpoint",
     name: shown,
     path,
-    family: defaultFamily.name,
-    config: components ?? defaultFamily.singleFile.configOf(checkpoint, published),
+    family: family.name,
+    component: family.denoising.component,
+    config,
+    summary: family.singleFile?.describe(config) ?? [],
     ...statisticsOf(checkpoint.entries.values()),
     fit,
     notes,
   };
 }
 
-/** Whether a file would load with the other components on this machine, and the resulting config. */
+/** Whether a file would load with the other components on this machine; if they are here, also its family and config. */
 async function fitOf(
   model: string,
   options: LoadOptions,
 ): Promise<{
   fit: InspectedFit | null;
-  components: InspectedCheckpoint["config"] | null;
+  loaded: { family: Family; config: InspectedCheckpoint["config"] } | null;
   notes: readonly string[];
 }> {
   const resolved = resolveLoadOptions({ ...options, model, offline: true });
@@ -183,7 +190,7 @@ async function fitOf(
     resolveRepository(resolved.componentsFrom ?? defaultModel);
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    return { fit: null, components: null, notes: [`The other components are not here: ${error.message}`] };
+    return { fit: null, loaded: null, notes: [`The other components are not here: ${error.message}`] };
   }
   const { files } = await findModel(resolved);
   const plan = await planModel(resolved, resolveRequest({ prompt: "any", depthImage: "any" }));
@@ -195,7 +202,7 @@ async function fitOf(
       quantize: resolved.quantize,
       memory: resolved.memory,
     },
-    components: files.denoiser?.config ?? null,
+    loaded: files.denoiser && { family: files.family, config: files.denoiser.config },
     notes: [...new Set([...files.notes, ...plan.notes])],
   };
 }
@@ -210,7 +217,7 @@ async function inspectModel(options: LoadOptions): Promise<InspectedModel> {
     const checkpoint = openCheckpoint(weights, { variant: variantIn(weights, resolved.variant) });
     return { name, bits: storedBits(checkpoint), ...statisticsOf(checkpoint.entries.values()) };
   });
-  const denoiser = join(folder, denoiserFolder);
+  const denoiser = join(folder, family.denoising.component);
   const saved = isSaved(openCheckpoint(denoiser, { variant: variantIn(denoiser, resolved.variant) }));
   const request = resolveRequest({ prompt: "any", depthImage: "any" });
   const plan = await planModel(resolved, request);
@@ -259,13 +266,14 @@ async function inspectEstimator(name: string, folder: string): Promise<Inspected
 async function inspectAdapter(name: string, options: LoadOptions): Promise<InspectedAdapter> {
   const found = await findLora(name, { offline: true });
   const file = openAdapterFile(found.path);
-  const isControl = defaultFamily.controlLora.matches(file);
-  const { model, names, refusal } = await modelToCompare(options, isControl ? name : null);
-  const { layers, replacements, problems } = matchAdapter(file, names);
-  if (
-    layers.length + replacements.length === 0 &&
-    problems.every((one) => one.kind === "unknown" && one.reason === null)
-  )
+  const control = controlFamilyOf(file);
+  const { model, names, refusal } =
+    options.model === undefined || options.model === null
+      ? publishedModel(file, control)
+      : await givenModel(options, control && name);
+  const match = matchAdapter(file, names);
+  const { layers, replacements, problems } = match;
+  if (!namesLayers(match) && problems.every((one) => one.kind === "unknown" && one.reason === null))
     throw new ModelError(name, "its keys belong to no model that this program knows");
   return {
     kind: "adapter",
@@ -273,9 +281,11 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
     path: found.path,
     sha256: found.sha256,
     ...statisticsOf(file.entries.values()),
-    writtenBy: isControl ? ["Black Forest Labs"] : [...new Set(layers.map(({ target }) => target.writtenBy))],
+    writtenBy: control
+      ? [control.controlLora.writtenBy]
+      : [...new Set(layers.map(({ target }) => target.writtenBy))],
     rankStabilized: trainingOf(file).rankStabilized,
-    isControl,
+    isControl: control !== null,
     model,
     components: adaptedComponents(layers, replacements),
     fits: refusal === null && problems.length === 0,
@@ -283,21 +293,37 @@ async function inspectAdapter(name: string, options: LoadOptions): Promise<Inspe
   };
 }
 
+/** Whether an adapter has keys for layers of the model, of the right shapes or not. */
+const namesLayers = ({ layers, replacements, problems }: AdapterMatch): boolean =>
+  layers.length + replacements.length > 0 || problems.some(({ kind }) => kind !== "unknown");
+
+/** A model to compare an adapter with. */
+interface ComparedModel {
+  readonly model: string;
+  readonly names: AdapterNames;
+  /** Why a control LoRA cannot be used with this model. */
+  readonly refusal: string | null;
+}
+
 /**
- * The names of the given model's layers, or of the published model's.
- * @param control a LoRA that needs the base model; `refusal` says why the given model is another.
+ * The published model of the first family whose layers an adapter has keys for, or of the first one if there is none.
+ * @param control the only family to consider, with its base model.
  */
-async function modelToCompare(
-  options: LoadOptions,
-  control: string | null,
-): Promise<{ model: string; names: AdapterNames; refusal: string | null }> {
-  if (options.model === undefined || options.model === null) {
-    const family: Family = defaultFamily;
+function publishedModel(file: AdapterFile, control: ControlFamily | null): ComparedModel {
+  const candidates = (control ? [control] : families).map((family): ComparedModel => {
     const configs = readModelConfigs({ family, configs: family.publishedConfigs, denoiser: null });
-    const model = control === null ? family.name : family.baseKind.name;
-    return { model, names: family.adapterNames(configs), refusal: null };
-  }
-  const compared = async (loras: readonly string[], refusal: string | null) => {
+    const { name } = (control && family.baseKind) ?? family;
+    return { model: name, names: family.adapterNames(configs), refusal: null };
+  });
+  return candidates.find(({ names }) => namesLayers(matchAdapter(file, names))) ?? candidates[0]!;
+}
+
+/**
+ * The model that the options give.
+ * @param control a LoRA that needs the base model.
+ */
+async function givenModel(options: LoadOptions, control: string | null): Promise<ComparedModel> {
+  const compared = async (loras: readonly string[], refusal: string | null): Promise<ComparedModel> => {
     const { repository, files } = await findModel(resolveLoadOptions({ ...options, loras, offline: true }));
     return { model: repository.name, names: files.family.adapterNames(readModelConfigs(files)), refusal };
   };

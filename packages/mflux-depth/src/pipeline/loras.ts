@@ -89,7 +89,7 @@ export class Loras {
       requireUntouched(file, match, opened);
       if (scale === 0 && replacesWeights(match))
         throw new OptionError("loras", cannotBeOff(facts.name), { code: "option-conflict" });
-      const role = family.controlLora.matches(file) ? "depth" : "style";
+      const role = family.controlLora?.matches(file) ? "depth" : "style";
       opened.push({ ...facts, role, scale, file, match, training: trainingOf(file), dial: { scale } });
     }
     return new Loras(opened, bakeLora);

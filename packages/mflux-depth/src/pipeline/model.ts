@@ -4,6 +4,7 @@ import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError } from "../errors.js";
 import {
   type ComponentDescriptor,
+  type ControlFamily,
   componentNames,
   type Family,
   type ModelConfigs,
@@ -11,7 +12,7 @@ import {
 import { kindFor } from "../families/kinds.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { type ModelFiles, openBaseFiles, openDenoiserFile, openModelFiles } from "../families/model-files.js";
-import { families } from "../families/registry.js";
+import { controlFamilyOf } from "../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import type { Repository } from "../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
@@ -85,17 +86,17 @@ async function findFiles(
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
-  const isBase = await hasControlLora(options, { signal, onProgress });
-  if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
+  const base = await controlFamilyAmong(options, { signal, onProgress });
+  if (isCheckpointFile(options.model)) return findDenoiser(options, base, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
-    { kind: isBase ? kindFor.base : kindFor.generation, offline, signal, onProgress },
+    { kind: base ? kindFor.base : kindFor.generation, offline, signal, onProgress },
   );
   const configs =
     configFrom !== undefined &&
     (await obtainRepository({ model: configFrom }, { kind: kindFor.configs, offline, signal, onProgress }));
-  const files = isBase
-    ? openBaseFiles(found.folder, variant)
+  const files = base
+    ? openBaseFiles(found.folder, base, variant)
     : openModelFiles(found.folder, configs ? configs.folder : undefined, variant);
   if (
     variant !== undefined &&
@@ -108,19 +109,19 @@ async function findFiles(
 }
 
 /**
- * Whether one of the LoRAs adds depth control to a base model.
+ * Finds the family to whose base model one of the LoRAs adds depth control; null if none does.
  * @throws {ModelError} when one does not exist, cannot be downloaded, or is damaged.
  */
-export async function hasControlLora(
+export async function controlFamilyAmong(
   { loras, offline }: Pick<ResolvedLoadOptions, "loras" | "offline">,
   obtaining: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<boolean> {
+): Promise<ControlFamily | null> {
   for (const { source } of loras) {
     const { path } = await findLora(source, { ...obtaining, offline });
-    const file = openAdapterFile(path);
-    if (families.some(({ controlLora }) => controlLora.matches(file))) return true;
+    const family = controlFamilyOf(openAdapterFile(path));
+    if (family) return family;
   }
-  return false;
+  return null;
 }
 
 /**
@@ -129,7 +130,7 @@ export async function hasControlLora(
  */
 async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
-  isBase: boolean,
+  base: ControlFamily | null,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
   const obtaining = { offline, signal, onProgress };
@@ -138,7 +139,7 @@ async function findDenoiser(
     { model: componentsFrom ?? defaultModel, variant },
     { ...obtaining, kind: kindFor.components },
   );
-  const files = openDenoiserFile(file.path, components.folder, isBase);
+  const files = openDenoiserFile(file.path, components.folder, base);
   const note = `All other components are those of ${components.name}.`;
   return {
     repository: { name: file.name, folder: components.folder, revision: file.revision ?? undefined },
@@ -220,7 +221,7 @@ export function openModel(
     onProgress: onLoad,
   };
   const component = (name: string, descriptor: ComponentDescriptor): Component<Module> => {
-    const { rename } = descriptor;
+    const { rename, savedNames } = descriptor;
     const dtype = componentDType(descriptor, precision);
     return new Component({
       ...shared,
@@ -229,6 +230,7 @@ export function openModel(
       file: name === family.denoising.component ? files.denoiser : ownFile(descriptor, ownFiles[name]),
       build: () => buildNetwork(descriptor, configs[name], precision),
       ...(rename && { rename }),
+      ...(savedNames && { savedNames }),
       ...(name === family.denoising.component && { original: files.original }),
       dtype,
       prepare: inTurn(loras.preparation(name, bytesPerValue(dtype)), prepare[name]),

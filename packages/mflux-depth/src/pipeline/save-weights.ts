@@ -62,7 +62,7 @@ export class ModelTensors implements Disposable {
       sources: new Map<MxArray, SourceTensor>(),
     }));
     const savedKeys = (name: string, key: string): readonly string[] =>
-      family.components[name]!.savedKeys?.(key, configs[name]) ?? [key];
+      family.components[name]!.savedNames?.namesOf(key, configs[name]) ?? [key];
     try {
       for (const { name, component, tensors, sources } of collected)
         await component.deliver(({ key, parameters, finite }) => {

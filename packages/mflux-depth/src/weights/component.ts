@@ -6,7 +6,7 @@ import { openCheckpoint } from "./checkpoint.js";
 import type { Checkpoint } from "./format.js";
 import type { BlockOptions } from "./gguf/checkpoint.js";
 import { loadWeights, namedTensors } from "./load.js";
-import { checkScales, savedGroupSize, storedBits } from "./mflux.js";
+import { checkScales, type SavedNames, savedGroupSize, storedBits } from "./mflux.js";
 import { variantIn } from "./weight-files.js";
 
 /** Progress of reading a component's weights. */
@@ -71,6 +71,8 @@ export interface ComponentOptions<M extends Module> {
   readonly build: () => M;
   /** The module's name for a tensor of the checkpoint; null for a tensor that it does not use. */
   readonly rename?: (key: string) => string | null;
+  /** mflux's names of its tensors, if they differ from those of a checkpoint. */
+  readonly savedNames?: SavedNames;
   /** The variant of the weights to prefer: the middle of `model.fp16.safetensors`. */
   readonly variant?: string | undefined;
   /** Dtype of the parameters. */
@@ -310,7 +312,7 @@ const bitsToQuantize = (checkpoint: Checkpoint, bits: Bits | null): Bits | null 
 
 /** Options for loading a component's weights. A checkpoint that is already quantized is not quantized further. */
 function weightOptions<M extends Module>(
-  { dtype, matricesAsStored, bits, rename, original }: ComponentOptions<M>,
+  { dtype, matricesAsStored, bits, rename, savedNames, original }: ComponentOptions<M>,
   checkpoint: Checkpoint,
 ): NonNullable<Parameters<typeof loadWeights>[2]> {
   const quantized = bitsToQuantize(checkpoint, bits);
@@ -319,6 +321,7 @@ function weightOptions<M extends Module>(
     ...(matricesAsStored && { matrices: "stored" }),
     ...(quantized !== null && { quantization: { bits: quantized } }),
     ...(rename && { rename }),
+    ...(savedNames && { savedNames }),
     ...(original && { original: openCheckpoint(original) }),
   };
 }

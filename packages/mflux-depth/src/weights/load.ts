@@ -2,12 +2,13 @@ import type { Bits, DType, MxArray } from "@mflux-depth/mlx";
 import { LoadError, type LoadOptions, type Module } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../errors.js";
 import { asModelError, type Checkpoint } from "./format.js";
-import { isSaved, savedTensors } from "./mflux.js";
+import { isSaved, type SavedNames, savedTensors } from "./mflux.js";
 
 /**
  * Loads a component's weights into its module, off the event loop. Every parameter needs a tensor and every tensor a
  * parameter. Files in mflux's layout are translated; quantized weights keep their bits.
  * @param options.rename the module's name for a tensor; null for a tensor it does not use.
+ * @param options.savedNames mflux's names of the tensors, if they differ.
  * @param options.original the checkpoint that a saved one was made from, to recover a tensor that saving lost.
  * @param options.onTensor receives each tensor, unread, with its key, before it becomes a parameter.
  * @param options.change changes a tensor before that, lazily.
@@ -24,6 +25,7 @@ export async function loadWeights(
     matrices?: NonNullable<LoadOptions["matrices"]>;
     quantization?: { bits: Bits; groupSize?: number } | undefined;
     rename?: (name: string) => string | null;
+    savedNames?: SavedNames;
     original?: Checkpoint | null;
     onTensor?: (key: string, tensor: MxArray) => void;
     change?: (key: string, tensor: MxArray) => MxArray;
@@ -67,10 +69,15 @@ export function* namedTensors(
   checkpoint: Checkpoint,
   {
     rename = (name) => name,
+    savedNames = {},
     original = null,
-  }: { rename?: (name: string) => string | null; original?: Checkpoint | null } = {},
+  }: {
+    rename?: (name: string) => string | null;
+    savedNames?: Partial<SavedNames>;
+    original?: Checkpoint | null;
+  } = {},
 ): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
-  const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, original) : asStored(checkpoint);
+  const tensors = isSaved(checkpoint) ? savedTensors(checkpoint, savedNames, original) : asStored(checkpoint);
   for (const [name, plain, tensor] of tensors) {
     const key = rename(plain);
     if (key === null) tensor.dispose();

@@ -17,57 +17,29 @@ export const savedGroupSize = 64;
 export const isSaved = ({ metadata }: Pick<Checkpoint, "metadata">): boolean =>
   metadata.has("mflux_version") || metadata.has("quantization_level");
 
-/** mflux's names of modules that have other names in diffusers and transformers. */
-const renamed: readonly (readonly [mflux: RegExp, diffusers: string])[] = [
-  [/\.(ff|ff_context)\.linear1\./, ".$1.net.0.proj."],
-  [/\.(ff|ff_context)\.linear2\./, ".$1.net.2."],
-  [/^t5_blocks\.(\d+)\.attention\./, "encoder.block.$1.layer.0."],
-  [/^t5_blocks\.(\d+)\.ff\./, "encoder.block.$1.layer.1."],
-  [/^final_layer_norm\./, "encoder.final_layer_norm."],
-  [/\.(conv_in|conv_out)\.conv2d\./, ".$1."],
-  [/\.conv_norm_out\.norm\./, ".conv_norm_out."],
-];
-
-/** T5's position bias, which mflux stores in every block and other libraries only in the first. */
-const repeatedBias = /^encoder\.block\.(\d+)\.layer\.0\.SelfAttention\.relative_attention_bias\./;
-
-/** The name in diffusers' layout of a tensor that mflux saved; null for a repeated position bias. */
-export function diffusersKey(name: string): string | null {
-  const key = renamed.reduce((text, [from, to]) => text.replace(from, to), name);
-  const [, block = "0"] = repeatedBias.exec(key) ?? [];
-  return block === "0" ? key : null;
+/** mflux's names of a network's tensors, where they differ from those of diffusers and transformers. */
+export interface SavedNames<Config = unknown> {
+  /**
+   * The names under which mflux saves a tensor.
+   * @param key the network's name for it.
+   */
+  namesOf(key: string, config: Config): readonly string[];
+  /** The name in diffusers and transformers of a tensor that mflux saved; null for a repeated tensor. */
+  keyOf(name: string): string | null;
+  readonly lostBias?: LostBias;
 }
 
-/**
- * The names under which mflux saves a tensor, by network: one, except for T5's position bias, which it saves with every
- * block. Keys are in the layout of diffusers, CLIP's without their prefix `text_model.`.
- */
-export const mfluxNames = {
-  clip: (key: string): string[] => [`text_model.${key}`],
-  t5(key: string, blocks: number): string[] {
-    const name = key
-      .replace(/^encoder\.block\.(\d+)\.layer\.0\./, "t5_blocks.$1.attention.")
-      .replace(/^encoder\.block\.(\d+)\.layer\.1\./, "t5_blocks.$1.ff.")
-      .replace(/^encoder\.final_layer_norm\./, "final_layer_norm.");
-    if (!repeatedBias.test(key)) return [name];
-    return Array.from({ length: blocks }, (_, i) => name.replace(/^t5_blocks\.0\./, `t5_blocks.${i}.`));
-  },
-  fluxTransformer: (key: string): string[] => [
-    key
-      .replace(/\.(ff|ff_context)\.net\.0\.proj\./, ".$1.linear1.")
-      .replace(/\.(ff|ff_context)\.net\.2\./, ".$1.linear2."),
-  ],
-  autoencoder: (key: string): string[] => [
-    key.replace(/\.(conv_in|conv_out)\./, ".$1.conv2d.").replace(/\.conv_norm_out\./, ".conv_norm_out.norm."),
-  ],
-} as const;
+/** A bias that some versions of mflux failed to save. */
+export interface LostBias {
+  /** The layer, which has the same name everywhere. */
+  readonly layer: string;
+  /** Those versions: "mflux 0.16 to 0.21". */
+  readonly savedBy: string;
+}
 
-/** A tensor of the transformer that mflux 0.16 to 0.21 failed to save. */
-export const lostBias = "norm_out.linear.bias";
-
-/** Whether this is a transformer saved without {@link lostBias}, the bias of its last modulation. */
-export const lacksBias = ({ entries, metadata }: Checkpoint): boolean =>
-  isSaved({ metadata }) && entries.has("norm_out.linear.weight") && !entries.has(lostBias);
+/** Whether this is a component saved without the bias. */
+export const lacksBias = ({ entries, metadata }: Checkpoint, { layer }: LostBias): boolean =>
+  isSaved({ metadata }) && entries.has(`${layer}.weight`) && !entries.has(`${layer}.bias`);
 
 /**
  * Yields the tensors of a saved component with their names in the files and in diffusers, in diffusers' layout. A lost
@@ -75,10 +47,11 @@ export const lacksBias = ({ entries, metadata }: Checkpoint): boolean =>
  */
 export function* savedTensors(
   checkpoint: Checkpoint,
+  { keyOf = (name) => name, lostBias }: Partial<SavedNames>,
   original: Checkpoint | null,
 ): Generator<readonly [name: string, key: string, tensor: MxArray], void> {
   for (const [name, tensor] of checkpoint.tensors()) {
-    const key = diffusersKey(name);
+    const key = keyOf(name);
     if (key === null) tensor.dispose();
     else if (tensor.ndim < 4) yield [name, key, tensor];
     else {
@@ -86,9 +59,10 @@ export function* savedTensors(
       yield [name, key, transpose(stored, [0, 3, 1, 2])];
     }
   }
-  if (!lacksBias(checkpoint)) return;
-  const [rows = 0] = checkpoint.entries.get("norm_out.linear.weight")?.shape ?? [];
-  yield [lostBias, lostBias, (original && tensorOf(original, lostBias)) ?? zeros([rows])];
+  if (!lostBias || !lacksBias(checkpoint, lostBias)) return;
+  const bias = `${lostBias.layer}.bias`;
+  const [rows = 0] = checkpoint.entries.get(`${lostBias.layer}.weight`)?.shape ?? [];
+  yield [bias, bias, (original && tensorOf(original, bias)) ?? zeros([rows])];
 }
 
 function tensorOf(checkpoint: Checkpoint, wanted: string): MxArray | null {

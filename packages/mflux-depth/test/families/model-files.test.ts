@@ -7,6 +7,7 @@ import { propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError } from "../../src/errors.js";
 import { flux1Depth } from "../../src/families/flux1-depth/index.js";
 import { componentNames } from "../../src/families/flux1-depth/layout.js";
+import { autoencoderNames } from "../../src/families/flux1-depth/mflux-names.js";
 import type { FluxNetworks } from "../../src/families/flux1-depth/networks.js";
 import { openModelFiles } from "../../src/families/model-files.js";
 import { readConfig } from "../../src/files/json.js";
@@ -14,7 +15,6 @@ import { FluxDepth, type GenerationResult } from "../../src/index.js";
 import { Autoencoder, autoencoderConfig } from "../../src/models/autoencoder.js";
 import { ClipTokenizer } from "../../src/tokenizers/clip.js";
 import { T5Tokenizer } from "../../src/tokenizers/t5.js";
-import { diffusersKey, mfluxNames } from "../../src/weights/mflux.js";
 import { type Tensors, writeHoles } from "../support/holes.js";
 import { failsWith } from "../support/refusals.js";
 import {
@@ -104,9 +104,9 @@ describe("weights saved by mflux", () => {
       "model.safetensors.index.json",
     );
     const names = Object.keys(places as object);
-    const keys = names.map((name) => diffusersKey(name)!);
+    const keys = names.map((name) => autoencoderNames.keyOf(name)!);
     assert.deepEqual(
-      keys.map((key) => mfluxNames.autoencoder(key)),
+      keys.map((key) => autoencoderNames.namesOf(key, null)),
       names.map((name) => [name]),
     );
     using vae = new Autoencoder(

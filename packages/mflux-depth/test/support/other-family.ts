@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../../src/errors.js";
-import type { Family, FamilyDescription } from "../../src/families/family.js";
+import type { Candidate } from "../../src/families/identify.js";
 import type { RepositoryKind } from "../../src/hub/kind.js";
 import { FileSelection } from "../../src/weights/file-selection.js";
 
@@ -31,13 +31,10 @@ export const otherKind: RepositoryKind = {
   },
 };
 
-export const otherFamily: FamilyDescription & Pick<Family, "isCandidate" | "refusal"> = {
+export const otherFamily: Candidate = {
   id: "other",
-  name: "Other",
   kind: otherKind,
-  baseKind: otherKind,
-  configsKind: otherKind,
-  componentsKind: otherKind,
+  denoising: { component: "transformer" },
   isCandidate: () => true,
   refusal,
 };

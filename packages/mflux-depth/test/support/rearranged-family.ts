@@ -1,11 +1,17 @@
 import { cpSync } from "node:fs";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { type MxArray, random, reshape, scope, transpose } from "@mflux-depth/mlx";
-import type { Denoising, Family, ModelConfigs } from "../../src/families/family.js";
+import { ModelError } from "../../src/errors.js";
+import type { ControlLora, Denoising, Family, ModelConfigs, SingleFile } from "../../src/families/family.js";
 import { flux1Depth } from "../../src/families/flux1-depth/index.js";
 import type { FluxConfigs } from "../../src/families/flux1-depth/networks.js";
+import { families } from "../../src/families/registry.js";
+import { isFolder } from "../../src/files/folders.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LatentGrid, type LatentPacking, patchPacking, patchSize } from "../../src/sampling/latents.js";
+import type { Checkpoint } from "../../src/weights/format.js";
+import { translated } from "../../src/weights/translated.js";
 import { bundled } from "./tiny-world.js";
 
 /*
@@ -89,10 +95,16 @@ const denoising: Denoising = {
 
 const { autoencoding, components, schedule, text } = flux1Depth;
 
+/** The prefix of names in files that are made for this family. */
+export const own = "rearranged";
+
+/** Without the members that are optional. */
 export const rearranged: Family = {
-  ...flux1Depth,
   id: "rearranged",
   name: "Rearranged",
+  kind: flux1Depth.kind,
+  // Tests that need them write them with the model.
+  publishedConfigs: "",
   components: {
     words: components.text_encoder,
     sentences: components.text_encoder_2,
@@ -100,6 +112,20 @@ export const rearranged: Family = {
     pixels: components.vae,
   } as Family["components"],
   checkConfigs() {},
+  isCandidate: (folder) => isFolder(join(folder, "denoiser")),
+  refusal: (folder, configs = folder) =>
+    isFolder(join(configs, "denoiser")) ? null : new ModelError(folder, "this is not a Rearranged model"),
+  adapterNames(configs) {
+    const { find, otherModel } = flux1Depth.adapterNames(fluxConfigs(configs));
+    return {
+      find(name) {
+        const target = name.startsWith(`${own}.`) ? find(name.slice(own.length + 1)) : undefined;
+        return target && { ...target, component: "denoiser" };
+      },
+      replacement: () => undefined,
+      otherModel,
+    };
+  },
   text: text.map((encoding, i) => ({
     ...encoding,
     component: i === 0 ? "words" : "sentences",
@@ -125,6 +151,47 @@ export const rearranged: Family = {
   latentGrid: (size, configs) => flux1Depth.latentGrid(size, fluxConfigs(configs)),
   pixelsPerToken: (configs) => flux1Depth.pixelsPerToken(fluxConfigs(configs)),
 };
+
+const unprefixed = (checkpoint: Checkpoint): Checkpoint =>
+  translated(checkpoint, (name) => {
+    const rows = checkpoint.entries.get(name)!.shape[0] ?? 1;
+    return { parts: [{ name: name.slice(own.length + 1), rows }] };
+  });
+
+const singleFile: SingleFile = {
+  configOf(checkpoint, other, isBase) {
+    if (![...checkpoint.entries.keys()].every((name) => name.startsWith(`${own}.`)))
+      throw new ModelError(checkpoint.source, "this is not the denoiser of a Rearranged model");
+    return flux1Depth.singleFile!.configOf(unprefixed(checkpoint), other, isBase);
+  },
+  translate: unprefixed,
+  describe: ({ num_layers: layers }) => [["layers", `${layers}`]],
+};
+
+const controlLora: ControlLora = {
+  ...flux1Depth.controlLora!,
+  matches: ({ metadata }) => metadata.get("control") === own,
+  writtenBy: "Rearranged Labs",
+  baseRefusal: (folder) => rearranged.refusal(folder),
+};
+
+/** The same family with the members that are optional. */
+export const complete = (publishedConfigs: string): Family => ({
+  ...rearranged,
+  publishedConfigs,
+  baseKind: { ...rearranged.kind, name: "Rearranged Base" },
+  singleFile,
+  controlLora,
+  configsFromShapes: () => ({ denoiser: { in_channels: 128 } }),
+});
+
+/** Changes the list of families, which is otherwise constant, for the tests of a suite. */
+export function listFamilies(change: (known: readonly Family[]) => readonly Family[]): void {
+  const list = families as Family[];
+  const known = [...list];
+  before(() => list.splice(0, list.length, ...change(known)));
+  after(() => list.splice(0, list.length, ...known));
+}
 
 /** The same family with noise levels that fall evenly, and with noise that is drawn in its own order of latents. */
 export const evenlySpaced: Family = {

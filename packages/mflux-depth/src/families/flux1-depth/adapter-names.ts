@@ -22,6 +22,7 @@ import {
   t5Parameters,
   transformerLayers,
 } from "./layers.js";
+import { folders } from "./layout.js";
 import type { FluxConfigs } from "./networks.js";
 
 const dotted = (prefix: string, writtenBy: string): Spelling => ({ prefix, separator: ".", writtenBy });
@@ -73,7 +74,7 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
   // FLUX.1-dev takes only the latents; FLUX.1 Depth also takes the control latents, which follow them.
   const latents = 4 * vae.latentChannels;
   const targetOf = (fused: FusedLayer, parts = fused.parts): UnspelledTarget => ({
-    component: "transformer",
+    component: folders.transformer,
     parts: parts.map(({ name, rows }) => ({ path: propertyPath(name), rows })),
     columns: parts[0]!.columns,
     ...(fused.name === "img_in" && { earlierColumns: latents }),
@@ -91,16 +92,16 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
   }
   for (const layer of clipLayers(text_encoder))
     for (const name of [layer.name, `text_model.${layer.name}`])
-      table.add(name, encoderTarget("text_encoder", layer), clipSpellings);
+      table.add(name, encoderTarget(folders.clip, layer), clipSpellings);
   for (const layer of t5Layers(text_encoder_2))
-    table.add(layer.name, encoderTarget("text_encoder_2", layer), t5Spellings);
+    table.add(layer.name, encoderTarget(folders.t5, layer), t5Spellings);
   const { attentionHeadDim } = transformer;
   const parameters = new Map([
     ...clipParameters(text_encoder).flatMap((one) => [
-      ...spelled("text_encoder", one, clipSpellings),
-      ...spelled("text_encoder", one, clipSpellings, "text_model."),
+      ...spelled(folders.clip, one, clipSpellings),
+      ...spelled(folders.clip, one, clipSpellings, "text_model."),
     ]),
-    ...t5Parameters(text_encoder_2).flatMap((one) => spelled("text_encoder_2", one, t5Spellings)),
+    ...t5Parameters(text_encoder_2).flatMap((one) => spelled(folders.t5, one, t5Spellings)),
   ]);
   return {
     find: (name) => table.find(name),
@@ -109,7 +110,7 @@ export function adapterNames({ transformer, text_encoder, text_encoder_2, vae }:
       if (name === null) return parameters.get(replacedName(key) ?? "");
       const path = propertyPath(name);
       return {
-        component: "transformer",
+        component: folders.transformer,
         parts: [{ path, rows: attentionHeadDim }],
         shape: [attentionHeadDim],
         isControl: true,

@@ -6,11 +6,12 @@ import {
   unscaleLatents,
 } from "../../models/autoencoder.js";
 import type { Autoencoding } from "../family.js";
+import { folders } from "./layout.js";
 import type { FluxConfigs } from "./networks.js";
 
 /** Latents by FLUX.1's autoencoder: the mode of its posterior. */
 export const autoencoding: Autoencoding<FluxConfigs> = {
-  component: "vae",
+  component: folders.autoencoder,
   encode: (vae: Autoencoder, images, room) => vae.encodeStages(images, room),
   decode: (vae: Autoencoder, latents, room) => vae.decodeStages(latents, room),
   scale: (latents, { vae }) => scaleLatents(latents, vae),

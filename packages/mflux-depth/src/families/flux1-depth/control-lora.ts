@@ -24,6 +24,7 @@ export const controlLora: ControlLora = {
       strays.some((key) => /\.query_norm\.scale(\.set_weight)?$/.test(key))
     );
   },
+  writtenBy: "Black Forest Labs",
   baseRefusal,
   widenConfig(config, source) {
     const { in_channels: channels, out_channels: out } = config;

@@ -5,13 +5,14 @@ import { FluxTransformer, fluxTransformerConfig } from "../../models/flux-transf
 import { T5Encoder, t5Config } from "../../models/t5.js";
 import { patchPacking, patchSize } from "../../sampling/latents.js";
 import { schedulerConfig, sigmas } from "../../sampling/schedule.js";
-import { mfluxNames } from "../../weights/mflux.js";
 import type { Family } from "../family.js";
 import { adapterNames } from "./adapter-names.js";
 import { autoencoding } from "./autoencoding.js";
 import { controlLora } from "./control-lora.js";
 import { denoising } from "./denoising.js";
 import { openClipFile, openT5File } from "./encoder-files.js";
+import { folders } from "./layout.js";
+import { autoencoderNames, clipNames, t5Names, transformerNames } from "./mflux-names.js";
 import { type FluxConfigs, type FluxNetworks, requireMatchingWidths } from "./networks.js";
 import { isCandidate, refusal } from "./recognise.js";
 import { flux1DepthDescription } from "./repository.js";
@@ -28,32 +29,32 @@ export const flux1Depth: Family<FluxNetworks, FluxConfigs> = {
   ...flux1DepthDescription,
   publishedConfigs: fileURLToPath(new URL("../../../../models/flux1-depth-dev", import.meta.url)),
   components: {
-    text_encoder: {
+    [folders.clip]: {
       readConfig: clipTextConfig,
       build: (config) => new ClipTextEncoder(config),
       rename: ClipTextEncoder.sanitize,
       openFile: openClipFile,
-      savedKeys: mfluxNames.clip,
+      savedNames: clipNames,
     },
-    text_encoder_2: {
+    [folders.t5]: {
       readConfig: t5Config,
       build: (config) => new T5Encoder(config),
       rename: T5Encoder.sanitize,
       openFile: openT5File,
-      savedKeys: (key, { numLayers }) => mfluxNames.t5(key, numLayers),
+      savedNames: t5Names,
       int8: true,
     },
-    transformer: {
+    [folders.transformer]: {
       readConfig: fluxTransformerConfig,
       build: (config) => new FluxTransformer(config),
-      savedKeys: mfluxNames.fluxTransformer,
+      savedNames: transformerNames,
       int8: true,
     },
-    vae: {
+    [folders.autoencoder]: {
       readConfig: autoencoderConfig,
       build: (config) => new Autoencoder(config),
       openFile: openVaeFile,
-      savedKeys: mfluxNames.autoencoder,
+      savedNames: autoencoderNames,
       float32InsteadOfFloat16: true,
     },
   },

@@ -1,16 +1,18 @@
 import { schedulerFolder } from "../../files/repository-layout.js";
-import type { FluxNetworks } from "./networks.js";
 
 /** The networks' folders, in the order of a generation. */
-export const componentNames = [
-  "text_encoder",
-  "text_encoder_2",
-  "transformer",
-  "vae",
-] as const satisfies readonly (keyof FluxNetworks)[];
+export const folders = {
+  clip: "text_encoder",
+  t5: "text_encoder_2",
+  transformer: "transformer",
+  autoencoder: "vae",
+} as const;
 
-/** The folder of each text encoder's tokenizer: CLIP's and T5's. */
-export const tokenizers = { text_encoder: "tokenizer", text_encoder_2: "tokenizer_2" } as const;
+/** The components, which are named after their folders. */
+export const componentNames = Object.values(folders);
+
+/** The folders of the text encoders' tokenizers. */
+export const tokenizers = { clip: "tokenizer", t5: "tokenizer_2" } as const;
 
 /** The folders of a repository in the layout of diffusers. */
 export const modelFolders: readonly string[] = [

@@ -6,6 +6,7 @@ import type { ClipTextConfig, ClipTextEncoder } from "../../models/clip.js";
 import type { FluxTransformer, FluxTransformerConfig } from "../../models/flux-transformer.js";
 import type { T5Config, T5Encoder } from "../../models/t5.js";
 import type { SchedulerConfig } from "../../sampling/schedule.js";
+import { folders } from "./layout.js";
 
 /** The networks of FLUX.1, by component. */
 export type FluxNetworks = {
@@ -44,7 +45,7 @@ export function requireMatchingWidths(
   for (const [key, width, otherKey, otherWidth] of pairs)
     if (width !== otherWidth)
       throw new ModelError(
-        join(folder, "transformer", configFile),
+        join(folder, folders.transformer, configFile),
         `${key} is ${width}, but ${otherKey} is ${otherWidth}; these components belong to different models`,
       );
 }

@@ -5,14 +5,13 @@ import { ModelError } from "../../errors.js";
 import { isFolder } from "../../files/folders.js";
 import { readConfig, readText } from "../../files/json.js";
 import { configFile, modelIndexFile, schedulerFolder } from "../../files/repository-layout.js";
-import { denoiserFolder } from "../layout.js";
-import { mfluxFirstShard, modelFolders } from "./layout.js";
+import { folders, mfluxFirstShard, modelFolders } from "./layout.js";
 
 const transformerClass = "FluxTransformer2DModel";
 
 /** Whether a folder may hold a FLUX.1 model: Depth or a related one, complete or not. */
 export function isCandidate(folder: string): boolean {
-  const transformer = join(folder, denoiserFolder);
+  const transformer = join(folder, folders.transformer);
   if (existsSync(join(transformer, mfluxFirstShard))) return true;
   try {
     return readConfig(transformer, configFile)._class_name === transformerClass;
@@ -71,9 +70,9 @@ function requireFlux(folder: string, configs: string, requireChannels: typeof re
   if (missing.length > 0)
     throw new ModelError(folder, `missing folders: ${missing.join(", ")}; complete the download`);
   requireNotCanny(folder);
-  const source = join(configs, denoiserFolder, configFile);
+  const source = join(configs, folders.transformer, configFile);
   const { _class_name: network, in_channels: channels } = readConfig(
-    join(configs, denoiserFolder),
+    join(configs, folders.transformer),
     configFile,
   );
   if (network !== undefined && network !== transformerClass)
@@ -81,7 +80,7 @@ function requireFlux(folder: string, configs: string, requireChannels: typeof re
       source,
       `the transformer is a ${typeof network === "string" ? network : JSON.stringify(network)}; FLUX.1 Depth has a ${transformerClass}`,
     );
-  const { latent_channels: latentChannels = 16 } = readConfig(join(configs, "vae"), configFile);
+  const { latent_channels: latentChannels = 16 } = readConfig(join(configs, folders.autoencoder), configFile);
   requireChannels(source, channels, latentChannels);
 }
 

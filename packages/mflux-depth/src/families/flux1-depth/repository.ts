@@ -14,18 +14,21 @@ import {
 import type { RepositoryKind } from "../../hub/kind.js";
 import { FileSelection } from "../../weights/file-selection.js";
 import type { FamilyDescription } from "../family.js";
-import { denoiserFolder } from "../layout.js";
-import { componentNames, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
+import { componentNames, folders, mfluxFirstShard, modelFolders, tokenizers } from "./layout.js";
 import { baseRefusal, refusal, requireNotCannyName } from "./recognise.js";
+
+const transformerConfig = `${folders.transformer}/${configFile}`;
 
 /** A whole model, including a depth estimator if its repository has one. */
 const modelKind: RepositoryKind = {
   name: "FLUX.1 Depth",
   folders: modelFolders,
-  probe: `${denoiserFolder}/${configFile}`,
+  probe: transformerConfig,
   needed(names, variant) {
     const selection = new FileSelection(names, variant);
-    if (names.some((name) => /^(model_index\.json|transformer\/)/.test(name))) takeModel(selection);
+    const isPipeline = (name: string): boolean =>
+      name === modelIndexFile || name.startsWith(`${folders.transformer}/`);
+    if (names.some(isPipeline)) takeModel(selection);
     else {
       // For another kind of model, this config says which.
       selection.take("", configFile, { optional: true });
@@ -37,7 +40,7 @@ const modelKind: RepositoryKind = {
   checkName: requireNotCannyName,
   check(_, folder, small) {
     // A folder saved by mflux has no configs, and its shapes are checked later.
-    const saysKind = small.some((file) => /^(model_index|config|transformer\/config)\.json$/.test(file));
+    const saysKind = [modelIndexFile, configFile, transformerConfig].some((file) => small.includes(file));
     const reason = saysKind ? refusal(folder) : null;
     if (reason) throw reason;
   },
@@ -60,7 +63,7 @@ const baseKind: RepositoryKind = {
   ...modelKind,
   name: "FLUX.1-dev",
   check(_, folder, small) {
-    const saysKind = small.includes(`${denoiserFolder}/${configFile}`);
+    const saysKind = small.includes(transformerConfig);
     const reason = saysKind ? baseRefusal(folder) : null;
     if (reason) throw reason;
   },
@@ -87,11 +90,11 @@ export const flux1DepthDescription = {
 
 function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
   for (const name of selection.inside("").filter(isConfig)) selection.take("", name);
-  const hasNoConfigs = selection.inside(denoiserFolder).includes(mfluxFirstShard);
+  const hasNoConfigs = selection.inside(folders.transformer).includes(mfluxFirstShard);
   for (const folder of componentNames) {
     for (const name of selection.inside(folder).filter(isConfig)) selection.take(folder, name);
     const hasConfig = selection.small.includes(`${folder}/${configFile}`);
-    const isLeftOut = folder === denoiserFolder && !denoiser;
+    const isLeftOut = folder === folders.transformer && !denoiser;
     selection.take(folder, configFile, { optional: hasNoConfigs || hasConfig || isLeftOut });
     if (!isLeftOut) selection.takeWeights(folder);
   }
@@ -103,7 +106,7 @@ function takeModel(selection: FileSelection, { denoiser = true } = {}): void {
 function takeTokenizer(selection: FileSelection, folder: string): void {
   // CLIP's vocabulary may be in two files instead of one.
   const isWhole = selection.inside(folder).includes(tokenizerFile);
-  if (isWhole || folder !== tokenizers.text_encoder) selection.take(folder, tokenizerFile);
+  if (isWhole || folder !== tokenizers.clip) selection.take(folder, tokenizerFile);
   else for (const name of [vocabularyFile, mergesFile]) selection.take(folder, name);
   selection.take(folder, tokenizerConfigFile);
   selection.take(folder, specialTokensFile, { optional: true });

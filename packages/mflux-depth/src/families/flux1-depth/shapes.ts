@@ -4,7 +4,7 @@ import { openCheckpoint } from "../../weights/checkpoint.js";
 import type { Checkpoint } from "../../weights/format.js";
 import { savedGroupSize } from "../../weights/mflux.js";
 import type { ConfigsFromShapes } from "../family.js";
-import type { FluxNetworks } from "./networks.js";
+import { folders } from "./layout.js";
 import { requireDepthChannels } from "./recognise.js";
 
 /**
@@ -12,13 +12,11 @@ import { requireDepthChannels } from "./recognise.js";
  * @throws {ModelError} when a tensor is missing, or the transformer does not take a depth map.
  */
 export function configsFromShapes(folder: string): ConfigsFromShapes {
-  const open = (component: keyof FluxNetworks): Shapes => new Shapes(openCheckpoint(join(folder, component)));
-  const [clip, t5, vae, flux] = [
-    open("text_encoder"),
-    open("text_encoder_2"),
-    open("vae"),
-    open("transformer"),
-  ];
+  const open = (component: string): Shapes => new Shapes(openCheckpoint(join(folder, component)));
+  const clip = open(folders.clip);
+  const t5 = open(folders.t5);
+  const vae = open(folders.autoencoder);
+  const flux = open(folders.transformer);
   const headDim = flux.rows("transformer_blocks.0.attn.norm_q.weight");
   const clipEmbeddings = "text_model.embeddings";
   const clipLayer = "text_model.encoder.layers";
@@ -26,14 +24,14 @@ export function configsFromShapes(folder: string): ConfigsFromShapes {
   const t5Heads = t5.columns(`${t5Attention}.relative_attention_bias.weight`);
   const levels = vae.count("encoder.down_blocks");
   const configs = {
-    text_encoder: {
+    [folders.clip]: {
       vocab_size: clip.rows(`${clipEmbeddings}.token_embedding.weight`),
       hidden_size: clip.columns(`${clipEmbeddings}.token_embedding.weight`),
       max_position_embeddings: clip.rows(`${clipEmbeddings}.position_embedding.weight`),
       intermediate_size: clip.rows(`${clipLayer}.0.mlp.fc1.weight`),
       num_hidden_layers: clip.count(clipLayer),
     },
-    text_encoder_2: {
+    [folders.t5]: {
       vocab_size: t5.rows("shared.weight"),
       d_model: t5.columns("shared.weight"),
       d_kv: t5.rows(`${t5Attention}.q.weight`) / t5Heads,
@@ -42,7 +40,7 @@ export function configsFromShapes(folder: string): ConfigsFromShapes {
       num_heads: t5Heads,
       relative_attention_num_buckets: t5.rows(`${t5Attention}.relative_attention_bias.weight`),
     },
-    transformer: {
+    [folders.transformer]: {
       in_channels: flux.columns("x_embedder.weight"),
       out_channels: flux.rows("proj_out.weight"),
       attention_head_dim: headDim,
@@ -53,7 +51,7 @@ export function configsFromShapes(folder: string): ConfigsFromShapes {
       pooled_projection_dim: flux.columns("time_text_embed.text_embedder.linear_1.weight"),
       guidance_embeds: flux.has("time_text_embed.guidance_embedder.linear_1.weight"),
     },
-    vae: {
+    [folders.autoencoder]: {
       latent_channels: vae.columns("decoder.conv_in.conv2d.weight"),
       block_out_channels: Array.from({ length: levels }, (_, i) =>
         vae.rows(`encoder.down_blocks.${i}.resnets.0.conv1.weight`),

@@ -63,6 +63,10 @@ export const singleFile: SingleFile = {
         });
     return translated(checkpoint, (name) => parts.get(name) ?? normOf(checkpoint, name));
   },
+  describe: (config) => [
+    ["blocks", `${config.num_layers} double, ${config.num_single_layers} single`],
+    ["heads", `${config.num_attention_heads} of ${config.attention_head_dim}`],
+  ],
 };
 
 function normOf({ entries }: Checkpoint, theirs: string): TensorParts | null {
