@@ -1,6 +1,7 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
+import { estimatorOptionsOf } from "../depth/options.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
@@ -142,10 +143,10 @@ export class FluxDepth {
       onProgress: progress.tell,
       prepare,
     });
-    const estimators = new EstimatorSource({
-      ...options,
-      model: repository,
+    const estimators = new EstimatorSource(repository, {
+      ...estimatorOptionsOf(options),
       cacheLimit: cacheLimitOf(options),
+      offline: options.offline,
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });

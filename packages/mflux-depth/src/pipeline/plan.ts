@@ -5,7 +5,8 @@
 import { estimatorModels } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
-import { type EstimatorPrecisionOptions, estimatorPrecision } from "../depth/precision.js";
+import { type EstimatorOptions, estimatorOptionsOf } from "../depth/options.js";
+import { estimatorPrecision } from "../depth/precision.js";
 import { ModelError } from "../errors.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
@@ -150,7 +151,7 @@ export async function planModel(
   /** An estimator on this machine; null, with a note, if a stage lacks one. */
   const estimatorFor = async (
     stage: "depth" | "judge",
-    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
+    wanted: ObtainOptions,
   ): Promise<DepthEstimator | null> => {
     try {
       return await obtainEstimator({ ...wanted, cacheLimit: cacheLimitOf(options), offline: true });
@@ -160,13 +161,12 @@ export async function planModel(
       return null;
     }
   };
-  const { depthModel, depthQuantize, depthInt8 } = options;
   const modelFolder = repository.folder;
   const estimator =
     request.depthImage === undefined
-      ? await estimatorFor("depth", { depthModel, depthQuantize, depthInt8, modelFolder })
+      ? await estimatorFor("depth", { ...estimatorOptionsOf(options), modelFolder })
       : null;
-  if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
+  if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(options.depthModel));
   if (estimator) notes.push(...precisionOf(options));
   const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });
   const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
@@ -183,7 +183,7 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
 });
 
 /** A sentence about rounding the depth estimator's weights, and the inputs of its layers. */
-function precisionOf(options: EstimatorPrecisionOptions): string[] {
+function precisionOf(options: EstimatorOptions): string[] {
   const { bits, int8 } = estimatorPrecision(options);
   if (bits === null) return [];
   const inputs = int8 ? "; most of its layers round their inputs to 8 bits, too" : "";
