@@ -11,8 +11,9 @@ import { ModelError } from "../errors.js";
 import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
+import { keepsOutputs } from "../memory/lifetimes.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
-import { type MemoryPlan, type PlannedStage, peakOf, planStages, type StageMemory } from "../memory/plan.js";
+import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
@@ -21,6 +22,7 @@ import { blockNotesOf } from "./block-notes.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf, deviceFor } from "./device.js";
+import { judgeComponent, judgeStage } from "./estimate-room.js";
 import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
@@ -71,7 +73,7 @@ export function planGeneration(
   const { available } = machine;
   const { precision } = model;
   const sizeWith = (name: string, bits: Bits | null): HeldSize =>
-    name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits);
+    name === judgeComponent ? judge!.size() : lendable(name, model, estimator).size(bits);
 
   const stagesWith = ({ memory, bits, width, height }: MemorySettings): StageMemory<PlannedStageName>[] => {
     const changed = { ...workload, width, height };
@@ -82,11 +84,11 @@ export function planGeneration(
       workingMemory: (room: number) => stage.workingMemory(changed, { model, estimator, room }),
     }));
     const bytesKept = recipe.map((stage) => stage.keeps?.(changed, model) ?? 0);
-    return planStages<PlannedStageName, string>([...stages, ...(judge ? [judging(judge)] : [])], {
+    return planStages<PlannedStageName, string>([...stages, ...(judge ? [judgeStage(judge)] : [])], {
       policy: memory,
       available,
       sizeOf: (name) => sizeWith(name, bits),
-      kept: memory === "resident" ? bytesKept.reduce((sum, bytes) => sum + bytes) : 0,
+      kept: keepsOutputs(memory) ? bytesKept.reduce((sum, bytes) => sum + bytes) : 0,
     });
   };
 
@@ -103,17 +105,6 @@ export function planGeneration(
       });
   return { stages, peak, machine, fits, alternatives };
 }
-
-/** The name of the judge's weights in the plan; no stage borrows them. */
-const judgeName = "judge";
-
-/** Scores the finished image. The model's weights are freed for it if necessary, see `FluxDepth.estimateWith`. */
-const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
-  name: "judge",
-  uses: [{ components: [judgeName], transient: true }],
-  workingMemory: () => judge.workingMemory(),
-  makesRoom: true,
-});
 
 export interface PlanOptions {
   /** How step previews are made; null, the default, for none. */
