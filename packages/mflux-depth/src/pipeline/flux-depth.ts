@@ -2,7 +2,6 @@ import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
 import { estimatorOptionsOf } from "../depth/options.js";
-import { readModelConfigs } from "../families/model-configs.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { DecodedImage } from "../images/types.js";
@@ -128,15 +127,10 @@ export class FluxDepth {
     const { signal } = job;
     signal.throwIfAborted();
     const settings = computeSettingsOf(options);
-    const found = await findModel(options, { signal, onProgress: progress.tell });
-    const { repository, files, ownFiles } = found;
+    const obtaining = { signal, onProgress: progress.tell };
+    const { repository, files, ownFiles } = await findModel(options, obtaining);
     signal.throwIfAborted();
-    const loras = await Loras.open(
-      { ...options, loras: found.loras },
-      files.family,
-      readModelConfigs(files),
-      { signal, onProgress: progress.tell },
-    );
+    const loras = await Loras.open(files, options, obtaining);
     const model = openModel(files, options, settings.device, {
       loras,
       ownFiles,

@@ -39,8 +39,6 @@ export interface FoundModel {
   readonly files: ModelFiles;
   /** The files of components given by the options, by component. */
   readonly ownFiles: ComponentFiles;
-  /** The LoRAs that were saved with it, then those of the options. */
-  readonly loras: ResolvedLoadOptions["loras"];
 }
 
 /**
@@ -52,11 +50,7 @@ export async function findModel(
   obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const found = await findFiles(options, obtaining);
-  return {
-    ...found,
-    ownFiles: await findOwnFiles(options, found.files, obtaining),
-    loras: [...(found.files.origin?.loras ?? []), ...options.loras],
-  };
+  return { ...found, ownFiles: await findOwnFiles(options, found.files, obtaining) };
 }
 
 /**
@@ -83,7 +77,7 @@ async function findOwnFiles(
 async function findFiles(
   options: ResolvedLoadOptions,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
   const isBase = await hasControlLora(options, { signal, onProgress });
   if (isCheckpointFile(options.model)) return findDenoiser(options, isBase, { signal, onProgress });
@@ -131,7 +125,7 @@ async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
   isBase: boolean,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
   const components = await obtainRepository(

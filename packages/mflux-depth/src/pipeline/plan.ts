@@ -8,7 +8,6 @@ import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
 import { type EstimatorOptions, estimatorOptionsOf } from "../depth/options.js";
 import { estimatorPrecision } from "../depth/precision.js";
 import { ModelError } from "../errors.js";
-import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
 import { keepsOutputs } from "../memory/lifetimes.js";
@@ -128,12 +127,9 @@ export async function planModel(
 ): Promise<MemoryPlan<PlannedStageName> & { readonly notes: readonly string[] }> {
   // Unlike findModel's error for an offline model, this one says how to get it.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
-  const { repository, files, ownFiles, loras: all } = await findModel({ ...options, offline: true });
-  const loras = await Loras.open(
-    { ...options, loras: all, offline: true },
-    files.family,
-    readModelConfigs(files),
-  );
+  const here = { ...options, offline: true };
+  const { repository, files, ownFiles } = await findModel(here);
+  const loras = await Loras.open(files, here);
   const model = openModel(files, options, deviceFor(options.device), { loras, ownFiles });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
