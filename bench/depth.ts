@@ -5,7 +5,8 @@ import { canMultiplyIntegers, randomize, setQuantizedProducts } from "@mflux-dep
 import { FluxDepth, type LoadOptions } from "mflux-depth";
 import { DepthAnything, depthAnythingConfig } from "mflux-depth/models/depth-anything";
 import { DepthPro, depthProConfig, inputSize } from "mflux-depth/models/depth-pro";
-import { useIntegerProducts } from "mflux-depth/models/dinov2";
+import { sensitiveLayer } from "mflux-depth/models/dinov2";
+import { useInt8Products } from "mflux-depth/models/int8-products";
 import { peakMlxMB, peakResidentMB, type Row, ratio, round, seconds } from "./measure.js";
 import type { Peer } from "./peer.js";
 
@@ -139,7 +140,7 @@ async function inEightBits(
   await setImmediate();
   const rows: Row[] = [];
   if (canMultiplyIntegers(8)) {
-    useIntegerProducts(model);
+    useInt8Products(model, sensitiveLayer);
     rows.push((await forwardRow("8-bit weights and inputs, the default", forward, whole)).row);
     setQuantizedProducts(model, "exact");
   }

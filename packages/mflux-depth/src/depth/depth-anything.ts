@@ -12,11 +12,12 @@ import {
   depthAnythingConfig,
   depthAnythingKey,
 } from "../models/depth-anything/index.js";
+import { sensitiveLayer } from "../models/dinov2.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
-import { Component, type HeldSize } from "../weights/component.js";
+import type { Component, HeldSize } from "../weights/component.js";
 import { depthAnything } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
+import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import type { PredictionMeaning } from "./prediction.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
@@ -40,15 +41,10 @@ class DepthAnythingEstimator extends PhotoEstimator {
     this.#config = config;
     this.#input = readInputConfig(folder, config);
     openCheckpoint(folder);
-    this.#component = new Component({
-      folder,
-      name: this.modelType,
-      build: () => withProducts(new DepthAnything(config), options),
+    this.#component = this.component({
+      build: () => new DepthAnything(config),
       rename: depthAnythingKey,
-      dtype: "float32",
-      bits: options.bits ?? null,
-      bufferCache: this.bufferLimits(),
-      onProgress: options.onLoad,
+      exact: sensitiveLayer,
     });
   }
 

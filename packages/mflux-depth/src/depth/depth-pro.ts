@@ -12,11 +12,12 @@ import {
   depthProKey,
   inputSize,
 } from "../models/depth-pro/index.js";
+import { sensitiveLayer } from "../models/dinov2.js";
 import { openCheckpoint } from "../weights/checkpoint.js";
-import { Component, type HeldSize } from "../weights/component.js";
+import type { Component, HeldSize } from "../weights/component.js";
 import { depthPro } from "./descriptions.js";
 import type { EstimateOptions, EstimatorLoadOptions, OpenEstimator } from "./estimator.js";
-import { type ModelOutput, PhotoEstimator, withProducts } from "./photo-estimator.js";
+import { type ModelOutput, PhotoEstimator } from "./photo-estimator.js";
 import { type Normalization, PreprocessorReader } from "./preprocessor.js";
 
 /** Opens Depth Pro: metric depth, with the field of view if the checkpoint has that head. */
@@ -29,7 +30,6 @@ class DepthProEstimator extends PhotoEstimator {
   protected readonly seesFieldOfView: boolean;
   readonly #config: DepthProConfig;
   readonly #input: InputConfig;
-  readonly #options: EstimatorLoadOptions;
   /** The network without the field-of-view head. */
   readonly #withoutHead: Component<DepthPro>;
   #loaded: Component<DepthPro> | null = null;
@@ -41,8 +41,7 @@ class DepthProEstimator extends PhotoEstimator {
     this.seesFieldOfView = config.useFovModel;
     this.#config = config;
     this.#input = readInputConfig(folder, config);
-    this.#options = options;
-    this.#withoutHead = this.#component(false);
+    this.#withoutHead = this.#build(false);
     openCheckpoint(folder);
   }
 
@@ -84,21 +83,16 @@ class DepthProEstimator extends PhotoEstimator {
   /** Loads the model, with the field-of-view head only on request: it is a third of the weights. */
   #model(fieldOfView: boolean, signal: AbortSignal | undefined): Promise<DepthPro> {
     if (fieldOfView && this.#loaded === this.#withoutHead) this.free();
-    this.#loaded ??= fieldOfView ? this.#component(true) : this.#withoutHead;
+    this.#loaded ??= fieldOfView ? this.#build(true) : this.#withoutHead;
     return this.#loaded.get(signal);
   }
 
-  #component(fieldOfView: boolean): Component<DepthPro> {
+  #build(fieldOfView: boolean): Component<DepthPro> {
     const config = { ...this.#config, useFovModel: fieldOfView };
-    return new Component({
-      folder: this.folder,
-      name: this.modelType,
-      build: () => withProducts(new DepthPro(config), this.#options),
+    return this.component({
+      build: () => new DepthPro(config),
       rename: depthProKey(config),
-      dtype: "float32",
-      bits: this.#options.bits ?? null,
-      bufferCache: this.bufferLimits(),
-      onProgress: this.#options.onLoad,
+      exact: sensitiveLayer,
     });
   }
 }

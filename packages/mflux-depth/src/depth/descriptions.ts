@@ -2,6 +2,7 @@
  * The known depth estimators, as data. Nothing here loads MLX, so that a process that only downloads models stays
  * small; registry.ts says how to open each.
  */
+import { preprocessorFile } from "../files/repository-layout.js";
 import { bundledEstimator } from "../hub/repository.js";
 
 /** A model of a depth estimator, on the Hub or bundled. */
@@ -39,7 +40,7 @@ export const depthPro = {
       cpuSeconds: 56,
     },
   ],
-  files: [{ name: "preprocessor_config.json", optional: true }],
+  files: [{ name: preprocessorFile, optional: true }],
 } as const satisfies EstimatorDescription;
 
 export const depthAnything = {
@@ -71,7 +72,7 @@ export const depthAnything = {
       cpuSeconds: 0.1,
     },
   ],
-  files: [{ name: "preprocessor_config.json", optional: true }],
+  files: [{ name: preprocessorFile, optional: true }],
 } as const satisfies EstimatorDescription;
 
 /** All known depth estimators. */

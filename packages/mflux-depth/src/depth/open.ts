@@ -11,15 +11,12 @@ import type { DownloadProgress } from "../hub/transfer.js";
 import { defaultDepthModel } from "../options/defaults.js";
 import type { DeviceName } from "../options/index.js";
 import type { DepthEstimator, EstimatorLoadOptions } from "./estimator.js";
-import { type EstimatorPrecisionOptions, estimatorPrecision } from "./precision.js";
+import type { EstimatorOptions } from "./options.js";
+import { estimatorPrecision } from "./precision.js";
 import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
-export interface OpenOptions
-  extends EstimatorPrecisionOptions,
-    Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
-  /** A repository or a folder with a depth estimator, or with a model that brings one. */
-  readonly depthModel?: string | null | undefined;
+export interface OpenOptions extends EstimatorOptions, Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
   /** The folder of the image model in use. If it includes an estimator, that is the default. */
   readonly modelFolder?: string | undefined;
   /** Where to compute; defaults to the process's device. */

@@ -5,9 +5,9 @@ import { readPhoto } from "../images/decode.js";
 import type { DecodedImage } from "../images/types.js";
 import { Listener } from "../listener.js";
 import { type BufferCache, bufferCacheFor } from "../memory/buffer-cache.js";
-import { useIntegerProducts } from "../models/dinov2.js";
+import { useInt8Products } from "../models/int8-products.js";
 import type { ImageInput } from "../options/index.js";
-import type { BufferLimits, HeldSize } from "../weights/component.js";
+import { Component, type HeldSize } from "../weights/component.js";
 import { DepthEstimate } from "./estimate.js";
 import type { DepthEstimator, EstimateOptions, EstimatorLoadOptions } from "./estimator.js";
 import { exifFocalLength } from "./focal-length.js";
@@ -20,22 +20,28 @@ export interface ModelOutput {
   readonly fieldOfView: number | undefined;
 }
 
-/** A network that multiplies quantized weights as a caller chooses. */
-export const withProducts = <M extends Module>(network: M, { int8 }: EstimatorLoadOptions): M =>
-  int8 ? useIntegerProducts(network) : network;
+/** How to make a network from the weights in a folder. */
+export interface NetworkOptions<M extends Module> {
+  /** Makes the network, without weights. */
+  readonly build: () => M;
+  /** The network's name for a tensor in files; null for a tensor that it does not use. */
+  readonly rename: (key: string) => string | null;
+  /** Matches the paths of layers whose inputs are never rounded, because the maps would suffer. */
+  readonly exact?: RegExp;
+}
 
-/** Shared by all estimators: reading the photo, remembering the last estimate, checking the numbers. */
+/** Shared by all estimators: reading photo and weights, remembering the last estimate, checking the numbers. */
 export abstract class PhotoEstimator implements DepthEstimator {
   abstract readonly modelType: string;
   abstract readonly name: string;
   abstract readonly folder: string;
   /** Whether the model can estimate the field of view. */
   protected abstract readonly seesFieldOfView: boolean;
-  readonly #cacheLimit: number | undefined;
+  readonly #options: EstimatorLoadOptions;
   #last: { readonly key: string; readonly estimate: DepthEstimate } | null = null;
 
-  constructor({ cacheLimit }: EstimatorLoadOptions = {}) {
-    this.#cacheLimit = cacheLimit;
+  constructor(options: EstimatorLoadOptions = {}) {
+    this.#options = options;
   }
 
   /** Runs the model; loads its weights first if necessary. Aborts with the signal's reason. */
@@ -89,13 +95,24 @@ export abstract class PhotoEstimator implements DepthEstimator {
   }
 
   #bufferCache(): BufferCache | null {
-    return bufferCacheFor(defaultDevice(), this.#cacheLimit);
+    return bufferCacheFor(defaultDevice(), this.#options.cacheLimit);
   }
 
-  /** The limits for a component, whose weights are read while {@link estimate} keeps buffers. */
-  protected bufferLimits(): BufferLimits | null {
+  /** A component with the weights in the folder, held and multiplied as the options say. */
+  protected component<M extends Module>({ build, rename, exact }: NetworkOptions<M>): Component<M> {
+    const { bits = null, int8 = false, onLoad } = this.#options;
     const bufferCache = this.#bufferCache();
-    return bufferCache && { quantizing: bufferCache.estimating };
+    return new Component({
+      folder: this.folder,
+      name: this.modelType,
+      build: () => (int8 ? useInt8Products(build(), exact) : build()),
+      rename,
+      dtype: "float32",
+      bits,
+      // Weights are read while an estimate keeps buffers.
+      bufferCache: bufferCache && { quantizing: bufferCache.estimating },
+      onProgress: onLoad,
+    });
   }
 
   [Symbol.dispose](): void {

@@ -2,26 +2,19 @@ import { defaultDevice } from "@mflux-depth/mlx";
 import { canMultiplyIntegers } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
 import type { EstimatorLoadOptions } from "./estimator.js";
-
-/** How to hold and multiply a depth estimator's weights; omitted options depend on the machine. */
-export interface EstimatorPrecisionOptions {
-  /** Bits per weight; by default 8 on machines that multiply 8-bit integers, otherwise "none". */
-  readonly depthQuantize?: 8 | "none" | null | undefined;
-  /** Whether inputs are rounded to 8 bits, too; by default where weights have 8 bits and this machine can. */
-  readonly depthInt8?: boolean | null | undefined;
-}
+import type { EstimatorOptions } from "./options.js";
 
 /** Whether the current device multiplies 8-bit inputs with 8-bit weights. */
 export const multipliesDepthAsIntegers = (): boolean => defaultDevice() === "cpu" && canMultiplyIntegers(8);
 
 /**
- * Chooses how a depth estimator's weights are held and multiplied on the current device.
+ * Chooses how a depth estimator's weights are held and multiplied on the current device, where the options leave it open.
  * @throws {OptionError} when 8-bit inputs are asked for, and the device cannot multiply them, or weights stay in float32.
  */
 export function estimatorPrecision({
   depthQuantize,
   depthInt8,
-}: EstimatorPrecisionOptions): Required<Pick<EstimatorLoadOptions, "bits" | "int8">> {
+}: EstimatorOptions): Required<Pick<EstimatorLoadOptions, "bits" | "int8">> {
   const canMultiply = multipliesDepthAsIntegers();
   if (depthInt8 && !canMultiply)
     throw new OptionError(

@@ -2,8 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
-
-const preprocessorFile = "preprocessor_config.json";
+import { preprocessorFile } from "../files/repository-layout.js";
 
 /** How pixels become a network's input: `(value − mean) / deviation` for each channel, of values in [0, 1]. */
 export interface Normalization {

@@ -6,6 +6,7 @@ import { checkAdjustments } from "../depth/adjustments.js";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { obtainEstimator } from "../depth/open.js";
+import { estimatorOptionsOf } from "../depth/options.js";
 import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
 import { resolveLoadOptions } from "../options/index.js";
@@ -23,21 +24,15 @@ export class DepthWork {
    */
   async estimatorOf({ load }: DepthJob, signal: AbortSignal): Promise<DepthEstimator> {
     const options = resolveLoadOptions(load);
-    const { depthModel, depthQuantize, depthInt8, offline } = options;
-    const modelFolder = folderHere(repositoryOf(options)) ?? undefined;
-    const cacheLimit = cacheLimitOf(options);
-    const key = JSON.stringify([depthModel, depthQuantize, depthInt8, cacheLimit, modelFolder]);
+    const wanted = {
+      ...estimatorOptionsOf(options),
+      cacheLimit: cacheLimitOf(options),
+      modelFolder: folderHere(repositoryOf(options)) ?? undefined,
+    };
+    const key = JSON.stringify(wanted);
     // The folder may have been deleted since, and another revision downloaded.
     if (this.#last?.key !== key || !existsSync(this.#last.estimator.folder)) {
-      const estimator = await obtainEstimator({
-        depthModel,
-        depthQuantize,
-        depthInt8,
-        cacheLimit,
-        modelFolder,
-        offline,
-        signal,
-      });
+      const estimator = await obtainEstimator({ ...wanted, offline: options.offline, signal });
       this.#last = { key, estimator };
     }
     return this.#last.estimator;

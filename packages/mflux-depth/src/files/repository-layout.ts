@@ -5,6 +5,9 @@
 /** The config of one network, next to its weights. */
 export const configFile = "config.json";
 
+/** How pixels become the input of a network, next to its config. */
+export const preprocessorFile = "preprocessor_config.json";
+
 /** The index of a pipeline of several networks, in the repository's root. */
 export const modelIndexFile = "model_index.json";
 

@@ -20,6 +20,9 @@ export interface Lifetime<Name extends string = string> {
   readonly released: readonly Name[];
 }
 
+/** Whether caches keep the outputs of stages for the next generation. */
+export const keepsOutputs = (policy: MemoryPolicy): boolean => policy === "resident";
+
 /** Decides the lifetimes of components over a sequence of uses. */
 export function lifetimesOf<Name extends string>(
   uses: readonly ComponentUse<Name>[],

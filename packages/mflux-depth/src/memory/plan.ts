@@ -57,9 +57,8 @@ export function planStages<Stage extends string, Component extends string>(
   return stages.map(({ name, uses, workingMemory, makesRoom = false }) => {
     const memoryOf = (use: ComponentUse<Component>, held: readonly Component[]): StageMemory<Stage> => {
       const weights = held.reduce((sum, component) => sum + sizeOf(component).bytes, 0);
-      const reading = Math.max(0, ...use.components.map((component) => sizeOf(component).reading));
       const room = Math.max(0, available - programBytes - weights - kept);
-      const work = kept + Math.max(workingMemory(room), reading);
+      const work = kept + workBytes(workingMemory(room), use.components.map(sizeOf));
       return { stage: name, weights, work, peak: programBytes + weights + work };
     };
     const peaks = lifetimes
@@ -71,6 +70,10 @@ export function planStages<Stage extends string, Component extends string>(
     return peaks.reduce((highest, one) => (one.peak > highest.peak ? one : highest));
   });
 }
+
+/** The bytes of reading weights and then computing, in addition to the weights. */
+export const workBytes = (workingMemory: number, weights: readonly HeldSize[]): number =>
+  Math.max(workingMemory, ...weights.map(({ reading }) => reading));
 
 /** The highest peak of all stages, in bytes. */
 export const peakOf = (stages: readonly StageMemory[]): number => Math.max(...stages.map(({ peak }) => peak));

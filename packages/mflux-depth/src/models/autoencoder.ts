@@ -22,7 +22,14 @@ import {
 } from "@mflux-depth/mlx/nn";
 import { applyOps, type ConvOp, elementsOf, inBands, sizeOf } from "./bands.js";
 import { ConfigReader } from "./config.js";
-import { type Arithmetic, type Layer, type LayerShape, planLayers, shapeOfLayer } from "./layer-plan.js";
+import {
+  type Arithmetic,
+  type Layer,
+  type LayerShape,
+  planLayers,
+  runsFused,
+  shapeOfLayer,
+} from "./layer-plan.js";
 import { consuming } from "./stages.js";
 
 /*
@@ -397,7 +404,7 @@ export class Autoencoder extends Module {
     const arithmetic = {
       // Per element of a map, for all images of the batch together.
       bytes: x.nbytes / elementsOf(sizeOf(x)),
-      fused: x.dtype === "float32" && defaultDevice() === "cpu",
+      fused: runsFused(x.dtype, defaultDevice()),
     };
     const { groups } = planLayers(layers.map(shapeOfLayer), sizeOf(x), arithmetic, limit);
     for (const { from, to, bands } of groups) {

@@ -23,7 +23,6 @@ import {
   silu,
 } from "@mflux-depth/mlx/nn";
 import { ConfigReader } from "./config.js";
-import { useInt8Products } from "./int8-products.js";
 import { bicubic } from "./interpolate.js";
 import { consuming, disposeAll, evaluated } from "./stages.js";
 
@@ -378,15 +377,7 @@ const layerBytes = ({ hiddenSize, mlpRatio, numAttentionHeads }: Dinov2Config, t
  * The first layer of an encoder, whose inputs stay unrounded. With all inputs rounded, single edges of the bundled
  * estimator's maps move by up to 9 of 255, nearly all of it because of this layer; with it left alone, by 1.4.
  */
-const sensitiveLayer = /(^|\.)encoder\.layer\.0\./;
-
-/** {@link useInt8Products} for a network with DINOv2 encoders, except where its maps would suffer. */
-export function useIntegerProducts<M extends Module>(network: M): M {
-  useInt8Products(network);
-  for (const [path, layer] of network.modules())
-    if (layer instanceof Linear && sensitiveLayer.test(path)) layer.products = "exact";
-  return network;
-}
+export const sensitiveLayer = /(^|\.)encoder\.layer\.0\./;
 
 // ---------------------------------------------------------------- names in files
 

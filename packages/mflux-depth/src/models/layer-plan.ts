@@ -1,4 +1,4 @@
-import type { MxArray } from "@mflux-depth/mlx";
+import type { DeviceType, DType, MxArray } from "@mflux-depth/mlx";
 import {
   bandOf,
   type ConvOp,
@@ -50,6 +50,10 @@ export interface Arithmetic {
   /** Whether norms are fused with what follows them; otherwise they make copies in float32. */
   readonly fused: boolean;
 }
+
+/** Whether layers run on the CPU's fused kernels, which compute in float32. */
+export const runsFused = (dtype: DType, device: DeviceType): boolean =>
+  device === "cpu" && dtype === "float32";
 
 /** Bytes used in addition to the counted maps. */
 const uncounted = 20e6;

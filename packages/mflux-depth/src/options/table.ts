@@ -307,7 +307,7 @@ export const loadOptions = {
   },
   depthModel: {
     kind: { type: "text" },
-    text: "The depth estimator for photos, Depth Pro or Depth Anything V2: a repository, a folder, or tiny-depth-anything for a small bundled one.",
+    text: "The depth estimator for photos: a repository, a folder, or tiny-depth-anything for a small bundled one.",
     defaultText: `${defaultDepthModel}, or the bundled one for tiny-world`,
     flags: ["--depth-model"],
     value: "NAME",

@@ -3,11 +3,26 @@ import { describeBytes } from "../bytes.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { MemoryError } from "../errors.js";
 import { machineMemory, programBytes, workingRoom } from "../memory/machine.js";
+import { type PlannedStage, workBytes } from "../memory/plan.js";
+
+/** The name of the judge's weights in a plan; no stage borrows them. */
+export const judgeComponent = "judge";
+
+/**
+ * Scoring a finished image, as the plan counts it. Without {@link hasRoom}, the model's weights are freed for it, see
+ * `FluxDepth.estimateWith`.
+ */
+export const judgeStage = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
+  name: "judge",
+  uses: [{ components: [judgeComponent], transient: true }],
+  workingMemory: () => judge.workingMemory(),
+  makesRoom: true,
+});
 
 /** Bytes that an estimate takes, with the estimator's weights. */
 function bytesOfEstimate(estimator: DepthEstimator): number {
-  const { bytes, reading } = estimator.size();
-  return bytes + Math.max(reading, estimator.workingMemory());
+  const size = estimator.size();
+  return size.bytes + workBytes(estimator.workingMemory(), [size]);
 }
 
 /** Whether this process has enough memory for an estimate while keeping `reserved` bytes free. */

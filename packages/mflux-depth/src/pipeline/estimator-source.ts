@@ -1,39 +1,27 @@
 import type { DepthEstimator } from "../depth/estimator.js";
-import { obtainEstimator } from "../depth/open.js";
+import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
 import { estimatorIn } from "../depth/repository.js";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
 import type { Repository } from "../hub/repository.js";
-import type { DownloadProgress } from "../hub/transfer.js";
 import { defaultDepthModel } from "../options/defaults.js";
-import type { LoadProgress } from "../weights/component.js";
-
-export interface EstimatorSourceOptions {
-  /** The model in use. Its folder may hold a depth estimator. */
-  readonly model: Repository;
-  readonly depthModel: string | undefined;
-  readonly depthQuantize: 8 | "none" | undefined;
-  readonly depthInt8: boolean | undefined;
-  /** The user's limit for MLX's cache of freed buffers, in bytes. */
-  readonly cacheLimit: number | undefined;
-  readonly offline: boolean;
-  readonly onLoad: (progress: LoadProgress) => void;
-  readonly onDownload: ((progress: DownloadProgress) => void) | undefined;
-}
 
 /** Finds the depth estimator when a photo first needs it, and keeps it for later photos. */
 export class EstimatorSource {
-  readonly #options: EstimatorSourceOptions;
+  /** The model in use. Its folder may hold a depth estimator. */
+  readonly #model: Repository;
+  readonly #options: ObtainOptions;
   #estimator: DepthEstimator | null = null;
 
-  constructor(options: EstimatorSourceOptions) {
+  constructor(model: Repository, options: ObtainOptions) {
+    this.#model = model;
     this.#options = options;
   }
 
   /** The name of the estimator's repository: the requested one, the model's if it includes one, or the default. */
   get name(): string {
-    const { model, depthModel } = this.#options;
-    return depthModel ?? (estimatorIn(model.folder) === null ? defaultDepthModel : model.name);
+    const { name, folder } = this.#model;
+    return this.#options.depthModel ?? (estimatorIn(folder) === null ? defaultDepthModel : name);
   }
 
   /**
@@ -41,18 +29,12 @@ export class EstimatorSource {
    * @throws {ModelError} when there is none, or it cannot be downloaded.
    */
   async find(signal: AbortSignal, { offline } = { offline: this.#options.offline }): Promise<DepthEstimator> {
-    const { model, depthModel, depthQuantize, depthInt8, cacheLimit, onLoad, onDownload } = this.#options;
     if (this.#estimator && !isFolder(this.#estimator.folder)) this.#estimator = null;
     this.#estimator ??= await obtainEstimator({
-      depthModel,
-      depthQuantize,
-      depthInt8,
-      cacheLimit,
-      modelFolder: model.folder,
+      ...this.#options,
+      modelFolder: this.#model.folder,
       offline,
       signal,
-      onLoad,
-      onDownload,
     });
     return this.#estimator;
   }

@@ -1,7 +1,7 @@
 import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
-import { readModelConfigs } from "../families/model-configs.js";
+import { estimatorOptionsOf } from "../depth/options.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { DecodedImage } from "../images/types.js";
@@ -127,25 +127,20 @@ export class FluxDepth {
     const { signal } = job;
     signal.throwIfAborted();
     const settings = computeSettingsOf(options);
-    const found = await findModel(options, { signal, onProgress: progress.tell });
-    const { repository, files, ownFiles } = found;
+    const obtaining = { signal, onProgress: progress.tell };
+    const { repository, files, ownFiles } = await findModel(options, obtaining);
     signal.throwIfAborted();
-    const loras = await Loras.open(
-      { ...options, loras: found.loras },
-      files.family,
-      readModelConfigs(files),
-      { signal, onProgress: progress.tell },
-    );
+    const loras = await Loras.open(files, options, obtaining);
     const model = openModel(files, options, settings.device, {
       loras,
       ownFiles,
       onProgress: progress.tell,
       prepare,
     });
-    const estimators = new EstimatorSource({
-      ...options,
-      model: repository,
+    const estimators = new EstimatorSource(repository, {
+      ...estimatorOptionsOf(options),
       cacheLimit: cacheLimitOf(options),
+      offline: options.offline,
       onLoad: model.onLoad,
       onDownload: progress.tell,
     });

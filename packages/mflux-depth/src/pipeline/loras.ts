@@ -2,7 +2,8 @@
 import { basename } from "node:path";
 import { type Dial, propertyPath } from "@mflux-depth/mlx/nn";
 import { ModelError, OptionError } from "../errors.js";
-import type { Family, ModelConfigs } from "../families/family.js";
+import { readModelConfigs } from "../families/model-configs.js";
+import type { ModelFiles } from "../families/model-files.js";
 import type { ObtainOptions } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
 import { type AdapterFile, openAdapterFile } from "../weights/adapters/adapter-file.js";
@@ -62,27 +63,24 @@ export class Loras {
   }
 
   /**
-   * Finds the LoRAs of a model, downloads missing ones, and matches them with the layers of the model. Reads headers
-   * only.
+   * Finds the LoRAs of a model: those that were saved with it, then those of the options. Downloads missing ones, and
+   * matches them with the layers of the model. Reads headers only.
    * @throws {ModelError} when one does not exist, cannot be downloaded, is damaged, or has keys that fit no layer; with
    *   `loraLenient`, only if no key fits.
    */
   static async open(
-    {
-      loras,
-      loraLenient,
-      bakeLora,
-      offline,
-    }: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">,
-    family: Family,
-    configs: ModelConfigs,
-    options: Pick<ObtainOptions, "signal" | "onProgress"> = {},
+    files: ModelFiles,
+    options: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">,
+    obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
   ): Promise<Loras> {
+    const { loraLenient, bakeLora, offline } = options;
+    const { family } = files;
+    const loras = [...(files.origin?.loras ?? []), ...options.loras];
     if (loras.length === 0) return Loras.none;
-    const names = family.adapterNames(configs);
+    const names = family.adapterNames(readModelConfigs(files));
     const opened: OpenLora[] = [];
     for (const { source, scale } of loras) {
-      const { path, ...facts } = await findLora(source, { ...options, offline });
+      const { path, ...facts } = await findLora(source, { ...obtaining, offline });
       const file = openAdapterFile(path);
       const match = matchAdapter(file, names);
       requireMatch(file, match, loraLenient);

@@ -40,8 +40,6 @@ export interface FoundModel {
   readonly files: ModelFiles;
   /** The files of components given by the options, by component. */
   readonly ownFiles: ComponentFiles;
-  /** The LoRAs that were saved with it, then those of the options. */
-  readonly loras: ResolvedLoadOptions["loras"];
 }
 
 /**
@@ -53,11 +51,7 @@ export async function findModel(
   obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
 ): Promise<FoundModel> {
   const found = await findFiles(options, obtaining);
-  return {
-    ...found,
-    ownFiles: await findOwnFiles(options, found.files, obtaining),
-    loras: [...(found.files.origin?.loras ?? []), ...options.loras],
-  };
+  return { ...found, ownFiles: await findOwnFiles(options, found.files, obtaining) };
 }
 
 /**
@@ -84,7 +78,7 @@ async function findOwnFiles(
 async function findFiles(
   options: ResolvedLoadOptions,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
   const base = await controlFamilyAmong(options, { signal, onProgress });
   if (isCheckpointFile(options.model)) return findDenoiser(options, base, { signal, onProgress });
@@ -132,7 +126,7 @@ async function findDenoiser(
   { model, componentsFrom, offline, revision, variant }: ResolvedLoadOptions,
   base: ControlFamily | null,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
-): Promise<Omit<FoundModel, "ownFiles" | "loras">> {
+): Promise<Omit<FoundModel, "ownFiles">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
   const components = await obtainRepository(

@@ -5,13 +5,14 @@
 import { estimatorModels } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
 import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
-import { type EstimatorPrecisionOptions, estimatorPrecision } from "../depth/precision.js";
+import { type EstimatorOptions, estimatorOptionsOf } from "../depth/options.js";
+import { estimatorPrecision } from "../depth/precision.js";
 import { ModelError } from "../errors.js";
-import { readModelConfigs } from "../families/model-configs.js";
 import { resolveRepository } from "../hub/repository.js";
 import { findAlternatives, type MemorySettings } from "../memory/alternatives.js";
+import { keepsOutputs } from "../memory/lifetimes.js";
 import { type MachineMemory, machineMemory, measuresFree } from "../memory/machine.js";
-import { type MemoryPlan, type PlannedStage, peakOf, planStages, type StageMemory } from "../memory/plan.js";
+import { type MemoryPlan, peakOf, planStages, type StageMemory } from "../memory/plan.js";
 import { defaultDepthModel, longestPrompt } from "../options/defaults.js";
 import type { Bits, MemoryPolicy, ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
@@ -20,6 +21,7 @@ import { blockNotesOf } from "./block-notes.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf, deviceFor } from "./device.js";
+import { judgeComponent, judgeStage } from "./estimate-room.js";
 import type { PreviewKind, StageName } from "./events.js";
 import { latentGridOf } from "./latent-grid.js";
 import { lendable } from "./lendable.js";
@@ -70,7 +72,7 @@ export function planGeneration(
   const { available } = machine;
   const { precision } = model;
   const sizeWith = (name: string, bits: Bits | null): HeldSize =>
-    name === judgeName ? judge!.size() : lendable(name, model, estimator).size(bits);
+    name === judgeComponent ? judge!.size() : lendable(name, model, estimator).size(bits);
 
   const stagesWith = ({ memory, bits, width, height }: MemorySettings): StageMemory<PlannedStageName>[] => {
     const changed = { ...workload, width, height };
@@ -81,11 +83,11 @@ export function planGeneration(
       workingMemory: (room: number) => stage.workingMemory(changed, { model, estimator, room }),
     }));
     const bytesKept = recipe.map((stage) => stage.keeps?.(changed, model) ?? 0);
-    return planStages<PlannedStageName, string>([...stages, ...(judge ? [judging(judge)] : [])], {
+    return planStages<PlannedStageName, string>([...stages, ...(judge ? [judgeStage(judge)] : [])], {
       policy: memory,
       available,
       sizeOf: (name) => sizeWith(name, bits),
-      kept: memory === "resident" ? bytesKept.reduce((sum, bytes) => sum + bytes) : 0,
+      kept: keepsOutputs(memory) ? bytesKept.reduce((sum, bytes) => sum + bytes) : 0,
     });
   };
 
@@ -102,17 +104,6 @@ export function planGeneration(
       });
   return { stages, peak, machine, fits, alternatives };
 }
-
-/** The name of the judge's weights in the plan; no stage borrows them. */
-const judgeName = "judge";
-
-/** Scores the finished image. The model's weights are freed for it if necessary, see `FluxDepth.estimateWith`. */
-const judging = (judge: DepthEstimator): PlannedStage<"judge", string> => ({
-  name: "judge",
-  uses: [{ components: [judgeName], transient: true }],
-  workingMemory: () => judge.workingMemory(),
-  makesRoom: true,
-});
 
 export interface PlanOptions {
   /** How step previews are made; null, the default, for none. */
@@ -136,12 +127,9 @@ export async function planModel(
 ): Promise<MemoryPlan<PlannedStageName> & { readonly notes: readonly string[] }> {
   // Unlike findModel's error for an offline model, this one says how to get it.
   if (!isCheckpointFile(options.model)) resolveRepository(options.model, { revision: options.revision });
-  const { repository, files, ownFiles, loras: all } = await findModel({ ...options, offline: true });
-  const loras = await Loras.open(
-    { ...options, loras: all, offline: true },
-    files.family,
-    readModelConfigs(files),
-  );
+  const here = { ...options, offline: true };
+  const { repository, files, ownFiles } = await findModel(here);
+  const loras = await Loras.open(files, here);
   const model = openModel(files, options, deviceFor(options.device), { loras, ownFiles });
   const request = await withAutoSize(given);
   latentGridOf(request, model);
@@ -150,7 +138,7 @@ export async function planModel(
   /** An estimator on this machine; null, with a note, if a stage lacks one. */
   const estimatorFor = async (
     stage: "depth" | "judge",
-    wanted: Pick<ObtainOptions, "depthModel" | "depthQuantize" | "depthInt8" | "modelFolder">,
+    wanted: ObtainOptions,
   ): Promise<DepthEstimator | null> => {
     try {
       return await obtainEstimator({ ...wanted, cacheLimit: cacheLimitOf(options), offline: true });
@@ -160,13 +148,12 @@ export async function planModel(
       return null;
     }
   };
-  const { depthModel, depthQuantize, depthInt8 } = options;
   const modelFolder = repository.folder;
   const estimator =
     request.depthImage === undefined
-      ? await estimatorFor("depth", { depthModel, depthQuantize, depthInt8, modelFolder })
+      ? await estimatorFor("depth", { ...estimatorOptionsOf(options), modelFolder })
       : null;
-  if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(depthModel));
+  if (estimator && !estimator.folder.startsWith(modelFolder)) notes.push(...licenceOf(options.depthModel));
   if (estimator) notes.push(...precisionOf(options));
   const judge = judgeModel === null ? null : await estimatorFor("judge", { depthModel: judgeModel });
   const workload = workloadOf(request, { estimatesDepth: estimator !== null, previews });
@@ -183,7 +170,7 @@ const withReclaimed = (machine: MachineMemory, reclaimable: number): MachineMemo
 });
 
 /** A sentence about rounding the depth estimator's weights, and the inputs of its layers. */
-function precisionOf(options: EstimatorPrecisionOptions): string[] {
+function precisionOf(options: EstimatorOptions): string[] {
   const { bits, int8 } = estimatorPrecision(options);
   if (bits === null) return [];
   const inputs = int8 ? "; most of its layers round their inputs to 8 bits, too" : "";

@@ -1,6 +1,7 @@
 import type { DeviceType, DType } from "@mflux-depth/mlx";
 import { canMultiplyIntegers, multipliesStored } from "@mflux-depth/mlx/nn";
 import { OptionError } from "../errors.js";
+import { runsFused } from "../models/layer-plan.js";
 import type { Bits, ResolvedLoadOptions } from "../options/index.js";
 
 /** The number formats in which a model is held and computed. */
@@ -16,7 +17,7 @@ export interface Precision {
    * faster.
    */
   readonly int8: boolean;
-  /** Whether layers run on the CPU's fused kernels, which compute in float32. */
+  /** Whether layers run on fused kernels, see {@link runsFused}. */
   readonly fused: boolean;
   /** Whether 16-bit matrices stay as stored, and are widened during multiplication. */
   readonly matricesAsStored: boolean;
@@ -34,7 +35,7 @@ export function choosePrecision(
 ): Precision {
   const dtype = options.dtype ?? (device === "cpu" ? "float32" : "bfloat16");
   const bits = storedBits ?? options.quantize;
-  const fused = device === "cpu" && dtype === "float32";
+  const fused = runsFused(dtype, device);
   const canInt8 = fused && canMultiplyIntegers(bits ?? undefined);
   if (options.int8 && !canInt8)
     throw new OptionError(

@@ -3,7 +3,7 @@
  * their last reader, times stages, and reports warnings between them. Stages are unaware of this.
  */
 import { arraysIn } from "@mflux-depth/mlx";
-import { type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
+import { keepsOutputs, type Lifetime, lifetimesOf } from "../memory/lifetimes.js";
 import type { MemoryPolicy } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
 import { lendable } from "./lendable.js";
@@ -57,7 +57,7 @@ export async function* runRecipe(
   } finally {
     artifacts.free();
     for (const lender of lenders.values()) lender.close();
-    if (policy === "low") for (const { cache } of stages) cache?.(generation).clear();
+    if (!keepsOutputs(policy)) for (const { cache } of stages) cache?.(generation).clear();
   }
 }
 

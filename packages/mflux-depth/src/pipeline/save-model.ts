@@ -1,7 +1,6 @@
 import { basename, join, resolve } from "node:path";
 import { MlxError } from "@mflux-depth/mlx";
 import { ModelError, OptionError } from "../errors.js";
-import { readModelConfigs } from "../families/model-configs.js";
 import { checkDiskSpace, checkNewFolder, writeFolder } from "../files/atomic-folder.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import { Listener } from "../listener.js";
@@ -82,15 +81,9 @@ export async function saveModel(given: SaveModelOptions): Promise<SavedModel> {
   await checkNewFolder(target);
 
   const obtaining = { signal, onProgress: listener.tell };
-  const found = await findModel(options, obtaining);
-  const { repository, files } = found;
+  const { repository, files } = await findModel(options, obtaining);
   const bits = files.storedBits ?? options.quantize;
-  const loras = await Loras.open(
-    { ...options, loras: found.loras },
-    files.family,
-    readModelConfigs(files),
-    obtaining,
-  );
+  const loras = await Loras.open(files, options, obtaining);
   const merged = options.bakeLora ? loras : Loras.none;
   const separate = options.bakeLora ? [] : loras.paths.map(filesOfLora);
   using tensors = await ModelTensors.of(openModel(files, options, "cpu", { loras: merged }), signal);

@@ -51,16 +51,8 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
   const { signal } = new AbortController();
   using prompts = new PromptCache();
   using controls = new LastArtifact<Artifacts["control"]>();
-  const estimators = new EstimatorSource({
-    model: { name: "tiny-world", folder: bundled, revision: undefined },
-    depthModel: undefined,
-    depthQuantize: "none",
-    depthInt8: false,
-    cacheLimit: undefined,
-    offline: true,
-    onLoad: () => {},
-    onDownload: undefined,
-  });
+  const repository = { name: "tiny-world", folder: bundled, revision: undefined };
+  const estimators = new EstimatorSource(repository, { depthQuantize: "none", offline: true });
   const generation = await prepare(
     {
       request: resolved,

@@ -1,7 +1,6 @@
 /* Adapter files from other tools, and what they give with the bundled model; see tools/goldens. */
 import { join } from "node:path";
 import { loadSafetensors, type MxArray, saveSafetensors } from "@mflux-depth/mlx";
-import { readModelConfigs } from "../../src/families/model-configs.js";
 import { rotaryTables } from "../../src/models/flux-conditioning.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
@@ -37,9 +36,8 @@ export async function openWithLoras(
     ...options,
     loras,
   });
-  const { files, loras: all } = await findModel(resolved);
-  const opened = await Loras.open({ ...resolved, loras: all }, files.family, readModelConfigs(files));
-  return openModel(files, resolved, "cpu", { loras: opened });
+  const { files } = await findModel(resolved);
+  return openModel(files, resolved, "cpu", { loras: await Loras.open(files, resolved) });
 }
 
 /**

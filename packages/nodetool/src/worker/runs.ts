@@ -138,8 +138,8 @@ async function othersFirst(): Promise<void> {
 const textOf = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
 
 const bytesOf = ({ request }: EngineJob): number =>
-  [request.image, request.depthImage].reduce(
-    (sum, image) => sum + (image instanceof Uint8Array ? image.byteLength : 0),
+  Object.values(request).reduce(
+    (sum: number, value) => sum + (value instanceof Uint8Array ? value.byteLength : 0),
     0,
   );
 
