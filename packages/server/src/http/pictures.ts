@@ -89,7 +89,7 @@ const isObject = (value: Json): value is { readonly [name: string]: Json } =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** The bytes of base64, with or without `data:image/…;base64,` in front. */
-export function decodeBase64(text: string, param: string): Uint8Array {
+function decodeBase64(text: string, param: string): Uint8Array {
   const refuse = (message: string): HttpError => new HttpError(400, "invalid_image", message, { param });
   let start = 0;
   if (text.startsWith("data:")) {

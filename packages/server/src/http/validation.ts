@@ -57,15 +57,6 @@ export const validatorCompiler: FastifySchemaCompiler<object> = ({ schema, httpP
   };
 };
 
-/**
- * Checks a body against its schema.
- * @throws {HttpError} 400 that names the field.
- */
-export function checkBody(schema: object, data: unknown): void {
-  const validate = compile(forBodies, schema);
-  if (!validate(data)) throw refusalOf(validate.errors ?? [], "field");
-}
-
 /** The refusal of a value that violates its schema. */
 function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"): HttpError {
   const violation = mostTelling(violations);

@@ -7,7 +7,7 @@ import { toJsonName } from "./names.js";
 import { loadTable, requestTables } from "./tables.js";
 
 /** A picture in JSON: one that was uploaded before, or its bytes in base64. */
-export const pictureSchema: JsonSchema = {
+const pictureSchema: JsonSchema = {
   description: "A picture: { blob } of an upload, { base64 }, or a data URL.",
   anyOf: [
     {
