@@ -3,6 +3,7 @@
  */
 import { type JsonSchema, jsonSchemaOf, type OptionSpec, type OptionTable } from "mflux-depth/options";
 import type { JobKind } from "../contract/index.js";
+import { blobReference } from "./blob-id.js";
 import { toJsonName } from "./names.js";
 import { loadTable, requestTables } from "./tables.js";
 
@@ -10,12 +11,7 @@ import { loadTable, requestTables } from "./tables.js";
 const pictureSchema: JsonSchema = {
   description: "A picture: { blob } of an upload, { base64 }, or a data URL.",
   anyOf: [
-    {
-      type: "object",
-      properties: { blob: { type: "string", pattern: "^sha256-[0-9a-f]{64}$" } },
-      required: ["blob"],
-      additionalProperties: false,
-    },
+    blobReference,
     {
       type: "object",
       properties: { base64: { type: "string", minLength: 1 } },
