@@ -4,6 +4,7 @@ export { isRecord } from "../record.js";
 export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./check.js";
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
+export { toJsonName, toOptionName, toOptionNames } from "./names.js";
 export { parseOption } from "./parse.js";
 export {
   requireDepthSource,

@@ -1,9 +1,9 @@
 /* Prepares the body of a job, JSON or form, for the service: checks it and stores its pictures. */
 import { createHash } from "node:crypto";
 import type { FastifyRequest } from "fastify";
+import { toJsonName } from "mflux-depth/options";
 import type { JobBody, Json, JsonOptions } from "../contract/index.js";
 import type { JobService } from "../jobs/service.js";
-import { toJsonName } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
 import { invalidValue } from "./error.js";
 import { type Form, readForm } from "./form.js";

@@ -1,8 +1,13 @@
 /* The fields of OpenAI's images interface, extended by all our options. */
-import { type JsonSchema, type OptionTable, parseOption } from "mflux-depth/options";
+import {
+  type JsonSchema,
+  type OptionTable,
+  parseOption,
+  toJsonName,
+  toOptionName,
+} from "mflux-depth/options";
 import type { Json, JsonOptions } from "../contract/index.js";
 import { blobReference } from "../options/blob-id.js";
-import { toJsonName, toOptionName } from "../options/names.js";
 import { schemaOf } from "../options/schemas.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 

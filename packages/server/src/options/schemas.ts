@@ -1,10 +1,15 @@
 /*
  * JSON Schemas of a job's options, derived from the library's tables.
  */
-import { type JsonSchema, jsonSchemaOf, type OptionSpec, type OptionTable } from "mflux-depth/options";
+import {
+  type JsonSchema,
+  jsonSchemaOf,
+  type OptionSpec,
+  type OptionTable,
+  toJsonName,
+} from "mflux-depth/options";
 import type { JobKind } from "../contract/index.js";
 import { blobReference } from "./blob-id.js";
-import { toJsonName } from "./names.js";
 import { loadTable, requestTables } from "./tables.js";
 
 /** A picture in JSON: one that was uploaded before, or its bytes in base64. */

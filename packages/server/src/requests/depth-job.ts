@@ -1,7 +1,7 @@
 import type { DepthJob, DepthResult } from "mflux-depth/engine";
 import type { GreyMap } from "mflux-depth/images";
+import { toOptionNames } from "mflux-depth/options";
 import type { JsonOptions } from "../contract/index.js";
-import { toOptionNames } from "../options/names.js";
 
 /** How a map is adjusted, from the options of kind `depth`. */
 export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjustments"]> {

@@ -8,12 +8,13 @@ import {
   requireNearAboveFar,
   resolveLoadOptions,
   resolveRequest,
+  toJsonName,
+  toOptionNames,
 } from "mflux-depth/options";
 import type { JobBody, Json, JsonOptions } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
 import type { NewJob } from "../ledger/jobs.js";
 import { blobIdOf, hashOfBlob } from "../options/blob-id.js";
-import { toJsonName, toOptionNames } from "../options/names.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 import { serviceErrorOf } from "./failure.js";
 import { forClients } from "./messages.js";
