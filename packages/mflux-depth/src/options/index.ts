@@ -2,6 +2,7 @@
 
 export { isRecord } from "../record.js";
 export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./check.js";
+export { mostPixels } from "./defaults.js";
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
 export { toJsonName, toOptionName, toOptionNames } from "./names.js";
