@@ -368,8 +368,7 @@ function requireBytes(name: string, image: unknown): void {
  * proportions, so it is replaced by the given width and height, which have as many pixels.
  */
 function planned({ load, request, previews, includeFidelity }: EngineJob): PlannedJob {
-  const { latents: _latents, size: _size, image, maskImage, depthImage, ...rest } = request;
-  const mark = (given: unknown): string | null => (given === undefined || given === null ? null : "given");
-  const images = { image: mark(image), maskImage: mark(maskImage), depthImage: mark(depthImage) };
-  return { load, request: { ...rest, ...images }, previews, includeFidelity };
+  const { latents: _latents, size: _size, ...rest } = request;
+  const given = imageOptions.filter((name) => request[name]).map((name) => [name, "given"]);
+  return { load, request: { ...rest, ...Object.fromEntries(given) }, previews, includeFidelity };
 }

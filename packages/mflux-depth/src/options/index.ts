@@ -10,11 +10,12 @@ export { parseOption } from "./parse.js";
 export {
   requireDepthSource,
   requireNearAboveFar,
+  requirePhotoForMask,
   resolveLoadOptions,
   resolveRequest,
   valuesOf,
 } from "./resolve.js";
-export { bestOfKind, scoreOptions } from "./score.js";
+export { bestOfOption, scoreOptions } from "./score.js";
 export { seedAfter, seedsFrom } from "./seeds.js";
 export { nearest } from "./suggest.js";
 export {

@@ -1,6 +1,6 @@
 import { OptionError } from "../errors.js";
 import type { PictureFidelity } from "../images/metadata.js";
-import { bestOfKind, checkOption, type GenerateRequest, maxSeed, seedsFrom } from "../options/index.js";
+import { bestOfOption, checkOption, type GenerateRequest, maxSeed, seedsFrom } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { Judge, type JudgeOptions, withFidelity } from "./judge.js";
@@ -48,11 +48,15 @@ export async function bestOf(
   request: GenerateRequest,
   { count, depthModel, signal, onProgress, onEvent, onScored }: BestOfOptions,
 ): Promise<BestOf> {
-  checkOption("count", bestOfKind, count);
+  checkOption("count", bestOfOption.kind, count);
   if (request.latents)
-    throw new OptionError("latents", "With the same noise, all images would be identical; leave out latents or best-of.", {
-      code: "option-conflict",
-    });
+    throw new OptionError(
+      "latents",
+      "With the same noise, all images would be identical; leave out latents or best-of.",
+      {
+        code: "option-conflict",
+      },
+    );
   // Before generating, because the judge may have to be downloaded, or be missing.
   using judge = await Judge.obtain(flux, request, { depthModel, signal, onProgress });
   const scored: RankedSeed[] = [];

@@ -16,7 +16,7 @@ const shared = {
   validateSchema: false,
 } as const;
 /** `x-` keywords are annotations for forms and readers. */
-const notes = ["x-group", "x-form", "x-default-text"];
+const notes = ["x-form", "x-default-text"];
 
 const forBodies = new ajv2020.Ajv2020({
   ...shared,

@@ -28,7 +28,7 @@ const pictureSchema: JsonSchema = {
 };
 
 /**
- * The schema of a table's options, under their names in JSON, with titles and groups for forms.
+ * The schema of a table's options, under their names in JSON, with titles for forms.
  * @param picture the form of pictures
  */
 export function schemaOf(table: OptionTable, picture: JsonSchema = pictureSchema): JsonSchema {
@@ -54,8 +54,7 @@ function titleOf(option: string): string {
   return `${words[0]!.toUpperCase()}${words.slice(1)}`;
 }
 
-const forForms = ({ group, form, defaultText }: OptionSpec): JsonSchema => ({
-  ...(group && { "x-group": group }),
+const forForms = ({ form, defaultText }: OptionSpec): JsonSchema => ({
   ...(form && { "x-form": { minimum: form.min, maximum: form.max } }),
   ...(defaultText && { "x-default-text": defaultText }),
 });
