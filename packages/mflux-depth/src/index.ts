@@ -32,6 +32,7 @@ export {
   FluxDepth,
   type FluxDepthOptions,
   type GenerateOptions,
+  type StepOptions,
 } from "./pipeline/flux-depth.js";
 export type { LoraState } from "./pipeline/loras.js";
 export type { Preparations } from "./pipeline/model.js";

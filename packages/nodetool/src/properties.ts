@@ -9,6 +9,7 @@ import {
   type OptionSpec,
   type RequestOption,
   requestOptions,
+  toJsonName,
 } from "mflux-depth/options";
 
 export interface NodeProperty {
@@ -94,8 +95,7 @@ export const defaultOf = (property: NodeProperty): string | number | boolean | u
   property.default ?? specOf(property).default;
 
 /** The property's name in NodeTool: "depth_image". */
-export const nameOf = ({ option }: NodeProperty): string =>
-  option.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const nameOf = ({ option }: NodeProperty): string => toJsonName(option);
 
 /** The property that sets an option; undefined if the node does not offer it. */
 export function propertyFor(option: string): string | undefined {

@@ -18,6 +18,22 @@ const studio = useStudio({ flags: ["--allow-model", `ink=${adapter}`] });
 const example = (name: string): Promise<Buffer> =>
   readFile(new URL(`../../../../examples/images/${name}`, import.meta.url));
 
+test("a size in numbers is rounded to what the server accepts", async () => {
+  const page = await studio.open();
+  await beginWith(page, "Bust");
+  await page.locator("#size").selectOption("custom");
+  const width = page.getByLabel("Width", { exact: true });
+  for (const [typed, taken] of [
+    ["100", "96"],
+    ["3", "16"],
+    ["5000", "4096"],
+  ] as const) {
+    await width.fill(typed);
+    await width.blur();
+    assert.equal(await width.inputValue(), taken);
+  }
+});
+
 describe("the first image", () => {
   test("is two clicks away from a sample scene", async () => {
     const page = await studio.open({ automaticSize: true });

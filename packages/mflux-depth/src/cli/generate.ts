@@ -13,13 +13,14 @@ import { checkWritable } from "../files/output.js";
 import { formatOf } from "../images/encode.js";
 import { sidecarPath } from "../images/metadata.js";
 import {
-  bestOfKind,
+  bestOfOption,
   type GenerateRequest,
   maxSeed,
   type OptionTable,
   optionsFor,
   requestOptions,
   requireDepthSource,
+  requirePhotoForMask,
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
@@ -45,12 +46,7 @@ const imageFlags = {
     flags: ["--auto-seeds"],
     value: "N",
   },
-  bestOf: {
-    kind: bestOfKind,
-    text: "Make this many images with different seeds, score how faithfully each keeps the depth map, and keep the best.",
-    flags: ["--best-of"],
-    value: "N",
-  },
+  bestOf: bestOfOption,
   keep: {
     kind: { type: "choice", values: ["best", "all"] },
     text: "Which images of --best-of to write; all prints their paths from the best to the worst.",
@@ -114,12 +110,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     resolveLoadOptions(load);
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
     requireDepthSource(given);
-    if (given.maskImage && !given.image)
-      throw new OptionError(
-        "maskImage",
-        "--mask-image says which parts of a photo change; give the photo with --image-path.",
-        { code: "option-missing" },
-      );
+    requirePhotoForMask(given);
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
     formatOf(output);

@@ -5,7 +5,7 @@ import { describeKind, type OptionSpec, type OptionTable } from "../options/inde
 export function describeFlags(heading: string, table: OptionTable): string {
   const lines = Object.values(table)
     .filter(({ flags }) => flags.length > 0)
-    .map((spec) => `  ${formOf(spec)}\n${wrap(`${spec.text}${facts(spec)}`, 8, 88)}`);
+    .map((spec) => `  ${formOf(spec)}\n${wrap(`${spec.text}${repetition(spec)}${facts(spec)}`, 8, 88)}`);
   return `${heading}\n${lines.join("\n")}\n`;
 }
 
@@ -14,6 +14,9 @@ function formOf({ flags, kind, value = "VALUE", many }: OptionSpec): string {
   const names = flags.join(", ");
   return kind.type === "boolean" ? names : `${names} ${value}${many ? " …" : ""}`;
 }
+
+const repetition = ({ kind }: OptionSpec): string =>
+  kind.type === "adapters" ? " Repeat the flag for more." : "";
 
 /** " Whole number from 1 to 50; default 20." */
 function facts({ kind, default: fallback, defaultText, env }: OptionSpec): string {

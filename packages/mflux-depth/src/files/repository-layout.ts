@@ -11,6 +11,10 @@ export const preprocessorFile = "preprocessor_config.json";
 /** The index of a pipeline of several networks, in the repository's root. */
 export const modelIndexFile = "model_index.json";
 
+/** PEFT's files of an adapter: weights, and a config with the strengths of layers. */
+export const peftWeightsFile = "adapter_model.safetensors";
+export const peftConfigFile = "adapter_config.json";
+
 /** The folder of a pipeline's scheduler, and the config in it. */
 export const schedulerFolder = "scheduler";
 export const schedulerConfigFile = "scheduler_config.json";

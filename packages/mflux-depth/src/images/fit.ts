@@ -1,3 +1,4 @@
+import type { ResolvedRequest } from "../options/index.js";
 import type { Raster } from "./types.js";
 import type { Size } from "./upright-size.js";
 
@@ -5,7 +6,7 @@ import type { Size } from "./upright-size.js";
  * How to fit an image to other proportions: "stretch" distorts it; "crop" cuts equal parts off two sides; "pad" repeats
  * the pixels at two sides.
  */
-export type Fit = "stretch" | "crop" | "pad";
+export type Fit = ResolvedRequest["fit"];
 
 /** Where an image lies on a canvas. */
 export interface Placement {

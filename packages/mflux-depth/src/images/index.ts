@@ -3,7 +3,7 @@
 export { checkDecodable, type ReadImageOptions } from "./decode.js";
 export type { ImageFormat } from "./encode.js";
 export { type ImageIdentity, identifyImage } from "./identify.js";
-export { decodeMap, encodeMap, type GreyMap, type MapFormat } from "./map.js";
+export { type DepthMap, decodeMap, encodeMap, type MapFormat } from "./map.js";
 export type { PictureParameters } from "./metadata.js";
 export { toNpy } from "./npy.js";
 export { changeParameters, parametersIn } from "./parameters.js";

@@ -2,8 +2,8 @@ import { type ReadImageOptions, readDepthMap } from "./decode.js";
 import { encodeImage, toLevels } from "./encode.js";
 import { toNpy } from "./npy.js";
 
-/** Values in [0, 1], row by row. */
-export interface GreyMap {
+/** A depth map. Values are 0 (far) to 1 (near), row by row. */
+export interface DepthMap {
   readonly data: Float32Array;
   readonly width: number;
   readonly height: number;
@@ -13,7 +13,7 @@ export interface GreyMap {
 export type MapFormat = "png" | "png16" | "npy";
 
 /** Encodes a depth map. */
-export async function encodeMap(map: GreyMap, format: MapFormat): Promise<Uint8Array> {
+export async function encodeMap(map: DepthMap, format: MapFormat): Promise<Uint8Array> {
   const { data, width, height } = map;
   if (format === "npy") return toNpy(data, width, height);
   const levels = toLevels({ data, width, height, channels: 1 }, format === "png16" ? 16 : 8);
@@ -24,7 +24,7 @@ export async function encodeMap(map: GreyMap, format: MapFormat): Promise<Uint8A
  * Reads the luminance of an encoded image, at full precision.
  * @throws as `readDepthMap`: among others {ImageError} for a map that is transparent or shows no relief.
  */
-export async function decodeMap(bytes: Uint8Array, options: ReadImageOptions = {}): Promise<GreyMap> {
+export async function decodeMap(bytes: Uint8Array, options: ReadImageOptions = {}): Promise<DepthMap> {
   const { data, width, height } = await readDepthMap(bytes, options);
   return { data, width, height };
 }

@@ -4,6 +4,7 @@
  */
 import exifReader from "exif-reader";
 import { isRecord } from "../record.js";
+import type { Fit } from "./fit.js";
 
 /** The parameters that an image was generated from. `null` means unused or unknown. */
 export interface PictureParameters {
@@ -52,7 +53,7 @@ export interface PictureParameters {
   readonly depth_start: number;
   readonly depth_stop: number;
   /** How the photo and the depth map were fitted to the image's proportions. */
-  readonly fit: "stretch" | "crop" | "pad";
+  readonly fit: Fit;
   readonly depth_source: "map" | "photo";
   readonly depth_model: string | null;
   /** How faithfully the image keeps the depth map, if it was scored. */

@@ -1,8 +1,8 @@
 import { ImageError } from "../errors.js";
+import { mostPixels } from "../options/defaults.js";
 
 const smallestSide = 16;
 const largestSide = 20_000;
-const mostPixels = 100e6;
 
 /** Larger images are reduced during decoding. Photos of 24 megapixels, which are common, keep their size. */
 const mostKeptPixels = 25e6;

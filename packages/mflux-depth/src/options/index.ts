@@ -2,17 +2,20 @@
 
 export { isRecord } from "../record.js";
 export { checkOption, checkOptions, refuseUnknown, requireOptions } from "./check.js";
+export { mostPixels } from "./defaults.js";
 export { type JsonForms, type JsonSchema, jsonSchemaOf } from "./json-schema.js";
 export { describeKind, type OptionKind, type ValueOfKind } from "./kinds.js";
+export { toJsonName, toOptionName, toOptionNames } from "./names.js";
 export { parseOption } from "./parse.js";
 export {
   requireDepthSource,
   requireNearAboveFar,
+  requirePhotoForMask,
   resolveLoadOptions,
   resolveRequest,
   valuesOf,
 } from "./resolve.js";
-export { bestOfKind, scoreOptions } from "./score.js";
+export { bestOfOption, scoreOptions } from "./score.js";
 export { seedAfter, seedsFrom } from "./seeds.js";
 export { nearest } from "./suggest.js";
 export {

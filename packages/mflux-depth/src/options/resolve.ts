@@ -20,7 +20,7 @@ import type { ModelReference, TensorInput } from "./values.js";
 export function resolveRequest(request: GenerateRequest, defaults: RequestDefaults = {}): ResolvedRequest {
   const given = Object.entries(request).filter(([, value]) => value !== undefined && value !== null);
   const values = checkOptions(requestOptions, { ...defaults, ...Object.fromEntries(given) });
-  const { image, depthImage, maskImage, latents } = values;
+  const { image, depthImage, latents } = values;
   const warnings: string[] = [];
 
   requireDepthSource(values);
@@ -44,14 +44,7 @@ export function resolveRequest(request: GenerateRequest, defaults: RequestDefaul
       },
     );
 
-  if (maskImage !== undefined && image === undefined)
-    throw new OptionError(
-      "maskImage",
-      "A mask says which parts of a photo change; give the photo as image.",
-      {
-        code: "option-missing",
-      },
-    );
+  requirePhotoForMask(values);
 
   const floored = (name: "width" | "height"): number => {
     const { floorTo } = requestOptions[name].kind;
@@ -102,6 +95,21 @@ export function requireDepthSource({
         { kind: "set-option", option: "image", purpose: "estimate depth from a photo" },
       ],
     },
+  });
+}
+
+/**
+ * Checks that a request with a mask has a photo.
+ * @throws {OptionError} if it has none.
+ */
+export function requirePhotoForMask({
+  image,
+  maskImage,
+}: Pick<GenerateRequest, "image" | "maskImage">): void {
+  if (image || !maskImage) return;
+  throw new OptionError("maskImage", "A mask says which parts of a photo change, but there is no photo.", {
+    code: "option-missing",
+    details: { remedies: [{ kind: "set-option", option: "image" }] },
   });
 }
 

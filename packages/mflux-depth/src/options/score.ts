@@ -1,7 +1,4 @@
-import type { OptionKind } from "./kinds.js";
-import { loadOptions, type OptionTable } from "./table.js";
-
-const { offline, device } = loadOptions;
+import { loadOptions, type OptionSpec, type OptionTable, optionsFor } from "./table.js";
 
 /** The options of a score, in the order of help. */
 export const scoreOptions = {
@@ -26,9 +23,13 @@ export const scoreOptions = {
     flags: ["--depth-model"],
     value: "NAME",
   },
-  offline,
-  device,
+  ...optionsFor(loadOptions, "score"),
 } as const satisfies OptionTable;
 
-/** The number of images to compare to find the most faithful. */
-export const bestOfKind = { type: "integer", min: 2, max: 100 } as const satisfies OptionKind;
+/** The number of images to compare to find the most faithful. The library compares them in a function of its own. */
+export const bestOfOption = {
+  kind: { type: "integer", min: 2, max: 100 },
+  text: "Make this many images with different seeds, score how faithfully each keeps the depth map, and keep the best.",
+  flags: ["--best-of"],
+  value: "N",
+} as const satisfies OptionSpec;

@@ -1,6 +1,7 @@
 /*
- * Every option once: name, kind, default, text, flags, and where it applies. TypeScript types, flags, JSON Schema,
- * forms and node properties are derived from these tables; ranges and defaults are stated only here.
+ * The options of requests, models and depth maps, each once: name, kind, default, text, flags, and where it applies.
+ * TypeScript types, checks, flags, JSON Schema, and the kinds and defaults of node properties are derived from these
+ * tables.
  */
 import {
   defaultDepthModel,
@@ -12,9 +13,9 @@ import {
 import type { OptionKind } from "./kinds.js";
 
 /** The commands that take an option. */
-export type Purpose = "generate" | "plan" | "depth" | "save" | "download";
+export type Purpose = "generate" | "plan" | "depth" | "score" | "save" | "download";
 
-/** The heading an option appears under in help and forms. */
+/** The heading under which help lists an option of a depth map. */
 export type OptionGroup = "map" | "result";
 
 /** One option, as the tables declare it. */
@@ -262,7 +263,7 @@ export const loadOptions = {
     default: false,
     text: "Use local files only; fail if any are missing. HF_HUB_OFFLINE=1 does the same.",
     flags: ["--offline"],
-    appliesTo: ["generate", "plan", "depth", "save"],
+    appliesTo: ["generate", "plan", "depth", "score", "save"],
   },
   componentsFrom: {
     kind: { type: "text" },
@@ -316,7 +317,7 @@ export const loadOptions = {
   },
   loras: {
     kind: { type: "adapters", scale: { min: -100, max: 100 } },
-    text: "A LoRA: a file, a folder or a Hub repository, followed by its scale, which may be negative. If the repository has several files, add the file's name after a colon. Repeat the flag for more.",
+    text: "A LoRA: a file, a folder or a Hub repository, followed by its scale, which may be negative. If the repository has several files, add the file's name after a colon.",
     defaultText: "none; a scale left out is 1",
     flags: ["--lora"],
     value: "FILE|REPO[:FILE] [SCALE]",
@@ -380,7 +381,7 @@ export const loadOptions = {
     flags: ["--device"],
     value: "NAME",
     env: "MFLUX_DEPTH_DEVICE",
-    appliesTo: ["generate", "plan", "depth"],
+    appliesTo: ["generate", "plan", "depth", "score"],
   },
   memory: {
     kind: { type: "choice", values: ["resident", "low"] },

@@ -1,6 +1,6 @@
 import { OptionError } from "../errors.js";
 import type { PictureFidelity } from "../images/metadata.js";
-import { bestOfKind, checkOption, type GenerateRequest, maxSeed, seedsFrom } from "../options/index.js";
+import { bestOfOption, checkOption, type GenerateRequest, maxSeed, seedsFrom } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
 import type { FluxDepth } from "./flux-depth.js";
 import { Judge, type JudgeOptions, withFidelity } from "./judge.js";
@@ -48,7 +48,7 @@ export async function bestOf(
   request: GenerateRequest,
   { count, depthModel, signal, onProgress, onEvent, onScored }: BestOfOptions,
 ): Promise<BestOf> {
-  checkOption("count", bestOfKind, count);
+  checkOption("count", bestOfOption.kind, count);
   if (request.latents)
     throw new OptionError(
       "latents",

@@ -35,7 +35,7 @@ import { openCheckpoint } from "../weights/checkpoint.js";
 import { isSaved, storedBits } from "../weights/mflux.js";
 import { openSingleFile } from "../weights/single-file.js";
 import { statisticsOf, type WeightStatistics } from "../weights/statistics.js";
-import { variantIn } from "../weights/weight-files.js";
+import { isWeightFile, variantIn } from "../weights/weight-files.js";
 import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { findLora } from "./lora-source.js";
 import { findModel } from "./model.js";
@@ -143,7 +143,7 @@ export type Inspection = InspectedCheckpoint | InspectedModel | InspectedEstimat
 export async function inspect(name: string, options: LoadOptions = {}): Promise<Inspection> {
   if (isCheckpointFile(name)) {
     const { path } = await findFile(name, { offline: true });
-    return isSafetensors(path) && isAdapterFile(path)
+    return isWeightFile(path) && isAdapterFile(path)
       ? inspectAdapter(name, options)
       : inspectFile(name, options);
   }
@@ -154,8 +154,6 @@ export async function inspect(name: string, options: LoadOptions = {}): Promise<
   if (isEstimator(folder)) return inspectEstimator(name, folder);
   return inspectAdapter(name, options);
 }
-
-const isSafetensors = (path: string): boolean => path.endsWith(".safetensors");
 
 async function inspectFile(name: string, options: LoadOptions): Promise<InspectedCheckpoint> {
   const { path, name: shown } = await findFile(name, { offline: true });

@@ -4,10 +4,12 @@ import { createReadStream, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, posix, resolve } from "node:path";
 import { ModelError } from "../errors.js";
 import { isFile, isFolder } from "../files/folders.js";
+import { configFile, modelIndexFile, peftConfigFile, peftWeightsFile } from "../files/repository-layout.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import { folderHere, type ObtainOptions, obtainRepository } from "../hub/obtain.js";
 import { isRepositoryName } from "../hub/repository.js";
 import { originOf, type SavedLora } from "../weights/origin.js";
+import { isWeightFile } from "../weights/weight-files.js";
 import { type FoundFile, fileInRepository, fileKind, findFile } from "./checkpoint-source.js";
 
 export type { SavedLora } from "../weights/origin.js";
@@ -18,9 +20,7 @@ export interface LoraFile extends FoundFile {
 }
 
 /** File names that diffusers and PEFT give to adapters. */
-const usualNames = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
-/** PEFT's file with the strengths of layers. */
-const peftConfig = "adapter_config.json";
+const usualNames = ["pytorch_lora_weights.safetensors", peftWeightsFile];
 
 /**
  * Finds the file of a LoRA, and downloads it if it is not on this machine.
@@ -33,7 +33,7 @@ export async function findLora(
   options: Pick<ObtainOptions, "offline" | "signal" | "onProgress" | "env">,
 ): Promise<LoraFile> {
   const { path, ...place } = await locate(source, options);
-  if (!path.endsWith(".safetensors"))
+  if (!isWeightFile(path))
     throw new ModelError(
       source,
       /\.(bin|pt|pth|ckpt|pkl)$/.test(path)
@@ -67,7 +67,7 @@ async function locate(source: string, options: Parameters<typeof findLora>[1]): 
 
 /** The name of the adjacent file with a LoRA's strength; null if the LoRA's own file contains it. */
 const companionOf = (source: string): string | null =>
-  posix.basename(source.replace(/^.*:/, "")) === usualNames[1] ? peftConfig : null;
+  posix.basename(source.replace(/^.*:/, "")) === peftWeightsFile ? peftConfigFile : null;
 
 /** The files of a LoRA on this machine: its own, and an adjacent one with its strength. */
 export function filesOfLora(path: string): readonly string[] {
@@ -87,7 +87,7 @@ export function loraRepository(
 }
 
 /** Files that models have and LoRAs do not. */
-const modelFiles = ["model_index.json", "config.json"];
+const modelFiles = [modelIndexFile, configFile];
 
 /**
  * Whether a name stands for a LoRA on this machine, judging by file names only.
@@ -95,7 +95,7 @@ const modelFiles = ["model_index.json", "config.json"];
  * @param env Hugging Face's environment variables.
  */
 export function isLoraHere(source: string, env: NodeJS.ProcessEnv): boolean {
-  if (isFile(source)) return source.endsWith(".safetensors");
+  if (isFile(source)) return isWeightFile(source);
   const repository = loraRepository(source)?.repository;
   const folder = isFolder(source) ? source : repository && folderHere({ model: repository }, env);
   if (!folder) return false;
@@ -103,10 +103,7 @@ export function isLoraHere(source: string, env: NodeJS.ProcessEnv): boolean {
   if (file !== undefined) return isFile(join(folder, file));
   const names = readdirSync(folder);
   if (modelFiles.some((name) => names.includes(name))) return false;
-  return (
-    usualNames.some((name) => names.includes(name)) ||
-    names.filter((name) => name.endsWith(".safetensors")).length === 1
-  );
+  return usualNames.some((name) => names.includes(name)) || names.filter(isWeightFile).length === 1;
 }
 
 /** The files of a repository that one LoRA needs. */
@@ -115,7 +112,7 @@ const loraKind = (repository: string): RepositoryKind => ({
   subject: "the LoRA",
   needed(names) {
     const chosen = chooseFile(repository, names, { optional: true });
-    const config = chosen !== null && basename(chosen) === usualNames[1] ? [peftConfig] : [];
+    const config = chosen !== null && basename(chosen) === peftWeightsFile ? [peftConfigFile] : [];
     return {
       small: config.filter((name) => names.includes(name)),
       weights: () => (chosen === null ? [] : [chosen]),
@@ -133,7 +130,7 @@ function chooseFile(source: string, names: readonly string[]): string;
 function chooseFile(source: string, names: readonly string[], { optional = false } = {}): string | null {
   const usual = usualNames.find((name) => names.includes(name));
   if (usual !== undefined) return usual;
-  const files = names.filter((name) => name.endsWith(".safetensors")).sort();
+  const files = names.filter(isWeightFile).sort();
   const [only] = files;
   if (files.length > 1)
     throw new ModelError(

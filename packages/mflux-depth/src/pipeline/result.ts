@@ -1,6 +1,9 @@
 import { saveFile } from "../files/output.js";
 import { encodeImage, formatOf, type ImageFormat, toLevels } from "../images/encode.js";
+import type { DepthMap } from "../images/map.js";
 import { type PictureParameters, sidecarPath, toComment, toSidecar } from "../images/metadata.js";
+
+export type { DepthMap };
 
 /** A generated image: RGB, 8 bits for each value, row by row. */
 export interface Picture {
@@ -17,13 +20,6 @@ export interface Latents {
   readonly shape: readonly [number, number, number, number];
 }
 
-/** The depth map that guided an image, at the size of the image. Values are 0 (far) to 1 (near), row by row. */
-export interface DepthMap {
-  readonly data: Float32Array;
-  readonly width: number;
-  readonly height: number;
-}
-
 export interface SaveOptions {
   /** Also write the parameters next to the image, as `image.metadata.json` (default false). */
   readonly sidecar?: boolean;
@@ -38,7 +34,7 @@ export interface SaveOptions {
 export class GenerationResult {
   readonly image: Picture;
   readonly latents: Latents;
-  /** The depth map that was used: the given one, or the one estimated from the photo. */
+  /** The depth map that was used, at the size of the image: the given one, or the one estimated from the photo. */
   readonly depthMap: DepthMap;
   /** The seed of the noise; null when the request brought its own noise. */
   readonly seed: number | null;

@@ -5,7 +5,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { astype, type MxArray, multiply, readSafetensorsHeader, reshape, scope } from "@mflux-depth/mlx";
 import { ModelError } from "../errors.js";
-import { isRecord } from "../record.js";
+import { isRecord, recordIn } from "../record.js";
 import { openCheckpointFile } from "./checkpoint.js";
 import type { Checkpoint, StoredTensor } from "./format.js";
 import { type BlockOptions, isGguf, openGguf } from "./gguf/checkpoint.js";
@@ -179,11 +179,7 @@ function requireFloat8(source: string, layer: string, value: unknown): void {
 }
 
 function jsonOf(source: string, name: string, text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isRecord(value)) return value;
-  } catch {
-    // Reported below.
-  }
+  const value = recordIn(text);
+  if (value) return value;
   throw new ModelError(source, `"${name}" is not a JSON object, so the quantization is unknown`);
 }

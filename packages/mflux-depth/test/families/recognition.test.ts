@@ -6,7 +6,6 @@ import { after, before, describe, test } from "node:test";
 import { type MxArray, saveSafetensors } from "@mflux-depth/mlx";
 import { ModelError } from "../../src/errors.js";
 import { componentNames } from "../../src/families/family.js";
-import { readModelConfigs } from "../../src/families/model-configs.js";
 import { type LoadOptions, saveModel } from "../../src/index.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
 import { inspect } from "../../src/pipeline/inspect.js";
@@ -127,7 +126,7 @@ describe("a family without files of its own, control LoRA or config from shapes"
   test("takes LoRAs for style", async () => {
     const options = resolveLoadOptions({ model: folder, loras: [lora] });
     const { files } = await findModel(options);
-    const { states } = await Loras.open(options, files.family, readModelConfigs(files));
+    const { states } = await Loras.open(files, options);
     assert.deepEqual(
       states.map(({ role }) => role),
       ["style"],

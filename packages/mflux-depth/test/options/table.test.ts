@@ -85,6 +85,10 @@ describe("options selected", () => {
     ]);
   });
 
+  test("for score are those of the judge", () => {
+    assert.deepEqual(names(optionsFor(loadOptions, "score")), ["offline", "device"]);
+  });
+
   test("by group split the options of a depth map", () => {
     assert.deepEqual(names(optionsIn(depthOptions, "map")), ["invert", "near", "far", "gamma", "colour"]);
     assert.deepEqual(names(optionsIn(depthOptions, "result")), ["format", "bits", "metres"]);

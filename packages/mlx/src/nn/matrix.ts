@@ -7,7 +7,7 @@ import type { DType, MxArray } from "../types.js";
 import { castTo } from "./floating.js";
 import { type LayerQuantization, type LoadOptions, Module, type Slot } from "./module.js";
 
-export const defaultGroupSize = 64;
+const defaultGroupSize = 64;
 
 /** The bit widths of MLX's affine quantization. */
 const bitWidths: ReadonlySet<number> = new Set<Bits>([2, 3, 4, 5, 6, 8]);

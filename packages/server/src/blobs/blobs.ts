@@ -5,6 +5,7 @@ import type { BlobObject } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
 import type { PictureFacts } from "../ledger/files.js";
 import type { Ledger } from "../ledger/ledger.js";
+import { blobIdOf, hashOfBlob } from "../options/blob-id.js";
 import { limits } from "../options/limits.js";
 import type { FileStore } from "./file-store.js";
 import { pictureMessage } from "./picture-message.js";
@@ -122,7 +123,7 @@ export class Blobs {
   }
 
   #find(id: string): PictureFacts {
-    const [, sha256] = /^sha256-([0-9a-f]{64})$/.exec(id) ?? [];
+    const sha256 = hashOfBlob(id);
     const blob = sha256 === undefined ? null : this.#ledger.files.findBlob(sha256);
     if (!blob)
       throw new ServiceError(
@@ -157,7 +158,7 @@ async function examine(
 }
 
 const blobObjectOf = ({ sha256, mime, width, height, bytes }: PictureFacts): BlobObject => ({
-  id: `sha256-${sha256}`,
+  id: blobIdOf(sha256),
   mime,
   width,
   height,

@@ -1,5 +1,6 @@
 /** What a job makes: an image, or a depth map from a photo. */
-export type JobKind = "generate" | "depth";
+export const jobKinds = ["generate", "depth"] as const;
+export type JobKind = (typeof jobKinds)[number];
 
 export const jobStates = ["queued", "running", "succeeded", "failed", "cancelled"] as const;
 export type JobState = (typeof jobStates)[number];

@@ -67,7 +67,7 @@ export function checkHost(request: FastifyRequest, { allowedHosts }: AccessSetti
   throw new HttpError(
     403,
     "forbidden_host",
-    "The Host header does not name this server; its operator can allow more names with --allow-host.",
+    "The Host header does not name this server; its operator can allow more names.",
   );
 }
 

@@ -1,7 +1,7 @@
 /*
  * JSON Schemas of the objects in answers (`contract/`), for OpenAPI.
  */
-import { jobStates, workerStates } from "../contract/index.js";
+import { jobKinds, jobStates, workerStates } from "../contract/index.js";
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -54,7 +54,7 @@ export const components = {
   }),
   Job: object({
     id: text,
-    kind: { enum: ["generate", "depth"] },
+    kind: { enum: jobKinds },
     state: { enum: jobStates },
     cancel_requested: boolean,
     priority: integer,

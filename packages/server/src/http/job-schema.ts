@@ -2,7 +2,7 @@
  * The schema of a job's body.
  */
 import { requestOptions } from "mflux-depth/options";
-import type { JobBody, JobKind } from "../contract/index.js";
+import { type JobBody, type JobKind, jobKinds } from "../contract/index.js";
 import { loadSchema, requestSchemas } from "../options/schemas.js";
 import { HttpError } from "./error.js";
 
@@ -54,7 +54,7 @@ export const jobBodySchema = {
   type: "object",
   discriminator: { propertyName: "kind" },
   required: ["kind"],
-  oneOf: [bodyOf("generate"), bodyOf("depth")],
+  oneOf: jobKinds.map(bodyOf),
 };
 
 /** Checks rules that a schema cannot express. @throws {HttpError} 400 */

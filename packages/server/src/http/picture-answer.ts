@@ -3,8 +3,8 @@
  */
 import { createHash } from "node:crypto";
 import type { FastifyReply } from "fastify";
-import { encodeMap, type MapFormat, reencode, toNpy } from "mflux-depth/images";
-import type { FloatMap, StoredPicture } from "../jobs/service.js";
+import { type DepthMap, encodeMap, type MapFormat, reencode, toNpy } from "mflux-depth/images";
+import type { StoredPicture } from "../jobs/service.js";
 
 export type { MapFormat };
 
@@ -43,7 +43,7 @@ export async function sendPicture(
 }
 
 /** Sends a depth map. */
-export async function sendMap(reply: FastifyReply, map: FloatMap, format: MapFormat): Promise<FastifyReply> {
+export async function sendMap(reply: FastifyReply, map: DepthMap, format: MapFormat): Promise<FastifyReply> {
   reply.header("cache-control", "private, no-cache");
   const values = Buffer.from(map.data.buffer, map.data.byteOffset, map.data.byteLength);
   const digest = createHash("sha256").update(values).digest("hex");
@@ -52,7 +52,7 @@ export async function sendMap(reply: FastifyReply, map: FloatMap, format: MapFor
 }
 
 /** Sends float32 values in NumPy's format. */
-export const sendArray = (reply: FastifyReply, { data, width, height }: FloatMap): FastifyReply =>
+export const sendArray = (reply: FastifyReply, { data, width, height }: DepthMap): FastifyReply =>
   reply.type(arrayMime).send(asBuffer(toNpy(data, width, height)));
 
 const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>

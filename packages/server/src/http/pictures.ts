@@ -3,6 +3,7 @@
  */
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { isRecord } from "mflux-depth/options";
 import type { Json } from "../contract/index.js";
 import type { JobService, LentPicture } from "../jobs/service.js";
 import { limits } from "../options/limits.js";
@@ -67,8 +68,8 @@ export async function storePicture(
   service: JobService,
 ): Promise<string> {
   try {
-    if (isObject(value) && typeof value.blob === "string") return service.blobs.get(value.blob).id;
-    const text = isObject(value) ? value.base64 : value;
+    if (isRecord(value) && typeof value.blob === "string") return service.blobs.get(value.blob).id;
+    const text = isRecord(value) ? value.base64 : value;
     return await lendPicture(request, decodeBase64(String(text), param), service);
   } catch (error) {
     throw asPictureOf(param, error);
@@ -85,11 +86,8 @@ export function asPictureOf(param: string, error: unknown): unknown {
   return error;
 }
 
-const isObject = (value: Json): value is { readonly [name: string]: Json } =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 /** The bytes of base64, with or without `data:image/…;base64,` in front. */
-export function decodeBase64(text: string, param: string): Uint8Array {
+function decodeBase64(text: string, param: string): Uint8Array {
   const refuse = (message: string): HttpError => new HttpError(400, "invalid_image", message, { param });
   let start = 0;
   if (text.startsWith("data:")) {

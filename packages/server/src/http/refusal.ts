@@ -2,8 +2,8 @@
  * Turns anything that a handler throws into the error to answer with.
  */
 import { ImageError, MemoryError, MfluxDepthError, OptionError } from "mflux-depth/errors";
+import { toJsonName } from "mflux-depth/options";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
-import { toJsonName } from "../options/names.js";
 import { loadTable, requestTables } from "../options/tables.js";
 import { HttpError } from "./error.js";
 

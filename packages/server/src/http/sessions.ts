@@ -3,13 +3,9 @@
  * being stored, and all end when the token changes.
  */
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import { readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 
 /** 30 days. */
 export const sessionSeconds = 30 * 24 * 3600;
-
-const secretBytes = 32;
 
 export class Sessions {
   readonly #key: Buffer;
@@ -38,21 +34,4 @@ export class Sessions {
   #sign(content: string): string {
     return createHmac("sha256", this.#key).update(content).digest("base64url");
   }
-}
-
-/**
- * The server's secret, created at its first start and kept in the data folder, readable by this user only. The folder
- * is locked by then, so no other process creates one at the same time.
- */
-export async function sessionSecret(folder: string): Promise<Uint8Array> {
-  const path = join(folder, "session-key");
-  const known = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return null;
-    throw error;
-  });
-  if (known?.length === secretBytes) return known;
-  const secret = randomBytes(secretBytes);
-  await writeFile(`${path}.new`, secret, { mode: 0o600 });
-  await rename(`${path}.new`, path);
-  return secret;
 }

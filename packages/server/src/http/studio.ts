@@ -8,7 +8,7 @@ import type { FastifyInstance } from "fastify";
 import type { Context } from "./context.js";
 
 /** What the page may load and do: use its own files, and pictures that it creates. */
-export const pagePolicy = [
+const pagePolicy = [
   "default-src 'self'",
   "img-src 'self' blob: data:",
   "object-src 'none'",

@@ -1,9 +1,9 @@
 /* Prepares the body of a job, JSON or form, for the service: checks it and stores its pictures. */
 import { createHash } from "node:crypto";
 import type { FastifyRequest } from "fastify";
-import type { JobBody, Json, JsonOptions } from "../contract/index.js";
+import { isRecord, toJsonName } from "mflux-depth/options";
+import type { JobBody, Json } from "../contract/index.js";
 import type { JobService } from "../jobs/service.js";
-import { toJsonName } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
 import { invalidValue } from "./error.js";
 import { type Form, readForm } from "./form.js";
@@ -44,8 +44,8 @@ export const readJobForm =
 
 /** Merges the pictures of a form into its job. The schema refuses anything invalid. */
 function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
-  if (!isOptions(job) || !isOptions(job.request)) return job;
-  const request: Record<string, Json> = { ...job.request };
+  if (!isRecord(job) || !isRecord(job.request)) return job;
+  const request: Record<string, unknown> = { ...job.request };
   for (const [name, blob] of pictures) {
     if (Object.hasOwn(request, name))
       throw invalidValue(`request.${name}`, `${name} is given twice: in the part job and as a file.`);
@@ -53,9 +53,6 @@ function withPictures(job: unknown, pictures: Form["pictures"]): unknown {
   }
   return { ...job, request };
 }
-
-const isOptions = (value: unknown): value is JsonOptions =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Stores the pictures of a checked body. @throws {HttpError} for an unusable picture. */
 export async function submissionOf(
@@ -76,7 +73,7 @@ export async function submissionOf(
 /** A hash of a JSON value, independent of the order of fields. */
 export const hashOf = (value: unknown): string =>
   createHash("sha256")
-    .update(JSON.stringify(value, (_, part: unknown) => (isOptions(part) ? sorted(part) : part)))
+    .update(JSON.stringify(value, (_, part: unknown) => (isRecord(part) ? sorted(part) : part)))
     .digest("hex");
 
 const sorted = (value: object): object =>

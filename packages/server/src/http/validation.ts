@@ -16,7 +16,7 @@ const shared = {
   validateSchema: false,
 } as const;
 /** `x-` keywords are annotations for forms and readers. */
-const notes = ["x-group", "x-form", "x-default-text"];
+const notes = ["x-form", "x-default-text"];
 
 const forBodies = new ajv2020.Ajv2020({
   ...shared,
@@ -56,15 +56,6 @@ export const validatorCompiler: FastifySchemaCompiler<object> = ({ schema, httpP
     return { error: refusalOf(validate.errors ?? [], isBody ? "field" : "parameter") };
   };
 };
-
-/**
- * Checks a body against its schema.
- * @throws {HttpError} 400 that names the field.
- */
-export function checkBody(schema: object, data: unknown): void {
-  const validate = compile(forBodies, schema);
-  if (!validate(data)) throw refusalOf(validate.errors ?? [], "field");
-}
 
 /** The refusal of a value that violates its schema. */
 function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"): HttpError {

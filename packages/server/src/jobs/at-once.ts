@@ -1,4 +1,4 @@
-import type { Engine } from "mflux-depth/engine";
+import type { DepthMap, Engine } from "mflux-depth/engine";
 import type { JobBody, PlanObject } from "../contract/index.js";
 import type { Ledger } from "../ledger/ledger.js";
 import { mapOf } from "../requests/depth-job.js";
@@ -9,7 +9,6 @@ import { depthPartOf, planObjectOf } from "../requests/plan-object.js";
 import { type Defaults, type ResolvedBody, resolveBody, resolveLoad } from "../requests/resolve.js";
 import { workloadOf } from "../work/workload.js";
 import { requireBlobs } from "./blob-check.js";
-import type { FloatMap } from "./results.js";
 
 /** How to adjust a depth map. Percentiles refer to the map before resizing. */
 export interface DepthAdjustments {
@@ -21,9 +20,9 @@ export interface DepthAdjustments {
 
 /** A photo's depth map, and the values from which it was made. */
 export interface DepthAtOnce {
-  readonly map: FloatMap;
-  /** The estimator's own values: inverse depth, at its own size. */
-  readonly inverse: FloatMap;
+  readonly map: DepthMap;
+  /** The estimator's own values, at its own size: inverse depth, not limited to 0 to 1. */
+  readonly inverse: DepthMap;
 }
 
 export interface AtOnceTools {

@@ -1,3 +1,4 @@
+import type { DepthMap } from "mflux-depth/engine";
 import type { StoredPicture } from "../blobs/blobs.js";
 import type { FileStore } from "../blobs/file-store.js";
 import { ServiceError } from "../errors.js";
@@ -10,13 +11,6 @@ import { outcomes } from "./words.js";
 
 /** A preview, which exists in memory only. */
 export type PreviewPicture = Omit<StoredPicture, "sha256">;
-
-/** Float32 values, row by row. */
-export interface FloatMap {
-  readonly data: Float32Array;
-  readonly width: number;
-  readonly height: number;
-}
 
 /** The results of jobs. */
 export class Results {
@@ -42,7 +36,7 @@ export class Results {
    * The depth map as the job used it, from 0 (far) to 1 (near).
    * @throws {ServiceError} `not_found`, `job_not_finished`, `no_image`, `damaged_file`
    */
-  async depthMap(id: string): Promise<FloatMap> {
+  async depthMap(id: string): Promise<DepthMap> {
     const { bytes, width, height } = await this.#open(this.#artifact(id, depthValues));
     // Copied to be aligned for floats.
     return { data: new Float32Array(Uint8Array.from(bytes).buffer), width, height };

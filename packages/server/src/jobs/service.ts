@@ -51,7 +51,7 @@ export type { RemoteAttempts } from "../fleet/remote-attempts.js";
 export type { StreamEvent } from "../history/stream-event.js";
 export type { DepthAdjustments, DepthAtOnce } from "./at-once.js";
 export type { Health } from "./health.js";
-export type { FloatMap, PreviewPicture } from "./results.js";
+export type { PreviewPicture } from "./results.js";
 
 export interface SubmitOptions {
   readonly idempotencyKey?: string | undefined;

@@ -1,7 +1,13 @@
 /* The fields of OpenAI's images interface, extended by all our options. */
-import { type JsonSchema, type OptionTable, parseOption } from "mflux-depth/options";
+import {
+  type JsonSchema,
+  type OptionTable,
+  parseOption,
+  toJsonName,
+  toOptionName,
+} from "mflux-depth/options";
 import type { Json, JsonOptions } from "../contract/index.js";
-import { toJsonName, toOptionName } from "../options/names.js";
+import { blobReference } from "../options/blob-id.js";
 import { schemaOf } from "../options/schemas.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 
@@ -61,15 +67,7 @@ export const pictureFields: readonly string[] = pictureNames(request).map(toJson
 
 const picture: JsonSchema = {
   description: "A picture: base64, a data URL, or { blob } of an upload.",
-  anyOf: [
-    {
-      type: "object",
-      properties: { blob: { type: "string", pattern: "^sha256-[0-9a-f]{64}$" } },
-      required: ["blob"],
-      additionalProperties: false,
-    },
-    { type: "string", minLength: 1 },
-  ],
+  anyOf: [blobReference, { type: "string", minLength: 1 }],
 };
 
 const { $schema: _, properties, ...schema } = schemaOf(table, picture);

@@ -1,21 +1,22 @@
 /*
  * JSON Schemas of a job's options, derived from the library's tables.
  */
-import { type JsonSchema, jsonSchemaOf, type OptionSpec, type OptionTable } from "mflux-depth/options";
+import {
+  type JsonSchema,
+  jsonSchemaOf,
+  type OptionSpec,
+  type OptionTable,
+  toJsonName,
+} from "mflux-depth/options";
 import type { JobKind } from "../contract/index.js";
-import { toJsonName } from "./names.js";
+import { blobReference } from "./blob-id.js";
 import { loadTable, requestTables } from "./tables.js";
 
 /** A picture in JSON: one that was uploaded before, or its bytes in base64. */
-export const pictureSchema: JsonSchema = {
+const pictureSchema: JsonSchema = {
   description: "A picture: { blob } of an upload, { base64 }, or a data URL.",
   anyOf: [
-    {
-      type: "object",
-      properties: { blob: { type: "string", pattern: "^sha256-[0-9a-f]{64}$" } },
-      required: ["blob"],
-      additionalProperties: false,
-    },
+    blobReference,
     {
       type: "object",
       properties: { base64: { type: "string", minLength: 1 } },
@@ -27,7 +28,7 @@ export const pictureSchema: JsonSchema = {
 };
 
 /**
- * The schema of a table's options, under their names in JSON, with titles and groups for forms.
+ * The schema of a table's options, under their names in JSON, with titles for forms.
  * @param picture the form of pictures
  */
 export function schemaOf(table: OptionTable, picture: JsonSchema = pictureSchema): JsonSchema {
@@ -53,8 +54,7 @@ function titleOf(option: string): string {
   return `${words[0]!.toUpperCase()}${words.slice(1)}`;
 }
 
-const forForms = ({ group, form, defaultText }: OptionSpec): JsonSchema => ({
-  ...(group && { "x-group": group }),
+const forForms = ({ form, defaultText }: OptionSpec): JsonSchema => ({
   ...(form && { "x-form": { minimum: form.min, maximum: form.max } }),
   ...(defaultText && { "x-default-text": defaultText }),
 });

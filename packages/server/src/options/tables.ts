@@ -2,7 +2,7 @@
  * Which options of the library a request over HTTP may set.
  */
 import {
-  bestOfKind,
+  bestOfOption,
   loadOptions,
   type OptionSpec,
   type OptionTable,
@@ -16,13 +16,13 @@ const { latents: _, ...withoutLatents } = requestOptions;
 
 const { depthNear, depthFar, depthGamma, invertDepth } = requestOptions;
 
-/** Defined here, because the library compares images in a separate function. */
+/** A job keeps all of its images, and may make one alone. */
 const bestOf = {
-  kind: { ...bestOfKind, min: 1 },
+  ...bestOfOption,
+  kind: { ...bestOfOption.kind, min: 1 },
   default: 1,
   text: "Make this many images with seeds that count up, and rank them by how faithfully they keep the depth map.",
   form: { min: 1, max: 12 },
-  flags: [],
 } as const satisfies OptionSpec;
 
 /** The options of a job's `request`, by its kind. */

@@ -1,7 +1,7 @@
 import type { DepthJob, DepthResult } from "mflux-depth/engine";
-import type { GreyMap } from "mflux-depth/images";
+import type { DepthMap } from "mflux-depth/images";
+import { toOptionNames } from "mflux-depth/options";
 import type { JsonOptions } from "../contract/index.js";
-import { toOptionNames } from "../options/names.js";
 
 /** How a map is adjusted, from the options of kind `depth`. */
 export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjustments"]> {
@@ -11,7 +11,7 @@ export function adjustmentsOf(request: JsonOptions): NonNullable<DepthJob["adjus
 }
 
 /** The adjusted map of a result that was asked for as `npy`. */
-export function mapOf({ map, width, height }: DepthResult): GreyMap {
+export function mapOf({ map, width, height }: DepthResult): DepthMap {
   // NumPy's header comes first. Copied to be aligned for floats.
   const values = Uint8Array.from(map!.subarray(-4 * width * height));
   return { data: new Float32Array(values.buffer), width, height };

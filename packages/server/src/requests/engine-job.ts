@@ -1,9 +1,8 @@
 import type { EngineJob } from "mflux-depth/engine";
-import type { GenerateRequest, LoadOptions } from "mflux-depth/options";
+import { type GenerateRequest, type LoadOptions, toJsonName, toOptionNames } from "mflux-depth/options";
 import type { JsonOptions } from "../contract/index.js";
 import type { JobRecord } from "../ledger/jobs.js";
 import { bestOfCount } from "../options/best-of.js";
-import { toJsonName, toOptionNames } from "../options/names.js";
 import { pictureNames, requestTables } from "../options/tables.js";
 import type { Lora } from "./models.js";
 import { blobOf, type Defaults } from "./resolve.js";

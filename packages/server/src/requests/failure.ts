@@ -6,12 +6,12 @@ import {
   ModelError,
   OptionError,
 } from "mflux-depth/errors";
+import { toJsonName } from "mflux-depth/options";
 import { pictureMessage } from "../blobs/picture-message.js";
 import type { ErrorObject } from "../contract/index.js";
 import { isDiskFull } from "../data-folder/durable-file.js";
 import { diskFull } from "../data-folder/reserve.js";
 import { ServiceError, type ServiceErrorCode } from "../errors.js";
-import { toJsonName } from "../options/names.js";
 import { forClients } from "./messages.js";
 
 const optionCodes: Partial<Record<ErrorCode, ServiceErrorCode>> = {

@@ -1,5 +1,4 @@
-import { depthOptions, loadOptions } from "mflux-depth/options";
-import { toJsonName } from "../options/names.js";
+import { depthOptions, loadOptions, toJsonName } from "mflux-depth/options";
 import { requestTables } from "../options/tables.js";
 
 const optionNames = [requestTables.generate, loadOptions, depthOptions]

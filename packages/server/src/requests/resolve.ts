@@ -8,11 +8,13 @@ import {
   requireNearAboveFar,
   resolveLoadOptions,
   resolveRequest,
+  toJsonName,
+  toOptionNames,
 } from "mflux-depth/options";
 import type { JobBody, Json, JsonOptions } from "../contract/index.js";
 import { ServiceError } from "../errors.js";
 import type { NewJob } from "../ledger/jobs.js";
-import { toJsonName, toOptionNames } from "../options/names.js";
+import { blobIdOf, hashOfBlob } from "../options/blob-id.js";
 import { loadTable, pictureNames, requestTables } from "../options/tables.js";
 import { serviceErrorOf } from "./failure.js";
 import { forClients } from "./messages.js";
@@ -114,7 +116,7 @@ function picturesOf({ kind, request }: JobBody): Record<string, string> {
 /** The path of an option of the request. */
 const fieldOf = (name: string): string => `request.${toJsonName(name)}`;
 
-const blobReference = (sha256: string): Json => ({ blob: `sha256-${sha256}` });
+const blobReference = (sha256: string): Json => ({ blob: blobIdOf(sha256) });
 
 /** Converts values to JSON names. Values left to the library become null. */
 const inJson = (table: OptionTable, values: Readonly<Record<string, unknown>>): JsonOptions =>
@@ -167,12 +169,10 @@ function checked<T>(part: "request" | "load", work: () => T): T {
  */
 export function blobOf(value: Json, param: string): string {
   const id = typeof value === "object" && value !== null && "blob" in value ? value.blob : value;
-  const [, sha256] = (typeof id === "string" && /^sha256-([0-9a-f]{64})$/.exec(id)) || [];
+  const sha256 = hashOfBlob(id);
   if (sha256 === undefined)
-    throw new ServiceError(
-      "invalid_image",
-      "A picture must be the id of a blob, sha256- and 64 hexadecimal digits; upload it first.",
-      { param },
-    );
+    throw new ServiceError("invalid_image", "A picture must be the id of a blob; upload it first.", {
+      param,
+    });
   return sha256;
 }

@@ -6,11 +6,12 @@ import { type Io, listenError, withoutServiceTokens } from "mflux-depth/command"
 import { OptionError } from "mflux-depth/errors";
 import { buildApp } from "../app.js";
 import { openInBrowser } from "../browser.js";
+import { sessionSecret } from "../data-folder/session-secret.js";
 import { RedisTaken } from "../dispatch/redis/ownership.js";
 import type { ServeSettings } from "../flags.js";
 import { type Logger, logJobs, logTo } from "../http/logging.js";
 import { Metrics } from "../http/metrics.js";
-import { Sessions, sessionSecret } from "../http/sessions.js";
+import { Sessions } from "../http/sessions.js";
 import type { WorkerTokens } from "../http/worker-tokens.js";
 import { JobService } from "../jobs/service.js";
 import { requireModelFiles } from "../model-files.js";

@@ -6,7 +6,7 @@ import {
   type EngineResult,
   type PictureFidelity,
 } from "mflux-depth/engine";
-import { changeParameters, encodeMap, type GreyMap } from "mflux-depth/images";
+import { changeParameters, type DepthMap, encodeMap } from "mflux-depth/images";
 import type { EventData, ScoreObject } from "../contract/index.js";
 import type { ClaimEnd } from "../dispatch/dispatcher.js";
 import { candidateArtifact, depthArtifact, depthValues, imageArtifact } from "../history/job-object.js";
@@ -291,7 +291,7 @@ const scoreOf = ({ rmse, correlation, abs_rel, edge_f1 }: PictureFidelity): Scor
 });
 
 /** A depth map as clients see it, and its values at full precision. */
-async function depthFiles(map: GreyMap): Promise<readonly MadeFile[]> {
+async function depthFiles(map: DepthMap): Promise<readonly MadeFile[]> {
   const { data, width, height } = map;
   const facts = { width, height, seed: null, score: null };
   return [

@@ -109,6 +109,12 @@ describe("an uploaded picture", () => {
   });
 });
 
+for (const id of ["nonsense", `sha256-${"0".repeat(64)}`])
+  test(`that ${id.slice(0, 8)} is missing is not kept`, async () => {
+    const response = await server.fetch(`/v1/blobs/${id}`);
+    assert.deepEqual([response.status, response.headers.get("cache-control")], [404, null]);
+  });
+
 test("a picture without relief has no map", async () => {
   const bytes = await picture.clone().png().toBuffer();
   const { id } = (await (await post(bytes)).json()) as BlobObject;

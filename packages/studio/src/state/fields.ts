@@ -8,7 +8,6 @@ export interface Field {
   readonly name: string;
   readonly title: string;
   readonly description: string;
-  readonly group: string | null;
   readonly required: boolean;
   /** The value of an omitted option, or a sentence if it depends on others. */
   readonly default: Json | undefined;
@@ -44,7 +43,6 @@ interface Schema {
   readonly anyOf?: readonly Schema[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
-  readonly "x-group"?: string;
   readonly "x-form"?: { readonly minimum: number; readonly maximum: number };
   readonly "x-default-text"?: string;
 }
@@ -59,7 +57,6 @@ export function fieldsOf(schema: object): Field[] {
       name,
       title: property.title ?? name,
       description: property.description ?? "",
-      group: property["x-group"] ?? null,
       required: required.includes(name),
       default: property.default,
       defaultText: property["x-default-text"] ?? null,

@@ -15,9 +15,10 @@ export const ratios = ["1:1", "4:3", "3:2", "16:9", "3:4", "2:3", "9:16"] as con
 export type Ratio = (typeof ratios)[number];
 
 /** Sides are multiples of this. */
-const grid = 16;
+export const grid = 16;
 
-const toGrid = (side: number): number => Math.max(grid, Math.round(side / grid) * grid);
+/** The multiple that is closest to a side in pixels. */
+export const toGrid = (side: number): number => Math.max(grid, Math.round(side / grid) * grid);
 
 /** The size closest to an area with the given aspect ratio and sides that are multiples of 16. */
 export function sizeOf(proportion: number, area: number): Size {

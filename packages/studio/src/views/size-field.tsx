@@ -1,9 +1,10 @@
 import { sizeText } from "../controls/format.js";
-import { usualArea } from "../state/capabilities.js";
+import { requestFields, usualArea } from "../state/capabilities.js";
 import { draft, edit, mainPicture } from "../state/draft.js";
+import { fieldNamed } from "../state/fields.js";
 import { isFramed, size } from "../state/generation.js";
 import { showDraft } from "../state/shown.js";
-import { chosenSize, proportionOf, ratios, type SizeChoice, sizeOf } from "../state/size.js";
+import { chosenSize, grid, proportionOf, ratios, type SizeChoice, sizeOf, toGrid } from "../state/size.js";
 import { strings } from "../strings.js";
 
 const text = strings.size;
@@ -40,16 +41,12 @@ export function SizeField() {
       </div>
       {choice.mode === "custom" && (
         <div class="size-numbers">
-          <Side
-            label={text.width}
-            value={choice.width}
-            onValue={(width) => edit({ size: { ...choice, width } })}
-          />
+          <Side name="width" value={choice.width} onValue={(width) => edit({ size: { ...choice, width } })} />
           <span class="quiet" aria-hidden="true">
             ×
           </span>
           <Side
-            label={text.height}
+            name="height"
             value={choice.height}
             onValue={(height) => edit({ size: { ...choice, height } })}
           />
@@ -80,31 +77,34 @@ export function SizeField() {
 }
 
 interface SideProps {
-  readonly label: string;
+  readonly name: "width" | "height";
   readonly value: number;
   readonly onValue: (value: number) => void;
 }
 
-/** The server's limits for sides. */
-const sides = { min: 16, max: 4096 };
-
-const Side = ({ label, value, onValue }: SideProps) => (
-  <input
-    class="input number"
-    type="number"
-    aria-label={label}
-    min={sides.min}
-    max={sides.max}
-    step={16}
-    value={value}
-    onChange={({ currentTarget }) => {
-      const typed = currentTarget.valueAsNumber;
-      const taken = typed > 0 ? Math.min(sides.max, Math.max(sides.min, Math.round(typed / 16) * 16)) : value;
-      onValue(taken);
-      currentTarget.value = String(taken);
-    }}
-  />
-);
+/** One side in pixels, within the server's limits. */
+function Side({ name, value, onValue }: SideProps) {
+  const kind = fieldNamed(requestFields.value, name)?.kind;
+  if (kind?.type !== "number") return null;
+  const { min, max } = kind;
+  return (
+    <input
+      class="input number"
+      type="number"
+      aria-label={text[name]}
+      min={min}
+      max={max}
+      step={grid}
+      value={value}
+      onChange={({ currentTarget }) => {
+        const typed = currentTarget.valueAsNumber;
+        const taken = typed > 0 ? Math.min(max, Math.max(min, toGrid(typed))) : value;
+        onValue(taken);
+        currentTarget.value = String(taken);
+      }}
+    />
+  );
+}
 
 function choiceOf(value: string): SizeChoice {
   if (value === "custom") return { mode: "custom", ...size.value };

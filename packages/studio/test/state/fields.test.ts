@@ -14,14 +14,13 @@ describe("the fields of a schema", () => {
         default: 1024,
         anyOf: [{ type: "integer", minimum: 16, maximum: 4096 }, { type: "null" }],
         "x-form": { minimum: 256, maximum: 2048 },
-        "x-group": "size",
       },
       quantize: { default: 4, anyOf: [{ enum: [4, 8, "none"] }, { type: "null" }] },
       lists: { type: "array" },
     },
   });
 
-  test("have their kinds, ranges, defaults and groups", () => {
+  test("have their kinds, ranges and defaults", () => {
     assert.deepEqual(fieldNamed(fields, "prompt")?.kind, { type: "text", max: 4000 });
     assert.equal(fieldNamed(fields, "prompt")?.required, true);
     assert.deepEqual(fieldNamed(fields, "image")?.kind, { type: "picture" });
@@ -33,7 +32,7 @@ describe("the fields of a schema", () => {
       max: 4096,
       slider: { min: 256, max: 2048 },
     });
-    assert.deepEqual([width.default, width.group], [1024, "size"]);
+    assert.equal(width.default, 1024);
     assert.deepEqual(fieldNamed(fields, "quantize")?.kind, { type: "choice", values: [4, 8, "none"] });
   });
 

@@ -6,7 +6,8 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ModelError } from "../../errors.js";
 import { readConfig } from "../../files/json.js";
-import { isRecord } from "../../record.js";
+import { peftConfigFile, peftWeightsFile } from "../../files/repository-layout.js";
+import { isRecord, recordIn } from "../../record.js";
 import type { AdapterFile } from "./adapter-file.js";
 
 /** What a trainer says about the layers of an adapter that its tensors do not. */
@@ -23,8 +24,6 @@ export interface Training {
 const diffusersKey = "lora_adapter_metadata";
 /** The metadata key of kohya's scripts, with the arguments of the network's module as JSON. */
 const kohyaKey = "ss_network_args";
-const peftWeights = "adapter_model.safetensors";
-const peftConfig = "adapter_config.json";
 
 /**
  * Reads what the trainer says about an adapter.
@@ -36,8 +35,8 @@ export function trainingOf({ path, metadata }: AdapterFile): Training {
   if (fromDiffusers !== undefined)
     configs.push(...splitByComponent(path, jsonOf(path, diffusersKey, fromDiffusers)));
   const folder = dirname(path);
-  if (basename(path) === peftWeights && existsSync(join(folder, peftConfig)))
-    configs.push(peftConfigOf(join(folder, peftConfig), "", readConfig(folder, peftConfig)));
+  if (basename(path) === peftWeightsFile && existsSync(join(folder, peftConfigFile)))
+    configs.push(peftConfigOf(join(folder, peftConfigFile), "", readConfig(folder, peftConfigFile)));
   const kohya = metadata.get(kohyaKey);
   const kohyaStabilizes = kohya !== undefined && isTrue(jsonOf(path, kohyaKey, kohya).rs_lora);
   return {
@@ -105,12 +104,8 @@ function peftConfigOf(
 }
 
 function jsonOf(path: string, key: string, text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (isRecord(value)) return value;
-  } catch {
-    // Reported below.
-  }
+  const value = recordIn(text);
+  if (value) return value;
   throw new ModelError(
     path,
     `its metadata "${key}" is not a JSON object, so the strength of its layers is unknown`,

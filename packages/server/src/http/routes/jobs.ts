@@ -4,6 +4,7 @@ import {
   type JobKind,
   type JobObject,
   type JobState,
+  jobKinds,
   jobStates,
 } from "../../contract/index.js";
 import { whileConnected } from "../client.js";
@@ -100,7 +101,7 @@ export function jobRoutes(app: FastifyInstance, { service, stopping }: Context):
         operationId: "listJobs",
         querystring: query({
           state: { type: "array", items: { enum: jobStates }, description: "May be repeated." },
-          kind: { type: "string", enum: ["generate", "depth"] },
+          kind: { type: "string", enum: jobKinds },
           starred: { type: "boolean" },
           q: { type: "string", maxLength: 200, description: "Words in prompts, whatever their case." },
           limit: { type: "integer", minimum: 1, maximum: 200, default: 50 },
