@@ -16,14 +16,16 @@ import { estimatorPrecision } from "./precision.js";
 import { openerOf } from "./registry.js";
 import { estimatorIn, estimatorKind } from "./repository.js";
 
-export interface OpenOptions extends EstimatorOptions, Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
+export interface OpenEstimatorOptions
+  extends EstimatorOptions,
+    Pick<EstimatorLoadOptions, "cacheLimit" | "onLoad"> {
   /** The folder of the image model in use. If it includes an estimator, that is the default. */
   readonly modelFolder?: string | undefined;
   /** Where to compute; defaults to the process's device. */
   readonly device?: DeviceName | undefined;
 }
 
-export interface ObtainOptions extends OpenOptions {
+export interface ObtainEstimatorOptions extends OpenEstimatorOptions {
   /** Use local files only. */
   readonly offline?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -37,7 +39,7 @@ export interface ObtainOptions extends OpenOptions {
  * @throws {ModelError} when it cannot be downloaded, is of an unknown type, or has no weights.
  * @throws the signal's reason when it is aborted.
  */
-export async function obtainEstimator(options: ObtainOptions = {}): Promise<DepthEstimator> {
+export async function obtainEstimator(options: ObtainEstimatorOptions = {}): Promise<DepthEstimator> {
   const { depthModel, modelFolder, offline, signal, onDownload } = options;
   if (!depthModel && modelFolder !== undefined && estimatorIn(modelFolder) !== null)
     return openEstimator(options);
@@ -53,7 +55,7 @@ export async function obtainEstimator(options: ObtainOptions = {}): Promise<Dept
  * @throws {OptionError} when the device is not available, or lacks 8-bit products that are asked for.
  * @throws {ModelError} when it is missing, is of an unknown type, or has no weights.
  */
-export async function openEstimator(options: OpenOptions = {}): Promise<DepthEstimator> {
+export async function openEstimator(options: OpenEstimatorOptions = {}): Promise<DepthEstimator> {
   const { device, cacheLimit, onLoad } = options;
   if (device !== undefined) {
     requireDevice(device);
@@ -67,7 +69,7 @@ export async function openEstimator(options: OpenOptions = {}): Promise<DepthEst
 }
 
 /** @throws {ModelError} if the given location has no depth estimator. */
-function findFolder({ depthModel, modelFolder }: OpenOptions): string {
+function findFolder({ depthModel, modelFolder }: OpenEstimatorOptions): string {
   if (!depthModel) {
     const own = modelFolder === undefined ? null : estimatorIn(modelFolder);
     return own ?? resolveRepository(defaultDepthModel).folder;

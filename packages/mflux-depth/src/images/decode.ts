@@ -7,7 +7,7 @@ import type { ImageInput, RawImage } from "../options/index.js";
 import { bytesSource, fileSource } from "./byte-source.js";
 import { decodeInProcess } from "./decoder-process.js";
 import type { DecodedHeader } from "./decoder-protocol.js";
-import { type EncodedImage, openEncoded, type Purpose, readHeader } from "./encoded.js";
+import { type EncodedImage, type ImageRole, openEncoded, readHeader } from "./encoded.js";
 import { imageFileError, largestFile } from "./file.js";
 import { type LevelSink, MapLevels, MaskLevels, PhotoLevels, type PixelLayout } from "./levels.js";
 import { decodePixels } from "./pixels.js";
@@ -69,14 +69,14 @@ export async function checkDecodable(bytes: Uint8Array, options: ReadImageOption
 }
 
 /** Names in messages for images without a file. */
-const unnamed: Readonly<Record<Purpose, string>> = {
+const unnamed: Readonly<Record<ImageRole, string>> = {
   photo: "the photo",
   map: "the depth map",
   mask: "the mask",
 };
 
-const nameOf = (input: ImageInput, purpose: Purpose): string =>
-  typeof input === "string" ? input : unnamed[purpose];
+const nameOf = (input: ImageInput, role: ImageRole): string =>
+  typeof input === "string" ? input : unnamed[role];
 
 /** An image whose pixels a sink has taken. */
 interface Taken<Sink> extends Omit<DecodedImage, "data" | "channels" | "warnings"> {
@@ -87,12 +87,12 @@ type SinkOf<Sink extends LevelSink> = (layout: PixelLayout) => Sink;
 
 async function read<Sink extends LevelSink>(
   input: ImageInput,
-  purpose: Purpose,
+  role: ImageRole,
   sinkOf: SinkOf<Sink>,
   { signal }: ReadImageOptions,
 ): Promise<Taken<Sink>> {
   signal?.throwIfAborted();
-  const name = nameOf(input, purpose);
+  const name = nameOf(input, role);
   if (typeof input !== "string" && !(input instanceof Uint8Array))
     return takeRaw(input, name, sinkOf, signal);
   if (typeof input !== "string" && input.byteLength > mostBytesInMemory)
@@ -102,12 +102,12 @@ async function read<Sink extends LevelSink>(
     );
   const bytes = typeof input === "string" ? await readIfSmall(input, signal) : input;
   if (bytes && bytes.byteLength <= mostQuickBytes) {
-    const image = await untilAborted(openEncoded(bytes, bytesSource(bytes), name, purpose), signal);
+    const image = await untilAborted(openEncoded(bytes, bytesSource(bytes), name, role), signal);
     if (isQuick(image)) return takeHere(image, bytes, sinkOf, signal);
   }
   const { header, sink } = await decodeInProcess(
     input,
-    { name, purpose },
+    { name, role },
     (decoded) => sinkOf(layoutOf(decoded)),
     signal,
   );

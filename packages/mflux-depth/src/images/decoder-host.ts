@@ -35,17 +35,17 @@ async function decode(order: DecodeOrder): Promise<void> {
   }
 }
 
-async function open({ input, name, purpose }: DecodeOrder): Promise<{ image: EncodedImage; sha256: string }> {
+async function open({ input, name, role }: DecodeOrder): Promise<{ image: EncodedImage; sha256: string }> {
   if (typeof input === "number") {
     const bytes = await readInput(input);
-    const image = await openEncoded(bytes, bytesSource(bytes), name, purpose);
+    const image = await openEncoded(bytes, bytesSource(bytes), name, role);
     return { image, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
   const { file, size } = await openRegularFile(input, largestFile).catch((error: unknown) => {
     throw imageFileError(input, error);
   });
   try {
-    const image = await openEncoded(input, fileSource(file, size), name, purpose);
+    const image = await openEncoded(input, fileSource(file, size), name, role);
     const hash = createHash("sha256");
     await pipeline(file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }), hash);
     return { image, sha256: hash.digest("hex") };

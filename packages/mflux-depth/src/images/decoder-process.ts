@@ -28,7 +28,7 @@ const tooSlow = (name: string): ImageError =>
  */
 export async function decodeInProcess<Sink extends LevelSink>(
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "input">,
+  { name, role }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
@@ -43,7 +43,7 @@ export async function decodeInProcess<Sink extends LevelSink>(
     env: withoutSecrets(process.env),
   });
   try {
-    const received = receive(child, input, { name, purpose }, sinkOf);
+    const received = receive(child, input, { name, role }, sinkOf);
     return await untilAborted(untilAborted(received, slow.signal), signal);
   } finally {
     clearTimeout(timer);
@@ -54,7 +54,7 @@ export async function decodeInProcess<Sink extends LevelSink>(
 async function receive<Sink extends LevelSink>(
   child: ChildProcess,
   input: string | Uint8Array,
-  { name, purpose }: Omit<DecodeOrder, "input">,
+  { name, role }: Omit<DecodeOrder, "input">,
   sinkOf: (header: DecodedHeader) => Sink,
 ): Promise<{ readonly header: DecodedHeader; readonly sink: Sink }> {
   const ended = once(child, "exit").then(
@@ -73,7 +73,7 @@ async function receive<Sink extends LevelSink>(
   const order: DecodeOrder = {
     input: typeof input === "string" ? input : input.byteLength,
     name,
-    purpose,
+    role,
   };
   child.send(order, () => {});
   // The process may refuse the image, or be killed, before it has read everything.

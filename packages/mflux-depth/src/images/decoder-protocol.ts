@@ -1,5 +1,5 @@
 import type { SerializedError } from "../errors.js";
-import type { Purpose } from "./encoded.js";
+import type { ImageRole } from "./encoded.js";
 
 /** A request to the decoder's process. */
 export interface DecodeOrder {
@@ -7,7 +7,7 @@ export interface DecodeOrder {
   readonly input: string | number;
   /** The image's name in messages. */
   readonly name: string;
-  readonly purpose: Purpose;
+  readonly role: ImageRole;
 }
 
 /** The facts about a decoded image; its pixels follow on standard output. */

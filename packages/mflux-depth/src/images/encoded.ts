@@ -9,7 +9,7 @@ import { type EncodedFormat, formatOfBytes, isAnimatedPng } from "./format.js";
 import { checkSize, keptSize } from "./sizes.js";
 
 /** How an image is read, which decides colour management and the meaning of transparency. */
-export type Purpose = "photo" | "map" | "mask";
+export type ImageRole = "photo" | "map" | "mask";
 
 /** An encoded image whose header has been checked. */
 export interface EncodedImage {
@@ -18,7 +18,7 @@ export interface EncodedImage {
   readonly byteLength: number;
   /** Its name in messages. */
   readonly name: string;
-  readonly purpose: Purpose;
+  readonly role: ImageRole;
   readonly format: EncodedFormat;
   /** The size is upright, like all sizes here. */
   readonly width: number;
@@ -38,9 +38,9 @@ export interface EncodedImage {
 const unlimited: SharpOptions = { limitInputPixels: false };
 
 /** A map's values are not colours to be managed. */
-export const optionsOf = (purpose: Purpose): SharpOptions => ({
+export const optionsOf = (role: ImageRole): SharpOptions => ({
   ...unlimited,
-  ignoreIcc: purpose !== "photo",
+  ignoreIcc: role !== "photo",
 });
 
 /**
@@ -53,7 +53,7 @@ export async function openEncoded(
   input: string | Uint8Array,
   source: ByteSource,
   name: string,
-  purpose: Purpose,
+  role: ImageRole,
 ): Promise<EncodedImage> {
   const { format, info } = await readHeader(input, source, name);
   checkSize(name, info.width, info.height);
@@ -71,7 +71,7 @@ export async function openEncoded(
     input,
     byteLength: source.length,
     name,
-    purpose,
+    role,
     format,
     width: isTurned ? info.height : info.width,
     height: isTurned ? info.width : info.height,
@@ -148,7 +148,7 @@ const mostDecoderBytes = 425e6;
  * @throws {MemoryError} when this one has too little.
  */
 export function requireDecodable(image: EncodedImage): void {
-  const { input, byteLength, name, width, height, pixelBytes, purpose, decoderBytes } = image;
+  const { input, byteLength, name, width, height, pixelBytes, role, decoderBytes } = image;
   const heldBytes = decoderBytes + (typeof input === "string" ? 0 : byteLength);
   if (heldBytes > mostDecoderBytes)
     throw new ImageError(
@@ -157,7 +157,7 @@ export function requireDecodable(image: EncodedImage): void {
         "smaller, or save it as a JPEG or PNG that is not progressive.",
     );
   const kept = keptSize(image);
-  const bytesPerPixel = pixelBytes + (purpose === "photo" ? 12 : 4);
+  const bytesPerPixel = pixelBytes + (role === "photo" ? 12 : 4);
   const needed = heldBytes + kept.width * kept.height * bytesPerPixel;
   // macOS counts cached files as used, but can drop most of them.
   const available = process.platform === "darwin" ? 0.8 * totalmem() : process.availableMemory();

@@ -33,10 +33,10 @@ export async function decodePixels(image: EncodedImage): Promise<Pixels> {
 }
 
 async function run(image: EncodedImage, failOn: FailOn): Promise<Pixels> {
-  const { input, purpose, width, height, deep } = image;
+  const { input, role, width, height, deep } = image;
   const sharp = codec();
   const kept = keptSize(image);
-  let pipeline = sharp(input, { ...optionsOf(purpose), failOn }).autoOrient();
+  let pipeline = sharp(input, { ...optionsOf(role), failOn }).autoOrient();
   if (kept.width !== width || kept.height !== height)
     pipeline = pipeline.resize(kept.width, kept.height, { fit: "fill" });
   const { data, info } = await pipeline

@@ -23,11 +23,11 @@ export {
   loadOptions,
   maxSeed,
   type OptionGroup,
+  type OptionScope,
   type OptionSpec,
   type OptionTable,
   optionsFor,
   optionsIn,
-  type Purpose,
   requestOptions,
 } from "./table.js";
 export type {

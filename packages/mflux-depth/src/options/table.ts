@@ -13,7 +13,7 @@ import {
 import type { OptionKind } from "./kinds.js";
 
 /** The commands that take an option. */
-export type Purpose = "generate" | "plan" | "depth" | "score" | "save" | "download";
+export type OptionScope = "generate" | "plan" | "depth" | "score" | "save" | "download";
 
 /** The heading under which help lists an option of a depth map. */
 export type OptionGroup = "map" | "result";
@@ -40,7 +40,7 @@ export interface OptionSpec {
   readonly form?: { readonly min: number; readonly max: number };
   /** Absent in tables with one group. */
   readonly group?: OptionGroup;
-  readonly appliesTo?: readonly Purpose[];
+  readonly appliesTo?: readonly OptionScope[];
 }
 
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
@@ -477,20 +477,20 @@ export const depthOptions = {
   },
 } as const satisfies OptionTable;
 
-/** The names of a table's options that apply to a purpose or belong to a group. */
-type NamesFor<T extends OptionTable, P extends Purpose> = {
-  [K in keyof T]: T[K] extends { appliesTo: readonly (infer A)[] } ? (P extends A ? K : never) : never;
+/** The names of a table's options that apply to a scope or belong to a group. */
+type NamesFor<T extends OptionTable, S extends OptionScope> = {
+  [K in keyof T]: T[K] extends { appliesTo: readonly (infer A)[] } ? (S extends A ? K : never) : never;
 }[keyof T];
 
 type NamesIn<T extends OptionTable, G extends OptionGroup> = {
   [K in keyof T]: T[K] extends { group: G } ? K : never;
 }[keyof T];
 
-/** The options of a table that apply to a purpose, in the table's order. */
-export const optionsFor = <T extends OptionTable, P extends Purpose>(
+/** The options of a table that apply to a scope, in the table's order. */
+export const optionsFor = <T extends OptionTable, S extends OptionScope>(
   table: T,
-  purpose: P,
-): Pick<T, NamesFor<T, P>> => select(table, ({ appliesTo }) => appliesTo?.includes(purpose) ?? false);
+  scope: S,
+): Pick<T, NamesFor<T, S>> => select(table, ({ appliesTo }) => appliesTo?.includes(scope) ?? false);
 
 /** The options of a table that belong to a group, in the table's order. */
 export const optionsIn = <T extends OptionTable, G extends OptionGroup>(

@@ -1,5 +1,5 @@
 import type { DepthEstimator } from "../depth/estimator.js";
-import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
+import { type ObtainEstimatorOptions, obtainEstimator } from "../depth/open.js";
 import { estimatorIn } from "../depth/repository.js";
 import { ModelError } from "../errors.js";
 import { isFolder } from "../files/folders.js";
@@ -10,10 +10,10 @@ import { defaultDepthModel } from "../options/defaults.js";
 export class EstimatorSource {
   /** The model in use. Its folder may hold a depth estimator. */
   readonly #model: Repository;
-  readonly #options: ObtainOptions;
+  readonly #options: ObtainEstimatorOptions;
   #estimator: DepthEstimator | null = null;
 
-  constructor(model: Repository, options: ObtainOptions) {
+  constructor(model: Repository, options: ObtainEstimatorOptions) {
     this.#model = model;
     this.#options = options;
   }

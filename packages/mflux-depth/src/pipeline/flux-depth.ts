@@ -34,7 +34,6 @@ import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { type LoraState, Loras } from "./loras.js";
 import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
-import { type AskedGeneration, type GenerationContext, prepare } from "./preparation.js";
 import { type ComputeSettings, enterWith } from "./process-settings.js";
 import { PromptCache } from "./prompt-cache.js";
 import { Queue } from "./queue.js";
@@ -43,6 +42,7 @@ import { stagesOf } from "./recipe.js";
 import type { GenerationResult } from "./result.js";
 import { resultOf } from "./result-of.js";
 import { runRecipe } from "./runner.js";
+import { type AskedGeneration, type GenerationContext, setUp } from "./setup.js";
 import type { Artifacts } from "./stage.js";
 import { Turn } from "./turn.js";
 
@@ -304,7 +304,7 @@ export class FluxDepth {
     using job = this.#progress.job(asked.signal);
     const { signal } = job;
     try {
-      const generation = await prepare({ ...asked, signal }, this.#context);
+      const generation = await setUp({ ...asked, signal }, this.#context);
       yield* generation.warnings.report();
       const stages = stagesOf(generation.workload);
       const finished = yield* runRecipe(stages, generation, this.options.memory);

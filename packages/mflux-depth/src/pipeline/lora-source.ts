@@ -10,7 +10,7 @@ import { folderHere, type ObtainOptions, obtainRepository } from "../hub/obtain.
 import { isRepositoryName } from "../hub/repository.js";
 import { originOf, type SavedLora } from "../weights/origin.js";
 import { isWeightFile } from "../weights/weight-files.js";
-import { type FoundFile, fileInRepository, fileKind, findFile } from "./checkpoint-source.js";
+import { type FoundFile, fileInRepository, fileKind, findFile } from "./single-file-source.js";
 
 export type { SavedLora } from "../weights/origin.js";
 

@@ -24,11 +24,11 @@ import { bytesPerValue, Component, type LoadProgress, type Preparation } from ".
 import type { Checkpoint } from "../weights/format.js";
 import type { BlockOptions } from "../weights/gguf/checkpoint.js";
 import { variantIn } from "../weights/weight-files.js";
-import { findFile, isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf } from "./device.js";
 import { findLora } from "./lora-source.js";
 import { Loras } from "./loras.js";
 import { choosePrecision, componentDType, type Precision } from "./precision.js";
+import { findFile, isCheckpointFile } from "./single-file-source.js";
 import { ModelTokenizers } from "./tokenizers.js";
 
 /** Paths of components that have their own files, by component. */
@@ -175,7 +175,7 @@ export interface Model {
 /** The preparations of a model's networks, by component: "transformer". */
 export type Preparations = Readonly<Record<string, Preparation>>;
 
-export interface OpenOptions {
+export interface OpenModelOptions {
   /** The files of components that come from outside the model, by component. */
   readonly ownFiles?: ComponentFiles | undefined;
   /** Attached to the components when they are loaded. */
@@ -195,7 +195,7 @@ export function openModel(
   files: ModelFiles,
   options: ResolvedLoadOptions,
   device: DeviceType,
-  { onProgress, loras = Loras.none, ownFiles = {}, prepare = {} }: OpenOptions = {},
+  { onProgress, loras = Loras.none, ownFiles = {}, prepare = {} }: OpenModelOptions = {},
 ): Model {
   const { family, folder } = files;
   refusePreparations(prepare, family);

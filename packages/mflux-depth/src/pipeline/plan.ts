@@ -4,7 +4,7 @@
  */
 import { estimatorModels } from "../depth/descriptions.js";
 import type { DepthEstimator } from "../depth/estimator.js";
-import { type ObtainOptions, obtainEstimator } from "../depth/open.js";
+import { type ObtainEstimatorOptions, obtainEstimator } from "../depth/open.js";
 import { type EstimatorOptions, estimatorOptionsOf } from "../depth/options.js";
 import { estimatorPrecision } from "../depth/precision.js";
 import { ModelError } from "../errors.js";
@@ -19,7 +19,6 @@ import type { HeldSize } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import { blockNotesOf } from "./block-notes.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { isCheckpointFile } from "./checkpoint-source.js";
 import { cacheLimitOf, deviceFor } from "./device.js";
 import { judgeComponent, judgeStage } from "./estimate-room.js";
 import type { PreviewKind, StageName } from "./events.js";
@@ -28,6 +27,7 @@ import { lendable } from "./lendable.js";
 import { Loras } from "./loras.js";
 import { findModel, type Model, openModel } from "./model.js";
 import { stagesOf, usesOf } from "./recipe.js";
+import { isCheckpointFile } from "./single-file-source.js";
 import type { Workload } from "./stage.js";
 import { stepsOf } from "./steps.js";
 
@@ -138,7 +138,7 @@ export async function planModel(
   /** An estimator on this machine; null, with a note, if a stage lacks one. */
   const estimatorFor = async (
     stage: "depth" | "judge",
-    wanted: ObtainOptions,
+    wanted: ObtainEstimatorOptions,
   ): Promise<DepthEstimator | null> => {
     try {
       return await obtainEstimator({ ...wanted, cacheLimit: cacheLimitOf(options), offline: true });

@@ -23,6 +23,9 @@ describe("openerOf", () => {
   });
 
   test("says that a config without a model_type belongs to another kind of model", async () => {
-    await assert.rejects(openerOf(undefined, "config.json"), /the config has no model_type, so it belongs to another kind of model/);
+    await assert.rejects(
+      openerOf(undefined, "config.json"),
+      /the config has no model_type, so it belongs to another kind of model/,
+    );
   });
 });

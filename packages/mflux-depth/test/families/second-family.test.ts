@@ -14,11 +14,11 @@ import { latentGridOf } from "../../src/pipeline/latent-grid.js";
 import { type Model, openModel } from "../../src/pipeline/model.js";
 import { noiseLevelsOf } from "../../src/pipeline/noise-levels.js";
 import { planGeneration, workloadOf } from "../../src/pipeline/plan.js";
-import { prepare } from "../../src/pipeline/preparation.js";
 import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { stagesOf } from "../../src/pipeline/recipe.js";
 import { runRecipe } from "../../src/pipeline/runner.js";
 import { ModelTensors } from "../../src/pipeline/save-weights.js";
+import { setUp } from "../../src/pipeline/setup.js";
 import type { Artifacts } from "../../src/pipeline/stage.js";
 import { evenlySpaced, rearranged, writeRearranged } from "../support/rearranged-family.js";
 import { bundled, inMemory, smallRequest } from "../support/tiny-world.js";
@@ -53,7 +53,7 @@ async function generate(family: Family, given: GenerateRequest = request): Promi
   using controls = new LastArtifact<Artifacts["control"]>();
   const repository = { name: "tiny-world", folder: bundled, revision: undefined };
   const estimators = new EstimatorSource(repository, { depthQuantize: "none", offline: true });
-  const generation = await prepare(
+  const generation = await setUp(
     {
       request: resolved,
       grid,

@@ -7,7 +7,7 @@ const photo: EncodedImage = {
   input: "a.png",
   byteLength: 1e6,
   name: "a.png",
-  purpose: "photo",
+  role: "photo",
   format: "png",
   width: 5000,
   height: 4000,

@@ -4,7 +4,7 @@ import { array, type MxArray } from "@mflux-depth/mlx";
 import type { PromptEmbeddings } from "../../src/families/family.js";
 import { type MemoryPolicy, resolveLoadOptions } from "../../src/options/index.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
-import { findModel, type Model, type OpenOptions, openModel } from "../../src/pipeline/model.js";
+import { findModel, type Model, type OpenModelOptions, openModel } from "../../src/pipeline/model.js";
 import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { type FinishedGeneration, runRecipe } from "../../src/pipeline/runner.js";
 import type { Artifacts, Generation, Stage } from "../../src/pipeline/stage.js";
@@ -26,10 +26,13 @@ beforeEach(() => {
   baseline = inMemory();
 });
 
-async function openTinyWorld(prepare: OpenOptions["prepare"] = {}): Promise<Model> {
+async function openTinyWorld(prepare: OpenModelOptions["prepare"] = {}): Promise<Model> {
   const options = resolveLoadOptions({ model: "tiny-world", quantize: "none", dtype: "float32" });
   const { files } = await findModel(options);
-  return openModel(files, options, "cpu", { prepare, ...(logLoads(log) as Pick<OpenOptions, "onProgress">) });
+  return openModel(files, options, "cpu", {
+    prepare,
+    ...(logLoads(log) as Pick<OpenModelOptions, "onProgress">),
+  });
 }
 
 /** A generation with nothing but a model, prompts and warnings, which is all that the stages here use. */

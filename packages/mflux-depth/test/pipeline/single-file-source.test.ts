@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { kindFor } from "../../src/families/kinds.js";
-import { fileInRepository, findFile, isCheckpointFile } from "../../src/pipeline/checkpoint-source.js";
+import { fileInRepository, findFile, isCheckpointFile } from "../../src/pipeline/single-file-source.js";
 import { full, HubFixture, impatient, modelError, repository } from "../support/hub-fixture.js";
 import { oneFile } from "../support/one-file.js";
 

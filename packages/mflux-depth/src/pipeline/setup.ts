@@ -44,12 +44,12 @@ interface Choice {
 }
 
 /**
- * Prepares a generation for its stages.
+ * Sets a generation up for its stages.
  * @throws {ImageError} when an image cannot be read.
  * @throws {ModelError} when a necessary depth estimator is not found.
  * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
  */
-export async function prepare(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
+export async function setUp(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
   const { request, signal } = asked;
   const { model, options, prompts, controls, fastPreviews, notes } = context;
   model.loras.setScales(request.loraScales);
