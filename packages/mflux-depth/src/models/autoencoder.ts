@@ -321,6 +321,7 @@ class Decoder extends Module {
 
 // ---------------------------------------------------------------- the autoencoder
 
+/** The autoencoder (VAE): images `[batch, height, width, 3]` to latents, smaller by {@link reductionOf} the config, and back. */
 export class Autoencoder extends Module {
   readonly encoder: Encoder;
   readonly decoder: Decoder;

@@ -68,16 +68,18 @@ export interface MapSize {
 /** From the first row to the one after the last. */
 type RowRange = readonly [from: number, to: number];
 
+/** The size of a feature map `[batch, height, width, channels]`. */
 export const sizeOf = ({ shape }: MxArray): MapSize => {
   const [, height, width, channels] = shape as [number, number, number, number];
   return { height, width, channels };
 };
 
+/** The number of values of one image's feature map. */
 export const elementsOf = ({ height, width, channels }: MapSize): number => height * width * channels;
 
 // ---------------------------------------------------------------- whole maps
 
-/** Applies convolutions to a whole feature map. */
+/** Applies convolutions to a whole feature map `[batch, height, width, channels]`. */
 export function applyOps(ops: readonly ConvOp[], x: MxArray): MxArray {
   let [previous, current] = [x, x];
   for (const op of ops) {

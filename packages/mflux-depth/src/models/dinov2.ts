@@ -299,6 +299,7 @@ export interface EncodeOptions {
   readonly onProgress?: (images: number) => void;
 }
 
+/** DINOv2's vision transformer: images to tokens, one for each patch and one for the whole image. */
 export class Dinov2 extends Module {
   embeddings: Dinov2Embeddings;
   encoder: Dinov2Encoder;

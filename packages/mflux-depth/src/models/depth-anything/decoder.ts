@@ -85,6 +85,7 @@ class FeatureFusionStage extends Module {
   }
 }
 
+/** DPT's neck: the backbone's tokens to feature maps of four sizes, fused from the coarsest to the finest. */
 export class Neck extends Module {
   reassembleStage: ReassembleStage;
   /** 3×3 to the decoder's width. */
@@ -127,6 +128,7 @@ export class Neck extends Module {
 
 // ---------------------------------------------------------------- head
 
+/** The fused feature map to one value for each pixel. */
 export class DepthEstimationHead extends Module {
   conv1: Conv2d;
   conv2: Conv2d;

@@ -27,6 +27,7 @@ interface DepthAnythingOptions extends DepthAnythingStageOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Depth Anything V2: inverse depth up to scale and shift, or metres, of photos of any proportions. */
 export class DepthAnything extends Module {
   backbone: Dinov2;
   neck: Neck;

@@ -12,6 +12,7 @@ import { featureMap } from "./patches.js";
 /** Channels before the depth head's last layer; fixed by the architecture. */
 const headWidth = 32;
 
+/** The fused feature map `[1, h, w, channels]` to canonical inverse depth at twice its size. */
 export class DepthEstimationHead extends Module {
   layers: [Conv2d, ConvTranspose2d, Conv2d, null, Conv2d];
 

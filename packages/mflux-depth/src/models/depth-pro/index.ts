@@ -53,6 +53,7 @@ interface DepthProOutput {
   fov: number | null;
 }
 
+/** Depth Pro: canonical inverse depth of square photos, and on request their field of view. */
 export class DepthPro extends Module {
   depthPro: DepthProModel;
   fusionStage: FeatureFusionStage;
