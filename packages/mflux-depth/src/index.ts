@@ -34,8 +34,8 @@ export {
   type GenerateOptions,
   type StepOptions,
 } from "./pipeline/flux-depth.js";
-export type { LoraState } from "./pipeline/loras.js";
-export type { Preparations } from "./pipeline/model.js";
+export type { LoraState } from "./pipeline/model/loras.js";
+export type { Preparations } from "./pipeline/model/model.js";
 export {
   type DepthMap,
   GenerationResult,
@@ -48,5 +48,5 @@ export {
   type SaveModelOptions,
   type SaveProgress,
   saveModel,
-} from "./pipeline/save-model.js";
+} from "./pipeline/saving/save-model.js";
 export type { LoadProgress, Preparation } from "./weights/component.js";

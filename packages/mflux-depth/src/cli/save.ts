@@ -53,7 +53,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
       );
     resolveLoadOptions(load);
     // Loads MLX's binding, which help does not need.
-    const { saveModel } = await import("../pipeline/save-model.js");
+    const { saveModel } = await import("../pipeline/saving/save-model.js");
     const progress = quiet ? silent(io) : progressOn(io);
     const showDownload = downloadOn(progress, io);
     const showWriting = writingOn(progress, io.stderr.isTTY === true);

@@ -10,7 +10,7 @@ import { estimatorOptionsOf } from "../depth/options.js";
 import { folderHere } from "../hub/obtain.js";
 import { encodeMap } from "../images/map.js";
 import { resolveLoadOptions } from "../options/index.js";
-import { cacheLimitOf } from "../pipeline/device.js";
+import { cacheLimitOf } from "../pipeline/model/device.js";
 import { repositoryOf } from "./models.js";
 import type { DepthJob, DepthResult } from "./protocol.js";
 

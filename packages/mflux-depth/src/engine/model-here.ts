@@ -2,8 +2,8 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../errors.js";
 import { folderHere, isComplete } from "../hub/obtain.js";
-import { isLoraHere, type SavedLora, savedLorasIn } from "../pipeline/lora-source.js";
-import { fileInRepository, isCheckpointFile } from "../pipeline/single-file-source.js";
+import { isLoraHere, type SavedLora, savedLorasIn } from "../pipeline/model/lora-source.js";
+import { fileInRepository, isCheckpointFile } from "../pipeline/model/single-file-source.js";
 import { kindOf, type NeededModel, neededLoras } from "./needed-model.js";
 
 /** How much of a model is on this machine. */

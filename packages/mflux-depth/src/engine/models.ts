@@ -6,7 +6,7 @@ import { estimatorIn, estimatorNameIn } from "../depth/repository.js";
 import { folderHere, type ModelSource } from "../hub/obtain.js";
 import { defaultDepthModel, defaultModel } from "../options/defaults.js";
 import { type ResolvedLoadOptions, resolveLoadOptions } from "../options/index.js";
-import { isCheckpointFile } from "../pipeline/single-file-source.js";
+import { isCheckpointFile } from "../pipeline/model/single-file-source.js";
 import { kindOf, type NeededModel, neededFile, neededLoras } from "./needed-model.js";
 import type { EngineJob } from "./protocol.js";
 import { type DownloadOptions, downloadModel } from "./store.js";

@@ -3,8 +3,8 @@ import { kindFor, type ModelPurpose } from "../families/kinds.js";
 import type { RepositoryKind } from "../hub/kind.js";
 import type { ModelSource } from "../hub/obtain.js";
 import type { ResolvedLoadOptions } from "../options/index.js";
-import { loraRepository } from "../pipeline/lora-source.js";
-import { fileInRepository, fileKind } from "../pipeline/single-file-source.js";
+import { loraRepository } from "../pipeline/model/lora-source.js";
+import { fileInRepository, fileKind } from "../pipeline/model/single-file-source.js";
 
 /** A model, or a file of one, that a job needs. */
 export interface NeededModel {

@@ -49,7 +49,7 @@ async function answer(request: StoreRequest): Promise<FromStore> {
 async function isBase({ purpose, loras = [] }: NeededModel): Promise<boolean> {
   if (purpose !== "generation" || loras.length === 0) return false;
   // Reads the headers of LoRAs with MLX's package.
-  const { controlFamilyAmong } = await import("../pipeline/model.js");
+  const { controlFamilyAmong } = await import("../pipeline/model/model.js");
   const options = { loras, offline: true };
   return (await controlFamilyAmong(options, { signal: controller.signal })) !== null;
 }

@@ -11,8 +11,8 @@ import { latentShape, toChannelsFirst } from "../sampling/latents.js";
 import { bytesPerValue } from "../weights/component.js";
 import type { StageName } from "./events.js";
 import { requireFinite } from "./finite.js";
-import type { Model } from "./model.js";
-import { componentDType } from "./precision.js";
+import type { Model } from "./model/model.js";
+import { componentDType } from "./model/precision.js";
 import type { Latents, Picture } from "./result.js";
 import type { Generation, Workload } from "./stage.js";
 

@@ -1,7 +1,7 @@
 import type { Module } from "@mflux-depth/mlx/nn";
 import { encodeImage, encodingMemory, unpackedLatents } from "./autoencode.js";
-import { calibrationImage } from "./calibration-image.js";
-import type { Model } from "./model.js";
+import type { Model } from "./model/model.js";
+import { calibrationImage } from "./previews/calibration-image.js";
 import type { Generation } from "./stage.js";
 
 /** The size of the image that fast previews are fitted to: it has many more latents than there are coefficients. */

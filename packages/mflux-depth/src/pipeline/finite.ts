@@ -7,7 +7,7 @@ import { all, evaluate, isfinite, type MxArray, scope } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
 import { ModelError, type Remedy } from "../errors.js";
 import type { StageName } from "./events.js";
-import { componentDType } from "./precision.js";
+import { componentDType } from "./model/precision.js";
 import type { Generation } from "./stage.js";
 
 /** Where the checked values come from. */

@@ -21,30 +21,30 @@ import {
 } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
-import { blockNotesOf } from "./block-notes.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
-import { cacheLimitOf, computeSettingsOf } from "./device.js";
 import { hasRoom } from "./estimate-room.js";
-import { EstimatorSource } from "./estimator-source.js";
 import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
-import { FastPreviews } from "./fast-previews.js";
-import { fingerprintOf } from "./fingerprint.js";
 import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
-import { type LoraState, Loras } from "./loras.js";
-import { findModel, openModel, type Preparations, quantizeNotes } from "./model.js";
+import { blockNotesOf } from "./model/block-notes.js";
+import { cacheLimitOf, computeSettingsOf } from "./model/device.js";
+import { EstimatorSource } from "./model/estimator-source.js";
+import { fingerprintOf } from "./model/fingerprint.js";
+import { type LoraState, Loras } from "./model/loras.js";
+import { findModel, openModel, type Preparations, quantizeNotes } from "./model/model.js";
 import { noiseLevelsOf } from "./noise-levels.js";
-import { type ComputeSettings, enterWith } from "./process-settings.js";
+import { FastPreviews } from "./previews/fast-previews.js";
 import { PromptCache } from "./prompt-cache.js";
-import { Queue } from "./queue.js";
-import { readAhead } from "./read-ahead.js";
 import { stagesOf } from "./recipe.js";
 import type { GenerationResult } from "./result.js";
 import { resultOf } from "./result-of.js";
 import { runRecipe } from "./runner.js";
 import { type AskedGeneration, type GenerationContext, setUp } from "./setup.js";
 import type { Artifacts } from "./stage.js";
-import { Turn } from "./turn.js";
+import { type ComputeSettings, enterWith } from "./turns/process-settings.js";
+import { Queue } from "./turns/queue.js";
+import { readAhead } from "./turns/read-ahead.js";
+import { Turn } from "./turns/turn.js";
 
 export interface FluxDepthOptions extends LoadOptions {
   /** Receives the progress of downloads and of reading weights, also during generations. */

@@ -36,10 +36,10 @@ import { isSaved, storedBits } from "../weights/mflux.js";
 import { openSingleFile } from "../weights/single-file.js";
 import { statisticsOf, type WeightStatistics } from "../weights/statistics.js";
 import { isWeightFile, variantIn } from "../weights/weight-files.js";
-import { findLora } from "./lora-source.js";
-import { findModel } from "./model.js";
+import { findLora } from "./model/lora-source.js";
+import { findModel } from "./model/model.js";
+import { findFile, isCheckpointFile } from "./model/single-file-source.js";
 import { planModel } from "./plan.js";
-import { findFile, isCheckpointFile } from "./single-file-source.js";
 
 /** One component of a model, as stored. */
 export interface InspectedComponent extends WeightStatistics {

@@ -7,9 +7,9 @@ import { readPhoto } from "../images/decode.js";
 import type { PictureFidelity } from "../images/metadata.js";
 import type { GenerateRequest } from "../options/index.js";
 import type { LoadProgress } from "../weights/component.js";
-import { cacheLimitOf } from "./device.js";
 import { hasRoom, requireRoomAlone } from "./estimate-room.js";
 import type { FluxDepth } from "./flux-depth.js";
+import { cacheLimitOf } from "./model/device.js";
 import { publicName } from "./parameters.js";
 import { GenerationResult } from "./result.js";
 

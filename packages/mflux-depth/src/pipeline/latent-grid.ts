@@ -1,7 +1,7 @@
 import { OptionError } from "../errors.js";
 import type { ResolvedRequest } from "../options/index.js";
 import { type LatentGrid, latentShape } from "../sampling/latents.js";
-import type { Model } from "./model.js";
+import type { Model } from "./model/model.js";
 
 /**
  * The latent grid of a request. `width` and `height` are in pixels.

@@ -2,7 +2,7 @@ import type { Module } from "@mflux-depth/mlx/nn";
 import type { DepthEstimator } from "../depth/estimator.js";
 import type { Bits } from "../options/index.js";
 import type { HeldSize } from "../weights/component.js";
-import type { Model } from "./model.js";
+import type { Model } from "./model/model.js";
 import { estimatorName } from "./stage.js";
 
 /** A component seen by the runner and the planner: weights that can be loaded, freed and measured. */

@@ -3,7 +3,7 @@ import { schedulerConfigFile } from "../files/repository-layout.js";
 import type { ResolvedRequest } from "../options/index.js";
 import type { LatentGrid } from "../sampling/latents.js";
 import { startIndex } from "../sampling/schedule.js";
-import type { Model } from "./model.js";
+import type { Model } from "./model/model.js";
 
 /**
  * The noise levels that a generation follows, one more than it has steps: fewer if it starts from a photo.

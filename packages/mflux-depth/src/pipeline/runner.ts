@@ -7,7 +7,7 @@ import { keepsOutputs, type Lifetime, lifetimesOf } from "../memory/lifetimes.js
 import type { MemoryPolicy } from "../options/index.js";
 import type { GenerationEvent } from "./events.js";
 import { lendable } from "./lendable.js";
-import type { Model } from "./model.js";
+import type { Model } from "./model/model.js";
 import { usesOf } from "./recipe.js";
 import type { Artifacts, ComponentLender, Generation, Loan, Stage } from "./stage.js";
 

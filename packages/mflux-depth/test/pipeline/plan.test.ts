@@ -13,7 +13,7 @@ import {
 } from "../../src/options/index.js";
 import { FluxDepth } from "../../src/pipeline/flux-depth.js";
 import { Judge } from "../../src/pipeline/judge.js";
-import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
+import { findModel, type Model, openModel } from "../../src/pipeline/model/model.js";
 import { planGeneration, planModel, workloadOf } from "../../src/pipeline/plan.js";
 import { gradientMap, logLoads, onMachineWith } from "../support/tiny-world.js";
 

@@ -12,7 +12,7 @@ import {
 } from "../../src/index.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
-import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
+import { findModel, type Model, openModel } from "../../src/pipeline/model/model.js";
 import { folderPerTest } from "../support/folders.js";
 import { relativeError } from "../support/tensors.js";
 import { digest, loadTinyWorld, smallRequest } from "../support/tiny-world.js";

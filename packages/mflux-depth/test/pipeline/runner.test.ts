@@ -4,7 +4,7 @@ import { array, type MxArray } from "@mflux-depth/mlx";
 import type { PromptEmbeddings } from "../../src/families/family.js";
 import { type MemoryPolicy, resolveLoadOptions } from "../../src/options/index.js";
 import type { GenerationEvent } from "../../src/pipeline/events.js";
-import { findModel, type Model, type OpenModelOptions, openModel } from "../../src/pipeline/model.js";
+import { findModel, type Model, type OpenModelOptions, openModel } from "../../src/pipeline/model/model.js";
 import { PromptCache } from "../../src/pipeline/prompt-cache.js";
 import { type FinishedGeneration, runRecipe } from "../../src/pipeline/runner.js";
 import type { Artifacts, Generation, Stage } from "../../src/pipeline/stage.js";

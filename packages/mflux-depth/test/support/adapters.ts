@@ -4,8 +4,8 @@ import { loadSafetensors, type MxArray, saveSafetensors } from "@mflux-depth/mlx
 import { rotaryTables } from "../../src/models/flux-conditioning.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
-import { Loras } from "../../src/pipeline/loras.js";
-import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
+import { Loras } from "../../src/pipeline/model/loras.js";
+import { findModel, type Model, openModel } from "../../src/pipeline/model/model.js";
 import { at, values } from "./tensors.js";
 
 /** The path of an adapter file. */

@@ -5,7 +5,7 @@ import { astype, evaluateSync, loadSafetensors, type MxArray, scope } from "@mfl
 import { rotaryTables } from "../../src/models/flux-conditioning.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
-import { findModel, type Model, openModel } from "../../src/pipeline/model.js";
+import { findModel, type Model, openModel } from "../../src/pipeline/model/model.js";
 import type { Checkpoint } from "../../src/weights/format.js";
 import { at, values } from "./tensors.js";
 

@@ -11,7 +11,7 @@ import type { FluxNetworks } from "../../src/families/flux1-depth/networks.js";
 import { readConfig } from "../../src/files/json.js";
 import { type GenerateOptions, type LoadOptions, saveModel } from "../../src/index.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
-import { findModel, openModel } from "../../src/pipeline/model.js";
+import { findModel, openModel } from "../../src/pipeline/model/model.js";
 import { openCheckpoint } from "../../src/weights/checkpoint.js";
 import { at } from "./tensors.js";
 import { bundled, gradientMap } from "./tiny-world.js";

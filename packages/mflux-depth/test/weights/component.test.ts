@@ -7,7 +7,7 @@ import { defaultDevice, memory } from "@mflux-depth/mlx";
 import { readConfig } from "../../src/files/json.js";
 import { T5Encoder, t5Config } from "../../src/models/t5.js";
 import { resolveLoadOptions } from "../../src/options/index.js";
-import { findModel, openModel } from "../../src/pipeline/model.js";
+import { findModel, openModel } from "../../src/pipeline/model/model.js";
 import { type BufferLimits, Component, type LoadProgress } from "../../src/weights/component.js";
 import { copyModel, weights } from "../support/damaged-models.js";
 import { folderPerTest } from "../support/folders.js";

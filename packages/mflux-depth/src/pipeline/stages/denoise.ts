@@ -10,7 +10,7 @@ import { controlStrength } from "../control-strength.js";
 import type { StepEvent } from "../events.js";
 import { notFinite } from "../finite.js";
 import { keepOutside, latentMask } from "../masking.js";
-import type { Model } from "../model.js";
+import type { Model } from "../model/model.js";
 import type { DepthMap, Picture } from "../result.js";
 import { type Artifacts, defineStage, type Generation, type Workload } from "../stage.js";
 

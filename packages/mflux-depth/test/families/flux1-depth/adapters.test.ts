@@ -24,7 +24,7 @@ import {
 import { Linear, runStages } from "@mflux-depth/mlx/nn";
 import type { ClipTextEncoder } from "../../../src/models/clip.js";
 import type { T5Encoder } from "../../../src/models/t5.js";
-import type { Model } from "../../../src/pipeline/model.js";
+import type { Model } from "../../../src/pipeline/model/model.js";
 import { openAdapterFile } from "../../../src/weights/adapters/adapter-file.js";
 import { attachAdapters } from "../../../src/weights/adapters/attach.js";
 import { matchAdapter } from "../../../src/weights/adapters/match.js";

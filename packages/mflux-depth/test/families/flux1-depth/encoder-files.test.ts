@@ -5,7 +5,7 @@ import { runStages } from "@mflux-depth/mlx/nn";
 import { openT5File } from "../../../src/families/flux1-depth/encoder-files.js";
 import type { T5Encoder } from "../../../src/models/t5.js";
 import { resolveLoadOptions } from "../../../src/options/index.js";
-import { findModel, openModel } from "../../../src/pipeline/model.js";
+import { findModel, openModel } from "../../../src/pipeline/model/model.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { expectedOf, expectedTensor, hashesOf, oneFile } from "../../support/one-file.js";
 import { relativeError, values } from "../../support/tensors.js";

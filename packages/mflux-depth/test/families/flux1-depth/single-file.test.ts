@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { array, loadSafetensors, type MxArray, memory, ones, saveSafetensors, slice } from "@mflux-depth/mlx";
 import { FluxDepth, saveModel } from "../../../src/index.js";
 import { resolveLoadOptions } from "../../../src/options/index.js";
-import { findModel } from "../../../src/pipeline/model.js";
+import { findModel } from "../../../src/pipeline/model/model.js";
 import { folderPerTest } from "../../support/folders.js";
 import { modelError } from "../../support/hub-fixture.js";
 import {
