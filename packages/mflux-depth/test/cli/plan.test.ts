@@ -47,6 +47,18 @@ describe("plan", () => {
     assert.match(stderr, /--judge scores images for --best-of; give --best-of\./);
   });
 
+  test("refuses seeds given in two ways, as generate does", async () => {
+    const { code, stderr } = await plan("--model", "tiny-world", "--seed", "0", "--auto-seeds", "3");
+    assert.equal(code, 2);
+    assert.match(stderr, /Give either --seed or --auto-seeds, not both\./);
+  });
+
+  test("refuses a revision of the bundled model", async () => {
+    const { code, stderr } = await plan("--model", "tiny-world", "--revision", "nope");
+    assert.equal(code, 1);
+    assert.match(stderr, /^tiny-world: has no revision "nope", .* package\. Leave out --revision\.$/m);
+  });
+
   test("prints JSON", async () => {
     const { code, stdout } = await plan("--model", "tiny-world", "--json", "-q", "8");
     assert.equal(code, 0);
