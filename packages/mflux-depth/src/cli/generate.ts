@@ -114,7 +114,7 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     checkSeeds(values);
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
-    formatOf(output);
+    formatOf(output, "--output");
     const prompt = await readPrompt(values, io);
     resolveRequest({ ...given, prompt });
     const several = seeds.length > 1;

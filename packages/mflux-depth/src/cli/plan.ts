@@ -10,7 +10,7 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import { flagsFor } from "./advice.js";
+import { flagsFor, withFlags } from "./advice.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
 import { checkBestOf, checkSeeds, generateFlags } from "./generate.js";
 
@@ -95,7 +95,7 @@ function print({
     "",
     describeMachine(machine),
     ...verdict,
-    ...notes.map((note) => `Note: ${note}`),
+    ...notes.map((note) => `Note: ${withFlags(note)}`),
     "",
   ].join("\n");
 }

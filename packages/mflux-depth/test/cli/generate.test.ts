@@ -134,7 +134,7 @@ describe("generate exits with 2 for", () => {
     [
       "an output of another format",
       [...smallRequest, "--output", "x.bmp"],
-      /must end in \.png, \.jpg, \.jpeg or \.webp/,
+      /^--output must end in \.png, \.jpg, \.jpeg or \.webp/,
     ],
     ["noise that is not there", [...smallRequest, "--latents", "none.safetensors"], /none\.safetensors/],
   ];

@@ -33,6 +33,18 @@ describe("plan", () => {
     assert.match(stdout, /It does not fit\. It would with:\n.*--width \d+ --height \d+: [\d.]+ MB/);
   });
 
+  test("names flags in its notes", async () => {
+    const { stdout } = await plan(
+      "--model",
+      "tiny-world",
+      "--image-path",
+      "photo.png",
+      "--depth-quantize",
+      "8",
+    );
+    assert.match(stdout, /^Note: .*\. With --depth-quantize none, it stays in float32\.$/m);
+  });
+
   test("counts the judge of --best-of", async () => {
     const { code, stdout } = await plan("--model", "tiny-world", "--best-of", "4");
     assert.equal(code, 0);
