@@ -1,6 +1,6 @@
 /**
  * A failure of MLX or of this binding. The message names the operation, the reason, and the shapes and dtypes of the
- * operands.
+ * operands. If an environment variable is to blame, it names the variable instead of the operation that first read it.
  */
 export class MlxError extends Error {
   override readonly name: string = "MlxError";
@@ -13,6 +13,6 @@ export class MlxError extends Error {
     reason: string,
     options?: ErrorOptions,
   ) {
-    super(`${operation}: ${reason}`, options);
+    super(reason.startsWith("MFLUX_DEPTH_") ? reason : `${operation}: ${reason}`, options);
   }
 }

@@ -32,7 +32,8 @@ const optionName = new RegExp(
   "g",
 );
 
-const withFlags = (message: string): string => message.replace(optionName, flagOf);
+/** A message with flags in place of option names. */
+export const withFlags = (message: string): string => message.replace(optionName, flagOf);
 
 /** One sentence for each remedy. */
 export const adviceOn = (remedies: readonly Remedy[] = []): string[] => phraseRemedies(remedies, flagTerms);

@@ -2,6 +2,7 @@
  * Flags that several commands share and that are not options of the library.
  */
 import { type FlagValues, pick } from "../command/index.js";
+import { OptionError } from "../errors.js";
 import { type LoadOptions, loadOptions, type OptionSpec, optionsFor } from "../options/index.js";
 
 type BooleanFlag = OptionSpec & { readonly kind: { readonly type: "boolean" } };
@@ -42,8 +43,32 @@ export const modelFlags = {
   } as BooleanFlag,
 };
 
-/** Converts model flags to load options. */
-export const loadOptionsFrom = ({ lowRam, ...values }: FlagValues<typeof modelFlags>): LoadOptions => ({
-  ...pick(values, loadOptions),
-  ...(lowRam && { memory: "low" }),
-});
+/**
+ * Converts model flags to load options.
+ * @throws {OptionError} for flags that contradict each other, or need another one.
+ */
+export function loadOptionsFrom({ lowRam, ...values }: FlagValues<typeof modelFlags>): LoadOptions {
+  if (lowRam && values.memory === "resident")
+    throw new OptionError("memory", "Give either --low-ram or --memory resident, not both.", {
+      code: "option-conflict",
+    });
+  requireLoras(values);
+  return { ...pick(values, loadOptions), ...(lowRam && { memory: "low" }) };
+}
+
+/** @throws {OptionError} for flags about LoRAs without one. */
+export function requireLoras({
+  loras,
+  bakeLora,
+  loraLenient,
+}: Pick<LoadOptions, "loras" | "bakeLora" | "loraLenient">): void {
+  if (loras) return;
+  if (bakeLora)
+    throw new OptionError("bakeLora", "--bake-lora merges LoRAs into the weights; give one with --lora.", {
+      code: "option-conflict",
+    });
+  if (loraLenient)
+    throw new OptionError("loraLenient", "--lora-lenient is about LoRAs; give one with --lora.", {
+      code: "option-conflict",
+    });
+}

@@ -70,7 +70,7 @@ Example: mflux-depth depth --depth-model tiny-world examples/images/astronaut.jp
       import("../depth/open.js"),
       import("../depth/files.js"),
     ]);
-    const place = placeOf(values, positionals, depthFormatOf);
+    const place = placeOf(values, positionals, (path) => depthFormatOf(path, "--output"));
     checkFileOptions({ ...fileOptions(values), format: place.format });
     const photos = await listPhotos(positionals);
     if (place.file !== undefined && photos.length > 1)

@@ -111,9 +111,10 @@ Example: mflux-depth generate --model tiny-world --prompt "a gold portrait, at s
     const { prompt: _prompt, seed: _seed, latents: latentsFile, ...given } = pick(values, requestOptions);
     requireDepthSource(given);
     requirePhotoForMask(given);
+    checkSeeds(values);
     const seeds = chooseSeeds(values);
     const output = values.output ?? resultFlags.output.default;
-    formatOf(output);
+    formatOf(output, "--output");
     const prompt = await readPrompt(values, io);
     resolveRequest({ ...given, prompt });
     const several = seeds.length > 1;
@@ -323,7 +324,10 @@ function report(
   io.stdout.write(`${image.path}\n`);
 }
 
-function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
+type SeedValues = Pick<Values, "seed" | "autoSeeds" | "latents">;
+
+/** @throws {OptionError} if the noise of the images is given in more than one way. */
+export function checkSeeds({ seed, autoSeeds, latents }: SeedValues): void {
   if (seed !== undefined && autoSeeds !== undefined)
     throw new OptionError("seed", "Give either --seed or --auto-seeds, not both.", {
       code: "option-conflict",
@@ -334,6 +338,9 @@ function chooseSeeds({ seed, autoSeeds, latents }: Values): readonly number[] {
       "Give either --latents or seeds: the noise of --latents needs no seed.",
       { code: "option-conflict" },
     );
+}
+
+function chooseSeeds({ seed, autoSeeds }: SeedValues): readonly number[] {
   if (autoSeeds === undefined) return seed ?? [0];
   const drawn = new Set<number>();
   while (drawn.size < autoSeeds) drawn.add(1 + Math.floor(Math.random() * maxSeed));

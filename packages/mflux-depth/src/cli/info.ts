@@ -1,8 +1,9 @@
+import { existsSync } from "node:fs";
 import { type Command, describeFlags, parseFlags } from "../command/index.js";
 import { ImageError, OptionError } from "../errors.js";
 import { FileReadError, readRegularFile } from "../files/read.js";
 import { inspectImage } from "../images/decode.js";
-import { isTooDeep, mostLevels, readParameters } from "../images/metadata.js";
+import { isTooDeep, mostLevels, readParameters, sidecarPath } from "../images/metadata.js";
 import type { OptionTable } from "../options/index.js";
 import { isRecord } from "../record.js";
 import { helpFlag, jsonFlag } from "./common-flags.js";
@@ -14,7 +15,7 @@ export const info: Command = {
   usage: `Usage: mflux-depth info FILE [--json]
 
 Prints the parameters an image was made with: those inside a PNG, JPEG or WebP written by mflux-depth or mflux, or those
-in a .metadata.json file next to it.
+in the .metadata.json file next to it if it has none.
 
 ${describeFlags("Flags", flags)}`,
   async run(argv, io) {
@@ -26,7 +27,7 @@ ${describeFlags("Flags", flags)}`,
     if (parameters === undefined)
       throw new ImageError(
         path,
-        "contains no parameters; only images written by mflux-depth or mflux have them.",
+        "contains no parameters, and there is no .metadata.json file next to it; only images written by mflux-depth or mflux have them.",
       );
     if (isTooDeep(parameters))
       throw new ImageError(
@@ -49,7 +50,10 @@ async function read(
   if (path.toLowerCase().endsWith(".json"))
     return { file: { path }, parameters: await readSidecar(path, signal) };
   const { format, width, height, exif } = await inspectImage(path);
-  return { file: { path, format, size: `${width} × ${height}` }, parameters: readParameters(exif) };
+  const beside = sidecarPath(path);
+  const parameters =
+    readParameters(exif) ?? (existsSync(beside) ? await readSidecar(beside, signal) : undefined);
+  return { file: { path, format, size: `${width} × ${height}` }, parameters };
 }
 
 /** The maximum size of a parameters file in bytes. */

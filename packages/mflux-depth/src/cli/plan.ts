@@ -10,9 +10,9 @@ import {
   resolveLoadOptions,
   resolveRequest,
 } from "../options/index.js";
-import { flagsFor } from "./advice.js";
+import { flagsFor, withFlags } from "./advice.js";
 import { helpFlag, jsonFlag, loadOptionsFrom, modelFlags } from "./common-flags.js";
-import { checkBestOf, generateFlags } from "./generate.js";
+import { checkBestOf, checkSeeds, generateFlags } from "./generate.js";
 
 /** The options of a request that affect its memory. */
 const requestFlags = optionsFor(requestOptions, "plan");
@@ -44,6 +44,7 @@ Example: mflux-depth plan --model tiny-world --width 512 --height 512
     const { values, positionals } = parseFlags(flags, argv, io.env);
     refusePositionals(positionals);
     const options = resolveLoadOptions({ ...loadOptionsFrom(pick(values, modelFlags)), offline: true });
+    checkSeeds(values);
     checkBestOf(values);
     const given = pick(values, requestFlags);
     const request = resolveRequest({
@@ -94,7 +95,7 @@ function print({
     "",
     describeMachine(machine),
     ...verdict,
-    ...notes.map((note) => `Note: ${note}`),
+    ...notes.map((note) => `Note: ${withFlags(note)}`),
     "",
   ].join("\n");
 }

@@ -37,7 +37,7 @@ export async function readPrompt({ prompt, promptFile }: PromptSource, io: Io): 
       throw new OptionError("promptFile", `--prompt-file ${source}: ${reasonOf(error)}.`, { cause: error });
     },
   );
-  const trimmed = text.replace(/^\ufeff/, "").trim();
+  const trimmed = text.trim();
   if (trimmed === "") throw new OptionError("prompt", `The prompt in ${source} is blank.`);
   return trimmed;
 }
@@ -71,7 +71,19 @@ async function readStream(stream: Readable, signal: AbortSignal): Promise<string
     bytes += chunks.at(-1)!.length;
     if (bytes > longestBytes) throw new Refusal("has more than 1 MB, which no prompt needs");
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return decode(Buffer.concat(chunks));
+}
+
+/** The text of bytes in UTF-8, without a byte-order mark. */
+function decode(bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const mark = bytes.subarray(0, 2).toString("hex");
+    throw new Refusal(
+      `is not text in UTF-8${mark === "fffe" || mark === "feff" ? " but in UTF-16; save it as UTF-8" : ""}`,
+    );
+  }
 }
 
 function reasonOf(error: unknown): string {

@@ -2,7 +2,7 @@ import { describeBytes } from "../bytes.js";
 import { type Command, describeFlags, parseFlags, pick, refusePositionals } from "../command/index.js";
 import { OptionError } from "../errors.js";
 import { loadOptions, type OptionTable, optionsFor, resolveLoadOptions } from "../options/index.js";
-import { helpFlag, jsonFlag, quietFlag } from "./common-flags.js";
+import { helpFlag, jsonFlag, quietFlag, requireLoras } from "./common-flags.js";
 import { downloadOn, type Progress, progressOn, silent } from "./progress.js";
 
 const modelFlags = {
@@ -52,6 +52,7 @@ Example: mflux-depth save --model tiny-world -q 4 --path tiny-world-q4
         { code: "option-missing" },
       );
     resolveLoadOptions(load);
+    requireLoras(load);
     // Loads MLX's binding, which help does not need.
     const { saveModel } = await import("../pipeline/saving/save-model.js");
     const progress = quiet ? silent(io) : progressOn(io);

@@ -39,14 +39,22 @@ Example: mflux-depth score statue.png --depth depth.png --heatmap where.png
       throw new OptionError("image", "Specify one image: mflux-depth score IMAGE --depth MAP.", {
         code: "option-missing",
       });
-    const { heatmap, overwrite = false } = values;
+    const { depth, photo, heatmap, overwrite = false } = values;
+    if (depth === undefined && photo === undefined)
+      throw new OptionError("depth", "Give --depth MAP or --photo FILE, what the image was made from.", {
+        code: "option-missing",
+      });
+    if (depth !== undefined && photo !== undefined)
+      throw new OptionError("photo", "Give either --depth or --photo, not both.", {
+        code: "option-conflict",
+      });
     // Loads MLX's binding, which help does not need.
     const [{ score: scoreOf }, { formatOf }] = await Promise.all([
       import("../depth/score.js"),
       import("../images/encode.js"),
     ]);
     if (heatmap !== undefined) {
-      formatOf(heatmap);
+      formatOf(heatmap, "--heatmap");
       await checkWritable(heatmap);
     }
     const progress = values.quiet ? silent(io) : progressOn(io);

@@ -69,11 +69,15 @@ export function parseFlags<T extends OptionTable>(
     }
     const takesMany = spec.many === true || spec.kind.type === "adapters";
     const texts = attached !== undefined ? [attached] : takeValues(queue, takesMany);
-    if (texts.length === 0)
-      throw new OptionError(flag, `${flag} needs a value: ${describeValue(spec)}.`, {
+    if (texts.length === 0) {
+      const expected = describeValue(spec);
+      const followsDash = queue.length > 0 && !byFlag.has(queue[0]!.split("=", 1)[0]!);
+      const hint = followsDash ? ` If it begins with a dash, write ${flag}=VALUE.` : "";
+      throw new OptionError(flag, `${flag} needs a value: ${expected}.${hint}`, {
         code: "option-missing",
-        details: { expected: describeValue(spec) },
+        details: { expected },
       });
+    }
     const read =
       spec.kind.type === "adapters"
         ? readAdapters(flag, spec.kind, texts)

@@ -20,15 +20,16 @@ export interface DepthFileOptions extends GivenOptions<typeof fileOptions> {}
 
 /**
  * Derives the format from a file name's extension.
+ * @param option what gives the name, for the message.
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg, .webp and .npy.
  */
-export function depthFormatOf(path: string): DepthFormat {
+export function depthFormatOf(path: string, option = "output"): DepthFormat {
   const extension = extname(path).toLowerCase();
   if (extension === ".npy") return "npy";
-  if ([".png", ".jpg", ".jpeg", ".webp"].includes(extension)) return formatOf(path);
+  if ([".png", ".jpg", ".jpeg", ".webp"].includes(extension)) return formatOf(path, option);
   throw new OptionError(
-    "output",
-    `output must end in .png, .jpg, .jpeg, .webp or .npy, not ${JSON.stringify(path)}.`,
+    option,
+    `${option} must end in .png, .jpg, .jpeg, .webp or .npy, not ${JSON.stringify(path)}.`,
   );
 }
 

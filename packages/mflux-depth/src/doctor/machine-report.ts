@@ -100,6 +100,13 @@ export async function inspectMachine(env: NodeJS.ProcessEnv = process.env): Prom
   const mlx = await inspectMlx(problems).catch((error: unknown) =>
     failed("MLX does not work", error, remedyOfMlx(error)),
   );
+  if (mlx)
+    await checkMemory(env).catch((error: unknown) =>
+      failed("generations cannot be planned", error, {
+        kind: "correct-variable",
+        variable: "MFLUX_DEPTH_MEMORY_GB",
+      }),
+    );
   const codec = await inspectCodec().catch((error: unknown) =>
     failed("sharp, which reads and writes images, does not load", error, {
       kind: "reinstall",
@@ -184,6 +191,12 @@ function measureMultiplication(
       if (wrong !== undefined) throw new Error(`a product of ones is ${wrong}, not ${side}`);
     });
   return { calls: mlx.backend().blas.calls - before, gflops: (2 * side ** 3) / (best * 1e6) };
+}
+
+/** Reads the memory as generations do; only a wrong variable makes it fail. */
+async function checkMemory(env: NodeJS.ProcessEnv): Promise<void> {
+  const { machineMemory } = await import("../memory/machine.js");
+  machineMemory("cpu", env);
 }
 
 async function inspectCodec(): Promise<{ sharp: string; vips: string }> {

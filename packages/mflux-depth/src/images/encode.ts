@@ -15,14 +15,15 @@ const formats: Readonly<Record<string, ImageFormat>> = {
 
 /**
  * Derives the format from a file name's extension.
+ * @param option what gives the name, for the message.
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg and .webp.
  */
-export function formatOf(path: string): ImageFormat {
+export function formatOf(path: string, option = "output"): ImageFormat {
   const format = formats[extname(path).toLowerCase()];
   if (!format)
     throw new OptionError(
-      "output",
-      `output must end in .png, .jpg, .jpeg or .webp, not ${JSON.stringify(path)}.`,
+      option,
+      `${option} must end in .png, .jpg, .jpeg or .webp, not ${JSON.stringify(path)}.`,
     );
   return format;
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
 import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
+import { OptionError } from "../errors.js";
 import { controlGroup } from "./control-group.js";
 
 /** The memory of this machine, in bytes. */
@@ -26,10 +27,11 @@ export const programBytes = 150e6;
  * Measures the memory that this process can use: the recommended working set on a GPU; on a CPU, memory that is free or
  * can be freed, within the limit of the control group. The environment variable MFLUX_DEPTH_MEMORY_GB, in units of 10⁹
  * bytes, overrides the measurement.
+ * @throws {OptionError} when the variable is not a number above 0.
  */
 export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = process.env): MachineMemory {
-  const override = Number(env.MFLUX_DEPTH_MEMORY_GB) * 1e9;
-  if (override > 0) return { total: override, available: override, source: "MFLUX_DEPTH_MEMORY_GB" };
+  const given = givenMemory(env.MFLUX_DEPTH_MEMORY_GB);
+  if (given !== undefined) return { total: given, available: given, source: "MFLUX_DEPTH_MEMORY_GB" };
   const info = device === "gpu" ? deviceInfo("gpu") : {};
   const workingSet = Number(info.max_recommended_working_set_size ?? info.total_memory);
   if (workingSet > 0) return { total: workingSet, available: workingSet, source: "GPU" };
@@ -40,6 +42,19 @@ export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = proce
   if (group && group.free + held < free)
     return { total: group.limit, available: group.free + held, source: "control group" };
   return { total: totalmem(), available: Math.min(free, totalmem()), source: "memory" };
+}
+
+/** The value of MFLUX_DEPTH_MEMORY_GB in bytes; undefined if it is unset or empty. */
+function givenMemory(text: string | undefined): number | undefined {
+  if (!text) return undefined;
+  const bytes = Number(text) * 1e9;
+  if (bytes > 0 && Number.isFinite(bytes)) return bytes;
+  const variable = "MFLUX_DEPTH_MEMORY_GB";
+  throw new OptionError(
+    variable,
+    `${variable} must be a number of gigabytes above 0, such as 0.5, not ${JSON.stringify(text)}.`,
+    { details: { remedies: [{ kind: "correct-variable", variable }] } },
+  );
 }
 
 /** Measures how many bytes a computation can use now, in addition to all memory in use. */

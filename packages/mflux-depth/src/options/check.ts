@@ -13,9 +13,32 @@ import type { AdapterInput, ImageInput, ModelReference, ShapedTensor } from "./v
  */
 export function checkOption(name: string, kind: OptionKind, value: unknown): unknown {
   if (!hasType(kind, value)) throw refusal(name, kind, value, "option-invalid");
-  if (!isInRange(kind, value)) throw refusal(name, kind, value, "option-out-of-range");
+  if (kind.type === "adapters" || kind.type === "numbers") requireNumbersInRange(name, kind, value);
+  else if (!isInRange(kind, value)) throw refusal(name, kind, value, "option-out-of-range");
   return value;
 }
+
+/** @throws {OptionError} for the first number in a list that is out of range. */
+function requireNumbersInRange(
+  name: string,
+  kind: Extract<OptionKind, { type: "adapters" | "numbers" }>,
+  value: unknown,
+): void {
+  const [what, { min, max }, numbers] =
+    kind.type === "adapters"
+      ? (["the scale", kind.scale, scalesOf(value as readonly AdapterInput[])] as const)
+      : (["each number", kind.each, value as readonly number[]] as const);
+  const wrong = numbers.find((one) => one < min || one > max);
+  if (wrong === undefined) return;
+  const expected = `from ${min} to ${max}`;
+  throw new OptionError(name, `${name}: ${what} must be ${expected}, not ${wrong}.`, {
+    code: "option-out-of-range",
+    details: { value: wrong, expected },
+  });
+}
+
+const scalesOf = (adapters: readonly AdapterInput[]): readonly number[] =>
+  adapters.map((one) => (typeof one === "string" ? 1 : (one.scale ?? 1)));
 
 /** Describes why a value is refused: "steps must be a whole number from 1 to 50, not 51." */
 export function refusal(name: string, kind: OptionKind, value: unknown, code: ErrorCode): OptionError {
@@ -65,20 +88,10 @@ function isInRange(kind: OptionKind, value: unknown): boolean {
     }
     case "choice":
       return kind.values.includes(value as string | number);
-    case "adapters":
-      return (value as readonly AdapterInput[]).every((one) => {
-        const scale = typeof one === "string" ? null : one.scale;
-        return scale === undefined || scale === null || isWithinRange(scale, kind.scale);
-      });
-    case "numbers":
-      return (value as readonly number[]).every((one) => isWithinRange(one, kind.each));
     default:
       return true;
   }
 }
-
-const isWithinRange = (value: number, { min, max }: { min: number; max: number }): boolean =>
-  value >= min && value <= max;
 
 /** Whether a text has at most `max` code points, each of at most two UTF-16 units. */
 const isWithin = (text: string, max: number): boolean =>

@@ -1,4 +1,5 @@
 import type { ResolvedRequest } from "../options/index.js";
+import type { Generation } from "./stage.js";
 
 /**
  * The factor of the control latents at a step. At 0, the model sees zeros, which it treats as a map with little
@@ -20,4 +21,23 @@ export function controlStrength(
 ): number {
   const middle = (noiseLevels.indexOf(sigma) + 0.5) / (noiseLevels.length - 1);
   return middle > depthStart && middle < depthStop ? depthStrength : 0;
+}
+
+/** Warns if the range in which the map guides is so narrow that it includes no step. */
+export function warnIfNeverGuided({
+  request,
+  noiseLevels,
+  warnings,
+}: Pick<Generation, "request" | "noiseLevels" | "warnings">): void {
+  const { depthStrength, depthStart, depthStop } = request;
+  const steps = noiseLevels.subarray(0, -1);
+  if (depthStrength === 0 || steps.length === 0) return;
+  if (steps.some((sigma) => controlStrength(request, noiseLevels, sigma) > 0)) return;
+  warnings.add({
+    message: `The depth has no effect: it guides from ${depthStart} to ${depthStop} of the way, where no step out of ${steps.length} has its middle.`,
+    remedies: [
+      ...(depthStart > 0 ? [{ kind: "set-option", option: "depthStart", value: 0 } as const] : []),
+      ...(depthStop < 1 ? [{ kind: "set-option", option: "depthStop", value: 1 } as const] : []),
+    ],
+  });
 }

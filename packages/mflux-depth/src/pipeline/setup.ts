@@ -7,10 +7,12 @@ import type { DepthEstimator } from "../depth/estimator.js";
 import { machineMemory } from "../memory/machine.js";
 import { type MemoryPlan, requireFit } from "../memory/plan.js";
 import type { ResolvedLoadOptions, ResolvedRequest } from "../options/index.js";
+import { warnIfNeverGuided } from "./control-strength.js";
 import type { PreviewKind } from "./events.js";
 import { readImages } from "./images.js";
 import type { EstimatorSource } from "./model/estimator-source.js";
 import type { Model } from "./model/model.js";
+import { warnIfPhotoIsUnused } from "./noise-levels.js";
 import { type PlannedStageName, planGeneration, workloadOf } from "./plan.js";
 import { warnIfInverted } from "./polarity.js";
 import type { FastPreviews } from "./previews/fast-previews.js";
@@ -50,10 +52,12 @@ interface Choice {
  * @throws {MemoryError} when the machine has too little memory, unless `force` is set.
  */
 export async function setUp(asked: AskedGeneration, context: GenerationContext): Promise<Generation> {
-  const { request, signal } = asked;
+  const { request, noiseLevels, signal } = asked;
   const { model, options, prompts, controls, fastPreviews, notes } = context;
   model.loras.setScales(request.loraScales);
   const warnings = new Warnings([...notes, ...request.warnings]);
+  warnIfPhotoIsUnused({ request, warnings });
+  warnIfNeverGuided({ request, noiseLevels, warnings });
   // Report problems with images before any slow work.
   const images = await readImages(request, warnings, signal);
   const { estimator, workload, plan } = await choose(asked, images, context);

@@ -246,7 +246,7 @@ describe("depth refuses", () => {
       2,
       /^--near \(10\) must be above --far/,
     ],
-    ["an unknown extension", [cube, "-o", "depth.exr", ...tiny], 2, /must end in/],
+    ["an unknown extension", [cube, "-o", "depth.exr", ...tiny], 2, /^--output must end in/],
     [
       "a format that contradicts the name",
       [cube, "-o", "a.png", "--format", "npy", ...tiny],

@@ -131,8 +131,15 @@ test("MFLUX_DEPTH_ISA with a bad value is what doctor says to correct", {
 }, async () => {
   const { code, stdout } = await run(["doctor"], { env: { MFLUX_DEPTH_ISA: "avx1024" } });
   assert.equal(code, 1);
-  assert.match(stdout, /MFLUX_DEPTH_ISA is "avx1024"/);
+  assert.match(stdout, /MLX does not work: MFLUX_DEPTH_ISA is "avx1024"/);
   assert.match(stdout, /Fix: unset MFLUX_DEPTH_ISA, or correct it/);
+});
+
+test("MFLUX_DEPTH_MEMORY_GB with a bad value is what doctor says to correct", async () => {
+  const { code, stdout } = await run(["doctor"], { env: { MFLUX_DEPTH_MEMORY_GB: "0,5" } });
+  assert.equal(code, 1);
+  assert.match(stdout, /Broken: .*: MFLUX_DEPTH_MEMORY_GB must be a number .*, not "0,5"/);
+  assert.match(stdout, /Fix: unset MFLUX_DEPTH_MEMORY_GB, or correct it/);
 });
 
 describe("when native libraries do not load", () => {

@@ -111,6 +111,17 @@ describe("generate exits with 2 for", () => {
     ["seeds given in two ways", [...smallRequest, "--seed", "1", "--auto-seeds", "2"], /not both/],
     ["a seed and noise", [...smallRequest, "--seed", "1", "--latents", "x.safetensors"], /needs no seed/],
     [
+      "memory given in two ways",
+      [...smallRequest, "--low-ram", "--memory", "resident"],
+      /either --low-ram or --memory resident, not both/,
+    ],
+    ["baking without a LoRA", [...smallRequest, "--bake-lora"], /--bake-lora .* give one with --lora\./],
+    [
+      "leniency without a LoRA",
+      [...smallRequest, "--lora-lenient"],
+      /--lora-lenient .* give one with --lora\./,
+    ],
+    [
       "bits that do not exist",
       [...smallRequest, "-q7"],
       /^-q must be one of 3, 4, 5, 6, 8, none, not "7"\.$/,
@@ -123,7 +134,7 @@ describe("generate exits with 2 for", () => {
     [
       "an output of another format",
       [...smallRequest, "--output", "x.bmp"],
-      /must end in \.png, \.jpg, \.jpeg or \.webp/,
+      /^--output must end in \.png, \.jpg, \.jpeg or \.webp/,
     ],
     ["noise that is not there", [...smallRequest, "--latents", "none.safetensors"], /none\.safetensors/],
   ];

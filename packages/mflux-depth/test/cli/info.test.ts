@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import { CommandLine, map, smallRequest } from "../support/command-line.js";
 import { makePipe, withoutPipes } from "../support/pipes.js";
@@ -38,6 +38,13 @@ describe("info", () => {
 
   test("reads the parameters written next to an image", async () => {
     assert.match((await call(["info", at("x.metadata.json")])).stdout, /^prompt +a gold portrait$/m);
+  });
+
+  test("reads them if the image itself has none", async () => {
+    copyFileSync(map, at("bare.png"));
+    copyFileSync(at("x.metadata.json"), at("bare.metadata.json"));
+    const { file, parameters } = JSON.parse((await call(["info", at("bare.png"), "--json"])).stdout);
+    assert.deepEqual([file.path, file.format, parameters.seed], [at("bare.png"), "png", 7]);
   });
 
   test("refuses an image without parameters", async () => {

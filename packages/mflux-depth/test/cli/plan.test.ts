@@ -33,6 +33,18 @@ describe("plan", () => {
     assert.match(stdout, /It does not fit\. It would with:\n.*--width \d+ --height \d+: [\d.]+ MB/);
   });
 
+  test("names flags in its notes", async () => {
+    const { stdout } = await plan(
+      "--model",
+      "tiny-world",
+      "--image-path",
+      "photo.png",
+      "--depth-quantize",
+      "8",
+    );
+    assert.match(stdout, /^Note: .*\. With --depth-quantize none, it stays in float32\.$/m);
+  });
+
   test("counts the judge of --best-of", async () => {
     const { code, stdout } = await plan("--model", "tiny-world", "--best-of", "4");
     assert.equal(code, 0);
@@ -45,6 +57,18 @@ describe("plan", () => {
     const { code, stderr } = await plan("--model", "tiny-world", "--judge", "tiny-world");
     assert.equal(code, 2);
     assert.match(stderr, /--judge scores images for --best-of; give --best-of\./);
+  });
+
+  test("refuses seeds given in two ways, as generate does", async () => {
+    const { code, stderr } = await plan("--model", "tiny-world", "--seed", "0", "--auto-seeds", "3");
+    assert.equal(code, 2);
+    assert.match(stderr, /Give either --seed or --auto-seeds, not both\./);
+  });
+
+  test("refuses a revision of the bundled model", async () => {
+    const { code, stderr } = await plan("--model", "tiny-world", "--revision", "nope");
+    assert.equal(code, 1);
+    assert.match(stderr, /^tiny-world: has no revision "nope", .* package\. Leave out --revision\.$/m);
   });
 
   test("prints JSON", async () => {

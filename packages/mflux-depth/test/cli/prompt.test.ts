@@ -18,7 +18,7 @@ const read = (
   readPrompt(source, { stdin, signal, stdout: new PassThrough(), stderr: new PassThrough(), env: {} });
 
 /** The path of a file with a text. */
-function fileWith(text: string): string {
+function fileWith(text: string | Uint8Array): string {
   const path = join(currentFolder(), "prompt.txt");
   writeFileSync(path, text);
   return path;
@@ -48,6 +48,18 @@ describe("the prompt of a file", () => {
   test("may have a lot of blank lines after it", async () => {
     assert.equal(await read({ promptFile: fileWith(`a cube${"\n".repeat(100_000)}`) }), "a cube");
   });
+
+  test("is refused in UTF-16, as PowerShell's > writes it", async () => {
+    const little = Buffer.from("\ufeffa cube\n", "utf16le");
+    for (const bytes of [little, Buffer.from(little).swap16()])
+      await refuse(
+        { promptFile: fileWith(bytes) },
+        /prompt\.txt: is not text in UTF-8 but in UTF-16; save it as UTF-8\.$/,
+      );
+  });
+
+  test("is refused in Latin-1", () =>
+    refuse({ promptFile: fileWith(Buffer.from("caf\xe9", "latin1")) }, /is not text in UTF-8\.$/));
 
   test("is refused beyond 1 MB", () =>
     refuse({ promptFile: fileWith("x".repeat(2 ** 20 + 1)) }, /more than 1 MB/));

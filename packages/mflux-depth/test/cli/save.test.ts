@@ -41,6 +41,14 @@ describe("save", () => {
     assert.ok(stderr.includes(warning));
   });
 
+  test("refuses --bake-lora without a LoRA", async () => {
+    const { code, stderr } = await run([
+      ...["save", "--model", "tiny-world", "--path", at("nothing-baked"), "--bake-lora"],
+    ]);
+    assert.equal(code, 2);
+    assert.match(stderr, /--bake-lora .* give one with --lora\./);
+  });
+
   test("refuses a folder that is not empty", async () => {
     const { code, stdout, stderr } = await call(saveInto("model"));
     assert.deepEqual([code, stdout], [1, ""]);

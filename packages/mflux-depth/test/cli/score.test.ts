@@ -36,8 +36,13 @@ describe("score", () => {
 
   const refused: [string, string[], RegExp][] = [
     ["no image", ["--depth", example("cube_depth")], /Specify one image/],
-    ["neither a map nor a photo", [example("cube")], /needs depth.*or photo/],
-    ["a heatmap of an unknown format", [...cube, "--heatmap", "where.bmp"], /\.png, \.jpg/],
+    ["neither a map nor a photo", [example("cube")], /^Give --depth MAP or --photo FILE/],
+    ["a map and a photo", [...cube, "--photo", example("cube")], /^Give either --depth or --photo/],
+    [
+      "a heatmap of an unknown format",
+      [...cube, "--heatmap", "where.bmp"],
+      /^--heatmap must end in \.png, \.jpg/,
+    ],
   ];
   for (const [what, argv, message] of refused)
     test(`refuses ${what} as wrong usage`, async () => {

@@ -78,14 +78,23 @@ describe("flags", () => {
     ["an unknown flag like none", ["--zzzzzzz"], /^There is no flag --zzzzzzz; --help lists the flags\.$/],
     ["a name of JavaScript's objects", ["--constructor"], /^There is no flag --constructor/],
     ["a flag without its value", ["--prompt"], /^--prompt needs a value/],
-    ["a flag in place of a value", ["--prompt", "--steps", "3"], /^--prompt needs a value/],
+    ["a flag in place of a value", ["--prompt", "--steps", "3"], /^--prompt needs a value: [^.]+\.$/],
+    [
+      "a value that looks like a flag, with how to give it",
+      ["--prompt", "- a list"],
+      /^--prompt needs a value: .*\. If it begins with a dash, write --prompt=VALUE\.$/,
+    ],
     [
       "a value outside the range",
       ["--steps", "51"],
       /^--steps must be a whole number from 1 to 50, not 51\.$/,
     ],
     ["a bad value among many", ["--seed", "1", "2x"], /not "2x"/],
-    ["a LoRA's scale outside the range", ["--lora", "a", "101"], /with a scale from -100 to 100/],
+    [
+      "a LoRA's scale outside the range",
+      ["--lora", "a", "101"],
+      /^--lora: the scale must be from -100 to 100, not 101\.$/,
+    ],
     ["a bad value of a boolean", ["--int8=maybe"], /^--int8 must be true or false/],
   ];
   for (const [what, argv, message] of refused)

@@ -18,9 +18,16 @@ describe("the memory of a machine", () => {
     });
   });
 
-  for (const value of ["", "0", "-1", "much"])
-    test(`is measured if MFLUX_DEPTH_MEMORY_GB is "${value}"`, () => {
-      assert.notEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: value }).source, "MFLUX_DEPTH_MEMORY_GB");
+  test("is measured if MFLUX_DEPTH_MEMORY_GB is empty", () => {
+    assert.notEqual(machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: "" }).source, "MFLUX_DEPTH_MEMORY_GB");
+  });
+
+  for (const value of ["0", "-1", "0,5", "8GB", "1e400"])
+    test(`cannot be MFLUX_DEPTH_MEMORY_GB=${value}`, () => {
+      assert.throws(() => machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: value }), {
+        name: "OptionError",
+        message: `MFLUX_DEPTH_MEMORY_GB must be a number of gigabytes above 0, such as 0.5, not "${value}".`,
+      });
     });
 
   test("leaves room for a computation after the program and what is held", () =>

@@ -3,7 +3,14 @@ import { after, before, describe, test } from "node:test";
 import { OptionError } from "../../src/errors.js";
 import type { FluxDepth, GenerateRequest } from "../../src/index.js";
 import { controlStrength } from "../../src/pipeline/control-strength.js";
-import { digest, inMemory, loadTinyWorld, meanDifference, smallRequest } from "../support/tiny-world.js";
+import {
+  digest,
+  gradientMap,
+  inMemory,
+  loadTinyWorld,
+  meanDifference,
+  smallRequest,
+} from "../support/tiny-world.js";
 
 describe("controlStrength", () => {
   const levels = Float32Array.of(1, 0.8, 0.6, 0.3, 0);
@@ -53,6 +60,25 @@ describe("the strength of the depth map", () => {
     });
     const [one, other] = [0, 200].map((level) => generate({ depthImage: map(level), depthStrength: 0 }));
     assert.equal(digest(await one!), digest(await other!));
+  });
+
+  test("warns if it applies to no step", async () => {
+    const { warnings } = await generate({ depthStart: 0.99 });
+    assert.deepEqual(warnings, [
+      "The depth has no effect: it guides from 0.99 to 1 of the way, where no step out of 4 has its middle. Set depthStart to 0.",
+    ]);
+  });
+
+  test("warns of nothing if it is to be 0, or no step is made", async () => {
+    const { warnings } = await generate({ depthStrength: 0, depthStart: 0.99 });
+    assert.deepEqual(warnings, []);
+    const photo = await generate({
+      image: gradientMap,
+      imageStrength: 1,
+      depthStart: 0.99,
+      trustDepth: true,
+    });
+    assert.deepEqual(photo.warnings, []);
   });
 
   test("applies from depthStart to depthStop, and is kept in the parameters", async () => {

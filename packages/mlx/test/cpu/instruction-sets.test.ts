@@ -43,7 +43,7 @@ describe("instruction sets", onLinux, () => {
   it("rejects an unknown set", () => {
     const { status, stderr } = run("avx1024", probe);
     assert.equal(status, 1);
-    assert.match(stderr, /MFLUX_DEPTH_ISA is "avx1024"; unset it, or set it to one of .*generic/);
+    assert.match(stderr, /MlxError: MFLUX_DEPTH_ISA is "avx1024"; unset it, or set it to one of .*generic/);
   });
 
   for (const set of sets.filter((name) => name !== native.instructionSet()))

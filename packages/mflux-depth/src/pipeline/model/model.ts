@@ -19,7 +19,7 @@ import {
 } from "../../families/model-files.js";
 import { controlFamilyOf } from "../../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../../hub/obtain.js";
-import type { Repository } from "../../hub/repository.js";
+import { isBundled, type Repository } from "../../hub/repository.js";
 import { type BufferCache, bufferCacheFor } from "../../memory/buffer-cache.js";
 import { useInt8Products } from "../../models/int8-products.js";
 import { defaultModel } from "../../options/defaults.js";
@@ -84,9 +84,18 @@ async function findFiles(
   options: ResolvedLoadOptions,
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<Omit<FoundModel, "ownFiles">> {
-  const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
+  const { model, revision, configFrom, offline, variant } = options;
+  const { allowPatterns: allow, ignorePatterns: ignore } = options;
+  if (revision !== undefined && isBundled(model))
+    throw new ModelError(
+      model,
+      `has no revision ${JSON.stringify(revision)}, because it is part of this package`,
+      {
+        details: { remedies: [{ kind: "omit-option", option: "revision" }] },
+      },
+    );
   const base = await controlFamilyAmong(options, { signal, onProgress });
-  if (isCheckpointFile(options.model)) return findDenoiser(options, base, { signal, onProgress });
+  if (isCheckpointFile(model)) return findDenoiser(options, base, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
     { kind: base ? kindFor.base : kindFor.generation, offline, signal, onProgress },
