@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { DeviceType } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { ModelError, OptionError } from "../errors.js";
+import { aboutOption, ModelError, OptionError } from "../errors.js";
 import {
   type ComponentDescriptor,
   type ControlFamily,
@@ -80,7 +80,7 @@ async function findFiles(
   { signal, onProgress }: Pick<ObtainOptions, "signal" | "onProgress">,
 ): Promise<Omit<FoundModel, "ownFiles">> {
   const { configFrom, offline, variant, allowPatterns: allow, ignorePatterns: ignore } = options;
-  const base = await controlFamilyAmong(options, { signal, onProgress });
+  const base = await controlFamilyAmong(options, { signal, onProgress }).catch(aboutOption("loras"));
   if (isCheckpointFile(options.model)) return findDenoiser(options, base, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
