@@ -173,7 +173,23 @@ export class ModelError extends MfluxDepthError {
   get source(): string {
     return this.details.source as string;
   }
+
+  /** The option that names the model: "model", "loras" or "depthModel". */
+  get option(): string {
+    return (this.details.option as string | undefined) ?? "model";
+  }
 }
+
+/**
+ * Lets a model error say which option names the model; without it, that is `model`.
+ * @throws the error.
+ */
+export const aboutOption =
+  (option: "loras" | "depthModel") =>
+  (error: unknown): never => {
+    if (error instanceof ModelError) Object.assign(error.details, { option });
+    throw error;
+  };
 
 /** The output cannot be written. */
 export class OutputError extends MfluxDepthError {

@@ -65,6 +65,11 @@ const dataFlags = {
     flags: ["--backup"],
     value: "FILE",
   },
+  overwrite: {
+    kind: { type: "boolean" },
+    text: "Let --backup replace an existing file.",
+    flags: ["--overwrite"],
+  },
 } as const satisfies OptionTable;
 
 const jobFlags = {
@@ -169,6 +174,7 @@ export interface ServeSettings {
   readonly keepDays: number | undefined;
   readonly keepGb: number | undefined;
   readonly backup: string | undefined;
+  readonly overwrite: boolean;
   readonly maxQueue: number;
   readonly idleMinutes: number;
   readonly allowedModels: readonly AllowedModel[];
@@ -197,6 +203,7 @@ export function readSettings(argv: readonly string[], env: Io["env"]): ServeSett
     keepDays: values.keepDays,
     keepGb: values.keepGb,
     backup: values.backup,
+    overwrite: values.overwrite ?? false,
     maxQueue: values.maxQueue ?? jobFlags.maxQueue.default,
     idleMinutes: values.idleMinutes ?? jobFlags.idleMinutes.default,
     allowedModels: (values.allowModel ?? []).map(allowedModel),
@@ -230,6 +237,7 @@ function requireFlagsOfRole(role: Role, values: Values): void {
     need("api", "the address to which it reports");
     for (const name of apiFlags) refuse(name, "is for the API, not for a worker; leave it out");
   } else refuse("api", "is for --role worker; leave it out");
+  if (values.backup === undefined) refuse("overwrite", "is for --backup; leave it out");
   if (values.redis === undefined)
     refuse("workerTokenFile", "is for workers, which get their jobs through Redis; add --redis");
 }

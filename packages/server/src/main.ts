@@ -5,7 +5,6 @@ import { join, resolve } from "node:path";
 import envPaths from "env-paths";
 import type { Io } from "mflux-depth/command";
 import { readSettings, type ServeSettings } from "./flags.js";
-import { inFolder } from "./serve/data-folder-errors.js";
 
 export { usage } from "./flags.js";
 
@@ -19,8 +18,9 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   const folder = folderOf(settings);
   // Each role loads the libraries that it needs, and no others: loading all of them takes most of the start.
   if (settings.backup !== undefined) {
-    const { backUp } = await import("./upkeep/backup.js");
-    await backUp(folder, resolve(settings.backup)).catch(inFolder(folder));
+    const { writeBackup } = await import("./serve/backup.js");
+    await writeBackup(settings.backup, { folder, overwrite: settings.overwrite });
+    io.stdout.write(`${settings.backup}\n`);
     return 0;
   }
   const serve =

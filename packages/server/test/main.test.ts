@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { stat, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Readable, Writable } from "node:stream";
+import { PassThrough, Readable, Writable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import type { MfluxDepthError } from "mflux-depth/errors";
@@ -27,14 +27,17 @@ async function runProcess(
   return { code, stdout, stderr };
 }
 
-/** Runs the command in this process. @throws if it fails or prints anything. */
-function runHere(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
+/** Runs the command in this process. @throws if it fails or prints anything that nobody collects. */
+function runHere(
+  argv: readonly string[],
+  { env = {}, stdout }: { env?: Readonly<Record<string, string>> | undefined; stdout?: Writable } = {},
+): Promise<number> {
   const silent = new Writable({
     write: (chunk, _encoding, done) => done(new Error(`it printed ${chunk}`)),
   });
   return run(argv, {
     stdin: Readable.from([]),
-    stdout: silent,
+    stdout: stdout ?? silent,
     stderr: silent,
     env: { ...process.env, ...env },
     signal: new AbortController().signal,
@@ -46,7 +49,7 @@ async function requireRefusal(
   argv: readonly string[],
   { code, message, env }: { code: number; message: RegExp; env?: Readonly<Record<string, string>> },
 ): Promise<void> {
-  const error = await runHere(argv, env).then(
+  const error = await runHere(argv, { env }).then(
     () => assert.fail("it started"),
     (reason: MfluxDepthError) => reason,
   );
@@ -182,7 +185,9 @@ describe("mflux-depth serve", () => {
     test("is made while the server runs, and is a data folder again", async () => {
       const job = await server.submit({}, "/v1/jobs?wait=60");
       const archive = join(temporaryFolder(), "backup.tar");
-      assert.equal(await runHere(["--backup", archive, "--data", server.data]), 0);
+      const stdout = new PassThrough();
+      assert.equal(await runHere(["--backup", archive, "--data", server.data], { stdout }), 0);
+      assert.equal(await text(stdout.end()), `${archive}\n`);
       const data = temporaryFolder();
       await once(spawn("tar", ["-xf", archive, "-C", data]), "close");
       const restored = await TestServer.start({ data });
@@ -190,6 +195,23 @@ describe("mflux-depth serve", () => {
       assert.deepEqual(again, job);
       assert.deepEqual(await pixelsOf(restored, again), await pixelsOf(server, job));
       await restored.stop();
+    });
+
+    test("replaces no file unless it may", async () => {
+      const archive = join(temporaryFolder(), "photo.png");
+      await writeFile(archive, "a picture");
+      const argv = ["--backup", archive, "--data", server.data];
+      const message = /photo\.png: exists already; choose another name, or replace it with --overwrite\.$/;
+      await requireRefusal(argv, { code: 1, message });
+      assert.equal(await readFile(archive, "utf8"), "a picture");
+      assert.equal(await runHere([...argv, "--overwrite"], { stdout: new PassThrough() }), 0);
+      assert.notEqual((await stat(archive)).size, 9);
+    });
+
+    test("to the name of a folder says so", async () => {
+      const folder = temporaryFolder();
+      const argv = ["--backup", folder, "--overwrite", "--data", server.data];
+      await requireRefusal(argv, { code: 1, message: /: is a folder; choose a file name\.$/ });
     });
 
     test("of a folder without a ledger says so", async () => {
@@ -287,6 +309,7 @@ test("the help names every flag", () => {
     "--open",
     "--idle-minutes",
     "--backup",
+    "--overwrite",
   ];
   for (const flag of [...contract, ...others]) assert.ok(usage.includes(`  ${flag}`), flag);
 });

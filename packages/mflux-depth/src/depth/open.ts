@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setDefaultDevice } from "@mflux-depth/mlx";
 import { requireDevice } from "../device.js";
-import { ModelError } from "../errors.js";
+import { aboutOption, ModelError } from "../errors.js";
 import { readConfig } from "../files/json.js";
 import { configFile, modelIndexFile } from "../files/repository-layout.js";
 import { obtainRepository } from "../hub/obtain.js";
@@ -46,8 +46,8 @@ export async function obtainEstimator(options: ObtainEstimatorOptions = {}): Pro
   const { folder } = await obtainRepository(
     { model: depthModel || defaultDepthModel },
     { kind: estimatorKind, offline, signal, onProgress: onDownload },
-  );
-  return openEstimator({ ...options, depthModel: folder });
+  ).catch(aboutOption("depthModel"));
+  return openEstimator({ ...options, depthModel: folder }).catch(aboutOption("depthModel"));
 }
 
 /**

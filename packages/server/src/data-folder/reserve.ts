@@ -1,9 +1,13 @@
 import { existsSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { ServiceError } from "../errors.js";
 import { isDiskFull, writeDurably } from "./durable-file.js";
 
 /** Enough for thousands of failed jobs in the ledger and its journal. */
 const reserveBytes = 8 * 2 ** 20;
+
+/** Enough for a small picture or a few jobs. */
+const trialBytes = 2 ** 18;
 
 /** The error for a full disk. */
 export const diskFull = (cause?: unknown): ServiceError =>
@@ -17,6 +21,7 @@ export const diskFull = (cause?: unknown): ServiceError =>
 export class Reserve {
   readonly #path: string;
   #making: Promise<boolean> | null = null;
+  #trying: Promise<boolean> | null = null;
 
   constructor(path: string) {
     this.#path = path;
@@ -38,19 +43,35 @@ export class Reserve {
    */
   async restore(): Promise<boolean> {
     if (this.held) return true;
-    this.#making ??= this.#make().finally(() => {
+    this.#making ??= fits(this.#path, reserveBytes).finally(() => {
       this.#making = null;
     });
     return this.#making;
   }
 
-  async #make(): Promise<boolean> {
-    try {
-      await writeDurably(this.#path, [Buffer.alloc(reserveBytes)]);
-      return true;
-    } catch (error) {
-      if (isDiskFull(error)) return false;
-      throw error;
-    }
+  /** Whether files can be stored: the reserve is held, and a small file fits besides. */
+  async hasRoom(): Promise<boolean> {
+    this.#trying ??= this.#try().finally(() => {
+      this.#trying = null;
+    });
+    return this.#trying;
+  }
+
+  async #try(): Promise<boolean> {
+    const trial = `${this.#path}.trial`;
+    const isFree = (await this.restore()) && (await fits(trial, trialBytes));
+    await rm(trial, { force: true });
+    return isFree;
+  }
+}
+
+/** Writes a file of that size, unless the disk is full. */
+async function fits(path: string, bytes: number): Promise<boolean> {
+  try {
+    await writeDurably(path, [Buffer.alloc(bytes)]);
+    return true;
+  } catch (error) {
+    if (isDiskFull(error)) return false;
+    throw error;
   }
 }

@@ -20,7 +20,7 @@ export interface HealthTools {
 export async function healthOf({ ledger, reserve, redis, onProblem }: HealthTools): Promise<Health> {
   const checks = {
     ledger: ledgerHealth(ledger, onProblem),
-    disk: (await reserve.restore()) ? "ok" : "The disk is full.",
+    disk: (await reserve.hasRoom()) ? "ok" : "The disk is full.",
     ...(redis && { redis: redis.health }),
   };
   return { ready: Object.values(checks).every((check) => check === "ok"), checks };

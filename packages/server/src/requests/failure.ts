@@ -41,7 +41,7 @@ export function serviceErrorOf(error: unknown, part: "request" | "load" | null =
     return refuse(
       error.code === "model-not-found" ? "model_not_found" : "model_unusable",
       error.message,
-      "load.model",
+      `load.${toJsonName(error.option)}`,
     );
   if (error instanceof MemoryError) return refuse("insufficient_memory", error.message);
   if (isDiskFull(error)) return diskFull(error);

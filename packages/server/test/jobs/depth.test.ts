@@ -82,6 +82,17 @@ describe("without the depth estimator on this machine", () => {
   });
 });
 
+test("a depth estimator that cannot be opened is named by its field", async (t) => {
+  const service = await openService(t, { load: { model: "tiny-world", depthModel: "absent" } });
+  const { blob } = await service.blobs.put(photo());
+  await assert.rejects(service.atOnce.depth(photo(), {}), { param: "load.depth_model" });
+  for (const kind of ["depth", "generate"] as const) {
+    const request = { image: { blob: blob.id }, ...(kind === "generate" && { prompt: "a cube", steps: 1 }) };
+    const { error } = await service.finished((await service.submit({ kind, request })).job.id);
+    assert.deepEqual([error?.code, error?.param], ["model_not_found", "load.depth_model"]);
+  }
+});
+
 describe("a job of kind depth", () => {
   test("keeps the map of its photo, with the same values as depth at once", async () => {
     const { blob } = await service.blobs.put(photo());

@@ -54,8 +54,21 @@ describe("a service on a full disk", () => {
     await assert.rejects(service.blobs.put(photo()), { code: "disk_full" });
     assert.equal((await service.health()).ready, false);
     free();
+    assert.equal((await service.health()).ready, true);
     const { job: next } = await service.submit(body);
     assert.equal((await service.finished(next.id)).state, "succeeded");
+    assert.equal((await service.health()).ready, true);
+  });
+
+  test("is not ready, although it still holds its reserve", async (t) => {
+    const folder = smallDisk(t);
+    if (folder === null) return t.skip("needs the right to mount a file system");
+    const service = await openService(t, { folder });
+    const free = fill(folder);
+    await assert.rejects(service.blobs.put(photo()), { code: "disk_full" });
+    const checks = { ledger: "ok", disk: "The disk is full." };
+    assert.deepEqual(await service.health(), { ready: false, checks });
+    free();
     assert.equal((await service.health()).ready, true);
   });
 });

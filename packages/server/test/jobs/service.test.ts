@@ -347,3 +347,9 @@ describe("a job service", () => {
     assert.deepEqual(await service.health(), { ready: true, checks: { ledger: "ok", disk: "ok" } });
   });
 });
+
+test("a LoRA that cannot be opened is named by its field", async (t) => {
+  const service = await openService(t, { load: { model: "tiny-world", loras: ["absent.safetensors"] } });
+  const { error } = await service.finished(await submitted(service));
+  assert.deepEqual([error?.code, error?.param], ["model_not_found", "load.loras"]);
+});

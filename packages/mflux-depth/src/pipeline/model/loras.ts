@@ -1,7 +1,7 @@
 /* The LoRAs of a model: adapters that are added to its layers during computation, also on quantized weights. */
 import { basename } from "node:path";
 import { type Dial, propertyPath } from "@mflux-depth/mlx/nn";
-import { ModelError, OptionError } from "../../errors.js";
+import { aboutOption, ModelError, OptionError } from "../../errors.js";
 import { readModelConfigs } from "../../families/model-configs.js";
 import type { ModelFiles } from "../../families/model-files.js";
 import type { ObtainOptions } from "../../hub/obtain.js";
@@ -43,6 +43,8 @@ interface OpenLora extends LoraState {
   readonly dial: Dial;
 }
 
+type LoraOptions = Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">;
+
 /** The LoRAs of one model. */
 export class Loras {
   static readonly none = new Loras([]);
@@ -68,10 +70,16 @@ export class Loras {
    * @throws {ModelError} when one does not exist, cannot be downloaded, is damaged, or has keys that fit no layer; with
    *   `loraLenient`, only if no key fits.
    */
-  static async open(
+  static open(
     files: ModelFiles,
-    options: Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">,
+    options: LoraOptions,
     obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
+  ): Promise<Loras> {
+    return Loras.#open(files, options, obtaining).catch(aboutOption("loras"));
+  }
+
+  static async #open(
+    ...[files, options, obtaining]: Required<Parameters<typeof Loras.open>>
   ): Promise<Loras> {
     const { loraLenient, bakeLora, offline } = options;
     const { family } = files;

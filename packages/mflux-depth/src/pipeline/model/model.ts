@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { DeviceType } from "@mflux-depth/mlx";
 import type { Module } from "@mflux-depth/mlx/nn";
-import { ModelError, OptionError } from "../../errors.js";
+import { aboutOption, ModelError, OptionError } from "../../errors.js";
 import {
   type ComponentDescriptor,
   type ControlFamily,
@@ -94,7 +94,7 @@ async function findFiles(
         details: { remedies: [{ kind: "omit-option", option: "revision" }] },
       },
     );
-  const base = await controlFamilyAmong(options, { signal, onProgress });
+  const base = await controlFamilyAmong(options, { signal, onProgress }).catch(aboutOption("loras"));
   if (isCheckpointFile(model)) return findDenoiser(options, base, { signal, onProgress });
   const found = await obtainRepository(
     { ...options, patterns: { allow, ignore } },
