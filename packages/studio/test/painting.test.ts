@@ -117,7 +117,7 @@ describe("a mask", () => {
     await page.mouse.down();
     await page.mouse.move(x + width / 2 + 60, y + height / 2, { steps: 3 });
     await page.mouse.up();
-    await page.getByText("What is in colour may change").waitFor();
+    await page.getByText("The part in colour may change").waitFor();
   }
 
   /** The grey values of a picture of the server, with its size. */
@@ -159,7 +159,7 @@ describe("a mask", () => {
     await toggle(page).check();
     await paint(page);
     await page.reload();
-    await page.getByText("What is in colour may change").waitFor();
+    await page.getByText("The part in colour may change").waitFor();
     await generate(page);
     const [using] = await studio.server.jobs();
     await page.getByRole("button", { name: "Keep editing" }).click();
@@ -171,7 +171,7 @@ describe("a mask", () => {
     await page.locator(".frame").nth(1).click();
     await page.getByRole("button", { name: "Reuse" }).click();
     await page.getByRole("menuitem", { name: "All settings" }).click();
-    await page.getByText("What is in colour may change").waitFor();
+    await page.getByText("The part in colour may change").waitFor();
     await becomes(true, () => toggle(page).isChecked());
   });
 

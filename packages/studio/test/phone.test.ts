@@ -183,10 +183,10 @@ describe("on a phone", () => {
       ]);
       return tool !== null && tool.y >= panel!.y && tool.y + tool.height <= panel!.y + panel!.height;
     });
-    await page.locator("#cost").getByText("Paint what may change first.").waitFor();
+    await page.locator("#cost").getByText("First paint the part that may change.").waitFor();
     await countCancelled(page);
     await swipe(page, page.locator(".stage"), { x: 20, y: 60 });
-    await page.getByText("What is in colour may change").waitFor();
+    await page.getByText("The part in colour may change").waitFor();
     await generateButton(page).and(page.locator(":enabled")).waitFor();
     await untouched(page);
   });
