@@ -2,6 +2,7 @@ import { extname } from "node:path";
 import { OptionError } from "../errors.js";
 import { formatOf } from "../images/encode.js";
 import {
+  checkOption,
   checkOptions,
   depthOptions,
   type GivenOptions,
@@ -24,6 +25,7 @@ export interface DepthFileOptions extends GivenOptions<typeof fileOptions> {}
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg, .webp and .npy.
  */
 export function depthFormatOf(path: string, option = "output"): DepthFormat {
+  checkOption(option, { type: "text" }, path);
   const extension = extname(path).toLowerCase();
   if (extension === ".npy") return "npy";
   if ([".png", ".jpg", ".jpeg", ".webp"].includes(extension)) return formatOf(path, option);

@@ -97,6 +97,7 @@ function asOutputError(target: string, error: unknown): unknown {
     EPERM: `you do not have permission to write to ${dirname(target)}.`,
     EROFS: "the disk is read-only.",
     ENAMETOOLONG: "the name is too long; use at most 255 bytes.",
+    ENOTEMPTY: "another program has written into this folder in the meantime; choose a new one.",
     ELOOP: "it is a link that leads back to itself; choose another folder.",
   };
   const reason = diskFullCodes.includes(code)

@@ -184,8 +184,9 @@ async function write(path: string, bytes: Uint8Array | string): Promise<void> {
 
 function cannotWrite(path: string, error: unknown): OutputError {
   if (error instanceof OutputError) return error;
-  const code = (error as NodeJS.ErrnoException).code;
-  const folder = dirname(path);
+  const { code, path: failed = path } = error as NodeJS.ErrnoException;
+  // Not always the folder of `path`, which may be a link.
+  const folder = dirname(failed);
   const reasons: Readonly<Record<string, string>> = {
     // Also reported for a folder that exists but accepts no entries, such as /proc.
     ENOENT: `the folder ${folder} does not exist or accepts no new files.`,

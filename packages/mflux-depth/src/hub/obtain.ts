@@ -106,12 +106,14 @@ export async function obtainRepository(source: ModelSource, options: ObtainOptio
   if (cached && missing?.length === 0) return within(cached);
   if (options.offline || settings.offline) {
     const place = `the Hugging Face cache (${settings.cache})`;
-    const why = options.offline ? "offline was requested" : "HF_HUB_OFFLINE is set";
+    const why = options.offline
+      ? "this request downloads nothing"
+      : "downloads are off (HF_HUB_OFFLINE is set)";
     throw new ModelError(
       model,
       missing
-        ? `revision ${revision} is incomplete in ${place}: ${missing.join(", ")} missing, and downloads are off (${why})`
-        : `it is neither a folder nor, at revision ${revision}, in ${place}, and downloads are off (${why})`,
+        ? `revision ${revision} is incomplete in ${place}: ${missing.join(", ")} missing, and ${why}`
+        : `it is neither a folder nor, at revision ${revision}, in ${place}, and ${why}`,
       { code: "model-not-found" },
     );
   }

@@ -57,7 +57,12 @@ export async function readDepthMap(input: ImageInput, options: ReadImageOptions 
 export async function readMask(input: ImageInput, options: ReadImageOptions = {}): Promise<DecodedImage> {
   const name = nameOf(input, "mask");
   const { sink, ...image } = await read(input, "mask", (layout) => new MaskLevels(layout, name), options);
-  return { ...image, data: sink.finish(), channels: 1, warnings: [] };
+  const warnings = sink.isColoured
+    ? [
+        `${name} is in colour, but a mask is grey: its luminance is used, and only white parts change completely.`,
+      ]
+    : [];
+  return { ...image, data: sink.finish(), channels: 1, warnings };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { extname } from "node:path";
 import { OptionError } from "../errors.js";
-import type { RawImage } from "../options/index.js";
+import { checkOption, type RawImage } from "../options/index.js";
 import { codec } from "./codec.js";
 import type { FloatImage } from "./types.js";
 
@@ -19,6 +19,7 @@ const formats: Readonly<Record<string, ImageFormat>> = {
  * @throws {OptionError} for an extension other than .png, .jpg, .jpeg and .webp.
  */
 export function formatOf(path: string, option = "output"): ImageFormat {
+  checkOption(option, { type: "text" }, path);
   const format = formats[extname(path).toLowerCase()];
   if (!format)
     throw new OptionError(

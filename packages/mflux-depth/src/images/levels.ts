@@ -53,19 +53,42 @@ export class PhotoLevels implements LevelSink {
   }
 }
 
+/** Counts the coloured pixels of an image that should be grey. */
+class ColourCount {
+  readonly #tolerated: number;
+  #coloured = 0;
+
+  /** @param white the highest value. */
+  constructor(white: number) {
+    // JPEG leaves traces of colour in grey images.
+    this.#tolerated = (16 / 255) * white;
+  }
+
+  add(r: number, g: number, b: number): void {
+    if (r === g && g === b) return;
+    if (Math.max(r, g, b) - Math.min(r, g, b) > this.#tolerated) this.#coloured++;
+  }
+
+  /** Whether more than 1 % of the pixels are coloured. */
+  exceeds(pixels: number): boolean {
+    return this.#coloured > pixels / 100;
+  }
+}
+
 /** Collects the luminance of a depth map, which must be opaque. */
 export class MapLevels implements LevelSink {
   readonly #layout: PixelLayout;
   readonly #name: string;
   readonly #data: Float32Array;
+  readonly #colours: ColourCount;
   #filled = 0;
-  #coloured = 0;
 
   /** @param name names the map in messages */
   constructor(layout: PixelLayout, name: string) {
     this.#layout = layout;
     this.#name = name;
     this.#data = new Float32Array(layout.width * layout.height);
+    this.#colours = new ColourCount(layout.white);
   }
 
   /** @throws {ImageError} when a pixel is transparent. */
@@ -74,8 +97,6 @@ export class MapLevels implements LevelSink {
     const data = this.#data;
     const [green, blue] = channels < 3 ? [0, 0] : [1, 2];
     const alpha = channels % 2 === 0 ? channels - 1 : null;
-    // JPEG leaves traces of colour in grey images.
-    const tolerated = (16 / 255) * white;
     let o = this.#filled;
     for (let i = 0; i < pixels.length; i += channels) {
       if (alpha !== null && pixels[i + alpha]! < white)
@@ -87,15 +108,14 @@ export class MapLevels implements LevelSink {
       const g = pixels[i + green]!;
       const b = pixels[i + blue]!;
       data[o++] = luminance(r, g, b);
-      if (r === g && g === b) continue;
-      if (Math.max(r, g, b) - Math.min(r, g, b) > tolerated) this.#coloured++;
+      this.#colours.add(r, g, b);
     }
     this.#filled = o;
   }
 
   /** Whether more than 1 % of the pixels are coloured. */
   get isColoured(): boolean {
-    return this.#coloured > this.#data.length / 100;
+    return this.#colours.exceeds(this.#data.length);
   }
 
   /**
@@ -116,6 +136,7 @@ export class MaskLevels implements LevelSink {
   readonly #layout: PixelLayout;
   readonly #name: string;
   readonly #data: Float32Array;
+  readonly #colours: ColourCount;
   #filled = 0;
 
   /** @param name names the mask in messages */
@@ -123,6 +144,7 @@ export class MaskLevels implements LevelSink {
     this.#layout = layout;
     this.#name = name;
     this.#data = new Float32Array(layout.width * layout.height);
+    this.#colours = new ColourCount(layout.white);
   }
 
   write(pixels: ArrayLike<number>): void {
@@ -132,10 +154,18 @@ export class MaskLevels implements LevelSink {
     let o = this.#filled;
     for (let i = 0; i < pixels.length; i += channels) {
       const alpha = hasAlpha ? pixels[i + channels - 1]! / white : 1;
-      const level = luminance(pixels[i]!, pixels[i + green]!, pixels[i + blue]!);
-      this.#data[o++] = level * alpha + white * (1 - alpha);
+      const r = pixels[i]!;
+      const g = pixels[i + green]!;
+      const b = pixels[i + blue]!;
+      this.#data[o++] = luminance(r, g, b) * alpha + white * (1 - alpha);
+      if (alpha > 0) this.#colours.add(r, g, b);
     }
     this.#filled = o;
+  }
+
+  /** Whether more than 1 % of the pixels are coloured. */
+  get isColoured(): boolean {
+    return this.#colours.exceeds(this.#data.length);
   }
 
   /**

@@ -18,7 +18,8 @@ export type GenerationEvent =
  * How the image at a step is made: "exact" decodes the latents with the VAE, at the cost of decoding the image; "fast"
  * projects them to colours, a quarter of the size, at no noticeable cost.
  */
-export type PreviewKind = "exact" | "fast";
+export type PreviewKind = (typeof previewKinds)[number];
+export const previewKinds = ["exact", "fast"] as const;
 
 /** The end of a denoising step. */
 export interface StepEvent {

@@ -2,6 +2,7 @@ import { memory } from "@mflux-depth/mlx";
 import type { DepthEstimate } from "../depth/estimate.js";
 import type { DepthEstimator, EstimateOptions } from "../depth/estimator.js";
 import { estimatorOptionsOf } from "../depth/options.js";
+import { EngineError, OptionError } from "../errors.js";
 import type { Repository } from "../hub/repository.js";
 import type { DownloadProgress } from "../hub/transfer.js";
 import type { DecodedImage } from "../images/types.js";
@@ -23,7 +24,7 @@ import type { LoadProgress } from "../weights/component.js";
 import { withAutoSize } from "./auto-size.js";
 import { type Checkpoint, requireCheckpoint } from "./checkpoint.js";
 import { hasRoom } from "./estimate-room.js";
-import type { GenerationEvent, PreviewKind, StepEvent } from "./events.js";
+import { type GenerationEvent, type PreviewKind, previewKinds, type StepEvent } from "./events.js";
 import { LastArtifact } from "./last-artifact.js";
 import { latentGridOf, requireLatentSize } from "./latent-grid.js";
 import { blockNotesOf } from "./model/block-notes.js";
@@ -216,6 +217,12 @@ export class FluxDepth {
       ...rest
     } = given;
     refuseUnknown(Object.keys(rest), Object.keys(requestOptions));
+    if (!Number.isInteger(previewEvery) || previewEvery < 0)
+      throw new OptionError(
+        "previewEvery",
+        `previewEvery must be a whole number of steps, or 0 for no previews, not ${previewEvery}.`,
+      );
+    checkOption("previewKind", { type: "choice", values: previewKinds }, previewKind);
     const { model } = this.#context;
     const request = await withAutoSize(resolveRequest(rest, model.family.defaults));
     const grid = latentGridOf(request, model);
@@ -290,7 +297,7 @@ export class FluxDepth {
 
   /** Frees all weights. A generation in progress rejects. */
   dispose(): void {
-    this.#lifetime.abort(new Error("this FluxDepth has been disposed"));
+    this.#lifetime.abort(new EngineError("This FluxDepth has been disposed.", { code: "engine-closed" }));
     this.#free();
     memory.clearCache();
   }

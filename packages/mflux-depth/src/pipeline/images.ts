@@ -26,7 +26,7 @@ export async function readImages(
   const photo = image !== undefined && isUsed ? await readPhoto(image, { signal }) : null;
   if (mask && photo) requireSameSize(mask, photo);
   for (const one of [depthMap, photo]) if (one) requireFraming(one, request);
-  for (const one of [depthMap, photo]) warnings.add(...(one?.warnings ?? []));
+  for (const one of [depthMap, photo, mask]) warnings.add(...(one?.warnings ?? []));
   return { depthMap, photo, mask };
 }
 

@@ -41,8 +41,10 @@ function open(path: string): ReturnType<typeof loadSafetensors> {
   }
 }
 
-/** Names and shapes of tensors, for messages. */
-const describe = (arrays: ReadonlyMap<string, { readonly shape: readonly number[] }>): string =>
-  arrays.size === 0
-    ? "no tensors"
-    : [...arrays].map(([name, { shape }]) => `${name} [${shape.join(", ")}]`).join(", ");
+/** Names and shapes of the first tensors, for messages. */
+function describe(arrays: ReadonlyMap<string, { readonly shape: readonly number[] }>): string {
+  const most = 3;
+  const shown = [...arrays].slice(0, most).map(([name, { shape }]) => `${name} [${shape.join(", ")}]`);
+  if (shown.length === 0) return "no tensors";
+  return `${shown.join(", ")}${arrays.size > most ? ` and ${arrays.size - most} more` : ""}`;
+}

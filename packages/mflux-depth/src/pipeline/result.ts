@@ -2,6 +2,7 @@ import { saveFile } from "../files/output.js";
 import { encodeImage, formatOf, type ImageFormat, toLevels } from "../images/encode.js";
 import type { DepthMap } from "../images/map.js";
 import { type PictureParameters, sidecarPath, toComment, toSidecar } from "../images/metadata.js";
+import { refuseUnknown, requireOptions } from "../options/index.js";
 
 export type { DepthMap };
 
@@ -71,10 +72,13 @@ export class GenerationResult {
    * Writes the image with the parameters in EXIF, as PNG, JPEG or WebP by the extension of `path`. The file appears
    * completely or not at all.
    * @returns the path of the file, which differs from `path` if that was taken and `overwrite` is false.
-   * @throws {OptionError} for another extension.
+   * @throws {OptionError} for another extension, or an unknown option.
    * @throws {OutputError} when the file cannot be written.
    */
-  async save(path: string, { sidecar = false, overwrite = true }: SaveOptions = {}): Promise<string> {
+  async save(path: string, options: SaveOptions = {}): Promise<string> {
+    requireOptions(options);
+    const { sidecar = false, overwrite = true, ...rest } = options;
+    refuseUnknown(Object.keys(rest), ["sidecar", "overwrite"]);
     const companion = sidecar ? { pathFor: sidecarPath, bytes: toSidecar(this.metadata) } : undefined;
     return saveFile(path, await this.encode(formatOf(path)), { overwrite, companion });
   }
@@ -84,10 +88,10 @@ export class GenerationResult {
    * @returns the path of the file, as {@link save} does.
    * @throws as {@link save}.
    */
-  async saveDepthMap(
-    path: string,
-    { overwrite = true }: { readonly overwrite?: boolean } = {},
-  ): Promise<string> {
+  async saveDepthMap(path: string, options: { readonly overwrite?: boolean } = {}): Promise<string> {
+    requireOptions(options);
+    const { overwrite = true, ...rest } = options;
+    refuseUnknown(Object.keys(rest), ["overwrite"]);
     const format = formatOf(path);
     const { width, height } = this.depthMap;
     const data = toLevels({ ...this.depthMap, channels: 1 }, format === "png" ? 16 : 8);

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { MemoryPlan } from "../../src/memory/plan.js";
-import { call, type Outcome } from "../support/command-line.js";
+import { call, map, type Outcome } from "../support/command-line.js";
+import { at as inPackage } from "../support/tensors.js";
 import { onMachineWith } from "../support/tiny-world.js";
 
 const plan = (...argv: string[]): Promise<Outcome> => call(["plan", ...argv]);
@@ -69,6 +70,18 @@ describe("plan", () => {
     const { code, stderr } = await plan("--model", "tiny-world", "--revision", "nope");
     assert.equal(code, 1);
     assert.match(stderr, /^tiny-world: has no revision "nope", .* package\. Leave out --revision\.$/m);
+  });
+
+  test("refuses a file that is not the transformer before it looks for the other components", async () => {
+    const vae = inPackage("models/tiny-world/vae/diffusion_pytorch_model.safetensors");
+    for (const [file, message] of [
+      [map, /not a safetensors file\n$/],
+      [vae, /this is not FLUX\.1's transformer/],
+    ] as const) {
+      const { code, stderr } = await plan("--model", file);
+      assert.equal(code, 1);
+      assert.match(stderr, message);
+    }
   });
 
   test("prints JSON", async () => {

@@ -127,6 +127,15 @@ describe("writeFolder", () => {
     );
   });
 
+  test("refuses a folder that another program has filled in the meantime", () =>
+    assert.rejects(
+      writeFolder(target, async () => {
+        mkdirSync(target);
+        writeFileSync(join(target, "a"), "");
+      }),
+      refusal(/another program has written into this folder in the meantime; choose a new one\./),
+    ));
+
   test("fills the folder that a link leads to", async () => {
     mkdirSync(join(parent, "disk"));
     symlinkSync("disk", target);

@@ -72,6 +72,13 @@ describe("saveFile through a link", () => {
     assert.equal(await readFile(at("kept"), "utf8"), "old");
   });
 
+  test("names the missing folder that a link leads into", async () => {
+    await symlink("nowhere/made", at("into-nowhere"));
+    const refused = /into-nowhere: the folder \/.*\/nowhere does not exist/;
+    await assert.rejects(saveFile(at("into-nowhere"), "x"), refused);
+    await assert.rejects(checkWritable(at("into-nowhere")), refused);
+  });
+
   test("refuses a circle of links", async () => {
     await symlink("circle", at("circle"));
     await assert.rejects(saveFile(at("circle"), "x"), /circle: is a link that leads back to itself/);

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { ImageError } from "../../src/errors.js";
-import { inspectImage, readDepthMap, readPhoto } from "../../src/images/decode.js";
+import { inspectImage, readDepthMap, readMask, readPhoto } from "../../src/images/decode.js";
 import { encodeImage, toLevels } from "../../src/images/encode.js";
 import { endedEarly, jpegClaiming, tiffCompression, tiffOf } from "../support/encoded-images.js";
 import { noiseBytes } from "../support/images.js";
@@ -179,6 +179,27 @@ describe("readDepthMap", () => {
   test("refuses a map that is the same everywhere", async () => {
     const flat = { data: new Uint8Array(w * h).fill(7), width: w, height: h, channels: 1 };
     await assert.rejects(readDepthMap(flat), /every pixel has the same value/);
+  });
+});
+
+describe("a mask", () => {
+  /** 16 × 16 pixels that repeat a few. */
+  const of = (channels: number, ...pixels: number[]) => ({
+    data: Uint8Array.from({ length: 16 * 16 * channels }, (_, i) => pixels[i % pixels.length]!),
+    width: 16,
+    height: 16,
+    channels,
+  });
+
+  test("in colour counts by its luminance, with a warning", async () => {
+    const mask = await readMask(of(3, 0, 0, 0, 255, 0, 0));
+    assert.deepEqual(toLevels(mask, 8).slice(0, 2), Uint8Array.of(0, 76));
+    assert.match(mask.warnings[0]!, /^the mask is in colour, .* only white parts change completely\.$/);
+  });
+
+  test("in grey, or in colour where it is transparent, gives no warning", async () => {
+    assert.deepEqual((await readMask(of(1, 0, 200))).warnings, []);
+    assert.deepEqual((await readMask(of(4, 0, 0, 0, 255, 255, 0, 0, 0))).warnings, []);
   });
 });
 

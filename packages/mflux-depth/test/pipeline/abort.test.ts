@@ -116,6 +116,9 @@ describe("disposing an instance", () => {
   test("makes later generations reject", async () => {
     const flux = await loadTinyWorld();
     flux.dispose();
-    await assert.rejects(flux.generate(smallRequest), /has been disposed/);
+    await assert.rejects(flux.generate(smallRequest), {
+      code: "engine-closed",
+      message: "This FluxDepth has been disposed.",
+    });
   });
 });

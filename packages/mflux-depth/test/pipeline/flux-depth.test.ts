@@ -300,6 +300,19 @@ describe("a prompt that is a little too long", () => {
       'T5 reads only the first 4 tokens of the prompt and ignores "gold portrait".',
     ]);
   });
+
+  test("is quoted in one line", async () => {
+    using flux = await loadTinyWorld();
+    const { warnings } = await flux.generate({
+      ...smallRequest,
+      steps: 1,
+      maxSequenceLength: 1,
+      prompt: "a gold\nportrait",
+    });
+    assert.deepEqual(warnings, [
+      'T5 reads only the first token of the prompt and ignores "a gold\\nportrait".',
+    ]);
+  });
 });
 
 describe("the parameters of an image", () => {

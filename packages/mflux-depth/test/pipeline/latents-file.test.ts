@@ -41,4 +41,9 @@ describe("noise from a file", () => {
     const path = await fileWith({ noise: [16, 4, 2] }, "float32");
     assert.throws(() => readLatents(path), /expected a tensor named noise.*noise \[16, 4, 2\]/);
   });
+
+  test("is refused among many tensors, of which the message names three", async () => {
+    const path = await fileWith({ a: [1], b: [2], c: [3], d: [4], e: [5] }, "float32");
+    assert.throws(() => readLatents(path), /the file has (\w \[\d\](, )?){3} and 2 more\.$/);
+  });
 });

@@ -57,6 +57,18 @@ describe("a result", () => {
     await assert.rejects(result.save(join(currentFolder(), "image.bmp")), OptionError);
   });
 
+  test("refuses an option that does not exist, and a path that is not text", async () => {
+    const path = join(currentFolder(), "image.png");
+    const unknown = { name: "OptionError", code: "option-unknown" };
+    await assert.rejects(result.save(path, { overwrit: true } as object), unknown);
+    await assert.rejects(result.saveDepthMap(path, { sidecar: true } as object), unknown);
+    await assert.rejects(result.save(5 as unknown as string), {
+      name: "OptionError",
+      message: "output must be non-blank text, not 5.",
+    });
+    assert.deepEqual(readdirSync(currentFolder()), []);
+  });
+
   test("saves the depth map that was used", async () => {
     const map = await readPhoto(await result.saveDepthMap(join(currentFolder(), "depth.png")));
     const grey = Float32Array.from({ length: 32 * 48 }, (_, i) => map.data[3 * i]!);

@@ -16,6 +16,7 @@ import {
   openBaseFiles,
   openDenoiserFile,
   openModelFiles,
+  recogniseFile,
 } from "../../families/model-files.js";
 import { controlFamilyOf } from "../../families/registry.js";
 import { type ObtainOptions, obtainRepository } from "../../hub/obtain.js";
@@ -28,6 +29,7 @@ import { openAdapterFile } from "../../weights/adapters/adapter-file.js";
 import { bytesPerValue, Component, type LoadProgress, type Preparation } from "../../weights/component.js";
 import type { Checkpoint } from "../../weights/format.js";
 import type { BlockOptions } from "../../weights/gguf/checkpoint.js";
+import { openSingleFile } from "../../weights/single-file.js";
 import { variantIn } from "../../weights/weight-files.js";
 import { cacheLimitOf } from "./device.js";
 import { findLora } from "./lora-source.js";
@@ -143,6 +145,9 @@ async function findDenoiser(
 ): Promise<Omit<FoundModel, "ownFiles">> {
   const obtaining = { offline, signal, onProgress };
   const file = await findFile(model, { ...obtaining, revision });
+  // Another file is refused before the components are downloaded. If they are the published ones, so are their configs.
+  const checkpoint = openSingleFile(file.path);
+  if (componentsFrom === undefined) recogniseFile(checkpoint, { base });
   const components = await obtainRepository(
     { model: componentsFrom ?? defaultModel, variant },
     { ...obtaining, kind: kindFor.components },

@@ -81,15 +81,14 @@ function tokenize({
 }
 
 function warnIfTruncated(encoder: string, { ids, truncated }: EncodedPrompt, warnings: Warnings): void {
-  if (truncated !== null)
-    warnings.add(
-      `${encoder} reads only the first ${ids.length} tokens of the prompt and ignores ${quoted(truncated)}.`,
-    );
+  if (truncated === null) return;
+  const read = ids.length === 1 ? "token" : `${ids.length} tokens`;
+  warnings.add(`${encoder} reads only the first ${read} of the prompt and ignores ${quoted(truncated)}.`);
 }
 
-/** Quotes a text; shortens a long one to its beginning and its number of characters. */
+/** Quotes a text, in one line; shortens a long one to its beginning and its number of characters. */
 function quoted(text: string): string {
   const characters = [...text];
-  if (characters.length <= 100) return `"${text}"`;
-  return `"${characters.slice(0, 60).join("")}…" (${characters.length} characters)`;
+  if (characters.length <= 100) return JSON.stringify(text);
+  return `${JSON.stringify(`${characters.slice(0, 60).join("")}…`)} (${characters.length} characters)`;
 }

@@ -54,6 +54,17 @@ describe("fast previews", () => {
   });
   after(() => flux.dispose());
 
+  test("are refused at a number of steps below 0, and of an unknown kind", async () => {
+    await assert.rejects(collect(flux.steps({ ...request, previewEvery: -1 })), {
+      name: "OptionError",
+      message: "previewEvery must be a whole number of steps, or 0 for no previews, not -1.",
+    });
+    await assert.rejects(collect(flux.steps({ ...request, previewEvery: 2, previewKind: "zz" as "fast" })), {
+      name: "OptionError",
+      message: 'previewKind must be one of exact, fast, not "zz".',
+    });
+  });
+
   test("come at every nth step but the last, a quarter of the size", () => {
     assert.deepEqual(
       first.previews.map(({ index, preview: { width, height } }) => [index, width, height]),
