@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
+import { isBundled } from "mflux-depth/engine";
 import { OptionError } from "mflux-depth/errors";
 import type { LoadOptions } from "mflux-depth/options";
 import type { ServeSettings } from "./flags.js";
-import { isPath } from "./requests/models.js";
+import { mayBeRepository } from "./requests/models.js";
 
 /**
  * Checks that the folders and files named by flags exist. Repositories may be downloaded later.
@@ -22,9 +23,12 @@ export function requireModelFiles({
   };
   for (const [flag, sources] of Object.entries(named))
     for (const source of sources)
-      if (typeof source === "string" && isPath(source) && !existsSync(source))
+      if (typeof source === "string" && !isUsable(source))
         throw new OptionError(
           flag,
           `${flag} names ${source}, which does not exist; give a model's folder or file, or the name of a repository.`,
         );
 }
+
+const isUsable = (source: string): boolean =>
+  isBundled(source) || mayBeRepository(source) || existsSync(source);

@@ -139,9 +139,27 @@ describe("mflux-depth serve", () => {
         2,
         /^--lora names \.\/none\.safetensors, which does not exist/,
       ],
+      [
+        "with a model that can be nothing",
+        ["--model", "none"],
+        2,
+        /^--model names none, which does not exist; give a model's folder or file, or the name of a repo/,
+      ],
+      [
+        "with a LoRA that can be nothing",
+        ["--lora", "none.safetensors"],
+        2,
+        /^--lora names none\.safetensors/,
+      ],
+      ["with an estimator that can be nothing", ["--depth-model", "none"], 2, /^--depth-model names none/],
       ["with a flag that there is not", ["--prot", "1"], 2, /did you mean --port\?/],
       ["with an argument", ["here"], 2, /takes no other arguments/],
-      ["without its token file", ["--token-file", "/none"], 2, /token file cannot be read \(ENOENT\)/],
+      [
+        "without its token file",
+        ["--token-file", "/none"],
+        2,
+        /^The token file \/none cannot be read: it does not exist\.$/,
+      ],
       ["with a model without a name", ["--allow-model", "=/x"], 2, /must be a repository or NAME=FOLDER/],
     ];
     for (const [what, argv, code, message] of cases)
@@ -163,7 +181,8 @@ describe("mflux-depth serve", () => {
     test("in a data folder that is a file", async () => {
       const file = join(temporaryFolder(), "data");
       await writeFile(file, "");
-      const message = /: The data folder cannot be used: .*EEXIST/;
+      const message =
+        /: The data folder cannot be used: it is a file, not a folder; choose another with --data/;
       await requireRefusal(["--port", "0", "--data", file], { code: 1, message });
     });
 
@@ -212,6 +231,15 @@ describe("mflux-depth serve", () => {
       const folder = temporaryFolder();
       const argv = ["--backup", folder, "--overwrite", "--data", server.data];
       await requireRefusal(argv, { code: 1, message: /: is a folder; choose a file name\.$/ });
+    });
+
+    test("in a folder that does not exist says so", async () => {
+      const folder = join(temporaryFolder(), "none");
+      const argv = ["--backup", join(folder, "x.tar"), "--data", server.data];
+      await requireRefusal(argv, {
+        code: 1,
+        message: /: the folder .*none does not exist; create it first\.$/,
+      });
     });
 
     test("of a folder without a ledger says so", async () => {

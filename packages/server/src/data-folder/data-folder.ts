@@ -1,5 +1,6 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { access, constants, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { lockFolder } from "./lock.js";
 import { Reserve } from "./reserve.js";
 
@@ -20,6 +21,8 @@ export class DataFolder {
    * @throws {ServiceError} `unavailable` if another process uses it.
    */
   static async open(path: string): Promise<DataFolder> {
+    // For a folder that it cannot make, or a file in it, the system may give a misleading reason.
+    await access(existingPart(path), constants.W_OK);
     // Prompts and pictures are private.
     await mkdir(path, { recursive: true, mode: 0o700 });
     const folder = new DataFolder(path, lockFolder(path));
@@ -46,3 +49,6 @@ export class DataFolder {
 
 export const ledgerFileIn = (folder: string): string => join(folder, "ledger.db");
 export const filesFolderIn = (folder: string): string => join(folder, "files");
+
+/** The path itself if it exists, or the nearest folder above that does. */
+const existingPart = (path: string): string => (existsSync(path) ? path : existingPart(dirname(path)));

@@ -153,6 +153,7 @@ export const components = {
       queued_jobs: integer,
     }),
   }),
+  OpenApi: { type: "object", description: "A document of OpenAPI 3.1." },
   Readiness: object({ ready: boolean, checks: { type: "object", additionalProperties: text } }),
   OpenAiImages: {
     type: "object",
@@ -172,19 +173,24 @@ export const answers = (byStatus: Readonly<Record<number, Schema>>): Schema => (
   default: { description: "An error", ...content("application/json", ref("Error")) },
 });
 
-/** An answer in JSON. */
-export const json = (description: string, name: keyof typeof components): Schema => ({
+/** An answer in JSON, or a file of one of these types. */
+export const json = (
+  description: string,
+  name: keyof typeof components,
+  ...mimes: readonly string[]
+): Schema => ({
   description,
-  ...content("application/json", ref(name)),
+  content: { "application/json": { schema: ref(name) }, ...filesOf(mimes) },
 });
 
 /** A file of one of these types as an answer. */
 export const file = (description: string, ...mimes: readonly string[]): Schema => ({
   description,
-  content: Object.fromEntries(
-    mimes.map((mime) => [mime, { schema: { type: "string", contentMediaType: mime } }]),
-  ),
+  content: filesOf(mimes),
 });
+
+const filesOf = (mimes: readonly string[]): Schema =>
+  Object.fromEntries(mimes.map((mime) => [mime, { schema: { type: "string", contentMediaType: mime } }]));
 
 export const empty = (description: string): Schema => ({ description, type: "null" });
 

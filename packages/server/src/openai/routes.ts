@@ -52,7 +52,9 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
           operationId,
           querystring: query(),
           body: bodySchema,
-          response: answers({ 200: json("The images; with `stream`, server-sent events", "OpenAiImages") }),
+          response: answers({
+            200: json("The images; with `stream`, server-sent events", "OpenAiImages", "text/event-stream"),
+          }),
         },
       },
       async (request, reply) => handle(request, reply, operation),

@@ -69,5 +69,8 @@ export class AllowedModels {
 const named = (model: string): AllowedModel =>
   isPath(model) ? { name: basename(model), folder: model } : { name: model };
 
+/** Whether a name may be that of a repository, OWNER/NAME, or of a file in one, OWNER/NAME:FILE. */
+export const mayBeRepository = (name: string): boolean => /^[\w-][\w.-]*\/[\w-][\w.-]*(:.+)?$/.test(name);
+
 /** Whether a model is named by the path of its folder or file. Repository names contain one slash, in the middle. */
 export const isPath = (model: string): boolean => isAbsolute(model) || /^\.{1,2}[\\/]/.test(model);

@@ -1,6 +1,7 @@
 /* Makes a backup, as `serve --backup` asks for it. */
+import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { OutputError } from "mflux-depth/errors";
 import { backUp } from "../upkeep/backup.js";
 import { inFolder } from "./data-folder-errors.js";
@@ -14,6 +15,9 @@ export async function writeBackup(
   { folder, overwrite }: { readonly folder: string; readonly overwrite: boolean },
 ): Promise<void> {
   const target = resolve(archive);
+  const parent = dirname(target);
+  if (!existsSync(parent))
+    throw new OutputError(archive, `the folder ${parent} does not exist; create it first.`);
   const existing = await stat(target).catch(() => null);
   if (existing?.isDirectory()) throw new OutputError(archive, "is a folder; choose a file name.");
   if (existing && !overwrite)

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Io } from "mflux-depth/command";
 import { OptionError } from "mflux-depth/errors";
+import { reasonOf } from "../data-folder/reasons.js";
 import type { ServeSettings } from "../flags.js";
 import { isLoopback } from "../http/access.js";
 import { WorkerTokens } from "../http/worker-tokens.js";
@@ -33,9 +34,9 @@ export function workerTokens(
   try {
     return new WorkerTokens(file, onProblem);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === undefined ? message : `It cannot be read (${code}).`;
-    throw new OptionError("--worker-token-file", `The file with the workers' tokens: ${reason}`, {
+    const reason = reasonOf(error);
+    const problem = reason === null ? (error as Error).message : `It cannot be read: ${reason}.`;
+    throw new OptionError("--worker-token-file", `The file with the workers' tokens, ${file}: ${problem}`, {
       cause: error,
     });
   }
@@ -51,7 +52,9 @@ async function tokenFrom({ flag, file, variable }: TokenSource, env: Io["env"]):
   const fromEnv = env[variable]?.trim() ?? "";
   if (file === undefined) return fromEnv === "" ? null : checkedToken(fromEnv, variable);
   const token = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw new OptionError(flag, `The token file cannot be read (${error.code}).`, { cause: error });
+    throw new OptionError(flag, `The token file ${file} cannot be read: ${reasonOf(error)}.`, {
+      cause: error,
+    });
   });
   return checkedToken(token.trim(), flag);
 }

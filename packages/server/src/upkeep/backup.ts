@@ -6,6 +6,7 @@ import { OutputError } from "mflux-depth/errors";
 import { type Pack, pack } from "tar-stream";
 import { pathInStore } from "../blobs/file-store.js";
 import { filesFolderIn, ledgerFileIn } from "../data-folder/data-folder.js";
+import { reasonOf } from "../data-folder/reasons.js";
 import { ServiceError } from "../errors.js";
 import { Ledger } from "../ledger/ledger.js";
 
@@ -57,7 +58,9 @@ async function writeAside(target: string, work: (aside: string) => Promise<void>
   } catch (error) {
     const { syscall, message } = error as NodeJS.ErrnoException;
     if (syscall === undefined) throw error;
-    throw new OutputError(target, `The backup could not be made: ${message}`, { cause: error });
+    throw new OutputError(target, `The backup could not be made: ${reasonOf(error) ?? message}.`, {
+      cause: error,
+    });
   }
 }
 

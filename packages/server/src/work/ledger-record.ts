@@ -33,7 +33,7 @@ const mostCrashes = 3;
 const crashedTooOften: ErrorObject = errorObjectOf(
   new ServiceError(
     "engine_crashed",
-    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, fewer bits, or memory: low.`,
+    `The engine crashed ${mostCrashes} times on this job, probably because memory ran out; try a smaller size, or fewer bits (load.quantize).`,
   ),
 );
 

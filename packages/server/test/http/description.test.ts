@@ -83,6 +83,19 @@ describe("the description of the interface", () => {
     }
   });
 
+  test("lists every type that an answer may have", () => {
+    const typesOf = (path: string, method: string) =>
+      description.paths[path]![method]!.responses["200"]!.content!;
+    for (const route of ["generations", "edits"])
+      assert.deepEqual(Object.keys(typesOf(`/v1/images/${route}`, "post")), [
+        "application/json",
+        "text/event-stream",
+      ]);
+    assert.deepEqual(typesOf("/openapi.json", "get")["application/json"]!.schema, {
+      $ref: "#/components/schemas/OpenApi",
+    });
+  });
+
   test("describes every parameter of its paths", () => {
     for (const { path, method, operation } of operations) {
       const inPath = (operation.parameters ?? []).filter((one) => one.in === "path").map(({ name }) => name);

@@ -67,7 +67,7 @@ describe("a backup", () => {
     await service.close();
     await assert.rejects(backUp(data, join(folder, "nowhere", "backup.tar")), {
       name: "OutputError",
-      message: /could not be made: ENOENT/,
+      message: /could not be made: it does not exist\.$/,
     });
     const ledger = new Ledger(join(data, "ledger.db"), () => {});
     t.after(() => ledger.close());

@@ -73,7 +73,7 @@ export function serverRoutes(app: FastifyInstance, { service, metrics, stopping 
         summary: "This description",
         operationId: "getOpenApi",
         querystring: query(),
-        response: answers({ 200: file("OpenAPI 3.1", "application/json") }),
+        response: answers({ 200: json("OpenAPI 3.1", "OpenApi") }),
       },
     },
     async () => app.swagger(),
