@@ -41,9 +41,13 @@ Example: mflux-depth score statue.png --depth depth.png --heatmap where.png
       });
     const { depth, photo, heatmap, overwrite = false } = values;
     if (depth === undefined && photo === undefined)
-      throw new OptionError("depth", "Give --depth MAP or --photo FILE, what the image was made from.", {
-        code: "option-missing",
-      });
+      throw new OptionError(
+        "depth",
+        "Give --depth MAP or --photo FILE: the map or the photo that the image was made from.",
+        {
+          code: "option-missing",
+        },
+      );
     if (depth !== undefined && photo !== undefined)
       throw new OptionError("photo", "Give either --depth or --photo, not both.", {
         code: "option-conflict",

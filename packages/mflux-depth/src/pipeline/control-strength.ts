@@ -34,7 +34,7 @@ export function warnIfNeverGuided({
   if (depthStrength === 0 || steps.length === 0) return;
   if (steps.some((sigma) => controlStrength(request, noiseLevels, sigma) > 0)) return;
   warnings.add({
-    message: `The depth has no effect: it guides from ${depthStart} to ${depthStop} of the way, where no step out of ${steps.length} has its middle.`,
+    message: `The depth map has no effect: it guides from ${depthStart} to ${depthStop} of the way, and ${steps.length === 1 ? "the only step is" : `all ${steps.length} steps are`} outside.`,
     remedies: [
       ...(depthStart > 0 ? [{ kind: "set-option", option: "depthStart", value: 0 } as const] : []),
       ...(depthStop < 1 ? [{ kind: "set-option", option: "depthStop", value: 1 } as const] : []),

@@ -65,7 +65,7 @@ describe("the strength of the depth map", () => {
   test("warns if it applies to no step", async () => {
     const { warnings } = await generate({ depthStart: 0.99 });
     assert.deepEqual(warnings, [
-      "The depth has no effect: it guides from 0.99 to 1 of the way, where no step out of 4 has its middle. Set depthStart to 0.",
+      "The depth map has no effect: it guides from 0.99 to 1 of the way, and all 4 steps are outside. Set depthStart to 0.",
     ]);
   });
 
