@@ -84,6 +84,16 @@ describe("plan", () => {
     }
   });
 
+  test("says that a file needs --components-from", async () => {
+    const { stderr } = await plan(
+      ...["--model", inPackage("models/tiny-world/transformer/diffusion_pytorch_model.safetensors")],
+    );
+    assert.match(
+      stderr,
+      / divided\. Use --components-from NAME to name the model that it was made from\.\n$/,
+    );
+  });
+
   test("prints JSON", async () => {
     const { code, stdout } = await plan("--model", "tiny-world", "--json", "-q", "8");
     assert.equal(code, 0);

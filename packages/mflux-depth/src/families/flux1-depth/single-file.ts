@@ -103,6 +103,13 @@ function axesOf(
   if (head === usualHead) return usualAxes;
   throw new ModelError(
     source,
-    `its heads are ${head} wide, and the file does not say how their axes are divided; set componentsFrom to the model that it was made from`,
+    `its heads are ${head} wide, and the file does not say how their axes are divided`,
+    {
+      details: {
+        remedies: [
+          { kind: "set-option", option: "componentsFrom", purpose: "name the model that it was made from" },
+        ],
+      },
+    },
   );
 }

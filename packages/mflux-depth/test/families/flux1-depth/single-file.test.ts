@@ -220,10 +220,7 @@ describe("a transformer in one file is refused", () => {
     const path = await changed("bfl", (key, tensor) => [
       [key, key.endsWith("_norm.scale") ? slice(tensor, [[0, 16]]) : tensor],
     ]);
-    await refuse(
-      path,
-      /its heads are 16 wide, and the file does not say how their axes are divided; set componentsFrom/,
-    );
+    await refuse(path, /its heads are 16 wide, and the file does not say how their axes are divided$/);
   });
 
   for (const [suffix, message] of [
