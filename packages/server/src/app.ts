@@ -33,7 +33,7 @@ import { endSlowBodies } from "./http/slow-bodies.js";
 import { Streams } from "./http/streams.js";
 import { studioRoutes } from "./http/studio.js";
 import { checkToken } from "./http/token-check.js";
-import { validatorCompiler } from "./http/validation.js";
+import { refuseFields, validatorCompiler } from "./http/validation.js";
 import type { WorkerTokens } from "./http/worker-tokens.js";
 import { openAiRoutes } from "./openai/routes.js";
 import { limits } from "./options/limits.js";
@@ -142,6 +142,7 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
 
   await describeRoutes(app);
   await app.register(async (scope) => {
+    scope.addHook("preValidation", refuseFields);
     for (const routes of [
       ...[jobRoutes, eventRoutes, blobRoutes, depthRoutes, planRoutes, queueRoutes, workerRoutes],
       ...[modelRoutes, capabilityRoutes, sessionRoutes, serverRoutes, openAiRoutes],

@@ -2,8 +2,8 @@
 import ajv2020 = require("ajv/dist/2020.js");
 
 import type { Ajv2020, ValidateFunction, ErrorObject as Violation } from "ajv/dist/2020.js";
-import type { FastifySchemaCompiler } from "fastify";
-import { nearest } from "mflux-depth/options";
+import type { FastifyRequest, FastifySchemaCompiler } from "fastify";
+import { isRecord, nearest } from "mflux-depth/options";
 import { HttpError } from "./error.js";
 
 const shared = {
@@ -56,6 +56,18 @@ export const validatorCompiler: FastifySchemaCompiler<object> = ({ schema, httpP
     return { error: refusalOf(validate.errors ?? [], isBody ? "field" : "parameter") };
   };
 };
+
+/** Fastify's hook for routes without a body: an unknown field is refused there as anywhere else. */
+export async function refuseFields({ body, routeOptions }: FastifyRequest): Promise<void> {
+  const { schema, config } = routeOptions;
+  if (schema?.body !== undefined || config.documentedBody !== undefined || !isRecord(body)) return;
+  const [field] = Object.keys(body);
+  if (field === undefined) return;
+  const name = shortened(field);
+  throw new HttpError(400, "unknown_field", `There is no field ${name}; this request has no body.`, {
+    param: name,
+  });
+}
 
 /** The refusal of a value that violates its schema. */
 function refusalOf(violations: readonly Violation[], noun: "field" | "parameter"): HttpError {

@@ -119,6 +119,11 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
     const photo = shape === undefined ? null : service.blobs.get(shape.blob);
     if (body.output_format === "png" && body.output_compression !== 100)
       throw invalidValue("output_compression", "output_compression is for jpeg and webp; PNG loses nothing.");
+    if (body.partial_images > 0 && !body.stream)
+      throw invalidValue(
+        "partial_images",
+        "partial_images is for stream: true; add it, or omit partial_images.",
+      );
     return { ...body, request: { ...options, ...sizeOf(body.size, options, photo) } };
   }
 

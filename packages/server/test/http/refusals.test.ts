@@ -184,6 +184,14 @@ test("an empty body counts as none, whatever type it names", async () => {
   }
 });
 
+test("a body with a field is refused where there is none to send", async () => {
+  for (const path of ["/v1/jobs/none/cancel", "/v1/jobs/none/retry", "/v1/queue/pause"]) {
+    const { status, error } = await errorOf(await server.send("POST", path, { a: 1 }));
+    assert.deepEqual([status, error.code, error.param], [400, "unknown_field", "a"], path);
+  }
+  assert.equal((await server.send("POST", "/v1/queue/resume", {})).status, 200);
+});
+
 describe("a form is refused when it", () => {
   const post = (parts: Readonly<Record<string, string | Blob>>) => {
     const form = new FormData();
