@@ -347,7 +347,7 @@ export const loadOptions = {
   },
   depthInt8: {
     kind: { type: "boolean" },
-    text: "Hold the depth estimator in 8 bits and round the inputs of most layers to 8 bits, too: about one and a half times as fast, and changed no value of our test maps by more than 1 of 255. Default where its weights have 8 bits, on Linux CPUs with AVX-512 VNNI or AVX-VNNI.",
+    text: "Hold the depth estimator in 8 bits and round the inputs of most layers to 8 bits, too: about one and a half times as fast, and changed no value of our test maps by more than 1.5 of 255. Default where its weights have 8 bits, on Linux CPUs with AVX-512 VNNI or AVX-VNNI.",
     flags: ["--depth-int8", "--no-depth-int8"],
     appliesTo: ["generate", "plan", "depth"],
   },
