@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { freemem, totalmem } from "node:os";
 import { type DeviceType, defaultDevice, deviceInfo, memory } from "@mflux-depth/mlx";
-import { OptionError } from "../errors.js";
+import { EngineError } from "../errors.js";
 import { controlGroup } from "./control-group.js";
 
 /** The memory of this machine, in bytes. */
@@ -27,7 +27,7 @@ export const programBytes = 150e6;
  * Measures the memory that this process can use: the recommended working set on a GPU; on a CPU, memory that is free or
  * can be freed, within the limit of the control group. The environment variable MFLUX_DEPTH_MEMORY_GB, in units of 10⁹
  * bytes, overrides the measurement.
- * @throws {OptionError} when the variable is not a number above 0.
+ * @throws {EngineError} when the variable is not a number above 0.
  */
 export function machineMemory(device: DeviceType, env: NodeJS.ProcessEnv = process.env): MachineMemory {
   const given = givenMemory(env.MFLUX_DEPTH_MEMORY_GB);
@@ -50,8 +50,8 @@ function givenMemory(text: string | undefined): number | undefined {
   const bytes = Number(text) * 1e9;
   if (bytes > 0 && Number.isFinite(bytes)) return bytes;
   const variable = "MFLUX_DEPTH_MEMORY_GB";
-  throw new OptionError(
-    variable,
+  // Not the fault of a request, which a server would blame for an option.
+  throw new EngineError(
     `${variable} must be a number of gigabytes above 0, such as 0.5, not ${JSON.stringify(text)}.`,
     { details: { remedies: [{ kind: "correct-variable", variable }] } },
   );

@@ -25,7 +25,7 @@ describe("the memory of a machine", () => {
   for (const value of ["0", "-1", "0,5", "8GB", "1e400"])
     test(`cannot be MFLUX_DEPTH_MEMORY_GB=${value}`, () => {
       assert.throws(() => machineMemory("cpu", { MFLUX_DEPTH_MEMORY_GB: value }), {
-        name: "OptionError",
+        name: "EngineError",
         message: `MFLUX_DEPTH_MEMORY_GB must be a number of gigabytes above 0, such as 0.5, not "${value}".`,
       });
     });
