@@ -104,7 +104,8 @@ export class CommandLine {
       stderr += text;
       options.watch?.(stderr, (signal) => child.kill(signal));
     });
-    child.stdin.end(options.input ?? "");
+    // The process may end before it has read everything.
+    child.stdin.on("error", () => {}).end(options.input ?? "");
     return new Promise((resolve, reject) => {
       child.on("error", reject);
       child.on("close", (code) => resolve({ code, stdout, stderr }));
