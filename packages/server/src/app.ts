@@ -92,6 +92,10 @@ export async function buildApp({ log, workerTokens, ...options }: AppOptions): P
     }
   });
 
+  app.addHook("preParsing", async ({ headers }) => {
+    if ((headers["content-encoding"] ?? "identity") !== "identity")
+      throw new HttpError(415, "unsupported_media_type", "Send the body without Content-Encoding.");
+  });
   app.addContentTypeParser("*", (request, _payload, done) => {
     // Some clients send a content type without a body.
     if (request.headers["content-length"] === "0") done(null);

@@ -151,9 +151,13 @@ async function examine(
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     const isTooLarge = error.details.limit !== undefined;
-    throw new ServiceError(isTooLarge ? "image_too_large" : "unsupported_image", pictureMessage(error), {
-      cause: error,
-    });
+    throw new ServiceError(
+      isTooLarge ? "image_too_large" : "unsupported_image",
+      pictureMessage(error, "the picture"),
+      {
+        cause: error,
+      },
+    );
   }
 }
 

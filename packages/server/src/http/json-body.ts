@@ -15,21 +15,27 @@ const [comma, colon] = [0x2c, 0x3a];
 
 /**
  * Parses a JSON text.
+ * @param part the part of a form that it is; the whole body by default.
  * @throws {HttpError} 400 if it is malformed, too deep, or has too many values.
  */
-export function parseJson(body: Buffer): unknown {
-  measure(body);
+export function parseJson(body: Buffer, part: string | null = null): unknown {
+  const refuse = (code: string, problem: string, facts: ErrorOptions = {}): HttpError =>
+    new HttpError(400, code, `The ${part === null ? "body" : `part ${part}`} ${problem}.`, {
+      param: part,
+      ...facts,
+    });
+  measure(body, refuse);
   // Decoding would silently replace invalid UTF-8.
-  if (!isUtf8(body)) throw new HttpError(400, "malformed_json", "The body is not UTF-8.");
+  if (!isUtf8(body)) throw refuse("malformed_json", "is not UTF-8");
   try {
     return JSON.parse(body.toString("utf8"), refusePrototypes);
   } catch (error) {
     if (error instanceof HttpError) throw error;
-    throw new HttpError(400, "malformed_json", "The body is not JSON.", { cause: error });
+    throw refuse("malformed_json", "is not JSON", { cause: error });
   }
 }
 
-function measure(body: Buffer): void {
+function measure(body: Buffer, refuse: (code: string, problem: string) => HttpError): void {
   let depth = 0;
   let values = 0;
   for (let i = 0; i < body.length; i++) {
@@ -42,10 +48,8 @@ function measure(body: Buffer): void {
     else if (closing.has(byte)) depth--;
     else if (byte !== comma && byte !== colon) continue;
     values++;
-    if (depth > maxDepth)
-      throw new HttpError(400, "too_deep", `The body is nested more than ${maxDepth} levels deep.`);
-    if (values > maxValues)
-      throw new HttpError(400, "too_many_values", `The body has more than ${maxValues} values.`);
+    if (depth > maxDepth) throw refuse("too_deep", `is nested more than ${maxDepth} levels deep`);
+    if (values > maxValues) throw refuse("too_many_values", `has more than ${maxValues} values`);
   }
 }
 

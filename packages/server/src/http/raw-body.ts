@@ -35,3 +35,20 @@ export function pictureBody({ raw }: FastifyRequest): Readable {
   });
   return body;
 }
+
+/**
+ * Refuses a body that was no picture. If it came as JSON or a form, that is the reason.
+ * @throws {HttpError} 415 for JSON or a form, otherwise the error.
+ */
+export const refusePicture =
+  ({ headers }: FastifyRequest) =>
+  (error: unknown): never => {
+    const isWrapped = /^(application\/json|multipart\/form-data)\b/i.test(headers["content-type"] ?? "");
+    if (!isWrapped || (error as { code?: unknown }).code !== "unsupported_image") throw error;
+    throw new HttpError(
+      415,
+      "unsupported_image",
+      "The body must be the picture's file itself, not JSON or a form.",
+      { cause: error },
+    );
+  };

@@ -46,13 +46,24 @@ export async function studioRoutes(app: FastifyInstance, { studioFolder }: Conte
     root: studioFolder,
     // Registers one route for each file, so that nothing else is reachable.
     wildcard: false,
+    globIgnore: ["assets/**"],
     index: "index.html",
     cacheControl: false,
-    setHeaders(response, path) {
-      // Files in assets/ have a hash in their names.
-      const isHashed = path.startsWith(join(studioFolder, "assets"));
-      response.setHeader("cache-control", isHashed ? "public, max-age=31536000, immutable" : "no-cache");
-      response.setHeader("content-security-policy", pagePolicy);
-    },
+    setHeaders: (response) => setHeaders(response, "no-cache"),
   });
+  await app.register(fastifyStatic, {
+    root: join(studioFolder, "assets"),
+    // An update in place replaces these files, whose names contain a hash, and the page names the new ones at once.
+    prefix: "/assets/",
+    allowedPath: (path) => /^\/[\w-][\w.-]*$/.test(path),
+    index: false,
+    decorateReply: false,
+    cacheControl: false,
+    setHeaders: (response) => setHeaders(response, "public, max-age=31536000, immutable"),
+  });
+}
+
+function setHeaders(response: { setHeader(name: string, value: string): unknown }, caching: string): void {
+  response.setHeader("cache-control", caching);
+  response.setHeader("content-security-policy", pagePolicy);
 }

@@ -39,7 +39,7 @@ export const readJobForm =
     const text = texts.get("job");
     if (text === undefined)
       throw invalidValue("job", "The form lacks the part job, which holds the job as JSON.");
-    request.body = withPictures(parseJson(Buffer.from(text)), pictures);
+    request.body = withPictures(parseJson(Buffer.from(text), "job"), pictures);
   };
 
 /** Merges the pictures of a form into its job. The schema refuses anything invalid. */

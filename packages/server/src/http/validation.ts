@@ -176,6 +176,7 @@ type Schema = Readonly<Record<string, unknown>> | undefined;
 /** "a whole number from 1 to 50". */
 function range(schema: Schema): string {
   const { type, minimum, maximum, exclusiveMinimum } = (schema ?? {}) as Record<string, number | string>;
+  if (minimum !== undefined && minimum === maximum) return `${minimum}`;
   const noun = type === "integer" ? "a whole number" : "a number";
   if (exclusiveMinimum !== undefined)
     return `${noun} above ${exclusiveMinimum}${maximum === undefined ? "" : `, and at most ${maximum}`}`;

@@ -1,6 +1,6 @@
-import { bytesOfEstimator, type EstimatorModel, isBundled, modelHere } from "mflux-depth/engine";
+import { bytesOfEstimator, type EstimatorModel, modelHere } from "mflux-depth/engine";
 import type { EstimatorObject, ModelObject } from "../contract/index.js";
-import type { AllowedModel } from "../requests/models.js";
+import { type AllowedModel, mayBeRepository } from "../requests/models.js";
 
 /** Where models are. */
 export interface ModelPlaces {
@@ -23,7 +23,7 @@ export async function modelObjectOf(
     object: "model",
     // OpenAI's clients expect a time; that of a folder's training is unknown.
     created: 0,
-    owned_by: folder === undefined && !isBundled(name) ? name.split("/")[0]! : "local",
+    owned_by: folder === undefined && mayBeRepository(name) ? name.split("/")[0]! : "local",
     ready: ready || elsewhere.has(name),
     bytes,
     loaded: loaded.has(name),

@@ -44,7 +44,7 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
         config: { documentedBody: documentedFields() },
         preValidation: readFields,
         errorHandler: (error) => {
-          throw error instanceof ClientGone ? error : withBareParam(refusalFor(error));
+          throw error instanceof ClientGone ? error : inTheirWords(refusalFor(error));
         },
         schema: {
           tags: ["OpenAI"],
@@ -188,11 +188,14 @@ export function openAiRoutes(app: FastifyInstance, context: Context): void {
   }
 }
 
-/** OpenAI's bodies are flat, so a field's path is its name. */
-function withBareParam(error: HttpError): HttpError {
+const maskHint = " Send mask_image, in which what may change is white.";
+
+/** OpenAI's bodies are flat, so a field's path is its name; and their mask means something else than ours. */
+function inTheirWords(error: HttpError): HttpError {
   const { status, code, message, param, headers, cause } = error;
   const bare = (text: string): string => text.replace(/\b(request|load)\.(?=[a-z])/g, "");
-  return new HttpError(status, code, bare(message), {
+  const hint = code === "unknown_field" && param === "mask" ? maskHint : "";
+  return new HttpError(status, code, bare(message) + hint, {
     param: param === null ? null : bare(param),
     headers,
     cause,

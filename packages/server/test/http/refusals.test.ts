@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { depthMap } from "../support/pictures.js";
 import { errorOf, gone, type JobChanges, jobBody, photo, TestServer } from "../support/server.js";
@@ -162,6 +163,29 @@ describe("a body is refused when it", () => {
     assert.deepEqual([status, error.code], [415, "unsupported_media_type"]);
   });
 
+  test("is compressed", async () => {
+    const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+    const body = gzipSync(JSON.stringify(jobBody()));
+    const { status, error } = await errorOf(
+      await server.fetch("/v1/jobs", { method: "POST", body, headers }),
+    );
+    assert.deepEqual([status, error.code], [415, "unsupported_media_type"]);
+  });
+
+  for (const path of ["/v1/blobs", "/v1/depth"])
+    test(`is JSON instead of a picture: ${path}`, async () => {
+      const { status, error } = await errorOf(await server.send("POST", path, { image: "AAAA" }));
+      assert.deepEqual([status, error.code], [415, "unsupported_image"]);
+      assert.match(error.message, /the picture's file itself, not JSON or a form/);
+    });
+
+  test("is a form instead of a picture", async () => {
+    const body = new FormData();
+    body.set("image", new Blob([photo]), "photo.png");
+    const { status } = await errorOf(await server.fetch("/v1/blobs", { method: "POST", body }));
+    assert.equal(status, 415);
+  });
+
   test("announces more than 96 MiB of JSON, before it is sent", async () => {
     const response = await server.fetch("/v1/jobs", {
       method: "POST",
@@ -218,7 +242,8 @@ describe("a form is refused when it", () => {
 
   test("has a part job that is not JSON", async () => {
     const { status, error } = await errorOf(await post({ job: "{bad" }));
-    assert.deepEqual([status, error.code], [400, "malformed_json"]);
+    assert.deepEqual([status, error.code, error.param], [400, "malformed_json", "job"]);
+    assert.equal(error.message, "The part job is not JSON.");
   });
 
   test("gives a picture twice", async () => {
@@ -316,6 +341,12 @@ test("a refused form leaves no picture behind", async () => {
   form.set("job", JSON.stringify({ kind: "generate", request: { prompt: "x", steps: -1 } }));
   assert.equal((await server.fetch("/v1/jobs", { method: "POST", body: form })).status, 400);
   await gone(server, unseen);
+});
+
+test("previews of a depth map are refused with the only possible value", async () => {
+  const body = { kind: "depth", request: { image: { blob: `sha256-${"0".repeat(64)}` } }, preview_every: 1 };
+  const { error } = await errorOf(await server.send("POST", "/v1/jobs", body));
+  assert.equal(error.message, "preview_every must be 0, not 1.");
 });
 
 test("a full queue answers 429 and when to try again", async () => {

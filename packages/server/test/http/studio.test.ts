@@ -69,7 +69,19 @@ describe("the studio", () => {
     assert.equal((await get("/assets/main-3f2a.js", link)).status, 403);
   });
 
-  for (const path of ["/../secret.txt", "/assets/../../secret.txt", "/%2e%2e/secret.txt", "/assets/none.js"])
+  test("has the files of an update that replaced it meanwhile", async () => {
+    writeFileSync(join(studioFolder, "assets", "main-77c1.js"), "export {};");
+    assert.equal((await get("/assets/main-77c1.js")).status, 200);
+    assert.equal((await get("/assets/")).status, 404);
+  });
+
+  for (const path of [
+    "/../secret.txt",
+    "/assets/../../secret.txt",
+    "/assets/%2e%2e/%2e%2e/secret.txt",
+    "/%2e%2e/secret.txt",
+    "/assets/none.js",
+  ])
     test(`does not serve ${path}`, async () => {
       const { status, body } = await get(path);
       assert.ok(status === 401 || status === 404, `${status}`);

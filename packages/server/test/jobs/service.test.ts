@@ -314,18 +314,23 @@ describe("a job service", () => {
 
   test("lists the models that requests may name, and which of them is loaded", async (t) => {
     const service = await openService(t, {
-      allowedModels: [{ name: "mine", folder: "/nowhere/secret" }, { name: "owner/absent" }],
+      allowedModels: [
+        { name: "mine", folder: "/nowhere/secret" },
+        { name: "owner/absent" },
+        { name: "/nowhere/own" },
+      ],
     });
     const job = await service.finished(await submitted(service));
     assert.equal(job.load.model, "tiny-world");
     const models = await service.catalogue.models();
     assert.deepEqual(
-      models.map(({ id, ready, loaded }) => [id, ready, loaded]),
+      models.map(({ id, owned_by: owner, ready, loaded }) => [id, owner, ready, loaded]),
       [
-        ["tiny-world", true, true],
-        ["tiny-depth-anything", true, false],
-        ["mine", false, false],
-        ["owner/absent", false, false],
+        ["tiny-world", "local", true, true],
+        ["tiny-depth-anything", "local", true, false],
+        ["mine", "local", false, false],
+        ["owner/absent", "owner", false, false],
+        ["/nowhere/own", "local", false, false],
       ],
     );
     assert.ok(models[0]!.bytes! > 1e6);

@@ -213,6 +213,7 @@ describe("a refusal", () => {
     ["an unknown field", { strength: 1 }, "strength", "unknown_field"],
     ["another format", { output_format: "bmp" }, "output_format", "invalid_value"],
     ["compression of PNG", { output_compression: 50 }, "output_compression", "invalid_value"],
+    ["a mask in OpenAI's sense", { mask: "AAAA" }, "mask", "unknown_field"],
     ["previews without a stream", { partial_images: 2 }, "partial_images", "invalid_value"],
     ["a picture that cannot be read", { depth_image: "AAAA" }, "depth_image", "invalid_image"],
     ["no picture", { depth_image: null }, "depth_image", "missing"],

@@ -6,7 +6,7 @@ import type { Context } from "../context.js";
 import { documentedPicture } from "../openapi.js";
 import { isUnchanged, sendArray } from "../picture-answer.js";
 
-import { acceptAnyBody, pictureBody } from "../raw-body.js";
+import { acceptAnyBody, pictureBody, refusePicture } from "../raw-body.js";
 
 const tags = ["Pictures"];
 const byteLimits = { bytes: limits.pictureBytes, pixels: limits.picturePixels };
@@ -32,7 +32,9 @@ export function blobRoutes(app: FastifyInstance, { service }: Context): void {
         },
       },
       async (request, reply) => {
-        const { blob, created } = await service.blobs.put(pictureBody(request), byteLimits);
+        const { blob, created } = await service.blobs
+          .put(pictureBody(request), byteLimits)
+          .catch(refusePicture(request));
         return reply
           .code(created ? 201 : 200)
           .header("location", `/v1/blobs/${blob.id}`)

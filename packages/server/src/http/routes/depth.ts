@@ -9,7 +9,7 @@ import { readForm } from "../form.js";
 import { documentedPicture } from "../openapi.js";
 import { type MapFormat, mapFormats, sendArray, sendMap } from "../picture-answer.js";
 import { lendPicture } from "../pictures.js";
-import { acceptAnyBody, pictureBody } from "../raw-body.js";
+import { acceptAnyBody, pictureBody, refusePicture } from "../raw-body.js";
 
 interface DepthQuery {
   format: MapFormat;
@@ -56,7 +56,8 @@ export function depthRoutes(app: FastifyInstance, { service }: Context): void {
 
   /** The photo of a body or form. It passes through the picture store, which checks it. */
   async function photoOf(request: FastifyRequest): Promise<Uint8Array> {
-    if (!request.isMultipart()) return open(await lendPicture(request, pictureBody(request), service));
+    if (!request.isMultipart())
+      return open(await lendPicture(request, pictureBody(request), service).catch(refusePicture(request)));
     const { texts, pictures } = await readForm(request, service, (name) => name === "image");
     const [unknown] = texts.keys();
     if (unknown !== undefined)
