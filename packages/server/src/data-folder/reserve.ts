@@ -49,7 +49,7 @@ export class Reserve {
     return this.#making;
   }
 
-  /** Whether files can be stored: the reserve is held, and a small file fits besides. */
+  /** Whether files can be stored: the reserve is held, and a small file fits in addition. */
   async hasRoom(): Promise<boolean> {
     this.#trying ??= this.#try().finally(() => {
       this.#trying = null;
