@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { beginWith, generate, setSteps, useStudio } from "./support/studio-page.js";
 
@@ -6,8 +7,8 @@ const token = "a-token-that-only-the-owner-knows";
 describe("a server with a token", () => {
   const studio = useStudio({ token });
 
-  test("is used after signing in once, in every tab and after a reload", async () => {
-    const page = await studio.open();
+  test("is used after signing in once, in every tab and after a reload, and is in no copied command", async () => {
+    const page = await studio.open({ permissions: ["clipboard-read", "clipboard-write"] });
     const field = page.getByLabel("Token", { exact: true });
     await field.fill("another token");
     await page.getByRole("button", { name: "Sign in" }).click();
@@ -19,6 +20,12 @@ describe("a server with a token", () => {
     await generate(page);
     await page.reload();
     await page.getByText("tiny-world · CPU").waitFor();
+    await page.getByRole("button", { name: /^Cop/ }).click();
+    await page.getByRole("menuitem", { name: "curl" }).click();
+    await page.getByRole("status").filter({ hasText: "Copied" }).waitFor({ state: "attached" });
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.match(copied, /--header "Authorization: Bearer \$MFLUX_DEPTH_TOKEN"/);
+    assert.doesNotMatch(copied, new RegExp(token));
     const tab = await studio.openTab(page);
     await tab.getByText("tiny-world · CPU").waitFor();
   });

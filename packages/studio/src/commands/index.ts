@@ -13,19 +13,30 @@ export interface Commands {
 
 type Repeated = Pick<JobObject, "request" | "load" | "seed" | "image">;
 
-/**
- * The commands that make a job's image again.
- * @param origin the server's address, where the job's pictures are
- */
-export function commandsOf(job: Repeated, origin: string): Commands {
+/** The server of a job, which has its pictures. */
+export interface Server {
+  /** Its address. */
+  readonly origin: string;
+  /** Whether it asks for a token. Commands read it from the environment. */
+  readonly usesToken: boolean;
+}
+
+/** The variable with the token, which is also the server's own. */
+const tokenVariable = "MFLUX_DEPTH_TOKEN";
+
+/** A header for curl, in double quotes so that the shell fills in the token. */
+const curlHeader = `--header "Authorization: Bearer $${tokenVariable}"`;
+
+/** The commands that make a job's image again. */
+export function commandsOf(job: Repeated, server: Server): Commands {
   // A single image needs no comparison.
   const { best_of: _, ...request } = given(job.request);
   const load = given(job.load);
   return {
-    cli: cliOf(request, load, fileNameOf(job), origin),
-    curl: curlOf(request, load, fileNameOf(job), origin),
-    typescript: typescriptOf(request, load, fileNameOf(job), origin),
-    python: pythonOf(request, load, fileNameOf(job), origin),
+    cli: cliOf(request, load, fileNameOf(job), server),
+    curl: curlOf(request, load, fileNameOf(job), server),
+    typescript: typescriptOf(request, load, fileNameOf(job), server),
+    python: pythonOf(request, load, fileNameOf(job), server),
   };
 }
 
@@ -50,9 +61,15 @@ const picturesIn = (request: JsonOptions, origin: string): PictureFile[] =>
       : [],
   );
 
-function cliOf(request: JsonOptions, load: JsonOptions, output: string, origin: string): string {
+function cliOf(
+  request: JsonOptions,
+  load: JsonOptions,
+  output: string,
+  { origin, usesToken }: Server,
+): string {
   const pictures = picturesIn(request, origin);
-  const fetches = pictures.map(({ file, url }) => `curl --fail --output ${file} ${url}`);
+  const header = usesToken ? `${curlHeader} ` : "";
+  const fetches = pictures.map(({ file, url }) => `curl --fail ${header}--output ${file} ${url}`);
   const flags = Object.entries({ ...request, ...load }).flatMap(([name, value]) => {
     const flag = name.replaceAll("_", "-");
     // The command line gives scales with the LoRAs.
@@ -66,27 +83,40 @@ function cliOf(request: JsonOptions, load: JsonOptions, output: string, origin: 
     if (value === true) return [`--${flag}`];
     // Switches are off by default, except int8.
     if (value === false) return name === "int8" ? ["--no-int8"] : [];
-    return [`--${flag} ${shell(String(value))}`];
+    const text = String(value);
+    // A word that starts with a dash would be read as a flag.
+    return [`--${flag}${text.startsWith("-") ? "=" : " "}${shell(text)}`];
   });
   const command = ["npx mflux-depth generate", ...flags, `--output ${shell(output)}`].join(" \\\n  ");
   return [...fetches, command].join("\n");
 }
 
-function curlOf(request: JsonOptions, load: JsonOptions, output: string, origin: string): string {
+function curlOf(
+  request: JsonOptions,
+  load: JsonOptions,
+  output: string,
+  { origin, usesToken }: Server,
+): string {
   const body = JSON.stringify({ kind: "generate", request, load }, null, 2);
   return [
     `curl --fail '${origin}/v1/jobs?wait=300' \\`,
+    ...(usesToken ? [`  ${curlHeader} \\`] : []),
     "  --header 'Content-Type: application/json' \\",
     `  --data ${shell(body)}`,
     "# The answer has the image's address:",
-    `# curl --fail --output ${output} ${origin}/v1/jobs/ID/image`,
+    `# curl --fail ${usesToken ? `${curlHeader} ` : ""}--output ${output} ${origin}/v1/jobs/ID/image`,
   ].join("\n");
 }
 
 const toCamelCase = (name: string): string =>
   name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
-function typescriptOf(request: JsonOptions, load: JsonOptions, output: string, origin: string): string {
+function typescriptOf(
+  request: JsonOptions,
+  load: JsonOptions,
+  output: string,
+  { origin, usesToken }: Server,
+): string {
   const pictures = picturesIn(request, origin);
   const camel = (options: JsonOptions): Record<string, Json> =>
     Object.fromEntries(Object.entries(options).map(([name, value]) => [toCamelCase(name), value]));
@@ -94,9 +124,12 @@ function typescriptOf(request: JsonOptions, load: JsonOptions, output: string, o
   return [
     'import { FluxDepth } from "mflux-depth";',
     "",
+    ...(usesToken && pictures.length > 0
+      ? [`const headers = { authorization: \`Bearer \${process.env.${tokenVariable}}\` };`]
+      : []),
     ...pictures.map(
       ({ name, url }) =>
-        `const ${toCamelCase(name)} = new Uint8Array(await (await fetch(${javascript(url)})).arrayBuffer());`,
+        `const ${toCamelCase(name)} = new Uint8Array(await (await fetch(${javascript(url)}${usesToken ? ", { headers }" : ""})).arrayBuffer());`,
     ),
     ...(pictures.length > 0 ? [""] : []),
     `using flux = await FluxDepth.load(${objectOf(camel(load), names)});`,
@@ -113,15 +146,23 @@ function objectOf(options: Readonly<Record<string, Json>>, variables: ReadonlyMa
   return lines.length > 0 ? `{\n${lines.join("\n")}\n}` : "{}";
 }
 
-function pythonOf(request: JsonOptions, load: JsonOptions, output: string, origin: string): string {
+function pythonOf(
+  request: JsonOptions,
+  load: JsonOptions,
+  output: string,
+  { origin, usesToken }: Server,
+): string {
+  const sent = usesToken ? ", headers=headers" : "";
   return [
+    ...(usesToken ? ["import os", ""] : []),
     "import requests",
     "",
     `server = ${python(origin)}`,
+    ...(usesToken ? [`headers = {"Authorization": "Bearer " + os.environ["${tokenVariable}"]}`] : []),
     `body = ${python({ kind: "generate", request, load })}`,
-    'job = requests.post(f"{server}/v1/jobs", params={"wait": 300}, json=body)',
+    `job = requests.post(f"{server}/v1/jobs", params={"wait": 300}, json=body${sent})`,
     "job.raise_for_status()",
-    `image = requests.get(server + job.json()["image"]["url"])`,
+    `image = requests.get(server + job.json()["image"]["url"]${sent})`,
     "image.raise_for_status()",
     `open(${python(output)}, "wb").write(image.content)`,
     "",

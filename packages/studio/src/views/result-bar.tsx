@@ -12,6 +12,7 @@ import { withOnly } from "../state/images.js";
 import { hasPicture } from "../state/pictures.js";
 import { reuseJob, useAsInput } from "../state/reuse.js";
 import { showDraft, shownImage } from "../state/shown.js";
+import { usesToken } from "../state/token-use.js";
 import { strings } from "../strings.js";
 import { progressText } from "./progress-text.js";
 
@@ -137,7 +138,7 @@ function CopyMenu({ job }: { readonly job: JobObject }) {
       copied.value = false;
     }, copiedMs);
   };
-  const commands = commandsOf(job, location.origin);
+  const commands = commandsOf(job, { origin: location.origin, usesToken: usesToken() });
   return (
     <>
       <Menu label={copied.value ? text.copied : text.copy} icon="copy">

@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { signIn } from "../state/session.js";
+import { noteToken } from "../state/token-use.js";
 import { strings } from "../strings.js";
 
 const text = strings.signIn;
@@ -10,7 +11,10 @@ export function SignIn() {
   const problem = useSignal<string | null>(null);
   const submit = async (): Promise<void> => {
     problem.value = await signIn(token.value.trim()).then(
-      (taken) => (taken ? null : text.wrong),
+      (taken) => {
+        if (taken) noteToken();
+        return taken ? null : text.wrong;
+      },
       () => text.away,
     );
   };

@@ -28,7 +28,7 @@ const job = {
   seed: 7,
   image: null,
 };
-const { cli, curl, typescript, python } = commandsOf(job, origin);
+const { cli, curl, typescript, python } = commandsOf(job, { origin, usesToken: false });
 
 describe("the file of an image", () => {
   test("has a name that file systems take, however long the words of its prompt are", () => {
@@ -80,5 +80,24 @@ describe("the commands of a job", () => {
   test("are written in the words of their language", () => {
     assert.ok(typescript.includes("trustDepth: true,") && typescript.includes("  image,"));
     assert.ok(python.includes('"trust_depth": True') && python.includes('"int8": False'));
+  });
+
+  test("keep a prompt that starts with a dash apart from flags", () => {
+    const request = { ...job.request, prompt: "- a list" };
+    const { cli } = commandsOf({ ...job, request }, { origin, usesToken: false });
+    assert.ok(cli.includes("--prompt='- a list'"), cli);
+  });
+
+  test("read the token of a server that needs one from the environment, and only then", () => {
+    const variable = /MFLUX_DEPTH_TOKEN/g;
+    const header = '--header "Authorization: Bearer $MFLUX_DEPTH_TOKEN"';
+    const locked = commandsOf(job, { origin, usesToken: true });
+    assert.ok(locked.cli.includes(`curl --fail ${header} --output image.png`));
+    assert.equal(locked.curl.split(header).length, 3);
+    assert.match(locked.typescript, /authorization: `Bearer \$\{process\.env\.MFLUX_DEPTH_TOKEN\}`/);
+    assert.match(locked.typescript, /fetch\("[^"]+", \{ headers \}\)/);
+    assert.match(locked.python, /os\.environ\["MFLUX_DEPTH_TOKEN"\]/);
+    assert.equal(locked.python.match(/headers=headers\)/g)?.length, 2);
+    for (const text of [cli, curl, typescript, python]) assert.doesNotMatch(text, variable);
   });
 });
