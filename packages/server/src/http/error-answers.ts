@@ -36,12 +36,19 @@ export function refuseUnknownRoutes(app: FastifyInstance): void {
     if (!is404) return;
     const path = url.split("?")[0]!;
     const matching = [...routes.values()].filter(({ pattern }) => pattern.test(path));
-    if (matching.length === 0) throw notFound("There is no such route.");
+    if (matching.length === 0) throw noRoute();
     const allow = [...new Set(matching.flatMap(({ methods }) => [...methods]))].sort().join(", ");
     const message = `${method} is not possible here; use ${allow}.`;
     throw new HttpError(405, "method_not_allowed", message, { headers: { allow } });
   });
+
+  // Called by routes of folders for a file that is not there.
+  app.setNotFoundHandler(async () => {
+    throw noRoute();
+  });
 }
+
+const noRoute = (): HttpError => notFound("There is no such route.");
 
 /** Answers a request whose URL has no route because it cannot be decoded. No hook has set headers. */
 export function answerBadUrl(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
