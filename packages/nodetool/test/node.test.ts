@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import sharp from "sharp";
 import { definition } from "../src/definition.js";
 import { MFluxDepth, type NodeContext, nodeClass, type PropertyOptions, register } from "../src/node.js";
@@ -81,8 +81,14 @@ test("the node registers on its own base class without the SDK", async () => {
   assert.deepEqual([node.serialize().quantize, node.serialize().steps], [null, 3]);
 });
 
-test("the node reads images from the host's storage, and reports progress and warnings to it", async () => {
-  const map = await readFile(new URL("chelsea.jpg", examples));
+describe("the node with images in the host's storage", () => {
+  let map: Uint8Array;
+  let output: {
+    type: string;
+    data: string;
+    mimeType: string;
+    metadata: { seed: number; warnings: string[] };
+  };
   const messages: Record<string, unknown>[] = [];
   const context: NodeContext = {
     workflowId: "w1",
@@ -90,44 +96,56 @@ test("the node reads images from the host's storage, and reports progress and wa
     storage: { retrieve: async (uri) => (uri === "memory://map" ? map : null) },
     postMessage: (message) => messages.push(message),
   };
-  const node = new MFluxDepth({
-    prompt: "a red cube",
-    depth_image: { type: "image", uri: "memory://map" },
-    model: { type: "hf.flux_depth", repo_id: "tiny-world" },
-    quantize: null,
-    width: 256,
-    height: 256,
-    steps: 2,
-    seed: 0,
+  before(async () => {
+    map = await readFile(new URL("chelsea.jpg", examples));
+    const node = new MFluxDepth({
+      prompt: "a red cube",
+      depth_image: { type: "image", uri: "memory://map" },
+      model: { type: "hf.flux_depth", repo_id: "tiny-world" },
+      quantize: null,
+      width: 256,
+      height: 256,
+      steps: 2,
+      seed: 0,
+    });
+    node.__node_id = "n1";
+    ({ output } = (await node.process(context)) as { output: typeof output });
   });
-  node.__node_id = "n1";
-  const { output } = (await node.process(context)) as {
-    output: { type: string; data: string; mimeType: string; metadata: { seed: number; warnings: string[] } };
-  };
-  assert.deepEqual([output.type, output.mimeType], ["image", "image/png"]);
-  const { width, height } = await sharp(Buffer.from(output.data, "base64")).metadata();
-  assert.deepEqual([width, height], [256, 256]);
-  assert.deepEqual(
-    messages.filter(({ type, progress }) => type !== "log_update" && progress !== 0),
-    [1, 2].map((progress) => ({
-      type: "node_progress",
-      node_id: "n1",
-      progress,
-      total: 2,
-      workflow_id: "w1",
-    })),
-  );
-  const [warning] = output.metadata.warnings;
-  assert.match(warning ?? "", /in colour, but a depth map is grey/);
-  assert.deepEqual(
-    messages.filter(({ type }) => type === "log_update"),
-    [
-      { content: warning, severity: "warning" },
-      { content: `Seed ${output.metadata.seed} was drawn.`, severity: "info" },
-    ].map((line) => ({ type: "log_update", node_id: "n1", node_name: "MFlux Depth", ...line })),
-  );
-  const lost = new MFluxDepth({ depth_image: { type: "image", uri: "memory://gone" } });
-  await assert.rejects(lost.process(context), /depth_image could not be loaded/);
+
+  test("makes an image of the requested size", async () => {
+    assert.deepEqual([output.type, output.mimeType], ["image", "image/png"]);
+    const { width, height } = await sharp(Buffer.from(output.data, "base64")).metadata();
+    assert.deepEqual([width, height], [256, 256]);
+  });
+
+  test("reports its progress to the host", () =>
+    assert.deepEqual(
+      messages.filter(({ type, progress }) => type !== "log_update" && progress !== 0),
+      [1, 2].map((progress) => ({
+        type: "node_progress",
+        node_id: "n1",
+        progress,
+        total: 2,
+        workflow_id: "w1",
+      })),
+    ));
+
+  test("reports warnings and a drawn seed in the user's log", () => {
+    const [warning] = output.metadata.warnings;
+    assert.match(warning ?? "", /in colour, but a depth map is grey/);
+    assert.deepEqual(
+      messages.filter(({ type }) => type === "log_update"),
+      [
+        { content: warning, severity: "warning" },
+        { content: `Seed ${output.metadata.seed} was drawn.`, severity: "info" },
+      ].map((line) => ({ type: "log_update", node_id: "n1", node_name: "MFlux Depth", ...line })),
+    );
+  });
+
+  test("refuses one that is not there", async () => {
+    const lost = new MFluxDepth({ depth_image: { type: "image", uri: "memory://gone" } });
+    await assert.rejects(lost.process(context), /depth_image could not be loaded/);
+  });
 });
 
 test("the node stops when its workflow is stopped, while it waits and while it works", async () => {

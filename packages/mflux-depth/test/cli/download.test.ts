@@ -77,7 +77,7 @@ const host = (files: Files): string =>
   hub.host(name, { ...files, "flux1-depth-dev.safetensors": "x", "README.md": "x" });
 
 describe("download", () => {
-  test("fetches the files that generate fetches, which then needs no network", async () => {
+  test("fetches the files that generate fetches", async () => {
     const commit = host(flux);
     assert.equal((await run(generate(...map))).code, 0);
     const asGenerate = fetched();
@@ -89,7 +89,11 @@ describe("download", () => {
     assert.match(stderr, /downloading someone\/tiny, [\d.]+ MB of 1[\d.]+ MB/);
     assert.deepEqual(fetched(), asGenerate);
     assert.ok(asGenerate.includes(transformer) && !asGenerate.includes("flux1-depth-dev.safetensors"));
+  });
 
+  test("leaves nothing to fetch for itself and for generate", async () => {
+    const commit = host(flux);
+    assert.equal((await run(["download", "-m", name, "--quiet"])).code, 0);
     hub.forget();
     const again = await run(["download", "-m", name, "--json"]);
     assert.deepEqual([again.code, again.stderr], [0, ""]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, beforeEach, mock, test } from "node:test";
+import { after, before, beforeEach, describe, mock, test } from "node:test";
 import { Engine } from "mflux-depth/engine";
 import { pack } from "msgpackr";
 import sharp from "sharp";
@@ -57,86 +57,110 @@ const bytesOf = (files: Readonly<Record<string, Uint8Array>>): number =>
   );
 const statuses = ({ progress }: Pending): unknown[] => progress.map(({ status }) => status);
 
-test("a downloaded model is listed, generates without the Hub, and is deleted", async () => {
-  hub.host("me/tiny", { ...tiny, "README.md": "Not needed.", "flux1-depth.safetensors": Buffer.alloc(5e6) });
-  assert.deepEqual(await listed(), []);
-
-  const { answer, progress } = download({ repo_id: "me/tiny" });
-  assert.deepEqual(await answer, { repo_id: "me/tiny", status: "completed" });
-  assert.deepEqual(progress[0], {
-    status: "start",
-    repo_id: "me/tiny",
-    path: null,
-    model_type: "hf.flux_depth",
-    downloaded_bytes: 0,
-    total_bytes: 0,
-    downloaded_files: 0,
-    current_files: [],
-    total_files: 0,
-  });
-  const needed = Object.entries(tiny).filter(([path]) => !/(spiece\.model|README\.md)$/.test(path));
+// One after another: each leaves the model as the next one needs it.
+describe("a downloaded model", () => {
   const bytes = bytesOf(tiny);
-  assert.deepEqual(progress.at(-1), {
-    ...progress[0],
-    status: "completed",
-    downloaded_bytes: bytes,
-    total_bytes: bytes,
-    downloaded_files: needed.length,
-    total_files: needed.length,
+  let progress: Pending["progress"];
+  let fetched: readonly string[];
+  before(async () => {
+    hub.host("me/tiny", {
+      ...tiny,
+      "README.md": "Not needed.",
+      "flux1-depth.safetensors": Buffer.alloc(5e6),
+    });
+    assert.deepEqual(await listed(), []);
+    const pending = download({ repo_id: "me/tiny" });
+    assert.deepEqual(await pending.answer, { repo_id: "me/tiny", status: "completed" });
+    ({ progress } = pending);
+    fetched = hub.resolved();
   });
-  const between = progress.slice(1, -1);
-  assert.ok(between.every(({ status }) => status === "progress"));
-  assert.ok(between.some(({ current_files: files }) => (files as string[]).includes(transformer)));
-  const counts = between.map(({ downloaded_bytes: count }) => Number(count));
-  assert.deepEqual(
-    counts,
-    counts.toSorted((a, b) => a - b),
-  );
-  assert.ok(!hub.resolved().some((path) => /README|flux1|spiece/.test(path)), "only the needed files");
 
-  const [model, ...others] = await listed();
-  assert.deepEqual(others, []);
-  assert.ok(Number(model!.size_on_disk) > bytes && Number(model!.size_on_disk) < bytes + 1000);
-  assert.match(model!.cache_path as string, /models--me--tiny\/snapshots\/[0-9a-f]{40}$/);
-  assert.deepEqual(
-    { ...model, size_on_disk: 0, cache_path: "" },
-    {
-      id: "me/tiny",
-      type: "hf.flux_depth",
-      name: "me/tiny",
+  test("consists of the needed files", () => {
+    assert.ok(fetched.length > 0);
+    assert.ok(!fetched.some((path) => /README|flux1|spiece/.test(path)));
+  });
+
+  test("was reported from start to end", () => {
+    assert.deepEqual(progress[0], {
+      status: "start",
       repo_id: "me/tiny",
       path: null,
-      cache_path: "",
-      allow_patterns: null,
-      ignore_patterns: null,
-      description: null,
-      readme: null,
-      size_on_disk: 0,
-      downloaded: true,
-      pipeline_tag: null,
-      tags: null,
-      has_model_index: true,
-      downloads: null,
-      likes: null,
-      trending_score: null,
-    },
-  );
+      model_type: "hf.flux_depth",
+      downloaded_bytes: 0,
+      total_bytes: 0,
+      downloaded_files: 0,
+      current_files: [],
+      total_files: 0,
+    });
+    const needed = Object.entries(tiny).filter(([path]) => !/(spiece\.model|README\.md)$/.test(path));
+    assert.deepEqual(progress.at(-1), {
+      ...progress[0],
+      status: "completed",
+      downloaded_bytes: bytes,
+      total_bytes: bytes,
+      downloaded_files: needed.length,
+      total_files: needed.length,
+    });
+    const between = progress.slice(1, -1);
+    assert.ok(between.every(({ status }) => status === "progress"));
+    assert.ok(between.some(({ current_files: files }) => (files as string[]).includes(transformer)));
+    const counts = between.map(({ downloaded_bytes: count }) => Number(count));
+    assert.deepEqual(
+      counts,
+      counts.toSorted((a, b) => a - b),
+    );
+  });
 
-  hub.forget();
-  const generation = run({ type: "hf.flux_depth", repo_id: "me/tiny", path: null, variant: null });
-  await generation.until(() => true);
-  await assert.rejects(host.ask("models.delete", { repo_id: "me/tiny" }), /me\/tiny is in use by a run/);
-  await generation.answer;
-  assert.deepEqual(hub.asked, []);
+  test("is listed", async () => {
+    const [model, ...others] = await listed();
+    assert.deepEqual(others, []);
+    assert.ok(Number(model!.size_on_disk) > bytes && Number(model!.size_on_disk) < bytes + 1000);
+    assert.match(model!.cache_path as string, /models--me--tiny\/snapshots\/[0-9a-f]{40}$/);
+    assert.deepEqual(
+      { ...model, size_on_disk: 0, cache_path: "" },
+      {
+        id: "me/tiny",
+        type: "hf.flux_depth",
+        name: "me/tiny",
+        repo_id: "me/tiny",
+        path: null,
+        cache_path: "",
+        allow_patterns: null,
+        ignore_patterns: null,
+        description: null,
+        readme: null,
+        size_on_disk: 0,
+        downloaded: true,
+        pipeline_tag: null,
+        tags: null,
+        has_model_index: true,
+        downloads: null,
+        likes: null,
+        trending_score: null,
+      },
+    );
+  });
 
-  assert.ok(engineOf(worker.child.pid!));
-  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: true });
-  assert.equal(engineOf(worker.child.pid!), undefined, "the held model is released too");
-  assert.deepEqual(readdirSync(join(home, "hub")), [".locks"]);
-  assert.deepEqual(await listed(), []);
-  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: false });
+  test("generates without the Hub, and is kept meanwhile", async () => {
+    const generation = run({ type: "hf.flux_depth", repo_id: "me/tiny", path: null, variant: null });
+    await generation.until(() => true);
+    await assert.rejects(host.ask("models.delete", { repo_id: "me/tiny" }), /me\/tiny is in use by a run/);
+    await generation.answer;
+    assert.deepEqual(hub.asked, []);
+  });
+
+  test("is deleted from disk and memory", async () => {
+    assert.ok(engineOf(worker.child.pid!));
+    assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: true });
+    assert.equal(engineOf(worker.child.pid!), undefined, "the held model is released too");
+    assert.deepEqual(readdirSync(join(home, "hub")), [".locks"]);
+    assert.deepEqual(await listed(), []);
+    assert.deepEqual(await host.ask("models.delete", { repo_id: "me/tiny" }), { deleted: false });
+  });
+
   for (const repo of ["", "../hub", "me/..", 5])
-    await assert.rejects(host.ask("models.delete", { repo_id: repo }), /repository|repo_id/);
+    test(`is not deleted by the name ${JSON.stringify(repo)}`, () =>
+      assert.rejects(host.ask("models.delete", { repo_id: repo }), /repository|repo_id/));
 });
 
 test("a download that is cancelled, or whose host goes, resumes where it stopped", async () => {
@@ -170,86 +194,106 @@ test("a download that is cancelled, or whose host goes, resumes where it stopped
   );
 });
 
-test("a failed download reports its error as progress and as the answer", async () => {
-  hub.host("me/gated", tiny, { gated: true });
-  const cases: [Data, RegExp][] = [
-    [{ repo_id: "me/nothing" }, /me\/nothing: there is no such repository/],
-    [{ repo_id: "me/gated" }, /me\/gated: access is gated/],
-    [{ repo_id: "me/gated", token: "wrong" }, /does not accept the token/],
+describe("a download that fails", () => {
+  before(() => hub.host("me/gated", tiny, { gated: true }));
+
+  const cases: [string, Data, RegExp][] = [
+    ["has no repository", { repo_id: "me/nothing" }, /me\/nothing: there is no such repository/],
+    ["has no access", { repo_id: "me/gated" }, /me\/gated: access is gated/],
+    ["has a wrong token", { repo_id: "me/gated", token: "wrong" }, /does not accept the token/],
     [
+      "excludes all files by allowing others",
       { repo_id: "me/gated", token: goodToken, allow_patterns: ["*.bin"] },
       /the patterns exclude all of scheduler, .*; the model needs these folders/,
     ],
-    [{ repo_id: "me/gated", token: goodToken, ignore_patterns: ["vae/d*"] }, /vae\/.*or the patterns/],
-    [{ repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
     [
+      "ignores needed files",
+      { repo_id: "me/gated", token: goodToken, ignore_patterns: ["vae/d*"] },
+      /vae\/.*or the patterns/,
+    ],
+    ["names a missing folder", { repo_id: "me/gated", token: goodToken, path: "nowhere" }, /me\/gated/],
+    [
+      "names a model of another kind",
       { repo_id: "me/gated", token: goodToken, model_type: "hf.depth_estimation", path: "vae" },
       /expected a depth estimator|config/,
     ],
   ];
-  for (const [data, message] of cases) {
-    const { id, answer, progress } = download(data);
-    await assert.rejects(answer, { message });
-    assert.match(progress.at(-1)!.error as string, message);
-    assert.deepEqual([progress[0]!.status, progress.at(-1)!.status], ["start", "error"]);
-    assert.equal(host.terminal(id).length, 1);
-  }
+  for (const [what, data, message] of cases)
+    test(`because it ${what} reports its error as progress and as the answer`, async () => {
+      const { id, answer, progress } = download(data);
+      await assert.rejects(answer, { message });
+      assert.match(progress.at(-1)!.error as string, message);
+      assert.deepEqual([progress[0]!.status, progress.at(-1)!.status], ["start", "error"]);
+      assert.equal(host.terminal(id).length, 1);
+    });
+
   for (const [data, message] of [
     [{}, /^repo_id must be a non-empty string/],
     [{ repo_id: 5 }, /^repo_id must be a string/],
     [{ repo_id: "me/tiny", allow_patterns: [5] }, /allow_patterns must be a list of strings/],
   ] as [Data, RegExp][])
-    await assert.rejects(download(data).answer, { message });
+    test(`because of ${JSON.stringify(data)} says what was expected`, () =>
+      assert.rejects(download(data).answer, { message }));
 
-  await host.ask("models.delete", { repo_id: "me/gated" });
-  hub.forget();
-  const allowed = download({ repo_id: "me/gated", token: goodToken, ignore_patterns: ["depth_pro/*"] });
-  assert.equal((await allowed.answer).status, "completed");
-  assert.ok(!hub.resolved().some((path) => path.startsWith("depth_pro/")));
+  test("leaves nothing that keeps the next one from its files, with a token and patterns", async () => {
+    await host.ask("models.delete", { repo_id: "me/gated" });
+    hub.forget();
+    const allowed = download({ repo_id: "me/gated", token: goodToken, ignore_patterns: ["depth_pro/*"] });
+    assert.equal((await allowed.answer).status, "completed");
+    assert.ok(!hub.resolved().some((path) => path.startsWith("depth_pro/")));
+    assert.deepEqual(await host.ask("models.delete", { repo_id: "me/gated" }), { deleted: true });
+  });
 
+  test("does not send a token back", () => assert.ok(!JSON.stringify(host.received).includes(goodToken)));
+});
+
+test("a depth estimator is downloaded and listed without a type; another revision of it is not deleted", async () => {
   hub.host("me/depth", depthPro);
   const depth = download({ repo_id: "me/depth", model_type: "hf.depth_estimation" });
   assert.equal((await depth.answer).status, "completed");
   const gone = { repo_id: "me/depth", revision: "another" };
   assert.deepEqual(await host.ask("models.delete", gone), { deleted: false });
   assert.equal((await listed()).find(({ id }) => id === "me/depth")!.type, null);
-  assert.ok(!JSON.stringify(host.received).includes(goodToken), "a token is not sent back");
-  assert.deepEqual(await host.ask("models.delete", { repo_id: "me/gated" }), { deleted: true });
 });
 
-test("a run downloads its model by path, variant and patterns, reports it, and can be cancelled", async () => {
+describe("a run of a model by path and variant", () => {
   const variant = Object.fromEntries(
     Object.entries(tiny).map(([path, bytes]) => [`v2/${path.replace(/(?=\.safetensors$)/, ".fp16")}`, bytes]),
   );
-  hub.host("me/many", variant);
   const model = { type: "hf.flux_depth", repo_id: "me/many", path: "v2", variant: "fp16" };
-  await assert.rejects(
-    run({ ...model, path: null, variant: null }).answer,
-    /me\/many: .*the repository lacks/,
-  );
-  await assert.rejects(run({ ...model, ignore_patterns: ["*.fp16.*"] }).answer, /or the patterns exclude/);
-  await assert.rejects(run({ ...model, path: "../v2" }).answer, /leads out of the repository/);
+  before(() => hub.host("me/many", variant));
 
-  stallAt(4e6);
-  const cancelled = run(model);
-  await cancelled.until(({ message }) =>
-    /^Downloading me\/many: 0\.0\d of 0\.02 GB, \d+ of \d+ files$/.test(`${message}`),
-  );
-  // In megabytes: the host shows only the numbers.
-  await cancelled.until(
-    ({ progress, total }) => Number(progress) >= 4 && total === Math.ceil(bytesOf(variant) / 1e6),
-  );
-  host.send("cancel", {}, cancelled.id);
-  await assert.rejects(cancelled.answer, { message: "cancelled" });
+  for (const [what, more, message] of [
+    ["without the path", { path: null, variant: null }, /me\/many: .*the repository lacks/],
+    ["with patterns that exclude it", { ignore_patterns: ["*.fp16.*"] }, /or the patterns exclude/],
+    ["with a path out of the repository", { path: "../v2" }, /leads out of the repository/],
+  ] as [string, Data, RegExp][])
+    test(`is refused ${what}`, () => assert.rejects(run({ ...model, ...more }).answer, message));
 
-  hub.forget();
-  const { answer, progress } = run(model);
-  await answer;
-  const downloads = progress.filter(({ message }) => /^Downloading me\/many/.test(`${message}`));
-  assert.ok(downloads.length > 0);
-  for (const { progress: done, total } of downloads) assert.ok(Number(done) <= Number(total));
-  assert.deepEqual(steps(progress.filter((data) => !downloads.includes(data))), [[1, 1]]);
-  assert.ok(hub.resolved().every((path) => path.startsWith("v2/")));
+  test("reports its download, and can be cancelled", async () => {
+    stallAt(4e6);
+    const cancelled = run(model);
+    await cancelled.until(({ message }) =>
+      /^Downloading me\/many: 0\.0\d of 0\.02 GB, \d+ of \d+ files$/.test(`${message}`),
+    );
+    // In megabytes: the host shows only the numbers.
+    await cancelled.until(
+      ({ progress, total }) => Number(progress) >= 4 && total === Math.ceil(bytesOf(variant) / 1e6),
+    );
+    host.send("cancel", {}, cancelled.id);
+    await assert.rejects(cancelled.answer, { message: "cancelled" });
+  });
+
+  test("downloads the files under the path, then generates", async () => {
+    hub.forget();
+    const { answer, progress } = run(model);
+    await answer;
+    const downloads = progress.filter(({ message }) => /^Downloading me\/many/.test(`${message}`));
+    assert.ok(downloads.length > 0);
+    for (const { progress: done, total } of downloads) assert.ok(Number(done) <= Number(total));
+    assert.deepEqual(steps(progress.filter((data) => !downloads.includes(data))), [[1, 1]]);
+    assert.ok(hub.resolved().every((path) => path.startsWith("v2/")));
+  });
 });
 
 test("a run waits only for the download of its own model, and shares it", async () => {
@@ -279,7 +323,9 @@ test("a run waits only for the download of its own model, and shares it", async 
   const resumed = hub.asked.flatMap(({ headers }) => headers.range ?? []);
   assert.ok(resumed.some((range) => Number(/\d+/.exec(range)) >= 4e6));
   assert.equal(gone.terminal(lost.id).length, 0);
+});
 
+test("a run that downloads ends with its job", async () => {
   hub.host("me/other", tiny);
   stallAt(4e6);
   const ended = host.request("execute", {

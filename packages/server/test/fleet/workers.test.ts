@@ -148,31 +148,43 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
     });
     after(() => scope.end());
 
-    test("asks for a worker's token, and that token is good for nothing else", async () => {
+    const attempt = "/internal/jobs/none/attempts/1";
+    const speaks = { [protocolHeader]: "1", [processHeader]: "0123abcd" };
+    const status = async (
+      path: string,
+      token: string,
+      headers: Record<string, string> = {},
+    ): Promise<number> => {
+      const authorization = `Bearer ${token}`;
+      return (await fetch(`${fleet.api.url}${path}`, { headers: { authorization, ...headers } })).status;
+    };
+
+    test("asks for a worker's token, until that is revoked", async () => {
       fleet.allow("a");
-      const status = async (
-        path: string,
-        token: string,
-        headers: Record<string, string> = {},
-      ): Promise<number> => {
-        const authorization = `Bearer ${token}`;
-        return (await fetch(`${fleet.api.url}${path}`, { headers: { authorization, ...headers } })).status;
-      };
-      const attempt = "/internal/jobs/none/attempts/1";
-      const speaks = { [protocolHeader]: "1", [processHeader]: "0123abcd" };
-      assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 200);
       assert.equal(await status(attempt, clientToken, speaks), 401);
-      assert.equal(await status("/v1/queue", Fleet.tokenOf("a")), 401);
-      assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
+      assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 200);
       fleet.revoke("a");
       assert.equal(await status(attempt, Fleet.tokenOf("a"), speaks), 401);
-      // The route is not part of the public interface.
+    });
+
+    test("is all that a worker's token is good for", async () => {
+      fleet.allow("a");
+      assert.equal(await status("/v1/queue", Fleet.tokenOf("a")), 401);
+    });
+
+    test("refuses another version of the protocol", async () => {
+      fleet.allow("a");
+      assert.equal(await status(attempt, Fleet.tokenOf("a"), { ...speaks, [protocolHeader]: "2" }), 426);
+    });
+
+    test("is not part of the public interface", async () => {
       const description = await fleet.api.fetch("/openapi.json", { headers: asClient });
       assert.equal(description.status, 200);
       assert.equal((await description.text()).includes("/internal"), false);
     });
 
-    test("gives a picture to the worker that runs its job, and drops what an old attempt sends", async () => {
+    /** Submits a job, which the worker a begins. @returns its id, its picture's path, and how a worker calls about it. */
+    async function begun() {
       fleet.allow("a", "b");
       const submitted = await fleet.api.send("POST", "/v1/jobs", jobBody(), asClient);
       const { id, request } = (await submitted.json()) as JobObject;
@@ -189,10 +201,22 @@ describe("workers on other machines", { skip: withoutRedis, concurrency: 2 }, ()
           ...(body && { body: JSON.stringify(body) }),
         });
       assert.equal((await call("a", "POST", "1", {})).status, 200);
-      const picture = `1/pictures/${blob.slice("sha256-".length)}`;
+      return { id, picture: `1/pictures/${blob.slice("sha256-".length)}`, call };
+    }
+
+    test("gives a picture to the worker that runs its job only", async () => {
+      const { picture, call } = await begun();
       assert.equal((await call("a", "GET", picture)).status, 200);
       assert.equal((await call("b", "GET", picture)).status, 403);
+    });
+
+    test("lets only the worker that runs a job end it", async () => {
+      const { call } = await begun();
       assert.equal((await call("b", "POST", "1/end", { outcome: { state: "cancelled" } })).status, 403);
+    });
+
+    test("drops what an old attempt sends", async () => {
+      const { id, picture, call } = await begun();
       const left = await call("a", "POST", "1/end", { outcome: { state: "interrupted" } });
       assert.deepEqual(await left.json(), { end: "unfinished", missing: [] });
       assert.equal((await call("b", "POST", "2", {})).status, 200);
