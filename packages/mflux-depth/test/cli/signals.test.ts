@@ -66,7 +66,7 @@ class Listening {
 }
 
 const pipe = at("pipe");
-/** Blocks a thread of Node's pool with a pipe that nobody writes to. A process that ends normally waits for that thread. */
+/** Blocks a thread of Node's pool: it reads a pipe that has no writer. A process that exits normally waits for the thread. */
 const blockThread = `
     const { readFile } = await import("node:fs");
     readFile(${JSON.stringify(pipe)}, (error) => {

@@ -135,7 +135,7 @@ describe("a mask", () => {
   test("refuses a mask without a photo", () =>
     assert.rejects(
       flux.generate({ ...request, image: null, maskImage: maskFrom(8) }),
-      (error) => error instanceof OptionError && /there is no photo/.test(error.message),
+      (error) => error instanceof OptionError && /A mask needs a photo/.test(error.message),
     ));
 });
 

@@ -1,12 +1,14 @@
 /* Adapter files from other tools, and what they give with the bundled model; see tools/goldens. */
 import { join } from "node:path";
 import { loadSafetensors, type MxArray, saveSafetensors } from "@mflux-depth/mlx";
+import type { GenerateOptions } from "../../src/index.js";
 import { rotaryTables } from "../../src/models/flux-conditioning.js";
 import type { FluxTransformer } from "../../src/models/flux-transformer.js";
 import { type LoadOptions, resolveLoadOptions } from "../../src/options/index.js";
 import { Loras } from "../../src/pipeline/model/loras.js";
 import { findModel, type Model, openModel } from "../../src/pipeline/model/model.js";
 import { at, values } from "./tensors.js";
+import { exampleImage } from "./tiny-world.js";
 
 /** The path of an adapter file. */
 export const adapterFile = (name: string): string => at(`test/golden/adapters/${name}.safetensors`);
@@ -22,6 +24,16 @@ export function expected(name: string): Float32Array {
 
 /** The input of a golden. */
 export const adapterInput = (name: string): MxArray => read("inputs").get(name)!;
+
+/** The request of the goldens with latents. */
+export const goldenRequest: GenerateOptions = {
+  prompt: "a gold portrait, at sunset, light from the left",
+  depthImage: exampleImage("portrait_depth.png"),
+  width: 256,
+  height: 256,
+  steps: 4,
+  guidance: 10,
+};
 
 /** Opens the bundled model with LoRAs, in float32 without 8-bit products unless options say otherwise. */
 export async function openWithLoras(

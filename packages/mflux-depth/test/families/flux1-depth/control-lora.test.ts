@@ -21,10 +21,17 @@ import {
   slice,
 } from "@mflux-depth/mlx";
 import { FluxDepth, type LoadOptions, saveModel } from "../../../src/index.js";
-import { adapterFile, adapterInput, expected, goldenOutput, openWithLoras } from "../../support/adapters.js";
+import {
+  adapterFile,
+  adapterInput,
+  expected,
+  goldenOutput,
+  goldenRequest,
+  openWithLoras,
+} from "../../support/adapters.js";
 import { modelError } from "../../support/hub-fixture.js";
 import { relativeError, values } from "../../support/tensors.js";
-import { bundled, digest, exampleImage, smallRequest } from "../../support/tiny-world.js";
+import { bundled, digest, smallRequest } from "../../support/tiny-world.js";
 
 const folder = mkdtempSync(join(tmpdir(), "mflux-depth-control-lora-"));
 const base = join(folder, "base");
@@ -119,12 +126,7 @@ describe("the depth LoRA on FLUX.1-dev gives what diffusers computes with merged
       dtype: "float32",
     });
     const { latents } = await flux.generate({
-      prompt: "a gold portrait, at sunset, light from the left",
-      depthImage: exampleImage("portrait_depth.png"),
-      width: 256,
-      height: 256,
-      steps: 4,
-      guidance: 10,
+      ...goldenRequest,
       latents: values(adapterInput("noise")),
     });
     const error = relativeError(latents.data, expected("control-1.latents"));

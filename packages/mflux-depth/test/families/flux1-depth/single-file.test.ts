@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { array, loadSafetensors, type MxArray, memory, ones, saveSafetensors, slice } from "@mflux-depth/mlx";
+import { array, loadSafetensors, type MxArray, ones, saveSafetensors, slice } from "@mflux-depth/mlx";
 import { FluxDepth, saveModel } from "../../../src/index.js";
 import { resolveLoadOptions } from "../../../src/options/index.js";
 import { findModel } from "../../../src/pipeline/model/model.js";
@@ -16,6 +16,7 @@ import {
   oneFileOutput,
   openOneFile,
 } from "../../support/one-file.js";
+import { requirePlannedPeak } from "../../support/peak.js";
 import { relativeError, values } from "../../support/tensors.js";
 import { exampleImage, smallRequest } from "../../support/tiny-world.js";
 
@@ -156,15 +157,7 @@ describe("a generation with a transformer in one file", () => {
   ] as const)
     test(`takes no more memory to load than planned: ${name} at ${quantize}`, async () => {
       const component = (await openOneFile(oneFile(name), { quantize })).components.transformer!;
-      const { bytes, reading } = component.size();
-      memory.clearCache();
-      const before = memory.activeMemory();
-      memory.resetPeakMemory();
-      await component.get();
-      const peak = memory.peakMemory() - before;
-      component.free();
-      // Each array is rounded up to the allocator's granularity.
-      assert.ok(peak <= bytes + reading + 1e5, `${peak} bytes at most, ${bytes} + ${reading} planned`);
+      await requirePlannedPeak(component);
     });
 
   test("can be saved as a whole model", async () => {

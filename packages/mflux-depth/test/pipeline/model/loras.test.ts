@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { add, memory, ones, saveSafetensors, scope } from "@mflux-depth/mlx";
 import { Linear } from "@mflux-depth/mlx/nn";
-import type { FluxDepth, FluxDepthOptions, GenerateOptions } from "../../../src/index.js";
+import type { FluxDepth, FluxDepthOptions } from "../../../src/index.js";
 import type { Bits } from "../../../src/options/index.js";
 import { resolveLoadOptions, resolveRequest } from "../../../src/options/index.js";
 import { planModel } from "../../../src/pipeline/plan.js";
@@ -14,19 +14,14 @@ import {
   adapterInput,
   expected,
   goldenOutput,
+  goldenRequest,
   openWithLoras,
   outputWith,
 } from "../../support/adapters.js";
 import { folderPerTest } from "../../support/folders.js";
+import { requirePlannedPeak } from "../../support/peak.js";
 import { relativeError, values } from "../../support/tensors.js";
-import {
-  digest,
-  exampleImage,
-  inMemory,
-  loadTinyWorld,
-  logLoads,
-  smallRequest,
-} from "../../support/tiny-world.js";
+import { digest, inMemory, loadTinyWorld, logLoads, smallRequest } from "../../support/tiny-world.js";
 
 const [style, second, text] = ["diffusers", "second", "text-comfy"].map(adapterFile) as [
   string,
@@ -35,16 +30,6 @@ const [style, second, text] = ["diffusers", "second", "text-comfy"].map(adapterF
 ];
 
 const folder = folderPerTest("mflux-depth-loras");
-
-/** The request of the goldens. */
-const goldenRequest: GenerateOptions = {
-  prompt: "a gold portrait, at sunset, light from the left",
-  depthImage: exampleImage("portrait_depth.png"),
-  width: 256,
-  height: 256,
-  steps: 4,
-  guidance: 10,
-};
 
 async function withFlux<T>(options: FluxDepthOptions, use: (flux: FluxDepth) => Promise<T>): Promise<T> {
   using flux = await loadTinyWorld({ memory: "resident", ...options });
@@ -287,14 +272,7 @@ describe("the memory of LoRAs", () => {
     test(`is planned while it is merged: ${file}`, async () => {
       const model = await openWithLoras([adapterFile(file)], { bakeLora: true, quantize: 4 });
       const component = model.components.transformer!;
-      const { bytes, reading } = component.size();
-      memory.clearCache();
-      const before = memory.activeMemory();
-      memory.resetPeakMemory();
-      await component.get();
-      const peak = memory.peakMemory() - before;
-      component.free();
-      assert.ok(peak <= bytes + reading + 1e5, `${peak} bytes at most, ${bytes} + ${reading} planned`);
+      await requirePlannedPeak(component);
     });
 
   for (const file of ["diffusers", "comfy", "lokr", "loha", "dora", "outer-kohya"])
