@@ -1,5 +1,6 @@
 import { existsSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
+import { dirname } from "node:path";
 import { ServiceError } from "../errors.js";
 import { isDiskFull, writeDurably } from "./durable-file.js";
 
@@ -7,7 +8,7 @@ import { isDiskFull, writeDurably } from "./durable-file.js";
 const reserveBytes = 8 * 2 ** 20;
 
 /** Enough for a small picture or a few jobs. */
-const trialBytes = 2 ** 18;
+const leastRoom = 2 ** 18;
 
 /** The error for a full disk. */
 export const diskFull = (cause?: unknown): ServiceError =>
@@ -21,7 +22,6 @@ export const diskFull = (cause?: unknown): ServiceError =>
 export class Reserve {
   readonly #path: string;
   #making: Promise<boolean> | null = null;
-  #trying: Promise<boolean> | null = null;
 
   constructor(path: string) {
     this.#path = path;
@@ -43,35 +43,26 @@ export class Reserve {
    */
   async restore(): Promise<boolean> {
     if (this.held) return true;
-    this.#making ??= fits(this.#path, reserveBytes).finally(() => {
+    this.#making ??= this.#make().finally(() => {
       this.#making = null;
     });
     return this.#making;
   }
 
-  /** Whether files can be stored: the reserve is held, and a small file fits in addition. */
+  /** Whether files can be stored: the reserve is held, and the disk has room for a small file. */
   async hasRoom(): Promise<boolean> {
-    this.#trying ??= this.#try().finally(() => {
-      this.#trying = null;
-    });
-    return this.#trying;
+    if (!(await this.restore())) return false;
+    const { bavail, bsize } = await statfs(dirname(this.#path));
+    return bavail * bsize >= leastRoom;
   }
 
-  async #try(): Promise<boolean> {
-    const trial = `${this.#path}.trial`;
-    const isFree = (await this.restore()) && (await fits(trial, trialBytes));
-    await rm(trial, { force: true });
-    return isFree;
-  }
-}
-
-/** Writes a file of that size, unless the disk is full. */
-async function fits(path: string, bytes: number): Promise<boolean> {
-  try {
-    await writeDurably(path, [Buffer.alloc(bytes)]);
-    return true;
-  } catch (error) {
-    if (isDiskFull(error)) return false;
-    throw error;
+  async #make(): Promise<boolean> {
+    try {
+      await writeDurably(this.#path, [Buffer.alloc(reserveBytes)]);
+      return true;
+    } catch (error) {
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
   }
 }
