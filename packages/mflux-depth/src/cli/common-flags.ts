@@ -64,11 +64,11 @@ export function requireLoras({
 }: Pick<LoadOptions, "loras" | "bakeLora" | "loraLenient">): void {
   if (loras) return;
   if (bakeLora)
-    throw new OptionError("bakeLora", "--bake-lora merges LoRAs into the weights; give one with --lora.", {
+    throw new OptionError("bakeLora", "--bake-lora needs a LoRA to merge; give one with --lora.", {
       code: "option-conflict",
     });
   if (loraLenient)
-    throw new OptionError("loraLenient", "--lora-lenient is about LoRAs; give one with --lora.", {
+    throw new OptionError("loraLenient", "--lora-lenient needs a LoRA; give one with --lora.", {
       code: "option-conflict",
     });
 }

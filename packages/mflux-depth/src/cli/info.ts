@@ -50,9 +50,9 @@ async function read(
   if (path.toLowerCase().endsWith(".json"))
     return { file: { path }, parameters: await readSidecar(path, signal) };
   const { format, width, height, exif } = await inspectImage(path);
-  const beside = sidecarPath(path);
+  const sidecar = sidecarPath(path);
   const parameters =
-    readParameters(exif) ?? (existsSync(beside) ? await readSidecar(beside, signal) : undefined);
+    readParameters(exif) ?? (existsSync(sidecar) ? await readSidecar(sidecar, signal) : undefined);
   return { file: { path, format, size: `${width} × ${height}` }, parameters };
 }
 

@@ -107,7 +107,7 @@ export function requirePhotoForMask({
   maskImage,
 }: Pick<GenerateRequest, "image" | "maskImage">): void {
   if (image || !maskImage) return;
-  throw new OptionError("maskImage", "A mask says which parts of a photo change, but there is no photo.", {
+  throw new OptionError("maskImage", "A mask needs a photo: it marks the parts of the photo that change.", {
     code: "option-missing",
     details: { remedies: [{ kind: "set-option", option: "image" }] },
   });

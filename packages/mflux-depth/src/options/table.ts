@@ -183,7 +183,7 @@ export const requestOptions = {
   height: { ...size, text: "Height of the image, floored to a multiple of 16.", flags: ["--height"] },
   size: {
     kind: { type: "choice", values: ["auto"] },
-    text: "How the size is found: auto gives the image the proportions of the photo, or of the depth map if there is no photo; width × height then sets only the approximate number of pixels.",
+    text: "With auto, the image has the proportions of the photo, or of the depth map if there is no photo, and width × height sets only the approximate number of pixels.",
     defaultText: "the given width and height",
     flags: ["--size"],
     value: "auto",

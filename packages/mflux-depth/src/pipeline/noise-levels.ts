@@ -30,13 +30,13 @@ export function noiseLevelsOf(
 export function warnIfPhotoIsUnused({ request, warnings }: Pick<Generation, "request" | "warnings">): void {
   const { steps, imageStrength, maskImage } = request;
   if (imageStrength === 0 || maskImage !== undefined || startIndex(steps, imageStrength) > 0) return;
-  // The strength of a single step skips it.
-  const strength = steps > 1 && Math.ceil(100 / steps) / 100;
+  const strength = Math.ceil(100 / steps) / 100;
   const enough = Math.ceil(1 / imageStrength);
   warnings.add({
     message: `The image does not start from the photo: an image strength of ${imageStrength} is less than one of ${steps} ${steps === 1 ? "step" : "steps"}.`,
     remedies: [
-      ...(strength
+      // At strength 1, no step would be left.
+      ...(strength < 1
         ? [
             {
               kind: "set-option",

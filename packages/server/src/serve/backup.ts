@@ -1,4 +1,4 @@
-/* Makes a backup, as `serve --backup` asks for it. */
+/* Makes the backup of `serve --backup`. */
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";

@@ -177,7 +177,7 @@ export function followShown(): () => void {
       : null;
   });
   let before: string | null = null;
-  /** Number the requests for images: the last one sent, and the one on the canvas. */
+  /** The numbers of two requests for images: the last one sent, and the one on the canvas. */
   let asked = 0;
   let newest = 0;
   const drop = (): void => {

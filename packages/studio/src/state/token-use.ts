@@ -1,4 +1,4 @@
-/* Whether the server asks for a token. A later visit only knows from here: the session's cookie cannot be read. */
+/* Remembers that the server asks for a token, because the page cannot read the session's cookie. */
 import { recall, remember } from "./storage.js";
 
 const name = "uses-token";

@@ -43,6 +43,7 @@ interface OpenLora extends LoraState {
   readonly dial: Dial;
 }
 
+type Obtaining = Pick<ObtainOptions, "signal" | "onProgress">;
 type LoraOptions = Pick<ResolvedLoadOptions, "loras" | "loraLenient" | "bakeLora" | "offline">;
 
 /** The LoRAs of one model. */
@@ -70,17 +71,11 @@ export class Loras {
    * @throws {ModelError} when one does not exist, cannot be downloaded, is damaged, or has keys that fit no layer; with
    *   `loraLenient`, only if no key fits.
    */
-  static open(
-    files: ModelFiles,
-    options: LoraOptions,
-    obtaining: Pick<ObtainOptions, "signal" | "onProgress"> = {},
-  ): Promise<Loras> {
+  static open(files: ModelFiles, options: LoraOptions, obtaining: Obtaining = {}): Promise<Loras> {
     return Loras.#open(files, options, obtaining).catch(aboutOption("loras"));
   }
 
-  static async #open(
-    ...[files, options, obtaining]: Required<Parameters<typeof Loras.open>>
-  ): Promise<Loras> {
+  static async #open(files: ModelFiles, options: LoraOptions, obtaining: Obtaining): Promise<Loras> {
     const { loraLenient, bakeLora, offline } = options;
     const { family } = files;
     const loras = [...(files.origin?.loras ?? []), ...options.loras];

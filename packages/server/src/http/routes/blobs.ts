@@ -58,7 +58,7 @@ export function blobRoutes(app: FastifyInstance, { service }: Context): void {
     async (request, reply) => {
       const { id } = service.blobs.get(request.params.id);
       const picture = isUnchanged(reply, id) ? null : await service.blobs.open(id);
-      // Last, because errors must not be kept.
+      // Set this last, so that browsers keep no error.
       reply.header("cache-control", "private, max-age=31536000, immutable");
       if (!picture) return reply.code(304).send();
       const { bytes, mime } = picture;
