@@ -106,14 +106,32 @@ async function* runProcess(tests, { folder, name, pathOf }) {
     yield failure(isGroup ? files.unfinished : first, "Its process ended before its tests did.");
 }
 
+/** Tests that measure memory must not see the garbage of earlier files disappear. */
+const groupHead = `
+import { before, describe } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc");
+const collectGarbage = async () => {
+  collect();
+  // Finalizers run in a later turn of the event loop.
+  await setImmediate();
+};
+`;
+
 /** Writes a test file that runs several: each is a suite, named by its source path. @returns its path */
 function writeGroup(folder, tests, pathOf) {
   const suites = tests.map((test) => {
     const url = pathToFileURL(pathOf(test)).href;
-    return `describe(${JSON.stringify(test)}, () => import(${JSON.stringify(url)}));\n`;
+    return `describe(${JSON.stringify(test)}, () => {
+  before(collectGarbage);
+  return import(${JSON.stringify(url)});
+});\n`;
   });
   const path = join(mkdtempSync(join(folder, "group-")), "group.mjs");
-  writeFileSync(path, `import { describe } from "node:test";\n${suites.join("")}`);
+  writeFileSync(path, groupHead + suites.join(""));
   return path;
 }
 

@@ -66,6 +66,14 @@ describe("test files that share a process", () => {
     assert.match(text, /^2 passed, 3 failed, 0 skipped$/m);
   });
 
+  test("start without the garbage of earlier ones", () => {
+    const text = report({
+      a: `test("leaves garbage", () => { globalThis.garbage = new WeakRef({}); });`,
+      b: `test("finds none", () => assert.equal(globalThis.garbage.deref(), undefined));`,
+    });
+    assert.match(text, /^2 passed, 0 failed, 0 skipped$/m);
+  });
+
   for (const code of [0, 3])
     test(`fail when one ends the process with ${code}`, () => {
       const text = report({
